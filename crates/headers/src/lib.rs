@@ -1,1 +1,13 @@
-//! A block of request headers as the host hands it over, and the edits to make to it.
+//! A block of headers as the proxy-wasm host hands it over, and the edits to make to it.
+//!
+//! [`Headers`] reads the serialised header map in place: one check, no copies. [`Edits`] is what a
+//! stage wants changed, as values; the host crate applies them.
+
+mod block;
+mod edits;
+
+pub use block::{Headers, Iter};
+pub use edits::{Change, Edit, Edits, Value};
+
+#[cfg(feature = "encode")]
+pub use block::encode;

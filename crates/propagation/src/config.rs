@@ -1,0 +1,475 @@
+//! The configuration of propagation: the JSON text, and what it compiles to.
+
+use core::fmt;
+
+use ipnet::IpNet;
+use meshtrace_config::ConfigError;
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::Field;
+use crate::field::FieldSet;
+use crate::format::{Format, FormatSet, Reading, Writing};
+use crate::trust::{Direction, Untrusted};
+
+/// Most headers besides the known ones that `clear` takes.
+const MAX_CLEAR: usize = 16;
+
+/// `trace_context.wasm`'s configuration; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceContextConfig {
+    /// Where the filter stands. Default `downstream`.
+    pub placement: Placement,
+    /// The formats to read, in order; the first valid one wins. Default `tracecontext`, `b3`,
+    /// `b3multi`.
+    pub extract: Option<Vec<Format>>,
+    /// Upstream only, required there: the one format that the proxy's tracer writes.
+    pub tracer: Option<Format>,
+    /// The formats to write. Default `tracecontext` and `b3multi`.
+    pub inject: Option<InjectConfig>,
+    /// What `inject: "preserve"` writes when no format came in. Default `tracecontext`.
+    pub default_format: Option<Format>,
+    /// Formats, or header names, to remove from the request.
+    pub clear: Vec<String>,
+    /// Whether to believe the caller's context. Default `continue`.
+    pub incoming: Option<IncomingConfig>,
+    /// What to do when no context came in. Default `pass`.
+    pub on_missing: Option<OnMissing>,
+    /// The sampled flag of a trace that is started here. Default false.
+    pub generate_sampled: bool,
+    /// What to do when two formats name different traces. Default `first`.
+    pub on_conflict: Option<OnConflict>,
+    /// What W3C is told when B3 left the decision open. Default `unsampled`.
+    pub on_defer: OnDefer,
+    /// The width of trace ids in B3. Default 128.
+    pub b3_trace_id_bits: B3TraceIdBits,
+    /// Read B3 exactly as specified. Default false.
+    pub b3_strict: bool,
+    /// Set W3C's `random` flag on traces that are started here. Default false.
+    pub random_flag: bool,
+}
+
+/// Where the filter stands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// An HTTP filter of the listener.
+    #[default]
+    Downstream,
+    /// An upstream HTTP filter, after the proxy's tracer has written its headers.
+    Upstream,
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub enum InjectConfig {
+    /// These formats.
+    Formats(Vec<Format>),
+    /// The format that came in.
+    Preserve,
+}
+
+/// Whether to believe the caller's context.
+#[derive(Clone, Debug)]
+pub struct IncomingConfig {
+    /// What happens to it.
+    pub mode: IncomingMode,
+    /// When it happens; every caller when absent.
+    pub when: WhenConfig,
+}
+
+/// What happens to the context of a caller.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum IncomingMode {
+    /// It is continued.
+    #[default]
+    Continue,
+    /// It is replaced by a new trace.
+    Restart,
+    /// It is stripped.
+    Ignore,
+}
+
+/// The callers that are not believed; all conditions that are set must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhenConfig {
+    /// The downstream address lies in none of these networks.
+    pub not_from_cidrs: Option<Vec<String>>,
+    /// The request has no header of this name.
+    pub header_absent: Option<String>,
+    /// The listener's traffic direction.
+    pub direction: Option<Direction>,
+}
+
+/// What to do when no context came in.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMissing {
+    /// Nothing.
+    #[default]
+    Pass,
+    /// Start a trace: for proxies without a tracer.
+    Generate,
+}
+
+/// What to do when two formats name different traces.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// The format listed first wins.
+    #[default]
+    First,
+    /// A new trace is started.
+    Restart,
+}
+
+/// What a format without a "deferred" state is told.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDefer {
+    /// Not sampled.
+    #[default]
+    Unsampled,
+    /// Sampled.
+    Sampled,
+}
+
+/// The width of trace ids in B3.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "u64")]
+pub enum B3TraceIdBits {
+    /// 32 digits.
+    #[default]
+    Bits128,
+    /// The right-most 16 digits, for receivers that take no more. The left half is lost.
+    Bits64,
+}
+
+impl TryFrom<u64> for B3TraceIdBits {
+    type Error = String;
+
+    fn try_from(bits: u64) -> Result<Self, String> {
+        match bits {
+            128 => Ok(Self::Bits128),
+            64 => Ok(Self::Bits64),
+            _ => Err(format!("invalid value: {bits}, expected 128 or 64")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InjectConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InjectVisitor;
+
+        impl<'de> Visitor<'de> for InjectVisitor {
+            type Value = InjectConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"preserve\" or a list of formats")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<InjectConfig, E> {
+                match text {
+                    "preserve" => Ok(InjectConfig::Preserve),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<InjectConfig, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(InjectConfig::Formats)
+            }
+        }
+
+        deserializer.deserialize_any(InjectVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for IncomingConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Conditional {
+            mode: IncomingMode,
+            #[serde(default)]
+            when: WhenConfig,
+        }
+
+        struct IncomingVisitor;
+
+        impl<'de> Visitor<'de> for IncomingVisitor {
+            type Value = IncomingConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mode or an object of `mode` and `when`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<IncomingConfig, E> {
+                let mode = IncomingMode::deserialize(serde::de::value::StrDeserializer::new(text))?;
+                Ok(IncomingConfig {
+                    mode,
+                    when: WhenConfig::default(),
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<IncomingConfig, A::Error> {
+                let Conditional { mode, when } =
+                    Conditional::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(IncomingConfig { mode, when })
+            }
+        }
+
+        deserializer.deserialize_any(IncomingVisitor)
+    }
+}
+
+/// A compiled [`TraceContextConfig`]: what to do with the context of every request.
+#[derive(Clone, Debug)]
+pub struct Propagation {
+    /// Read, in order.
+    pub(crate) extract: Vec<Format>,
+    /// Rewritten where they arrived, so that none of them leaves with other ids.
+    pub(crate) in_step: FormatSet,
+    pub(crate) inject: Inject,
+    pub(crate) clear: Clear,
+    pub(crate) incoming: IncomingMode,
+    pub(crate) untrusted: Untrusted,
+    pub(crate) on_missing: OnMissing,
+    pub(crate) generate_sampled: bool,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) random_flag: bool,
+    pub(crate) reading: Reading,
+    pub(crate) writing: Writing,
+    pub(crate) placement: Placement,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inject {
+    Formats(FormatSet),
+    Preserve { default: Format },
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clear {
+    pub(crate) formats: FormatSet,
+    pub(crate) fields: FieldSet,
+    pub(crate) names: Vec<Box<[u8]>>,
+}
+
+impl Propagation {
+    /// Compiles `config`.
+    ///
+    /// # Errors
+    /// When two keys contradict each other or a value is impossible, with the key's path.
+    pub fn new(config: &TraceContextConfig) -> Result<Self, ConfigError> {
+        let extract = match config.placement {
+            Placement::Downstream => downstream(config)?,
+            Placement::Upstream => upstream(config)?,
+        };
+        let in_step = match config.placement {
+            Placement::Downstream => extract.iter().copied().collect(),
+            Placement::Upstream => Format::ALL.iter().copied().collect(),
+        };
+        let clear = clear(&config.clear)?;
+        let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
+        Ok(Self {
+            in_step,
+            inject: inject(config, &clear)?,
+            clear,
+            incoming,
+            untrusted,
+            on_missing: config.on_missing.unwrap_or_default(),
+            generate_sampled: config.generate_sampled,
+            on_conflict: config.on_conflict.unwrap_or_default(),
+            random_flag: config.random_flag,
+            reading: Reading {
+                b3_strict: config.b3_strict,
+            },
+            writing: Writing {
+                on_defer: config.on_defer,
+                b3_trace_id_bits: config.b3_trace_id_bits,
+            },
+            placement: config.placement,
+            extract,
+        })
+    }
+
+    /// Whether deciding about a caller needs its address.
+    #[must_use]
+    pub fn needs_address(&self) -> bool {
+        self.untrusted.not_from.is_some()
+    }
+
+    /// Whether deciding about a caller needs the listener's direction.
+    #[must_use]
+    pub fn needs_direction(&self) -> bool {
+        self.untrusted.direction.is_some()
+    }
+}
+
+fn downstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
+    if config.tracer.is_some() {
+        return Err(ConfigError::new(
+            "tracer",
+            "only with placement \"upstream\"; downstream the formats to read are in `extract`",
+        ));
+    }
+    let extract = match &config.extract {
+        Some(formats) => formats.clone(),
+        None => Format::ALL.to_vec(),
+    };
+    refuse_repeats("extract", &extract)?;
+    Ok(extract)
+}
+
+fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
+    let downstream_only = [
+        ("extract", config.extract.is_some()),
+        ("incoming", config.incoming.is_some()),
+        ("on_missing", config.on_missing.is_some()),
+        ("on_conflict", config.on_conflict.is_some()),
+    ];
+    for (key, present) in downstream_only {
+        if present {
+            return Err(ConfigError::new(
+                key,
+                "not with placement \"upstream\", where the context is the tracer's own",
+            ));
+        }
+    }
+    let tracer = config.tracer.ok_or_else(|| {
+        ConfigError::new(
+            "tracer",
+            "required with placement \"upstream\": the one format that this proxy's tracer \
+             writes, one of `tracecontext`, `b3`, `b3multi`",
+        )
+    })?;
+    Ok(vec![tracer])
+}
+
+fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {
+    let mut seen = FormatSet::default();
+    for (i, format) in formats.iter().enumerate() {
+        if seen.contains(*format) {
+            return Err(ConfigError::new(
+                format!("{key}[{i}]"),
+                "listed before; expected each format once",
+            ));
+        }
+        seen.insert(*format);
+    }
+    Ok(())
+}
+
+fn inject(config: &TraceContextConfig, clear: &Clear) -> Result<Inject, ConfigError> {
+    let default_only_for_preserve = || {
+        ConfigError::new(
+            "default_format",
+            "only with inject \"preserve\"; a list says itself what to write",
+        )
+    };
+    match &config.inject {
+        Some(InjectConfig::Preserve) => Ok(Inject::Preserve {
+            default: config.default_format.unwrap_or(Format::Tracecontext),
+        }),
+        _ if config.default_format.is_some() => Err(default_only_for_preserve()),
+        Some(InjectConfig::Formats(formats)) => {
+            refuse_repeats("inject", formats)?;
+            for (i, format) in formats.iter().enumerate() {
+                if clear.formats.contains(*format) {
+                    return Err(ConfigError::new(
+                        format!("inject[{i}]"),
+                        "also in `clear`; a format is either written or removed",
+                    ));
+                }
+            }
+            Ok(Inject::Formats(formats.iter().copied().collect()))
+        }
+        None => Ok(Inject::Formats(FormatSet::from_iter([
+            Format::Tracecontext,
+            Format::B3Multi,
+        ]))),
+    }
+}
+
+fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
+    let mut clear = Clear::default();
+    for (i, entry) in entries.iter().enumerate() {
+        let name = entry.to_ascii_lowercase();
+        if let Ok(format) = Format::deserialize(serde::de::value::StrDeserializer::<
+            serde::de::value::Error,
+        >::new(&name))
+        {
+            clear.formats.insert(format);
+        } else if let Some(field) = Field::from_name(name.as_bytes()) {
+            clear.fields.insert(field);
+        } else if !is_header_name(&name) {
+            return Err(ConfigError::new(
+                format!("clear[{i}]"),
+                format!(
+                    "invalid value: string {entry:?}, expected a format (`tracecontext`, `b3`, \
+                     `b3multi`) or the name of a header other than `host`"
+                ),
+            ));
+        } else if clear.names.len() == MAX_CLEAR {
+            return Err(ConfigError::new(
+                format!("clear[{i}]"),
+                format!("too many headers; expected at most {MAX_CLEAR}"),
+            ));
+        } else {
+            clear.names.push(name.into_bytes().into_boxed_slice());
+        }
+    }
+    Ok(clear)
+}
+
+/// A token (RFC 9110, section 5.6.2) whose removal leaves a request that can be routed.
+fn is_header_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token) && name != "host"
+}
+
+fn incoming(config: Option<&IncomingConfig>) -> Result<(IncomingMode, Untrusted), ConfigError> {
+    let Some(IncomingConfig { mode, when }) = config else {
+        return Ok((IncomingMode::Continue, Untrusted::default()));
+    };
+    let header_absent = match &when.header_absent {
+        None => None,
+        Some(name) => {
+            let name = name.to_ascii_lowercase();
+            if !is_header_name(&name) {
+                return Err(ConfigError::new(
+                    "incoming.when.header_absent",
+                    format!("invalid value: string {name:?}, expected the name of a header"),
+                ));
+            }
+            Some(name.into_bytes().into_boxed_slice())
+        }
+    };
+    let untrusted = Untrusted {
+        not_from: when.not_from_cidrs.as_deref().map(networks).transpose()?,
+        header_absent,
+        direction: when.direction,
+    };
+    Ok((*mode, untrusted))
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            text.parse().map_err(|_| {
+                ConfigError::new(
+                    format!("incoming.when.not_from_cidrs[{i}]"),
+                    format!(
+                        "invalid value: string {text:?}, expected a network such as \"10.0.0.0/8\""
+                    ),
+                )
+            })
+        })
+        .collect()
+}

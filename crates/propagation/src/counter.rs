@@ -1,0 +1,114 @@
+//! What is counted about propagation.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $metric:literal,)*) => {
+        /// Something that happened to the context of one request. Each is an Envoy counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Counter {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Counter {
+            /// All counters, in the order of their bits in a [`Tally`].
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The counter's name in Envoy, without the `wasmcustom.` that Envoy puts before it.
+            #[must_use]
+            pub const fn metric(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("meshtrace.trace_context.", $metric),)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// The context was taken from `traceparent`.
+    ExtractedTracecontext = "extracted.tracecontext",
+    /// The context was taken from `b3`.
+    ExtractedB3 = "extracted.b3",
+    /// The context was taken from `x-b3-*`.
+    ExtractedB3Multi = "extracted.b3multi",
+    /// A B3 header carried a decision and no ids.
+    SamplingOnly = "sampling_only",
+    /// The request carried no usable context.
+    Missing = "missing",
+    /// The chosen context left the sampling decision open.
+    Deferred = "deferred",
+    /// A trace was started here because none came in.
+    Generated = "generated",
+    /// An untrusted caller's trace was replaced by a new one.
+    Restarted = "restarted",
+    /// An untrusted caller's context was stripped.
+    Ignored = "ignored",
+    /// `traceparent` was not valid and was not forwarded.
+    MalformedTraceparent = "malformed.traceparent",
+    /// `tracestate` was not valid, or had no valid `traceparent`, and was not forwarded.
+    MalformedTracestate = "malformed.tracestate",
+    /// `b3` was not valid and was not forwarded.
+    MalformedB3 = "malformed.b3",
+    /// The `x-b3-*` headers were not valid and were not forwarded.
+    MalformedB3Multi = "malformed.b3multi",
+    /// Two formats named different traces.
+    ConflictTraceId = "conflicts.trace_id",
+    /// Two formats named different spans of one trace.
+    ConflictSpanId = "conflicts.span_id",
+    /// Two formats named one span and opposite sampling decisions.
+    ConflictSampled = "conflicts.sampled",
+    /// More header edits were needed than a request has room for.
+    EditsDropped = "edits_dropped",
+}
+
+/// The counters that one request moves, each at most once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally(u32);
+
+const _: () = assert!(Counter::ALL.len() <= 32, "a tally has 32 bits");
+
+impl Tally {
+    /// Counts `counter` for this request.
+    pub fn count(&mut self, counter: Counter) {
+        self.0 |= 1 << (counter as u8);
+    }
+
+    /// Whether `counter` was counted.
+    #[must_use]
+    pub fn has(self, counter: Counter) -> bool {
+        self.0 & (1 << (counter as u8)) != 0
+    }
+
+    /// The counters that were counted.
+    pub fn iter(self) -> impl Iterator<Item = Counter> {
+        Counter::ALL
+            .iter()
+            .copied()
+            .filter(move |counter| self.has(*counter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_remembers_each_counter_once() {
+        let mut tally = Tally::default();
+        tally.count(Counter::Missing);
+        tally.count(Counter::Missing);
+        tally.count(Counter::EditsDropped);
+        let counted: Vec<_> = tally.iter().collect();
+        assert_eq!(counted, [Counter::Missing, Counter::EditsDropped]);
+    }
+
+    #[test]
+    fn every_counter_has_a_name_of_its_own() {
+        for (i, counter) in Counter::ALL.iter().enumerate() {
+            assert!(counter.metric().starts_with("meshtrace."));
+            for other in &Counter::ALL[i + 1..] {
+                assert_ne!(counter.metric(), other.metric());
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Choosing one context out of what arrived.
+
+use meshtrace_headers::Headers;
+
+use crate::config::{IncomingMode, OnConflict, Propagation};
+use crate::format::{Extracted, Format};
+use crate::trust::Peer;
+use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, tracestate};
+
+/// What came in: the headers, what each format says, and which of them is believed.
+#[derive(Clone, Debug)]
+pub struct Incoming<'a> {
+    pub(crate) arrived: Arrived<'a>,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) found: Found,
+    pub(crate) mode: IncomingMode,
+    /// Another format names another trace.
+    pub(crate) conflicting: bool,
+}
+
+/// The context of the request, and the format that it was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Sampling(Format, Sampling),
+    Context(Format, TraceContext),
+}
+
+/// What each format says; `Absent` for those that are not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdicts([Extracted; Format::ALL.len()]);
+
+impl Verdicts {
+    pub(crate) fn of(&self, format: Format) -> Extracted {
+        self.0
+            .get(format as usize)
+            .copied()
+            .unwrap_or(Extracted::Absent)
+    }
+
+    fn set(&mut self, format: Format, extracted: Extracted) {
+        if let Some(verdict) = self.0.get_mut(format as usize) {
+            *verdict = extracted;
+        }
+    }
+}
+
+impl Incoming<'_> {
+    /// The context that was chosen.
+    #[must_use]
+    pub fn context(&self) -> Option<&TraceContext> {
+        match &self.found {
+            Found::Context(_, context) => Some(context),
+            Found::Nothing | Found::Sampling(..) => None,
+        }
+    }
+
+    /// The format that the context was taken from.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        match self.found {
+            Found::Context(format, _) | Found::Sampling(format, _) => Some(format),
+            Found::Nothing => None,
+        }
+    }
+}
+
+impl Propagation {
+    /// Reads the formats in their order and chooses the first valid one.
+    pub fn extract<'a>(
+        &self,
+        headers: Headers<'a>,
+        peer: Peer<'_>,
+        tally: &mut Tally,
+    ) -> Incoming<'a> {
+        let mode = match self.incoming {
+            IncomingMode::Continue => IncomingMode::Continue,
+            mode if self.untrusted.holds(&headers, peer) => mode,
+            _ => IncomingMode::Continue,
+        };
+        let mut incoming = Incoming {
+            arrived: Arrived::collect(headers),
+            verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
+            found: Found::Nothing,
+            mode,
+            conflicting: false,
+        };
+        if mode == IncomingMode::Ignore {
+            return incoming;
+        }
+
+        for format in &self.extract {
+            let extracted = format.parse(&incoming.arrived, self.reading);
+            if extracted == Extracted::Malformed {
+                tally.count(format.counts_malformed());
+            }
+            incoming.verdicts.set(*format, extracted);
+        }
+        self.count_tracestate(&incoming, tally);
+        incoming.found = self.first_valid(&incoming.verdicts);
+        if let Found::Context(format, context) = &mut incoming.found {
+            incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);
+        }
+        count_found(&incoming.found, tally);
+        incoming
+    }
+
+    /// A context beats a decision without ids, whatever the order.
+    fn first_valid(&self, verdicts: &Verdicts) -> Found {
+        let mut found = Found::Nothing;
+        let mut multi_is_superseded = false;
+        for format in &self.extract {
+            if *format == Format::B3Multi && multi_is_superseded {
+                continue;
+            }
+            let extracted = verdicts.of(*format);
+            match (extracted, &found) {
+                (Extracted::Context(context), _) => return Found::Context(*format, context),
+                (Extracted::Sampling(sampling), Found::Nothing) => {
+                    found = Found::Sampling(*format, sampling);
+                }
+                _ => {}
+            }
+            // B3: "the single header takes precedence"; what it says, x-b3-* does not complete.
+            if *format == Format::B3 {
+                multi_is_superseded = match extracted {
+                    Extracted::Absent => false,
+                    Extracted::Malformed => self.reading.b3_strict,
+                    Extracted::Sampling(_) | Extracted::Context(_) => true,
+                };
+            }
+        }
+        found
+    }
+
+    /// Compares the chosen `context` with what the other formats say and takes over what only they
+    /// can tell. Returns whether any of them names another trace.
+    fn settle(
+        &self,
+        chosen: Format,
+        context: &mut TraceContext,
+        verdicts: &Verdicts,
+        tally: &mut Tally,
+    ) -> bool {
+        let mut conflicting = false;
+        for format in self.extract.iter().filter(|format| **format != chosen) {
+            let Extracted::Context(other) = verdicts.of(*format) else {
+                continue;
+            };
+            if other.trace_id != context.trace_id {
+                tally.count(Counter::ConflictTraceId);
+                conflicting = true;
+                continue;
+            }
+            // The flag tells how the id was made, so it holds for the trace, whoever says it.
+            context.random |= other.random;
+            if other.span_id != context.span_id {
+                tally.count(Counter::ConflictSpanId);
+                continue;
+            }
+            if let (Some(ours), Some(theirs)) =
+                (context.sampling.decision(), other.sampling.decision())
+                && ours != theirs
+            {
+                tally.count(Counter::ConflictSampled);
+            }
+            context.sampling = match (context.sampling, other.sampling) {
+                (_, Sampling::Debug) => Sampling::Debug,
+                (Sampling::Deferred, explicit) => explicit,
+                (ours, _) => ours,
+            };
+            context.b3_parent = context.b3_parent.or(other.b3_parent);
+        }
+        conflicting
+    }
+
+    /// Whether the trace is to be restarted because formats disagree.
+    pub(crate) fn restarts_on_conflict(&self, incoming: &Incoming<'_>) -> bool {
+        incoming.conflicting && self.on_conflict == OnConflict::Restart
+    }
+
+    fn count_tracestate(&self, incoming: &Incoming<'_>, tally: &mut Tally) {
+        let arrived = &incoming.arrived;
+        if !self.extract.contains(&Format::Tracecontext) || arrived.raw(Field::Tracestate).is_none()
+        {
+            return;
+        }
+        let has_parent = matches!(
+            incoming.verdicts.of(Format::Tracecontext),
+            Extracted::Context(_)
+        );
+        if !has_parent || tracestate::parse(arrived.lines(Field::Tracestate)).is_none() {
+            tally.count(Counter::MalformedTracestate);
+        }
+    }
+}
+
+fn count_found(found: &Found, tally: &mut Tally) {
+    match found {
+        Found::Nothing => tally.count(Counter::Missing),
+        Found::Sampling(..) => tally.count(Counter::SamplingOnly),
+        Found::Context(format, context) => {
+            tally.count(format.counts_extracted());
+            if context.sampling == Sampling::Deferred {
+                tally.count(Counter::Deferred);
+            }
+        }
+    }
+}

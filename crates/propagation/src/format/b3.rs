@@ -1,0 +1,58 @@
+//! What the two forms of B3 share.
+
+use super::{Reading, Writing};
+use crate::config::B3TraceIdBits;
+use crate::hex::Case;
+use crate::{SpanId, TraceContext, TraceId};
+
+/// The specification says lower-case hexadecimal; old clients send upper case.
+pub(super) fn case(reading: Reading) -> Case {
+    if reading.b3_strict {
+        Case::Lower
+    } else {
+        Case::Any
+    }
+}
+
+/// A `TraceId`: 32 or 16 digits.
+pub(super) fn trace_id(text: &[u8], reading: Reading) -> Option<TraceId> {
+    match text.len() {
+        16 => TraceId::from_hex64(text, case(reading)),
+        _ => TraceId::from_hex128(text, case(reading)),
+    }
+}
+
+/// A `SpanId`: 16 digits.
+pub(super) fn span_id(text: &[u8], reading: Reading) -> Option<SpanId> {
+    SpanId::from_hex(text, case(reading))
+}
+
+/// The digits of a `TraceId` to write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TraceIdText {
+    Bits128([u8; 32]),
+    Bits64([u8; 16]),
+}
+
+impl TraceIdText {
+    /// `arrived` is the id's text in the same header: one that was 64 bits wide stays so.
+    pub(super) fn new(context: &TraceContext, arrived: Option<&[u8]>, writing: Writing) -> Self {
+        let low = context.trace_id.low_to_hex();
+        let as_it_came = context.trace_id.high() == 0 && arrived == Some(low.as_slice());
+        // The low half alone may be zero, which no reader would take.
+        let narrow =
+            writing.b3_trace_id_bits == B3TraceIdBits::Bits64 && context.trace_id.low() != 0;
+        if as_it_came || narrow {
+            Self::Bits64(low)
+        } else {
+            Self::Bits128(context.trace_id.to_hex())
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Bits128(digits) => digits,
+            Self::Bits64(digits) => digits,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! B3 in several headers: `x-b3-traceid`, `-spanid`, `-parentspanid`, `-sampled`, `-flags`.
+
+use meshtrace_headers::Value;
+
+use super::b3::{self, TraceIdText};
+use super::{Emission, Extracted, Reading, Writing};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
+
+pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
+    let ids = (
+        arrived.value(Field::XB3TraceId),
+        arrived.value(Field::XB3SpanId),
+    );
+    match (ids, sampling(arrived, reading)) {
+        // Half a context, even one with a readable decision, is none.
+        ((Some(_), None) | (None, Some(_)), _) | (_, Err(Malformed)) => Extracted::Malformed,
+        ((None, None), Ok(Sampling::Deferred)) => match arrived.value(Field::XB3ParentSpanId) {
+            Some(_) => Extracted::Malformed,
+            None => Extracted::Absent,
+        },
+        ((None, None), Ok(sampling)) => Extracted::Sampling(sampling),
+        ((Some(trace_id), Some(span_id)), Ok(sampling)) => {
+            match context(trace_id, span_id, sampling, arrived, reading) {
+                Some(context) => Extracted::Context(context),
+                None => Extracted::Malformed,
+            }
+        }
+    }
+}
+
+struct Malformed;
+
+fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<Sampling, Malformed> {
+    // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean nothing.
+    if arrived.value(Field::XB3Flags) == Some(b"1") {
+        return Ok(Sampling::Debug);
+    }
+    match arrived.value(Field::XB3Sampled) {
+        None => Ok(Sampling::Deferred),
+        Some(b"1" | b"true") => Ok(Sampling::Sampled),
+        Some(b"0" | b"false") => Ok(Sampling::NotSampled),
+        Some(_) if reading.b3_strict => Err(Malformed),
+        Some(_) => Ok(Sampling::Deferred),
+    }
+}
+
+fn context(
+    trace_id: &[u8],
+    span_id: &[u8],
+    sampling: Sampling,
+    arrived: &Arrived<'_>,
+    reading: Reading,
+) -> Option<TraceContext> {
+    let b3_parent = match arrived.value(Field::XB3ParentSpanId) {
+        None => None,
+        Some(text) => match b3::span_id(text, reading) {
+            None if reading.b3_strict => return None,
+            parent => parent,
+        },
+    };
+    Some(TraceContext {
+        trace_id: b3::trace_id(trace_id, reading)?,
+        span_id: b3::span_id(span_id, reading)?,
+        sampling,
+        random: false,
+        b3_parent,
+    })
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'_>,
+    writing: Writing,
+) -> Emission<'a> {
+    let context = match outgoing {
+        Outgoing::Context(context) => Some(context),
+        Outgoing::Nothing | Outgoing::Sampling(_) => None,
+    };
+    let trace_id = context
+        .map(|context| TraceIdText::new(context, arrived.value(Field::XB3TraceId), writing))
+        .and_then(|text| Value::concat(&[text.as_bytes()]));
+    let span = |id: SpanId| Value::concat(&[&id.to_hex()]);
+    // "Debug implies an accept decision, so don't also send the X-B3-Sampled header."
+    let (sampled, flags) = match outgoing.sampling() {
+        Sampling::Deferred => (None, None),
+        Sampling::NotSampled => (Some(Value::Borrowed(b"0")), None),
+        Sampling::Sampled => (Some(Value::Borrowed(b"1")), None),
+        Sampling::Debug => (None, Some(Value::Borrowed(b"1"))),
+    };
+    Emission::from([
+        (Field::XB3TraceId, trace_id),
+        (Field::XB3SpanId, context.map(|c| c.span_id).and_then(span)),
+        (
+            Field::XB3ParentSpanId,
+            context.and_then(|c| c.b3_parent).and_then(span),
+        ),
+        (Field::XB3Sampled, sampled),
+        (Field::XB3Flags, flags),
+    ])
+}

@@ -1,0 +1,102 @@
+//! B3 in one header: `b3: {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
+
+use meshtrace_headers::Value;
+
+use super::b3::{self, TraceIdText};
+use super::{Emission, Extracted, Reading, Writing};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
+
+pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
+    let Some(text) = arrived.value(Field::B3) else {
+        return Extracted::Absent;
+    };
+    if let Some(sampling) = sampling_state(text) {
+        return Extracted::Sampling(sampling);
+    }
+    match context(text, reading) {
+        Some(context) => Extracted::Context(context),
+        None => Extracted::Malformed,
+    }
+}
+
+fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
+    let mut fields = text.split(|byte| *byte == b'-');
+    let trace_id = b3::trace_id(fields.next()?, reading)?;
+    let span_id = b3::span_id(fields.next()?, reading)?;
+    let (sampling, b3_parent) = match (fields.next(), fields.next(), fields.next()) {
+        (None, None, None) => (Sampling::Deferred, None),
+        (Some(third), None, None) => match sampling_state(third) {
+            Some(sampling) => (sampling, None),
+            // A parent without a state is not in the grammar; old tracers send it.
+            None if reading.b3_strict => return None,
+            None => (Sampling::Deferred, Some(b3::span_id(third, reading)?)),
+        },
+        (Some(state), Some(parent), None) => {
+            (sampling_state(state)?, Some(b3::span_id(parent, reading)?))
+        }
+        _ => return None,
+    };
+    Some(TraceContext {
+        trace_id,
+        span_id,
+        sampling,
+        random: false,
+        b3_parent,
+    })
+}
+
+fn sampling_state(text: &[u8]) -> Option<Sampling> {
+    match text {
+        b"0" => Some(Sampling::NotSampled),
+        b"1" => Some(Sampling::Sampled),
+        b"d" => Some(Sampling::Debug),
+        _ => None,
+    }
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'_>,
+    writing: Writing,
+) -> Emission<'a> {
+    let value = match outgoing {
+        Outgoing::Nothing => None,
+        Outgoing::Sampling(sampling) => Value::concat(&[state(*sampling)]),
+        Outgoing::Context(context) => write(context, arrived, writing),
+    };
+    Emission::from_iter([(Field::B3, value)])
+}
+
+fn write(
+    context: &TraceContext,
+    arrived: &Arrived<'_>,
+    writing: Writing,
+) -> Option<Value<'static>> {
+    let arrived_id = arrived
+        .value(Field::B3)
+        .and_then(|text| text.split(|byte| *byte == b'-').next());
+    let trace_id = TraceIdText::new(context, arrived_id, writing);
+    let span_id = context.span_id.to_hex();
+    let parent = context.b3_parent.map(SpanId::to_hex);
+
+    let mut parts: [&[u8]; 7] = [trace_id.as_bytes(), b"-", &span_id, b"", b"", b"", b""];
+    let [_, _, _, dash, sampling, parent_dash, parent_id] = &mut parts;
+    if context.sampling != Sampling::Deferred {
+        *dash = b"-";
+        *sampling = state(context.sampling);
+    }
+    if let Some(parent) = &parent {
+        *parent_dash = b"-";
+        *parent_id = parent;
+    }
+    Value::concat(&parts)
+}
+
+fn state(sampling: Sampling) -> &'static [u8] {
+    match sampling {
+        Sampling::Deferred => b"",
+        Sampling::NotSampled => b"0",
+        Sampling::Sampled => b"1",
+        Sampling::Debug => b"d",
+    }
+}

@@ -1,0 +1,129 @@
+//! W3C Trace Context, Levels 1 and 2: `traceparent`, and what becomes of `tracestate`.
+
+use meshtrace_headers::Value;
+
+use super::{Emission, Extracted, Writing};
+use crate::config::OnDefer;
+use crate::hex::{self, Case};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
+
+/// `00-` 32 `-` 16 `-` 2: the length of version 00, and the least of any later version.
+const LENGTH: usize = 55;
+const SAMPLED: u8 = 0b01;
+const RANDOM: u8 = 0b10;
+
+pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+    let Some(text) = arrived.value(Field::Traceparent) else {
+        return Extracted::Absent;
+    };
+    // Section 3.2: exactly one `traceparent`.
+    if arrived.is_repeated(Field::Traceparent) {
+        return Extracted::Malformed;
+    }
+    match traceparent(text) {
+        Some((_, context)) => Extracted::Context(context),
+        None => Extracted::Malformed,
+    }
+}
+
+/// Version and context of a `traceparent` (sections 3.2.2 and 3.2.4).
+fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
+    let (known, future) = text.split_first_chunk::<LENGTH>()?;
+    let [v0, v1, b'-', rest @ ..] = known else {
+        return None;
+    };
+    let (trace_id, rest) = rest.split_first_chunk::<32>()?;
+    let [b'-', rest @ ..] = rest else { return None };
+    let (span_id, rest) = rest.split_first_chunk::<16>()?;
+    let [b'-', flags @ ..] = rest else {
+        return None;
+    };
+
+    let version = byte(&[*v0, *v1])?;
+    match (version, future) {
+        (0xff, _) => return None,
+        (0x00, []) => {}
+        (0x00, _) => return None,
+        (_, [] | [b'-', ..]) => {}
+        _ => return None,
+    }
+
+    let flags = byte(flags)?;
+    let sampling = if flags & SAMPLED == 0 {
+        Sampling::NotSampled
+    } else {
+        Sampling::Sampled
+    };
+    let context = TraceContext {
+        trace_id: TraceId::from_hex128(trace_id, Case::Lower)?,
+        span_id: SpanId::from_hex(span_id, Case::Lower)?,
+        sampling,
+        random: flags & RANDOM != 0,
+        b3_parent: None,
+    };
+    Some((version, context))
+}
+
+fn byte(text: &[u8]) -> Option<u8> {
+    u8::try_from(hex::decode::<2>(text, Case::Lower)?).ok()
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'a>,
+    writing: Writing,
+) -> Emission<'a> {
+    let mut emission = Emission::new();
+    // A decision without ids has no form in W3C: no trace may be invented from it.
+    let Outgoing::Context(context) = outgoing else {
+        emission.extend([(Field::Traceparent, None), (Field::Tracestate, None)]);
+        return emission;
+    };
+
+    let incoming = arrived.value(Field::Traceparent).and_then(traceparent);
+    let traceparent = match incoming {
+        // Untouched, unknown flags included: a change of flags needs a new parent id (section 3.4).
+        Some((0x00, same)) if tells_the_same(&same, context, writing) => {
+            arrived.raw(Field::Traceparent).map(Value::Borrowed)
+        }
+        _ => write(context, writing),
+    };
+    emission.push((Field::Traceparent, traceparent));
+
+    // `tracestate` belongs to its trace, and an invalid one never invalidates `traceparent`.
+    let keeps = incoming.is_some_and(|(_, incoming)| incoming.trace_id == context.trace_id)
+        && !arrived.is_repeated(Field::Traceparent)
+        && tracestate::parse(arrived.lines(Field::Tracestate)).is_some();
+    if !keeps {
+        emission.push((Field::Tracestate, None));
+    }
+    emission
+}
+
+fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {
+    incoming.trace_id == outgoing.trace_id
+        && incoming.span_id == outgoing.span_id
+        && incoming.sampling.decision() == Some(sampled(outgoing, writing))
+}
+
+fn sampled(context: &TraceContext, writing: Writing) -> bool {
+    let deferred = writing.on_defer == OnDefer::Sampled;
+    context.sampling.decision().unwrap_or(deferred)
+}
+
+fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
+    let sampled = if sampled(context, writing) {
+        SAMPLED
+    } else {
+        0
+    };
+    let random = if context.random { RANDOM } else { 0 };
+    Value::concat(&[
+        b"00-",
+        &context.trace_id.to_hex(),
+        b"-",
+        &context.span_id.to_hex(),
+        b"-",
+        &hex::encode_byte(sampled | random),
+    ])
+}

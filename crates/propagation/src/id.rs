@@ -1,0 +1,127 @@
+//! Trace and span ids: never zero, so a value of these types is valid.
+
+use core::fmt;
+use core::num::{NonZeroU64, NonZeroU128};
+
+use crate::hex::{self, Case};
+
+/// A trace id: 16 bytes, not all zero (W3C Trace Context, section 3.2.2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(NonZeroU128);
+
+impl TraceId {
+    /// `None` for zero.
+    #[must_use]
+    pub const fn new(number: u128) -> Option<Self> {
+        match NonZeroU128::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Reads 32 hexadecimal digits.
+    pub(crate) fn from_hex128(text: &[u8], case: Case) -> Option<Self> {
+        let (high, low) = text.split_at_checked(16)?;
+        let high = hex::decode::<16>(high, case)?;
+        let low = hex::decode::<16>(low, case)?;
+        Self::new(u128::from(high) << 64 | u128::from(low))
+    }
+
+    /// Reads 16 hexadecimal digits, padded on the left with zeros (B3, "TraceId").
+    pub(crate) fn from_hex64(text: &[u8], case: Case) -> Option<Self> {
+        Self::new(u128::from(hex::decode::<16>(text, case)?))
+    }
+
+    /// The 32 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        let halves = [self.high(), self.low()];
+        for (half, number) in digits.as_chunks_mut::<16>().0.iter_mut().zip(halves) {
+            *half = hex::encode(number);
+        }
+        digits
+    }
+
+    /// The 16 lower-case hexadecimal digits of the right-most 8 bytes.
+    #[must_use]
+    pub fn low_to_hex(self) -> [u8; 16] {
+        hex::encode(self.low())
+    }
+
+    /// The left-most 8 bytes.
+    #[must_use]
+    pub fn high(self) -> u64 {
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = self.0.get().to_be_bytes();
+        u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+    }
+
+    /// The right-most 8 bytes: the whole id for tracers of 64 bits. May be zero.
+    #[must_use]
+    pub fn low(self) -> u64 {
+        let [.., b0, b1, b2, b3, b4, b5, b6, b7] = self.0.get().to_be_bytes();
+        u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+    }
+}
+
+/// A span id: 8 bytes, not all zero (W3C Trace Context, section 3.2.2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpanId(NonZeroU64);
+
+impl SpanId {
+    /// `None` for zero.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Reads 16 hexadecimal digits.
+    pub(crate) fn from_hex(text: &[u8], case: Case) -> Option<Self> {
+        Self::new(hex::decode::<16>(text, case)?)
+    }
+
+    /// The 16 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn to_hex(self) -> [u8; 16] {
+        hex::encode(self.0.get())
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_zeros_does_not_exist() {
+        assert!(TraceId::new(0).is_none());
+        assert!(SpanId::new(0).is_none());
+        assert!(TraceId::from_hex128(&[b'0'; 32], Case::Lower).is_none());
+        assert!(TraceId::from_hex64(&[b'0'; 16], Case::Lower).is_none());
+    }
+
+    #[test]
+    fn ids_keep_their_digits() {
+        let text = b"4bf92f3577b34da6a3ce929d0e0e4736";
+        let id = TraceId::from_hex128(text, Case::Lower).unwrap();
+        assert_eq!(&id.to_hex(), text);
+        assert_eq!(id.high(), 0x4bf9_2f35_77b3_4da6);
+        assert_eq!(id.low(), 0xa3ce_929d_0e0e_4736);
+        let padded = TraceId::from_hex64(b"a3ce929d0e0e4736", Case::Lower).unwrap();
+        assert_eq!(&padded.to_hex(), b"0000000000000000a3ce929d0e0e4736");
+    }
+}

@@ -1,0 +1,133 @@
+//! Making every format tell the same.
+
+use meshtrace_headers::{Edits, Value};
+
+use crate::config::{IncomingMode, Inject, Placement, Propagation};
+use crate::extract::Incoming;
+use crate::format::{Extracted, Format, FormatSet};
+use crate::{Arrived, Counter, Field, Outgoing, Tally};
+
+impl Propagation {
+    /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
+    /// are injected, and in no other that arrived and was read. Headers that are right already are
+    /// not touched.
+    pub fn inject<'a, const N: usize>(
+        &'a self,
+        incoming: &Incoming<'a>,
+        outgoing: &Outgoing,
+        edits: &mut Edits<'a, N>,
+        tally: &mut Tally,
+    ) {
+        let written = self.written(incoming);
+        for format in Format::ALL {
+            match self.fate(*format, written, incoming, outgoing) {
+                Fate::Untouched => {}
+                Fate::Removed => {
+                    for field in format.fields() {
+                        self.settle_field(&incoming.arrived, *field, None, edits);
+                    }
+                }
+                Fate::Written => {
+                    for (field, value) in format.emit(outgoing, &incoming.arrived, self.writing) {
+                        self.settle_field(&incoming.arrived, field, value, edits);
+                    }
+                }
+            }
+        }
+        self.clear(incoming, edits);
+        if edits.overflowed() {
+            tally.count(Counter::EditsDropped);
+        }
+    }
+
+    fn written(&self, incoming: &Incoming<'_>) -> FormatSet {
+        match self.inject {
+            Inject::Formats(formats) => formats,
+            Inject::Preserve { default } => {
+                FormatSet::from_iter([incoming.format().unwrap_or(default)])
+            }
+        }
+    }
+
+    fn fate(
+        &self,
+        format: Format,
+        written: FormatSet,
+        incoming: &Incoming<'_>,
+        outgoing: &Outgoing,
+    ) -> Fate {
+        let nothing = *outgoing == Outgoing::Nothing;
+        let read = self.extract.contains(&format);
+        if self.clear.formats.contains(format) {
+            return Fate::Removed;
+        }
+        if written.contains(format) && (!nothing || read) {
+            return Fate::Written;
+        }
+        if incoming.mode == IncomingMode::Ignore {
+            return Fate::Removed;
+        }
+        if !self.in_step.contains(format) || !arrived(format, &incoming.arrived) {
+            return Fate::Untouched;
+        }
+        match (self.placement, incoming.verdicts.of(format)) {
+            // Beside a tracer that wrote nothing, what a client sent is not stale.
+            (Placement::Upstream, _) if !read && nothing => Fate::Untouched,
+            (Placement::Upstream, _) if !read => Fate::Written,
+            (_, Extracted::Context(_) | Extracted::Sampling(_)) => Fate::Written,
+            (_, Extracted::Malformed | Extracted::Absent) => Fate::Removed,
+        }
+    }
+
+    /// Header names of the configuration, and every other known one of an ignored caller.
+    fn clear<'a, const N: usize>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a, N>) {
+        for field in Field::ALL {
+            let other = !Format::ALL.iter().any(|f| f.fields().contains(field));
+            let ignored = incoming.mode == IncomingMode::Ignore && other;
+            if (ignored || self.clear.fields.contains(*field))
+                && incoming.arrived.raw(*field).is_some()
+            {
+                edits.remove(field.name());
+            }
+        }
+        for name in &self.clear.names {
+            if incoming.arrived.headers().contains(name) {
+                edits.remove(name);
+            }
+        }
+    }
+
+    fn settle_field<'a, const N: usize>(
+        &self,
+        arrived: &Arrived<'a>,
+        field: Field,
+        value: Option<Value<'a>>,
+        edits: &mut Edits<'a, N>,
+    ) {
+        if self.clear.fields.contains(field) {
+            return;
+        }
+        let name = field.name();
+        let repeated = arrived.is_repeated(field);
+        match (arrived.raw(field), value) {
+            (None, None) => {}
+            (Some(_), None) => edits.remove(name),
+            (Some(text), Some(value)) if !repeated && text == value.as_bytes() => {}
+            (_, Some(value)) => edits.replace(name, value),
+        }
+    }
+}
+
+/// What happens to the headers of one format.
+enum Fate {
+    Untouched,
+    Removed,
+    Written,
+}
+
+fn arrived(format: Format, arrived: &Arrived<'_>) -> bool {
+    format
+        .fields()
+        .iter()
+        .any(|field| arrived.raw(*field).is_some())
+}

@@ -1,0 +1,35 @@
+//! Trace-context formats, and the policies of taking a context from a request and putting it back.
+//!
+//! In the order of a request: [`Arrived`] is what the known headers say, [`Propagation::extract`]
+//! chooses one context, [`Propagation::decide`] keeps, starts or restarts the trace, and
+//! [`Propagation::inject`] says which headers must change so that every format tells the same.
+//! Nothing here calls a host or allocates per request.
+
+mod arrived;
+mod config;
+mod context;
+mod counter;
+mod decide;
+mod extract;
+mod field;
+pub mod format;
+mod hex;
+mod id;
+mod id_generator;
+mod inject;
+pub mod tracestate;
+mod trust;
+
+pub use arrived::Arrived;
+pub use config::{
+    B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
+    Placement, Propagation, TraceContextConfig, WhenConfig,
+};
+pub use context::{Sampling, TraceContext};
+pub use counter::{Counter, Tally};
+pub use decide::{Decision, Outgoing};
+pub use extract::Incoming;
+pub use field::Field;
+pub use id::{SpanId, TraceId};
+pub use id_generator::IdGenerator;
+pub use trust::{Direction, Peer};

@@ -1,0 +1,93 @@
+//! Runs one request through extract, decide and inject, and shows what leaves.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use meshtrace_headers::{Change, Edits, Headers, encode};
+use meshtrace_propagation::{
+    Decision, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig,
+};
+
+pub(crate) type Lines = Vec<(String, Vec<u8>)>;
+
+/// What a request looks like after the filter, and what the filter made of it.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) lines: Lines,
+    pub(crate) edits: usize,
+    pub(crate) context: Option<TraceContext>,
+    pub(crate) decision: Decision,
+    pub(crate) tally: Tally,
+}
+
+impl Left {
+    /// The value of the only line named `name`.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut lines = self.lines.iter().filter(|(n, _)| n == name);
+        let (_, value) = lines.next()?;
+        assert!(
+            lines.next().is_none(),
+            "{name} left more than once: {self:?}"
+        );
+        Some(String::from_utf8(value.clone()).expect("what the filter writes is ASCII"))
+    }
+
+    /// `name: value` of every line, sorted.
+    pub(crate) fn text(&self) -> Vec<String> {
+        let mut text: Vec<_> = self
+            .lines
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
+            .collect();
+        text.sort();
+        text
+    }
+}
+
+pub(crate) fn propagation(config: &str) -> Propagation {
+    let config: TraceContextConfig = serde_json::from_str(config).expect("a configuration");
+    Propagation::new(&config).expect("a configuration that compiles")
+}
+
+pub(crate) fn run(config: &str, sent: &Lines) -> Left {
+    run_from(config, sent, Peer::default())
+}
+
+pub(crate) fn run_from(config: &str, sent: &Lines, peer: Peer<'_>) -> Left {
+    let propagation = propagation(config);
+    let block = encode(sent);
+    let headers = Headers::parse(&block).expect("a header block");
+    let mut tally = Tally::default();
+    let mut ids = IdGenerator::from_seed([7; 32]);
+    let mut edits = Edits::<48>::default();
+
+    let incoming = propagation.extract(headers, peer, &mut tally);
+    let decision = propagation.decide(&incoming, &mut ids, &mut tally);
+    propagation.inject(&incoming, &decision.outgoing, &mut edits, &mut tally);
+    assert!(!edits.overflowed());
+
+    Left {
+        lines: apply(sent, &edits),
+        edits: edits.len(),
+        context: incoming.context().copied(),
+        decision,
+        tally,
+    }
+}
+
+/// The request after `edits`, as a host would leave it.
+pub(crate) fn apply<const N: usize>(sent: &Lines, edits: &Edits<'_, N>) -> Lines {
+    let mut lines = sent.clone();
+    for edit in edits.iter() {
+        let name = std::str::from_utf8(edit.name).expect("a header name");
+        lines.retain(|(n, _)| n != name);
+        if let Change::Replace(value) = &edit.change {
+            lines.push((name.to_owned(), value.as_bytes().to_vec()));
+        }
+    }
+    lines
+}
+
+pub(crate) fn lines(sent: &[(&str, &str)]) -> Lines {
+    sent.iter()
+        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}

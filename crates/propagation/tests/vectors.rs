@@ -1,0 +1,252 @@
+//! The project's vector set: what each format's specification says about single requests.
+
+mod common;
+
+use common::{Left, Lines, run};
+use meshtrace_propagation::{Sampling, tracestate};
+use serde_json::Value;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// Cases whose answer depends on reading B3 strictly, and why.
+const STRICT_DIFFERS: &[(&str, &str)] = &[
+    (
+        "b3-multi/trace-id-upper",
+        "lenient reading lowers upper-case ids, as old clients send them",
+    ),
+    (
+        "b3-multi/sampled-empty",
+        "lenient reading keeps the ids and defers",
+    ),
+    (
+        "b3-single/parent-without-sampled",
+        "not in the grammar; lenient reading takes it, as brave does",
+    ),
+];
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("vectors.json")).expect("the vector set")
+}
+
+fn sent(case: &Value) -> Lines {
+    let mut lines = Lines::new();
+    for (name, value) in case["headers"].as_object().expect("headers") {
+        // Envoy hands over names in lower case.
+        let name = name.to_ascii_lowercase();
+        match value {
+            Value::Array(values) => {
+                let values = values.iter().map(|v| v.as_str().expect("text"));
+                lines.extend(values.map(|v| (name.clone(), v.as_bytes().to_vec())));
+            }
+            value => lines.push((name, value.as_str().expect("text").as_bytes().to_vec())),
+        }
+    }
+    lines
+}
+
+/// The configuration that reads and writes only the formats of a case.
+fn config(case: &Value, strict: bool) -> String {
+    let formats = match case["format"].as_str().expect("format") {
+        "w3c" | "w3c-tracestate" => r#"["tracecontext"]"#,
+        "b3-multi" => r#"["b3multi"]"#,
+        "b3-single" => r#"["b3", "b3multi"]"#,
+        other => panic!("unknown format {other}"),
+    };
+    format!(r#"{{"extract": {formats}, "inject": {formats}, "b3_strict": {strict}}}"#)
+}
+
+fn cases(formats: &[&str]) -> Vec<Value> {
+    let vectors = vectors();
+    let cases: Vec<_> = vectors["cases"]
+        .as_array()
+        .expect("cases")
+        .iter()
+        .filter(|case| formats.contains(&case["format"].as_str().expect("format")))
+        .cloned()
+        .collect();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn assert_context(name: &str, expect: &Value, left: &Left) {
+    if expect["trace_id"].is_null() {
+        assert_eq!(left.context, None, "{name}: a decision is no context");
+        assert_eq!(
+            sampling(&left.decision.outgoing),
+            expect["sampled"],
+            "{name}"
+        );
+        return;
+    }
+    let context = left
+        .context
+        .unwrap_or_else(|| panic!("{name}: no context, expected {expect}"));
+    assert_eq!(
+        context.trace_id.to_hex(),
+        expect["trace_id"].as_str().unwrap().as_bytes(),
+        "{name}"
+    );
+    assert_eq!(
+        context.span_id.to_hex(),
+        expect["span_id"].as_str().unwrap().as_bytes(),
+        "{name}"
+    );
+    assert_eq!(
+        Value::from(context.sampling.decision()),
+        expect["sampled"],
+        "{name}"
+    );
+    assert_eq!(
+        context.sampling == Sampling::Debug,
+        expect["debug"] == true,
+        "{name}"
+    );
+    if let Some(random) = expect["random"].as_bool() {
+        assert_eq!(context.random, random, "{name}");
+    }
+    let parent = context
+        .b3_parent
+        .map(|id| String::from_utf8(id.to_hex().to_vec()).unwrap());
+    assert_eq!(Value::from(parent), expect["parent_span_id"], "{name}");
+}
+
+fn sampling(outgoing: &meshtrace_propagation::Outgoing) -> Value {
+    match outgoing {
+        meshtrace_propagation::Outgoing::Sampling(sampling) => sampling.decision().into(),
+        other => panic!("expected a decision without ids, got {other:?}"),
+    }
+}
+
+#[test]
+fn each_format_is_read_as_its_specification_says() {
+    for case in cases(&["w3c", "w3c-tracestate", "b3-multi", "b3-single"]) {
+        let name = case["name"].as_str().unwrap();
+        for strict in [true, false] {
+            let left = run(&config(&case, strict), &sent(&case));
+            let differs = STRICT_DIFFERS.iter().any(|(known, _)| *known == name);
+            let refused = case["expect"] == "invalid";
+            match (refused, differs, strict) {
+                // `invalid` and the rest are what strict reading says, but for one case.
+                (true, true, false) => assert!(left.context.is_some(), "{name}: lenient"),
+                (false, true, true) => assert_eq!(left.context, None, "{name}: strict"),
+                (true, ..) => assert_eq!(left.context, None, "{name}, strict: {strict}"),
+                (false, ..) => assert_context(name, &case["expect"], &left),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_forwarded() {
+    for case in cases(&["w3c", "w3c-tracestate", "b3-multi", "b3-single"]) {
+        if case["expect"] == "invalid" {
+            let left = run(&config(&case, true), &sent(&case));
+            assert_eq!(left.text(), Vec::<String>::new(), "{}", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn a_valid_context_in_its_own_format_leaves_as_it_came() {
+    for case in cases(&["w3c"]) {
+        let traceparent = case["headers"]
+            .as_object()
+            .unwrap()
+            .values()
+            .next()
+            .unwrap();
+        let text = traceparent.as_str().unwrap_or_default();
+        if case["expect"] == "invalid" || !text.trim().starts_with("00-") {
+            continue;
+        }
+        let left = run(&config(&case, false), &sent(&case));
+        assert_eq!(
+            left.header("traceparent").as_deref().map(str::trim),
+            Some(text.trim())
+        );
+    }
+}
+
+#[test]
+fn tracestate_members_are_those_that_the_specification_grants() {
+    for case in cases(&["w3c-tracestate"]) {
+        let (name, expect) = (&case["name"], &case["expect"]);
+        if expect == "invalid" {
+            continue;
+        }
+        let sent = sent(&case);
+        let lines = sent.iter().filter(|(name, _)| name == "tracestate");
+        let members = tracestate::parse(lines.map(|(_, value)| value.as_slice())).map(|members| {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            members
+                .iter()
+                .map(|m| Value::from(vec![text(m.key), text(m.value)]))
+                .collect()
+        });
+        match &expect["tracestate"] {
+            Value::Array(expected) => {
+                assert_eq!(members.as_ref(), Some(expected), "{name}");
+                let left = run(&config(&case, false), &sent);
+                assert_eq!(left.edits, 0, "{name}: tracestate stays to the letter");
+            }
+            Value::Null => {
+                assert_eq!(members, None, "{name}");
+                let left = run(&config(&case, false), &sent);
+                let names: Vec<_> = left.lines.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(
+                    names,
+                    ["traceparent"],
+                    "{name}: the whole of it is discarded"
+                );
+            }
+            other => panic!("{name}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn conversions_say_the_same_in_the_other_format() {
+    let known = ["traceparent", "b3", "x-b3-traceid", "x-b3-sampled"];
+    let mut tested = 0;
+    for case in vectors()["conversions"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let sent = sent(case);
+        if !sent.iter().all(|(name, _)| {
+            known
+                .iter()
+                .any(|k| name.starts_with(k) || name.starts_with("x-b3-"))
+        }) {
+            continue;
+        }
+        for (target, expected) in case["emit"].as_object().unwrap() {
+            let (extract, inject) = match target.as_str() {
+                "w3c" | "w3c-rewritten" => (r#"["tracecontext", "b3", "b3multi"]"#, "tracecontext"),
+                "b3" => (r#"["tracecontext", "b3", "b3multi"]"#, "b3"),
+                "b3multi" => (r#"["tracecontext", "b3", "b3multi"]"#, "b3multi"),
+                "policy:w3c-first" => (r#"["tracecontext", "b3", "b3multi"]"#, "tracecontext"),
+                "policy:b3-first" => (r#"["b3", "b3multi", "tracecontext"]"#, "tracecontext"),
+                other => {
+                    assert!(["datadog"].contains(&other), "{name}: {other}");
+                    continue;
+                }
+            };
+            let left = run(
+                &format!(r#"{{"extract": {extract}, "inject": ["{inject}"]}}"#),
+                &sent,
+            );
+            let expected = expected.as_object().unwrap();
+            for (header, value) in expected {
+                assert_eq!(
+                    left.header(header).as_deref(),
+                    value.as_str(),
+                    "{name} -> {target}: {header}"
+                );
+            }
+            if expected.is_empty() {
+                assert_eq!(left.header("traceparent"), None, "{name} -> {target}");
+            }
+            tested += 1;
+        }
+    }
+    assert!(tested >= 20, "only {tested} conversions were tested");
+}
