@@ -1,5 +1,7 @@
 //! Reads a plugin configuration and says, with its JSON path, what is wrong with it.
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 
 use serde::de::DeserializeOwned;

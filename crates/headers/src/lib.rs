@@ -3,6 +3,8 @@
 //! [`Headers`] reads the serialised header map in place: one check, no copies. [`Edits`] is what a
 //! stage wants changed, as values; the host crate applies them.
 
+#![forbid(unsafe_code)]
+
 mod block;
 mod edits;
 

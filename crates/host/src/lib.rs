@@ -1,1 +1,23 @@
-//! x
+//! The only place that calls the proxy-wasm host.
+//!
+//! It declares the host's imports itself, takes every status as a number and checks it, and runs a
+//! [`Composition`](meshtrace_pipeline::Composition) in the callbacks of the SDK's dispatcher. It
+//! decides nothing: what should change comes as an [`Outcome`](meshtrace_pipeline::Outcome).
+
+// `#[no_mangle]` exports and the host's imports are the whole of it.
+#![allow(unsafe_code, reason = "this crate is the boundary to the host")]
+
+mod call;
+mod configuration;
+mod export;
+mod metrics;
+mod root;
+mod status;
+mod stream;
+mod sys;
+
+pub use export::{SECTION_NAME, callbacks_length, callbacks_section};
+pub use root::new_root;
+
+#[doc(hidden)]
+pub use {meshtrace_pipeline as pipeline, proxy_wasm};

@@ -39,7 +39,7 @@ impl Propagation {
     pub fn decide(
         &self,
         incoming: &Incoming<'_>,
-        ids: &mut IdGenerator,
+        ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
         let start = if self.generate_sampled {
@@ -81,7 +81,7 @@ impl Propagation {
         &self,
         sampling: Sampling,
         pass: Outgoing,
-        ids: &mut IdGenerator,
+        ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Outgoing {
         match self.on_missing {
@@ -97,7 +97,7 @@ impl Propagation {
         &self,
         previous: TraceId,
         sampling: Sampling,
-        ids: &mut IdGenerator,
+        ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
         tally.count(Counter::Restarted);
@@ -107,7 +107,7 @@ impl Propagation {
         }
     }
 
-    fn start(&self, sampling: Sampling, ids: &mut IdGenerator) -> TraceContext {
+    fn start(&self, sampling: Sampling, ids: &IdGenerator) -> TraceContext {
         TraceContext {
             trace_id: ids.trace_id(),
             span_id: ids.span_id(),

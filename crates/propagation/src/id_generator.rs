@@ -1,5 +1,8 @@
 //! New ids.
 
+use core::cell::Cell;
+use core::fmt;
+
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
@@ -10,20 +13,33 @@ use crate::{SpanId, TraceId};
 ///
 /// All 128 bits of a trace id are random, which is what the `random` flag of W3C Trace Context
 /// Level 2 (section 3.2.2.5.2) states.
-#[derive(Clone, Debug)]
-pub struct IdGenerator(Xoshiro256PlusPlus);
+pub struct IdGenerator(Cell<Xoshiro256PlusPlus>);
+
+impl fmt::Debug for IdGenerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdGenerator").finish_non_exhaustive()
+    }
+}
 
 impl IdGenerator {
     /// A generator that repeats its ids for the same seed; seed it from the system's randomness.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(Xoshiro256PlusPlus::from_seed(seed))
+        Self(Cell::new(Xoshiro256PlusPlus::from_seed(seed)))
+    }
+
+    fn next_u64(&self) -> u64 {
+        // A cell lends its content only in exchange; what lies there meanwhile is never read.
+        let mut state = self.0.replace(Xoshiro256PlusPlus::from_seed([0; 32]));
+        let number = state.next_u64();
+        self.0.set(state);
+        number
     }
 
     /// A new trace id.
-    pub fn trace_id(&mut self) -> TraceId {
+    pub fn trace_id(&self) -> TraceId {
         loop {
-            let number = u128::from(self.0.next_u64()) << 64 | u128::from(self.0.next_u64());
+            let number = u128::from(self.next_u64()) << 64 | u128::from(self.next_u64());
             if let Some(id) = TraceId::new(number) {
                 return id;
             }
@@ -31,9 +47,9 @@ impl IdGenerator {
     }
 
     /// A new span id.
-    pub fn span_id(&mut self) -> SpanId {
+    pub fn span_id(&self) -> SpanId {
         loop {
-            if let Some(id) = SpanId::new(self.0.next_u64()) {
+            if let Some(id) = SpanId::new(self.next_u64()) {
                 return id;
             }
         }
@@ -46,8 +62,8 @@ mod tests {
 
     #[test]
     fn ids_differ_within_a_generator_and_between_seeds() {
-        let mut one = IdGenerator::from_seed([1; 32]);
-        let mut two = IdGenerator::from_seed([2; 32]);
+        let one = IdGenerator::from_seed([1; 32]);
+        let two = IdGenerator::from_seed([2; 32]);
         let ids = [
             one.trace_id(),
             one.trace_id(),
@@ -61,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_seed_of_zeros_still_gives_ids() {
-        let mut ids = IdGenerator::from_seed([0; 32]);
+        let ids = IdGenerator::from_seed([0; 32]);
         assert_ne!(ids.span_id(), ids.span_id());
     }
 }

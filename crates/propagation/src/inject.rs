@@ -28,9 +28,10 @@ impl Propagation {
                     }
                 }
                 Fate::Written => {
-                    for (field, value) in format.emit(outgoing, &incoming.arrived, self.writing) {
-                        self.settle_field(&incoming.arrived, field, value, edits);
-                    }
+                    let arrived = &incoming.arrived;
+                    format.emit(outgoing, arrived, self.writing, |field, value| {
+                        self.settle_field(arrived, field, value, edits);
+                    });
                 }
             }
         }

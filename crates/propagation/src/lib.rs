@@ -5,6 +5,8 @@
 //! [`Propagation::inject`] says which headers must change so that every format tells the same.
 //! Nothing here calls a host or allocates per request.
 
+#![forbid(unsafe_code)]
+
 mod arrived;
 mod config;
 mod context;

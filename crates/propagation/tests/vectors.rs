@@ -1,5 +1,13 @@
 //! The project's vector set: what each format's specification says about single requests.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
 mod common;
 
 use common::{Left, Lines, run};

@@ -3,7 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Emission, Extracted, Reading, Writing};
+use super::{Extracted, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -71,7 +71,8 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
-) -> Emission<'a> {
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
     let context = match outgoing {
         Outgoing::Context(context) => Some(context),
         Outgoing::Nothing | Outgoing::Sampling(_) => None,
@@ -87,14 +88,12 @@ pub(super) fn emit<'a>(
         Sampling::Sampled => (Some(Value::Borrowed(b"1")), None),
         Sampling::Debug => (None, Some(Value::Borrowed(b"1"))),
     };
-    Emission::from([
-        (Field::XB3TraceId, trace_id),
-        (Field::XB3SpanId, context.map(|c| c.span_id).and_then(span)),
-        (
-            Field::XB3ParentSpanId,
-            context.and_then(|c| c.b3_parent).and_then(span),
-        ),
-        (Field::XB3Sampled, sampled),
-        (Field::XB3Flags, flags),
-    ])
+    put(Field::XB3TraceId, trace_id);
+    put(Field::XB3SpanId, context.map(|c| c.span_id).and_then(span));
+    put(
+        Field::XB3ParentSpanId,
+        context.and_then(|c| c.b3_parent).and_then(span),
+    );
+    put(Field::XB3Sampled, sampled);
+    put(Field::XB3Flags, flags);
 }

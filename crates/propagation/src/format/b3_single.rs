@@ -3,7 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Emission, Extracted, Reading, Writing};
+use super::{Extracted, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -58,13 +58,14 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
-) -> Emission<'a> {
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
     let value = match outgoing {
         Outgoing::Nothing => None,
         Outgoing::Sampling(sampling) => Value::concat(&[state(*sampling)]),
         Outgoing::Context(context) => write(context, arrived, writing),
     };
-    Emission::from_iter([(Field::B3, value)])
+    put(Field::B3, value);
 }
 
 fn write(

@@ -5,7 +5,6 @@ mod b3_multi;
 mod b3_single;
 mod tracecontext;
 
-use arrayvec::ArrayVec;
 use meshtrace_headers::Value;
 use serde::Deserialize;
 
@@ -57,9 +56,6 @@ pub struct Writing {
     pub b3_trace_id_bits: B3TraceIdBits,
 }
 
-/// What every header of a format is to carry; `None` for a header that must not be there.
-pub type Emission<'a> = ArrayVec<(Field, Option<Value<'a>>), 5>;
-
 impl Format {
     /// Every format, in the default order of extraction.
     pub const ALL: &'static [Self] = &[Self::Tracecontext, Self::B3, Self::B3Multi];
@@ -90,19 +86,20 @@ impl Format {
         }
     }
 
-    /// Says what this format's headers must be for `outgoing`, given what `arrived`: a header that
-    /// already tells the same is asked for as it is.
-    #[must_use]
+    /// Says by `put` what this format's headers must be for `outgoing`, given what `arrived`;
+    /// `None` for a header that must not be there. One that already tells the same is asked for as
+    /// it is.
     pub fn emit<'a>(
         self,
         outgoing: &Outgoing,
         arrived: &Arrived<'a>,
         writing: Writing,
-    ) -> Emission<'a> {
+        put: impl FnMut(Field, Option<Value<'a>>),
+    ) {
         match self {
-            Self::Tracecontext => tracecontext::emit(outgoing, arrived, writing),
-            Self::B3 => b3_single::emit(outgoing, arrived, writing),
-            Self::B3Multi => b3_multi::emit(outgoing, arrived, writing),
+            Self::Tracecontext => tracecontext::emit(outgoing, arrived, writing, put),
+            Self::B3 => b3_single::emit(outgoing, arrived, writing, put),
+            Self::B3Multi => b3_multi::emit(outgoing, arrived, writing, put),
         }
     }
 

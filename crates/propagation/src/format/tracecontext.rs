@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::{Emission, Extracted, Writing};
+use super::{Extracted, Writing};
 use crate::config::OnDefer;
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
@@ -72,12 +72,13 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
-) -> Emission<'a> {
-    let mut emission = Emission::new();
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
     // A decision without ids has no form in W3C: no trace may be invented from it.
     let Outgoing::Context(context) = outgoing else {
-        emission.extend([(Field::Traceparent, None), (Field::Tracestate, None)]);
-        return emission;
+        put(Field::Traceparent, None);
+        put(Field::Tracestate, None);
+        return;
     };
 
     let incoming = arrived.value(Field::Traceparent).and_then(traceparent);
@@ -88,16 +89,15 @@ pub(super) fn emit<'a>(
         }
         _ => write(context, writing),
     };
-    emission.push((Field::Traceparent, traceparent));
+    put(Field::Traceparent, traceparent);
 
     // `tracestate` belongs to its trace, and an invalid one never invalidates `traceparent`.
     let keeps = incoming.is_some_and(|(_, incoming)| incoming.trace_id == context.trace_id)
         && !arrived.is_repeated(Field::Traceparent)
         && tracestate::parse(arrived.lines(Field::Tracestate)).is_some();
     if !keeps {
-        emission.push((Field::Tracestate, None));
+        put(Field::Tracestate, None);
     }
-    emission
 }
 
 fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {

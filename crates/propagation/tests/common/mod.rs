@@ -1,5 +1,6 @@
 //! Runs one request through extract, decide and inject, and shows what leaves.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::expect_used, reason = "only tests call it")]
 
 use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_propagation::{
@@ -56,11 +57,11 @@ pub(crate) fn run_from(config: &str, sent: &Lines, peer: Peer<'_>) -> Left {
     let block = encode(sent);
     let headers = Headers::parse(&block).expect("a header block");
     let mut tally = Tally::default();
-    let mut ids = IdGenerator::from_seed([7; 32]);
+    let ids = IdGenerator::from_seed([7; 32]);
     let mut edits = Edits::<48>::default();
 
     let incoming = propagation.extract(headers, peer, &mut tally);
-    let decision = propagation.decide(&incoming, &mut ids, &mut tally);
+    let decision = propagation.decide(&incoming, &ids, &mut tally);
     propagation.inject(&incoming, &decision.outgoing, &mut edits, &mut tally);
     assert!(!edits.overflowed());
 

@@ -1,0 +1,146 @@
+//! Calls of the host, safe and checked.
+
+use core::ptr;
+
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
+
+use crate::status::Status;
+use crate::sys;
+
+/// Logs one line, as far as the host's level lets it through.
+pub(crate) fn log(level: LogLevel, text: &str) {
+    // SAFETY: the host reads `text.len()` bytes from `text`. Nothing is left to do where it fails.
+    let _ = unsafe { sys::proxy_log(level as u32, text.as_ptr(), text.len()) };
+}
+
+/// The request's headers, serialised: one call, whatever their number.
+pub(crate) fn request_headers() -> Result<Box<[u8]>, Status> {
+    // SAFETY: as `bytes` demands.
+    bytes(|block, size| unsafe {
+        sys::proxy_get_header_map_pairs(MapType::HttpRequestHeaders as u32, block, size)
+    })
+}
+
+/// Makes `value` the only line of the request header `name`.
+pub(crate) fn replace_request_header(name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads both ranges.
+    Status::check(unsafe {
+        sys::proxy_replace_header_map_value(
+            MapType::HttpRequestHeaders as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Removes all lines of the request header `name`.
+pub(crate) fn remove_request_header(name: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads the range.
+    Status::check(unsafe {
+        sys::proxy_remove_header_map_value(
+            MapType::HttpRequestHeaders as u32,
+            name.as_ptr(),
+            name.len(),
+        )
+    })
+}
+
+/// The property at `path`, whose elements are separated by NUL; `None` when the host has none.
+pub(crate) fn property(path: &[u8]) -> Result<Option<Box<[u8]>>, Status> {
+    // SAFETY: as `bytes` demands; the host reads the path.
+    found(bytes(|value, size| unsafe {
+        sys::proxy_get_property(path.as_ptr(), path.len(), value, size)
+    }))
+}
+
+/// Sets filter state: the host puts `wasm.` before `key`.
+pub(crate) fn set_property(key: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads both ranges.
+    Status::check(unsafe {
+        sys::proxy_set_property(key.as_ptr(), key.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// The plugin configuration's bytes; empty when there is none.
+pub(crate) fn plugin_configuration() -> Result<Box<[u8]>, Status> {
+    // SAFETY: as `bytes` demands.
+    let configuration = bytes(|bytes, size| unsafe {
+        let buffer = BufferType::PluginConfiguration as u32;
+        sys::proxy_get_buffer_bytes(buffer, 0, usize::MAX >> 1, bytes, size)
+    });
+    found(configuration).map(Option::unwrap_or_default)
+}
+
+/// Whether shared data (one store for all workers, by `vm_id`) has `key`.
+pub(crate) fn has_shared_data(key: &[u8]) -> Result<bool, Status> {
+    let mut cas = 0;
+    // SAFETY: as `bytes` demands; the host reads the key and writes one `u32`.
+    found(bytes(|value, size| unsafe {
+        sys::proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &raw mut cas)
+    }))
+    .map(|value| value.is_some())
+}
+
+/// Writes `key` of the shared data, whatever stood there.
+pub(crate) fn set_shared_data(key: &[u8], value: &[u8]) -> Result<(), Status> {
+    const ANY_VERSION: u32 = 0;
+    // SAFETY: the host reads both ranges.
+    Status::check(unsafe {
+        sys::proxy_set_shared_data(
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+            ANY_VERSION,
+        )
+    })
+}
+
+/// Defines a metric, or finds the one of that name.
+pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status> {
+    let mut metric = 0;
+    // SAFETY: the host reads the name and writes one `u32`.
+    Status::check(unsafe {
+        sys::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut metric)
+    })?;
+    Ok(metric)
+}
+
+/// Adds one to a counter.
+pub(crate) fn increment_metric(metric: u32) -> Result<(), Status> {
+    // SAFETY: plain numbers.
+    Status::check(unsafe { sys::proxy_increment_metric(metric, 1) })
+}
+
+/// Sets a gauge.
+pub(crate) fn record_metric(metric: u32, value: u64) -> Result<(), Status> {
+    // SAFETY: plain numbers.
+    Status::check(unsafe { sys::proxy_record_metric(metric, value) })
+}
+
+/// Takes over the bytes of a call that returns some: `call` is given where the host is to write
+/// their address and size, and passes both on to the host unchanged.
+fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Box<[u8]>, Status> {
+    let mut start: *mut u8 = ptr::null_mut();
+    let mut size = 0;
+    Status::check(call(&raw mut start, &raw mut size))?;
+    if start.is_null() {
+        return match size {
+            0 => Ok(Box::default()),
+            _ => Err(Status::NO_BYTES),
+        };
+    }
+    // SAFETY: the host allocated `size` bytes by the module's own allocation export, which leaks a
+    // boxed slice of exactly that size, and gave their ownership with the call.
+    Ok(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(start, size)) })
+}
+
+fn found(result: Result<Box<[u8]>, Status>) -> Result<Option<Box<[u8]>>, Status> {
+    match result {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Status::NOT_FOUND) => Ok(None),
+        Err(status) => Err(status),
+    }
+}

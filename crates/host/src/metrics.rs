@@ -1,0 +1,72 @@
+//! Envoy's counters and gauges.
+
+use meshtrace_propagation::{Counter, Tally};
+use proxy_wasm::types::{LogLevel, MetricType};
+
+use crate::call;
+
+/// Refused host calls: edits or counts that did not happen.
+const HOST_ERRORS: &str = "meshtrace.host_errors";
+/// 1 while a plugin runs without the configuration that it was given.
+const CONFIG_INVALID: &str = "meshtrace.config_invalid";
+
+/// The metrics of one root context, defined once.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// In the order of [`Counter::ALL`]; `None` where the host refused to define it.
+    counters: Vec<Option<u32>>,
+    host_errors: Option<u32>,
+}
+
+impl Metrics {
+    pub(crate) fn define() -> Self {
+        Self {
+            counters: Counter::ALL
+                .iter()
+                .map(|counter| define(MetricType::Counter, counter.metric()))
+                .collect(),
+            host_errors: define(MetricType::Counter, HOST_ERRORS),
+        }
+    }
+
+    /// Moves the counters of one request.
+    pub(crate) fn add(&self, tally: Tally) {
+        for counter in tally.iter() {
+            if let Some(metric) = self.counters.get(counter as usize).copied().flatten()
+                && call::increment_metric(metric).is_err()
+            {
+                self.host_error();
+            }
+        }
+    }
+
+    pub(crate) fn host_error(&self) {
+        if let Some(metric) = self.host_errors {
+            // A host that refuses this too has no way left to be told.
+            let _ = call::increment_metric(metric);
+        }
+    }
+}
+
+/// Says whether a plugin runs without the configuration that it was given.
+pub(crate) fn record_config_invalid(invalid: bool) {
+    if let Some(metric) = define(MetricType::Gauge, CONFIG_INVALID)
+        && let Err(status) = call::record_metric(metric, u64::from(invalid))
+    {
+        call::log(
+            LogLevel::Warn,
+            &format!("{CONFIG_INVALID} could not be set: {status}"),
+        );
+    }
+}
+
+fn define(kind: MetricType, name: &str) -> Option<u32> {
+    call::define_metric(kind, name)
+        .inspect_err(|status| {
+            call::log(
+                LogLevel::Warn,
+                &format!("{name} is not counted: the host refused to define it: {status}"),
+            );
+        })
+        .ok()
+}

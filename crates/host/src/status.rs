@@ -1,0 +1,33 @@
+//! What the host answers to a call.
+
+use core::fmt;
+
+/// A status other than OK, as the host gave it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status(u32);
+
+impl Status {
+    pub(crate) const NOT_FOUND: Self = Self(1);
+    /// OK, and yet without the bytes that were asked for: not a number of the ABI's own.
+    pub(crate) const NO_BYTES: Self = Self(u32::MAX);
+
+    /// The result of a call that answered `status`.
+    pub(crate) fn check(status: u32) -> Result<(), Self> {
+        match status {
+            0 => Ok(()),
+            status => Err(Self(status)),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host status {}", self.0)
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

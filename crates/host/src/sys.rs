@@ -1,0 +1,68 @@
+//! The host's functions (proxy-wasm ABI 0.2.1). Each answers a status, which is any number.
+//!
+//! The SDK declares them as returning an enum, in which an unknown status is undefined behaviour.
+
+#[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
+unsafe extern "C" {
+    pub(crate) fn proxy_log(level: u32, text: *const u8, text_size: usize) -> u32;
+
+    pub(crate) fn proxy_get_header_map_pairs(
+        map: u32,
+        block: *mut *mut u8,
+        block_size: *mut usize,
+    ) -> u32;
+    pub(crate) fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    pub(crate) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize)
+    -> u32;
+
+    pub(crate) fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    pub(crate) fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+
+    pub(crate) fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max_size: usize,
+        bytes: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+
+    pub(crate) fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    pub(crate) fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
+
+    pub(crate) fn proxy_define_metric(
+        kind: u32,
+        name: *const u8,
+        name_size: usize,
+        metric: *mut u32,
+    ) -> u32;
+    pub(crate) fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
+    pub(crate) fn proxy_record_metric(metric: u32, value: u64) -> u32;
+}

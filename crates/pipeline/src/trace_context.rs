@@ -1,0 +1,49 @@
+//! `trace_context`: one context, in every format.
+
+use meshtrace_config::ConfigError;
+use meshtrace_propagation::{IdGenerator, Propagation, TraceContextConfig};
+
+use crate::{Callback, Composition, Needs, Outcome, Property, Request};
+
+/// The `trace_context` filter.
+#[derive(Clone, Debug)]
+pub struct TraceContext {
+    propagation: Propagation,
+}
+
+impl Composition for TraceContext {
+    const NAME: &'static str = "trace_context";
+    const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
+
+    fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
+        meshtrace_config::read::<TraceContextConfig>(json)
+            .and_then(|config| Propagation::new(&config))
+            .map(|propagation| Self { propagation })
+            .map_err(|error| error.below(Self::NAME))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            address: self.propagation.needs_address(),
+            direction: self.propagation.needs_direction(),
+        }
+    }
+
+    fn on_request<'a>(
+        &'a self,
+        request: &Request<'a>,
+        ids: &IdGenerator,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let tally = &mut outcome.tally;
+        let incoming = self
+            .propagation
+            .extract(request.headers, request.peer, tally);
+        let decision = self.propagation.decide(&incoming, ids, tally);
+        self.propagation
+            .inject(&incoming, &decision.outgoing, &mut outcome.headers, tally);
+        if let Some(id) = decision.previous_trace_id {
+            outcome.set(Property::PreviousTraceId(id.to_hex()));
+        }
+    }
+}
