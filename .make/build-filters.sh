@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# build-filters.sh: compiles every filter and writes its released form to dist/<name>.wasm.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+names=()
+for manifest in filters/*/Cargo.toml; do
+    names+=("$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)")
+done
+
+command -v wasm-opt >/dev/null || .make/apt.sh binaryen
+step "filters for wasm32-wasip1: ${names[*]} (seconds; the first time a minute)"
+.make/wasm-cargo.sh build --release --locked --target wasm32-wasip1 "${names[@]/#/--package=}"
+step "exports and size: dist/ (seconds)"
+cargo build --quiet --locked --package meshtrace-wasm-release
+release=${CARGO_TARGET_DIR:-target}/debug/meshtrace-wasm-release
+
+mkdir -p dist
+for name in "${names[@]}"; do
+    linked=target/wasm/wasm32-wasip1/release/$name.wasm
+    released=dist/$name.wasm
+    if [[ $released -nt $linked && $released -nt $release ]]; then continue; fi
+    "$release" "$linked" "$released"
+done

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# test-wasm.sh <package>…: runs the wasm-bindgen tests of the pure crates on wasm32-unknown-unknown, under Node.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+# The runner refuses a module made with any other version than its own.
+version=$(grep -A 1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"$/\1/p')
+[[ -n $version ]] || die "Cargo.lock has no wasm-bindgen: the pure crates lack wasm-bindgen-test"
+command -v node >/dev/null || .make/apt.sh nodejs
+runner=$(.make/cargo-tool.sh wasm-bindgen-cli "$version" "about two minutes")/wasm-bindgen-test-runner
+
+step "pure crates on wasm32-unknown-unknown under Node: $* (seconds)"
+CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner \
+    .make/wasm-cargo.sh test --locked --target wasm32-unknown-unknown --tests "${@/#/--package=}"
