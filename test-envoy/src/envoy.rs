@@ -1,0 +1,548 @@
+//! Runs one Envoy, and asks it what it does.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::access_log::AccessLog;
+use crate::binary::{EnvoyBinary, tail};
+use crate::client::{Request, Response};
+use crate::config::{Bootstrap, HttpFilter, Layout, Listener};
+use crate::{Error, process, sync};
+
+/// A running Envoy; it is killed when dropped, also by a panic.
+#[derive(Debug)]
+pub struct Envoy {
+    process: Process,
+    admin: SocketAddr,
+    layout: Layout,
+    watched: Mutex<Watched>,
+    // Removed after the process has ended: fields are dropped in order.
+    _folder: TempDir,
+}
+
+impl Envoy {
+    /// Starts with one worker, and returns when Envoy is ready to take requests.
+    ///
+    /// # Errors
+    /// [`Error::EnvoyExited`] with the end of the log when Envoy refuses the configuration, [`Error::TimedOut`] when
+    /// it is not ready within [`WAIT_LIMIT`](crate::WAIT_LIMIT).
+    pub fn start(binary: &EnvoyBinary, bootstrap: Bootstrap) -> Result<Self, Error> {
+        Self::start_with(binary, bootstrap, Options::default())
+    }
+
+    /// As [`Envoy::start`], with other options.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_with(
+        binary: &EnvoyBinary,
+        bootstrap: Bootstrap,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new()
+            .prefix("envoy-test-")
+            .tempdir()
+            .map_err(Error::io("make a temporary folder"))?;
+        let layout = Layout::new(folder.path());
+        let watched = Watched {
+            listeners: bootstrap.watched_listeners().unwrap_or_default().to_vec(),
+            version: 1,
+        };
+        if bootstrap.watched_listeners().is_some() {
+            watched.write_listeners(&layout)?;
+        }
+        for filter in bootstrap.discovered_filters() {
+            watched.write_extension(&layout, &filter)?;
+        }
+        fs::write(layout.bootstrap(), bootstrap.render(&layout).to_string())
+            .map_err(Error::io("write the bootstrap"))?;
+
+        let mut process = Process::start(binary, &layout, &options)?;
+        let admin = process.wait_until_ready(&layout)?;
+        Ok(Self {
+            process,
+            admin,
+            layout,
+            watched: Mutex::new(watched),
+            _folder: folder,
+        })
+    }
+
+    /// Where the listener of that name takes connections.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchListener`] when it is not active.
+    pub fn address(&self, listener: &str) -> Result<SocketAddr, Error> {
+        let mut listeners = self.listeners()?;
+        listeners
+            .remove(listener)
+            .ok_or_else(|| Error::NoSuchListener {
+                name: listener.to_owned(),
+                present: listeners.into_keys().collect(),
+            })
+    }
+
+    /// Every active listener with its address.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
+    pub fn listeners(&self) -> Result<BTreeMap<String, SocketAddr>, Error> {
+        let answer = self.admin_json("/listeners?format=json")?;
+        Ok(list(&answer, "listener_statuses")
+            .filter_map(|status| {
+                let address = status.pointer("/local_address/socket_address")?;
+                let ip = address.get("address")?.as_str()?.parse().ok()?;
+                let port = address.get("port_value")?.as_u64()?.try_into().ok()?;
+                Some((
+                    status.get("name")?.as_str()?.to_owned(),
+                    SocketAddr::new(ip, port),
+                ))
+            })
+            .collect())
+    }
+
+    /// The admin interface's address.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Sends a request to the admin interface: GET for `/stats` and the like, POST for what changes something.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
+    pub fn admin(&self, method: &str, path: &str) -> Result<Response, Error> {
+        Request::new(method, path).send(self.admin)
+    }
+
+    /// All counters and gauges by name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
+    pub fn stats(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let answer = self.admin_json("/stats?format=json")?;
+        Ok(list(&answer, "stats")
+            .filter_map(|stat| {
+                Some((
+                    stat.get("name")?.as_str()?.to_owned(),
+                    stat.get("value")?.as_u64()?,
+                ))
+            })
+            .collect())
+    }
+
+    /// A counter or gauge; 0 for one that does not exist, as Envoy makes many only at their first use.
+    ///
+    /// # Errors
+    /// As [`Envoy::stats`].
+    pub fn stat(&self, name: &str) -> Result<u64, Error> {
+        Ok(self.stats()?.remove(name).unwrap_or_default())
+    }
+
+    /// Waits until the counter or gauge fulfils the condition, and returns it.
+    ///
+    /// # Errors
+    /// As [`Envoy::stats`], and [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT).
+    pub fn wait_for_stat(&self, name: &str, condition: impl Fn(u64) -> bool) -> Result<u64, Error> {
+        sync::poll(
+            || format!("the statistic {name} to fulfil the test's condition"),
+            || Ok(Some(self.stat(name)?).filter(|value| condition(*value))),
+            || format!("it is {:?}", self.stat(name)),
+        )
+    }
+
+    /// All that Envoy has logged so far.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read.
+    pub fn log(&self) -> Result<String, Error> {
+        read_log(&self.layout)
+    }
+
+    /// Waits until a line of the log contains the text, and returns the first such line.
+    ///
+    /// # Errors
+    /// As [`Envoy::log`], and [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT) with the end of the log.
+    pub fn wait_for_log(&self, text: &str) -> Result<String, Error> {
+        sync::poll(
+            || format!("a log line with {text:?}"),
+            || {
+                let log = self.log()?;
+                Ok(log
+                    .lines()
+                    .find(|line| line.contains(text))
+                    .map(str::to_owned))
+            },
+            || format!("the log ends with\n{}", log_tail(&self.layout)),
+        )
+    }
+
+    /// The access log of a listener whose connection manager has one.
+    pub fn access_log(&self, listener: &str) -> AccessLog {
+        AccessLog::new(self.layout.access_log(listener))
+    }
+
+    /// The folder with Envoy's bootstrap, watched files and logs, for a look at what failed; gone with the value.
+    pub fn folder(&self) -> &Path {
+        self.layout.staging()
+    }
+
+    /// The process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken the change.
+    ///
+    /// Its port may be another one afterwards.
+    ///
+    /// # Errors
+    /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
+    /// [`Bootstrap::watched_listener`].
+    pub fn update_listener(&self, listener: Listener) -> Result<(), Error> {
+        let resource = format!("the listener {:?}", listener.name());
+        self.change_listeners(&resource, |listeners| {
+            listeners.retain(|present| present.name() != listener.name());
+            listeners.push(listener);
+        })
+    }
+
+    /// Removes the watched listener of that name, and returns when Envoy has taken the change.
+    ///
+    /// # Errors
+    /// As [`Envoy::update_listener`].
+    pub fn remove_listener(&self, name: &str) -> Result<(), Error> {
+        self.change_listeners(&format!("the listener {name:?}"), |listeners| {
+            listeners.retain(|present| present.name() != name);
+        })
+    }
+
+    /// Replaces the filter of the same name that is delivered by ECDS, and returns when Envoy has taken the change.
+    ///
+    /// # Errors
+    /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] when no filter of that name is
+    /// [`HttpFilter::discovered`].
+    pub fn update_extension(&self, filter: impl Into<HttpFilter>) -> Result<(), Error> {
+        let filter = filter.into();
+        if !self.layout.extension(filter.name()).exists() {
+            return Err(Error::Configuration(format!(
+                "no filter named {:?} is delivered by ECDS: call `discovered` on it in the bootstrap",
+                filter.name()
+            )));
+        }
+        let mut watched = sync::lock(&self.watched);
+        let resource = format!("the filter {:?}", filter.name());
+        let scope = format!("extension_config_discovery.http_filter.{}.", filter.name());
+        self.observe_update(&resource, &scope, || {
+            watched.version += 1;
+            watched.write_extension(&self.layout, &filter)
+        })
+    }
+
+    fn change_listeners(
+        &self,
+        resource: &str,
+        change: impl FnOnce(&mut Vec<Listener>),
+    ) -> Result<(), Error> {
+        if !self.layout.listeners().exists() {
+            return Err(Error::Configuration(
+                "this Envoy has no watched listeners: use `Bootstrap::watched_listener`".to_owned(),
+            ));
+        }
+        let mut watched = sync::lock(&self.watched);
+        let before = watched.listeners.clone();
+        let outcome = self.observe_update(resource, "listener_manager.lds.", || {
+            change(&mut watched.listeners);
+            watched.version += 1;
+            watched.write_listeners(&self.layout)
+        });
+        if outcome.is_err() {
+            watched.listeners = before;
+            return outcome;
+        }
+        self.wait_for_stat("listener_manager.total_listeners_warming", |warming| {
+            warming == 0
+        })?;
+        Ok(())
+    }
+
+    /// Waits for the counters that tell whether an update was taken.
+    fn observe_update(
+        &self,
+        resource: &str,
+        scope: &str,
+        write: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let sum = |stats: &BTreeMap<String, u64>, counter: &str| -> u64 {
+            stats
+                .iter()
+                .filter(|(name, _)| {
+                    name.strip_suffix(counter)
+                        .is_some_and(|scoped| scoped.contains(scope) || scoped == scope)
+                })
+                .map(|(_, value)| value)
+                .sum()
+        };
+        let stats = self.stats()?;
+        let taken_before = sum(&stats, "update_success");
+        let refused_before = sum(&stats, "update_rejected") + sum(&stats, "config_fail");
+        let log_before = self.log()?.len();
+        write()?;
+        sync::poll(
+            || format!("Envoy to take or refuse {resource}"),
+            || {
+                let stats = self.stats()?;
+                if sum(&stats, "update_rejected") + sum(&stats, "config_fail") > refused_before {
+                    let log = self.log()?;
+                    return Err(Error::UpdateRefused {
+                        resource: resource.to_owned(),
+                        log: log.get(log_before..).unwrap_or(&log).to_owned(),
+                    });
+                }
+                Ok((sum(&stats, "update_success") > taken_before).then_some(()))
+            },
+            || format!("the log ends with\n{}", log_tail(&self.layout)),
+        )
+    }
+
+    fn admin_json(&self, path: &str) -> Result<Value, Error> {
+        let response = self.admin("GET", path)?;
+        serde_json::from_slice(&response.body).map_err(|error| Error::Http {
+            peer: self.admin,
+            reason: format!("{path} is not JSON: {error}"),
+        })
+    }
+}
+
+/// How Envoy is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    concurrency: u32,
+    log_level: String,
+    component_log_level: String,
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+}
+
+impl Options {
+    /// One worker, and the log at level info.
+    pub fn new() -> Self {
+        Self {
+            concurrency: 1,
+            log_level: "info".to_owned(),
+            component_log_level: String::new(),
+            environment: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// The number of worker threads.
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = workers;
+        self
+    }
+
+    /// The log's level: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = level.to_owned();
+        self
+    }
+
+    /// The level of single components: `wasm:debug,tracing:trace`.
+    pub fn component_log_level(mut self, levels: &str) -> Self {
+        self.component_log_level = levels.to_owned();
+        self
+    }
+
+    /// Lets filters log at debug.
+    pub fn wasm_debug_log(self) -> Self {
+        self.component_log_level("wasm:debug")
+    }
+
+    /// Sets an environment variable of the process, in addition to the test's own.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a command line argument.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the watched files hold.
+#[derive(Debug)]
+struct Watched {
+    listeners: Vec<Listener>,
+    version: u64,
+}
+
+impl Watched {
+    fn write_listeners(&self, layout: &Layout) -> Result<(), Error> {
+        let resources = self
+            .listeners
+            .iter()
+            .map(|listener| listener.render_resource(layout))
+            .collect();
+        self.write(layout, &layout.listeners(), resources)
+    }
+
+    fn write_extension(&self, layout: &Layout, filter: &HttpFilter) -> Result<(), Error> {
+        self.write(
+            layout,
+            &layout.extension(filter.name()),
+            vec![filter.render_resource()],
+        )
+    }
+
+    /// Moves a whole file into place, so that Envoy never reads half of one.
+    fn write(&self, layout: &Layout, target: &Path, resources: Vec<Value>) -> Result<(), Error> {
+        let response = json!({"version_info": self.version.to_string(), "resources": resources});
+        let written = || -> std::io::Result<()> {
+            if let Some(folder) = target.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let mut file = NamedTempFile::new_in(layout.staging())?;
+            file.write_all(response.to_string().as_bytes())?;
+            file.persist(target)?;
+            Ok(())
+        };
+        written().map_err(Error::io(format!("write {}", target.display())))
+    }
+}
+
+/// The operating system's process, and a watch that outlives a test which is killed.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    watch: Option<Child>,
+}
+
+impl Process {
+    fn start(binary: &EnvoyBinary, layout: &Layout, options: &Options) -> Result<Self, Error> {
+        let failed = || Error::io(format!("start {}", binary.path().display()));
+        let log = File::create(layout.log()).map_err(failed())?;
+        let mut command = Command::new(binary.path());
+        command
+            .arg("--config-path")
+            .arg(layout.bootstrap())
+            .arg("--admin-address-path")
+            .arg(layout.admin_address())
+            .args(["--concurrency", &options.concurrency.to_string()])
+            .args(["--log-level", &options.log_level])
+            .args(["--file-flush-interval-msec", "100"])
+            .arg("--disable-hot-restart")
+            .args(&options.arguments)
+            .envs(
+                options
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed())?)
+            .stderr(log);
+        if !options.component_log_level.is_empty() {
+            command.args(["--component-log-level", &options.component_log_level]);
+        }
+        let child = process::spawn(&mut command).map_err(failed())?;
+        let mut process = Self { child, watch: None };
+        process.watch = Some(process.start_watch(layout).map_err(failed())?);
+        Ok(process)
+    }
+
+    /// A killed test, and a value in a `static`, are never dropped: their Envoy ends when the pipe to the watch does.
+    fn start_watch(&self, layout: &Layout) -> std::io::Result<Child> {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", WATCH, "envoy-watch"])
+            .arg(self.child.id().to_string())
+            .arg(layout.staging())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        process::spawn(&mut command)
+    }
+
+    fn wait_until_ready(&mut self, layout: &Layout) -> Result<SocketAddr, Error> {
+        let mut admin = None;
+        sync::poll(
+            || "Envoy to become ready".to_owned(),
+            || {
+                let exited = self.child.try_wait().map_err(Error::io("watch Envoy"))?;
+                if let Some(status) = exited {
+                    return Err(Error::EnvoyExited {
+                        status: status.to_string(),
+                        log: log_tail(layout),
+                    });
+                }
+                admin = admin.or_else(|| {
+                    fs::read_to_string(layout.admin_address())
+                        .ok()?
+                        .trim()
+                        .parse::<SocketAddr>()
+                        .ok()
+                });
+                let Some(admin) = admin else {
+                    return Ok(None);
+                };
+                // The file is there a moment before the admin interface answers.
+                let ready = Request::get("/ready")
+                    .send(admin)
+                    .is_ok_and(|response| response.status == 200);
+                Ok(ready.then_some(admin))
+            },
+            || format!("its log ends with\n{}", log_tail(layout)),
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            process::end(watch);
+        }
+        process::end(&mut self.child);
+    }
+}
+
+fn list<'a>(answer: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    answer
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn read_log(layout: &Layout) -> Result<String, Error> {
+    fs::read(layout.log())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .map_err(Error::io("read Envoy's log"))
+}
+
+fn log_tail(layout: &Layout) -> String {
+    read_log(layout).map_or_else(|error| error.to_string(), |log| tail(&log, 40))
+}
+
+/// Waits for the end of its input, then ends the Envoy that was started for the folder, and removes the folder.
+const WATCH: &str = r#"
+trap '' INT HUP
+read -r _
+if tr '\0' ' ' < "/proc/$1/cmdline" | grep -qF "$2"; then kill -9 "$1"; fi
+rm -rf "$2"
+"#;

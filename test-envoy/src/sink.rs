@@ -1,0 +1,222 @@
+//! What the two sinks have in common: the list of spans, and faults on demand.
+
+use std::convert::Infallible;
+use std::io::Read;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+
+use crate::span::Span;
+use crate::sync::{self, Recorder, Task};
+use crate::{Error, http1};
+
+/// What a sink does with the exports that follow, instead of taking them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fault {
+    status: Option<u16>,
+    delay: Duration,
+}
+
+impl Fault {
+    /// Refuses every export with this HTTP status; over gRPC, with the code that stands for it
+    /// (429 and 502 to 504 are `UNAVAILABLE`, 401 and 403 their own, any other `INTERNAL`).
+    pub fn status(status: u16) -> Self {
+        Self {
+            status: Some(status),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// Takes every export, and answers only after this time.
+    pub fn delay(delay: Duration) -> Self {
+        Self {
+            status: None,
+            delay,
+        }
+    }
+
+    /// Answers only after this time.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+/// One export request, taken or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Export {
+    /// The path of the request.
+    pub path: String,
+    /// The headers, grouped by name; `:authority` is `host`.
+    pub headers: Vec<http1::Header>,
+    /// How many spans it brought.
+    pub spans: usize,
+    /// Whether a [`Fault`] refused it; its spans were then not kept.
+    pub refused: bool,
+}
+
+impl Export {
+    /// The first value of the name as text, with U+FFFD for what is not UTF-8.
+    pub fn header_text(&self, name: &str) -> Option<String> {
+        http1::first(&self.headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    pub(crate) spans: Recorder<Span>,
+    pub(crate) exports: Recorder<Export>,
+    fault: Mutex<Fault>,
+}
+
+impl Sink {
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        *sync::lock(&self.fault) = fault.unwrap_or_default();
+    }
+
+    /// Keeps the spans unless they are to be refused, and says with which status.
+    pub(crate) async fn receive(
+        &self,
+        path: &str,
+        headers: &http::HeaderMap,
+        authority: Option<&str>,
+        spans: Vec<Span>,
+    ) -> Result<(), u16> {
+        let fault = *sync::lock(&self.fault);
+        let mut lines: Vec<http1::Header> = authority
+            .map(|authority| (b"host".to_vec(), authority.into()))
+            .into_iter()
+            .collect();
+        lines.extend(
+            headers
+                .iter()
+                .map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec())),
+        );
+        self.exports.extend([Export {
+            path: path.to_owned(),
+            headers: lines,
+            spans: spans.len(),
+            refused: fault.status.is_some(),
+        }]);
+        if fault.status.is_none() {
+            self.spans.extend(spans);
+        }
+        tokio::time::sleep(fault.delay).await;
+        fault.status.map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn wait_for_spans(&self, count: usize) -> Result<Vec<Span>, Error> {
+        self.spans.wait_until(
+            || format!("{count} spans"),
+            |spans| (spans.len() >= count).then(|| spans.to_vec()),
+            describe,
+        )
+    }
+
+    pub(crate) fn wait_for_trace(&self, trace_id: &str, count: usize) -> Result<Vec<Span>, Error> {
+        self.spans.wait_until(
+            || format!("{count} spans of the trace {trace_id}"),
+            |spans| {
+                let of_trace: Vec<_> = spans
+                    .iter()
+                    .filter(|span| span.trace_id == trace_id)
+                    .cloned()
+                    .collect();
+                (of_trace.len() >= count).then_some(of_trace)
+            },
+            describe,
+        )
+    }
+
+    pub(crate) fn wait_for_exports(&self, count: usize) -> Result<Vec<Export>, Error> {
+        self.exports.wait_until(
+            || format!("{count} export requests"),
+            |exports| (exports.len() >= count).then(|| exports.to_vec()),
+            |exports| format!("there are {}", exports.len()),
+        )
+    }
+
+    pub(crate) fn clear(&self) {
+        self.spans.take();
+        self.exports.take();
+    }
+}
+
+fn describe(spans: &[Span]) -> String {
+    let listed: Vec<_> = spans
+        .iter()
+        .take(20)
+        .map(|span| format!("{}/{} {:?}", span.trace_id, span.span_id, span.name))
+        .collect();
+    format!("there are {}: {}", spans.len(), listed.join(", "))
+}
+
+/// Serves HTTP/1.1 and HTTP/2 on one port.
+pub(crate) fn serve<H, F>(listener: TcpListener, handler: H) -> Result<Task, Error>
+where
+    H: Fn(http::Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = http::Response<Body>> + Send + 'static,
+{
+    Task::spawn(async move {
+        // Dropped with this task, and the open connections with it.
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
+            let handler = handler.clone();
+            connections.spawn(async move {
+                let service = service_fn(move |request| {
+                    let answer = handler(request);
+                    async { Ok::<_, Infallible>(answer.await) }
+                });
+                // A peer that goes away is no concern of the test.
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    })
+}
+
+/// Reads the whole body, and unpacks it where `content-encoding` says gzip.
+pub(crate) async fn read_body(headers: &http::HeaderMap, body: Incoming) -> Result<Vec<u8>, u16> {
+    let body = body.collect().await.map_err(|_| 400_u16)?.to_bytes();
+    match headers.get(http::header::CONTENT_ENCODING) {
+        None => Ok(body.to_vec()),
+        Some(coding) if coding == "gzip" => {
+            let mut plain = Vec::new();
+            GzDecoder::new(body.as_ref())
+                .read_to_end(&mut plain)
+                .map_err(|_| 400_u16)?;
+            Ok(plain)
+        }
+        Some(_) => Err(415),
+    }
+}
+
+pub(crate) fn respond(
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> http::Response<Body> {
+    let mut response = http::Response::new(Body::new(Full::from(body)));
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    response
+}
