@@ -3,6 +3,10 @@
 //! Envoy keeps the configuration in force when an update is refused. At first load there is none to
 //! keep: a refusal would answer 500 over ECDS, take the listener away over LDS, and end Envoy in a
 //! static configuration, whatever the failure policy. So a bad first configuration loads inert.
+//!
+//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is
+//! in use: a configuration that once loaded inert is never asked about again there, and refusing it
+//! on a worker would fail every request. So it loads inert whenever it comes back.
 
 use meshtrace_config::ConfigError;
 use meshtrace_pipeline::Composition;
@@ -21,73 +25,86 @@ pub(crate) enum Load<C> {
 }
 
 pub(crate) fn load<C: Composition>() -> Load<C> {
+    let plugin = Plugin::identify();
     let json = match call::plugin_configuration() {
         Ok(json) => json,
         Err(status) => {
-            let error =
-                ConfigError::new(C::NAME, format!("the host did not hand it over: {status}"));
-            return refuse(&error);
+            let message = format!("the host did not hand it over: {status}");
+            return plugin.refuse(&ConfigError::new(C::NAME, message), b"");
         }
     };
     match C::from_json(&json) {
         Ok(composition) => {
-            remember_good();
+            plugin.remember(GOOD, b"");
             metrics::record_config_invalid(false);
             Load::Run(composition)
         }
-        Err(error) => refuse(&error),
+        Err(error) => plugin.refuse(&error, &json),
     }
 }
 
-fn refuse<C>(error: &ConfigError) -> Load<C> {
-    metrics::record_config_invalid(true);
-    let (consequence, load) = if is_good_in_force() {
-        ("the configuration in force stays", Load::Refuse)
-    } else if is_strict() {
-        ("refused, as MESHTRACE_STRICT=1 asks", Load::Refuse)
-    } else {
-        (
-            "the filter is loaded inert and changes nothing",
-            Load::Inert,
-        )
-    };
-    call::log(LogLevel::Error, &format!("{error} ({consequence})"));
-    load
+/// A good configuration is, or was, in force.
+const GOOD: &[u8] = b"meshtrace.good";
+/// This very configuration was loaded inert.
+const INERT: &[u8] = b"meshtrace.inert";
+
+/// Plugins that share a VM are told apart by name and root id.
+struct Plugin {
+    name: Box<[u8]>,
+    root_id: Box<[u8]>,
+}
+
+impl Plugin {
+    fn identify() -> Self {
+        let part = |path| call::property(path).ok().flatten().unwrap_or_default();
+        Self {
+            name: part(b"plugin_name"),
+            root_id: part(b"plugin_root_id"),
+        }
+    }
+
+    fn refuse<C>(&self, error: &ConfigError, json: &[u8]) -> Load<C> {
+        metrics::record_config_invalid(true);
+        let inert = "the filter is loaded inert and changes nothing";
+        let (consequence, load) = if self.remembers(INERT, json) {
+            (inert, Load::Inert)
+        } else if self.remembers(GOOD, b"") {
+            ("the configuration in force stays", Load::Refuse)
+        } else if is_strict() {
+            ("refused, as MESHTRACE_STRICT=1 asks", Load::Refuse)
+        } else {
+            self.remember(INERT, json);
+            (inert, Load::Inert)
+        };
+        call::log(LogLevel::Error, &format!("{error} ({consequence})"));
+        load
+    }
+
+    /// Tells all workers, and the root contexts that replace this one.
+    fn remember(&self, fact: &[u8], detail: &[u8]) {
+        if let Err(status) = call::set_shared_data(&self.key(fact, detail), b"1") {
+            call::log(
+                LogLevel::Warn,
+                &format!("shared data cannot be written, a bad update may load inert: {status}"),
+            );
+        }
+    }
+
+    fn remembers(&self, fact: &[u8], detail: &[u8]) -> bool {
+        call::has_shared_data(&self.key(fact, detail)).unwrap_or_else(|status| {
+            call::log(
+                LogLevel::Warn,
+                &format!("shared data cannot be read, taken for the first load: {status}"),
+            );
+            false
+        })
+    }
+
+    fn key(&self, fact: &[u8], detail: &[u8]) -> Vec<u8> {
+        [fact, &self.name, &self.root_id, detail].join(&0)
+    }
 }
 
 fn is_strict() -> bool {
     std::env::var_os("MESHTRACE_STRICT").is_some_and(|value| value == "1")
-}
-
-/// Remembered for all workers, and for the root contexts that replace this one.
-fn remember_good() {
-    if let Err(status) = call::set_shared_data(&good_key(), b"1") {
-        call::log(
-            LogLevel::Warn,
-            &format!(
-                "a later bad configuration will load inert instead of being refused: {status}"
-            ),
-        );
-    }
-}
-
-fn is_good_in_force() -> bool {
-    call::has_shared_data(&good_key()).unwrap_or_else(|status| {
-        call::log(
-            LogLevel::Warn,
-            &format!("taken for the first configuration, shared data cannot be read: {status}"),
-        );
-        false
-    })
-}
-
-/// Plugins that share a VM are told apart by name and root id.
-fn good_key() -> Vec<u8> {
-    let part = |path| call::property(path).ok().flatten().unwrap_or_default();
-    [
-        &b"meshtrace.good_configuration"[..],
-        &part(b"plugin_name"),
-        &part(b"plugin_root_id"),
-    ]
-    .join(&0)
 }

@@ -1,0 +1,133 @@
+//! What the end-to-end tests of the filters share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+
+pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub(crate) const SPAN: &str = "00f067aa0ba902b7";
+pub(crate) const TRACE_HEADERS: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
+
+/// A released filter, as `make build` leaves it.
+pub(crate) fn module(name: &str) -> PathBuf {
+    built(&format!("dist/{name}.wasm"), "make build")
+}
+
+/// A fixture of this folder, compiled.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    built(&format!("target/fixtures/{name}.wasm"), "make fixtures")
+}
+
+fn built(path: &str, target: &str) -> PathBuf {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    assert!(
+        path.exists(),
+        "{} is missing: run `{target}`",
+        path.display()
+    );
+    path
+}
+
+pub(crate) fn trace_context(config: &str) -> WasmFilter {
+    WasmFilter::new("trace_context", module("trace_context")).configuration(config)
+}
+
+/// A manager that sends everything to the cluster `upstream` through `filter`.
+pub(crate) fn manager(filter: WasmFilter) -> HttpConnectionManager {
+    HttpConnectionManager::new()
+        .route(Route::prefix("/").cluster("upstream"))
+        .filter(filter)
+}
+
+/// An Envoy before a recording upstream.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub(crate) envoy: Envoy,
+    pub(crate) upstream: Upstream,
+}
+
+impl Mesh {
+    /// The default Envoy, with one listener for each name and manager.
+    pub(crate) fn start(managers: Vec<(&str, HttpConnectionManager)>) -> Self {
+        let envoy = EnvoyBinary::find().expect("an Envoy");
+        Self::start_on(&envoy, managers)
+    }
+
+    pub(crate) fn start_on(
+        binary: &EnvoyBinary,
+        managers: Vec<(&str, HttpConnectionManager)>,
+    ) -> Self {
+        let listeners = managers
+            .into_iter()
+            .map(|(name, manager)| Listener::http(name, manager));
+        Self::with(
+            binary,
+            listeners.fold(Bootstrap::new(), Bootstrap::listener),
+        )
+    }
+
+    /// `bootstrap`, and the cluster `upstream`.
+    pub(crate) fn with(binary: &EnvoyBinary, bootstrap: Bootstrap) -> Self {
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        Self { envoy, upstream }
+    }
+
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        self.envoy
+            .address(listener)
+            .expect("the listener's address")
+    }
+
+    pub(crate) fn connect(&self, listener: &str) -> Connection {
+        Connection::open(self.address(listener)).expect("a connection")
+    }
+
+    /// Sends one request to `listener` and returns what the upstream saw of it.
+    pub(crate) fn pass(&self, connection: &mut Connection, request: &Request) -> RecordedRequest {
+        self.upstream.take();
+        let response = connection.send(request).expect("a response");
+        assert_eq!(response.status, 200, "{request:?}: {}", response.text());
+        let mut requests = self.upstream.take();
+        assert_eq!(requests.len(), 1, "{request:?}");
+        requests.remove(0)
+    }
+}
+
+pub(crate) fn get(headers: &[(&str, &str)]) -> Request {
+    headers
+        .iter()
+        .fold(Request::get("/"), |request, (name, value)| {
+            request.header(name, value)
+        })
+}
+
+/// The trace headers of a request: `name: value`, sorted.
+pub(crate) fn trace_headers(request: &RecordedRequest) -> Vec<String> {
+    let mut headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (String::from_utf8_lossy(name).to_lowercase(), value))
+        .filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
+        .collect();
+    headers.sort();
+    headers
+}
