@@ -1,0 +1,867 @@
+//! The policies of `trace_context`, one row a sentence: what comes in, what leaves.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use common::{Left, lines, propagation, run, run_from};
+use meshtrace_propagation::{Counter, Direction, Peer, Propagation, TraceContextConfig};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const T: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const S: &str = "00f067aa0ba902b7";
+const T2: &str = "80f198ee56343ba864fe8b2a57d3eff7";
+const S2: &str = "e457b5a2e4d86bd1";
+const P: &str = "05e3ac9a4f6e3b90";
+
+/// `$T` and its like stand for the ids above.
+fn ids(text: &str) -> String {
+    text.replace("$T2", T2)
+        .replace("$S2", S2)
+        .replace("$T", T)
+        .replace("$S", S)
+        .replace("$P", P)
+}
+
+/// `name: value` lines.
+fn parse(text: &str) -> common::Lines {
+    let text = ids(text);
+    let pairs: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_once(':').expect("a header line"))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    lines(&pairs)
+}
+
+struct Row {
+    promise: &'static str,
+    config: &'static str,
+    sent: &'static str,
+    left: &'static str,
+    counted: &'static [Counter],
+}
+
+#[track_caller]
+fn check(rows: &[Row]) {
+    for row in rows {
+        let left = run(row.config, &parse(row.sent));
+        let mut expected: Vec<_> = parse(row.left)
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
+            .collect();
+        expected.sort();
+        assert_eq!(left.text(), expected, "{}", row.promise);
+        let counted: Vec<_> = left.tally.iter().collect();
+        assert_eq!(counted, row.counted, "{}", row.promise);
+    }
+}
+
+#[test]
+fn defaults_write_w3c_and_b3_multi_from_the_first_valid_format() {
+    check(&[
+        Row {
+            promise: "nothing came: nothing is invented",
+            config: "{}",
+            sent: "accept: */*",
+            left: "accept: */*",
+            counted: &[Counter::Missing],
+        },
+        Row {
+            promise: "W3C in, B3 beside it; traceparent and tracestate stay to the letter",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate: congo=t61rcWkgMzE",
+            left: "traceparent: 00-$T-$S-01
+                   tracestate: congo=t61rcWkgMzE
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "B3 multi in, W3C beside it; the parent is B3's own business",
+            config: "{}",
+            sent: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 0",
+            left: "traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 0",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+        Row {
+            promise: "B3 single in: read, kept in its shape, and written as the others",
+            config: "{}",
+            sent: "b3: $T-$S-1",
+            left: "b3: $T-$S-1
+                   traceparent: 00-$T-$S-01
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
+            promise: "formats that agree are not touched, a parent and 64 bits included",
+            config: "{}",
+            sent: "traceparent: 00-0000000000000000a3ce929d0e0e4736-$S-01
+                   x-b3-traceid: a3ce929d0e0e4736
+                   x-b3-spanid: $S
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-0000000000000000a3ce929d0e0e4736-$S-01
+                   x-b3-traceid: a3ce929d0e0e4736
+                   x-b3-spanid: $S
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+    ]);
+}
+
+// C.1: what is read leniently is written as specified.
+#[test]
+fn what_old_clients_write_leaves_as_the_specification_has_it() {
+    check(&[
+        Row {
+            promise: "upper-case ids are lowered, `true` becomes 1, a meaningless flag goes",
+            config: r#"{"inject": ["b3multi"]}"#,
+            sent: "x-b3-traceid: 4BF92F3577B34DA6A3CE929D0E0E4736
+                   x-b3-spanid: 00F067AA0BA902B7
+                   x-b3-sampled: true
+                   x-b3-flags: 0",
+            left: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+        Row {
+            promise: "debug implies accept: no x-b3-sampled beside it",
+            config: r#"{"inject": ["b3multi"]}"#,
+            sent: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 0
+                   x-b3-flags: 1",
+            left: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-flags: 1",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+        Row {
+            promise: "strict: upper case is malformed",
+            config: r#"{"b3_strict": true}"#,
+            sent: "x-b3-traceid: 4BF92F3577B34DA6A3CE929D0E0E4736
+                   x-b3-spanid: 00F067AA0BA902B7",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedB3Multi],
+        },
+        Row {
+            promise: "lenient: a malformed b3 falls back to x-b3-*, and does not leave",
+            config: "{}",
+            sent: "b3: junk
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-01
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3Multi, Counter::MalformedB3],
+        },
+        Row {
+            promise: "strict: a malformed b3 is the last word",
+            config: r#"{"b3_strict": true}"#,
+            sent: "b3: junk
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedB3],
+        },
+        Row {
+            promise: "a valid b3 is not completed from x-b3-*: `0` stays without ids",
+            config: "{}",
+            sent: "b3: 0
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "b3: 0
+                   x-b3-sampled: 0",
+            counted: &[Counter::SamplingOnly],
+        },
+    ]);
+}
+
+#[test]
+fn a_decision_without_ids_invents_no_trace() {
+    check(&[
+        Row {
+            promise: "b3: 0 passes and is told in B3 multi; W3C has no form for it",
+            config: "{}",
+            sent: "b3: 0",
+            left: "b3: 0
+                   x-b3-sampled: 0",
+            counted: &[Counter::SamplingOnly],
+        },
+        Row {
+            promise: "debug alone",
+            config: r#"{"inject": ["b3", "tracecontext"]}"#,
+            sent: "x-b3-flags: 1",
+            left: "b3: d
+                   x-b3-flags: 1",
+            counted: &[Counter::SamplingOnly],
+        },
+        Row {
+            promise: "a context beats a decision without ids, whatever the order",
+            config: r#"{"extract": ["b3", "tracecontext"], "inject": ["tracecontext"]}"#,
+            sent: "b3: 0
+                   traceparent: 00-$T-$S-01",
+            left: "b3: $T-$S-1
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+    ]);
+}
+
+#[test]
+fn a_deferred_decision_is_told_to_w3c_as_configured_and_to_b3_as_it_is() {
+    check(&[
+        Row {
+            promise: "unsampled by default: the next parent-based sampler may drop",
+            config: "{}",
+            sent: "b3: $T-$S",
+            left: "b3: $T-$S
+                   traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "sampled on request",
+            config: r#"{"on_defer": "sampled", "inject": ["tracecontext"]}"#,
+            sent: "b3: $T-$S",
+            left: "b3: $T-$S
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "an explicit decision of the same span wins over defer",
+            config: r#"{"extract": ["b3", "tracecontext"], "inject": []}"#,
+            sent: "b3: $T-$S
+                   traceparent: 00-$T-$S-01",
+            left: "b3: $T-$S-1
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedB3],
+        },
+    ]);
+}
+
+// C.5, in its order.
+#[test]
+fn conflicts_are_settled_and_counted() {
+    check(&[
+        Row {
+            promise: "1. one trace, two spans: the one listed first, tracestate stays",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate: a=1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S2
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-01
+                   tracestate: a=1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictSpanId],
+        },
+        Row {
+            promise: "1. and B3 listed first: its span, and still that trace's tracestate",
+            config: r#"{"extract": ["b3multi", "tracecontext"]}"#,
+            sent: "traceparent: 00-$T-$S-03
+                   tracestate: a=1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S2
+                   x-b3-sampled: 0",
+            left: "traceparent: 00-$T-$S2-02
+                   tracestate: a=1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S2
+                   x-b3-sampled: 0",
+            counted: &[Counter::ExtractedB3Multi, Counter::ConflictSpanId],
+        },
+        Row {
+            promise: "2. one span, two decisions: the one listed first",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 0",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictSampled],
+        },
+        Row {
+            promise: "2. debug wins over all",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-00
+                   b3: $T-$S-d",
+            left: "traceparent: 00-$T-$S-01
+                   b3: $T-$S-d
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-flags: 1",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictSampled],
+        },
+        Row {
+            promise: "3. two traces: the one listed first, and the other leaves nowhere",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-01
+                   b3: $T2-$S2-1-$P",
+            left: "traceparent: 00-$T-$S-01
+                   b3: $T-$S-1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "3. B3 first: the foreign tracestate goes with its traceparent",
+            config: r#"{"extract": ["b3", "tracecontext"]}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate: a=1
+                   b3: $T2-$S2-1",
+            left: "traceparent: 00-$T2-$S2-01
+                   b3: $T2-$S2-1
+                   x-b3-traceid: $T2
+                   x-b3-spanid: $S2
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "4. valid and malformed: the valid one, and the malformed does not leave",
+            config: r#"{"inject": ["b3multi"]}"#,
+            sent: "traceparent: 00-$T-$S-0
+                   tracestate: a=1
+                   x-b3-traceid: $T2
+                   x-b3-spanid: $S2",
+            left: "x-b3-traceid: $T2
+                   x-b3-spanid: $S2",
+            counted: &[
+                Counter::ExtractedB3Multi,
+                Counter::Deferred,
+                Counter::MalformedTraceparent,
+                Counter::MalformedTracestate,
+            ],
+        },
+    ]);
+}
+
+#[test]
+fn tracestate_never_leaves_without_its_traceparent() {
+    check(&[
+        Row {
+            promise: "alone",
+            config: "{}",
+            sent: "tracestate: a=1",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedTracestate],
+        },
+        Row {
+            promise: "beside B3 only",
+            config: "{}",
+            sent: "tracestate: a=1
+                   b3: $T-$S-1",
+            left: "b3: $T-$S-1
+                   traceparent: 00-$T-$S-01
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3, Counter::MalformedTracestate],
+        },
+        Row {
+            promise: "an invalid one goes, its traceparent stays",
+            config: r#"{"inject": ["tracecontext"]}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate: a=1,B=2",
+            left: "traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedTracecontext, Counter::MalformedTracestate],
+        },
+        Row {
+            promise: "a future version is written as 00, and its tracestate stays",
+            config: r#"{"inject": ["tracecontext"]}"#,
+            sent: "traceparent: cc-$T-$S-01-x
+                   tracestate: a=1",
+            left: "traceparent: 00-$T-$S-01
+                   tracestate: a=1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+    ]);
+}
+
+#[test]
+fn only_what_is_named_is_touched() {
+    check(&[
+        Row {
+            promise: "a format that is neither read nor written passes, malformed or not",
+            config: r#"{"extract": ["tracecontext"], "inject": ["tracecontext"]}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   b3: junk
+                   x-b3-traceid: junk
+                   uber-trace-id: junk",
+            left: "traceparent: 00-$T-$S-01
+                   b3: junk
+                   x-b3-traceid: junk
+                   uber-trace-id: junk",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "a format that is written and not read is overwritten",
+            config: r#"{"extract": ["tracecontext"], "inject": ["b3"]}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   b3: $T2-$S2-1",
+            left: "traceparent: 00-$T-$S-01
+                   b3: $T-$S-1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "and left alone when there is nothing to write",
+            config: r#"{"extract": ["tracecontext"], "inject": ["b3"]}"#,
+            sent: "b3: $T2-$S2-1",
+            left: "b3: $T2-$S2-1",
+            counted: &[Counter::Missing],
+        },
+        Row {
+            promise: "inject: [] writes nothing new, and lets nothing stale leave",
+            config: r#"{"inject": []}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   b3: $T2-$S2-1",
+            left: "traceparent: 00-$T-$S-01
+                   b3: $T-$S-1",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictTraceId],
+        },
+    ]);
+}
+
+#[test]
+fn clear_removes_formats_and_headers() {
+    check(&[
+        Row {
+            promise: "a format, after it was read",
+            config: r#"{"clear": ["b3multi"], "inject": ["tracecontext"]}"#,
+            sent: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+        Row {
+            promise: "a format of the default inject",
+            config: r#"{"clear": ["b3multi"]}"#,
+            sent: "x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+        Row {
+            promise: "headers by name, known or not, in any case",
+            config: r#"{"clear": ["X-Secret", "uber-trace-id", "x-b3-parentspanid"]}"#,
+            sent: "x-secret: 1
+                   x-secret: 2
+                   x-other: 3
+                   uber-trace-id: 1:2:0:1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 1",
+            left: "x-other: 3
+                   traceparent: 00-$T-$S-01
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3Multi],
+        },
+    ]);
+}
+
+// Kong calls it preserve; envoy#47515 is what happens without it.
+#[test]
+fn preserve_gives_the_next_hop_the_shape_that_came_in() {
+    check(&[
+        Row {
+            promise: "b3 single stays single",
+            config: r#"{"inject": "preserve"}"#,
+            sent: "b3: $T-$S-1",
+            left: "b3: $T-$S-1",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
+            promise: "a stale sibling follows",
+            config: r#"{"inject": "preserve", "extract": ["b3", "b3multi"]}"#,
+            sent: "b3: $T-$S-1
+                   x-b3-traceid: $T2
+                   x-b3-spanid: $S2
+                   x-b3-sampled: 0",
+            left: "b3: $T-$S-1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3, Counter::ConflictTraceId],
+        },
+    ]);
+    let generated = run(
+        r#"{"inject": "preserve", "default_format": "b3", "on_missing": "generate"}"#,
+        &parse(""),
+    );
+    assert_eq!(generated.lines.len(), 1);
+    assert!(generated.header("b3").unwrap().ends_with("-0"));
+}
+
+#[test]
+fn the_width_of_b3_trace_ids_is_a_setting() {
+    check(&[
+        Row {
+            promise: "128: a padded id keeps 32 digits",
+            config: r#"{"inject": ["b3"]}"#,
+            sent: "traceparent: 00-0000000000000000a3ce929d0e0e4736-$S-01",
+            left: "traceparent: 00-0000000000000000a3ce929d0e0e4736-$S-01
+                   b3: 0000000000000000a3ce929d0e0e4736-$S-1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "64: the right-most 16",
+            config: r#"{"b3_trace_id_bits": 64}"#,
+            sent: "traceparent: 00-$T-$S-01",
+            left: "traceparent: 00-$T-$S-01
+                   x-b3-traceid: a3ce929d0e0e4736
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "64: never an id of zeros",
+            config: r#"{"b3_trace_id_bits": 64, "inject": ["b3"]}"#,
+            sent: "traceparent: 00-a3ce929d0e0e47360000000000000000-$S-01",
+            left: "traceparent: 00-a3ce929d0e0e47360000000000000000-$S-01
+                   b3: a3ce929d0e0e47360000000000000000-$S-1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+    ]);
+}
+
+#[test]
+fn the_random_flag_of_a_trace_is_kept_whoever_carries_the_context() {
+    check(&[Row {
+        promise: "the flag says how the trace id was made, so it outlives the change of span",
+        config: r#"{"extract": ["b3", "tracecontext"], "inject": ["tracecontext"]}"#,
+        sent: "b3: $T-$S2-1
+               traceparent: 00-$T-$S-02",
+        left: "b3: $T-$S2-1
+               traceparent: 00-$T-$S2-03",
+        counted: &[Counter::ExtractedB3, Counter::ConflictSpanId],
+    }]);
+}
+
+/// Trace id, span id and flags of the `traceparent` that left.
+fn traceparent(left: &Left) -> (String, String, String) {
+    let text = left.header("traceparent").expect("a traceparent");
+    let fields: Vec<_> = text.split('-').map(str::to_owned).collect();
+    assert_eq!((fields[0].as_str(), fields.len()), ("00", 4));
+    (fields[1].clone(), fields[2].clone(), fields[3].clone())
+}
+
+#[test]
+fn a_missing_context_is_generated_on_request() {
+    for (config, sent, flags) in [
+        (r#"{"on_missing": "generate"}"#, "", "00"),
+        (
+            r#"{"on_missing": "generate", "generate_sampled": true}"#,
+            "",
+            "01",
+        ),
+        (
+            r#"{"on_missing": "generate", "random_flag": true}"#,
+            "",
+            "02",
+        ),
+        // "a hop that starts a trace uses flags 00", and a caller's decision is kept.
+        (
+            r#"{"on_missing": "generate", "generate_sampled": true}"#,
+            "b3: 0",
+            "00",
+        ),
+        (r#"{"on_missing": "generate"}"#, "b3: 1", "01"),
+        (r#"{"on_missing": "generate"}"#, "traceparent: junk", "00"),
+    ] {
+        let left = run(config, &parse(sent));
+        let (trace_id, span_id, left_flags) = traceparent(&left);
+        assert_eq!(left_flags, flags, "{config}, {sent}");
+        assert_eq!(left.header("x-b3-traceid"), Some(trace_id));
+        assert_eq!(left.header("x-b3-spanid"), Some(span_id));
+        assert!(left.tally.has(Counter::Generated));
+        assert_eq!(left.decision.previous_trace_id, None);
+    }
+}
+
+#[test]
+fn a_context_that_came_is_not_generated_anew() {
+    let left = run(r#"{"on_missing": "generate"}"#, &parse("b3: $T-$S-1"));
+    assert_eq!(traceparent(&left), (T.into(), S.into(), "01".into()));
+    assert!(!left.tally.has(Counter::Generated));
+}
+
+#[test]
+fn two_traces_restart_on_request() {
+    let config = r#"{"on_conflict": "restart"}"#;
+    let left = run(
+        config,
+        &parse(
+            "traceparent: 00-$T-$S-01
+             tracestate: a=1
+             b3: $T2-$S2-0",
+        ),
+    );
+    let (trace_id, _, flags) = traceparent(&left);
+    assert!(trace_id != T && trace_id != T2);
+    assert_eq!(flags, "01", "the decision of the format listed first");
+    assert_eq!(left.header("tracestate"), None);
+    assert!(left.header("b3").unwrap().starts_with(&trace_id));
+    let previous = left.decision.previous_trace_id.expect("the old trace");
+    assert_eq!(previous.to_hex(), T.as_bytes());
+    assert!(left.tally.has(Counter::Restarted) && left.tally.has(Counter::ConflictTraceId));
+
+    // Only when the trace ids differ.
+    let left = run(config, &parse("traceparent: 00-$T-$S-01\nb3: $T-$S2-0"));
+    assert_eq!(traceparent(&left).0, T);
+}
+
+#[test]
+fn an_untrusted_context_is_replaced_or_stripped() {
+    let sent = parse(
+        "traceparent: 00-$T-$S-01
+         tracestate: a=1
+         b3: $T-$S-d
+         uber-trace-id: 1:2:0:1
+         x-amzn-trace-id: Root=1
+         baggage: k=v",
+    );
+    let left = run(r#"{"incoming": "restart"}"#, &sent);
+    let (trace_id, span_id, flags) = traceparent(&left);
+    assert!(trace_id != T && span_id != S);
+    assert_eq!(flags, "00", "nor is the caller's decision believed");
+    assert_eq!(left.header("b3"), Some(format!("{trace_id}-{span_id}-0")));
+    assert_eq!(left.header("tracestate"), None);
+    let previous = left.decision.previous_trace_id.expect("the old trace");
+    assert_eq!(previous.to_hex(), T.as_bytes());
+
+    let left = run(r#"{"incoming": "ignore"}"#, &sent);
+    assert_eq!(left.text(), ["baggage: k=v"], "every known header goes");
+    assert_eq!(left.tally.iter().collect::<Vec<_>>(), [Counter::Ignored]);
+
+    let left = run(r#"{"incoming": "ignore", "on_missing": "generate"}"#, &sent);
+    assert_ne!(traceparent(&left).0, T);
+    assert_eq!(left.header("b3"), None, "only what is injected is written");
+}
+
+#[test]
+fn a_restart_without_a_context_does_what_a_missing_one_does() {
+    for sent in ["", "b3: 1", "traceparent: junk"] {
+        let left = run(r#"{"incoming": "restart"}"#, &parse(sent));
+        assert_eq!(left.text(), Vec::<String>::new(), "{sent}");
+        let config = r#"{"incoming": "restart", "on_missing": "generate"}"#;
+        let (_, _, flags) = traceparent(&run(config, &parse(sent)));
+        assert_eq!(flags, "00", "{sent}");
+    }
+}
+
+#[test]
+fn trust_depends_on_the_address_a_header_or_the_direction() {
+    let sent = parse("traceparent: 00-$T-$S-01\nx-internal: 1");
+    let when = |when: &str| format!(r#"{{"incoming": {{"mode": "restart", "when": {when}}}}}"#);
+    let mesh = r#"{"not_from_cidrs": ["10.0.0.0/8", "fd00::/8"]}"#;
+    let from = |address: &'static str| Peer {
+        address: Some(address.as_bytes()),
+        direction: Direction::Inbound,
+    };
+    for (condition, peer, restarts) in [
+        (mesh, from("10.1.2.3:4567"), false),
+        (mesh, from("192.0.2.1:4567"), true),
+        (mesh, from("[fd00::1]:4567"), false),
+        (mesh, from("[2001:db8::1]:4567"), true),
+        (mesh, from("[::ffff:10.1.2.3]:4567"), false),
+        (mesh, from("10.1.2.3"), false),
+        // What cannot be read is not trusted.
+        (mesh, from("/var/run/envoy.sock"), true),
+        (mesh, from("\u{e9}"), true),
+        (mesh, Peer::default(), true),
+        (r#"{"header_absent": "X-Internal"}"#, Peer::default(), false),
+        (r#"{"header_absent": "x-mesh"}"#, Peer::default(), true),
+        (r#"{"direction": "inbound"}"#, from("10.1.2.3:1"), true),
+        (r#"{"direction": "outbound"}"#, from("10.1.2.3:1"), false),
+        // All that are set must hold.
+        (
+            r#"{"direction": "inbound", "header_absent": "x-internal"}"#,
+            from("10.1.2.3:1"),
+            false,
+        ),
+        ("{}", from("10.1.2.3:1"), true),
+    ] {
+        let left = run_from(&when(condition), &sent, peer);
+        let restarted = left.tally.has(Counter::Restarted);
+        assert_eq!(restarted, restarts, "{condition}, {peer:?}");
+        assert_eq!(traceparent(&left).0 == T, !restarts);
+    }
+}
+
+#[test]
+fn addresses_are_looked_up_only_where_they_decide() {
+    let needs = |config: &str| {
+        let propagation = propagation(config);
+        (propagation.needs_address(), propagation.needs_direction())
+    };
+    assert_eq!(needs("{}"), (false, false));
+    assert_eq!(needs(r#"{"incoming": "ignore"}"#), (false, false));
+    let when = r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": []}}}"#;
+    assert_eq!(needs(when), (true, false));
+    let when = r#"{"incoming": {"mode": "ignore", "when": {"direction": "inbound"}}}"#;
+    assert_eq!(needs(when), (false, true));
+}
+
+#[test]
+fn beside_a_tracer_its_format_alone_is_input() {
+    let config = r#"{"placement": "upstream", "tracer": "tracecontext", "inject": ["b3multi"]}"#;
+    check(&[
+        Row {
+            promise: "stale client headers and those of an earlier attempt are rewritten",
+            config,
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate:
+                   b3: $T2-$S2-0
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S2
+                   x-b3-parentspanid: $P
+                   x-b3-sampled: 0",
+            left: "traceparent: 00-$T-$S-01
+                   tracestate:
+                   b3: $T-$S-1
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "a tracer that wrote nothing leaves what the client sent",
+            config,
+            sent: "b3: $T2-$S2-0",
+            left: "b3: $T2-$S2-0",
+            counted: &[Counter::Missing],
+        },
+    ]);
+}
+
+#[test]
+fn impossible_configurations_are_refused_with_their_path() {
+    for (config, expected) in [
+        (r#"{"extract": ["b3", "b3"]}"#, "extract[1]: listed before"),
+        (r#"{"inject": ["b3", "b3"]}"#, "inject[1]: listed before"),
+        (
+            r#"{"inject": ["b3"], "clear": ["b3"]}"#,
+            "inject[0]: also in `clear`",
+        ),
+        (
+            r#"{"default_format": "b3"}"#,
+            "default_format: only with inject",
+        ),
+        (
+            r#"{"clear": [":path"]}"#,
+            "clear[0]: invalid value: string \":path\"",
+        ),
+        (
+            r#"{"clear": ["Host"]}"#,
+            "clear[0]: invalid value: string \"Host\"",
+        ),
+        (r#"{"clear": [""]}"#, "clear[0]: invalid value"),
+        (
+            r#"{"tracer": "b3"}"#,
+            "tracer: only with placement \"upstream\"",
+        ),
+        (
+            r#"{"placement": "upstream"}"#,
+            "tracer: required with placement",
+        ),
+        (
+            r#"{"placement": "upstream", "tracer": "b3", "incoming": "ignore"}"#,
+            "incoming: not with placement",
+        ),
+        (
+            r#"{"placement": "upstream", "tracer": "b3", "on_missing": "pass"}"#,
+            "on_missing: not with placement",
+        ),
+        (
+            r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": ["10.0.0.0/33"]}}}"#,
+            "incoming.when.not_from_cidrs[0]: invalid value: string \"10.0.0.0/33\"",
+        ),
+    ] {
+        let parsed: TraceContextConfig = serde_json::from_str(config).unwrap();
+        let refusal = Propagation::new(&parsed).unwrap_err().to_string();
+        assert!(refusal.starts_with(expected), "{config}: {refusal}");
+    }
+    let names: Vec<_> = (0..17).map(|i| format!("\"x-{i}\"")).collect();
+    let many = format!(r#"{{"clear": [{}]}}"#, names.join(","));
+    let parsed: TraceContextConfig = serde_json::from_str(&many).unwrap();
+    let refusal = Propagation::new(&parsed).unwrap_err().to_string();
+    assert!(refusal.starts_with("clear[16]: too many"), "{refusal}");
+}
+
+#[test]
+fn wrong_types_and_unknown_values_say_what_is_allowed() {
+    for (config, expected) in [
+        (
+            r#"{"extract": ["cookies"]}"#,
+            "extract[0]: unknown variant `cookies`, expected one of `tracecontext`, `b3`, `b3multi`",
+        ),
+        (
+            r#"{"extrakt": []}"#,
+            "extrakt: unknown field `extrakt`, expected one of `placement`",
+        ),
+        (
+            r#"{"inject": "keep"}"#,
+            "inject: invalid value: string \"keep\", expected \"preserve\" or a list of formats",
+        ),
+        (r#"{"inject": ["b4"]}"#, "inject[0]: unknown variant `b4`"),
+        (
+            r#"{"incoming": 7}"#,
+            "incoming: invalid type: integer `7`, expected a mode or an object",
+        ),
+        (
+            r#"{"incoming": {"mode": "ignore", "if": {}}}"#,
+            "incoming.if: unknown field `if`, expected `mode` or `when`",
+        ),
+        (
+            r#"{"b3_trace_id_bits": 96}"#,
+            "b3_trace_id_bits: invalid value: 96, expected 128 or 64",
+        ),
+        (
+            r#"{"b3_strict": "yes"}"#,
+            "b3_strict: invalid type: string \"yes\", expected a boolean",
+        ),
+    ] {
+        let refusal = meshtrace_config::read::<TraceContextConfig>(config.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(refusal.starts_with(expected), "{config}: {refusal}");
+    }
+}
