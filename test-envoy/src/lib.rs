@@ -29,6 +29,7 @@ mod sink;
 pub mod span;
 mod sync;
 pub mod upstream;
+pub mod waterfall;
 pub mod zipkin;
 
 use std::time::Duration;
