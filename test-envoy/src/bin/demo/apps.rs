@@ -20,14 +20,24 @@ pub(crate) struct Python(PathBuf);
 impl Python {
     /// The one that `make demo` prepared.
     pub(crate) fn from_env() -> Result<Self, String> {
-        match std::env::var_os("DEMO_PYTHON") {
-            Some(python) => Ok(Self(python.into())),
-            None => Err(
-                "DEMO_PYTHON, the Python with the applications' packages, is not set: \
-                         run the demo through `make demo`."
-                    .to_owned(),
-            ),
+        let hint = "run the demo through `make demo`";
+        let Some(python) = std::env::var_os("DEMO_PYTHON") else {
+            return Err(format!("DEMO_PYTHON is not set: {hint}."));
+        };
+        let python = Self(python.into());
+        if python.instrument().is_file() {
+            Ok(python)
+        } else {
+            Err(format!(
+                "{} is missing: {hint}.",
+                python.instrument().display()
+            ))
         }
+    }
+
+    /// Beside the interpreter, not on PATH: it must instrument with that environment's packages.
+    fn instrument(&self) -> PathBuf {
+        self.0.with_file_name("opentelemetry-instrument")
     }
 }
 
@@ -54,8 +64,7 @@ impl Running {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("demo/apps")
             .join(format!("{name}.py"));
-        // Beside its Python, not on PATH: it must instrument with that environment's packages.
-        let mut command = Command::new(python.0.with_file_name("opentelemetry-instrument"));
+        let mut command = Command::new(python.instrument());
         // Settings of the developer's own, a sampler say, would change what is shown.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("OTEL_") {
@@ -83,12 +92,9 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(output);
-        let process = command.spawn().map_err(|error| {
-            format!(
-                "cannot run {}: {error}. Run the demo through `make demo`.",
-                command.get_program().display()
-            )
-        })?;
+        let process = command
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", python.instrument().display()))?;
         let mut running = Self {
             process,
             address: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -159,7 +159,7 @@ impl Act {
             let wanted = only(spans, *parent)?;
             if span.trace != wanted.trace {
                 return Err(format!(
-                    "{} should be in the trace of {}, {}, and is in {}.",
+                    "{} should be in the trace of {}, {}; it is in {}.",
                     say(*role),
                     say(*parent),
                     wanted.trace,
@@ -168,7 +168,7 @@ impl Act {
             }
             if span.parent != Some(wanted.id) {
                 return Err(format!(
-                    "{} should be the child of {}, {}, and its parent is {}.",
+                    "{} should be a child of {}, {}; its parent is {}.",
                     say(*role),
                     say(*parent),
                     wanted.id,
@@ -200,10 +200,7 @@ fn only<'a>(spans: &[Seen<'a>], role: Role) -> Result<Seen<'a>, String> {
 }
 
 fn say((service, kind): Role) -> String {
-    format!(
-        "The {} span of {service}",
-        format!("{kind:?}").to_uppercase()
-    )
+    format!("{service} {}", format!("{kind:?}").to_uppercase())
 }
 
 #[cfg(test)]
@@ -265,7 +262,7 @@ mod tests {
             let spans = with_charge(&[seen(CHARGE, "one", "c", parent)]);
             assert!(
                 with.compare(&spans)
-                    .is_err_and(|why| why.contains("should be the child of")),
+                    .is_err_and(|why| why.contains("should be a child of")),
                 "{parent:?}"
             );
         }
@@ -282,10 +279,10 @@ mod tests {
         let [without, _] = ACTS;
         let stray = seen(("payments", SpanKind::Internal), "two", "d", Some("c"));
         for (charge, what) in [
-            (vec![], "The SERVER span of payments did not arrive."),
+            (vec![], "payments SERVER did not arrive."),
             (
                 vec![CHARGE_ALONE, CHARGE_ALONE],
-                "The SERVER span of payments arrived more than once.",
+                "payments SERVER arrived more than once.",
             ),
             (
                 vec![CHARGE_ALONE, stray],
