@@ -13,6 +13,10 @@ use crate::story::App;
 /// Importing the SDK takes a second on an idle machine and many on a busy one.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Runs what follows it until its standard input ends, as it does however the demo ends; Ctrl-C reaches the whole
+/// group, so it must pass this by.
+const WATCH: &str = r#"trap '' INT HUP; "$@" & exec >/dev/null; cat; kill $!"#;
+
 /// The interpreter whose environment has what `requirements.txt` lists.
 #[derive(Debug)]
 pub(crate) struct Python(PathBuf);
@@ -64,7 +68,7 @@ impl Running {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("demo/apps")
             .join(format!("{name}.py"));
-        let mut command = Command::new(python.instrument());
+        let mut command = Command::new("/bin/sh");
         // Settings of the developer's own, a sampler say, would change what is shown.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("OTEL_") {
@@ -72,6 +76,8 @@ impl Running {
             }
         }
         command
+            .args(["-c", WATCH, "demo-watch"])
+            .arg(python.instrument())
             .arg(&python.0)
             .arg(source)
             .env("OTEL_SERVICE_NAME", name)
@@ -89,12 +95,12 @@ impl Running {
                     .zip(next)
                     .map(|(variable, next)| (variable, format!("http://{next}"))),
             )
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(output);
         let process = command
             .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", python.instrument().display()))?;
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
         let mut running = Self {
             process,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -124,8 +130,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Either fails only when the process has ended already.
-        let _ = self.process.kill();
+        drop(self.process.stdin.take());
+        // Fails only when the process has been waited for already.
         let _ = self.process.wait();
     }
 }
