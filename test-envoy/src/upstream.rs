@@ -1,7 +1,7 @@
 //! An HTTP server that keeps every request as it came in.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::Error;
@@ -50,6 +50,8 @@ impl Upstream {
     }
 
     /// Decides the answer to every request from now on; called once a request, after it was recorded.
+    ///
+    /// A responder that panics ends the request's connection.
     pub fn respond_with(
         &self,
         responder: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static,
@@ -77,6 +79,37 @@ impl Upstream {
             |requests| (requests.len() >= count).then(|| requests.to_vec()),
             |requests| format!("there are {}", requests.len()),
         )
+    }
+}
+
+/// A port of 127.0.0.1 that refuses connections for as long as the value lives, as a server that is down does.
+#[derive(Debug)]
+pub struct ClosedPort {
+    address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+impl ClosedPort {
+    /// Takes a free port and does not listen on it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when no port can be bound.
+    pub fn reserve() -> Result<Self, Error> {
+        let _context = sync::runtime()?.enter();
+        let bound = || -> std::io::Result<Self> {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+            Ok(Self {
+                address: socket.local_addr()?,
+                _bound: socket,
+            })
+        };
+        bound().map_err(Error::io("bind a port on 127.0.0.1"))
+    }
+
+    /// Where nobody listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

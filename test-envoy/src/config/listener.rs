@@ -96,6 +96,7 @@ pub struct HttpConnectionManager {
     tracing: Option<Tracing>,
     early_header_mutations: Vec<Value>,
     access_log: Option<Value>,
+    virtual_host: Value,
     router: Value,
     extra: Value,
 }
@@ -110,6 +111,7 @@ impl HttpConnectionManager {
             tracing: None,
             early_header_mutations: Vec::new(),
             access_log: None,
+            virtual_host: json!({"name": "all", "domains": ["*"]}),
             router: json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}),
             extra: json!({}),
         }
@@ -162,6 +164,12 @@ impl HttpConnectionManager {
         self.merge(json!({ "generate_request_id": on }))
     }
 
+    /// Merges into the virtual host; the routes follow.
+    pub fn virtual_host(mut self, patch: Value) -> Self {
+        merge(&mut self.virtual_host, patch);
+        self
+    }
+
     /// Merges into the router's configuration.
     pub fn router(mut self, patch: Value) -> Self {
         merge(&mut self.router, patch);
@@ -188,6 +196,8 @@ impl HttpConnectionManager {
             .map(|filter| filter.render(layout))
             .collect();
 
+        let mut virtual_host = self.virtual_host.clone();
+        virtual_host["routes"] = self.routes.iter().map(Route::render).collect();
         let mut manager = json!({
             "@type": concat!(
                 "type.googleapis.com/envoy.extensions.filters.network.",
@@ -198,11 +208,7 @@ impl HttpConnectionManager {
             "http_filters": filters,
             "route_config": {
                 "name": listener,
-                "virtual_hosts": [{
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": self.routes.iter().map(Route::render).collect::<Vec<_>>(),
-                }],
+                "virtual_hosts": [virtual_host],
             },
         });
         if let Some(tracing) = &self.tracing {

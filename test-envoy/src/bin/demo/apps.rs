@@ -1,0 +1,137 @@
+//! The two Python applications, instrumented from outside by the OpenTelemetry SDK.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::story::App;
+
+/// Importing the SDK takes a second on an idle machine and many on a busy one.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs what follows it until its standard input ends, as it does however the demo ends; Ctrl-C reaches the whole
+/// group, so it must pass this by.
+const WATCH: &str = r#"trap '' INT HUP; "$@" & exec >/dev/null; cat; kill $!"#;
+
+/// The interpreter whose environment has what `requirements.txt` lists.
+#[derive(Debug)]
+pub(crate) struct Python(PathBuf);
+
+impl Python {
+    /// The one that `make demo` prepared.
+    pub(crate) fn from_env() -> Result<Self, String> {
+        let hint = "run the demo through `make demo`";
+        let Some(python) = std::env::var_os("DEMO_PYTHON") else {
+            return Err(format!("DEMO_PYTHON is not set: {hint}."));
+        };
+        let python = Self(python.into());
+        if python.instrument().is_file() {
+            Ok(python)
+        } else {
+            Err(format!(
+                "{} is missing: {hint}.",
+                python.instrument().display()
+            ))
+        }
+    }
+
+    /// Beside the interpreter, not on PATH: it must instrument with that environment's packages.
+    fn instrument(&self) -> PathBuf {
+        self.0.with_file_name("opentelemetry-instrument")
+    }
+}
+
+/// An application that listens; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    /// Starts the application; it reports its spans to `collector`, and finds the next one at `next`.
+    pub(crate) fn start(
+        app: &App,
+        python: &Python,
+        collector: SocketAddr,
+        next: Option<SocketAddr>,
+        logs: &Path,
+    ) -> Result<Self, String> {
+        let name = app.name;
+        let log = logs.join(format!("{name}.log"));
+        let output = File::create(&log)
+            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("demo/apps")
+            .join(format!("{name}.py"));
+        let mut command = Command::new("/bin/sh");
+        // Settings of the developer's own, a sampler say, would change what is shown.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("OTEL_") {
+                command.env_remove(variable);
+            }
+        }
+        command
+            .args(["-c", WATCH, "demo-watch"])
+            .arg(python.instrument())
+            .arg(&python.0)
+            .arg(source)
+            .env("OTEL_SERVICE_NAME", name)
+            .env("OTEL_PROPAGATORS", app.propagator)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+            .env("OTEL_METRICS_EXPORTER", "none")
+            .env("OTEL_LOGS_EXPORTER", "none")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            // A proxy that the developer's machine needs for the internet would swallow the call to our own.
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1")
+            .envs(
+                app.next
+                    .zip(next)
+                    .map(|(variable, next)| (variable, format!("http://{next}"))),
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output);
+        let process = command
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        let mut running = Self {
+            process,
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+        };
+        let port = running.wait_for_port().ok_or_else(|| {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("{name} did not start; it wrote:\n{log}")
+        })?;
+        running.address.set_port(port);
+        Ok(running)
+    }
+
+    fn wait_for_port(&mut self) -> Option<u16> {
+        let output = self.process.stdout.take()?;
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some(port) = line.strip_prefix("listening on ") {
+                    // The receiver is gone only when the time was up.
+                    let _ = sender.send(port.parse());
+                }
+            }
+        });
+        receiver.recv_timeout(START_LIMIT).ok()?.ok()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        // Fails only when the process has been waited for already.
+        let _ = self.process.wait();
+    }
+}
