@@ -8,6 +8,9 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
 .PHONY: help build test lint demo clean shell-tests fixtures test-wasm
 
+# The steps share downloads and target folders; cargo uses all cores by itself.
+.NOTPARALLEL:
+
 help:
 	@echo 'make demo    two applications that speak different trace formats, joined by real Envoys'
 	@echo 'make build   the filters, released: dist/*.wasm'
