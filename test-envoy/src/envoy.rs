@@ -201,13 +201,19 @@ impl Envoy {
 
     /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken the change.
     ///
-    /// Its port may be another one afterwards.
+    /// Its port may be another one afterwards. A [`HttpFilter::discovered`] that is new comes with it; one that is
+    /// there already changes only by [`Envoy::update_extension`].
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
     /// [`Bootstrap::watched_listener`].
     pub fn update_listener(&self, listener: Listener) -> Result<(), Error> {
         let resource = format!("the listener {:?}", listener.name());
+        for filter in listener.filters().filter(|filter| filter.is_discovered()) {
+            if !self.layout.extension(filter.name()).exists() {
+                sync::lock(&self.watched).write_extension(&self.layout, filter)?;
+            }
+        }
         self.change_listeners(&resource, |listeners| {
             listeners.retain(|present| present.name() != listener.name());
             listeners.push(listener);
@@ -548,7 +554,7 @@ fn log_tail(layout: &Layout) -> String {
 
 /// Waits for the end of its input, then ends the Envoy that was started for the folder, and removes the folder.
 const WATCH: &str = r#"
-trap '' INT HUP
+trap '' HUP INT TERM
 read -r _
 if { tr '\0' ' ' < "/proc/$1/cmdline" || ps -p "$1" -o args=; } | grep -qF "$2"; then kill -9 "$1"; fi
 rm -rf "$2"

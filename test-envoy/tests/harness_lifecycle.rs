@@ -172,18 +172,20 @@ fn listeners_change_while_envoy_runs() {
 
 #[test]
 fn discovered_filters_change_while_envoy_runs() {
-    let say = |text: &str| {
+    let say_as = |name: &str, text: &str| {
         HttpFilter::lua(
-            "say",
+            name,
             &format!(
                 "function envoy_on_request(handle) handle:respond({{[':status'] = '200'}}, '{text}') end"
             ),
         )
     };
+    let say = |text: &str| say_as("say", text);
     let manager = HttpConnectionManager::new()
         .filter(say("one").discovered())
         .route(Route::prefix("/").direct_response(200, "not filtered"));
-    let envoy = start(Bootstrap::new().listener(Listener::http("ingress", manager))).unwrap();
+    let envoy =
+        start(Bootstrap::new().watched_listener(Listener::http("ingress", manager))).unwrap();
     assert_eq!(ask(&envoy, "ingress"), "one");
 
     envoy.update_extension(say("two")).unwrap();
@@ -194,6 +196,14 @@ fn discovered_filters_change_while_envoy_runs() {
         .unwrap_err();
     assert!(matches!(error, Error::UpdateRefused { .. }), "{error}");
     assert_eq!(ask(&envoy, "ingress"), "two");
+
+    let manager = HttpConnectionManager::new().filter(say_as("new", "three").discovered());
+    envoy
+        .update_listener(Listener::http("second", manager))
+        .unwrap();
+    assert_eq!(ask(&envoy, "second"), "three");
+    envoy.update_extension(say_as("new", "four")).unwrap();
+    assert_eq!(ask(&envoy, "second"), "four");
 
     let error = envoy
         .update_extension(HttpFilter::lua("other", ""))
