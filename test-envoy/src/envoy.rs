@@ -201,13 +201,19 @@ impl Envoy {
 
     /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken the change.
     ///
-    /// Its port may be another one afterwards.
+    /// Its port may be another one afterwards. A [`HttpFilter::discovered`] that is new comes with it; one that is
+    /// there already changes only by [`Envoy::update_extension`].
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
     /// [`Bootstrap::watched_listener`].
     pub fn update_listener(&self, listener: Listener) -> Result<(), Error> {
         let resource = format!("the listener {:?}", listener.name());
+        for filter in listener.filters().filter(|filter| filter.is_discovered()) {
+            if !self.layout.extension(filter.name()).exists() {
+                sync::lock(&self.watched).write_extension(&self.layout, filter)?;
+            }
+        }
         self.change_listeners(&resource, |listeners| {
             listeners.retain(|present| present.name() != listener.name());
             listeners.push(listener);
@@ -239,7 +245,8 @@ impl Envoy {
         }
         let mut watched = sync::lock(&self.watched);
         let resource = format!("the filter {:?}", filter.name());
-        let scope = format!("extension_config_discovery.http_filter.{}.", filter.name());
+        // Upstream filters count as `upstream_http_filter`.
+        let scope = format!("http_filter.{}.", filter.name());
         self.observe_update(&resource, &scope, || {
             watched.version += 1;
             watched.write_extension(&self.layout, &filter)
@@ -280,7 +287,6 @@ impl Envoy {
         scope: &str,
         write: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // An upstream filter's counters are the same behind its cluster's name.
         let sum = |stats: &BTreeMap<String, u64>, counters: &[&str]| -> u64 {
             stats
                 .iter()
@@ -331,7 +337,7 @@ impl Envoy {
 pub struct Options {
     concurrency: u32,
     log_level: String,
-    component_log_level: String,
+    component_log_levels: Vec<String>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
 }
@@ -342,7 +348,8 @@ impl Options {
         Self {
             concurrency: 1,
             log_level: "info".to_owned(),
-            component_log_level: String::new(),
+            // At level info, `main` lists every extension there is before anything a test wants to read.
+            component_log_levels: vec!["main:warning".to_owned()],
             environment: Vec::new(),
             arguments: Vec::new(),
         }
@@ -360,9 +367,9 @@ impl Options {
         self
     }
 
-    /// The level of single components: `wasm:debug,tracing:trace`.
+    /// The level of single components, `wasm:debug,tracing:trace`; `main` is at warning unless named here.
     pub fn component_log_level(mut self, levels: &str) -> Self {
-        self.component_log_level = levels.to_owned();
+        self.component_log_levels.push(levels.to_owned());
         self
     }
 
@@ -452,6 +459,10 @@ impl Process {
             .args(["--log-level", &options.log_level])
             .args(["--file-flush-interval-msec", "100"])
             .arg("--disable-hot-restart")
+            .args([
+                "--component-log-level",
+                &options.component_log_levels.join(","),
+            ])
             .args(&options.arguments)
             .envs(
                 options
@@ -462,9 +473,6 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed())?)
             .stderr(log);
-        if !options.component_log_level.is_empty() {
-            command.args(["--component-log-level", &options.component_log_level]);
-        }
         let child = process::spawn(&mut command).map_err(failed())?;
         let mut process = Self { child, watch: None };
         process.watch = Some(process.start_watch(layout).map_err(failed())?);
@@ -546,7 +554,7 @@ fn log_tail(layout: &Layout) -> String {
 
 /// Waits for the end of its input, then ends the Envoy that was started for the folder, and removes the folder.
 const WATCH: &str = r#"
-trap '' INT HUP
+trap '' HUP INT TERM
 read -r _
 if { tr '\0' ' ' < "/proc/$1/cmdline" || ps -p "$1" -o args=; } | grep -qF "$2"; then kill -9 "$1"; fi
 rm -rf "$2"

@@ -1,10 +1,11 @@
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What went wrong, in sentences that say what to do about it.
-#[derive(Debug, thiserror::Error)]
+/// What went wrong, in sentences that say what to do about it; `Debug` has the same text, for `unwrap` in a test.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No source of the look-up order had an Envoy.
@@ -108,5 +109,11 @@ impl Error {
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

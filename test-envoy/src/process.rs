@@ -77,3 +77,27 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_hangs_is_ended_at_the_limit() {
+        let mut command = Command::new("sleep");
+        let error = run(command.arg("3600"), Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn more_output_than_a_pipe_holds_is_kept() {
+        let mut command = Command::new("head");
+        let output = run(
+            command.args(["-c", "300000", "/dev/zero"]),
+            Duration::from_secs(60),
+        )
+        .unwrap();
+        assert!(output.status.success());
+        assert_eq!(output.stdout.len(), 300_000);
+    }
+}

@@ -22,7 +22,7 @@ pub struct Span {
     pub start_unix_nanos: u64,
     /// Nanoseconds since the Unix epoch.
     pub end_unix_nanos: u64,
-    /// The attributes or tags. Values that are not text are written as JSON.
+    /// The attributes or tags. Values that are not text are written as JSON, bytes as a string of hexadecimal digits.
     pub attributes: BTreeMap<String, String>,
     /// The resource's attributes; over Zipkin only `service.name`.
     pub resource: BTreeMap<String, String>,

@@ -2,12 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
-    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+    Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, HttpFilter, Listener, Route,
+    WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options};
+use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream};
 use serde_json::json;
 
 fn answering(name: &str, text: &str) -> Listener {
@@ -46,6 +48,37 @@ fn a_missing_module_is_an_error_with_envoys_reason() {
     );
     let error = start(Bootstrap::new().listener(listener)).unwrap_err();
     assert!(error.to_string().contains("/no/such/file.wasm"), "{error}");
+}
+
+#[test]
+fn a_wasm_filter_takes_every_option() {
+    let module = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(module.path(), SMALLEST_FILTER).unwrap();
+    let filter = WasmFilter::new("smallest", module.path())
+        .root_id("root")
+        .vm_id("vm")
+        .configuration("{\"key\": \"value\"}")
+        .vm_configuration("vm configuration")
+        .failure_policy(FailurePolicy::FailReload)
+        .reload_backoff(Duration::from_millis(10))
+        .env("NAME", "value");
+    let manager = HttpConnectionManager::new()
+        .route(Route::prefix("/").direct_response(200, "passed"))
+        .filter(filter)
+        .filter(WasmFilter::new("discovered", module.path()).discovered());
+    let options = Options::new().wasm_debug_log();
+    let envoy = Envoy::start_with(
+        &EnvoyBinary::find().unwrap(),
+        Bootstrap::new().listener(Listener::http("ingress", manager)),
+        options,
+    )
+    .unwrap();
+    assert_eq!(ask(&envoy, "ingress"), "passed");
+    assert!(envoy.stat("wasm.envoy.wasm.runtime.v8.active").unwrap() > 0);
+    envoy
+        .update_extension(WasmFilter::new("discovered", module.path()).configuration("new"))
+        .unwrap();
+    assert_eq!(ask(&envoy, "ingress"), "passed");
 }
 
 #[test]
@@ -102,7 +135,7 @@ fn a_value_that_is_never_dropped_does_not_keep_its_envoy() {
         if !is_running(process_id) && !Path::new(folder).exists() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     panic!("process {process_id} or {folder} is still there");
 }
@@ -139,18 +172,20 @@ fn listeners_change_while_envoy_runs() {
 
 #[test]
 fn discovered_filters_change_while_envoy_runs() {
-    let say = |text: &str| {
+    let say_as = |name: &str, text: &str| {
         HttpFilter::lua(
-            "say",
+            name,
             &format!(
                 "function envoy_on_request(handle) handle:respond({{[':status'] = '200'}}, '{text}') end"
             ),
         )
     };
+    let say = |text: &str| say_as("say", text);
     let manager = HttpConnectionManager::new()
         .filter(say("one").discovered())
         .route(Route::prefix("/").direct_response(200, "not filtered"));
-    let envoy = start(Bootstrap::new().listener(Listener::http("ingress", manager))).unwrap();
+    let envoy =
+        start(Bootstrap::new().watched_listener(Listener::http("ingress", manager))).unwrap();
     assert_eq!(ask(&envoy, "ingress"), "one");
 
     envoy.update_extension(say("two")).unwrap();
@@ -162,10 +197,59 @@ fn discovered_filters_change_while_envoy_runs() {
     assert!(matches!(error, Error::UpdateRefused { .. }), "{error}");
     assert_eq!(ask(&envoy, "ingress"), "two");
 
+    let manager = HttpConnectionManager::new().filter(say_as("new", "three").discovered());
+    envoy
+        .update_listener(Listener::http("second", manager))
+        .unwrap();
+    assert_eq!(ask(&envoy, "second"), "three");
+    envoy.update_extension(say_as("new", "four")).unwrap();
+    assert_eq!(ask(&envoy, "second"), "four");
+
     let error = envoy
         .update_extension(HttpFilter::lua("other", ""))
         .unwrap_err();
     assert!(matches!(error, Error::Configuration(_)), "{error}");
+}
+
+#[test]
+fn discovered_upstream_filters_change_too() {
+    let mark = |name: &str, value: &str| {
+        HttpFilter::header_mutation(
+            name,
+            json!([{"append": {
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                "header": {"key": "x-mark", "value": value},
+            }}]),
+        )
+    };
+    let upstream = Upstream::start().unwrap();
+    let manager = HttpConnectionManager::new()
+        .route(Route::path("/own").cluster("own"))
+        .route(Route::prefix("/").cluster("plain"))
+        .upstream_filter(mark("of-router", "1").discovered());
+    let envoy = start(
+        Bootstrap::new()
+            .listener(Listener::http("ingress", manager))
+            .cluster(Cluster::http1("plain", upstream.address()))
+            .cluster(
+                Cluster::http1("own", upstream.address())
+                    .filter(mark("of-cluster", "2").discovered()),
+            ),
+    )
+    .unwrap();
+    let address = envoy.address("ingress").unwrap();
+    let marks = || {
+        for path in ["/", "/own"] {
+            Request::get(path).send(address).unwrap();
+        }
+        let requests = upstream.take();
+        [0, 1].map(|index: usize| requests[index].header_text("x-mark").unwrap())
+    };
+    assert_eq!(marks(), ["1", "2"]);
+
+    envoy.update_extension(mark("of-router", "3")).unwrap();
+    envoy.update_extension(mark("of-cluster", "4")).unwrap();
+    assert_eq!(marks(), ["3", "4"]);
 }
 
 #[test]
@@ -211,3 +295,11 @@ fn the_log_and_the_options_reach_the_test() {
             .contains("some.key")
     );
 }
+
+/// A module that exports `memory`, `malloc` and `proxy_abi_version_0_2_1`, and handles no event.
+const SMALLEST_FILTER: &[u8] = b"\x00asm\x01\x00\x00\x00\
+      \x01\x09\x02\x60\x00\x00\x60\x01\x7f\x01\x7f\
+      \x03\x03\x02\x00\x01\
+      \x05\x03\x01\x00\x01\
+      \x07\x2d\x03\x06memory\x02\x00\x17proxy_abi_version_0_2_1\x00\x00\x06malloc\x00\x01\
+      \x0a\x09\x02\x02\x00\x0b\x04\x00A\x00\x0b";

@@ -1,5 +1,6 @@
 //! Spans of Envoy's own tracers arrive in the sinks, in one shape.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,13 @@ use envoy_test_harness::config::{
 use envoy_test_harness::otlp::Fault;
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, ZipkinSink};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::{self as proto, ResourceSpans, ScopeSpans};
+use prost::Message;
 
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT_ID: &str = "b7ad6b7169203331";
@@ -104,6 +112,62 @@ fn otlp_over_http() {
         (spans[0].status_error, spans[0].parent_span_id.as_deref()),
         (true, None)
     );
+}
+
+#[test]
+fn a_packed_export_is_unpacked_and_a_broken_one_refused() {
+    let attribute = |key: &str, value| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    };
+    let message = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans {
+                spans: vec![proto::Span {
+                    trace_id: vec![0xab; 16],
+                    span_id: vec![1; 8],
+                    parent_span_id: vec![0; 8],
+                    attributes: vec![
+                        attribute("number", Value::IntValue(-3)),
+                        attribute("flag", Value::BoolValue(true)),
+                        attribute("bytes", Value::BytesValue(vec![0, 255])),
+                        attribute("text", Value::StringValue("a \"b\"".to_owned())),
+                    ],
+                    ..proto::Span::default()
+                }],
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    };
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(&message.encode_to_vec()).unwrap();
+    let packed = packed.finish().unwrap();
+
+    let sink = OtlpSink::start().unwrap();
+    let post = |path: &str, coding: &str, body: &[u8]| {
+        Request::post(path, body)
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", coding)
+            .send(sink.http_addr())
+            .unwrap()
+            .status
+    };
+    assert_eq!(post("/v1/traces", "gzip", b"not gzip"), 400);
+    assert_eq!(post("/v1/traces", "br", &packed), 415);
+    assert_eq!(post("/v1/metrics", "gzip", &packed), 404);
+    assert_eq!(sink.spans(), []);
+    assert_eq!(post("/v1/traces", "gzip", &packed), 200);
+
+    let [span] = sink.spans().try_into().unwrap();
+    assert_eq!(
+        (span.trace_id, span.span_id),
+        ("ab".repeat(16), "01".repeat(8))
+    );
+    assert_eq!(span.parent_span_id, None);
+    let attributes: Vec<_> = span.attributes.values().map(String::as_str).collect();
+    assert_eq!(attributes, ["\"00ff\"", "true", "-3", "a \"b\""]);
 }
 
 #[test]

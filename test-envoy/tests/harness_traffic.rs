@@ -197,7 +197,7 @@ fn routes_filters_and_the_access_log_do_as_configured() {
                 .direct_response(418, "tea")
                 .name("direct"),
         )
-        .route(Route::path("/moved").redirect("/new"))
+        .route(Route::matching(json!({"safe_regex": {"regex": "/mov[e]d"}})).redirect("/new"))
         .route(
             Route::prefix("/")
                 .header("x-version", "2")

@@ -64,6 +64,11 @@ impl Route {
         RouteMatch(json!({ "path": path }))
     }
 
+    /// Matches by any `RouteMatch`: `{"safe_regex": {"regex": "/items/[0-9]+"}}`.
+    pub fn matching(condition: Value) -> RouteMatch {
+        RouteMatch(condition)
+    }
+
     /// Names the route, for `xds.route_name` and the access log.
     pub fn name(self, name: &str) -> Self {
         self.merge(json!({ "name": name }))

@@ -5,7 +5,7 @@ use super::{merge, percent};
 /// The `tracing` block of an HTTP connection manager. Every request is sampled unless said otherwise.
 #[derive(Debug, Clone)]
 pub struct Tracing {
-    provider_name: &'static str,
+    provider_name: String,
     provider: Value,
     custom_tags: Vec<Value>,
     extra: Value,
@@ -39,7 +39,7 @@ impl Tracing {
     ///
     /// Its service name is the node's cluster, see [`Bootstrap::node`](super::Bootstrap::node).
     pub fn zipkin(cluster: &str) -> Self {
-        Self::new(
+        Self::raw(
             "envoy.tracers.zipkin",
             json!({
                 "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
@@ -49,6 +49,16 @@ impl Tracing {
                 "trace_id_128bit": true,
             }),
         )
+    }
+
+    /// Any tracer; `typed_config` is Envoy's JSON with its `@type`.
+    pub fn raw(name: &str, typed_config: Value) -> Self {
+        Self {
+            provider_name: name.to_owned(),
+            provider: typed_config,
+            custom_tags: Vec::new(),
+            extra: json!({}),
+        }
     }
 
     /// Zipkin: whether a server's span has the id of the caller's; Envoy's default is true.
@@ -123,7 +133,7 @@ impl Tracing {
     }
 
     fn opentelemetry(service: &str, exporter: Value) -> Self {
-        Self::new(
+        Self::raw(
             "envoy.tracers.opentelemetry",
             json!({
                 "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
@@ -131,15 +141,6 @@ impl Tracing {
             }),
         )
         .provider(exporter)
-    }
-
-    fn new(provider_name: &'static str, provider: Value) -> Self {
-        Self {
-            provider_name,
-            provider,
-            custom_tags: Vec::new(),
-            extra: json!({}),
-        }
     }
 }
 
