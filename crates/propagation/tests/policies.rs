@@ -1,6 +1,7 @@
 //! The policies of `trace_context`, one row a sentence: what comes in, what leaves.
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test may fail"
