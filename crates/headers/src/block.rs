@@ -114,6 +114,8 @@ pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn lines(block: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         Some(

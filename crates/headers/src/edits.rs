@@ -105,6 +105,8 @@ impl<'a, const N: usize> core::ops::Deref for Edits<'a, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn edits_keep_their_order_and_say_when_there_was_no_room() {

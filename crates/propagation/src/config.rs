@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::Field;
 use crate::field::FieldSet;
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
+use crate::{Field, Sampling};
 
 /// Most headers besides the known ones that `clear` takes.
 const MAX_CLEAR: usize = 16;
@@ -136,6 +136,15 @@ pub enum OnDefer {
     Unsampled,
     /// Sampled.
     Sampled,
+}
+
+impl OnDefer {
+    pub(crate) const fn sampling(self) -> Sampling {
+        match self {
+            Self::Unsampled => Sampling::NotSampled,
+            Self::Sampled => Sampling::Sampled,
+        }
+    }
 }
 
 /// The width of trace ids in B3.

@@ -5,7 +5,7 @@ use meshtrace_headers::Headers;
 use crate::config::{IncomingMode, OnConflict, Propagation};
 use crate::format::{Extracted, Format};
 use crate::trust::Peer;
-use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, tracestate};
+use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, TraceId, tracestate};
 
 /// What came in: the headers, what each format says, and which of them is believed.
 #[derive(Clone, Debug)]
@@ -147,11 +147,12 @@ impl Propagation {
             let Extracted::Context(other) = verdicts.of(*format) else {
                 continue;
             };
-            if other.trace_id != context.trace_id {
+            let Some(trace_id) = same_trace(context.trace_id, other.trace_id) else {
                 tally.count(Counter::ConflictTraceId);
                 conflicting = true;
                 continue;
-            }
+            };
+            context.trace_id = trace_id;
             // The flag tells how the id was made, so it holds for the trace, whoever says it.
             context.random |= other.random;
             if other.span_id != context.span_id {
@@ -164,14 +165,29 @@ impl Propagation {
             {
                 tally.count(Counter::ConflictSampled);
             }
-            context.sampling = match (context.sampling, other.sampling) {
-                (_, Sampling::Debug) => Sampling::Debug,
-                (Sampling::Deferred, explicit) => explicit,
-                (ours, _) => ours,
-            };
+            context.sampling = self.agreed((chosen, context.sampling), (*format, other.sampling));
             context.b3_parent = context.b3_parent.or(other.b3_parent);
         }
         conflicting
+    }
+
+    /// What two formats say together about one span: debug wins, then a decision over none, then
+    /// the one listed first.
+    fn agreed(&self, ours: (Format, Sampling), theirs: (Format, Sampling)) -> Sampling {
+        match (ours, theirs) {
+            ((_, Sampling::Debug), _) | (_, (_, Sampling::Debug)) => Sampling::Debug,
+            ((_, Sampling::Deferred), (_, Sampling::Deferred)) => Sampling::Deferred,
+            // A hop before this one told W3C something in place of "deferred": not a decision, and
+            // taken for one it would reach B3 as a "no" that nobody said.
+            ((_, Sampling::Deferred), (format, explicit))
+            | ((format, explicit), (_, Sampling::Deferred))
+                if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
+            {
+                Sampling::Deferred
+            }
+            ((_, Sampling::Deferred), (_, explicit)) => explicit,
+            ((_, ours), _) => ours,
+        }
     }
 
     /// Whether the trace is to be restarted because formats disagree.
@@ -192,6 +208,16 @@ impl Propagation {
         if !has_parent || tracestate::parse(arrived.lines(Field::Tracestate)).is_none() {
             tally.count(Counter::MalformedTracestate);
         }
+    }
+}
+
+/// The wider of two ids of one trace: B3 tells 128-bit ids to old receivers by their right half.
+fn same_trace(one: TraceId, other: TraceId) -> Option<TraceId> {
+    match (one.high(), other.high()) {
+        _ if one == other => Some(one),
+        (_, 0) if one.low() == other.low() => Some(one),
+        (0, _) if one.low() == other.low() => Some(other),
+        _ => None,
     }
 }
 

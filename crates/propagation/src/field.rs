@@ -100,6 +100,8 @@ impl FieldSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn every_name_finds_its_field_and_is_lower_case() {

@@ -54,6 +54,8 @@ fn digit(nibble: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn what_is_encoded_is_decoded() {

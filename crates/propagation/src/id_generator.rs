@@ -59,6 +59,8 @@ impl IdGenerator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn ids_differ_within_a_generator_and_between_seeds() {

@@ -264,6 +264,17 @@ fn a_deferred_decision_is_told_to_w3c_as_configured_and_to_b3_as_it_is() {
                    traceparent: 00-$T-$S-01",
             counted: &[Counter::ExtractedB3],
         },
+        Row {
+            promise: "what an earlier hop told W3C in its place is no decision: B3 stays open",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S",
+            left: "traceparent: 00-$T-$S-00
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S",
+            counted: &[Counter::ExtractedTracecontext, Counter::Deferred],
+        },
     ]);
 }
 
@@ -350,6 +361,21 @@ fn conflicts_are_settled_and_counted() {
                    x-b3-spanid: $S2
                    x-b3-sampled: 1",
             counted: &[Counter::ExtractedB3, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "3. an id of 64 bits is the right half of the same trace, no other one",
+            config: r#"{"extract": ["b3multi", "tracecontext"], "b3_trace_id_bits": 64}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   tracestate: a=1
+                   x-b3-traceid: a3ce929d0e0e4736
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            left: "traceparent: 00-$T-$S-01
+                   tracestate: a=1
+                   x-b3-traceid: a3ce929d0e0e4736
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::ExtractedB3Multi],
         },
         Row {
             promise: "4. valid and malformed: the valid one, and the malformed does not leave",

@@ -103,6 +103,14 @@ impl Format {
         }
     }
 
+    /// Whether the format can leave the decision open.
+    pub(crate) const fn can_defer(self) -> bool {
+        match self {
+            Self::Tracecontext => false,
+            Self::B3 | Self::B3Multi => true,
+        }
+    }
+
     pub(crate) const fn counts_extracted(self) -> Counter {
         match self {
             Self::Tracecontext => Counter::ExtractedTracecontext,

@@ -107,8 +107,8 @@ fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Wri
 }
 
 fn sampled(context: &TraceContext, writing: Writing) -> bool {
-    let deferred = writing.on_defer == OnDefer::Sampled;
-    context.sampling.decision().unwrap_or(deferred)
+    let decision = context.sampling.decision();
+    decision.unwrap_or(writing.on_defer == OnDefer::Sampled)
 }
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {

@@ -1,0 +1,287 @@
+//! The boundary to the host, driven as a host drives it: through the module's exports.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each call is the ABI as specified"
+)]
+#![allow(unsafe_code, reason = "the exports are a C ABI")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod mock;
+
+use meshtrace_host::new_root;
+use meshtrace_pipeline::TraceContext;
+use mock::host;
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const CONTINUE: u32 = 0;
+
+unsafe extern "C" {
+    fn proxy_on_context_create(context: u32, parent: u32);
+    fn proxy_on_vm_start(context: u32, size: usize) -> bool;
+    fn proxy_on_configure(context: u32, size: usize) -> bool;
+    fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    fn proxy_on_delete(context: u32);
+}
+
+/// Creates root context `root` and configures it with `json`, as one more plugin of the VM.
+fn configure(root: u32, json: &str) -> bool {
+    host(|host| {
+        host.configuration = json.into();
+        let name = format!("plugin-{root}");
+        host.properties.insert(b"plugin_name".into(), name.into());
+    });
+    proxy_wasm::set_root_context(new_root::<TraceContext>);
+    unsafe {
+        proxy_on_context_create(root, 0);
+        assert!(proxy_on_vm_start(root, 0));
+        reconfigure(root, json)
+    }
+}
+
+fn reconfigure(root: u32, json: &str) -> bool {
+    host(|host| host.configuration = json.into());
+    unsafe { proxy_on_configure(root, json.len()) }
+}
+
+/// Runs one request through the plugin of `root` and returns what the filter answers.
+fn request(root: u32, headers: &[(&str, &[u8])]) -> u32 {
+    host(|host| {
+        host.calls.clear();
+        host.request_headers = headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
+            .collect();
+    });
+    const STREAM: u32 = 1000;
+    unsafe {
+        proxy_on_context_create(STREAM, root);
+        let action = proxy_on_request_headers(STREAM, headers.len(), true);
+        proxy_on_delete(STREAM);
+        action
+    }
+}
+
+fn w3c() -> [(&'static str, &'static [u8]); 1] {
+    [("traceparent", TRACEPARENT.as_bytes())]
+}
+
+#[test]
+fn a_request_costs_one_fetch_one_call_an_edit_and_one_a_count() {
+    assert!(configure(1, ""));
+    assert_eq!(request(1, &w3c()), CONTINUE);
+    host(|host| {
+        assert_eq!(
+            host.header("x-b3-traceid"),
+            Some(&TRACEPARENT.as_bytes()[3..35])
+        );
+        assert_eq!(
+            host.calls,
+            [
+                "proxy_get_header_map_pairs",
+                "proxy_replace_header_map_value",
+                "proxy_replace_header_map_value",
+                "proxy_replace_header_map_value",
+                "proxy_increment_metric",
+            ]
+        );
+        let counter = "meshtrace.trace_context.extracted.tracecontext";
+        assert_eq!(host.metric(counter), Some(1));
+    });
+}
+
+#[test]
+fn a_request_that_is_right_already_is_not_written_to() {
+    assert!(configure(1, r#"{"inject": ["tracecontext"]}"#));
+    request(1, &w3c());
+    let calls = ["proxy_get_header_map_pairs", "proxy_increment_metric"];
+    host(|host| assert_eq!(host.calls, calls));
+}
+
+/// Whatever status the host answers to whatever call, the request goes on.
+#[test]
+fn any_status_of_any_call_lets_the_request_pass() {
+    let functions = [
+        "proxy_log",
+        "proxy_get_header_map_pairs",
+        "proxy_replace_header_map_value",
+        "proxy_remove_header_map_value",
+        "proxy_get_property",
+        "proxy_set_property",
+        "proxy_get_buffer_bytes",
+        "proxy_get_shared_data",
+        "proxy_set_shared_data",
+        "proxy_define_metric",
+        "proxy_increment_metric",
+        "proxy_record_metric",
+    ];
+    let config = r#"{
+        "incoming": {"mode": "restart", "when": {"not_from_cidrs": [], "direction": "unspecified"}},
+        "clear": ["x-secret"]
+    }"#;
+    let headers: [(&str, &[u8]); 3] = [
+        ("traceparent", TRACEPARENT.as_bytes()),
+        ("b3", b"\xff"),
+        ("x-secret", b"1"),
+    ];
+    let mut root = 0;
+    for function in functions {
+        for status in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, u32::MAX] {
+            for json in [config, "not JSON"] {
+                root += 1;
+                host(|host| {
+                    host.statuses = [(function, status)].into();
+                    host.shared_data.clear();
+                });
+                assert!(configure(root, json), "{function} answers {status}");
+                assert_eq!(
+                    request(root, &headers),
+                    CONTINUE,
+                    "{function} answers {status}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_call_is_counted() {
+    assert!(configure(1, ""));
+    for (function, errors) in [
+        ("proxy_get_header_map_pairs", 1),
+        ("proxy_replace_header_map_value", 3),
+    ] {
+        let before = host(|host| {
+            host.statuses = [(function, 10)].into();
+            host.metric("meshtrace.host_errors").unwrap()
+        });
+        request(1, &w3c());
+        let after = host(|host| host.metric("meshtrace.host_errors").unwrap());
+        assert_eq!(after - before, errors, "{function}");
+    }
+}
+
+#[test]
+fn a_block_that_lies_about_itself_lets_the_request_pass() {
+    assert!(configure(1, ""));
+    for block in [
+        &b"\x01"[..],
+        b"\xff\xff\xff\xff",
+        b"\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
+        host(|host| host.raw_block = Some(block.to_vec()));
+        assert_eq!(request(1, &w3c()), CONTINUE);
+    }
+    assert_eq!(host(|host| host.metric("meshtrace.host_errors")), Some(3));
+}
+
+#[test]
+fn ok_without_bytes_is_no_memory_to_read() {
+    assert!(configure(1, ""));
+    for size in [0, 1, usize::MAX] {
+        host(|host| host.null_with_size = [("proxy_get_header_map_pairs", size)].into());
+        assert_eq!(request(1, &w3c()), CONTINUE);
+    }
+}
+
+#[test]
+fn a_bad_first_configuration_is_inert_and_calls_nothing() {
+    assert!(configure(1, r#"{"extract": "all"}"#));
+    request(1, &[("traceparent", b"junk")]);
+    host(|host| {
+        assert_eq!(host.calls, [""; 0]);
+        assert_eq!(host.metric("meshtrace.config_invalid"), Some(1));
+        let line = host.log.last().unwrap();
+        assert!(
+            line.starts_with("trace_context.extract: invalid type"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("(the filter is loaded inert and changes nothing)"),
+            "{line}"
+        );
+    });
+}
+
+#[test]
+fn a_bad_update_is_refused_while_a_good_configuration_is_in_force() {
+    assert!(configure(1, ""));
+    assert!(!reconfigure(1, r#"{"inject": 7}"#));
+    host(|host| {
+        let line = host.log.last().unwrap();
+        assert!(
+            line.ends_with("(the configuration in force stays)"),
+            "{line}"
+        );
+        assert_eq!(host.metric("meshtrace.config_invalid"), Some(1));
+    });
+    // Envoy keeps the old root context; it still works.
+    request(1, &w3c());
+    host(|host| assert!(host.header("x-b3-traceid").is_some()));
+
+    assert!(reconfigure(1, r#"{"inject": ["b3"]}"#));
+    assert_eq!(
+        host(|host| host.metric("meshtrace.config_invalid")),
+        Some(0)
+    );
+}
+
+/// Envoy does not ask again about a configuration that it saw load: refusing it on a worker would
+/// fail every request.
+#[test]
+fn a_configuration_that_once_loaded_inert_does_so_again() {
+    assert!(configure(1, r#"{"inject": 7}"#));
+    assert!(reconfigure(1, ""));
+    assert!(reconfigure(1, r#"{"inject": 7}"#));
+    assert!(!reconfigure(1, r#"{"inject": 8}"#));
+}
+
+#[test]
+fn plugins_of_one_vm_do_not_see_each_other() {
+    assert!(configure(1, r#"{"inject": ["b3"]}"#));
+    assert!(configure(2, r#"{"inject": ["b3multi"]}"#));
+    assert!(
+        configure(3, "bad"),
+        "the other plugins' good configurations are not its own"
+    );
+    for (root, header) in [(1, "b3"), (2, "x-b3-traceid"), (1, "b3")] {
+        request(root, &w3c());
+        host(|host| {
+            assert!(host.header(header).is_some(), "{root}");
+            assert_eq!(host.header("b3").is_some(), root == 1);
+        });
+    }
+}
+
+#[test]
+fn the_old_trace_of_a_restart_is_filter_state() {
+    assert!(configure(1, r#"{"incoming": "restart"}"#));
+    request(1, &w3c());
+    host(|host| {
+        let previous = host.properties.get(&b"previous_trace_id"[..]).unwrap();
+        assert_eq!(previous, &TRACEPARENT.as_bytes()[3..35]);
+    });
+}
+
+#[test]
+fn the_address_and_the_direction_are_asked_for_only_when_they_decide() {
+    let when = r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": ["10.0.0.0/8"],
+                   "direction": "inbound"}}}"#;
+    assert!(configure(1, when));
+    for (address, direction, left) in [
+        (&b"10.0.0.1:80"[..], 1_u64, true),
+        (b"192.0.2.1:80", 1, false),
+        (b"192.0.2.1:80", 2, true),
+        (b"192.0.2.1:80", 0, true),
+        (b"192.0.2.1:80", u64::MAX, true),
+    ] {
+        host(|host| {
+            let direction = direction.to_le_bytes().to_vec();
+            host.properties
+                .insert(b"source\0address".into(), address.into());
+            host.properties
+                .insert(b"xds\0listener_direction".into(), direction);
+        });
+        request(1, &w3c());
+        host(|host| assert_eq!(host.header("traceparent").is_some(), left, "{direction}"));
+    }
+}

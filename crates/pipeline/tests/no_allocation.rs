@@ -1,0 +1,96 @@
+//! A request costs no heap: the stages build what they write on the stack.
+#![allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
+#![allow(clippy::expect_used, reason = "a test may fail")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use meshtrace_headers::{Headers, encode};
+use meshtrace_pipeline::{Composition, Outcome, Request, TraceContext};
+use meshtrace_propagation::{Direction, IdGenerator, Peer};
+
+/// Counts the allocations of this thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is the system allocator's own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: passed on as it came.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const T: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const S: &str = "00f067aa0ba902b7";
+
+fn requests() -> Vec<Vec<(String, String)>> {
+    let line = |name: &str, value: String| (name.to_owned(), value);
+    let members: Vec<_> = (0..32).map(|i| format!("vendor{i}=value{i}")).collect();
+    let w3c = line("traceparent", format!("00-{T}-{S}-01"));
+    let tracestate = line("tracestate", members.join(","));
+    let b3 = line("b3", format!("{T}-{S}-1-{S}"));
+    let multi = vec![
+        line("x-b3-traceid", T.to_owned()),
+        line("x-b3-spanid", "e457b5a2e4d86bd1".to_owned()),
+        line("x-b3-sampled", "1".to_owned()),
+    ];
+    let junk = line("traceparent", "\u{fffd}".repeat(1000));
+    vec![
+        vec![],
+        vec![w3c.clone(), tracestate.clone()],
+        vec![b3.clone()],
+        multi.clone(),
+        [vec![w3c, tracestate, b3], multi].concat(),
+        vec![junk; 1000],
+    ]
+}
+
+#[test]
+fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
+    let peer = Peer {
+        address: Some(b"192.0.2.1:4567"),
+        direction: Direction::Inbound,
+    };
+    let ids = IdGenerator::from_seed([1; 32]);
+    for config in [
+        "",
+        r#"{"on_missing": "generate", "on_conflict": "restart", "inject": ["b3", "tracecontext"]}"#,
+        r#"{"inject": "preserve", "clear": ["x-secret", "b3multi"]}"#,
+        r#"{"incoming": {"mode": "restart", "when": {"not_from_cidrs": ["10.0.0.0/8"]}}}"#,
+        r#"{"incoming": "ignore", "on_missing": "generate"}"#,
+        r#"{"placement": "upstream", "tracer": "tracecontext"}"#,
+    ] {
+        let filter = TraceContext::from_json(config.as_bytes()).expect("a configuration");
+        for request in requests() {
+            let block = encode(&request);
+            let before = ALLOCATIONS.get();
+
+            let headers = Headers::parse(&block).expect("a header block");
+            let mut outcome = Outcome::default();
+            filter.on_request(&Request { headers, peer }, &ids, &mut outcome);
+
+            let allocations = ALLOCATIONS.get() - before;
+            assert_eq!(allocations, 0, "{config}: {} lines", request.len());
+        }
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}

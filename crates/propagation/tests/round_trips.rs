@@ -1,0 +1,167 @@
+//! What is written is read back, and no bytes whatsoever upset the filter.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use common::{Lines, run};
+use meshtrace_propagation::{Field, Sampling};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn hex(bytes: usize) -> impl Strategy<Value = String> {
+    vec(any::<u8>(), bytes)
+        .prop_filter("an id of zeros does not exist", |id| {
+            id.iter().any(|byte| *byte != 0)
+        })
+        .prop_map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// One context, told in each of the formats.
+#[derive(Clone, Debug)]
+struct Told {
+    trace_id: String,
+    span_id: String,
+    state: &'static str,
+}
+
+impl Told {
+    fn in_format(&self, format: &str) -> Lines {
+        let Self {
+            trace_id,
+            span_id,
+            state,
+        } = self;
+        let flag = if *state == "0" { "00" } else { "01" };
+        let told: Vec<(&str, String)> = match format {
+            "tracecontext" => vec![("traceparent", format!("00-{trace_id}-{span_id}-{flag}"))],
+            "b3" => vec![("b3", format!("{trace_id}-{span_id}-{state}"))],
+            _ => vec![
+                ("x-b3-traceid", trace_id.clone()),
+                ("x-b3-spanid", span_id.clone()),
+                match *state {
+                    "d" => ("x-b3-flags", "1".to_owned()),
+                    state => ("x-b3-sampled", state.to_owned()),
+                },
+            ],
+        };
+        told.into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+            .collect()
+    }
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    (
+        hex(16),
+        hex(8),
+        prop_oneof!["0", "1", "d"].prop_map(|s| match s.as_str() {
+            "0" => "0",
+            "1" => "1",
+            _ => "d",
+        }),
+    )
+        .prop_map(|(trace_id, span_id, state)| Told {
+            trace_id,
+            span_id,
+            state,
+        })
+}
+
+fn format() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("tracecontext"), Just("b3"), Just("b3multi")]
+}
+
+/// Bytes near the grammars, so that parsers are entered, and bytes far from them.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        "[0-9a-fA-Fd.-]{0,80}".prop_map(String::into_bytes),
+        "(00|01|cc|ff)-[0-9a-f]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}(-x)?"
+            .prop_map(String::into_bytes),
+        "[0-9a-f]{16}([0-9a-f]{16})?-[0-9a-f]{16}(-[01d])?(-[0-9a-f]{16})?"
+            .prop_map(String::into_bytes),
+        "([a-z]=[ -~]{0,9},?){0,40}".prop_map(String::into_bytes),
+        vec(any::<u8>(), 0..300),
+    ]
+}
+
+fn any_headers() -> impl Strategy<Value = Lines> {
+    let name = proptest::sample::select(Field::ALL)
+        .prop_map(|field| String::from_utf8(field.name().to_vec()).unwrap());
+    vec((name, value()), 0..12)
+}
+
+fn any_config() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "{}",
+        r#"{"b3_strict": true, "b3_trace_id_bits": 64}"#,
+        r#"{"extract": ["b3multi", "b3", "tracecontext"], "inject": ["b3", "tracecontext"]}"#,
+        r#"{"on_missing": "generate", "on_conflict": "restart", "random_flag": true}"#,
+        r#"{"inject": "preserve", "on_defer": "sampled"}"#,
+        r#"{"incoming": "restart"}"#,
+        r#"{"placement": "upstream", "tracer": "b3multi"}"#,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn a_context_survives_any_way_through_the_formats(
+        told in told(),
+        way in vec(format(), 2..6),
+    ) {
+        // Debug has no form in W3C: once through it, it is an accept.
+        let debug = told.state == "d" && !way.contains(&"tracecontext");
+        let mut lines = told.in_format(way[0]);
+        for step in way.windows(2) {
+            let (from, to) = (step[0], step[1]);
+            let clear = if from == to { String::new() } else { format!(r#", "clear": ["{from}"]"#) };
+            let config = format!(r#"{{"extract": ["{from}"], "inject": ["{to}"]{clear}}}"#);
+            let left = run(&config, &lines);
+            let context = left.context.unwrap();
+            prop_assert_eq!(context.trace_id.to_hex(), told.trace_id.as_bytes());
+            prop_assert_eq!(context.span_id.to_hex(), told.span_id.as_bytes());
+            lines = left.lines;
+        }
+        let last = *way.last().unwrap();
+        let left = run(&format!(r#"{{"extract": ["{last}"], "inject": []}}"#), &lines);
+        let context = left.context.unwrap();
+        prop_assert_eq!(context.sampling.decision(), Some(told.state != "0"));
+        prop_assert_eq!(context.sampling == Sampling::Debug, debug);
+    }
+
+    /// What leaves is clean: a second pass finds nothing to mend and nothing to count as wrong.
+    #[test]
+    fn whatever_arrives_a_second_pass_changes_nothing(
+        sent in any_headers(),
+        config in any_config(),
+    ) {
+        let once = run(config, &sent);
+        prop_assume!(!config.contains("restart") || once.decision.previous_trace_id.is_none());
+        let twice = run(config, &once.lines);
+        prop_assert_eq!(twice.edits, 0, "{:?} then {:?}", once.text(), twice.text());
+        for counter in twice.tally.iter() {
+            let name = counter.metric();
+            prop_assert!(!name.contains("malformed") && !name.contains("conflicts"), "{}", name);
+        }
+    }
+
+    /// All formats that were read and leave name one trace and one span.
+    #[test]
+    fn whatever_arrives_one_context_leaves(sent in any_headers()) {
+        let left = run("{}", &sent);
+        let seen: Vec<_> = ["tracecontext", "b3", "b3multi"]
+            .iter()
+            .filter_map(|format| {
+                run(&format!(r#"{{"extract": ["{format}"], "inject": []}}"#), &left.lines).context
+            })
+            .map(|context| (context.trace_id, context.span_id, context.sampling.decision()))
+            .collect();
+        if let Some((trace_id, span_id, decision)) = seen.first() {
+            for (other_trace, other_span, other) in &seen {
+                prop_assert_eq!((other_trace, other_span), (trace_id, span_id));
+                // A deferred decision is an explicit one in W3C.
+                prop_assert!(other.is_none() || decision.is_none() || other == decision);
+            }
+        }
+    }
+}
