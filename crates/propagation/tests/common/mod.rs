@@ -87,8 +87,28 @@ pub(crate) fn apply<const N: usize>(sent: &Lines, edits: &Edits<'_, N>) -> Lines
     lines
 }
 
-pub(crate) fn lines(sent: &[(&str, &str)]) -> Lines {
-    sent.iter()
-        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+pub(crate) const T: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub(crate) const S: &str = "00f067aa0ba902b7";
+pub(crate) const T2: &str = "80f198ee56343ba864fe8b2a57d3eff7";
+pub(crate) const S2: &str = "e457b5a2e4d86bd1";
+pub(crate) const P: &str = "05e3ac9a4f6e3b90";
+
+/// `$T` and its like stand for the ids above.
+pub(crate) fn ids(text: &str) -> String {
+    text.replace("$T2", T2)
+        .replace("$S2", S2)
+        .replace("$T", T)
+        .replace("$S", S)
+        .replace("$P", P)
+}
+
+/// `name: value` lines.
+pub(crate) fn parse(text: &str) -> Lines {
+    let text = ids(text);
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_once(':').expect("a header line"))
+        .map(|(name, value)| (name.to_owned(), value.trim().into()))
         .collect()
 }

@@ -1,0 +1,180 @@
+//! When a trace is started or restarted, and whom the filter believes.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use common::{Left, S, T, T2, parse, propagation, run, run_from};
+use meshtrace_propagation::{Counter, Direction, Peer};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+/// Trace id, span id and flags of the `traceparent` that left.
+fn traceparent(left: &Left) -> (String, String, String) {
+    let text = left.header("traceparent").expect("a traceparent");
+    let fields: Vec<_> = text.split('-').map(str::to_owned).collect();
+    assert_eq!((fields[0].as_str(), fields.len()), ("00", 4));
+    (fields[1].clone(), fields[2].clone(), fields[3].clone())
+}
+
+#[test]
+fn a_missing_context_is_generated_on_request() {
+    for (config, sent, flags) in [
+        (r#"{"on_missing": "generate"}"#, "", "00"),
+        (
+            r#"{"on_missing": "generate", "generate_sampled": true}"#,
+            "",
+            "01",
+        ),
+        (
+            r#"{"on_missing": "generate", "random_flag": true}"#,
+            "",
+            "02",
+        ),
+        // "a hop that starts a trace uses flags 00", and a caller's decision is kept.
+        (
+            r#"{"on_missing": "generate", "generate_sampled": true}"#,
+            "b3: 0",
+            "00",
+        ),
+        (r#"{"on_missing": "generate"}"#, "b3: 1", "01"),
+        (r#"{"on_missing": "generate"}"#, "traceparent: junk", "00"),
+    ] {
+        let left = run(config, &parse(sent));
+        let (trace_id, span_id, left_flags) = traceparent(&left);
+        assert_eq!(left_flags, flags, "{config}, {sent}");
+        assert_eq!(left.header("x-b3-traceid"), Some(trace_id));
+        assert_eq!(left.header("x-b3-spanid"), Some(span_id));
+        assert!(left.tally.has(Counter::Generated));
+        assert_eq!(left.decision.previous_trace_id, None);
+    }
+}
+
+#[test]
+fn a_context_that_came_is_not_generated_anew() {
+    let left = run(r#"{"on_missing": "generate"}"#, &parse("b3: $T-$S-1"));
+    assert_eq!(traceparent(&left), (T.into(), S.into(), "01".into()));
+    assert!(!left.tally.has(Counter::Generated));
+}
+
+#[test]
+fn two_traces_restart_on_request() {
+    let config = r#"{"on_conflict": "restart"}"#;
+    let left = run(
+        config,
+        &parse(
+            "traceparent: 00-$T-$S-01
+             tracestate: a=1
+             b3: $T2-$S2-0",
+        ),
+    );
+    let (trace_id, _, flags) = traceparent(&left);
+    assert!(trace_id != T && trace_id != T2);
+    assert_eq!(flags, "01", "the decision of the format listed first");
+    assert_eq!(left.header("tracestate"), None);
+    assert!(left.header("b3").unwrap().starts_with(&trace_id));
+    let previous = left.decision.previous_trace_id.expect("the old trace");
+    assert_eq!(previous.to_hex(), T.as_bytes());
+    assert!(left.tally.has(Counter::Restarted) && left.tally.has(Counter::ConflictTraceId));
+
+    // Only when the trace ids differ.
+    let left = run(config, &parse("traceparent: 00-$T-$S-01\nb3: $T-$S2-0"));
+    assert_eq!(traceparent(&left).0, T);
+}
+
+#[test]
+fn an_untrusted_context_is_replaced_or_stripped() {
+    let sent = parse(
+        "traceparent: 00-$T-$S-01
+         tracestate: a=1
+         b3: $T-$S-d
+         uber-trace-id: 1:2:0:1
+         x-amzn-trace-id: Root=1
+         baggage: k=v",
+    );
+    let left = run(r#"{"incoming": "restart"}"#, &sent);
+    let (trace_id, span_id, flags) = traceparent(&left);
+    assert!(trace_id != T && span_id != S);
+    assert_eq!(flags, "00", "nor is the caller's decision believed");
+    assert_eq!(left.header("b3"), Some(format!("{trace_id}-{span_id}-0")));
+    assert_eq!(left.header("tracestate"), None);
+    let previous = left.decision.previous_trace_id.expect("the old trace");
+    assert_eq!(previous.to_hex(), T.as_bytes());
+
+    let left = run(r#"{"incoming": "ignore"}"#, &sent);
+    assert_eq!(left.text(), ["baggage: k=v"], "every known header goes");
+    assert_eq!(left.tally.iter().collect::<Vec<_>>(), [Counter::Ignored]);
+
+    let left = run(r#"{"incoming": "ignore", "on_missing": "generate"}"#, &sent);
+    assert_ne!(traceparent(&left).0, T);
+    assert_eq!(left.header("b3"), None, "only what is injected is written");
+}
+
+#[test]
+fn a_restart_without_a_context_does_what_a_missing_one_does() {
+    for sent in ["", "b3: 1", "traceparent: junk"] {
+        let left = run(r#"{"incoming": "restart"}"#, &parse(sent));
+        assert_eq!(left.text(), Vec::<String>::new(), "{sent}");
+        let config = r#"{"incoming": "restart", "on_missing": "generate"}"#;
+        let (_, _, flags) = traceparent(&run(config, &parse(sent)));
+        assert_eq!(flags, "00", "{sent}");
+    }
+}
+
+#[test]
+fn trust_depends_on_the_address_a_header_or_the_direction() {
+    let sent = parse("traceparent: 00-$T-$S-01\nx-internal: 1");
+    let when = |when: &str| format!(r#"{{"incoming": {{"mode": "restart", "when": {when}}}}}"#);
+    let mesh = r#"{"not_from_cidrs": ["10.0.0.0/8", "fd00::/8"]}"#;
+    let from = |address: &'static str| Peer {
+        address: Some(address.as_bytes()),
+        direction: Direction::Inbound,
+    };
+    for (condition, peer, restarts) in [
+        (mesh, from("10.1.2.3:4567"), false),
+        (mesh, from("192.0.2.1:4567"), true),
+        (mesh, from("[fd00::1]:4567"), false),
+        (mesh, from("[2001:db8::1]:4567"), true),
+        (mesh, from("[::ffff:10.1.2.3]:4567"), false),
+        (mesh, from("10.1.2.3"), false),
+        // What cannot be read is not trusted.
+        (mesh, from("/var/run/envoy.sock"), true),
+        (mesh, from("\u{e9}"), true),
+        (mesh, Peer::default(), true),
+        (r#"{"header_absent": "X-Internal"}"#, Peer::default(), false),
+        (r#"{"header_absent": "x-mesh"}"#, Peer::default(), true),
+        (r#"{"direction": "inbound"}"#, from("10.1.2.3:1"), true),
+        (r#"{"direction": "outbound"}"#, from("10.1.2.3:1"), false),
+        // All that are set must hold.
+        (
+            r#"{"direction": "inbound", "header_absent": "x-internal"}"#,
+            from("10.1.2.3:1"),
+            false,
+        ),
+        ("{}", from("10.1.2.3:1"), true),
+    ] {
+        let left = run_from(&when(condition), &sent, peer);
+        let restarted = left.tally.has(Counter::Restarted);
+        assert_eq!(restarted, restarts, "{condition}, {peer:?}");
+        assert_eq!(traceparent(&left).0 == T, !restarts);
+    }
+}
+
+#[test]
+fn addresses_are_looked_up_only_where_they_decide() {
+    let needs = |config: &str| {
+        let propagation = propagation(config);
+        (propagation.needs_address(), propagation.needs_direction())
+    };
+    assert_eq!(needs("{}"), (false, false));
+    assert_eq!(needs(r#"{"incoming": "ignore"}"#), (false, false));
+    let when = r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": []}}}"#;
+    assert_eq!(needs(when), (true, false));
+    let when = r#"{"incoming": {"mode": "ignore", "when": {"direction": "inbound"}}}"#;
+    assert_eq!(needs(when), (false, true));
+}
