@@ -25,7 +25,7 @@ mod error;
 mod http1;
 pub mod otlp;
 mod process;
-mod sink;
+pub mod sink;
 pub mod span;
 mod sync;
 pub mod upstream;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -21,7 +22,6 @@ use tonic::codegen::{CompressionEncoding, Service};
 
 use crate::Error;
 use crate::sink::{self, Sink};
-pub use crate::sink::{Export, Fault};
 use crate::span::{Span, SpanKind};
 use crate::sync::{self, Task};
 
@@ -59,49 +59,13 @@ impl OtlpSink {
     pub fn grpc_addr(&self) -> SocketAddr {
         self.address
     }
+}
 
-    /// The spans so far, in the order of their arrival.
-    pub fn spans(&self) -> Vec<Span> {
-        self.sink.spans.all()
-    }
+impl Deref for OtlpSink {
+    type Target = Sink;
 
-    /// The export requests so far, refused ones too.
-    pub fn exports(&self) -> Vec<Export> {
-        self.sink.exports.all()
-    }
-
-    /// Waits until there are at least `count` spans, and returns all there are.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT), with what arrived instead.
-    pub fn wait_for_spans(&self, count: usize) -> Result<Vec<Span>, Error> {
-        self.sink.wait_for_spans(count)
-    }
-
-    /// Waits until there are at least `count` spans of one trace (32 hexadecimal digits), and returns those.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT), with what arrived instead.
-    pub fn wait_for_trace(&self, trace_id: &str, count: usize) -> Result<Vec<Span>, Error> {
-        self.sink.wait_for_trace(trace_id, count)
-    }
-
-    /// Waits until there are at least `count` export requests, refused ones too, and returns all there are.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT).
-    pub fn wait_for_exports(&self, count: usize) -> Result<Vec<Export>, Error> {
-        self.sink.wait_for_exports(count)
-    }
-
-    /// Forgets the spans and export requests.
-    pub fn clear(&self) {
-        self.sink.clear();
-    }
-
-    /// How exports are answered from now on; `None` takes them all at once.
-    pub fn set_fault(&self, fault: Option<Fault>) {
-        self.sink.set_fault(fault);
+    fn deref(&self) -> &Sink {
+        &self.sink
     }
 }
 

@@ -72,15 +72,27 @@ impl Export {
     }
 }
 
+/// What a sink was sent, and how it answers.
 #[derive(Debug, Default)]
-pub(crate) struct Sink {
-    pub(crate) spans: Recorder<Span>,
-    pub(crate) exports: Recorder<Export>,
+pub struct Sink {
+    spans: Recorder<Span>,
+    exports: Recorder<Export>,
     fault: Mutex<Fault>,
 }
 
 impl Sink {
-    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+    /// The spans so far, in the order of their arrival.
+    pub fn spans(&self) -> Vec<Span> {
+        self.spans.all()
+    }
+
+    /// The export requests so far, refused ones too.
+    pub fn exports(&self) -> Vec<Export> {
+        self.exports.all()
+    }
+
+    /// How exports are answered from now on; `None` takes them all at once.
+    pub fn set_fault(&self, fault: Option<Fault>) {
         *sync::lock(&self.fault) = fault.unwrap_or_default();
     }
 
@@ -115,7 +127,11 @@ impl Sink {
         fault.status.map_or(Ok(()), Err)
     }
 
-    pub(crate) fn wait_for_spans(&self, count: usize) -> Result<Vec<Span>, Error> {
+    /// Waits until there are at least `count` spans, and returns all there are.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT), with what arrived instead.
+    pub fn wait_for_spans(&self, count: usize) -> Result<Vec<Span>, Error> {
         self.spans.wait_until(
             || format!("{count} spans"),
             |spans| (spans.len() >= count).then(|| spans.to_vec()),
@@ -123,7 +139,11 @@ impl Sink {
         )
     }
 
-    pub(crate) fn wait_for_trace(&self, trace_id: &str, count: usize) -> Result<Vec<Span>, Error> {
+    /// Waits until there are at least `count` spans of one trace (32 hexadecimal digits), and returns those.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT), with what arrived instead.
+    pub fn wait_for_trace(&self, trace_id: &str, count: usize) -> Result<Vec<Span>, Error> {
         self.spans.wait_until(
             || format!("{count} spans of the trace {trace_id}"),
             |spans| {
@@ -138,7 +158,11 @@ impl Sink {
         )
     }
 
-    pub(crate) fn wait_for_exports(&self, count: usize) -> Result<Vec<Export>, Error> {
+    /// Waits until there are at least `count` export requests, refused ones too, and returns all there are.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT).
+    pub fn wait_for_exports(&self, count: usize) -> Result<Vec<Export>, Error> {
         self.exports.wait_until(
             || format!("{count} export requests"),
             |exports| (exports.len() >= count).then(|| exports.to_vec()),
@@ -146,7 +170,8 @@ impl Sink {
         )
     }
 
-    pub(crate) fn clear(&self) {
+    /// Forgets the spans and export requests.
+    pub fn clear(&self) {
         self.spans.take();
         self.exports.take();
     }

@@ -9,7 +9,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TraceContextOption, Tracing,
     TrafficDirection,
 };
-use envoy_test_harness::otlp::Fault;
+use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, ZipkinSink};
 use flate2::Compression;
