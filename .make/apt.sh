@@ -21,7 +21,6 @@ step "Debian packages: ${missing[*]} (under a minute)"
 # --no-remove: somebody else's packages are not ours to replace.
 install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
     apt-get install -y -q --no-install-recommends --no-remove "${missing[@]}")
-# The lists of a fresh machine are empty or stale: then the first attempt fails.
-"${install[@]}" >/dev/null 2>&1 && exit 0
+# A fresh machine's lists are empty or stale, and stale ones have a compiler that is too old.
 quietly "${as_root[@]}" apt-get update -q || step "apt-get update failed, trying with the lists that are here"
 quietly "${install[@]}" || die "apt-get could not install ${missing[*]}"
