@@ -73,19 +73,30 @@ pub(crate) fn plugin_configuration() -> Result<Box<[u8]>, Status> {
     found(configuration).map(Option::unwrap_or_default)
 }
 
-/// Whether shared data (one store for all workers, by `vm_id`) has `key`.
-pub(crate) fn has_shared_data(key: &[u8]) -> Result<bool, Status> {
-    let mut cas = 0;
-    // SAFETY: as `bytes` demands; the host reads the key and writes one `u32`.
-    found(bytes(|value, size| unsafe {
-        sys::proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &raw mut cas)
-    }))
-    .map(|value| value.is_some())
+/// A version of an entry of the shared data: writing it fails when another one is there by then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Version(u32);
+
+impl Version {
+    /// Writes whatever is there.
+    pub(crate) const ANY: Self = Self(0);
 }
 
-/// Writes `key` of the shared data, whatever stood there.
-pub(crate) fn set_shared_data(key: &[u8], value: &[u8]) -> Result<(), Status> {
-    const ANY_VERSION: u32 = 0;
+/// A value of the shared data, and the version that it has.
+pub(crate) type Entry = (Box<[u8]>, Version);
+
+/// The entry `key` of the shared data: one store for all workers, by `vm_id`.
+pub(crate) fn shared_data(key: &[u8]) -> Result<Option<Entry>, Status> {
+    let mut version = 0;
+    // SAFETY: as `bytes` demands; the host reads the key and writes one `u32`.
+    let value = found(bytes(|value, size| unsafe {
+        sys::proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &raw mut version)
+    }))?;
+    Ok(value.map(|value| (value, Version(version))))
+}
+
+/// Writes the entry `key` of the shared data over the one of that `version`.
+pub(crate) fn set_shared_data(key: &[u8], value: &[u8], version: Version) -> Result<(), Status> {
     // SAFETY: the host reads both ranges.
     Status::check(unsafe {
         sys::proxy_set_shared_data(
@@ -93,7 +104,7 @@ pub(crate) fn set_shared_data(key: &[u8], value: &[u8]) -> Result<(), Status> {
             key.len(),
             value.as_ptr(),
             value.len(),
-            ANY_VERSION,
+            version.0,
         )
     })
 }

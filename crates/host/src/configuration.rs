@@ -12,7 +12,9 @@ use meshtrace_config::ConfigError;
 use meshtrace_pipeline::Composition;
 use proxy_wasm::types::LogLevel;
 
-use crate::{call, metrics};
+use crate::call::{self, Version};
+use crate::metrics;
+use crate::status::Status;
 
 /// What `on_configure` is to answer.
 pub(crate) enum Load<C> {
@@ -36,7 +38,7 @@ pub(crate) fn load<C: Composition>() -> Load<C> {
     match C::from_json(&json) {
         Ok(composition) => {
             plugin.remember(GOOD, b"");
-            metrics::record_config_invalid(false);
+            plugin.report(false);
             Load::Run(composition)
         }
         Err(error) => plugin.refuse(&error, &json),
@@ -45,6 +47,8 @@ pub(crate) fn load<C: Composition>() -> Load<C> {
 
 /// A good configuration is, or was, in force.
 const GOOD: &[u8] = b"meshtrace.good";
+/// The plugins that run without the configuration that they were given.
+const INVALID: &[u8] = b"meshtrace.invalid";
 /// This very configuration was loaded inert.
 const INERT: &[u8] = b"meshtrace.inert";
 
@@ -64,7 +68,7 @@ impl Plugin {
     }
 
     fn refuse<C>(&self, error: &ConfigError, json: &[u8]) -> Load<C> {
-        metrics::record_config_invalid(true);
+        self.report(true);
         let inert = "the filter is loaded inert and changes nothing";
         let (consequence, load) = if self.remembers(INERT, json) {
             (inert, Load::Inert)
@@ -82,7 +86,7 @@ impl Plugin {
 
     /// Tells all workers, and the root contexts that replace this one.
     fn remember(&self, fact: &[u8], detail: &[u8]) {
-        if let Err(status) = call::set_shared_data(&self.key(fact, detail), b"1") {
+        if let Err(status) = call::set_shared_data(&self.key(fact, detail), b"1", Version::ANY) {
             call::log(
                 LogLevel::Warn,
                 &format!("shared data cannot be written, a bad update may load inert: {status}"),
@@ -91,13 +95,57 @@ impl Plugin {
     }
 
     fn remembers(&self, fact: &[u8], detail: &[u8]) -> bool {
-        call::has_shared_data(&self.key(fact, detail)).unwrap_or_else(|status| {
+        call::shared_data(&self.key(fact, detail))
+            .unwrap_or_else(|status| {
+                call::log(
+                    LogLevel::Warn,
+                    &format!("shared data cannot be read, taken for the first load: {status}"),
+                );
+                None
+            })
+            .is_some()
+    }
+
+    /// Keeps the gauge at 1 while any plugin of this VM is without the configuration that it was
+    /// given: a plugin that loads well must not hide another one that did not.
+    fn report(&self, invalid: bool) {
+        let changed = self.change_invalid(invalid).unwrap_or_else(|status| {
             call::log(
                 LogLevel::Warn,
-                &format!("shared data cannot be read, taken for the first load: {status}"),
+                &format!("shared data fails, the gauge tells of this plugin alone: {status}"),
             );
-            false
-        })
+            Some(invalid)
+        });
+        metrics::record_config_invalid(changed);
+    }
+
+    /// Puts this plugin on the list of the invalid ones, or takes it off. Returns whether any is on
+    /// it then, or `None` when nothing changed and the gauge has been told already.
+    fn change_invalid(&self, invalid: bool) -> Result<Option<bool>, Status> {
+        // Every worker may be loading at this moment, and each gets its turn.
+        const ATTEMPTS: usize = 1000;
+
+        let own = self.key(b"", b"");
+        for _ in 0..ATTEMPTS {
+            let (list, version) = call::shared_data(INVALID)?.unwrap_or_default();
+            let mut plugins: Vec<_> = list
+                .split(|byte| *byte == b'\n')
+                .filter(|plugin| !plugin.is_empty())
+                .collect();
+            let listed = plugins.contains(&own.as_slice());
+            match (listed, invalid) {
+                (false, false) => return Ok(None),
+                (true, true) => return Ok(Some(true)),
+                (false, true) => plugins.push(&own),
+                (true, false) => plugins.retain(|plugin| *plugin != own),
+            }
+            match call::set_shared_data(INVALID, &plugins.join(&b'\n'), version) {
+                Err(Status::CAS_MISMATCH) => {}
+                Err(status) => return Err(status),
+                Ok(()) => return Ok(Some(!plugins.is_empty())),
+            }
+        }
+        Err(Status::CAS_MISMATCH)
     }
 
     fn key(&self, fact: &[u8], detail: &[u8]) -> Vec<u8> {

@@ -48,9 +48,11 @@ impl Metrics {
     }
 }
 
-/// Says whether a plugin runs without the configuration that it was given.
-pub(crate) fn record_config_invalid(invalid: bool) {
+/// Says whether a plugin runs without the configuration that it was given; `None` changes nothing,
+/// but lets Envoy show the gauge.
+pub(crate) fn record_config_invalid(invalid: Option<bool>) {
     if let Some(metric) = define(MetricType::Gauge, CONFIG_INVALID)
+        && let Some(invalid) = invalid
         && let Err(status) = call::record_metric(metric, u64::from(invalid))
     {
         call::log(

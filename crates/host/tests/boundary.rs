@@ -225,6 +225,27 @@ fn a_bad_update_is_refused_while_a_good_configuration_is_in_force() {
     );
 }
 
+#[test]
+fn a_plugin_that_loads_well_does_not_hide_another_that_did_not() {
+    let invalid = || host(|host| host.metric("meshtrace.config_invalid"));
+    assert!(configure(1, "bad"));
+    assert!(configure(2, ""));
+    assert_eq!(invalid(), Some(1));
+    assert!(configure(3, "bad too"));
+    host(|host| {
+        host.properties
+            .insert(b"plugin_name".into(), b"plugin-1".into())
+    });
+    assert!(reconfigure(1, ""));
+    assert_eq!(invalid(), Some(1));
+    host(|host| {
+        host.properties
+            .insert(b"plugin_name".into(), b"plugin-3".into())
+    });
+    assert!(reconfigure(3, ""));
+    assert_eq!(invalid(), Some(0));
+}
+
 /// Envoy does not ask again about a configuration that it saw load: refusing it on a worker would
 /// fail every request.
 #[test]
