@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
@@ -14,7 +14,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::access_log::AccessLog;
 use crate::binary::{EnvoyBinary, tail};
 use crate::client::{Request, Response};
-use crate::config::{Bootstrap, HttpFilter, Layout, Listener};
+use crate::config::{self, Bootstrap, HttpFilter, Layout, Listener};
 use crate::{Error, process, sync};
 
 /// A running Envoy; it is killed when dropped, also by a panic.
@@ -47,11 +47,7 @@ impl Envoy {
         bootstrap: Bootstrap,
         options: Options,
     ) -> Result<Self, Error> {
-        let folder = tempfile::Builder::new()
-            .prefix("envoy-test-")
-            .tempdir()
-            .map_err(Error::io("make a temporary folder"))?;
-        let layout = Layout::new(folder.path());
+        let (folder, layout) = make_folder()?;
         let watched = Watched {
             listeners: bootstrap.watched_listeners().unwrap_or_default().to_vec(),
             version: 1,
@@ -62,10 +58,42 @@ impl Envoy {
         for filter in bootstrap.discovered_filters() {
             watched.write_extension(&layout, &filter)?;
         }
-        fs::write(layout.bootstrap(), bootstrap.render(&layout).to_string())
-            .map_err(Error::io("write the bootstrap"))?;
+        let rendered = bootstrap.render(&layout);
+        Self::launch(binary, &rendered, &options, folder, layout, watched)
+    }
 
-        let mut process = Process::start(binary, &layout, &options)?;
+    /// Starts with a bootstrap that is there already, such as an example for users, as Envoy's own JSON.
+    ///
+    /// It is taken as it is, but for the ports of its admin interface and its static listeners: they become free
+    /// ones.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub fn start_raw(
+        binary: &EnvoyBinary,
+        mut bootstrap: Value,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let (folder, layout) = make_folder()?;
+        config::free_ports(&mut bootstrap);
+        let watched = Watched {
+            listeners: Vec::new(),
+            version: 1,
+        };
+        Self::launch(binary, &bootstrap, &options, folder, layout, watched)
+    }
+
+    fn launch(
+        binary: &EnvoyBinary,
+        bootstrap: &Value,
+        options: &Options,
+        folder: TempDir,
+        layout: Layout,
+        watched: Watched,
+    ) -> Result<Self, Error> {
+        fs::write(layout.bootstrap(), bootstrap.to_string())
+            .map_err(Error::io("write the bootstrap"))?;
+        let mut process = Process::start(binary, &layout, options)?;
         let admin = process.wait_until_ready(&layout)?;
         Ok(Self {
             process,
@@ -340,6 +368,7 @@ pub struct Options {
     component_log_levels: Vec<String>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    working_directory: Option<PathBuf>,
 }
 
 impl Options {
@@ -352,6 +381,7 @@ impl Options {
             component_log_levels: vec!["main:warning".to_owned()],
             environment: Vec::new(),
             arguments: Vec::new(),
+            working_directory: None,
         }
     }
 
@@ -387,6 +417,12 @@ impl Options {
     /// Adds a command line argument.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// The folder that relative paths of the configuration start from; the test's own by default.
+    pub fn working_directory(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.working_directory = Some(folder.into());
         self
     }
 }
@@ -473,6 +509,9 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(failed())?)
             .stderr(log);
+        if let Some(folder) = &options.working_directory {
+            command.current_dir(folder);
+        }
         let child = process::spawn(&mut command).map_err(failed())?;
         let mut process = Self { child, watch: None };
         process.watch = Some(process.start_watch(layout).map_err(failed())?);
@@ -532,6 +571,15 @@ impl Drop for Process {
         }
         process::end(&mut self.child);
     }
+}
+
+fn make_folder() -> Result<(TempDir, Layout), Error> {
+    let folder = tempfile::Builder::new()
+        .prefix("envoy-test-")
+        .tempdir()
+        .map_err(Error::io("make a temporary folder"))?;
+    let layout = Layout::new(folder.path());
+    Ok((folder, layout))
 }
 
 fn list<'a>(answer: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

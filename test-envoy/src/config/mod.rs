@@ -217,6 +217,29 @@ fn loopback(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
+/// Lets the admin interface, which is added where there is none, and the static listeners take free ports.
+pub(crate) fn free_ports(bootstrap: &mut Value) {
+    const PORT: &str = "/socket_address/port_value";
+
+    if bootstrap.get("admin").is_none() {
+        merge(bootstrap, json!({"admin": {"address": loopback(0)}}));
+    }
+    let admin = bootstrap.pointer_mut(&format!("/admin/address{PORT}"));
+    if let Some(port) = admin {
+        *port = json!(0);
+    }
+    let listeners = bootstrap.pointer_mut("/static_resources/listeners");
+    for listener in listeners
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(port) = listener.pointer_mut(&format!("/address{PORT}")) {
+            *port = json!(0);
+        }
+    }
+}
+
 /// A duration as protobuf's JSON has it.
 fn duration(value: Duration) -> String {
     format!("{}.{:09}s", value.as_secs(), value.subsec_nanos())
@@ -260,6 +283,24 @@ mod tests {
             json!({"a": {"c": [2], "e": {"f": 3}}, "d": null}),
         );
         assert_eq!(value, json!({"a": {"b": 1, "c": [2], "e": {"f": 3}}}));
+    }
+
+    #[test]
+    fn free_ports_are_for_what_listens_only() {
+        let mut bootstrap = json!({"static_resources": {
+            "listeners": [{"address": loopback(10000)}, {"internal_listener": {}}],
+            "clusters": [{"address": loopback(4317)}],
+        }});
+        free_ports(&mut bootstrap);
+        let expected = json!({"admin": {"address": loopback(0)}, "static_resources": {
+            "listeners": [{"address": loopback(0)}, {"internal_listener": {}}],
+            "clusters": [{"address": loopback(4317)}],
+        }});
+        assert_eq!(bootstrap, expected);
+
+        let mut admin = json!({"admin": {"address": loopback(9901)}});
+        free_ports(&mut admin);
+        assert_eq!(admin, json!({"admin": {"address": loopback(0)}}));
     }
 
     #[test]

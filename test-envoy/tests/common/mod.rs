@@ -1,6 +1,7 @@
 //! What the end-to-end tests of the filters share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use serde_json::Value;
 
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 pub(crate) const SPAN: &str = "00f067aa0ba902b7";
@@ -24,6 +26,21 @@ pub(crate) const TRACE_HEADERS: [&str; 8] = [
     "x-b3-flags",
 ];
 
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A file of the repository as text.
+pub(crate) fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A YAML file of the repository.
+pub(crate) fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// A released filter, as `make build` leaves it.
 pub(crate) fn module(name: &str) -> PathBuf {
     built(&format!("dist/{name}.wasm"), "make build")
@@ -35,7 +52,7 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 }
 
 fn built(path: &str, target: &str) -> PathBuf {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    let path = root().join(path);
     assert!(
         path.exists(),
         "{} is missing: run `{target}`",

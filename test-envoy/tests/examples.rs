@@ -1,0 +1,255 @@
+//! The examples do what their pages say, on every supported Envoy: the bootstrap is the file that users run, and every
+//! command of the page is sent and must be answered with the output that stands below it.
+
+mod common;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use envoy_test_harness::client::{Request, Response};
+use envoy_test_harness::upstream::ClosedPort;
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind};
+use meshtrace_config::read;
+use meshtrace_propagation::{Propagation, TraceContextConfig};
+use serde_json::{Value, json};
+
+fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+/// A running example, and where the ports of its files lead to here.
+#[derive(Debug)]
+struct Example {
+    name: &'static str,
+    version: String,
+    _envoy: Envoy,
+    ports: HashMap<u64, SocketAddr>,
+}
+
+impl Example {
+    fn start(name: &'static str, binary: &EnvoyBinary, bootstrap: &Value) -> Self {
+        // For the bootstrap's relative path.
+        common::module("trace_context");
+        let options = Options::new().working_directory(common::root());
+        let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+
+        let port = |address: &Value| address.pointer("/socket_address/port_value")?.as_u64();
+        let admin = port(&bootstrap["admin"]["address"]).expect("the admin interface's port");
+        let mut ports = HashMap::from([(admin, envoy.admin_address())]);
+        for listener in list(&bootstrap["static_resources"]["listeners"]) {
+            if let Some(port) = port(&listener["address"]) {
+                let name = listener["name"].as_str().expect("a listener's name");
+                ports.insert(port, envoy.address(name).expect("its address"));
+            }
+        }
+        Self {
+            name,
+            version: binary.reported_version().to_owned(),
+            _envoy: envoy,
+            ports,
+        }
+    }
+
+    /// Runs the commands of the page in their order.
+    fn follow_page(&self) {
+        let page = common::text(&format!("examples/{}/README.md", self.name));
+        let commands = commands(&page);
+        assert!(commands.len() > 3, "only {} commands", commands.len());
+        for Command { line, output } in commands {
+            let response = self.curl(&words(&line));
+            assert_eq!(response.status, 200, "{line}");
+            assert_eq!(
+                with_new_ids_named(&trimmed(&response.text()), &line),
+                with_new_ids_named(&output, &line),
+                "{} on Envoy {}: {line}",
+                self.name,
+                self.version
+            );
+        }
+    }
+
+    /// What curl does with the few arguments that the pages need.
+    fn curl(&self, words: &[String]) -> Response {
+        let mut words = words.iter().map(String::as_str);
+        assert_eq!(words.next(), Some("curl"));
+        let mut request = None;
+        let mut headers = Vec::new();
+        while let Some(word) = words.next() {
+            match word {
+                "-s" => {}
+                "-H" => headers.push(words.next().and_then(|h| h.split_once(": ")).expect(word)),
+                url => {
+                    let (authority, path) = url.split_once('/').unwrap_or((url, ""));
+                    let port = authority.strip_prefix("localhost:").expect("localhost");
+                    let address = self.ports[&port.parse().expect("a port")];
+                    request = Some((address, format!("/{path}")));
+                }
+            }
+        }
+        let (address, path) = request.expect("a URL");
+        headers
+            .into_iter()
+            .fold(Request::get(&path), |request, (name, value)| {
+                request.header(name, value)
+            })
+            .send(address)
+            .expect("a response")
+    }
+}
+
+/// A command of a page, and what stands below it.
+#[derive(Debug)]
+struct Command {
+    line: String,
+    output: String,
+}
+
+/// What the `console` blocks show: a line after `$ `, continued after a backslash, then the output.
+fn commands(page: &str) -> Vec<Command> {
+    let mut commands: Vec<Command> = Vec::new();
+    let mut in_block = false;
+    for line in page.lines() {
+        if let Some(language) = line.strip_prefix("```") {
+            in_block = language == "console";
+            continue;
+        }
+        if !in_block {
+            continue;
+        }
+        if let Some(line) = line.strip_prefix("$ ") {
+            commands.push(Command {
+                line: line.to_owned(),
+                output: String::new(),
+            });
+        } else {
+            let command = commands.last_mut().expect("a block starts with a command");
+            if let Some(start) = command.line.strip_suffix('\\') {
+                command.line = format!("{start}{}", line.trim_start());
+            } else {
+                command.output.push_str(line);
+                command.output.push('\n');
+            }
+        }
+    }
+    commands
+}
+
+/// The words of a command line with single quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (i, part) in line.split('\'').enumerate() {
+        if i % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// An empty header ends in a space, which a page does not keep.
+fn trimmed(output: &str) -> String {
+    let lines = output.lines().map(|line| format!("{}\n", line.trim_end()));
+    lines.collect()
+}
+
+/// Gives the ids that are not in the command names in the order of their appearance: they differ from run to run, and
+/// where they are equal they must stay so.
+fn with_new_ids_named(output: &str, command: &str) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut named = output.to_owned();
+    for word in output.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let is_id = matches!(word.len(), 16 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_id && !command.contains(word) && !seen.contains(&word) {
+            seen.push(word);
+            named = named.replace(word, &format!("<new id {}>", seen.len()));
+        }
+    }
+    named
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Sends the spans of the example elsewhere.
+fn set_collector(bootstrap: &mut Value, address: SocketAddr) {
+    let clusters = &mut bootstrap["static_resources"]["clusters"];
+    let collector = clusters
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .find(|cluster| cluster["name"] == "collector")
+        .expect("the cluster of the collector");
+    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    let endpoint = collector.pointer_mut(endpoint).expect("its endpoint");
+    *endpoint = json!({"address": address.ip(), "port_value": address.port()});
+}
+
+#[test]
+fn trace_context_does_what_its_page_shows() {
+    let bootstrap = common::yaml("examples/trace-context/envoy.yaml");
+    for envoy in envoys() {
+        Example::start("trace-context", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn trace_context_spells_the_defaults_out() {
+    let bootstrap = common::yaml("examples/trace-context/envoy.yaml");
+    let filter =
+        "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+    let filter = bootstrap.pointer(filter).expect("the filter");
+    let text = filter["typed_config"]["config"]["configuration"]["value"].as_str();
+    let compile = |json: &str| {
+        let config: TraceContextConfig = read(json.as_bytes()).expect("a configuration");
+        format!(
+            "{:?}",
+            Propagation::new(&config).expect("one that compiles")
+        )
+    };
+    assert_eq!(compile(text.expect("its text")), compile("{}"));
+}
+
+#[test]
+fn upstream_normaliser_does_what_its_page_shows_without_a_collector() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let mut bootstrap = common::yaml("examples/upstream-normaliser/envoy.yaml");
+    set_collector(&mut bootstrap, closed.address());
+    for envoy in envoys() {
+        Example::start("upstream-normaliser", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn upstream_normaliser_names_the_span_that_is_reported() {
+    let traceparent = format!("traceparent: 00-{}-{}-01", common::TRACE, common::SPAN);
+    let words = ["curl", "localhost:10000", "-H", &traceparent].map(str::to_owned);
+    // The tracer reports every 5 s: all are asked before the first one is waited for.
+    let asked: Vec<_> = envoys()
+        .iter()
+        .map(|envoy| {
+            let collector = OtlpSink::start().expect("a collector");
+            let mut bootstrap = common::yaml("examples/upstream-normaliser/envoy.yaml");
+            set_collector(&mut bootstrap, collector.grpc_addr());
+            let example = Example::start("upstream-normaliser", envoy, &bootstrap);
+            let answer = example.curl(&words).text();
+            (example, collector, answer)
+        })
+        .collect();
+    for (_running, collector, answer) in &asked {
+        let spans = collector
+            .wait_for_trace(common::TRACE, 1)
+            .expect("the span of the request");
+        let span = &spans[0];
+        assert_eq!(span.kind, SpanKind::Server);
+        assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
+        let b3 = format!(
+            "x-b3-traceid: {}\nx-b3-spanid: {}\nx-b3-sampled: 1\n",
+            common::TRACE,
+            span.span_id
+        );
+        assert!(answer.ends_with(&b3), "{answer}");
+    }
+}
