@@ -6,7 +6,7 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test lint demo clean shell-tests fixtures test-wasm
+.PHONY: help build test lint long demo clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -16,6 +16,7 @@ help:
 	@echo 'make build   the filters, released: dist/*.wasm'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make lint    format, clippy, licences, advisories'
+	@echo 'make long    the property tests with a million cases each (minutes)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:
@@ -26,6 +27,9 @@ test: build shell-tests fixtures test-wasm
 
 lint:
 	@.make/lint.sh
+
+long:
+	@.make/long.sh
 
 demo: build
 	@.make/demo.sh
