@@ -65,7 +65,7 @@ impl Propagation {
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
-            return match incoming.verdicts.of(format) {
+            return match format.parse(&incoming.arrived, self.reading) {
                 Extracted::Malformed => Fate::Removed,
                 _ => Fate::Untouched,
             };

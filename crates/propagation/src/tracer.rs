@@ -51,16 +51,15 @@ impl Propagation {
 /// shape that came in and leaves the other one. Our own shape of an earlier attempt stands there
 /// too; as `b3` it has no parent.
 fn fresh(single: &TraceContext, multi: &TraceContext) -> Option<Format> {
-    let same_trace = single.trace_id == multi.trace_id;
     match (single.b3_parent, multi.b3_parent) {
+        // The tracer prefers `b3` as input, so `x-b3-*` that it wrote continues that trace.
+        _ if single.trace_id != multi.trace_id => Some(Format::B3),
         (_, Some(parent)) if parent == single.span_id => Some(Format::B3Multi),
         (Some(parent), _) if parent == multi.span_id => Some(Format::B3),
         // Two attempts of one request: our own `b3` would have no parent.
         (Some(one), Some(other)) if one == other => Some(Format::B3),
         (Some(_), None) => Some(Format::B3),
-        (None, Some(_)) if same_trace => Some(Format::B3Multi),
-        // The tracer prefers `b3` as input, so `x-b3-*` that it wrote continues that trace.
-        (None, None) if !same_trace => Some(Format::B3),
+        (None, Some(_)) => Some(Format::B3Multi),
         _ => None,
     }
 }

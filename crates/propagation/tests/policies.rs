@@ -770,6 +770,20 @@ fn beside_a_tracer_its_format_alone_is_input() {
             left: "b3: $T2-$S2-0",
             counted: &[Counter::Missing],
         },
+        Row {
+            promise: "but for what is malformed",
+            config,
+            sent: "traceparent: junk
+                   tracestate: a=1
+                   b3: $T2-$S2-0
+                   x-b3-traceid: junk",
+            left: "b3: $T2-$S2-0",
+            counted: &[
+                Counter::Missing,
+                Counter::MalformedTraceparent,
+                Counter::MalformedTracestate,
+            ],
+        },
     ]);
 }
 
@@ -825,6 +839,7 @@ fn beside_the_zipkin_tracer_the_shape_that_it_wrote_is_input() {
                 "b3: $T-$S2-1
                  x-b3-traceid: $T2
                  x-b3-spanid: $S
+                 x-b3-parentspanid: $P
                  x-b3-sampled: 0",
             ),
             (
