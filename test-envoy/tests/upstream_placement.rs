@@ -29,6 +29,8 @@ enum Spot {
 #[derive(Clone, Copy, Debug)]
 struct Hop {
     tracer: Tracer,
+    /// What the filter is told about the tracer.
+    writes: &'static str,
     /// Whether each attempt has a span of its own.
     spawn: bool,
     /// Zipkin: whether the proxy's span has the id of its caller's.
@@ -38,9 +40,10 @@ struct Hop {
 }
 
 impl Hop {
-    const fn new(tracer: Tracer) -> Self {
+    fn new(tracer: Tracer) -> Self {
         Self {
             tracer,
+            writes: tracer.writes(),
             spawn: true,
             shared: false,
             spot: Spot::Router,
@@ -88,7 +91,7 @@ impl Hop {
         let config = format!(
             r#"{{"placement": "upstream", "tracer": "{}",
                 "inject": ["tracecontext", "b3", "b3multi"]}}"#,
-            self.tracer.writes()
+            self.writes
         );
         trace_context(&config).into()
     }
@@ -125,6 +128,8 @@ struct Proxy {
     filtered: Upstream,
     sinks: Sinks,
     version: String,
+    /// Whether the Zipkin tracer writes `b3` where it came in.
+    preserves_b3: bool,
 }
 
 impl Proxy {
@@ -155,6 +160,7 @@ impl Proxy {
             filtered,
             sinks,
             version: binary.reported_version().to_owned(),
+            preserves_b3: binary.is_at_least(1, 40),
         }
     }
 
@@ -254,15 +260,19 @@ const MULTI: [&str; 3] = ["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 
 #[test]
 fn on_every_attempt_every_format_names_the_span_that_the_tracer_exports() {
     let [trace, span, sampled] = MULTI;
-    let arrivals: [&[&str]; 9] = [
+    let arrivals: [&[&str]; 13] = [
         &[],
         &[W3C],
         &[B3],
+        &["b3: $S-$S-1"],
+        &["b3: $T-$S-d"],
         &["b3: $T-$S-1-$V"],
         &["b3: $T-$S"],
         &["b3: 1"],
         &MULTI,
         &["x-b3-parentspanid: $V", trace, span, sampled],
+        &["x-b3-traceid: $S", span, sampled],
+        &["x-b3-flags: 1", trace, span],
         &[W3C, B3, trace, span, sampled],
     ];
     let hops = Hop::every();
@@ -314,6 +324,23 @@ fn stale_client_headers_never_win_and_never_leave_with_other_ids() {
         for exchange in exchanges {
             proxy.assert_spans_are_told(&exchange);
         }
+    });
+}
+
+#[test]
+fn the_shape_of_b3_that_is_named_decides_between_two_shapes_of_one_trace() {
+    let hop = |writes| Hop {
+        writes,
+        ..Hop::new(Tracer::ZipkinB3)
+    };
+    let hops = [hop("b3"), hop("b3multi")];
+    on_every_envoy(&hops, |proxy| {
+        let [b3, b3multi] = &hops;
+        let hop = if proxy.preserves_b3 { b3 } else { b3multi };
+        let [trace, span, sampled] = MULTI;
+        let parent = "x-b3-parentspanid: $V";
+        let headers = ["b3: $T-$S-1-$V", trace, span, parent, sampled];
+        proxy.assert_spans_are_told(&proxy.send(hop, &Caller::new(), &headers));
     });
 }
 
