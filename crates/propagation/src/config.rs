@@ -25,7 +25,9 @@ pub struct TraceContextConfig {
     /// The formats to read, in order; the first valid one wins. Default `tracecontext`, `b3`,
     /// `b3multi`.
     pub extract: Option<Vec<Format>>,
-    /// Upstream only, required there: the one format that the proxy's tracer writes.
+    /// Upstream only, required there: the one format that the proxy's tracer writes. `b3` and
+    /// `b3multi` both read either shape of B3, as Envoy's Zipkin tracer writes from 1.40 on the
+    /// shape that came in; the one that is named is believed where the headers cannot tell.
     pub tracer: Option<Format>,
     /// The formats to write. Default `tracecontext` and `b3multi`.
     pub inject: Option<InjectConfig>,
@@ -356,7 +358,11 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
              writes, one of `tracecontext`, `b3`, `b3multi`",
         )
     })?;
-    Ok(vec![tracer])
+    Ok(match tracer {
+        Format::B3 => vec![Format::B3, Format::B3Multi],
+        Format::B3Multi => vec![Format::B3Multi, Format::B3],
+        Format::Tracecontext => vec![tracer],
+    })
 }
 
 fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {

@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Headers;
 
-use crate::config::{IncomingMode, OnConflict, Propagation};
+use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
 use crate::format::{Extracted, Format};
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, TraceId, tracestate};
@@ -97,6 +97,11 @@ impl Propagation {
             incoming.verdicts.set(*format, extracted);
         }
         self.count_tracestate(&incoming, tally);
+        if self.placement == Placement::Upstream {
+            incoming.found = self.written_by_tracer(&incoming);
+            count_found(&incoming.found, tally);
+            return incoming;
+        }
         incoming.found = self.first_valid(&incoming.verdicts);
         if let Found::Context(format, context) = &mut incoming.found {
             incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);

@@ -5,7 +5,7 @@ use meshtrace_headers::{Edits, Value};
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
 use crate::extract::Incoming;
 use crate::format::{Extracted, Format, FormatSet};
-use crate::{Arrived, Counter, Field, Outgoing, Tally};
+use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
@@ -29,7 +29,8 @@ impl Propagation {
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
-                    format.emit(outgoing, arrived, self.writing, |field, value| {
+                    let outgoing = self.told_in(*format, incoming, outgoing);
+                    format.emit(&outgoing, arrived, self.writing, |field, value| {
                         self.settle_field(arrived, field, value, edits);
                     });
                 }
@@ -62,6 +63,13 @@ impl Propagation {
         if self.clear.formats.contains(format) {
             return Fate::Removed;
         }
+        if self.placement == Placement::Upstream && nothing {
+            // Beside a tracer that wrote nothing, what a client sent is not stale.
+            return match format.parse(&incoming.arrived, self.reading) {
+                Extracted::Malformed => Fate::Removed,
+                _ => Fate::Untouched,
+            };
+        }
         if written.contains(format) && (!nothing || read) {
             return Fate::Written;
         }
@@ -72,11 +80,27 @@ impl Propagation {
             return Fate::Untouched;
         }
         match (self.placement, incoming.verdicts.of(format)) {
-            // Beside a tracer that wrote nothing, what a client sent is not stale.
-            (Placement::Upstream, _) if !read && nothing => Fate::Untouched,
-            (Placement::Upstream, _) if !read => Fate::Written,
+            (Placement::Upstream, _) => Fate::Written,
             (_, Extracted::Context(_) | Extracted::Sampling(_)) => Fate::Written,
             (_, Extracted::Malformed | Extracted::Absent) => Fate::Removed,
+        }
+    }
+
+    /// Upstream a `b3` that is not the tracer's own leaves without a parent: on the next attempt
+    /// that tells it from what the tracer writes.
+    fn told_in(&self, format: Format, incoming: &Incoming<'_>, outgoing: &Outgoing) -> Outgoing {
+        match outgoing {
+            Outgoing::Context(context)
+                if self.placement == Placement::Upstream
+                    && format == Format::B3
+                    && incoming.format() != Some(Format::B3) =>
+            {
+                Outgoing::Context(TraceContext {
+                    b3_parent: None,
+                    ..*context
+                })
+            }
+            outgoing => *outgoing,
         }
     }
 

@@ -19,6 +19,7 @@ mod hex;
 mod id;
 mod id_generator;
 mod inject;
+mod tracer;
 pub mod tracestate;
 mod trust;
 

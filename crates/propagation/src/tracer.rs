@@ -1,0 +1,65 @@
+//! Upstream: which of the headers the proxy's tracer has just written.
+
+use crate::config::Propagation;
+use crate::extract::{Found, Incoming};
+use crate::format::{Extracted, Format};
+use crate::{Field, Sampling, TraceContext};
+
+impl Propagation {
+    /// The context in the tracer's own format. A decision without ids is never a tracer's.
+    pub(crate) fn written_by_tracer(&self, incoming: &Incoming<'_>) -> Found {
+        let context = |format| match incoming.verdicts.of(format) {
+            Extracted::Context(context) => Some(context),
+            Extracted::Absent | Extracted::Sampling(_) | Extracted::Malformed => None,
+        };
+        let mut valid = self.extract.iter().copied().filter_map(|format| {
+            let context = context(format)?;
+            Some((format, context))
+        });
+        let (named, other) = (valid.next(), valid.next());
+        let fresh = match (context(Format::B3), context(Format::B3Multi)) {
+            (Some(single), Some(multi)) => fresh(&single, &multi),
+            _ => None,
+        };
+        let own = match (named, other) {
+            (_, Some((format, context))) if fresh == Some(format) => Some((format, context)),
+            _ => named,
+        };
+        match own {
+            None => Found::Nothing,
+            // Envoy always writes x-b3-sampled; x-b3-flags beside it is the client's.
+            Some((Format::B3Multi, context))
+                if incoming.arrived.value(Field::XB3Sampled) == Some(b"0") =>
+            {
+                let sampling = Sampling::NotSampled;
+                Found::Context(
+                    Format::B3Multi,
+                    TraceContext {
+                        sampling,
+                        ..context
+                    },
+                )
+            }
+            Some((format, context)) => Found::Context(format, context),
+        }
+    }
+}
+
+/// Which shape of B3 Envoy's Zipkin tracer wrote on this attempt, as far as the headers tell.
+///
+/// Until 1.39 it writes `x-b3-*` and leaves a client's `b3` beside it. From 1.40 on it writes the
+/// shape that came in and leaves the other one. Our own shape of an earlier attempt stands there
+/// too; as `b3` it has no parent.
+fn fresh(single: &TraceContext, multi: &TraceContext) -> Option<Format> {
+    match (single.b3_parent, multi.b3_parent) {
+        // The tracer prefers `b3` as input, so `x-b3-*` that it wrote continues that trace.
+        _ if single.trace_id != multi.trace_id => Some(Format::B3),
+        (_, Some(parent)) if parent == single.span_id => Some(Format::B3Multi),
+        (Some(parent), _) if parent == multi.span_id => Some(Format::B3),
+        // Two attempts of one request: our own `b3` would have no parent.
+        (Some(one), Some(other)) if one == other => Some(Format::B3),
+        (Some(_), None) => Some(Format::B3),
+        (None, Some(_)) => Some(Format::B3Multi),
+        _ => None,
+    }
+}
