@@ -10,4 +10,4 @@ DEMO_PYTHON=$(.make/python-env.sh test-envoy/demo/apps/requirements.txt)
 export ENVOY_BIN DEMO_PYTHON
 
 step "demo (the first time it is compiled, about a minute)"
-exec cargo run --quiet --locked --package envoy-test-harness --bin demo
+exec cargo run --quiet --locked --package envoy-test-harness --example demo
