@@ -58,6 +58,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 verdict: act.verdict.to_owned(),
                 text: act.text.to_owned(),
                 spans,
+                ..waterfall::Act::default()
             },
             Err(why) => {
                 failures.push(format!("act {nth} did not end as it should. {why}"));
@@ -67,6 +68,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     verdict: "not as it should be".to_owned(),
                     text: why,
                     spans,
+                    ..waterfall::Act::default()
                 }
             }
         };

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::{
-    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, printable, services, short, traces,
+    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, printable, services,
+    short, traces,
 };
 use crate::span::Span;
 
 const STYLE: &str = include_str!("page.css");
+const LEGEND: &str = "<p class=\"legend\"><i></i>application<i class=\"proxy\"></i>proxy</p>\n";
 /// How many service colours the style sheet has.
 const COLOURS: usize = 6;
 
@@ -24,7 +27,7 @@ pub struct Page {
     pub footer: String,
 }
 
-/// A station of the request.
+/// A station of the request, or a change at one.
 #[derive(Clone, Debug, Default)]
 pub struct Hop {
     /// Its name. A station that has spans carries the colour of its service.
@@ -44,6 +47,8 @@ pub struct Act {
     pub verdict: String,
     /// The result in a sentence.
     pub text: String,
+    /// What is different from the act before.
+    pub changes: Vec<Hop>,
     /// Every span of the run.
     pub spans: Vec<Span>,
 }
@@ -59,6 +64,13 @@ impl Page {
         let all = traces(&all);
         // Over all acts: a service keeps its colour when another act begins elsewhere.
         let services = services(&all);
+        let proxies: BTreeSet<&String> = self
+            .acts
+            .iter()
+            .flat_map(|act| &act.spans)
+            .filter(|span| of_proxy(span))
+            .map(|span| &span.service)
+            .collect();
         let title = escape(&self.title);
         let mut out = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -72,6 +84,9 @@ impl Page {
             out.push_str("<ol class=\"path\">\n");
             for hop in &self.path {
                 let class = match services.iter().position(|service| *service == hop.name) {
+                    Some(nth) if proxies.contains(&hop.name) => {
+                        format!("hop service proxy\" style=\"{}", colour(nth))
+                    }
                     Some(nth) => format!("hop service\" style=\"{}", colour(nth)),
                     None => "hop".to_owned(),
                 };
@@ -82,6 +97,9 @@ impl Page {
                 );
             }
             out.push_str("</ol>\n");
+        }
+        if !proxies.is_empty() {
+            out.push_str(LEGEND);
         }
         for act in &self.acts {
             render_act(&mut out, act, &services);
@@ -109,6 +127,14 @@ fn render_act(out: &mut String, act: &Act, services: &[&str]) {
         escape(&act.verdict),
         escape(&act.text),
     );
+    if !act.changes.is_empty() {
+        out.push_str("<dl class=\"changes\">\n");
+        for change in &act.changes {
+            let (name, note) = (escape(&change.name), escape(&change.note));
+            let _ = writeln!(out, "<div><dt>{name}</dt><dd>{note}</dd></div>");
+        }
+        out.push_str("</dl>\n");
+    }
     let traces = traces(&act.spans);
     let axis = Axis::of(&traces);
     for (at, trace) in traces.iter().enumerate() {
@@ -196,11 +222,16 @@ fn render_row(out: &mut String, row: &Row<'_>, axis: Axis, rules: &str, services
         .unwrap_or(0);
     let _ = write!(
         out,
-        "<details style=\"{colour}\">\n<summary class=\"grid\" title=\"{name}, begun after {begun}, took {took}\">\
+        "<details{proxy} style=\"{colour}\">\n<summary class=\"grid\" title=\"{name}, begun after {begun}, took {took}\">\
          <div class=\"span\" style=\"--depth:{depth}\"><i></i><div><b>{service}</b><em>{name}{error}</em></div></div>\
          <span class=\"kind\">{kind}</span><span class=\"time\">{took}</span>\
          <span class=\"own id\">{own}</span>{parent}\
          <div class=\"track\">{rules}<i style=\"--at:{at:.2};--for:{wide:.2}\"></i></div></summary>\n",
+        proxy = if of_proxy(span) {
+            " class=\"proxy\""
+        } else {
+            ""
+        },
         colour = colour(nth),
         begun = duration(begun),
         depth = row.depth(),
@@ -270,7 +301,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ONE, TWO, shop, span};
+    use super::super::fixtures::{ONE, TWO, by_proxy, shop, span};
     use super::*;
     use crate::span::SpanKind;
 
@@ -376,6 +407,35 @@ mod tests {
             1,
             "the span of payments"
         );
+    }
+
+    #[test]
+    fn proxies_are_marked_in_the_picture_the_path_and_the_legend() {
+        let without = page(shop(TWO, None)).render();
+        assert!(!without.contains("class=\"proxy\""), "{without}");
+        let mut spans = shop(TWO, None);
+        spans[2] = by_proxy(spans[2].clone());
+        let html = page(spans).render();
+        assert_eq!(
+            html.matches("<details class=\"proxy\"").count(),
+            1,
+            "{html}"
+        );
+        assert!(html.contains("class=\"hop service proxy\""), "{html}");
+        assert!(html.contains(LEGEND), "{html}");
+    }
+
+    #[test]
+    fn what_an_act_changes_is_said_before_its_picture() {
+        let mut page = page(shop(ONE, None));
+        assert!(!page.render().contains("<dl class=\"changes\">"));
+        page.acts[0].changes.push(Hop {
+            name: "a <filter>".into(),
+            note: "joins & mends".into(),
+        });
+        let html = page.render();
+        let change = html.find("<div><dt>a &lt;filter&gt;</dt><dd>joins &amp; mends</dd></div>");
+        assert!(change.is_some() && change < html.find("<article"), "{html}");
     }
 
     #[test]

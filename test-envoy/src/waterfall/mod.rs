@@ -1,7 +1,8 @@
 //! Draws spans as waterfalls: one block a trace, one line a span, one time axis for all of them.
 //!
 //! Everything here is a function of the spans alone. [`Terminal`] writes text, [`Page`] one self-contained HTML page;
-//! both show the same tree, which [`traces`] makes of the spans.
+//! both show the same tree, which [`traces`] makes of the spans. Spans of proxies (`component` is `proxy`, as in those of
+//! Envoy's tracers) are drawn lighter than those of applications.
 
 mod forest;
 mod html;
@@ -56,6 +57,11 @@ fn services<'a>(traces: &[Trace<'a>]) -> Vec<&'a str> {
         }
     }
     seen
+}
+
+/// Whether a proxy reported the span and not an application: Envoy's tracers say so, whichever they are.
+fn of_proxy(span: &Span) -> bool {
+    span.attribute("component") == Some("proxy")
 }
 
 fn nanos_of(span: &Span) -> u64 {
@@ -132,6 +138,12 @@ mod fixtures {
             trace_state: String::new(),
             shared: false,
         }
+    }
+
+    /// The same span, as Envoy's tracers report it.
+    pub(super) fn by_proxy(mut span: Span) -> Span {
+        span.attributes.insert("component".into(), "proxy".into());
+        span
     }
 
     /// A shop that pays: the payment's span in `payment_trace`, with that parent.

@@ -2,7 +2,8 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use super::{
-    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, printable, services, short, traces,
+    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, printable, services,
+    short, traces,
 };
 use crate::span::Span;
 
@@ -124,7 +125,7 @@ impl Terminal {
                 format!("{:>9}", duration(nanos_of(span))),
                 format!("{:8}", short(&span.span_id)),
                 self.paint(style, &format!("{parent:9}")),
-                self.paint(colour, &draw(axis.place(span), bar)),
+                self.paint(colour, &draw(axis.place(span), bar, ink(span))),
             ];
             line(out, &format!("  {}", cells.join("  ")));
         }
@@ -212,16 +213,28 @@ fn cut(text: &str, width: usize) -> String {
         .collect()
 }
 
+/// What a bar is drawn with: both halves of a column, the left one, the right one.
+type Ink = [char; 3];
+
+/// A bar for an application, a line for a proxy.
+fn ink(span: &Span) -> Ink {
+    if of_proxy(span) {
+        ['━', '╸', '╺']
+    } else {
+        ['█', '▌', '▐']
+    }
+}
+
 /// A bar in half columns: from the share `from` on, for the share `length`, and never invisible.
-fn draw((from, length): (f64, f64), columns: usize) -> String {
+fn draw((from, length): (f64, f64), columns: usize, [both, left, right]: Ink) -> String {
     let halves = (columns * 2) as f64;
     let begin = ((from * halves) as usize).min(columns * 2 - 1);
     let end = (((from + length) * halves).round() as usize).clamp(begin + 1, columns * 2);
     let filled = |half: usize| (begin..end).contains(&half);
     let cell = |column: usize| match (filled(column * 2), filled(column * 2 + 1)) {
-        (true, true) => '█',
-        (true, false) => '▌',
-        (false, true) => '▐',
+        (true, true) => both,
+        (true, false) => left,
+        (false, true) => right,
         (false, false) => ' ',
     };
     (0..columns).map(cell).collect()
@@ -233,7 +246,7 @@ fn line(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ONE, TWO, shop, span};
+    use super::super::fixtures::{ONE, TWO, by_proxy, shop, span};
     use super::*;
     use crate::span::SpanKind;
 
@@ -249,6 +262,26 @@ mod tests {
                 "  storefront  └ GET            CLIENT    30.0 ms  b2b2b2b2  a1a1a1a1      ▐█████████████████████▌\n",
                 "  payments      └ GET /charge  SERVER    20.0 ms  c3c3c3c3  b2b2b2b2          ███████████████\n",
             )
+        );
+    }
+
+    #[test]
+    fn the_spans_of_proxies_are_lines_and_those_of_applications_blocks() {
+        let mut spans = shop(ONE, Some("b2b2b2b2b2b2b2b2"));
+        spans[0] = by_proxy(spans[0].clone());
+        let text = Terminal::default().render(&spans);
+        let bars: Vec<_> = text
+            .lines()
+            .skip(2)
+            .map(|line| &line[line.rfind(' ').unwrap() + 1..])
+            .collect();
+        assert_eq!(
+            bars,
+            [
+                "█████████████████████████████",
+                "▐█████████████████████▌",
+                "━━━━━━━━━━━━━━━"
+            ]
         );
     }
 
@@ -336,8 +369,9 @@ mod tests {
 
     #[test]
     fn the_shortest_span_is_still_seen() {
-        assert_eq!(draw((0.0, 0.0), 4), "▌   ");
-        assert_eq!(draw((1.0, 0.0), 4), "   ▐");
-        assert_eq!(draw((0.25, 0.5), 4), " ██ ");
+        let block = ['█', '▌', '▐'];
+        assert_eq!(draw((0.0, 0.0), 4, block), "▌   ");
+        assert_eq!(draw((1.0, 0.0), 4, block), "   ▐");
+        assert_eq!(draw((0.25, 0.5), 4, block), " ██ ");
     }
 }
