@@ -12,7 +12,7 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 .NOTPARALLEL:
 
 help:
-	@echo 'make demo    two applications that speak different trace formats, joined by real Envoys'
+	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
 	@echo 'make build   the filters, released: dist/*.wasm'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make lint    format, clippy, licences, advisories'

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -14,8 +15,10 @@ use crate::story::App;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs what follows it until its standard input ends, as it does however the demo ends; Ctrl-C reaches the whole
-/// group, so it must pass this by.
-const WATCH: &str = r#"trap '' INT HUP; "$@" & exec >/dev/null; cat; kill $!"#;
+/// group, so it must pass this by. The socket comes as standard output and goes on as `LISTEN_FD`.
+const WATCH: &str =
+    r#"trap '' INT HUP; "$@" 3>&1 1>&2 2>"$0" & exec >/dev/null 2>&1; cat; kill $!"#;
+const LISTEN_FD: &str = "3";
 
 /// The interpreter whose environment has what `requirements.txt` lists.
 #[derive(Debug)]
@@ -45,26 +48,27 @@ impl Python {
     }
 }
 
-/// An application that listens; it ends when this is dropped.
+/// An application's process; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
+    name: &'static str,
     process: Child,
-    pub(crate) address: SocketAddr,
+    log: PathBuf,
 }
 
 impl Running {
-    /// Starts the application; it reports its spans to `collector`, and finds the next one at `next`.
+    /// Starts the application on the socket; it reports its spans to `collector`, and calls the other one at `next`.
     pub(crate) fn start(
         app: &App,
         python: &Python,
+        socket: TcpListener,
         collector: SocketAddr,
-        next: Option<SocketAddr>,
+        next: SocketAddr,
         logs: &Path,
     ) -> Result<Self, String> {
         let name = app.name;
         let log = logs.join(format!("{name}.log"));
-        let output = File::create(&log)
-            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("demo/apps")
             .join(format!("{name}.py"));
@@ -76,10 +80,12 @@ impl Running {
             }
         }
         command
-            .args(["-c", WATCH, "demo-watch"])
+            .args(["-c", WATCH])
+            .arg(&log)
             .arg(python.instrument())
             .arg(&python.0)
             .arg(source)
+            .env("LISTEN_FD", LISTEN_FD)
             .env("OTEL_SERVICE_NAME", name)
             .env("OTEL_PROPAGATORS", app.propagator)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
@@ -90,41 +96,37 @@ impl Running {
             // A proxy that the developer's machine needs for the internet would swallow the call to our own.
             .env("NO_PROXY", "127.0.0.1")
             .env("no_proxy", "127.0.0.1")
-            .envs(
-                app.next
-                    .zip(next)
-                    .map(|(variable, next)| (variable, format!("http://{next}"))),
-            )
+            .env(app.next, format!("http://{next}"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(output);
+            .stdout(OwnedFd::from(socket))
+            .stderr(Stdio::piped());
         let process = command
             .spawn()
             .map_err(|error| format!("cannot start {name}: {error}"))?;
-        let mut running = Self {
-            process,
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
-        };
-        let port = running.wait_for_port().ok_or_else(|| {
-            let log = std::fs::read_to_string(&log).unwrap_or_default();
-            format!("{name} did not start; it wrote:\n{log}")
-        })?;
-        running.address.set_port(port);
-        Ok(running)
+        Ok(Self { name, process, log })
     }
 
-    fn wait_for_port(&mut self) -> Option<u16> {
-        let output = self.process.stdout.take()?;
+    /// Returns when the application serves.
+    pub(crate) fn wait_until_ready(&mut self) -> Result<(), String> {
         let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if let Some(port) = line.strip_prefix("listening on ") {
-                    // The receiver is gone only when the time was up.
-                    let _ = sender.send(port.parse());
+        if let Some(output) = self.process.stderr.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if line == "ready" {
+                        // The receiver is gone only when the time was up.
+                        let _ = sender.send(());
+                    }
                 }
-            }
-        });
-        receiver.recv_timeout(START_LIMIT).ok()?.ok()
+            });
+        }
+        receiver
+            .recv_timeout(START_LIMIT)
+            .map_err(|_| format!("{} did not start; it wrote:\n{}", self.name, self.log()))
+    }
+
+    /// What the application wrote to standard error.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 

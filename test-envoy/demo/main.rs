@@ -1,28 +1,27 @@
-//! `make demo`: one request through two applications that propagate trace context in different formats, on real
-//! Envoys without tracing, before and after the filter.
+//! `make demo`: one request through two applications and two proxies that speak different trace formats, before and
+//! after the filters; every span that anyone exports is drawn and checked.
 
 mod apps;
+mod proxies;
 mod story;
 
 use std::error::Error;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{
-    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
-};
 use envoy_test_harness::span::Span;
 use envoy_test_harness::waterfall::{self, Hop, Page, Terminal};
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink};
+use envoy_test_harness::{EnvoyBinary, OtlpSink, ZipkinSink};
 
 use apps::{Python, Running};
-use story::{ACTS, APPS, Act, App, PATH};
+use proxies::{Addresses, Proxies};
+use story::{ACTS, Act, CAST, PAYMENTS, Piece, SIDECAR, STATIONS, STOREFRONT};
 
-/// Twice the time after which the SDKs send what they have: a span too many would have come by then.
+/// Twice the time after which the SDKs and the tracers send what they have: a span too many would have come by then.
 const SETTLE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
@@ -36,42 +35,33 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    println!("meshtrace demo: one request through two applications, before and after the filter\n");
-    let stations = APPS.map(|app| format!(" → Envoy → {} ({} only)", app.name, app.format));
-    println!("  client{}\n", stations.concat());
+    introduce();
+    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../dist/trace_context.wasm")
+        .canonicalize()
+        .map_err(|_| "dist/trace_context.wasm is missing: run `make build`.")?;
+    let python = Python::from_env()?;
+    println!("Looking for an Envoy; where there is none, one is downloaded the first time.");
+    let envoy = EnvoyBinary::find()?;
     println!(
-        "The applications are plain Flask, instrumented from outside by the OpenTelemetry SDK."
+        "Starting Envoy {} twice, and both applications.",
+        envoy.reported_version()
     );
-    println!("The Envoys have tracing off, and the client sends no trace headers.");
-    let set = Set::prepare()?;
+    let set = Set::start(&envoy, &python, module.clone())?;
 
     let mut pictures = Vec::new();
     let mut failures = Vec::new();
     for (nth, act) in (1..).zip(&ACTS) {
         println!("\nAct {nth} of {}: {}", ACTS.len(), act.title);
-        let spans = set.play(act)?;
-        println!("\n{}", Terminal::of_stdout().render(&spans));
-        let picture = match act.check(&spans) {
-            Ok(()) => waterfall::Act {
-                title: act.title.to_owned(),
-                good: act.joined(),
-                verdict: act.verdict.to_owned(),
-                text: act.text.to_owned(),
-                spans,
-                ..waterfall::Act::default()
-            },
-            Err(why) => {
-                failures.push(format!("act {nth} did not end as it should. {why}"));
-                waterfall::Act {
-                    title: act.title.to_owned(),
-                    good: false,
-                    verdict: "not as it should be".to_owned(),
-                    text: why,
-                    spans,
-                    ..waterfall::Act::default()
-                }
+        if !act.pieces.is_empty() {
+            println!("The applications run on as they are; the proxies, while they run, get");
+            for piece in act.pieces {
+                println!("  {:49}  {}", piece.name(), piece.effect());
             }
-        };
+        }
+        let spans = set.play(act.pieces)?;
+        println!("\n{}", Terminal::of_stdout().render(&spans));
+        let picture = picture(act, spans, &mut failures);
         println!(
             "  {} {}",
             if picture.good { "✓" } else { "✗" },
@@ -80,8 +70,24 @@ fn run() -> Result<(), Box<dyn Error>> {
         pictures.push(picture);
     }
 
-    let page = set.write_page(pictures)?;
-    println!("\nThe same as a page: {}", page.display());
+    // After a failure they would only repeat it.
+    if failures.is_empty() {
+        println!("\nEach of the three is needed:");
+        for left_out in Piece::ALL {
+            let pieces: Vec<_> = Piece::ALL
+                .into_iter()
+                .filter(|piece| *piece != left_out)
+                .collect();
+            let without = format!("without {}", left_out.name());
+            match story::check(&pieces, &set.play(&pieces)?) {
+                Ok(()) => println!("  {} {without}", traces(&pieces)),
+                Err(why) => failures.push(format!("{without} it did not end as it should. {why}")),
+            }
+        }
+    }
+
+    let page = write_page(&module, &envoy, pictures)?;
+    println!("\nThe pictures as a page: {}", page.display());
     if failures.is_empty() {
         Ok(())
     } else {
@@ -89,113 +95,170 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
+fn introduce() {
+    println!("meshtrace demo: one request, before and after the filters\n");
+    let (mut names, mut formats) = (String::new(), String::new());
+    for (name, format) in STATIONS {
+        let arrow = if names.is_empty() { "" } else { " → " };
+        names += &format!("{arrow}{name}");
+        let column = names.chars().count() - name.len();
+        formats = format!("{formats:column$}{format}");
+    }
+    println!("  {names}\n  {formats}\n");
+    for (name, what) in CAST {
+        println!("  {name:10}  {what}");
+    }
+    println!("\nEvery span that any of them exports is drawn: █ applications, ━ proxies.");
+}
+
+fn traces(pieces: &[Piece]) -> String {
+    match story::traces(pieces) {
+        1 => "1 trace".to_owned(),
+        number => format!("{number} traces"),
+    }
+}
+
+/// What an act shows; that it did not end as it should is also told to `failures`.
+fn picture(act: &Act, spans: Vec<Span>, failures: &mut Vec<String>) -> waterfall::Act {
+    let (good, verdict, text) = match story::check(act.pieces, &spans) {
+        Ok(()) => (
+            story::traces(act.pieces) == 1,
+            traces(act.pieces),
+            act.text.to_owned(),
+        ),
+        Err(why) => {
+            failures.push(format!(
+                "the act \"{}\" did not end as it should. {why}",
+                act.title
+            ));
+            (false, "not as it should be".to_owned(), why)
+        }
+    };
+    waterfall::Act {
+        title: act.title.to_owned(),
+        good,
+        verdict,
+        text,
+        changes: act
+            .pieces
+            .iter()
+            .map(|piece| Hop {
+                name: piece.name().to_owned(),
+                note: piece.effect().to_owned(),
+            })
+            .collect(),
+        spans,
+    }
+}
+
 /// What every act is played with.
 #[derive(Debug)]
 struct Set {
-    root: PathBuf,
-    filter: PathBuf,
-    python: Python,
-    envoy: EnvoyBinary,
+    otlp: OtlpSink,
+    zipkin: ZipkinSink,
+    proxies: Proxies,
+    apps: [Running; 2],
+    _logs: tempfile::TempDir,
 }
 
 impl Set {
-    fn prepare() -> Result<Self, Box<dyn Error>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .ok_or("the crate is not in a workspace")?
-            .to_owned();
-        let filter = root.join("dist/trace_context.wasm");
-        if !filter.is_file() {
-            return Err(format!("{} is missing: run `make build`.", filter.display()).into());
-        }
-        let python = Python::from_env()?;
-        println!("Looking for an Envoy; where there is none, one is downloaded the first time.");
-        let envoy = EnvoyBinary::find()?;
-        println!("Found Envoy {}.", envoy.reported_version());
-        Ok(Self {
-            root,
-            filter,
-            python,
+    fn start(
+        envoy: &EnvoyBinary,
+        python: &Python,
+        module: PathBuf,
+    ) -> Result<Self, Box<dyn Error>> {
+        let otlp = OtlpSink::start()?;
+        let zipkin = ZipkinSink::start()?;
+        let logs = tempfile::tempdir()?;
+        // Proxies and applications call each other, so somebody's port must be known before it runs.
+        let socket = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (storefront, payments) = (socket()?, socket()?);
+        let proxies = Proxies::start(
             envoy,
+            module,
+            Addresses {
+                storefront: storefront.local_addr()?,
+                payments: payments.local_addr()?,
+                otlp: otlp.grpc_addr(),
+                zipkin: zipkin.address(),
+            },
+        )?;
+        let start = |app, socket, next| {
+            Running::start(app, python, socket, otlp.http_addr(), next, logs.path())
+        };
+        let mut apps = [
+            start(&STOREFRONT, storefront, proxies.inbound()?)?,
+            start(&PAYMENTS, payments, proxies.outbound()?)?,
+        ];
+        for app in &mut apps {
+            app.wait_until_ready()?;
+        }
+        Ok(Self {
+            otlp,
+            zipkin,
+            proxies,
+            apps,
+            _logs: logs,
         })
     }
 
-    /// Starts everything anew, sends the request, and returns the spans that came of it.
-    fn play(&self, act: &Act) -> Result<Vec<Span>, Box<dyn Error>> {
-        let collector = OtlpSink::start()?;
-        let logs = tempfile::tempdir()?;
-        // Each ends when it is dropped.
-        let mut running = Vec::new();
-        let mut entry = None;
-        // From the last one backwards: each is told where the next one's Envoy listens.
-        for app in APPS.iter().rev() {
-            println!(
-                "  starting {} with OTEL_PROPAGATORS={}",
-                app.name, app.propagator
-            );
-            let process =
-                Running::start(app, &self.python, collector.http_addr(), entry, logs.path())?;
-            println!("  starting the Envoy in front of {}", app.name);
-            let envoy = Envoy::start(&self.envoy, self.bootstrap(act, app, process.address))?;
-            entry = Some(envoy.address("in")?);
-            running.push((process, envoy));
-        }
-        let entry = entry.ok_or("there is no application")?;
-
-        println!("  sending GET {PATH}");
-        let response = Request::get(PATH).send(entry)?;
+    /// Gives the proxies these pieces, sends the request, and returns the spans that came of it.
+    fn play(&self, pieces: &[Piece]) -> Result<Vec<Span>, Box<dyn Error>> {
+        self.proxies.configure(pieces)?;
+        self.otlp.clear();
+        self.zipkin.clear();
+        let response = Request::get(story::PATH).send(self.proxies.entrance()?)?;
         if response.status != 200 {
+            let logs: Vec<_> = self.apps.iter().map(Running::log).collect();
             return Err(format!(
-                "the request was answered with {}: {}",
+                "the request was answered with {}: {}\n{}",
                 response.status,
-                response.text()
+                response.text(),
+                logs.join("\n")
             )
             .into());
         }
-        println!("  collecting the spans");
-        // Too few are the act's to judge, and to show.
-        let _ = collector.wait_for_spans(act.spans.len());
+        // Too few are the story's to judge, and to show.
+        let _ = self
+            .otlp
+            .wait_for_spans(story::spans_of(|service| service != SIDECAR));
+        let _ = self
+            .zipkin
+            .wait_for_spans(story::spans_of(|service| service == SIDECAR));
         std::thread::sleep(SETTLE);
-        Ok(collector.spans())
+        Ok([self.otlp.spans(), self.zipkin.spans()].concat())
     }
+}
 
-    fn bootstrap(&self, act: &Act, app: &App, address: SocketAddr) -> Bootstrap {
-        let mut manager = HttpConnectionManager::new().route(Route::prefix("/").cluster(app.name));
-        if act.filter {
-            manager = manager.filter(WasmFilter::new("trace_context", &self.filter));
-        }
-        Bootstrap::new()
-            .listener(Listener::http("in", manager))
-            .cluster(Cluster::http1(app.name, address))
-    }
-
-    fn write_page(&self, acts: Vec<waterfall::Act>) -> Result<PathBuf, Box<dyn Error>> {
-        let hop = |name: &str, note: String| Hop {
-            name: name.to_owned(),
-            note,
-        };
-        let mut path = vec![hop("client", "no trace headers".to_owned())];
-        for app in &APPS {
-            path.push(hop("Envoy", "tracing off".to_owned()));
-            path.push(hop(app.name, format!("{} only", app.format)));
-        }
-        let page = Page {
-            title: "One request, before and after the filter".to_owned(),
-            lead: "A request passes two applications, each behind its own Envoy; one propagates its trace as B3, the \
-                   other as W3C, so by themselves they report two traces. With trace_context.wasm in the Envoys, the \
-                   same applications, unchanged, report one."
-                .to_owned(),
-            path,
-            acts,
-            footer: format!(
-                "Envoy {}; the spans are those that the applications' OpenTelemetry SDKs exported. \
-                 Times of one act share one axis; a click on a span shows its attributes.",
-                self.envoy.reported_version()
-            ),
-        };
-        let file = self.root.join("dist/demo/trace.html");
-        fs::create_dir_all(file.with_file_name(""))?;
-        fs::write(&file, page.render())?;
-        Ok(file)
-    }
+fn write_page(
+    module: &Path,
+    envoy: &EnvoyBinary,
+    acts: Vec<waterfall::Act>,
+) -> Result<PathBuf, Box<dyn Error>> {
+    let path = STATIONS.map(|(name, format)| Hop {
+        name: name.to_owned(),
+        note: match format {
+            "" => "no trace headers".to_owned(),
+            format => format!("{format} only"),
+        },
+    });
+    let page = Page {
+        title: "One request, before and after the filters".to_owned(),
+        lead: "Two applications and two proxies; each reads and writes one trace format only, so wherever B3 meets \
+               W3C the trace breaks. With trace_context.wasm and an early header mutation in the proxies it does \
+               not, and nothing changes in the applications."
+            .to_owned(),
+        path: path.into(),
+        acts,
+        footer: format!(
+            "Envoy {}. The spans are those that the applications' OpenTelemetry SDKs and the proxies' own tracers \
+             exported: OpenTelemetry's in the gateway, Zipkin's in the sidecar. Times of one act share one axis; a \
+             click on a span shows its attributes.",
+            envoy.reported_version()
+        ),
+    };
+    let file = module.with_file_name("demo").join("trace.html");
+    fs::create_dir_all(file.with_file_name(""))?;
+    fs::write(&file, page.render())?;
+    Ok(file)
 }

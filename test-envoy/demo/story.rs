@@ -10,104 +10,249 @@ pub(crate) struct App {
     pub(crate) name: &'static str,
     /// For `OTEL_PROPAGATORS`.
     pub(crate) propagator: &'static str,
-    /// The same for people.
-    pub(crate) format: &'static str,
-    /// The variable through which it learns where the next application's Envoy listens.
-    pub(crate) next: Option<&'static str>,
+    /// The variable through which it learns where the other application's proxy listens.
+    pub(crate) next: &'static str,
 }
 
-/// In the order in which the request reaches them. Each has an Envoy in front of it.
-pub(crate) const APPS: [App; 2] = [
-    App {
-        name: "storefront",
-        propagator: "b3multi",
-        format: "B3",
-        next: Some("PAYMENTS_URL"),
-    },
-    App {
-        name: "payments",
-        propagator: "tracecontext",
-        format: "W3C",
-        next: None,
-    },
+pub(crate) const STOREFRONT: App = App {
+    name: "storefront",
+    propagator: "b3multi",
+    next: "PAYMENTS_URL",
+};
+pub(crate) const PAYMENTS: App = App {
+    name: "payments",
+    propagator: "tracecontext",
+    next: "STOREFRONT_URL",
+};
+
+/// Their names as services; the spans' too.
+pub(crate) const GATEWAY: &str = "gateway";
+pub(crate) const SIDECAR: &str = "sidecar";
+
+/// The request that the client sends to the gateway.
+pub(crate) const PATH: &str = "/checkout";
+
+/// What the request passes, and the format that each of them speaks; the sidecar is that of payments.
+pub(crate) const STATIONS: [(&str, &str); 7] = [
+    ("client", ""),
+    (GATEWAY, "W3C"),
+    (STOREFRONT.name, "B3"),
+    (SIDECAR, "B3"),
+    (PAYMENTS.name, "W3C"),
+    (SIDECAR, "B3"),
+    (STOREFRONT.name, "B3"),
 ];
 
-/// The request that the client sends to the first application's Envoy.
-pub(crate) const PATH: &str = "/checkout";
+/// Who they are.
+pub(crate) const CAST: [(&str, &str); 4] = [
+    (
+        GATEWAY,
+        "Envoy with the OpenTelemetry tracer: reads and writes W3C only",
+    ),
+    (
+        STOREFRONT.name,
+        "Flask with the OpenTelemetry SDK, OTEL_PROPAGATORS=b3multi: B3 only",
+    ),
+    (
+        SIDECAR,
+        "Envoy with the Zipkin tracer: B3 only; every request to and from payments passes it",
+    ),
+    (
+        PAYMENTS.name,
+        "Flask with the OpenTelemetry SDK, OTEL_PROPAGATORS=tracecontext: W3C only",
+    ),
+];
+
+/// What is added to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    GatewayFilter,
+    SidecarFilter,
+    SidecarMutation,
+}
+
+impl Piece {
+    pub(crate) const ALL: [Self; 3] = [
+        Self::GatewayFilter,
+        Self::SidecarFilter,
+        Self::SidecarMutation,
+    ];
+
+    /// What it is and where.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::GatewayFilter => "trace_context.wasm behind the gateway's tracer",
+            Self::SidecarFilter => "trace_context.wasm behind the sidecar's tracer",
+            Self::SidecarMutation => "early header mutation before the sidecar's tracer",
+        }
+    }
+
+    /// What it does, and what comes of it.
+    pub(crate) fn effect(self) -> &'static str {
+        match self {
+            Self::GatewayFilter => "adds B3 to its W3C: storefront sees the gateway",
+            Self::SidecarFilter => "adds W3C to its B3: payments sees the sidecar",
+            Self::SidecarMutation => "makes B3 of W3C: the sidecar sees payments",
+        }
+    }
+}
 
 /// One run of the request.
 #[derive(Debug)]
 pub(crate) struct Act {
     pub(crate) title: &'static str,
-    pub(crate) filter: bool,
-    pub(crate) spans: &'static [Expected],
+    pub(crate) pieces: &'static [Piece],
     /// What to say when the spans are as expected.
-    pub(crate) verdict: &'static str,
     pub(crate) text: &'static str,
 }
 
-/// A span that the request must leave behind.
-#[derive(Debug)]
-pub(crate) struct Expected {
-    role: Role,
-    /// The span whose child it is; `None` begins a trace of its own.
-    parent: Option<Role>,
-}
-
-type Role = (&'static str, SpanKind);
-
-const CHECKOUT: Role = ("storefront", SpanKind::Server);
-const CALL: Role = ("storefront", SpanKind::Client);
-const CHARGE: Role = ("payments", SpanKind::Server);
-
 pub(crate) const ACTS: [Act; 2] = [
     Act {
-        title: "Without the filter",
-        filter: false,
-        spans: &[
-            Expected {
-                role: CHECKOUT,
-                parent: None,
-            },
-            Expected {
-                role: CALL,
-                parent: Some(CHECKOUT),
-            },
-            Expected {
-                role: CHARGE,
-                parent: None,
-            },
-        ],
-        verdict: "2 traces",
-        text: "Two traces: the B3 application and the W3C application do not see each other.",
+        title: "Without the filters",
+        pieces: &[],
+        text: "Four traces: storefront does not see the gateway, nor do payments and the sidecar see each other.",
     },
     Act {
-        title: "With trace_context.wasm in both Envoys",
-        filter: true,
-        spans: &[
-            Expected {
-                role: CHECKOUT,
-                parent: None,
-            },
-            Expected {
-                role: CALL,
-                parent: Some(CHECKOUT),
-            },
-            Expected {
-                role: CHARGE,
-                parent: Some(CALL),
-            },
-        ],
-        verdict: "1 trace",
-        text: "One trace, every parent right.",
+        title: "With the filters",
+        pieces: &Piece::ALL,
+        text: "One trace, every parent right, the proxies' own spans included.",
     },
 ];
+
+/// A span that the request must leave behind.
+#[derive(Debug)]
+struct Expected {
+    role: Role,
+    parent: Parent,
+}
+
+/// The span whose child it is.
+#[derive(Debug)]
+enum Parent {
+    Nobody,
+    Always(Role),
+    /// Only with the piece; without it the span begins a trace of its own.
+    With(Piece, Role),
+}
+
+/// How the story tells one span of the request from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Role {
+    service: &'static str,
+    kind: SpanKind,
+    name: &'static str,
+}
+
+const fn server(service: &'static str, name: &'static str) -> Role {
+    let kind = SpanKind::Server;
+    Role {
+        service,
+        kind,
+        name,
+    }
+}
+
+const fn client(service: &'static str, name: &'static str) -> Role {
+    let kind = SpanKind::Client;
+    Role {
+        service,
+        kind,
+        name,
+    }
+}
+
+/// The operations of the proxies' routes, by which their spans are named.
+pub(crate) const TO_STOREFRONT: &str = "to storefront";
+pub(crate) const TO_PAYMENTS: &str = "to payments";
+
+const ENTRANCE: Role = server(GATEWAY, TO_STOREFRONT);
+/// Envoy names the span of an attempt after the cluster.
+const ATTEMPT: Role = client(GATEWAY, "router storefront egress");
+const CHECKOUT: Role = server(STOREFRONT.name, "GET /checkout");
+const CALL_PAYMENTS: Role = client(STOREFRONT.name, "GET");
+const INBOUND: Role = server(SIDECAR, TO_PAYMENTS);
+const CHARGE: Role = server(PAYMENTS.name, "GET /charge");
+const CALL_STOREFRONT: Role = client(PAYMENTS.name, "GET");
+const OUTBOUND: Role = client(SIDECAR, TO_STOREFRONT);
+const ORDER: Role = server(STOREFRONT.name, "GET /order");
+
+/// All spans, in the order in which they begin.
+const SPANS: [Expected; 9] = [
+    Expected {
+        role: ENTRANCE,
+        parent: Parent::Nobody,
+    },
+    Expected {
+        role: ATTEMPT,
+        parent: Parent::Always(ENTRANCE),
+    },
+    Expected {
+        role: CHECKOUT,
+        parent: Parent::With(Piece::GatewayFilter, ATTEMPT),
+    },
+    Expected {
+        role: CALL_PAYMENTS,
+        parent: Parent::Always(CHECKOUT),
+    },
+    Expected {
+        role: INBOUND,
+        parent: Parent::Always(CALL_PAYMENTS),
+    },
+    Expected {
+        role: CHARGE,
+        parent: Parent::With(Piece::SidecarFilter, INBOUND),
+    },
+    Expected {
+        role: CALL_STOREFRONT,
+        parent: Parent::Always(CHARGE),
+    },
+    Expected {
+        role: OUTBOUND,
+        parent: Parent::With(Piece::SidecarMutation, CALL_STOREFRONT),
+    },
+    Expected {
+        role: ORDER,
+        parent: Parent::Always(OUTBOUND),
+    },
+];
+
+/// The number of spans that the services, or those of them that the condition picks, leave behind.
+pub(crate) fn spans_of(picked: impl Fn(&str) -> bool) -> usize {
+    SPANS
+        .iter()
+        .filter(|span| picked(span.role.service))
+        .count()
+}
+
+/// The number of traces that the request must be with these pieces.
+pub(crate) fn traces(pieces: &[Piece]) -> usize {
+    SPANS
+        .iter()
+        .filter(|span| span.parent.with(pieces).is_none())
+        .count()
+}
+
+/// Whether the spans are those of the story with these pieces; if not, a sentence that says which is not.
+pub(crate) fn check(pieces: &[Piece], spans: &[Span]) -> Result<(), String> {
+    compare(pieces, &spans.iter().map(Seen::from).collect::<Vec<_>>())
+}
+
+impl Parent {
+    fn with(&self, pieces: &[Piece]) -> Option<Role> {
+        match *self {
+            Self::Always(role) => Some(role),
+            Self::With(piece, role) if pieces.contains(&piece) => Some(role),
+            Self::With(..) | Self::Nobody => None,
+        }
+    }
+}
 
 /// What the story asks of a span.
 #[derive(Clone, Copy, Debug)]
 struct Seen<'a> {
     service: &'a str,
     kind: SpanKind,
+    name: &'a str,
     trace: &'a str,
     id: &'a str,
     parent: Option<&'a str>,
@@ -118,6 +263,7 @@ impl<'a> From<&'a Span> for Seen<'a> {
         Self {
             service: &span.service,
             kind: span.kind,
+            name: &span.name,
             trace: &span.trace_id,
             id: &span.span_id,
             parent: span.parent_span_id.as_deref(),
@@ -125,73 +271,58 @@ impl<'a> From<&'a Span> for Seen<'a> {
     }
 }
 
-impl Act {
-    /// Whether the story of this act is that the request is one trace.
-    pub(crate) fn joined(&self) -> bool {
-        self.spans
-            .iter()
-            .filter(|span| span.parent.is_none())
-            .count()
-            == 1
-    }
-
-    /// Whether the spans are those of the story; if not, a sentence that says which is not.
-    pub(crate) fn check(&self, spans: &[Span]) -> Result<(), String> {
-        self.compare(&spans.iter().map(Seen::from).collect::<Vec<_>>())
-    }
-
-    fn compare(&self, spans: &[Seen<'_>]) -> Result<(), String> {
-        let mut traces = BTreeSet::new();
-        for Expected { role, parent } in self.spans {
-            let span = only(spans, *role)?;
-            let Some(parent) = parent else {
-                if let Some(parent) = span.parent {
-                    return Err(format!(
-                        "{} should begin a trace and has the parent {parent}.",
-                        say(*role)
-                    ));
-                }
-                if !traces.insert(span.trace) {
-                    return Err(format!("{} should begin a trace of its own.", say(*role)));
-                }
-                continue;
-            };
-            let wanted = only(spans, *parent)?;
-            if span.trace != wanted.trace {
+fn compare(pieces: &[Piece], spans: &[Seen<'_>]) -> Result<(), String> {
+    let mut traces = BTreeSet::new();
+    for expected in &SPANS {
+        let role = expected.role;
+        let span = only(spans, role)?;
+        let Some(parent) = expected.parent.with(pieces) else {
+            if let Some(parent) = span.parent {
                 return Err(format!(
-                    "{} should be in the trace of {}, {}; it is in {}.",
-                    say(*role),
-                    say(*parent),
-                    wanted.trace,
-                    span.trace
+                    "{} should begin a trace and has the parent {parent}.",
+                    say(role)
                 ));
             }
-            if span.parent != Some(wanted.id) {
-                return Err(format!(
-                    "{} should be a child of {}, {}; its parent is {}.",
-                    say(*role),
-                    say(*parent),
-                    wanted.id,
-                    span.parent.unwrap_or("missing")
-                ));
+            if !traces.insert(span.trace) {
+                return Err(format!("{} should begin a trace of its own.", say(role)));
             }
+            continue;
+        };
+        let wanted = only(spans, parent)?;
+        if span.trace != wanted.trace {
+            return Err(format!(
+                "{} should be in the trace of {}, {}; it is in {}.",
+                say(role),
+                say(parent),
+                wanted.trace,
+                span.trace
+            ));
         }
-        if spans.len() == self.spans.len() {
-            Ok(())
-        } else {
-            Err(format!(
-                "The request should leave {} spans and left {}.",
-                self.spans.len(),
-                spans.len()
-            ))
+        if span.parent != Some(wanted.id) {
+            return Err(format!(
+                "{} should be a child of {}, {}; its parent is {}.",
+                say(role),
+                say(parent),
+                wanted.id,
+                span.parent.unwrap_or("missing")
+            ));
         }
+    }
+    if spans.len() == SPANS.len() {
+        Ok(())
+    } else {
+        Err(format!(
+            "The request should leave {} spans and left {}.",
+            SPANS.len(),
+            spans.len()
+        ))
     }
 }
 
 fn only<'a>(spans: &[Seen<'a>], role: Role) -> Result<Seen<'a>, String> {
-    let mut found = spans
-        .iter()
-        .filter(|span| (span.service, span.kind) == role);
+    let mut found = spans.iter().filter(|span| {
+        (span.service, span.kind, span.name) == (role.service, role.kind, role.name)
+    });
     match (found.next(), found.next()) {
         (Some(span), None) => Ok(*span),
         (None, _) => Err(format!("{} did not arrive.", say(role))),
@@ -199,97 +330,137 @@ fn only<'a>(spans: &[Seen<'a>], role: Role) -> Result<Seen<'a>, String> {
     }
 }
 
-fn say((service, kind): Role) -> String {
-    format!("{service} {}", format!("{kind:?}").to_uppercase())
+fn say(role: Role) -> String {
+    format!(
+        "{} {} \"{}\"",
+        role.service,
+        format!("{:?}", role.kind).to_uppercase(),
+        role.name
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CHARGE_ALONE: Seen<'static> = seen(CHARGE, "two", "c", None);
-
-    const fn seen(
-        (service, kind): Role,
-        trace: &'static str,
-        id: &'static str,
-        parent: Option<&'static str>,
-    ) -> Seen<'static> {
-        Seen {
-            service,
-            kind,
-            trace,
-            id,
-            parent,
+    /// The request as it is with these pieces, every trace named after the span that begins it.
+    fn played(pieces: &[Piece]) -> Vec<Seen<'static>> {
+        let mut seen: Vec<Seen<'static>> = Vec::new();
+        for (id, expected) in ["0", "1", "2", "3", "4", "5", "6", "7", "8"]
+            .into_iter()
+            .zip(&SPANS)
+        {
+            let parent = expected
+                .parent
+                .with(pieces)
+                .map(|parent| only(&seen, parent).unwrap());
+            let Role {
+                service,
+                kind,
+                name,
+            } = expected.role;
+            seen.push(Seen {
+                service,
+                kind,
+                name,
+                trace: parent.map_or(id, |parent| parent.trace),
+                id,
+                parent: parent.map(|parent| parent.id),
+            });
         }
+        seen
     }
 
-    fn with_charge(charge: &[Seen<'static>]) -> Vec<Seen<'static>> {
-        [
-            &[
-                seen(CHECKOUT, "one", "a", None),
-                seen(CALL, "one", "b", Some("a")),
-            ],
-            charge,
-        ]
-        .concat()
+    fn left_out(piece: Piece) -> Vec<Piece> {
+        Piece::ALL
+            .into_iter()
+            .filter(|each| *each != piece)
+            .collect()
     }
 
     #[test]
-    fn each_act_takes_its_own_picture_and_no_other() {
-        let [without, with] = ACTS;
-        let (apart, joined) = (
-            with_charge(&[CHARGE_ALONE]),
-            with_charge(&[seen(CHARGE, "one", "c", Some("b"))]),
-        );
-        assert_eq!(without.compare(&apart), Ok(()));
-        assert_eq!(with.compare(&joined), Ok(()));
-        assert!(
-            without
-                .compare(&joined)
-                .is_err_and(|why| why.contains("should begin a trace"))
-        );
-        assert!(
-            with.compare(&apart)
-                .is_err_and(|why| why.contains("should be in the trace of"))
-        );
+    fn the_first_act_is_four_traces_and_the_last_is_one() {
+        assert_eq!(ACTS.map(|act| traces(act.pieces)), [4, 1]);
+        assert_eq!(Piece::ALL.map(|piece| traces(&left_out(piece))), [2, 2, 2]);
     }
 
     #[test]
-    fn one_trace_with_a_wrong_parent_is_not_joined() {
-        let [without, with] = ACTS;
-        for parent in [None, Some("a"), Some("9")] {
-            let spans = with_charge(&[seen(CHARGE, "one", "c", parent)]);
-            assert!(
-                with.compare(&spans)
-                    .is_err_and(|why| why.contains("should be a child of")),
-                "{parent:?}"
-            );
+    fn every_set_of_pieces_takes_its_own_picture_and_no_other() {
+        let mut sets = vec![vec![], Piece::ALL.to_vec()];
+        sets.extend(Piece::ALL.map(left_out));
+        for wanted in &sets {
+            for got in &sets {
+                let verdict = compare(wanted, &played(got));
+                assert_eq!(
+                    verdict.is_ok(),
+                    wanted == got,
+                    "{wanted:?} {got:?} {verdict:?}"
+                );
+            }
         }
-        let unrelated = with_charge(&[seen(CHARGE, "one", "c", None)]);
-        assert!(
-            without
-                .compare(&unrelated)
-                .is_err_and(|why| why.contains("a trace of its own"))
+    }
+
+    #[test]
+    fn every_span_of_the_joined_trace_is_named_when_its_parent_is_wrong() {
+        for nth in 1..SPANS.len() {
+            let role = say(SPANS[nth].role);
+            for parent in [None, Some("9"), Some("0")] {
+                let mut spans = played(&Piece::ALL);
+                if spans[nth].parent == parent {
+                    continue;
+                }
+                spans[nth].parent = parent;
+                let why = compare(&Piece::ALL, &spans).unwrap_err();
+                assert!(
+                    why.starts_with(&format!("{role} should be a child of")),
+                    "{why}"
+                );
+            }
+            let mut spans = played(&Piece::ALL);
+            spans[nth].trace = "other";
+            assert!(compare(&Piece::ALL, &spans).is_err(), "{role}");
+        }
+    }
+
+    #[test]
+    fn a_span_that_should_begin_a_trace_may_be_in_no_other() {
+        let mut spans = played(&[]);
+        spans[2].trace = spans[0].trace;
+        assert_eq!(
+            compare(&[], &spans),
+            Err("storefront SERVER \"GET /checkout\" should begin a trace of its own.".to_owned())
+        );
+        spans[2].parent = Some("1");
+        assert_eq!(
+            compare(&[], &spans),
+            Err(
+                "storefront SERVER \"GET /checkout\" should begin a trace and has the parent 1."
+                    .to_owned()
+            )
         );
     }
 
     #[test]
     fn spans_that_are_missing_or_too_many_are_named() {
-        let [without, _] = ACTS;
-        let stray = seen(("payments", SpanKind::Internal), "two", "d", Some("c"));
-        for (charge, what) in [
-            (vec![], "payments SERVER did not arrive."),
+        let whole = played(&Piece::ALL);
+        let twice = [&whole[..], &whole[8..]].concat();
+        let mut stray = whole.clone();
+        stray.push(Seen {
+            name: "stray",
+            ..whole[8]
+        });
+        for (spans, what) in [
             (
-                vec![CHARGE_ALONE, CHARGE_ALONE],
-                "payments SERVER arrived more than once.",
+                &whole[..8],
+                "storefront SERVER \"GET /order\" did not arrive.",
             ),
             (
-                vec![CHARGE_ALONE, stray],
-                "The request should leave 3 spans and left 4.",
+                &twice,
+                "storefront SERVER \"GET /order\" arrived more than once.",
             ),
+            (&stray, "The request should leave 9 spans and left 10."),
         ] {
-            assert_eq!(without.compare(&with_charge(&charge)), Err(what.to_owned()));
+            assert_eq!(compare(&Piece::ALL, spans), Err(what.to_owned()));
         }
     }
 }
