@@ -158,7 +158,6 @@ struct Set {
     zipkin: ZipkinSink,
     proxies: Proxies,
     apps: [Running; 2],
-    _logs: tempfile::TempDir,
 }
 
 impl Set {
@@ -169,7 +168,6 @@ impl Set {
     ) -> Result<Self, Box<dyn Error>> {
         let otlp = OtlpSink::start()?;
         let zipkin = ZipkinSink::start()?;
-        let logs = tempfile::tempdir()?;
         // Proxies and applications call each other, so somebody's port must be known before it runs.
         let socket = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let (storefront, payments) = (socket()?, socket()?);
@@ -184,7 +182,14 @@ impl Set {
             },
         )?;
         let start = |app, socket, next| {
-            Running::start(app, python, socket, otlp.http_addr(), next, logs.path())
+            Running::start(
+                app,
+                python,
+                socket,
+                otlp.http_addr(),
+                next,
+                proxies.folder(),
+            )
         };
         let mut apps = [
             start(&STOREFRONT, storefront, proxies.inbound()?)?,
@@ -198,7 +203,6 @@ impl Set {
             zipkin,
             proxies,
             apps,
-            _logs: logs,
         })
     }
 

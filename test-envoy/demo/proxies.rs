@@ -1,7 +1,7 @@
 //! The two Envoys, and what the filters' pieces add to their configuration.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TraceContextOption, Tracing,
@@ -89,6 +89,11 @@ impl Proxies {
         self.gateway.update_listener(self.recipe.entrance(pieces))?;
         self.sidecar.update_listener(self.recipe.inbound(pieces))?;
         self.sidecar.update_listener(self.recipe.outbound(pieces))
+    }
+
+    /// A folder that is gone when the demo ends, however it ends.
+    pub(crate) fn folder(&self) -> &Path {
+        self.sidecar.folder()
     }
 
     /// Where the client calls.
