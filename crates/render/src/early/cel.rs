@@ -1,0 +1,72 @@
+//! Pieces of Envoy's substitution format and of CEL.
+//!
+//! A `%CEL(…)%` that meets an absent header, or any other error, comes out empty. `matches` with a
+//! constant pattern is compiled once; `re.extract` compiles on every request and is the only dear
+//! function (7 µs), so it stands where nothing else can cut.
+
+/// `%CEL(expression)%`: nothing where `expression` is empty or meets an error.
+pub(super) fn cel(expression: impl AsRef<str>) -> String {
+    format!("%CEL({})%", expression.as_ref())
+}
+
+/// `condition ? value : ''` in CEL.
+///
+/// A guard of this kind comes first everywhere: `error && x` evaluates `x` too, and an absent header
+/// is an error.
+pub(super) fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
+    format!("({}) ? {} : ''", condition.as_ref(), value.as_ref())
+}
+
+/// `condition ? value : otherwise` in CEL.
+pub(super) fn choose(condition: &str, value: &str, otherwise: &str) -> String {
+    format!("({condition}) ? ({value}) : ({otherwise})")
+}
+
+/// The first line of `header` as a substitution.
+pub(super) fn first(header: &str) -> String {
+    format!("%REQ({header})%")
+}
+
+/// The first `length` bytes of the first line of `header` as a substitution.
+pub(super) fn first_bytes(header: &str, length: usize) -> String {
+    format!("%REQ({header}):{length}%")
+}
+
+/// The value of `header` in CEL: repeated lines are joined by commas.
+pub(super) fn value(header: &str) -> String {
+    format!("request.headers['{header}']")
+}
+
+/// Whether `header` is there, in CEL.
+pub(super) fn has(header: &str) -> String {
+    format!("'{header}' in request.headers")
+}
+
+/// Whether `header` is absent, in CEL.
+pub(super) fn lacks(header: &str) -> String {
+    format!("!({})", has(header))
+}
+
+/// Whether the value of `header` is one of `texts`, in CEL.
+pub(super) fn is_one_of(header: &str, texts: &[&str]) -> String {
+    let equals: Vec<_> = texts
+        .iter()
+        .map(|text| format!("{} == '{text}'", value(header)))
+        .collect();
+    format!("({})", equals.join(" || "))
+}
+
+/// Whether the value of `header` matches `pattern`, in CEL.
+pub(super) fn matches(header: &str, pattern: &str) -> String {
+    format!("{}.matches('{pattern}')", value(header))
+}
+
+/// `count` times `digit`: Envoy counts the size of a compiled pattern (at most 100 from 1.40), which
+/// is the same for a repetition written `{16}`.
+pub(super) fn digits(digit: &str, count: usize) -> String {
+    digit.repeat(count)
+}
+
+pub(super) fn zeros(count: usize) -> String {
+    "0".repeat(count)
+}

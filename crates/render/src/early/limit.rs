@@ -1,0 +1,157 @@
+//! What a rendered mutation cannot do, as data.
+
+use core::fmt;
+
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{B3TraceIdBits, IncomingMode, OnConflict, TraceContextConfig};
+
+use super::Tracer;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $limit:ident = $sentence:literal,)*) => {
+        /// Something that an early header mutation cannot say, or says otherwise than the Wasm
+        /// filter; it displays as a sentence.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Limit {
+            $($(#[$doc])* $limit,)*
+        }
+
+        impl Limit {
+            /// Every limit.
+            pub const ALL: &'static [Self] = &[$(Self::$limit,)*];
+
+            /// The limit in one sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$limit => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// `tracestate` is not parsed.
+    TracestateUnchecked = "`tracestate` goes on with its trace as it came, repeated lines joined by \
+        a comma; a malformed one is not dropped.",
+    /// A comma in the tail of a later version.
+    LaterVersionWithComma = "A `traceparent` of a later version with a comma in its tail is \
+        refused: CEL sees repeated lines joined by commas.",
+    /// Flags of a later version.
+    LaterVersionFlags = "A `traceparent` of a later version becomes one of version 00 with the \
+        sampled flag alone; its `random` flag is lost.",
+    /// Upper-case B3 before a tracer that reads W3C.
+    UpperCaseB3Refused = "Upper-case ids in B3 are refused although `b3_strict` is false: CEL \
+        cannot lower a letter.",
+    /// Upper-case B3 before a Zipkin tracer.
+    UpperCaseB3OtherTrace = "A B3 trace id in upper case counts as another trace than the same id \
+        in `traceparent`, which is then removed.",
+    /// Two formats with one span and two decisions.
+    SameSpanOtherDecision = "Where two formats name the same span and differ in the decision, the \
+        one listed first wins; the filter lets debug win, and a decision over none.",
+    /// `on_conflict: restart`.
+    ConflictNotRestarted = "`on_conflict: restart` is not applied: the format listed first is \
+        continued.",
+    /// `b3: 0` before the OpenTelemetry tracer.
+    DenialWithoutIds = "A denial without ids (`b3: 0`) becomes a `traceparent` of random ids with \
+        flags 00: the proxy's trace stays unsampled, with a parent that nobody reports, unless an \
+        OpenTelemetry sampler ignores its parent.",
+    /// `b3: 1` before the OpenTelemetry tracer.
+    AcceptanceWithoutIds = "An acceptance without ids (`b3: 1`, `b3: d`) becomes \
+        `x-envoy-force-trace`, which Envoy takes from internal callers only, and which the routes \
+        must remove.",
+    /// Debug before the OpenTelemetry tracer.
+    DebugIsSampled = "B3's debug flag becomes the sampled flag, as W3C has no other.",
+    /// A deferred decision before a Zipkin tracer.
+    DeferredByTracer = "`on_defer` is not applied to B3: a Zipkin tracer takes a deferred decision \
+        itself, by its sampling settings.",
+    /// A parent without a state before a Zipkin tracer.
+    ParentWithoutState = "The parent of a `b3` without a sampling state is dropped: the Zipkin \
+        tracer refuses the whole header otherwise.",
+    /// `b3_trace_id_bits: 64`.
+    TraceIdBitsIgnored = "`b3_trace_id_bits: 64` is not applied: `x-b3-traceid` made from \
+        `traceparent` has 128 bits.",
+    /// Headers of another format that the tracer does not write.
+    OtherFormatsUnchanged = "Headers of the same trace that the tracer does not write go on as they \
+        came, with the caller's span as the parent; those of another trace are removed.",
+    /// A `b3` that the Zipkin tracer leaves.
+    B3SingleLeft = "Envoy 1.36 to 1.39 write `x-b3-*` beside a `b3` that they leave as it came.",
+    /// Formats that the tracer reads and the configuration does not.
+    UnreadFormatsRemoved = "Headers that the tracer reads and `extract` does not list are removed, \
+        as the tracer would continue them.",
+    /// `wasm.previous_trace_id`.
+    PreviousTraceIdLost = "The id of a trace that is replaced is not kept as filter state \
+        `wasm.previous_trace_id`.",
+    /// Other ways to be sampled.
+    CallerStillSamples = "Set `client_sampling` to 0 and `use_remote_address` to true, else a \
+        caller's `x-request-id` still decides about sampling.",
+    /// `incoming.when.direction`.
+    DirectionOfListener = "`incoming.when.direction` is not looked at: place the mutation only on \
+        listeners of that direction.",
+}
+
+impl Limit {
+    /// Those that concern `config` before `tracer`.
+    pub(super) fn of(config: &TraceContextConfig, mode: IncomingMode, tracer: Tracer) -> Vec<Self> {
+        let holds = |limit: &Self| match mode {
+            IncomingMode::Continue => limit.holds(config, tracer),
+            IncomingMode::Restart | IncomingMode::Ignore => limit.holds_at_edge(config, mode),
+        };
+        Self::ALL.iter().copied().filter(holds).collect()
+    }
+
+    fn holds(self, config: &TraceContextConfig, tracer: Tracer) -> bool {
+        let extract = config.extract.as_deref().unwrap_or(Format::ALL);
+        let reads = |format| extract.contains(&format);
+        let (w3c, single) = (reads(Format::Tracecontext), reads(Format::B3));
+        let b3 = single || reads(Format::B3Multi);
+        let opentelemetry = tracer == Tracer::OpenTelemetry;
+        match self {
+            Self::TracestateUnchecked | Self::LaterVersionWithComma | Self::LaterVersionFlags => {
+                w3c
+            }
+            Self::UpperCaseB3Refused => b3 && opentelemetry && !config.b3_strict,
+            Self::UpperCaseB3OtherTrace => b3 && w3c && !opentelemetry && !config.b3_strict,
+            Self::SameSpanOtherDecision => extract.len() > 1,
+            Self::ConflictNotRestarted => config.on_conflict == Some(OnConflict::Restart),
+            Self::DenialWithoutIds | Self::AcceptanceWithoutIds | Self::DebugIsSampled => {
+                b3 && opentelemetry
+            }
+            Self::DeferredByTracer => b3 && !opentelemetry,
+            Self::ParentWithoutState => single && !opentelemetry && !config.b3_strict,
+            Self::TraceIdBitsIgnored => {
+                config.b3_trace_id_bits == B3TraceIdBits::Bits64
+                    && tracer == Tracer::ZipkinB3
+                    && w3c
+            }
+            Self::OtherFormatsUnchanged => {
+                (b3 && opentelemetry) || (w3c && tracer == Tracer::ZipkinB3)
+            }
+            Self::B3SingleLeft => single && !opentelemetry,
+            Self::UnreadFormatsRemoved => Format::ALL
+                .iter()
+                .any(|format| tracer.reads(*format) && !reads(*format)),
+            Self::PreviousTraceIdLost | Self::CallerStillSamples | Self::DirectionOfListener => {
+                false
+            }
+        }
+    }
+
+    fn holds_at_edge(self, config: &TraceContextConfig, mode: IncomingMode) -> bool {
+        let when = config.incoming.as_ref().map(|incoming| &incoming.when);
+        match self {
+            Self::PreviousTraceIdLost => mode == IncomingMode::Restart,
+            Self::CallerStillSamples => true,
+            Self::DirectionOfListener => when.is_some_and(|when| when.direction.is_some()),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
+    }
+}

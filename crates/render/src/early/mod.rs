@@ -1,0 +1,103 @@
+//! Early header mutation: what the proxy's tracer reads, made from what arrived.
+
+mod cel;
+mod continued;
+mod edge;
+mod limit;
+mod names;
+mod reading;
+mod script;
+
+use meshtrace_config::ConfigError;
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{IncomingMode, Placement, Propagation, TraceContextConfig};
+use serde_json::{Value, json};
+
+pub use limit::Limit;
+
+use names::FORCE_TRACE;
+use script::Script;
+
+/// What the proxy's tracer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracer {
+    /// `envoy.tracers.opentelemetry`: `traceparent` and `tracestate` of version 00.
+    OpenTelemetry,
+    /// `envoy.tracers.zipkin` with `USE_B3`, its default: `b3`, else `x-b3-*`.
+    ZipkinB3,
+    /// `envoy.tracers.zipkin` with `USE_B3_WITH_W3C_PROPAGATION`: B3, else `traceparent`.
+    ZipkinB3WithW3c,
+}
+
+impl Tracer {
+    pub(crate) fn reads(self, format: Format) -> bool {
+        match self {
+            Self::OpenTelemetry => format == Format::Tracecontext,
+            Self::ZipkinB3 => format != Format::Tracecontext,
+            Self::ZipkinB3WithW3c => true,
+        }
+    }
+}
+
+/// A rendered early header mutation, and what has to be said with it.
+#[derive(Clone, Debug)]
+pub struct EarlyMutation {
+    /// One entry of `early_header_mutation_extensions` (Envoy 1.36 to 1.40).
+    pub extension: Value,
+    /// What the mutation does otherwise than the Wasm filter, or cannot do.
+    pub limits: Vec<Limit>,
+    /// For `request_headers_to_remove` of the route configuration: headers that steer this proxy's
+    /// tracer and are no concern of the next hop.
+    pub request_headers_to_remove: Vec<&'static str>,
+}
+
+/// Renders the early header mutation that lets `tracer` continue what `config` says to read.
+///
+/// Of the configuration, `extract`, `on_defer`, `b3_strict` and `incoming` have a part in it; the
+/// other keys are about what the filter writes.
+///
+/// # Errors
+/// When the configuration is refused by the filter too, is for the upstream placement, or depends
+/// on the caller in a way that an early header mutation cannot see (`incoming.when`).
+pub fn early_mutation(
+    config: &TraceContextConfig,
+    tracer: Tracer,
+) -> Result<EarlyMutation, ConfigError> {
+    Propagation::new(config)?;
+    if config.placement == Placement::Upstream {
+        return Err(ConfigError::new(
+            "placement",
+            "an early header mutation is of the listener; expected \"downstream\"",
+        ));
+    }
+
+    let incoming = config.incoming.as_ref();
+    let mode = incoming.map_or(IncomingMode::Continue, |incoming| incoming.mode);
+    if let Some(incoming) = incoming.filter(|_| mode != IncomingMode::Continue) {
+        edge::refuse_conditions(&incoming.when)?;
+    }
+    let script = match mode {
+        IncomingMode::Continue => continued::script(config, tracer),
+        IncomingMode::Restart => edge::restart(),
+        IncomingMode::Ignore => edge::ignore(),
+    };
+    let forces = script.sets(FORCE_TRACE);
+    Ok(EarlyMutation {
+        extension: extension(&script),
+        limits: Limit::of(config, mode, tracer),
+        request_headers_to_remove: if forces { vec![FORCE_TRACE] } else { vec![] },
+    })
+}
+
+fn extension(script: &Script) -> Value {
+    json!({
+        "name": "meshtrace-trace-context",
+        "typed_config": {
+            "@type": concat!(
+                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
+                "header_mutation.v3.HeaderMutation"
+            ),
+            "mutations": script.to_json(),
+        },
+    })
+}

@@ -1,0 +1,91 @@
+//! Names of the headers that a mutation reads and writes.
+
+use meshtrace_propagation::Field;
+use meshtrace_propagation::format::Format;
+
+pub(super) const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACESTATE: &str = "tracestate";
+pub(super) const B3: &str = "b3";
+pub(super) const B3_TRACE_ID: &str = "x-b3-traceid";
+pub(super) const B3_SPAN_ID: &str = "x-b3-spanid";
+pub(super) const B3_PARENT: &str = "x-b3-parentspanid";
+pub(super) const B3_SAMPLED: &str = "x-b3-sampled";
+pub(super) const B3_FLAGS: &str = "x-b3-flags";
+
+/// Makes Envoy trace the request, where the caller is an internal one.
+pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
+
+/// Makes Envoy trace the request (`client_sampling`).
+pub(super) const CLIENT_TRACE_ID: &str = "x-client-trace-id";
+
+/// Helper headers: written by one mutation, read by a later one, and removed before and after.
+pub(super) mod helper {
+    macro_rules! helpers {
+        ($($(#[$doc:meta])* $name:ident = $suffix:literal,)*) => {
+            $($(#[$doc])* pub(in crate::early) const $name: &str = concat!("x-meshtrace-early-", $suffix);)*
+            pub(in crate::early) const ALL: &[&str] = &[$($name,)*];
+        };
+    }
+
+    helpers! {
+        /// First line of `b3`.
+        B3 = "b3",
+        /// First line of `x-b3-traceid`.
+        TRACE_ID = "traceid",
+        /// First line of `x-b3-spanid`.
+        SPAN_ID = "spanid",
+        /// First line of `x-b3-parentspanid`.
+        PARENT = "parentspanid",
+        /// First line of `x-b3-sampled`.
+        SAMPLED = "sampled",
+        /// First line of `x-b3-flags`.
+        FLAGS = "flags",
+        /// The 55 bytes of `traceparent` that every version has, and the one that follows.
+        KNOWN = "known",
+        /// What `traceparent` says, as a `traceparent` of version 00.
+        FROM_TRACECONTEXT = "from-tracecontext",
+        /// What `b3` says, as a `traceparent`.
+        FROM_B3 = "from-b3",
+        /// What `x-b3-*` say, as a `traceparent`.
+        FROM_B3_MULTI = "from-b3multi",
+        /// A candidate with a trace id of 64 bits, while it is made.
+        NARROW = "narrow",
+        /// The decision of `x-b3-*` without ids: `0` or `1`.
+        B3_MULTI_DECISION = "b3multi-decision",
+        /// The candidate that is continued.
+        CHOSEN = "chosen",
+        /// Its version and trace id.
+        CHOSEN_TRACE = "chosen-trace",
+        /// There where `x-b3-*` go on.
+        KEEPS_B3_MULTI = "keeps-b3multi",
+        /// The `tracestate` that goes on.
+        TRACESTATE = "tracestate",
+        /// The `traceparent` that goes on.
+        TRACEPARENT = "traceparent",
+        /// A random UUID.
+        UNIQUE = "unique",
+    }
+}
+
+/// Where the candidate of `format` is.
+pub(super) fn candidate(format: Format) -> &'static str {
+    match format {
+        Format::Tracecontext => helper::FROM_TRACECONTEXT,
+        Format::B3 => helper::FROM_B3,
+        Format::B3Multi => helper::FROM_B3_MULTI,
+    }
+}
+
+/// The `x-b3-*` headers, each with the helper that holds its first line.
+pub(super) const B3_MULTI: [(&str, &str); 5] = [
+    (B3_TRACE_ID, helper::TRACE_ID),
+    (B3_SPAN_ID, helper::SPAN_ID),
+    (B3_PARENT, helper::PARENT),
+    (B3_SAMPLED, helper::SAMPLED),
+    (B3_FLAGS, helper::FLAGS),
+];
+
+/// The name of `field` as text.
+pub(super) fn name(field: Field) -> &'static str {
+    str::from_utf8(field.name()).unwrap_or_default()
+}

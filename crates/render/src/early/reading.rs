@@ -1,0 +1,335 @@
+//! Reading: each format's headers become a `traceparent` of version 00 in a helper header, or none.
+
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{OnDefer, TraceContextConfig};
+
+use super::Tracer;
+use super::cel::{
+    cel, choose, digits, first, first_bytes, has, is_one_of, lacks, matches, value, when, zeros,
+};
+use super::names::{
+    B3, B3_MULTI, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, TRACEPARENT, candidate, helper,
+};
+use super::script::Script;
+
+const LOWER: &str = "[0-9a-f]";
+const ANY_CASE: &str = "[0-9a-fA-F]";
+
+/// How the formats are read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    /// In order of precedence.
+    pub(super) extract: Vec<Format>,
+    tracer: Tracer,
+    strict: bool,
+    /// The flags of a context that left the decision open.
+    deferred: &'static str,
+    /// A digit of a B3 id. CEL cannot lower a letter, so upper case goes to a tracer that can.
+    b3_digit: &'static str,
+}
+
+impl Reading {
+    pub(super) fn new(config: &TraceContextConfig, tracer: Tracer) -> Self {
+        let extract = config.extract.clone();
+        let lenient = !config.b3_strict && tracer != Tracer::OpenTelemetry;
+        Self {
+            extract: extract.unwrap_or_else(|| Format::ALL.to_vec()),
+            tracer,
+            strict: config.b3_strict,
+            deferred: match config.on_defer {
+                OnDefer::Unsampled => "00",
+                OnDefer::Sampled => "01",
+            },
+            b3_digit: if lenient { ANY_CASE } else { LOWER },
+        }
+    }
+
+    pub(super) fn reads(&self, format: Format) -> bool {
+        self.extract.contains(&format)
+    }
+
+    /// Makes the candidates of all formats, and chooses one.
+    pub(super) fn write(&self, script: &mut Script) {
+        for format in &self.extract {
+            match format {
+                Format::Tracecontext => tracecontext(script),
+                Format::B3 => self.b3(script),
+                Format::B3Multi => self.b3_multi(script),
+            }
+        }
+        for format in &self.extract {
+            script.set_if_absent(helper::CHOSEN, first(candidate(*format)));
+        }
+        script.set(helper::CHOSEN_TRACE, first_bytes(helper::CHOSEN, 35));
+    }
+
+    /// B3, "Single Header": `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
+    fn b3(&self, script: &mut Script) {
+        script.set(helper::B3, first(B3));
+        for (width, prefix, made) in [
+            (32, "00-", helper::FROM_B3),
+            (16, "00-0000000000000000", helper::NARROW),
+        ] {
+            let read = self.if_wanted(Format::B3, helper::B3, &self.b3_flags(width));
+            script.set(made, cel(read));
+            let ids = first_bytes(helper::B3, width + 17);
+            script.set_if_present(made, format!("{prefix}{ids}-{}", first(made)));
+        }
+        script.set_if_absent(helper::FROM_B3, first(helper::NARROW));
+        script.remove(helper::NARROW);
+    }
+
+    /// `read` where `arrived` is there and the candidate of `format` matters, in CEL.
+    fn if_wanted(&self, format: Format, arrived: &str, read: &str) -> String {
+        // Whether B3 is of the same trace as the context that wins matters to the next hop alone.
+        let earlier: Vec<_> = self
+            .earlier(format)
+            .map(|format| has(candidate(format)))
+            .collect();
+        match (self.tracer, earlier.as_slice()) {
+            (Tracer::OpenTelemetry, _) | (_, []) => when(has(arrived), read),
+            _ => choose(&earlier.join(" || "), "''", &when(has(arrived), read)),
+        }
+    }
+
+    /// The formats that take precedence over `format`.
+    pub(super) fn earlier(&self, format: Format) -> impl Iterator<Item = Format> {
+        let formats = self.extract.iter().copied();
+        formats.take_while(move |earlier| *earlier != format)
+    }
+
+    /// The flags for W3C of a well-formed `b3` with a trace id of `width` digits, else nothing.
+    ///
+    /// The number of bytes fixes how long the trace id is; the pattern fixes everything after it.
+    fn b3_flags(&self, width: usize) -> String {
+        let b3 = value(helper::B3);
+        let digit = self.b3_digit;
+        let id = digits(digit, 16);
+        let zero = format!("^0+-|-{}", zeros(16));
+        let shaped = |rest: &str, flags: &str| {
+            let shape = matches(helper::B3, &format!("^{digit}+-{id}{rest}$"));
+            let nonzero = format!("!{}", matches(helper::B3, &zero));
+            format!("({})", when(format!("{shape} && {nonzero}"), flags))
+        };
+
+        let decided = format!("({b3}.endsWith('-0') ? '00' : '01')");
+        let decided_before_parent = format!("({b3}.contains('-0-') ? '00' : '01')");
+        let deferred = format!("'{}'", self.deferred);
+        let parent = format!("-{id}");
+        let ids = width + 17;
+        let mut shapes = vec![
+            (ids + 2, shaped("-[01d]", &decided)),
+            (
+                ids + 19,
+                shaped(&format!("-[01d]{parent}"), &decided_before_parent),
+            ),
+            (ids, shaped("", &deferred)),
+        ];
+        // A parent without a state is not in the grammar; old tracers send it.
+        if !self.strict {
+            shapes.push((ids + 17, shaped(&parent, &deferred)));
+        }
+        let choices = shapes
+            .into_iter()
+            .rev()
+            .fold("''".to_owned(), |otherwise, (size, shape)| {
+                format!("size({b3}) == {size} ? {shape} : {otherwise}")
+            });
+        format!("({choices})")
+    }
+
+    /// The value of `b3`, in CEL; a parent without a state, which tracers refuse, is left out.
+    pub(super) fn b3_in_its_grammar(&self) -> String {
+        let b3 = value(helper::B3);
+        let size = format!("size({b3})");
+        if self.strict {
+            return b3;
+        }
+        let ids = format!(r"re.extract({b3}, r'^({0}+-{0}+)', r'\1')", self.b3_digit);
+        format!(
+            "({})",
+            choose(&format!("{size} == 66 || {size} == 50"), &ids, &b3)
+        )
+    }
+
+    /// B3, "Multiple Headers".
+    fn b3_multi(&self, script: &mut Script) {
+        for (header, copy) in B3_MULTI {
+            script.set(copy, first(header));
+        }
+        let made = helper::FROM_B3_MULTI;
+        let flags = self.b3_multi_flags();
+        let read = self.if_wanted(Format::B3Multi, helper::TRACE_ID, &flags);
+        script.set(made, cel(read));
+        let width = format!("size({}) == 16", value(helper::TRACE_ID));
+        let prefix = format!("({width} ? '00-0000000000000000' : '00-')");
+        script.set_if_present(
+            made,
+            format!(
+                "{}{}-{}-{}",
+                cel(when(has(made), prefix)),
+                first(helper::TRACE_ID),
+                first(helper::SPAN_ID),
+                first(made)
+            ),
+        );
+    }
+
+    fn b3_multi_flags(&self) -> String {
+        let id = digits(self.b3_digit, 16);
+        let mut conditions = vec![
+            matches(helper::TRACE_ID, &format!("^({id})?{id}$")),
+            matches(helper::SPAN_ID, &format!("^{id}$")),
+            format!("!{}", matches(helper::TRACE_ID, "^0+$")),
+            format!("{} != '{}'", value(helper::SPAN_ID), zeros(16)),
+        ];
+        if self.strict {
+            let absent = lacks(helper::PARENT);
+            conditions.push(format!("({absent} || {})", self.b3_multi_has_parent()));
+        }
+        if let Some(superseded) = self.superseded() {
+            conditions.push(format!("({} || !({superseded}))", has(helper::FROM_B3)));
+        }
+
+        let deferred = format!("'{}'", self.deferred);
+        let undecided = match self.strict {
+            true => format!("({} ? '' : {deferred})", has(B3_SAMPLED)),
+            false => deferred,
+        };
+        let flags = decision("'00'", "'01'", &undecided);
+        format!("({})", when(conditions.join(" && "), flags))
+    }
+
+    /// Whether `x-b3-parentspanid` is a span id, in CEL.
+    pub(super) fn b3_multi_has_parent(&self) -> String {
+        let id = digits(self.b3_digit, 16);
+        let shape = matches(helper::PARENT, &format!("^{id}$"));
+        format!("{shape} && {} != '{}'", value(helper::PARENT), zeros(16))
+    }
+
+    /// The decision of `x-b3-*` without ids into its helper, where nothing else is continued.
+    ///
+    /// Half a context, even one with a readable decision, is none.
+    pub(super) fn write_b3_multi_decision(&self, script: &mut Script) {
+        let mut conditions = vec![lacks(helper::CHOSEN), lacks(B3_TRACE_ID), lacks(B3_SPAN_ID)];
+        conditions.extend(
+            self.superseded()
+                .map(|superseded| format!("!({superseded})")),
+        );
+        let decision = when(conditions.join(" && "), decision("'0'", "'1'", "''"));
+        let arrived = format!("{} || {}", has(helper::SAMPLED), has(helper::FLAGS));
+        script.set(
+            helper::B3_MULTI_DECISION,
+            cel(when(arrived, format!("({decision})"))),
+        );
+    }
+
+    /// B3: "the single header takes precedence"; what it says, x-b3-* do not complete.
+    fn superseded(&self) -> Option<String> {
+        let place = |format| self.extract.iter().position(|known| *known == format);
+        let single = place(Format::B3)?;
+        if place(Format::B3Multi)? < single {
+            return None;
+        }
+        Some(match self.strict {
+            true => has(B3),
+            false => format!("{} && {}", has(helper::B3), b3_is_decision()),
+        })
+    }
+
+    /// Whether the first decision without ids is `accept`, in CEL.
+    pub(super) fn decides(&self, accept: bool) -> String {
+        let decisions = self.extract.iter().rev();
+        decisions.fold("false".to_owned(), |otherwise, format| match format {
+            Format::Tracecontext => otherwise,
+            Format::B3 => {
+                let these: &[&str] = if accept { &["1", "d"] } else { &["0"] };
+                let arrived = format!("{} && {}", has(helper::B3), b3_is_decision());
+                choose(&arrived, &is_one_of(helper::B3, these), &otherwise)
+            }
+            Format::B3Multi => {
+                let this = if accept { "1" } else { "0" };
+                let decision = helper::B3_MULTI_DECISION;
+                choose(&has(decision), &is_one_of(decision, &[this]), &otherwise)
+            }
+        })
+    }
+}
+
+/// Whether `b3` is a decision without ids, in CEL.
+pub(super) fn b3_is_decision() -> String {
+    is_one_of(helper::B3, &["0", "1", "d"])
+}
+
+/// Whether `x-b3-sampled` is a decision, and not overruled by debug, in CEL.
+///
+/// Debug "implies an accept decision", but the Zipkin tracer reads `x-b3-sampled` first, and what it
+/// does not know there it takes for a denial.
+pub(super) fn b3_multi_sampled_counts() -> String {
+    let known = is_one_of(helper::SAMPLED, &["1", "0", "true", "false"]);
+    format!(
+        "{} && {known} && !({})",
+        has(helper::SAMPLED),
+        b3_multi_is_debug()
+    )
+}
+
+fn b3_multi_is_debug() -> String {
+    format!("{} && {} == '1'", has(helper::FLAGS), value(helper::FLAGS))
+}
+
+/// What `x-b3-flags` and `x-b3-sampled` say, in CEL. "Debug implies an accept decision"; other
+/// values of the flags mean nothing.
+fn decision(deny: &str, accept: &str, undecided: &str) -> String {
+    let sampled = choose(
+        &is_one_of(helper::SAMPLED, &["1", "true"]),
+        accept,
+        &choose(
+            &is_one_of(helper::SAMPLED, &["0", "false"]),
+            deny,
+            undecided,
+        ),
+    );
+    let sampled = choose(&has(helper::SAMPLED), &sampled, undecided);
+    format!("({})", choose(&b3_multi_is_debug(), accept, &sampled))
+}
+
+/// W3C Trace Context, sections 3.2.2 and 3.2.4.
+///
+/// Repeated lines come joined by a comma, which no field may contain; so does a later version's
+/// tail, where a comma therefore counts as a repetition.
+fn tracecontext(script: &mut Script) {
+    let text = value(TRACEPARENT);
+    let byte = digits(LOWER, 2);
+    let shape = format!("-{LOWER}+-{}-{byte}", digits(LOWER, 16));
+    let version_00 = format!(
+        "size({text}) == 55 && {} && !{}",
+        matches(TRACEPARENT, &format!("^00{shape}$")),
+        matches(TRACEPARENT, "-0+-"),
+    );
+
+    let known = value(helper::KNOWN);
+    script.set(helper::KNOWN, first_bytes(TRACEPARENT, 56));
+    let later_version = format!(
+        "!{text}.startsWith('ff') && !{text}.contains(',') && \
+         (size({known}) == 55 ? {} : size({known}) == 56 && {}) && !{}",
+        matches(helper::KNOWN, &format!("^{byte}{shape}$")),
+        matches(helper::KNOWN, &format!("^{byte}{shape}-$")),
+        matches(helper::KNOWN, &format!("^..-0+-|-{}-", zeros(16))),
+    );
+    // Of a later version's flags only the sampled bit is known to a tracer of version 00.
+    let rewritten = format!(
+        r"re.extract({known}, r'^{LOWER}+(-{LOWER}+-{LOWER}+-)', {} ? r'00\101' : r'00\100')",
+        matches(helper::KNOWN, "[13579bdf]-?$"),
+    );
+
+    let read = choose(
+        &format!("{text}.startsWith('00')"),
+        &when(version_00, &text),
+        &when(later_version, rewritten),
+    );
+    script.set(
+        helper::FROM_TRACECONTEXT,
+        cel(when(has(TRACEPARENT), format!("({read})"))),
+    );
+}

@@ -1,0 +1,70 @@
+//! A list of header mutations, in order.
+
+use serde_json::{Value, json};
+
+/// Mutations that Envoy applies one after the other; each sees what those before it did.
+///
+/// A value that comes out empty leaves its header as it is, whatever the action.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Script(Vec<Mutation>);
+
+#[derive(Clone, Debug)]
+struct Mutation {
+    header: &'static str,
+    change: Change,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Remove,
+    Append {
+        action: &'static str,
+        format: String,
+    },
+}
+
+impl Script {
+    pub(super) fn remove(&mut self, header: &'static str) {
+        self.push(header, Change::Remove);
+    }
+
+    /// Sets `header`; a line that is there already is replaced, and so are repeated ones.
+    pub(super) fn set(&mut self, header: &'static str, format: impl Into<String>) {
+        self.append(header, "OVERWRITE_IF_EXISTS_OR_ADD", format.into());
+    }
+
+    pub(super) fn set_if_absent(&mut self, header: &'static str, format: impl Into<String>) {
+        self.append(header, "ADD_IF_ABSENT", format.into());
+    }
+
+    /// Existence is the condition: a constant in `format` cannot make a header of its own.
+    pub(super) fn set_if_present(&mut self, header: &'static str, format: impl Into<String>) {
+        self.append(header, "OVERWRITE_IF_EXISTS", format.into());
+    }
+
+    /// Whether `header` may be there because of this script.
+    pub(super) fn sets(&self, header: &str) -> bool {
+        self.0.iter().any(|mutation| {
+            mutation.header == header && matches!(mutation.change, Change::Append { .. })
+        })
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let mutation = |mutation: &Mutation| match &mutation.change {
+            Change::Remove => json!({"remove": mutation.header}),
+            Change::Append { action, format } => json!({"append": {
+                "append_action": action,
+                "header": {"key": mutation.header, "value": format},
+            }}),
+        };
+        self.0.iter().map(mutation).collect()
+    }
+
+    fn append(&mut self, header: &'static str, action: &'static str, format: String) {
+        self.push(header, Change::Append { action, format });
+    }
+
+    fn push(&mut self, header: &'static str, change: Change) {
+        self.0.push(Mutation { header, change });
+    }
+}

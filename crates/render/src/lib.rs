@@ -1,0 +1,11 @@
+//! Renders Envoy configuration from the filters' own configuration.
+//!
+//! [`early_mutation`] is the part of `trace_context` that a filter cannot do: Envoy's tracer
+//! extracts before any HTTP filter runs, so what it is to continue must be in its own format before
+//! that. `early_header_mutation_extensions` of the HTTP connection manager run early enough.
+
+#![forbid(unsafe_code)]
+
+mod early;
+
+pub use early::{EarlyMutation, Limit, Tracer, early_mutation};
