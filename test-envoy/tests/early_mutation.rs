@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::Mesh;
 use envoy_test_harness::client::{Connection, Request};
@@ -64,15 +64,10 @@ impl Proxies {
         for tracer in TRACERS {
             for config in configs {
                 let rendered = early_mutation(&parsed(config), tracer).expect("a mutation");
-                let mut manager = HttpConnectionManager::new()
+                let manager = HttpConnectionManager::new()
                     .tracing(tracing(tracer))
                     .early_header_mutation(rendered.extension)
                     .route(Route::prefix("/").cluster("upstream"));
-                if !rendered.request_headers_to_remove.is_empty() {
-                    let names = rendered.request_headers_to_remove;
-                    manager = manager
-                        .virtual_host(serde_json::json!({ "request_headers_to_remove": names }));
-                }
                 bootstrap = bootstrap.listener(Listener::http(&listener(tracer, config), manager));
             }
         }
@@ -468,6 +463,8 @@ const B3_MULTI: Forms = &[
 
 /// One in five of all combinations of the forms, each form with each other, with what the filter's
 /// own reading makes of it.
+///
+/// The whole set differs in nothing else and takes a minute.
 fn combinations(config: &str, tracer: Tracer, first: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for traceparent in TRACEPARENTS {
@@ -489,6 +486,25 @@ fn combinations(config: &str, tracer: Tracer, first: usize) -> Vec<Case> {
     cases.into_iter().skip(first).step_by(5).collect()
 }
 
+/// The conversions between W3C and B3, conflicts included.
+fn conversions(config: &str, tracer: Tracer) -> Vec<Case> {
+    let vectors = vectors();
+    let conversions = vectors["conversions"].as_array().expect("conversions");
+    let known = |(name, _): &(String, Vec<u8>)| common::TRACE_HEADERS.contains(&name.as_str());
+    let cases: Vec<_> = conversions
+        .iter()
+        .map(|case| (case, sent(case)))
+        .filter(|(_, sent)| sent.iter().all(known))
+        .map(|(case, sent)| Case {
+            name: case["name"].as_str().expect("a name").to_owned(),
+            expected: as_the_filter_reads(config, tracer, &sent),
+            sent,
+        })
+        .collect();
+    assert!(cases.len() > 12, "only {} conversions", cases.len());
+    cases
+}
+
 #[test]
 fn the_context_that_is_continued_is_the_one_that_the_filter_reads() {
     let configs = [
@@ -502,9 +518,219 @@ fn the_context_that_is_continued_is_the_one_that_the_filter_reads() {
     let proxies = Proxies::start(&envoy, &configs);
     for (i, config) in configs.into_iter().enumerate() {
         for tracer in TRACERS {
-            let cases = combinations(config, tracer, i);
+            let mut cases = combinations(config, tracer, i);
+            cases.extend(conversions(config, tracer));
             let differences = proxies.differences(tracer, config, &cases);
             assert!(differences.is_empty(), "{}", differences.join("\n"));
         }
+    }
+}
+
+const W3C: (&str, &str) = (
+    "traceparent",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+);
+const SAME_IN_B3: (&str, &str) = ("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1");
+const OTHER_IN_B3: (&str, &str) = ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1");
+
+fn case(name: &str, headers: &[(&str, &str)], expected: Hop) -> Case {
+    Case {
+        name: name.to_owned(),
+        sent: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        expected,
+    }
+}
+
+#[test]
+fn headers_of_another_trace_and_malformed_ones_do_not_leave() {
+    let b3_first = r#"{"extract": ["b3", "b3multi", "tracecontext"]}"#;
+    let envoy = EnvoyBinary::find().expect("an Envoy");
+    let proxies = Proxies::start(&envoy, &["{}", b3_first]);
+    let multi = [
+        ("x-b3-traceid", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("x-b3-spanid", "00f067aa0ba902b7"),
+        ("x-b3-parentspanid", "05e3ac9a4f6e3b90"),
+        ("x-b3-sampled", "1"),
+    ];
+    let state = ("tracestate", "vendor=1");
+    let lines = |headers: &[&[(&'static str, &'static str)]]| headers.concat();
+
+    // What was sent, and which of it leaves as it came.
+    let otel = Tracer::OpenTelemetry;
+    for (tracer, config, sent, stays) in [
+        (
+            otel,
+            "{}",
+            lines(&[&[W3C, state, SAME_IN_B3], &multi]),
+            lines(&[&[state, SAME_IN_B3], &multi]),
+        ),
+        (
+            otel,
+            "{}",
+            lines(&[&[W3C, state, OTHER_IN_B3], &multi]),
+            lines(&[&[state], &multi]),
+        ),
+        (
+            otel,
+            "{}",
+            lines(&[&[W3C, ("b3", "junk"), ("x-b3-sampled", "1")]]),
+            vec![],
+        ),
+        (
+            otel,
+            "{}",
+            lines(&[&[state, ("b3", "0"), ("x-b3-traceid", "junk")]]),
+            vec![("b3", "0")],
+        ),
+        (
+            otel,
+            b3_first,
+            lines(&[&[W3C, state, OTHER_IN_B3]]),
+            vec![OTHER_IN_B3],
+        ),
+        (
+            Tracer::ZipkinB3,
+            "{}",
+            lines(&[&[W3C, state, OTHER_IN_B3]]),
+            vec![W3C, state],
+        ),
+        (
+            Tracer::ZipkinB3,
+            b3_first,
+            lines(&[&[W3C, state, SAME_IN_B3]]),
+            vec![W3C, state],
+        ),
+        (
+            Tracer::ZipkinB3,
+            b3_first,
+            lines(&[&[W3C, state, OTHER_IN_B3]]),
+            vec![],
+        ),
+        (
+            Tracer::ZipkinB3WithW3c,
+            "{}",
+            lines(&[&[W3C, state, OTHER_IN_B3]]),
+            vec![state],
+        ),
+        (
+            Tracer::ZipkinB3WithW3c,
+            b3_first,
+            lines(&[&[W3C, state, OTHER_IN_B3]]),
+            vec![],
+        ),
+    ] {
+        let mut connection = proxies.mesh.connect(&listener(tracer, config));
+        let left = proxies.mesh.pass(&mut connection, &common::get(&sent));
+        let stayed: Vec<_> = sent
+            .iter()
+            .filter(|(name, value)| left.header_text(name).as_deref() == Some(value))
+            .copied()
+            .collect();
+        assert_eq!(stayed, stays, "{tracer:?} with {config}: {sent:?}");
+        let others = sent.iter().filter(|header| !stays.contains(header));
+        for (name, value) in others {
+            let values = left.header_values(name);
+            assert!(
+                !values.contains(&value.as_bytes()),
+                "{tracer:?}: {name} {value}"
+            );
+        }
+        let helpers = left.headers.iter();
+        let mut helpers = helpers.filter(|(name, _)| name.starts_with(b"x-meshtrace"));
+        assert_eq!(helpers.next(), None);
+    }
+}
+
+#[test]
+fn helper_headers_of_a_client_are_not_read() {
+    let envoy = EnvoyBinary::find().expect("an Envoy");
+    let proxies = Proxies::start(&envoy, &["{}"]);
+    let forged: Vec<_> = [
+        "chosen",
+        "from-tracecontext",
+        "from-b3",
+        "from-b3multi",
+        "traceparent",
+        "narrow",
+    ]
+    .map(|name| (format!("x-meshtrace-early-{name}"), W3C.1))
+    .into();
+    let forged: Vec<_> = forged
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    for tracer in TRACERS {
+        let started = Hop::Started { sampled: true };
+        let differences = proxies.differences(tracer, "{}", &[case("forged", &forged, started)]);
+        assert_eq!(differences, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_caller_that_is_not_believed_starts_a_trace_on_every_envoy() {
+    let configs = [r#"{"incoming": "restart"}"#, r#"{"incoming": "ignore"}"#];
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let proxies = Proxies::start(&envoy, &configs);
+        let started = Hop::Started { sampled: true };
+        let cases = [
+            case("W3C", &[W3C], started.clone()),
+            case("B3", &[OTHER_IN_B3], started.clone()),
+            case(
+                "both, denied",
+                &[W3C, ("b3", "0"), ("x-b3-sampled", "0")],
+                started,
+            ),
+        ];
+        for tracer in TRACERS {
+            for config in configs {
+                let differences = proxies.differences(tracer, config, &cases);
+                assert_eq!(
+                    differences,
+                    Vec::<String>::new(),
+                    "{}",
+                    envoy.reported_version()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_acceptance_without_ids_samples_what_the_proxy_would_not() {
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let sink = OtlpSink::start().expect("a sink");
+        let rendered = early_mutation(&parsed("{}"), Tracer::OpenTelemetry).expect("a mutation");
+        let manager = HttpConnectionManager::new()
+            .tracing(Tracing::opentelemetry_grpc("otlp", "shop").random_sampling(0.0))
+            .early_header_mutation(rendered.extension)
+            .route(Route::prefix("/").cluster("upstream"));
+        let bootstrap = Bootstrap::new()
+            .cluster(Cluster::http2("otlp", sink.grpc_addr()))
+            .listener(Listener::http("ingress", manager));
+        let mesh = Mesh::with(&envoy, bootstrap);
+        let mut connection = mesh.connect("ingress");
+        let mut traces = BTreeSet::new();
+        for (header, sampled) in [
+            (("b3", "1"), true),
+            (("b3", "d"), true),
+            (("x-b3-sampled", "1"), true),
+            (("b3", "0"), false),
+            (("x-b3-sampled", "0"), false),
+            (("x-other", "1"), false),
+        ] {
+            let left = mesh.pass(&mut connection, &common::get(&[header]));
+            let (trace, _, seen) = context(&left, Tracer::OpenTelemetry).expect("a context");
+            assert!(traces.insert(trace), "each trace is a new one");
+            assert_eq!(seen, sampled, "{header:?} on {}", envoy.reported_version());
+        }
+        assert!(
+            sink.wait_for_spans(3)
+                .expect("spans")
+                .iter()
+                .all(|s| s.parent_span_id.is_none())
+        );
     }
 }

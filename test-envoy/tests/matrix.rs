@@ -7,7 +7,11 @@ use common::{Mesh, trace_context};
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, Span, SpanKind};
-use std::fmt::{self, Write};
+use meshtrace_propagation::TraceContextConfig;
+use meshtrace_render::{self as render, early_mutation};
+use serde_json::json;
+use std::fmt;
+use std::sync::LazyLock;
 use std::thread;
 use tracers::{Caller, Reader, Sinks, Told, Tracer};
 
@@ -20,16 +24,29 @@ enum Pieces {
     Nothing,
     Downstream,
     Upstream,
+    EarlyAndUpstream,
 }
 
 impl Pieces {
-    const ALL: [Self; 3] = [Self::Nothing, Self::Downstream, Self::Upstream];
+    /// Without a tracer there is nothing to prepare early.
+    fn beside(tracer: Tracer) -> &'static [Self] {
+        match tracer {
+            Tracer::None => &[Self::Nothing, Self::Downstream, Self::Upstream],
+            Tracer::OpenTelemetry | Tracer::ZipkinB3 | Tracer::ZipkinB3WithW3c => &[
+                Self::Nothing,
+                Self::Downstream,
+                Self::Upstream,
+                Self::EarlyAndUpstream,
+            ],
+        }
+    }
 
     fn title(self) -> &'static str {
         match self {
             Self::Nothing => "no piece",
             Self::Downstream => "downstream",
             Self::Upstream => "upstream",
+            Self::EarlyAndUpstream => "early + upstream",
         }
     }
 
@@ -41,7 +58,33 @@ impl Pieces {
                 r#"{{"placement": "upstream", "tracer": "{}"}}"#,
                 tracer.writes()
             ))),
+            Self::EarlyAndUpstream => {
+                let manager = Self::Upstream.put(tracer, manager);
+                match rendered_for(tracer) {
+                    None => manager,
+                    Some(tracer) => {
+                        let early = early_mutation(&TraceContextConfig::default(), tracer)
+                            .expect("an early header mutation");
+                        let removed = json!({
+                            "request_headers_to_remove": early.request_headers_to_remove,
+                        });
+                        manager
+                            .early_header_mutation(early.extension)
+                            .virtual_host(removed)
+                    }
+                }
+            }
         }
+    }
+}
+
+/// The tracer as the renderer knows it.
+fn rendered_for(tracer: Tracer) -> Option<render::Tracer> {
+    match tracer {
+        Tracer::None => None,
+        Tracer::OpenTelemetry => Some(render::Tracer::OpenTelemetry),
+        Tracer::ZipkinB3 => Some(render::Tracer::ZipkinB3),
+        Tracer::ZipkinB3WithW3c => Some(render::Tracer::ZipkinB3WithW3c),
     }
 }
 
@@ -70,7 +113,7 @@ enum Names {
     TwoTraces,
 }
 
-const ARRIVALS: [Arrival; 9] = [
+static ARRIVALS: [Arrival; 9] = [
     Arrival {
         title: "nothing",
         headers: &[],
@@ -217,13 +260,36 @@ impl Seen {
     }
 }
 
-/// The cells of one Envoy, in the order of [`Tracer::ALL`], [`ARRIVALS`] and [`Pieces::ALL`].
+/// Where a cell stands in the tables.
+struct Place {
+    tracer: Tracer,
+    arrival: &'static Arrival,
+    pieces: Pieces,
+}
+
+/// Row by row.
+fn places() -> Vec<Place> {
+    let row = |tracer, arrival| {
+        Pieces::beside(tracer).iter().map(move |pieces| Place {
+            tracer,
+            arrival,
+            pieces: *pieces,
+        })
+    };
+    let rows = Tracer::ALL
+        .iter()
+        .flat_map(|tracer| ARRIVALS.iter().map(|arrival| (*tracer, arrival)));
+    rows.flat_map(|(tracer, arrival)| row(tracer, arrival))
+        .collect()
+}
+
+/// The cells of one Envoy, in the order of [`places`].
 fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
     let listener = |tracer: Tracer, pieces: Pieces| format!("{tracer:?} {pieces:?}");
     let sinks = Sinks::start();
     let mut bootstrap = sinks.connect(Bootstrap::new());
     for tracer in Tracer::ALL {
-        for pieces in Pieces::ALL {
+        for &pieces in Pieces::beside(tracer) {
             let manager =
                 HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
             let manager = match tracer.tracing() {
@@ -245,18 +311,17 @@ fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
         let request = mesh.pass(&mut mesh.connect(&name), &request);
         (case, caller, request)
     };
-    let mut exchanges = Vec::new();
-    for tracer in Tracer::ALL {
-        for arrival in &ARRIVALS {
-            for pieces in Pieces::ALL {
-                exchanges.push((tracer, arrival, send(tracer, pieces, arrival)));
-            }
-        }
-    }
+    let exchanges: Vec<_> = places()
+        .into_iter()
+        .map(|place| {
+            let exchange = send(place.tracer, place.pieces, place.arrival);
+            (place, exchange)
+        })
+        .collect();
     // A tracer's spans arrive in order: after these, there are no others to come.
     let [nothing, ..] = &ARRIVALS;
     for tracer in Tracer::ALL {
-        for pieces in Pieces::ALL {
+        for &pieces in Pieces::beside(tracer) {
             let (case, _, request) = send(tracer, pieces, nothing);
             let told = Reader::ALL.iter().find_map(|reader| reader.read(&request));
             if let Some(told) = told {
@@ -266,20 +331,68 @@ fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
     }
     exchanges
         .into_iter()
-        .map(|(tracer, arrival, (case, caller, request))| {
+        .map(|(place, (case, caller, request))| {
             let spans = sinks.arrived(&case);
-            Cell::of(arrival, tracer, &caller, &Seen { request, spans })
+            let seen = Seen { request, spans };
+            Cell::of(place.arrival, place.tracer, &caller, &seen)
         })
         .collect()
 }
 
+/// What every supported Envoy does, oldest first.
+static MEASURED: LazyLock<Vec<(String, Vec<Cell>)>> = LazyLock::new(|| {
+    let envoys = EnvoyBinary::all_supported().expect("the supported Envoys");
+    thread::scope(|scope| {
+        let running: Vec<_> = envoys
+            .iter()
+            .map(|envoy| (minor(envoy), scope.spawn(|| measure(envoy))))
+            .collect();
+        running
+            .into_iter()
+            .map(|(version, cells)| (version, cells.join().expect("a measured Envoy")))
+            .collect()
+    })
+});
+
+/// `1.40` of `1.40.0`.
+fn minor(envoy: &EnvoyBinary) -> String {
+    let version = envoy.reported_version();
+    let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
+    minor.to_owned()
+}
+
+fn render() -> String {
+    let versions: Vec<_> = MEASURED.iter().map(|(version, _)| &version[..]).collect();
+    let mut text = format!(
+        "<!-- Generated by test-envoy/tests/matrix.rs. To write it anew: {UPDATE} -->\n{}\n\
+         <!-- matrix:begin -->\n",
+        include_str!("matrix/head.md").replace("{versions}", &versions.join(", "))
+    );
+    let mut cells = 0..;
+    for tracer in Tracer::ALL {
+        let pieces = Pieces::beside(tracer);
+        let titles: Vec<_> = pieces.iter().map(|pieces| pieces.title()).collect();
+        text += &format!(
+            "\n**{}**\n\n| arrives | {} |\n{}|\n",
+            title(tracer),
+            titles.join(" | "),
+            "|---".repeat(pieces.len() + 1)
+        );
+        for arrival in &ARRIVALS {
+            let row: Vec<_> = cells.by_ref().take(pieces.len()).map(merged).collect();
+            text += &format!("| {} | {} |\n", arrival.title, row.join(" | "));
+        }
+    }
+    text + "\n<!-- matrix:end -->\n"
+}
+
 /// One cell for all Envoys: what it is everywhere, or where it is what.
-fn merged(cells: &[(String, Cell)]) -> String {
+fn merged(cell: usize) -> String {
     let mut groups: Vec<(Cell, Vec<&str>)> = Vec::new();
-    for (version, cell) in cells {
-        match groups.iter_mut().find(|(known, _)| known == cell) {
+    for (version, cells) in MEASURED.iter() {
+        match groups.iter_mut().find(|(known, _)| *known == cells[cell]) {
             Some((_, versions)) => versions.push(version),
-            None => groups.push((*cell, vec![version])),
+            None => groups.push((cells[cell], vec![version])),
         }
     }
     match &groups[..] {
@@ -292,62 +405,21 @@ fn merged(cells: &[(String, Cell)]) -> String {
     }
 }
 
-fn render(envoys: &[EnvoyBinary], measured: &[Vec<Cell>]) -> String {
-    let versions: Vec<_> = envoys.iter().map(minor).collect();
-    let mut text = format!(
-        "<!-- Generated by test-envoy/tests/matrix.rs. To write it anew: {UPDATE} -->\n\
-         {}",
-        include_str!("matrix/head.md").replace("{versions}", &versions.join(", "))
-    );
-    text.push_str("\n<!-- matrix:begin -->\n");
-    let mut cells = 0..;
-    for tracer in Tracer::ALL {
-        let titles = Pieces::ALL.map(Pieces::title).join(" | ");
-        let rule = "|---".repeat(Pieces::ALL.len() + 1);
-        let _ = write!(
-            text,
-            "\n**{}**\n\n| arrives | {titles} |\n{rule}|\n",
-            title(tracer)
-        );
-        for arrival in &ARRIVALS {
-            let _ = write!(text, "| {} |", arrival.title);
-            for _ in Pieces::ALL {
-                let cell = cells.next().expect("a cell");
-                let of_all = versions
-                    .iter()
-                    .cloned()
-                    .zip(measured.iter().map(|of| of[cell]));
-                let _ = write!(text, " {} |", merged(&of_all.collect::<Vec<_>>()));
+#[test]
+fn early_and_upstream_together_make_one_trace_of_all_that_arrives() {
+    for (version, cells) in MEASURED.iter() {
+        for (place, cell) in places().iter().zip(cells) {
+            if place.pieces == Pieces::EarlyAndUpstream {
+                let (tracer, arrival) = (place.tracer, place.arrival.title);
+                assert_eq!(*cell, Cell::Yes, "{version}, {tracer:?}: {arrival}");
             }
-            text.push('\n');
         }
     }
-    text.push_str("\n<!-- matrix:end -->\n");
-    text
-}
-
-/// `1.40` of `1.40.0`.
-fn minor(envoy: &EnvoyBinary) -> String {
-    let version = envoy.reported_version();
-    let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
-    minor.to_owned()
 }
 
 #[test]
 fn the_matrix_says_what_every_envoy_does() {
-    let envoys = EnvoyBinary::all_supported().expect("the supported Envoys");
-    let measured: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = envoys
-            .iter()
-            .map(|envoy| scope.spawn(|| measure(envoy)))
-            .collect();
-        running
-            .into_iter()
-            .map(|envoy| envoy.join().expect("a measured Envoy"))
-            .collect()
-    });
-    let actual = render(&envoys, &measured);
-
+    let actual = render();
     if std::env::var_os("UPDATE_MATRIX").is_some() {
         std::fs::write(PATH, &actual).expect("docs/matrix.md is written");
         return;

@@ -6,7 +6,7 @@ use meshtrace_propagation::format::Format;
 use super::Tracer;
 use super::cel::{cel, choose, first, has, lacks, matches, value, when};
 use super::names::{
-    B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, FORCE_TRACE, TRACEPARENT,
+    B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, CLIENT_TRACE_ID, TRACEPARENT,
     TRACESTATE, candidate, helper,
 };
 use super::reading::{Reading, b3_is_decision, b3_multi_sampled_counts};
@@ -29,7 +29,7 @@ pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
         reading.write_b3_multi_decision(&mut script);
     }
     writing.tracecontext(&mut script);
-    if tracer == Tracer::OpenTelemetry {
+    if tracer == Tracer::OpenTelemetry && reading.reads_b3() {
         writing.decision(&mut script);
     }
     writing.b3(&mut script);
@@ -84,12 +84,13 @@ impl Writing<'_> {
         );
         script.set(helper::UNIQUE, "%UNIQUE_ID%");
         let undecided = has(helper::CHOSEN);
+        let client_trace_id = value(helper::UNIQUE);
         for (header, accept, effect) in [
-            (TRACEPARENT, false, unsampled.as_str()),
-            (FORCE_TRACE, true, "'true'"),
+            (TRACEPARENT, false, &unsampled),
+            (CLIENT_TRACE_ID, true, &client_trace_id),
         ] {
             let effect = when(self.reading.decides(accept), effect);
-            script.set(header, cel(choose(&undecided, "''", &effect)));
+            script.set_if_absent(header, cel(choose(&undecided, "''", &effect)));
         }
     }
 

@@ -60,8 +60,7 @@ limits! {
         OpenTelemetry sampler ignores its parent.",
     /// `b3: 1` before the OpenTelemetry tracer.
     AcceptanceWithoutIds = "An acceptance without ids (`b3: 1`, `b3: d`) becomes \
-        `x-envoy-force-trace`, which Envoy takes from internal callers only, and which the routes \
-        must remove.",
+        `x-client-trace-id`, which Envoy obeys where `client_sampling` is not 0, and forwards.",
     /// Debug before the OpenTelemetry tracer.
     DebugIsSampled = "B3's debug flag becomes the sampled flag, as W3C has no other.",
     /// A deferred decision before a Zipkin tracer.

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 pub use limit::Limit;
 
-use names::FORCE_TRACE;
 use script::Script;
 
 /// What the proxy's tracer reads.
@@ -46,9 +45,6 @@ pub struct EarlyMutation {
     pub extension: Value,
     /// What the mutation does otherwise than the Wasm filter, or cannot do.
     pub limits: Vec<Limit>,
-    /// For `request_headers_to_remove` of the route configuration: headers that steer this proxy's
-    /// tracer and are no concern of the next hop.
-    pub request_headers_to_remove: Vec<&'static str>,
 }
 
 /// Renders the early header mutation that lets `tracer` continue what `config` says to read.
@@ -81,11 +77,9 @@ pub fn early_mutation(
         IncomingMode::Restart => edge::restart(),
         IncomingMode::Ignore => edge::ignore(),
     };
-    let forces = script.sets(FORCE_TRACE);
     Ok(EarlyMutation {
         extension: extension(&script),
         limits: Limit::of(config, mode, tracer),
-        request_headers_to_remove: if forces { vec![FORCE_TRACE] } else { vec![] },
     })
 }
 

@@ -12,10 +12,7 @@ pub(super) const B3_PARENT: &str = "x-b3-parentspanid";
 pub(super) const B3_SAMPLED: &str = "x-b3-sampled";
 pub(super) const B3_FLAGS: &str = "x-b3-flags";
 
-/// Makes Envoy trace the request, where the caller is an internal one.
-pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
-
-/// Makes Envoy trace the request (`client_sampling`).
+/// Makes Envoy sample the trace that it starts (`client_sampling`), whoever the caller is.
 pub(super) const CLIENT_TRACE_ID: &str = "x-client-trace-id";
 
 /// Helper headers: written by one mutation, read by a later one, and removed before and after.

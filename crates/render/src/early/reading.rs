@@ -48,6 +48,10 @@ impl Reading {
         self.extract.contains(&format)
     }
 
+    pub(super) fn reads_b3(&self) -> bool {
+        self.reads(Format::B3) || self.reads(Format::B3Multi)
+    }
+
     /// Makes the candidates of all formats, and chooses one.
     pub(super) fn write(&self, script: &mut Script) {
         for format in &self.extract {
@@ -258,7 +262,7 @@ impl Reading {
 
 /// Whether `b3` is a decision without ids, in CEL.
 pub(super) fn b3_is_decision() -> String {
-    is_one_of(helper::B3, &["0", "1", "d"])
+    matches(helper::B3, "^[01d]$")
 }
 
 /// Whether `x-b3-sampled` is a decision, and not overruled by debug, in CEL.
@@ -266,7 +270,7 @@ pub(super) fn b3_is_decision() -> String {
 /// Debug "implies an accept decision", but the Zipkin tracer reads `x-b3-sampled` first, and what it
 /// does not know there it takes for a denial.
 pub(super) fn b3_multi_sampled_counts() -> String {
-    let known = is_one_of(helper::SAMPLED, &["1", "0", "true", "false"]);
+    let known = matches(helper::SAMPLED, "^([01]|true|false)$");
     format!(
         "{} && {known} && !({})",
         has(helper::SAMPLED),

@@ -42,13 +42,6 @@ impl Script {
         self.append(header, "OVERWRITE_IF_EXISTS", format.into());
     }
 
-    /// Whether `header` may be there because of this script.
-    pub(super) fn sets(&self, header: &str) -> bool {
-        self.0.iter().any(|mutation| {
-            mutation.header == header && matches!(mutation.change, Change::Append { .. })
-        })
-    }
-
     pub(super) fn to_json(&self) -> Value {
         let mutation = |mutation: &Mutation| match &mutation.change {
             Change::Remove => json!({"remove": mutation.header}),

@@ -1,0 +1,378 @@
+//! What early header mutations are rendered to.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
+use meshtrace_propagation::TraceContextConfig;
+use meshtrace_render::{EarlyMutation, Limit, Tracer, early_mutation};
+use serde_json::Value;
+
+const TRACERS: [Tracer; 3] = [
+    Tracer::OpenTelemetry,
+    Tracer::ZipkinB3,
+    Tracer::ZipkinB3WithW3c,
+];
+
+const CONFIGS: [&str; 6] = [
+    "{}",
+    r#"{"b3_strict": true}"#,
+    r#"{"extract": ["b3", "b3multi", "tracecontext"], "on_defer": "sampled"}"#,
+    r#"{"extract": ["b3multi", "b3"]}"#,
+    r#"{"extract": ["tracecontext"]}"#,
+    r#"{"extract": []}"#,
+];
+
+fn config(json: &str) -> TraceContextConfig {
+    serde_json::from_str(json).expect("a configuration")
+}
+
+fn render(json: &str, tracer: Tracer) -> EarlyMutation {
+    early_mutation(&config(json), tracer).expect("a mutation")
+}
+
+fn refusal(json: &str) -> String {
+    let refused = early_mutation(&config(json), Tracer::OpenTelemetry);
+    refused.expect_err("a refusal").to_string()
+}
+
+fn mutations(json: &str, tracer: Tracer) -> Vec<Value> {
+    let rendered = render(json, tracer).extension;
+    let mutations = rendered["typed_config"]["mutations"].as_array();
+    mutations.expect("mutations").clone()
+}
+
+/// `header <action value`, with names short enough to read.
+fn steps(json: &str, tracer: Tracer) -> Vec<String> {
+    let short = |text: &str| {
+        text.replace("x-meshtrace-early-", "~")
+            .replace(&"[0-9a-f]".repeat(16), "ID")
+            .replace("[0-9a-f]", "H")
+            .replace("request.headers", "headers")
+    };
+    let step = |mutation: &Value| match mutation["remove"].as_str() {
+        Some(name) => format!("{} removed", short(name)),
+        None => {
+            let append = &mutation["append"];
+            let text = |value: &Value| short(value.as_str().expect("text"));
+            let action = match append["append_action"].as_str() {
+                Some("OVERWRITE_IF_EXISTS_OR_ADD") => "=",
+                Some("ADD_IF_ABSENT") => "if absent =",
+                Some("OVERWRITE_IF_EXISTS") => "if present =",
+                other => panic!("unknown action {other:?}"),
+            };
+            let header = &append["header"];
+            format!(
+                "{} {action} {}",
+                text(&header["key"]),
+                text(&header["value"])
+            )
+        }
+    };
+    mutations(json, tracer).iter().map(step).collect()
+}
+
+fn values(json: &str, tracer: Tracer) -> Vec<String> {
+    let value = |mutation: &Value| {
+        let value = mutation["append"]["header"]["value"].as_str();
+        value.map(str::to_owned)
+    };
+    mutations(json, tracer).iter().filter_map(value).collect()
+}
+
+/// Every pattern of `matches` and `re.extract`.
+fn patterns() -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (json, tracer) in all() {
+        for value in values(json, tracer) {
+            let after_matches = value.split(".matches('").skip(1);
+            let after_extract = value.split("re.extract(").skip(1);
+            let quoted = after_extract.filter_map(|call| call.split("r'").nth(1));
+            let found = after_matches.chain(quoted);
+            patterns.extend(found.filter_map(|text| text.split('\'').next().map(str::to_owned)));
+        }
+    }
+    patterns.sort();
+    patterns.dedup();
+    assert!(patterns.len() > 10, "{patterns:?}");
+    patterns
+}
+
+fn all() -> impl Iterator<Item = (&'static str, Tracer)> {
+    CONFIGS
+        .into_iter()
+        .flat_map(|json| TRACERS.map(|tracer| (json, tracer)))
+}
+
+#[test]
+fn only_a_valid_traceparent_reaches_a_tracer_that_reads_nothing_else() {
+    let steps = steps(r#"{"extract": ["tracecontext"]}"#, Tracer::OpenTelemetry);
+    let steps: Vec<_> = steps
+        .iter()
+        .filter(|step| !step.starts_with('~') || !step.ends_with(" removed"))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "~known = %REQ(traceparent):56%",
+            "~from-tracecontext = %CEL(('traceparent' in headers) ? \
+             ((headers['traceparent'].startsWith('00')) ? \
+             ((size(headers['traceparent']) == 55 && \
+             headers['traceparent'].matches('^00-H+-ID-HH$') && \
+             !headers['traceparent'].matches('-0+-')) ? headers['traceparent'] : '') : \
+             ((!headers['traceparent'].startsWith('ff') && !headers['traceparent'].contains(',') && \
+             (size(headers['~known']) == 55 ? headers['~known'].matches('^HH-H+-ID-HH$') : \
+             size(headers['~known']) == 56 && headers['~known'].matches('^HH-H+-ID-HH-$')) && \
+             !headers['~known'].matches('^..-0+-|-0000000000000000-')) ? \
+             re.extract(headers['~known'], r'^H+(-H+-H+-)', \
+             headers['~known'].matches('[13579bdf]-?$') ? r'00\\101' : r'00\\100') : '')) : '')%",
+            "~chosen if absent = %REQ(~from-tracecontext)%",
+            "~chosen-trace = %REQ(~chosen):35%",
+            "~tracestate = %CEL(('~from-tracecontext' in headers) ? \
+             ((headers['~from-tracecontext'].startsWith(headers['~chosen-trace'])) ? \
+             headers['tracestate'] : '') : (''))%",
+            "~traceparent = %REQ(~chosen)%",
+            "traceparent removed",
+            "tracestate removed",
+            "traceparent = %REQ(~traceparent)%",
+            "tracestate = %REQ(~tracestate)%",
+        ]
+    );
+}
+
+#[test]
+fn the_order_of_extract_is_the_order_in_which_a_candidate_is_chosen() {
+    let chosen = |json| {
+        let steps = steps(json, Tracer::OpenTelemetry);
+        let prefix = "~chosen if absent = ";
+        let chosen = steps.iter().filter_map(|step| step.strip_prefix(prefix));
+        chosen.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        chosen("{}"),
+        [
+            "%REQ(~from-tracecontext)%",
+            "%REQ(~from-b3)%",
+            "%REQ(~from-b3multi)%"
+        ]
+    );
+    assert_eq!(
+        chosen(r#"{"extract": ["b3multi", "tracecontext"]}"#),
+        ["%REQ(~from-b3multi)%", "%REQ(~from-tracecontext)%"]
+    );
+}
+
+#[test]
+fn a_deferred_decision_becomes_what_on_defer_says() {
+    let deferred = |json| {
+        let steps = steps(json, Tracer::OpenTelemetry);
+        let ends = |flags: &str| {
+            format!(
+                "size(headers['~b3']) == 49 ? ((headers['~b3'].matches('^H+-ID$') && !headers['~b3'].matches('^0+-|-0000000000000000')) ? '{flags}' : '')"
+            )
+        };
+        ["00", "01"].map(|flags| steps.iter().any(|step| step.contains(&ends(flags))))
+    };
+    assert_eq!(deferred("{}"), [true, false]);
+    assert_eq!(deferred(r#"{"on_defer": "sampled"}"#), [false, true]);
+}
+
+#[test]
+fn a_header_is_never_half_made() {
+    for (json, tracer) in all() {
+        for mutation in mutations(json, tracer) {
+            let append = &mutation["append"];
+            if append.is_null() || append["append_action"] == "OVERWRITE_IF_EXISTS" {
+                continue;
+            }
+            let value = append["header"]["value"].as_str().expect("a value");
+            let one_substitution = value.starts_with('%')
+                && !value.contains("%%")
+                && (value.ends_with(")%") || value.split_once(':').is_some())
+                || value == "%UNIQUE_ID%";
+            assert!(one_substitution, "{json} {tracer:?}: {value}");
+        }
+    }
+}
+
+#[test]
+fn helper_headers_of_a_client_mean_nothing_and_none_is_left() {
+    for (json, tracer) in all() {
+        let mutations = mutations(json, tracer);
+        let helpers: Vec<_> = mutations
+            .iter()
+            .map_while(|mutation| mutation["remove"].as_str())
+            .collect();
+        let last: Vec<_> = mutations
+            .iter()
+            .rev()
+            .map_while(|mutation| mutation["remove"].as_str())
+            .filter(|name| name.starts_with("x-meshtrace-early-"))
+            .collect();
+        for mutation in &mutations {
+            let Some(name) = mutation["append"]["header"]["key"].as_str() else {
+                continue;
+            };
+            if name.starts_with("x-meshtrace-early-") {
+                assert!(helpers.contains(&name), "{name} is removed first");
+                assert!(last.contains(&name), "{name} is removed last");
+            }
+        }
+    }
+}
+
+/// Envoy 1.40 refuses a pattern whose compiled size exceeds 100. A class is one instruction for each
+/// of its ranges (upper case folds into lower), anything else at most one a character.
+#[test]
+fn no_pattern_exceeds_the_program_size() {
+    for pattern in patterns() {
+        assert!(!pattern.contains('{'), "{pattern}");
+        let folded = pattern
+            .replace("[0-9a-fA-F]", "##")
+            .replace("[0-9a-f]", "##");
+        let size = folded.len() + 4;
+        assert!(size <= 100, "{pattern}: {size}");
+    }
+}
+
+/// What a request costs is the number of expressions, and of patterns compiled on the request.
+#[test]
+fn expressions_are_few() {
+    for (json, tracer) in all() {
+        let values = values(json, tracer);
+        let expressions = values
+            .iter()
+            .filter(|value| value.contains("%CEL("))
+            .count();
+        assert!(expressions <= 19, "{json} {tracer:?}: {expressions}");
+
+        let compiled: usize = values
+            .iter()
+            .map(|value| value.matches("re.extract(").count())
+            .sum();
+        assert!(compiled <= 5, "{json} {tracer:?}: {compiled}");
+    }
+}
+
+#[test]
+fn formats_that_nobody_reads_are_left_alone() {
+    let touches = |json, tracer, name: &str| {
+        let steps = steps(json, tracer);
+        steps.iter().any(|step| step.starts_with(name))
+    };
+    let w3c = r#"{"extract": ["tracecontext"]}"#;
+    let b3 = r#"{"extract": ["b3"]}"#;
+    assert!(!touches(w3c, Tracer::OpenTelemetry, "b3 "));
+    assert!(!touches(b3, Tracer::ZipkinB3, "traceparent "));
+    // The tracer would continue what the configuration does not read.
+    assert!(touches(b3, Tracer::OpenTelemetry, "traceparent removed"));
+    assert!(touches(b3, Tracer::ZipkinB3, "x-b3-traceid removed"));
+}
+
+#[test]
+fn a_decision_without_ids_steers_the_opentelemetry_tracer_alone() {
+    let steers = |json, tracer| {
+        let steps = steps(json, tracer);
+        steps
+            .iter()
+            .any(|step| step.starts_with("x-client-trace-id if absent = "))
+    };
+    assert!(steers("{}", Tracer::OpenTelemetry));
+    assert!(!steers(
+        r#"{"extract": ["tracecontext"]}"#,
+        Tracer::OpenTelemetry
+    ));
+    assert!(!steers("{}", Tracer::ZipkinB3));
+    assert!(!steers("{}", Tracer::ZipkinB3WithW3c));
+}
+
+#[test]
+fn a_caller_that_is_not_believed_brings_no_context() {
+    let restart = [
+        "traceparent removed",
+        "tracestate removed",
+        "b3 removed",
+        "x-b3-traceid removed",
+        "x-b3-spanid removed",
+        "x-b3-parentspanid removed",
+        "x-b3-sampled removed",
+        "x-b3-flags removed",
+        "x-client-trace-id removed",
+    ];
+    for tracer in TRACERS {
+        assert_eq!(steps(r#"{"incoming": "restart"}"#, tracer), restart);
+        let ignore = steps(r#"{"incoming": "ignore"}"#, tracer);
+        for step in restart
+            .into_iter()
+            .chain(["uber-trace-id removed", "sw8 removed"])
+        {
+            assert!(ignore.contains(&step.to_owned()), "{step}");
+        }
+    }
+}
+
+#[test]
+fn what_a_mutation_cannot_do_is_refused() {
+    assert!(refusal(r#"{"placement": "upstream", "tracer": "b3"}"#).starts_with("placement: "),);
+    assert!(refusal(r#"{"extract": ["b3", "b3"]}"#).starts_with("extract[1]: "));
+    let incoming = |when| format!(r#"{{"incoming": {{"mode": "restart", "when": {when}}}}}"#);
+    for (when, path) in [
+        (
+            r#"{"not_from_cidrs": ["10.0.0.0/8"]}"#,
+            "incoming.when.not_from_cidrs: ",
+        ),
+        (
+            r#"{"header_absent": "x-known"}"#,
+            "incoming.when.header_absent: ",
+        ),
+    ] {
+        assert!(refusal(&incoming(when)).starts_with(path));
+    }
+    let directed = render(&incoming(r#"{"direction": "inbound"}"#), Tracer::ZipkinB3);
+    assert!(directed.limits.contains(&Limit::DirectionOfListener));
+}
+
+#[test]
+fn each_limit_is_told_where_it_holds() {
+    let limits = |json, tracer| render(json, tracer).limits;
+    let w3c = r#"{"extract": ["tracecontext"]}"#;
+    assert_eq!(
+        limits(w3c, Tracer::ZipkinB3WithW3c),
+        [
+            Limit::TracestateUnchecked,
+            Limit::LaterVersionWithComma,
+            Limit::LaterVersionFlags,
+            Limit::UnreadFormatsRemoved,
+        ]
+    );
+    let strict = r#"{"b3_strict": true}"#;
+    assert!(limits("{}", Tracer::OpenTelemetry).contains(&Limit::UpperCaseB3Refused));
+    assert!(!limits(strict, Tracer::OpenTelemetry).contains(&Limit::UpperCaseB3Refused));
+    assert!(limits("{}", Tracer::ZipkinB3).contains(&Limit::DeferredByTracer));
+    let restart = r#"{"on_conflict": "restart"}"#;
+    assert!(limits(restart, Tracer::ZipkinB3).contains(&Limit::ConflictNotRestarted));
+
+    let mut told = Vec::new();
+    for json in [
+        "{}",
+        w3c,
+        restart,
+        r#"{"b3_trace_id_bits": 64}"#,
+        r#"{"incoming": {"mode": "restart", "when": {"direction": "inbound"}}}"#,
+    ] {
+        for tracer in TRACERS {
+            told.extend(limits(json, tracer));
+        }
+    }
+    for limit in Limit::ALL {
+        assert!(told.contains(limit), "{limit:?} is never told");
+        let sentence = limit.to_string();
+        assert!(
+            sentence.ends_with('.') && !sentence.contains("  "),
+            "{sentence}"
+        );
+    }
+}
