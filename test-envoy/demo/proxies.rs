@@ -62,6 +62,7 @@ impl Proxies {
         let gateway = Envoy::start(
             binary,
             Bootstrap::new()
+                .node(GATEWAY, GATEWAY)
                 .watched_listener(recipe.entrance(&[]))
                 .cluster(storefront())
                 .cluster(Cluster::http2(OTLP, addresses.otlp)),
