@@ -152,7 +152,8 @@ impl Propagation {
             let Extracted::Context(other) = verdicts.of(*format) else {
                 continue;
             };
-            let Some(trace_id) = same_trace(context.trace_id, other.trace_id) else {
+            let ours = (chosen, context.trace_id);
+            let Some(trace_id) = same_trace(ours, (*format, other.trace_id)) else {
                 tally.count(Counter::ConflictTraceId);
                 conflicting = true;
                 continue;
@@ -216,12 +217,15 @@ impl Propagation {
     }
 }
 
-/// The wider of two ids of one trace: B3 tells 128-bit ids to old receivers by their right half.
-fn same_trace(one: TraceId, other: TraceId) -> Option<TraceId> {
-    match (one.high(), other.high()) {
-        _ if one == other => Some(one),
-        (_, 0) if one.low() == other.low() => Some(one),
-        (0, _) if one.low() == other.low() => Some(other),
+/// The whole id of a trace that two formats name, where one of them may have told its right half.
+fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
+    let is_half = |(narrow, half): (Format, TraceId), (_, whole): (Format, TraceId)| {
+        narrow.can_tell_half_an_id() && half.high() == 0 && half.low() == whole.low()
+    };
+    match (one, other) {
+        ((_, id), (_, same)) if id == same => Some(id),
+        (half, (_, whole)) if is_half(half, other) => Some(whole),
+        ((_, whole), half) if is_half(half, one) => Some(whole),
         _ => None,
     }
 }

@@ -103,6 +103,14 @@ impl Format {
         }
     }
 
+    /// Whether 128-bit ids are told to old receivers by their right-most 64 bits.
+    pub(crate) const fn can_tell_half_an_id(self) -> bool {
+        match self {
+            Self::Tracecontext => false,
+            Self::B3 | Self::B3Multi => true,
+        }
+    }
+
     /// Whether the format can leave the decision open.
     pub(crate) const fn can_defer(self) -> bool {
         match self {
