@@ -9,7 +9,6 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, Span, SpanKind};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{self as render, early_mutation};
-use serde_json::json;
 use std::fmt;
 use std::sync::LazyLock;
 use std::thread;
@@ -67,12 +66,7 @@ impl Pieces {
                     Some(tracer) => {
                         let early = early_mutation(&TraceContextConfig::default(), tracer)
                             .expect("an early header mutation");
-                        let removed = json!({
-                            "request_headers_to_remove": early.request_headers_to_remove,
-                        });
-                        manager
-                            .early_header_mutation(early.extension)
-                            .virtual_host(removed)
+                        manager.early_header_mutation(early.extension)
                     }
                 }
             }
