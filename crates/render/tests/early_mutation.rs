@@ -133,7 +133,8 @@ fn only_a_valid_traceparent_reaches_a_tracer_that_reads_nothing_else() {
             "~chosen-trace = %REQ(~chosen):35%",
             "~tracestate = %CEL(('~from-tracecontext' in headers) ? \
              ((headers['~from-tracecontext'].startsWith(headers['~chosen-trace'])) ? \
-             headers['tracestate'] : '') : (''))%",
+             ((headers['tracestate'].matches('^[\\t -~]*$')) ? headers['tracestate'] : '') : '') : \
+             (''))%",
             "~traceparent = %REQ(~chosen)%",
             "traceparent removed",
             "tracestate removed",

@@ -35,7 +35,8 @@ macro_rules! limits {
 limits! {
     /// `tracestate` is not parsed.
     TracestateUnchecked = "`tracestate` goes on with its trace as it came, repeated lines joined by \
-        a comma; a malformed one is not dropped.",
+        a comma; it is dropped where a byte is not printable ASCII, not where its members are \
+        malformed.",
     /// A comma in the tail of a later version.
     LaterVersionWithComma = "A `traceparent` of a later version with a comma in its tail is \
         refused: CEL sees repeated lines joined by commas.",
