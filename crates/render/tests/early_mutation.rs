@@ -377,3 +377,12 @@ fn each_limit_is_told_where_it_holds() {
         );
     }
 }
+
+#[test]
+fn the_documentation_tells_every_limit() {
+    let text = include_str!("../../../docs/early-mutation.md");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for limit in Limit::ALL {
+        assert!(text.contains(limit.sentence()), "{limit:?} is missing");
+    }
+}
