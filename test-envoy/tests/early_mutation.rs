@@ -555,7 +555,8 @@ fn headers_of_another_trace_and_malformed_ones_do_not_leave() {
         ("x-b3-parentspanid", "05e3ac9a4f6e3b90"),
         ("x-b3-sampled", "1"),
     ];
-    let state = ("tracestate", "vendor=1");
+    let state = ("tracestate", "vendor=1 \t,\tother=2");
+    let not_ascii = ("tracestate", "vendor=\u{e9}");
     let lines = |headers: &[&[(&'static str, &'static str)]]| headers.concat();
 
     // What was sent, and which of it leaves as it came.
@@ -585,6 +586,7 @@ fn headers_of_another_trace_and_malformed_ones_do_not_leave() {
             lines(&[&[state, ("b3", "0"), ("x-b3-traceid", "junk")]]),
             vec![("b3", "0")],
         ),
+        (otel, "{}", lines(&[&[W3C, not_ascii]]), vec![]),
         (
             otel,
             b3_first,
@@ -732,5 +734,80 @@ fn an_acceptance_without_ids_samples_what_the_proxy_would_not() {
                 .iter()
                 .all(|s| s.parent_span_id.is_none())
         );
+    }
+}
+
+/// The filter lowers upper-case B3; CEL cannot, and the OpenTelemetry tracer would pass it on.
+#[test]
+fn upper_case_b3_is_continued_by_the_tracers_that_lower_it() {
+    let sent = [
+        &[("b3", "80F198EE56343BA864FE8B2A57D3EFF7-E457B5A2E4D86BD1-1")][..],
+        &[
+            ("x-b3-traceid", "80F198EE56343BA864FE8B2A57D3EFF7"),
+            ("x-b3-spanid", "E457B5A2E4D86BD1"),
+            ("x-b3-sampled", "1"),
+        ],
+    ];
+    let continued = Hop::Continued {
+        trace: "80f198ee56343ba864fe8b2a57d3eff7".to_owned(),
+        parent: Some("e457b5a2e4d86bd1".to_owned()),
+        sampled: true,
+    };
+    let envoy = EnvoyBinary::find().expect("an Envoy");
+    let proxies = Proxies::start(&envoy, &["{}", STRICT]);
+    for (tracer, config, expected) in [
+        (Tracer::OpenTelemetry, "{}", Hop::Started { sampled: true }),
+        (Tracer::ZipkinB3, "{}", continued.clone()),
+        (Tracer::ZipkinB3WithW3c, "{}", continued),
+        (Tracer::ZipkinB3, STRICT, Hop::Started { sampled: true }),
+    ] {
+        let cases = sent.map(|headers| case("upper case", headers, expected.clone()));
+        let differences = proxies.differences(tracer, config, &cases);
+        assert_eq!(differences, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn bytes_that_are_not_text_are_refused_and_harm_no_other_header() {
+    let mut headers = case("bytes", &[W3C], Hop::Started { sampled: true }).sent;
+    headers.extend([
+        (
+            "b3".to_owned(),
+            b"80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd\xff-1".to_vec(),
+        ),
+        ("x-b3-traceid".to_owned(), b"\xff\xfe".to_vec()),
+        ("x-b3-spanid".to_owned(), b"\xc3\x28".to_vec()),
+    ]);
+    let continued = |sent| Case {
+        name: "bytes".to_owned(),
+        sent,
+        expected: Hop::Continued {
+            trace: common::TRACE.to_owned(),
+            parent: Some(common::SPAN.to_owned()),
+            sampled: true,
+        },
+    };
+    let alone = headers[1..].to_vec();
+    let mut in_state = headers.clone();
+    in_state.push(("tracestate".to_owned(), b"a=\xff".to_vec()));
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let proxies = Proxies::start(&envoy, &["{}"]);
+        let cases = [
+            continued(headers.clone()),
+            continued(in_state.clone()),
+            Case {
+                sent: alone.clone(),
+                ..case("bytes alone", &[], Hop::Started { sampled: true })
+            },
+        ];
+        for tracer in TRACERS {
+            let differences = proxies.differences(tracer, "{}", &cases);
+            assert_eq!(
+                differences,
+                Vec::<String>::new(),
+                "{}",
+                envoy.reported_version()
+            );
+        }
     }
 }

@@ -133,7 +133,8 @@ fn only_a_valid_traceparent_reaches_a_tracer_that_reads_nothing_else() {
             "~chosen-trace = %REQ(~chosen):35%",
             "~tracestate = %CEL(('~from-tracecontext' in headers) ? \
              ((headers['~from-tracecontext'].startsWith(headers['~chosen-trace'])) ? \
-             headers['tracestate'] : '') : (''))%",
+             ((headers['tracestate'].matches('^[\\t -~]*$')) ? headers['tracestate'] : '') : '') : \
+             (''))%",
             "~traceparent = %REQ(~chosen)%",
             "traceparent removed",
             "tracestate removed",
@@ -374,5 +375,14 @@ fn each_limit_is_told_where_it_holds() {
             sentence.ends_with('.') && !sentence.contains("  "),
             "{sentence}"
         );
+    }
+}
+
+#[test]
+fn the_documentation_tells_every_limit() {
+    let text = include_str!("../../../docs/early-mutation.md");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for limit in Limit::ALL {
+        assert!(text.contains(limit.sentence()), "{limit:?} is missing");
     }
 }

@@ -12,6 +12,9 @@ use super::names::{
 use super::reading::{Reading, b3_is_decision, b3_multi_sampled_counts};
 use super::script::Script;
 
+/// What `tracestate` consists of, white space around its members included (section 3.3.1).
+const PRINTABLE: &str = r"^[\t -~]*$";
+
 /// The mutations that let `tracer` continue what came in.
 pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
     let reading = Reading::new(config, tracer);
@@ -57,7 +60,8 @@ impl Writing<'_> {
         }
         if self.reading.reads(Format::Tracecontext) {
             // `tracestate` belongs to its trace.
-            let state = self.if_same_trace(Format::Tracecontext, &value(TRACESTATE));
+            let printable = when(matches(TRACESTATE, PRINTABLE), value(TRACESTATE));
+            let state = self.if_same_trace(Format::Tracecontext, &format!("({printable})"));
             script.set(helper::TRACESTATE, cel(state));
         }
         if self.tracer == Tracer::OpenTelemetry {
@@ -108,7 +112,7 @@ impl Writing<'_> {
             {
                 decision = format!("{decision} && {}", lacks(helper::B3_MULTI_DECISION));
             }
-            let goes_on = self.goes_on(Format::B3, &decision, &self.reading.b3_in_its_grammar());
+            let goes_on = self.goes_on(Format::B3, &decision, &self.reading.b3_for_tracer());
             script.set(B3, cel(when(has(helper::B3), goes_on)));
         }
     }

@@ -35,7 +35,8 @@ macro_rules! limits {
 limits! {
     /// `tracestate` is not parsed.
     TracestateUnchecked = "`tracestate` goes on with its trace as it came, repeated lines joined by \
-        a comma; a malformed one is not dropped.",
+        a comma; it is dropped where a byte is not printable ASCII, not where its members are \
+        malformed.",
     /// A comma in the tail of a later version.
     LaterVersionWithComma = "A `traceparent` of a later version with a comma in its tail is \
         refused: CEL sees repeated lines joined by commas.",
@@ -51,6 +52,9 @@ limits! {
     /// Two formats with one span and two decisions.
     SameSpanOtherDecision = "Where two formats name the same span and differ in the decision, the \
         one listed first wins; the filter lets debug win, and a decision over none.",
+    /// A trace id of 64 bits in B3 beside the whole one.
+    HalfIdOtherTrace = "A B3 trace id of 64 bits counts as another trace than the id of 128 bits \
+        whose right half it is; the filter takes both for one.",
     /// `on_conflict: restart`.
     ConflictNotRestarted = "`on_conflict: restart` is not applied: the format listed first is \
         continued.",
@@ -114,6 +118,7 @@ impl Limit {
             Self::UpperCaseB3Refused => b3 && opentelemetry && !config.b3_strict,
             Self::UpperCaseB3OtherTrace => b3 && w3c && !opentelemetry && !config.b3_strict,
             Self::SameSpanOtherDecision => extract.len() > 1,
+            Self::HalfIdOtherTrace => b3 && extract.len() > 1,
             Self::ConflictNotRestarted => config.on_conflict == Some(OnConflict::Restart),
             Self::DenialWithoutIds | Self::AcceptanceWithoutIds | Self::DebugIsSampled => {
                 b3 && opentelemetry

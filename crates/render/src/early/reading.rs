@@ -74,7 +74,11 @@ impl Reading {
             (32, "00-", helper::FROM_B3),
             (16, "00-0000000000000000", helper::NARROW),
         ] {
-            let read = self.if_wanted(Format::B3, helper::B3, &self.b3_flags(width));
+            let flags = match width {
+                32 => self.b3_flags(width),
+                _ => format!("({})", when(lacks(helper::FROM_B3), self.b3_flags(width))),
+            };
+            let read = self.if_wanted(Format::B3, helper::B3, &flags);
             script.set(made, cel(read));
             let ids = first_bytes(helper::B3, width + 17);
             script.set_if_present(made, format!("{prefix}{ids}-{}", first(made)));
@@ -142,11 +146,12 @@ impl Reading {
         format!("({choices})")
     }
 
-    /// The value of `b3`, in CEL; a parent without a state, which tracers refuse, is left out.
-    pub(super) fn b3_in_its_grammar(&self) -> String {
+    /// The value of `b3`, in CEL; a parent without a state, which the Zipkin tracer refuses, is left
+    /// out before it.
+    pub(super) fn b3_for_tracer(&self) -> String {
         let b3 = value(helper::B3);
         let size = format!("size({b3})");
-        if self.strict {
+        if self.strict || self.tracer == Tracer::OpenTelemetry {
             return b3;
         }
         let ids = format!(r"re.extract({b3}, r'^({0}+-{0}+)', r'\1')", self.b3_digit);
