@@ -2,13 +2,14 @@
 //! command of the page is sent and must be answered with the output that stands below it.
 
 mod common;
+mod rendered;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use serde_json::{Value, json};
@@ -175,16 +176,23 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// Sends the spans of the example elsewhere.
 fn set_collector(bootstrap: &mut Value, address: SocketAddr) {
+    set_cluster(bootstrap, "collector", address);
+}
+
+/// Gives a cluster of the example another endpoint.
+fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr) {
     let clusters = &mut bootstrap["static_resources"]["clusters"];
-    let collector = clusters
+    let cluster = clusters
         .as_array_mut()
         .into_iter()
         .flatten()
-        .find(|cluster| cluster["name"] == "collector")
-        .expect("the cluster of the collector");
-    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
-    let endpoint = collector.pointer_mut(endpoint).expect("its endpoint");
-    *endpoint = json!({"address": address.ip(), "port_value": address.port()});
+        .find(|cluster| cluster["name"] == name)
+        .expect("the cluster");
+    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+    let endpoint = cluster.pointer_mut(endpoint).expect("its endpoint");
+    *endpoint = json!({
+        "socket_address": {"address": address.ip(), "port_value": address.port()},
+    });
 }
 
 #[test]
@@ -251,5 +259,96 @@ fn upstream_normaliser_names_the_span_that_is_reported() {
             span.span_id
         );
         assert!(answer.ends_with(&b3), "{answer}");
+    }
+}
+
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+const BOTH_SIDES: &str = "examples/both-sides/envoy.yaml";
+
+#[test]
+fn both_sides_has_what_is_rendered() {
+    let rendered = rendered::early_mutation_of(BOTH_SIDES);
+    let bootstrap = common::yaml(BOTH_SIDES);
+    let manager = bootstrap.pointer(MANAGER).expect("the manager");
+    assert_eq!(
+        manager["early_header_mutation_extensions"],
+        json!([rendered.extension])
+    );
+    assert_eq!(
+        manager["route_config"]["request_headers_to_remove"],
+        json!(rendered.request_headers_to_remove)
+    );
+}
+
+#[test]
+fn both_sides_does_what_its_page_shows_without_a_collector() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let mut bootstrap = common::yaml(BOTH_SIDES);
+    set_collector(&mut bootstrap, closed.address());
+    for envoy in envoys() {
+        Example::start("both-sides", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn both_sides_reports_a_child_of_the_callers_b3_span_and_tells_the_application() {
+    let single = format!("b3: {}-{}-1", common::TRACE, common::SPAN);
+    let words = ["curl", "localhost:10000", "-H", &single].map(str::to_owned);
+    // The tracer reports every 5 s: all are asked before the first one is waited for.
+    let asked: Vec<_> = envoys()
+        .iter()
+        .map(|envoy| {
+            let collector = OtlpSink::start().expect("a collector");
+            let mut bootstrap = common::yaml(BOTH_SIDES);
+            set_collector(&mut bootstrap, collector.grpc_addr());
+            let example = Example::start("both-sides", envoy, &bootstrap);
+            let answer = example.curl(&words).text();
+            (example, collector, answer)
+        })
+        .collect();
+    for (_running, collector, answer) in &asked {
+        let spans = collector
+            .wait_for_trace(common::TRACE, 1)
+            .expect("the span of the request");
+        let span = &spans[0];
+        assert_eq!(span.kind, SpanKind::Server);
+        assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
+        let ids = format!("{}-{}", common::TRACE, span.span_id);
+        for line in [
+            format!("traceparent: 00-{ids}-01"),
+            format!("b3: {ids}-1"),
+            format!("x-b3-traceid: {}", common::TRACE),
+            format!("x-b3-spanid: {}", span.span_id),
+        ] {
+            assert!(answer.lines().any(|told| told == line), "{line}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn both_sides_keeps_what_steers_its_tracer_from_the_application() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let application = Upstream::start().expect("an application");
+    let mut bootstrap = common::yaml(BOTH_SIDES);
+    set_collector(&mut bootstrap, closed.address());
+    set_cluster(&mut bootstrap, "application", application.address());
+    // Of any other caller, Envoy drops what would force a trace.
+    let manager = bootstrap.pointer_mut(MANAGER).expect("the manager");
+    manager["internal_address_config"] =
+        json!({"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]});
+    let full = format!("b3: {}-{}-1", common::TRACE, common::SPAN);
+    for envoy in envoys() {
+        let example = Example::start("both-sides", &envoy, &bootstrap);
+        for header in ["b3: 1", "b3: 0", &full] {
+            let internal = "x-forwarded-for: 10.0.0.1";
+            let words = ["curl", "localhost:10000", "-H", header, "-H", internal];
+            assert_eq!(example.curl(&words.map(str::to_owned)).status, 200);
+            let told = application.take().remove(0);
+            for (name, _) in &told.headers {
+                let name = String::from_utf8_lossy(name).to_lowercase();
+                let steers = name == "x-envoy-force-trace" || name.starts_with("x-meshtrace-");
+                assert!(!steers, "{name} on Envoy {}: {header}", example.version);
+            }
+        }
     }
 }
