@@ -2,6 +2,7 @@
 //! command of the page is sent and must be answered with the output that stands below it.
 
 mod common;
+mod example;
 mod rendered;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
+use example::{MANAGER, set_cluster, with_new_ids_named};
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use serde_json::{Value, json};
@@ -155,21 +157,6 @@ fn trimmed(output: &str) -> String {
     lines.collect()
 }
 
-/// Gives the ids that are not in the command names in the order of their appearance: they differ from run to run, and
-/// where they are equal they must stay so.
-fn with_new_ids_named(output: &str, command: &str) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut named = output.to_owned();
-    for word in output.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let is_id = matches!(word.len(), 16 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_id && !command.contains(word) && !seen.contains(&word) {
-            seen.push(word);
-            named = named.replace(word, &format!("<new id {}>", seen.len()));
-        }
-    }
-    named
-}
-
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
@@ -177,22 +164,6 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 /// Sends the spans of the example elsewhere.
 fn set_collector(bootstrap: &mut Value, address: SocketAddr) {
     set_cluster(bootstrap, "collector", address);
-}
-
-/// Gives a cluster of the example another endpoint.
-fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr) {
-    let clusters = &mut bootstrap["static_resources"]["clusters"];
-    let cluster = clusters
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-        .find(|cluster| cluster["name"] == name)
-        .expect("the cluster");
-    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
-    let endpoint = cluster.pointer_mut(endpoint).expect("its endpoint");
-    *endpoint = json!({
-        "socket_address": {"address": address.ip(), "port_value": address.port()},
-    });
 }
 
 #[test]
@@ -262,7 +233,6 @@ fn upstream_normaliser_names_the_span_that_is_reported() {
     }
 }
 
-const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const BOTH_SIDES: &str = "examples/both-sides/envoy.yaml";
 
 #[test]
