@@ -2,13 +2,16 @@
 //! command of the page is sent and must be answered with the output that stands below it.
 
 mod common;
+mod example;
+mod rendered;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
+use example::{MANAGER, set_cluster, with_new_ids_named};
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use serde_json::{Value, json};
@@ -154,37 +157,13 @@ fn trimmed(output: &str) -> String {
     lines.collect()
 }
 
-/// Gives the ids that are not in the command names in the order of their appearance: they differ from run to run, and
-/// where they are equal they must stay so.
-fn with_new_ids_named(output: &str, command: &str) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut named = output.to_owned();
-    for word in output.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let is_id = matches!(word.len(), 16 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_id && !command.contains(word) && !seen.contains(&word) {
-            seen.push(word);
-            named = named.replace(word, &format!("<new id {}>", seen.len()));
-        }
-    }
-    named
-}
-
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
 /// Sends the spans of the example elsewhere.
 fn set_collector(bootstrap: &mut Value, address: SocketAddr) {
-    let clusters = &mut bootstrap["static_resources"]["clusters"];
-    let collector = clusters
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-        .find(|cluster| cluster["name"] == "collector")
-        .expect("the cluster of the collector");
-    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
-    let endpoint = collector.pointer_mut(endpoint).expect("its endpoint");
-    *endpoint = json!({"address": address.ip(), "port_value": address.port()});
+    set_cluster(bootstrap, "collector", address);
 }
 
 #[test]
@@ -251,5 +230,88 @@ fn upstream_normaliser_names_the_span_that_is_reported() {
             span.span_id
         );
         assert!(answer.ends_with(&b3), "{answer}");
+    }
+}
+
+const BOTH_SIDES: &str = "examples/both-sides/envoy.yaml";
+
+#[test]
+fn both_sides_has_what_is_rendered() {
+    let rendered = rendered::early_mutation_of(BOTH_SIDES);
+    let bootstrap = common::yaml(BOTH_SIDES);
+    let manager = bootstrap.pointer(MANAGER).expect("the manager");
+    assert_eq!(
+        manager["early_header_mutation_extensions"],
+        json!([rendered.extension])
+    );
+}
+
+#[test]
+fn both_sides_does_what_its_page_shows_without_a_collector() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let mut bootstrap = common::yaml(BOTH_SIDES);
+    set_collector(&mut bootstrap, closed.address());
+    for envoy in envoys() {
+        Example::start("both-sides", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn both_sides_reports_a_child_of_the_callers_b3_span_and_tells_the_application() {
+    let single = format!("b3: {}-{}-1", common::TRACE, common::SPAN);
+    let words = ["curl", "localhost:10000", "-H", &single].map(str::to_owned);
+    // The tracer reports every 5 s: all are asked before the first one is waited for.
+    let asked: Vec<_> = envoys()
+        .iter()
+        .map(|envoy| {
+            let collector = OtlpSink::start().expect("a collector");
+            let mut bootstrap = common::yaml(BOTH_SIDES);
+            set_collector(&mut bootstrap, collector.grpc_addr());
+            let example = Example::start("both-sides", envoy, &bootstrap);
+            let answer = example.curl(&words).text();
+            (example, collector, answer)
+        })
+        .collect();
+    for (_running, collector, answer) in &asked {
+        let spans = collector
+            .wait_for_trace(common::TRACE, 1)
+            .expect("the span of the request");
+        let span = &spans[0];
+        assert_eq!(span.kind, SpanKind::Server);
+        assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
+        let ids = format!("{}-{}", common::TRACE, span.span_id);
+        for line in [
+            format!("traceparent: 00-{ids}-01"),
+            format!("b3: {ids}-1"),
+            format!("x-b3-traceid: {}", common::TRACE),
+            format!("x-b3-spanid: {}", span.span_id),
+        ] {
+            assert!(answer.lines().any(|told| told == line), "{line}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn both_sides_keeps_its_own_headers_from_the_application() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let application = Upstream::start().expect("an application");
+    let mut bootstrap = common::yaml(BOTH_SIDES);
+    set_collector(&mut bootstrap, closed.address());
+    set_cluster(&mut bootstrap, "application", application.address());
+    let full = format!("b3: {}-{}-1", common::TRACE, common::SPAN);
+    for envoy in envoys() {
+        let example = Example::start("both-sides", &envoy, &bootstrap);
+        for header in ["b3: 1", "b3: 0", &full] {
+            let words = ["curl", "localhost:10000", "-H", header];
+            assert_eq!(example.curl(&words.map(str::to_owned)).status, 200);
+            let told = application.take().remove(0);
+            for (name, _) in &told.headers {
+                let name = String::from_utf8_lossy(name).to_lowercase();
+                // The one way to tell Envoy's tracer that B3 accepted a request without ids.
+                let accepts = header == "b3: 1" && name == "x-client-trace-id";
+                let own = name.starts_with("x-meshtrace-") || name == "x-client-trace-id";
+                assert!(!own || accepts, "{name} on Envoy {}: {header}", example.version);
+            }
+        }
     }
 }

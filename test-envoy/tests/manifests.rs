@@ -1,6 +1,8 @@
 //! The Istio manifests: their plugin configuration in real Envoys, beside the tracers that they are for.
 
 mod common;
+mod example;
+mod rendered;
 
 use std::collections::BTreeSet;
 
@@ -231,5 +233,200 @@ mod behind_the_opentelemetry_tracer {
             assert!(patched.contains(&format!("x-b3-traceid: {TRACE}")));
             assert!(!patched.contains(&format!("x-b3-spanid: {SPAN}")));
         }
+    }
+}
+
+mod in_the_place_of_an_examples_own {
+    use super::*;
+    use envoy_test_harness::client::Response;
+    use envoy_test_harness::{Envoy, Options};
+    use example::{MANAGER, set_cluster, with_new_ids_named};
+
+    const EARLY: &str = "istio-manifests/envoyfilter/trace-context-early.yaml";
+    const UPSTREAM: &str = "istio-manifests/envoyfilter/trace-context-upstream.yaml";
+    const DOWNSTREAM: &str = "istio-manifests/envoyfilter/trace-context-downstream.yaml";
+
+    /// An EnvoyFilter, with the module where it is here.
+    fn manifest(path: &str) -> Value {
+        let module = common::module("trace_context");
+        let module = module.to_str().expect("a path in UTF-8");
+        let text = common::text(path).replace("/etc/meshtrace/trace_context.wasm", module);
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Applies an EnvoyFilter to the first listener as Istio does.
+    fn apply(manifest: &Value, bootstrap: &mut Value) {
+        let manager = bootstrap.pointer_mut(MANAGER).expect("the manager");
+        let patches = manifest["spec"]["configPatches"].as_array();
+        for patch in patches.expect("patches") {
+            let operation = &patch["patch"]["operation"];
+            let value = patch["patch"]["value"].clone();
+            match (patch["applyTo"].as_str(), operation.as_str()) {
+                (Some("NETWORK_FILTER"), Some("MERGE")) => {
+                    assert_eq!(matched_filter(patch)["name"], value["name"]);
+                    merge(manager, &value["typed_config"]);
+                }
+                (Some("ROUTE_CONFIGURATION"), Some("MERGE")) => {
+                    merge(&mut manager["route_config"], &value);
+                }
+                (Some("HTTP_FILTER"), Some("MERGE")) => {
+                    let name = &matched_filter(patch)["subFilter"]["name"];
+                    let mut filters = list(&mut manager["http_filters"]).iter_mut();
+                    let filter = filters.find(|filter| filter["name"] == *name);
+                    merge(filter.expect("the filter that is matched"), &value);
+                }
+                (Some("HTTP_FILTER"), Some("INSERT_FIRST")) => {
+                    assert_eq!(matched_filter(patch)["subFilter"], Value::Null);
+                    list(&mut manager["http_filters"]).insert(0, value);
+                }
+                other => panic!("{other:?} is not known here"),
+            }
+        }
+    }
+
+    fn matched_filter(patch: &Value) -> &Value {
+        let filter = &patch["match"]["listener"]["filterChain"]["filter"];
+        assert_eq!(
+            filter["name"],
+            "envoy.filters.network.http_connection_manager"
+        );
+        filter
+    }
+
+    /// Fields of messages are merged, lists appended, and the rest is replaced.
+    fn merge(target: &mut Value, patch: &Value) {
+        match (target, patch) {
+            (Value::Object(target), Value::Object(patch)) => {
+                for (key, value) in patch {
+                    merge(target.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (Value::Array(target), Value::Array(patch)) => target.extend(patch.iter().cloned()),
+            (target, patch) => *target = patch.clone(),
+        }
+    }
+
+    fn list(value: &mut Value) -> &mut Vec<Value> {
+        value.as_array_mut().expect("a list")
+    }
+
+    /// What `bootstrap` answers to a request with each of `arrivals`; ids that it makes are named.
+    fn answers(
+        envoy: &EnvoyBinary,
+        bootstrap: &Value,
+        arrivals: &[Vec<(&str, &str)>],
+    ) -> Vec<(u16, String)> {
+        let options = Options::new().working_directory(common::root());
+        let envoy = Envoy::start_raw(envoy, bootstrap.clone(), options).expect("an Envoy");
+        let address = envoy.address("ingress").expect("the listener's address");
+        let answer = |headers: &Vec<(&str, &str)>| {
+            let response: Response = get(headers).send(address).expect("a response");
+            let named = with_new_ids_named(&response.text(), &format!("{headers:?}"));
+            (response.status, named)
+        };
+        arrivals.iter().map(answer).collect()
+    }
+
+    #[test]
+    fn the_early_mutation_is_what_is_rendered() {
+        let rendered = rendered::early_mutation_of(EARLY);
+        let mut bootstrap = json!({"static_resources": {"listeners": [
+            {"filter_chains": [{"filters": [{"typed_config": {"route_config": {}}}]}]},
+        ]}});
+        apply(&common::yaml(EARLY), &mut bootstrap);
+        let patched = bootstrap.pointer(MANAGER).expect("the manager");
+        assert_eq!(
+            patched["early_header_mutation_extensions"],
+            json!([rendered.extension])
+        );
+    }
+
+    #[test]
+    fn early_and_upstream_do_what_the_example_both_sides_does() {
+        let collector = ClosedPort::reserve().expect("a port");
+        let mut example = common::yaml("examples/both-sides/envoy.yaml");
+        set_cluster(&mut example, "collector", collector.address());
+        let mut without = example.clone();
+        let manager = without.pointer_mut(MANAGER).expect("the manager");
+        manager["early_header_mutation_extensions"] = json!([]);
+        let router = list(&mut manager["http_filters"]).last_mut();
+        router.expect("the router")["typed_config"]["upstream_http_filters"] = json!([]);
+        let mut patched = without.clone();
+        for path in [EARLY, UPSTREAM] {
+            apply(&manifest(path), &mut patched);
+        }
+
+        let w3c = format!("00-{TRACE}-{SPAN}-01");
+        let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
+        let arrivals = [
+            vec![("b3", b3.as_str())],
+            vec![("x-b3-traceid", OTHER_TRACE), ("x-b3-spanid", OTHER_SPAN)],
+            vec![("traceparent", "hello"), ("b3", &b3)],
+            vec![("traceparent", &w3c), ("b3", &b3)],
+            vec![("traceparent", &w3c)],
+            vec![("b3", "0")],
+            vec![],
+        ];
+        for envoy in envoys() {
+            let told = answers(&envoy, &patched, &arrivals);
+            let (_, continued) = &told[0];
+            assert!(
+                continued.contains(&format!("traceparent: 00-{OTHER_TRACE}-")),
+                "{continued}"
+            );
+            assert_eq!(told, answers(&envoy, &example, &arrivals));
+            assert_ne!(told, answers(&envoy, &without, &arrivals));
+        }
+    }
+
+    #[test]
+    fn downstream_does_what_the_example_does_before_an_authoriser() {
+        let example = common::yaml("examples/trace-context/envoy.yaml");
+        let mut behind = example.clone();
+        let manager = behind.pointer_mut(MANAGER).expect("the manager");
+        list(&mut manager["http_filters"])[0] = json!({
+            "name": "authoriser",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": r#"
+                    function envoy_on_request(request)
+                      if request:headers():get("traceparent") == nil then
+                        request:respond({[":status"] = "403"}, "no traceparent")
+                      end
+                    end"#
+                },
+            },
+        });
+        let mut patched = behind.clone();
+        apply(&manifest(DOWNSTREAM), &mut patched);
+
+        let w3c = format!("00-{TRACE}-{SPAN}-01");
+        let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
+        let arrivals = [
+            vec![("b3", b3.as_str())],
+            vec![("x-b3-traceid", OTHER_TRACE), ("x-b3-spanid", OTHER_SPAN)],
+            vec![("traceparent", "hello"), ("b3", &b3)],
+            vec![("traceparent", &w3c), ("b3", &b3)],
+        ];
+        for envoy in envoys() {
+            let told = answers(&envoy, &patched, &arrivals);
+            assert_eq!(told, answers(&envoy, &example, &arrivals));
+            let (status, _) = answers(&envoy, &behind, &arrivals)[0];
+            assert_eq!(status, 403);
+        }
+    }
+
+    #[test]
+    fn downstream_spells_the_defaults_out_and_fails_open() {
+        let manifest = common::yaml(DOWNSTREAM);
+        let filter = &manifest["spec"]["configPatches"][0]["patch"]["value"]["typed_config"];
+        let config = &filter["config"];
+        assert_eq!(config["failure_policy"], "FAIL_OPEN");
+        let text = config["configuration"]["value"].as_str().expect("text");
+        let compiled = |json: &str| {
+            let config = read_and_compile(json);
+            format!("{:?}", Propagation::new(&config).expect("it compiled"))
+        };
+        assert_eq!(compiled(text), compiled("{}"));
     }
 }

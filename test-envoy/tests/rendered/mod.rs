@@ -1,0 +1,97 @@
+//! The early header mutation in files for users: what `meshtrace-render` makes of a `trace_context` configuration.
+
+use std::fs;
+
+use meshtrace_config::read;
+use meshtrace_propagation::TraceContextConfig;
+use meshtrace_render::{EarlyMutation, Tracer, early_mutation};
+use serde_json::Value;
+
+use crate::common;
+
+/// The field of the connection manager that the text is in, with what is rendered for it as its value.
+const FIELD: &str = "early_header_mutation_extensions:";
+/// The comment on the line before the field; the configuration follows.
+const BEGIN: &str = "# rendered from ";
+/// The comment on the line after the field.
+const END: &str = "# end of what is rendered";
+const UPDATE: &str =
+    "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test examples --test manifests rendered";
+
+/// What is rendered for the OpenTelemetry tracer from the configuration that the file names; the file must have it.
+///
+/// With `UPDATE_EXAMPLES` in the environment it is written into the file first.
+pub(crate) fn early_mutation_of(path: &str) -> EarlyMutation {
+    let text = common::text(path);
+    let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
+    let config: TraceContextConfig = read(part.config.as_bytes()).expect("a configuration");
+    let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("an early mutation");
+
+    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+        let fresh = yaml(&rendered.extension, part.indent);
+        let whole = [part.before, &fresh, part.after].concat();
+        fs::write(common::root().join(path), whole).unwrap_or_else(|e| panic!("{path}: {e}"));
+        return rendered;
+    }
+    let written: Value = serde_saphyr::from_str(part.rendered)
+        .unwrap_or_else(|error| panic!("{path}: the rendered part: {error}"));
+    assert!(
+        written == serde_json::json!([rendered.extension]),
+        "{path} does not have what `meshtrace-render` makes of {}. To write it anew: {UPDATE}",
+        part.config
+    );
+    rendered
+}
+
+/// A file around its rendered part.
+struct Part<'a> {
+    config: &'a str,
+    indent: &'a str,
+    before: &'a str,
+    rendered: &'a str,
+    after: &'a str,
+}
+
+impl<'a> Part<'a> {
+    fn find(text: &'a str) -> Option<Self> {
+        let comment = text.find(BEGIN)?;
+        let config = text[comment + BEGIN.len()..].lines().next()?;
+        let field = comment + text[comment..].find(FIELD)? + FIELD.len();
+        let end = field + text[field..].find(END)?;
+        let end = text[..end].rfind('\n')? + 1;
+        let indent = text[..field - FIELD.len()].lines().next_back()?;
+        Some(Self {
+            config,
+            indent,
+            before: &text[..field],
+            rendered: &text[field..end],
+            after: &text[end..],
+        })
+    }
+}
+
+/// A list with the extension alone: its mutations a line each.
+fn yaml(extension: &Value, indent: &str) -> String {
+    let typed = &extension["typed_config"];
+    let mut text = format!(
+        "\n{indent}- name: {}\n{indent}  typed_config:\n{indent}    \"@type\": {}\n{indent}    mutations:\n",
+        extension["name"].as_str().expect("a name"),
+        typed["@type"].as_str().expect("a type"),
+    );
+    for mutation in typed["mutations"].as_array().expect("mutations") {
+        text.push_str(&format!("{indent}    - {}\n", flow(mutation)));
+    }
+    text
+}
+
+/// On one line. JSON text is YAML in double quotes.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let field = |(key, value): (&String, &Value)| format!("{key}: {}", flow(value));
+            let fields: Vec<_> = fields.iter().map(field).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        scalar => scalar.to_string(),
+    }
+}
