@@ -310,7 +310,11 @@ fn both_sides_keeps_its_own_headers_from_the_application() {
                 // The one way to tell Envoy's tracer that B3 accepted a request without ids.
                 let accepts = header == "b3: 1" && name == "x-client-trace-id";
                 let own = name.starts_with("x-meshtrace-") || name == "x-client-trace-id";
-                assert!(!own || accepts, "{name} on Envoy {}: {header}", example.version);
+                assert!(
+                    !own || accepts,
+                    "{name} on Envoy {}: {header}",
+                    example.version
+                );
             }
         }
     }

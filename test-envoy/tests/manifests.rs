@@ -266,9 +266,6 @@ mod in_the_place_of_an_examples_own {
                     assert_eq!(matched_filter(patch)["name"], value["name"]);
                     merge(manager, &value["typed_config"]);
                 }
-                (Some("ROUTE_CONFIGURATION"), Some("MERGE")) => {
-                    merge(&mut manager["route_config"], &value);
-                }
                 (Some("HTTP_FILTER"), Some("MERGE")) => {
                     let name = &matched_filter(patch)["subFilter"]["name"];
                     let mut filters = list(&mut manager["http_filters"]).iter_mut();
@@ -331,7 +328,7 @@ mod in_the_place_of_an_examples_own {
     fn the_early_mutation_is_what_is_rendered() {
         let rendered = rendered::early_mutation_of(EARLY);
         let mut bootstrap = json!({"static_resources": {"listeners": [
-            {"filter_chains": [{"filters": [{"typed_config": {"route_config": {}}}]}]},
+            {"filter_chains": [{"filters": [{"typed_config": {}}]}]},
         ]}});
         apply(&common::yaml(EARLY), &mut bootstrap);
         let patched = bootstrap.pointer(MANAGER).expect("the manager");
