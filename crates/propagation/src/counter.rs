@@ -31,6 +31,8 @@ counters! {
     ExtractedB3 = "extracted.b3",
     /// The context was taken from `x-b3-*`.
     ExtractedB3Multi = "extracted.b3multi",
+    /// The context was taken from `uber-trace-id`.
+    ExtractedJaeger = "extracted.jaeger",
     /// A B3 header carried a decision and no ids.
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
@@ -51,6 +53,8 @@ counters! {
     MalformedB3 = "malformed.b3",
     /// The `x-b3-*` headers were not valid and were not forwarded.
     MalformedB3Multi = "malformed.b3multi",
+    /// `uber-trace-id` was not valid and was not forwarded.
+    MalformedJaeger = "malformed.jaeger",
     /// Two formats named different traces.
     ConflictTraceId = "conflicts.trace_id",
     /// Two formats named different spans of one trace.

@@ -65,9 +65,12 @@ impl Propagation {
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
-            return match format.parse(&incoming.arrived, self.reading) {
-                Extracted::Malformed => Fate::Removed,
-                _ => Fate::Untouched,
+            let malformed =
+                || format.parse(&incoming.arrived, self.reading) == Extracted::Malformed;
+            return if self.in_step.contains(format) && malformed() {
+                Fate::Removed
+            } else {
+                Fate::Untouched
             };
         }
         if written.contains(format) && (!nothing || read) {

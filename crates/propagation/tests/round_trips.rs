@@ -17,6 +17,11 @@ fn hex(bytes: usize) -> impl Strategy<Value = String> {
         .prop_map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+const FORMATS: &[&str] = &["tracecontext", "b3", "b3multi", "jaeger"];
+
+/// The formats that can tell debug.
+const WITH_DEBUG: &[&str] = &["b3", "b3multi", "jaeger"];
+
 /// One context, told in each of the formats.
 #[derive(Clone, Debug)]
 struct Told {
@@ -33,9 +38,14 @@ impl Told {
             state,
         } = self;
         let flag = if *state == "0" { "00" } else { "01" };
+        let sampled = if *state == "0" { "0" } else { "1" };
         let told: Vec<(&str, String)> = match format {
             "tracecontext" => vec![("traceparent", format!("00-{trace_id}-{span_id}-{flag}"))],
             "b3" => vec![("b3", format!("{trace_id}-{span_id}-{state}"))],
+            "jaeger" => {
+                let flags = if *state == "d" { "3" } else { sampled };
+                vec![("uber-trace-id", format!("{trace_id}:{span_id}:0:{flags}"))]
+            }
             _ => vec![
                 ("x-b3-traceid", trace_id.clone()),
                 ("x-b3-spanid", span_id.clone()),
@@ -69,7 +79,7 @@ fn told() -> impl Strategy<Value = Told> {
 }
 
 fn format() -> impl Strategy<Value = &'static str> {
-    prop_oneof![Just("tracecontext"), Just("b3"), Just("b3multi")]
+    proptest::sample::select(FORMATS)
 }
 
 /// Bytes near the grammars, so that parsers are entered, and bytes far from them.
@@ -81,6 +91,8 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "[0-9a-f]{16}([0-9a-f]{16})?-[0-9a-f]{16}(-[01d])?(-[0-9a-f]{16})?"
             .prop_map(String::into_bytes),
         "([a-z]=[ -~]{0,9},?){0,40}".prop_map(String::into_bytes),
+        "[0-9a-f]{15,33}(:|%3A)[0-9a-f]{15,17}(:|%3a)0?(:|%3A)[0-9a-f]{0,3}"
+            .prop_map(String::into_bytes),
         vec(any::<u8>(), 0..300),
     ]
 }
@@ -91,6 +103,8 @@ fn any_headers() -> impl Strategy<Value = Lines> {
     vec((name, value()), 0..12)
 }
 
+const EVERY_FORMAT: &str = r#"{"extract": ["jaeger", "tracecontext", "b3", "b3multi"]}"#;
+
 fn any_config() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![
         "{}",
@@ -100,6 +114,7 @@ fn any_config() -> impl Strategy<Value = &'static str> {
         r#"{"inject": "preserve", "on_defer": "sampled"}"#,
         r#"{"incoming": "restart"}"#,
         r#"{"placement": "upstream", "tracer": "b3multi"}"#,
+        EVERY_FORMAT,
     ])
 }
 
@@ -109,8 +124,8 @@ proptest! {
         told in told(),
         way in vec(format(), 2..6),
     ) {
-        // Debug has no form in W3C: once through it, it is an accept.
-        let debug = told.state == "d" && !way.contains(&"tracecontext");
+        // Once through a format without debug, it is an accept.
+        let debug = told.state == "d" && way.iter().all(|format| WITH_DEBUG.contains(format));
         let mut lines = told.in_format(way[0]);
         for step in way.windows(2) {
             let (from, to) = (step[0], step[1]);
@@ -150,9 +165,13 @@ proptest! {
 
     /// All formats that were read and leave name one trace and one span.
     #[test]
-    fn whatever_arrives_one_context_leaves(sent in any_headers()) {
-        let left = run("{}", &sent);
-        let seen: Vec<_> = ["tracecontext", "b3", "b3multi"]
+    fn whatever_arrives_one_context_leaves(
+        sent in any_headers(),
+        config in proptest::sample::select(vec!["{}", EVERY_FORMAT]),
+    ) {
+        let left = run(config, &sent);
+        let read = if config == "{}" { &FORMATS[..3] } else { FORMATS };
+        let seen: Vec<_> = read
             .iter()
             .filter_map(|format| {
                 run(&format!(r#"{{"extract": ["{format}"], "inject": []}}"#), &left.lines).context

@@ -3,6 +3,7 @@
 mod b3;
 mod b3_multi;
 mod b3_single;
+mod jaeger;
 mod tracecontext;
 
 use meshtrace_headers::Value;
@@ -24,6 +25,9 @@ pub enum Format {
     /// `x-b3-traceid` and its siblings (B3, "Multiple Headers").
     #[serde(rename = "b3multi")]
     B3Multi,
+    /// `uber-trace-id` (Jaeger client libraries, "Propagation Format").
+    #[serde(rename = "jaeger")]
+    Jaeger,
 }
 
 /// What one format says about a request.
@@ -56,9 +60,25 @@ pub struct Writing {
     pub b3_trace_id_bits: B3TraceIdBits,
 }
 
+impl Writing {
+    /// What a format that cannot leave the decision open is told.
+    fn decision(self, sampling: Sampling) -> bool {
+        sampling
+            .decision()
+            .unwrap_or(self.on_defer == OnDefer::Sampled)
+    }
+}
+
 impl Format {
-    /// Every format, in the default order of extraction.
-    pub const ALL: &'static [Self] = &[Self::Tracecontext, Self::B3, Self::B3Multi];
+    /// Every format.
+    pub const ALL: &'static [Self] = &[Self::Tracecontext, Self::B3, Self::B3Multi, Self::Jaeger];
+
+    /// What is read where the configuration does not say, in order.
+    pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
+        &[Self::Tracecontext, Self::B3, Self::B3Multi];
+
+    /// Every format's name, for messages.
+    pub(crate) const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`";
 
     /// The headers of this format.
     #[must_use]
@@ -73,6 +93,7 @@ impl Format {
                 Field::XB3Sampled,
                 Field::XB3Flags,
             ],
+            Self::Jaeger => &[Field::UberTraceId],
         }
     }
 
@@ -83,6 +104,7 @@ impl Format {
             Self::Tracecontext => tracecontext::parse(arrived),
             Self::B3 => b3_single::parse(arrived, reading),
             Self::B3Multi => b3_multi::parse(arrived, reading),
+            Self::Jaeger => jaeger::parse(arrived),
         }
     }
 
@@ -100,13 +122,14 @@ impl Format {
             Self::Tracecontext => tracecontext::emit(outgoing, arrived, writing, put),
             Self::B3 => b3_single::emit(outgoing, arrived, writing, put),
             Self::B3Multi => b3_multi::emit(outgoing, arrived, writing, put),
+            Self::Jaeger => jaeger::emit(outgoing, arrived, writing, put),
         }
     }
 
     /// Whether the format can leave the decision open.
     pub(crate) const fn can_defer(self) -> bool {
         match self {
-            Self::Tracecontext => false,
+            Self::Tracecontext | Self::Jaeger => false,
             Self::B3 | Self::B3Multi => true,
         }
     }
@@ -116,6 +139,7 @@ impl Format {
             Self::Tracecontext => Counter::ExtractedTracecontext,
             Self::B3 => Counter::ExtractedB3,
             Self::B3Multi => Counter::ExtractedB3Multi,
+            Self::Jaeger => Counter::ExtractedJaeger,
         }
     }
 
@@ -124,6 +148,7 @@ impl Format {
             Self::Tracecontext => Counter::MalformedTraceparent,
             Self::B3 => Counter::MalformedB3,
             Self::B3Multi => Counter::MalformedB3Multi,
+            Self::Jaeger => Counter::MalformedJaeger,
         }
     }
 }
@@ -137,15 +162,25 @@ impl FormatSet {
         self.0 |= 1 << (format as u8);
     }
 
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     pub(crate) fn contains(self, format: Format) -> bool {
         self.0 & (1 << (format as u8)) != 0
+    }
+}
+
+impl Extend<Format> for FormatSet {
+    fn extend<I: IntoIterator<Item = Format>>(&mut self, formats: I) {
+        formats.into_iter().for_each(|format| self.insert(format));
     }
 }
 
 impl FromIterator<Format> for FormatSet {
     fn from_iter<I: IntoIterator<Item = Format>>(formats: I) -> Self {
         let mut set = Self::default();
-        formats.into_iter().for_each(|format| set.insert(format));
+        set.extend(formats);
         set
     }
 }
