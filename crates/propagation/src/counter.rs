@@ -33,6 +33,10 @@ counters! {
     ExtractedB3Multi = "extracted.b3multi",
     /// The context was taken from `uber-trace-id`.
     ExtractedJaeger = "extracted.jaeger",
+    /// The context was taken from `x-amzn-trace-id`.
+    ExtractedXray = "extracted.xray",
+    /// The context was taken from `x-cloud-trace-context`.
+    ExtractedGcp = "extracted.gcp",
     /// A B3 header carried a decision and no ids.
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
@@ -55,6 +59,10 @@ counters! {
     MalformedB3Multi = "malformed.b3multi",
     /// `uber-trace-id` was not valid and was not forwarded.
     MalformedJaeger = "malformed.jaeger",
+    /// `x-amzn-trace-id` was not valid and was not forwarded.
+    MalformedXray = "malformed.xray",
+    /// `x-cloud-trace-context` was not valid and was not forwarded.
+    MalformedGcp = "malformed.gcp",
     /// Two formats named different traces.
     ConflictTraceId = "conflicts.trace_id",
     /// Two formats named different spans of one trace.

@@ -94,6 +94,11 @@ impl SpanId {
         Self::new(hex::decode::<16>(text, case)?)
     }
 
+    /// The id as a number, for formats that write it in decimal.
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get()
+    }
+
     /// Reads 1 to 16 hexadecimal digits, padded on the left with zeros.
     pub(crate) fn from_hex_padded(text: &[u8], case: Case) -> Option<Self> {
         Self::new(hex::decode_padded(text, case)?)

@@ -120,6 +120,163 @@ fn jaeger() {
     ]);
 }
 
+#[test]
+fn xray() {
+    check(&[
+        Row {
+            promise: "a right header stays to the letter, fields that nobody else can tell included",
+            config: r#"{"extract": ["xray"], "inject": ["xray", "tracecontext"]}"#,
+            sent: "x-amzn-trace-id: Self=1-6789-1; Root=1-4bf92f35-77b34da6a3ce929d0e0e4736 ;Parent=$S;Sampled=1;Lineage=a:1",
+            left: "x-amzn-trace-id: Self=1-6789-1; Root=1-4bf92f35-77b34da6a3ce929d0e0e4736 ;Parent=$S;Sampled=1;Lineage=a:1
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedXray],
+        },
+        Row {
+            promise: "with another span they go",
+            config: r#"{"extract": ["tracecontext", "xray"], "inject": []}"#,
+            sent: "traceparent: 00-$T-$S2-00
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=1;Lineage=a:1",
+            left: "traceparent: 00-$T-$S2-00
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S2;Sampled=0",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictSpanId],
+        },
+        Row {
+            promise: "another trace: it follows the chosen one",
+            config: r#"{"extract": ["tracecontext", "xray"], "inject": []}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   x-amzn-trace-id: Root=1-80f198ee-56343ba864fe8b2a57d3eff7;Parent=$S2;Sampled=1",
+            left: "traceparent: 00-$T-$S-01
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=1",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "an asked-for decision is an open one",
+            config: r#"{"extract": ["xray"], "inject": ["tracecontext", "b3"]}"#,
+            sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=?",
+            left: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=?
+                   traceparent: 00-$T-$S-00
+                   b3: $T-$S",
+            counted: &[Counter::ExtractedXray, Counter::Deferred],
+        },
+        Row {
+            promise: "an open decision stays open",
+            config: r#"{"inject": ["xray"]}"#,
+            sent: "b3: $T-$S",
+            left: "b3: $T-$S
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "debug is sampled",
+            config: r#"{"inject": ["xray"]}"#,
+            sent: "b3: $T-$S-d",
+            left: "b3: $T-$S-d
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=1",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
+            promise: "a root without a parent is no context, and passes",
+            config: r#"{"extract": ["xray"], "inject": ["tracecontext", "xray"]}"#,
+            sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            left: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            counted: &[Counter::Missing],
+        },
+        Row {
+            promise: "beside a context it follows it",
+            config: r#"{"extract": ["xray", "tracecontext"], "inject": ["tracecontext"]}"#,
+            sent: "traceparent: 00-$T2-$S2-01
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            left: "traceparent: 00-$T2-$S2-01
+                   x-amzn-trace-id: Root=1-80f198ee-56343ba864fe8b2a57d3eff7;Parent=$S2;Sampled=1",
+            counted: &[Counter::ExtractedTracecontext],
+        },
+        Row {
+            promise: "from a caller who is not believed it does not pass",
+            config: r#"{"extract": ["xray"], "incoming": "restart"}"#,
+            sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            left: "",
+            counted: &[Counter::Missing],
+        },
+        Row {
+            promise: "malformed, it is not forwarded",
+            config: r#"{"extract": ["xray"]}"#,
+            sent: "x-amzn-trace-id: Root=2-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedXray],
+        },
+        Row {
+            promise: "two roots are malformed",
+            config: r#"{"extract": ["xray"]}"#,
+            sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Root=1-80f198ee-56343ba864fe8b2a57d3eff7;Parent=$S",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedXray],
+        },
+    ]);
+}
+
+// 67667974448284343 is $S in decimal, 16453819474850114513 is $S2.
+#[test]
+fn gcp() {
+    check(&[
+        Row {
+            promise: "a right header stays to the letter, unknown options included",
+            config: r#"{"extract": ["gcp"], "inject": ["gcp", "tracecontext"]}"#,
+            sent: "x-cloud-trace-context: $T/67667974448284343;o=3",
+            left: "x-cloud-trace-context: $T/67667974448284343;o=3
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedGcp],
+        },
+        Row {
+            promise: "without options the decision is open",
+            config: r#"{"extract": ["gcp"], "inject": ["b3"]}"#,
+            sent: "x-cloud-trace-context: $T/67667974448284343",
+            left: "x-cloud-trace-context: $T/67667974448284343
+                   b3: $T-$S",
+            counted: &[Counter::ExtractedGcp, Counter::Deferred],
+        },
+        Row {
+            promise: "an open decision stays open",
+            config: r#"{"inject": ["gcp"]}"#,
+            sent: "b3: $T-$S2",
+            left: "b3: $T-$S2
+                   x-cloud-trace-context: $T/16453819474850114513",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "another trace: it follows the chosen one",
+            config: r#"{"extract": ["b3", "gcp"], "inject": []}"#,
+            sent: "b3: $T-$S-0
+                   x-cloud-trace-context: $T2/1;o=1",
+            left: "b3: $T-$S-0
+                   x-cloud-trace-context: $T/67667974448284343;o=0",
+            counted: &[Counter::ExtractedB3, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "a decision of the first-listed format overrules",
+            config: r#"{"extract": ["b3", "gcp"], "inject": []}"#,
+            sent: "b3: $T-$S-0
+                   x-cloud-trace-context: $T/67667974448284343;o=1",
+            left: "b3: $T-$S-0
+                   x-cloud-trace-context: $T/67667974448284343;o=0",
+            counted: &[Counter::ExtractedB3, Counter::ConflictSampled],
+        },
+        Row {
+            promise: "a trace without a span is no context, and passes",
+            config: r#"{"extract": ["gcp"]}"#,
+            sent: "x-cloud-trace-context: $T/0;o=1",
+            left: "x-cloud-trace-context: $T/0;o=1",
+            counted: &[Counter::Missing],
+        },
+        Row {
+            promise: "malformed, it is not forwarded",
+            config: r#"{"extract": ["gcp"]}"#,
+            sent: "x-cloud-trace-context: $T/+5;o=1",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedGcp],
+        },
+    ]);
+}
+
 // Opaque, or of ids that are no numbers: there is nothing to convert.
 #[test]
 fn what_cannot_be_converted_passes_or_is_cleared() {

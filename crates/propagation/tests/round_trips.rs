@@ -17,7 +17,7 @@ fn hex(bytes: usize) -> impl Strategy<Value = String> {
         .prop_map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-const FORMATS: &[&str] = &["tracecontext", "b3", "b3multi", "jaeger"];
+const FORMATS: &[&str] = &["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp"];
 
 /// The formats that can tell debug.
 const WITH_DEBUG: &[&str] = &["b3", "b3multi", "jaeger"];
@@ -42,6 +42,16 @@ impl Told {
         let told: Vec<(&str, String)> = match format {
             "tracecontext" => vec![("traceparent", format!("00-{trace_id}-{span_id}-{flag}"))],
             "b3" => vec![("b3", format!("{trace_id}-{span_id}-{state}"))],
+            "xray" => {
+                let (time, number) = trace_id.split_at_checked(8).unwrap();
+                let value = format!("Root=1-{time}-{number};Parent={span_id};Sampled={sampled}");
+                vec![("x-amzn-trace-id", value)]
+            }
+            "gcp" => {
+                let span_id = u64::from_str_radix(span_id, 16).unwrap();
+                let value = format!("{trace_id}/{span_id};o={sampled}");
+                vec![("x-cloud-trace-context", value)]
+            }
             "jaeger" => {
                 let flags = if *state == "d" { "3" } else { sampled };
                 vec![("uber-trace-id", format!("{trace_id}:{span_id}:0:{flags}"))]
@@ -91,6 +101,11 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "[0-9a-f]{16}([0-9a-f]{16})?-[0-9a-f]{16}(-[01d])?(-[0-9a-f]{16})?"
             .prop_map(String::into_bytes),
         "([a-z]=[ -~]{0,9},?){0,40}".prop_map(String::into_bytes),
+        "(Root=1-[0-9a-f]{8}-[0-9a-f]{24}|Parent=[0-9a-f]{16}|Sampled=[01?x]|Self=1| ?; ?){0,6}"
+            .prop_map(String::into_bytes),
+        "Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16}(;Sampled=[01?])?"
+            .prop_map(String::into_bytes),
+        "[0-9a-f]{32}(/[0-9]{1,20})?(;o=[0-9]{0,2})?".prop_map(String::into_bytes),
         "[0-9a-f]{15,33}(:|%3A)[0-9a-f]{15,17}(:|%3a)0?(:|%3A)[0-9a-f]{0,3}"
             .prop_map(String::into_bytes),
         vec(any::<u8>(), 0..300),
@@ -103,7 +118,8 @@ fn any_headers() -> impl Strategy<Value = Lines> {
     vec((name, value()), 0..12)
 }
 
-const EVERY_FORMAT: &str = r#"{"extract": ["jaeger", "tracecontext", "b3", "b3multi"]}"#;
+const EVERY_FORMAT: &str =
+    r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "b3multi", "gcp"]}"#;
 
 fn any_config() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![

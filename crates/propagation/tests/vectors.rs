@@ -32,6 +32,16 @@ const STRICT_DIFFERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Cases without a context that leave as they came, and why.
+const INCOMPLETE: &[(&str, &str)] = &[
+    (
+        "xray/root-only",
+        "a load balancer's trace id, not malformed",
+    ),
+    ("gcp/trace-id-only", "documented as legal"),
+    ("gcp/span-id-zero", "documented as legal: no span"),
+];
+
 /// The vector set's name of a format, and the formats that are read and written for it.
 const FORMATS: &[(&str, &str)] = &[
     ("w3c", r#"["tracecontext"]"#),
@@ -39,10 +49,14 @@ const FORMATS: &[(&str, &str)] = &[
     ("b3-multi", r#"["b3multi"]"#),
     ("b3-single", r#"["b3", "b3multi"]"#),
     ("jaeger", r#"["jaeger"]"#),
+    ("xray", r#"["xray"]"#),
+    ("gcp", r#"["gcp"]"#),
 ];
 
+const EVERY_FORMAT: &str = r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp"]"#;
+
 /// Formats that an application's own format is translated to and from.
-const OTHERS: &[&str] = &["jaeger"];
+const OTHERS: &[&str] = &["jaeger", "xray", "gcp"];
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors.json")).expect("the vector set")
@@ -168,7 +182,12 @@ fn what_is_refused_is_not_forwarded() {
     for case in all_cases() {
         if case["expect"] == "invalid" {
             let left = run(&config(&case, true), &sent(&case));
-            assert_eq!(left.text(), Vec::<String>::new(), "{}", case["name"]);
+            let name = case["name"].as_str().unwrap();
+            if INCOMPLETE.iter().any(|(known, _)| *known == name) {
+                assert_eq!(left.edits, 0, "{name}");
+            } else {
+                assert_eq!(left.text(), Vec::<String>::new(), "{name}");
+            }
         }
     }
 }
@@ -243,29 +262,21 @@ fn tracestate_members_are_those_that_the_specification_grants() {
 
 #[test]
 fn conversions_say_the_same_in_the_other_format() {
-    let known = ["traceparent", "b3", "x-b3-traceid", "x-b3-sampled"];
     let mut tested = 0;
     for case in vectors()["conversions"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let sent = sent(case);
-        if !sent.iter().all(|(name, _)| {
-            known
-                .iter()
-                .any(|k| name.starts_with(k) || name.starts_with("x-b3-"))
-        }) {
-            continue;
-        }
         for (target, expected) in case["emit"].as_object().unwrap() {
-            let (extract, inject) = match target.as_str() {
-                "w3c" | "w3c-rewritten" => (r#"["tracecontext", "b3", "b3multi"]"#, "tracecontext"),
-                "b3" => (r#"["tracecontext", "b3", "b3multi"]"#, "b3"),
-                "b3multi" => (r#"["tracecontext", "b3", "b3multi"]"#, "b3multi"),
-                "policy:w3c-first" => (r#"["tracecontext", "b3", "b3multi"]"#, "tracecontext"),
-                "policy:b3-first" => (r#"["b3", "b3multi", "tracecontext"]"#, "tracecontext"),
-                other => {
-                    assert!(["datadog"].contains(&other), "{name}: {other}");
-                    continue;
-                }
+            if name.contains("datadog") {
+                continue;
+            }
+            let extract = match target.as_str() {
+                "policy:b3-first" => r#"["b3", "b3multi", "tracecontext"]"#,
+                _ => EVERY_FORMAT,
+            };
+            let inject = match target.as_str() {
+                "w3c" | "w3c-rewritten" | "policy:w3c-first" | "policy:b3-first" => "tracecontext",
+                other => other,
             };
             let left = run(
                 &format!(r#"{{"extract": {extract}, "inject": ["{inject}"]}}"#),
@@ -285,5 +296,5 @@ fn conversions_say_the_same_in_the_other_format() {
             tested += 1;
         }
     }
-    assert!(tested >= 20, "only {tested} conversions were tested");
+    assert!(tested >= 25, "only {tested} conversions were tested");
 }

@@ -3,14 +3,17 @@
 mod b3;
 mod b3_multi;
 mod b3_single;
+mod decimal;
+mod gcp;
 mod jaeger;
 mod tracecontext;
+mod xray;
 
 use meshtrace_headers::Value;
 use serde::Deserialize;
 
 use crate::config::{B3TraceIdBits, OnDefer};
-use crate::{Arrived, Counter, Field, Outgoing, Sampling, TraceContext};
+use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 /// A way to write a trace context into headers.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -28,6 +31,12 @@ pub enum Format {
     /// `uber-trace-id` (Jaeger client libraries, "Propagation Format").
     #[serde(rename = "jaeger")]
     Jaeger,
+    /// `x-amzn-trace-id` (AWS X-Ray, "Tracing header").
+    #[serde(rename = "xray")]
+    Xray,
+    /// `x-cloud-trace-context` (Google Cloud Trace, "Legacy trace context format").
+    #[serde(rename = "gcp")]
+    Gcp,
 }
 
 /// What one format says about a request.
@@ -39,8 +48,31 @@ pub enum Extracted {
     Sampling(Sampling),
     /// A valid context.
     Context(TraceContext),
+    /// A trace id without a span: well-formed, and no context to continue.
+    Incomplete,
     /// Headers that the format's specification refuses.
     Malformed,
+}
+
+impl Extracted {
+    /// What a format says whose span may be absent.
+    fn from_ids(trace_id: TraceId, span_id: Option<SpanId>, sampling: Sampling) -> Self {
+        match span_id {
+            Some(span_id) => Self::Context(TraceContext::new(trace_id, span_id, sampling)),
+            None => Self::Incomplete,
+        }
+    }
+
+    /// Whether this tells `outgoing`, as far as a format without debug can.
+    fn tells(&self, outgoing: &TraceContext) -> bool {
+        match self {
+            Self::Context(context) => {
+                context.is_same_span(outgoing)
+                    && context.sampling.decision() == outgoing.sampling.decision()
+            }
+            Self::Absent | Self::Sampling(_) | Self::Incomplete | Self::Malformed => false,
+        }
+    }
 }
 
 /// How leniently formats are read.
@@ -71,14 +103,22 @@ impl Writing {
 
 impl Format {
     /// Every format.
-    pub const ALL: &'static [Self] = &[Self::Tracecontext, Self::B3, Self::B3Multi, Self::Jaeger];
+    pub const ALL: &'static [Self] = &[
+        Self::Tracecontext,
+        Self::B3,
+        Self::B3Multi,
+        Self::Jaeger,
+        Self::Xray,
+        Self::Gcp,
+    ];
 
     /// What is read where the configuration does not say, in order.
     pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
         &[Self::Tracecontext, Self::B3, Self::B3Multi];
 
     /// Every format's name, for messages.
-    pub(crate) const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`";
+    pub(crate) const NAMES: &'static str =
+        "`tracecontext`, `b3`, `b3multi`, `jaeger`, `xray`, `gcp`";
 
     /// The headers of this format.
     #[must_use]
@@ -94,6 +134,8 @@ impl Format {
                 Field::XB3Flags,
             ],
             Self::Jaeger => &[Field::UberTraceId],
+            Self::Xray => &[Field::XAmznTraceId],
+            Self::Gcp => &[Field::XCloudTraceContext],
         }
     }
 
@@ -105,6 +147,8 @@ impl Format {
             Self::B3 => b3_single::parse(arrived, reading),
             Self::B3Multi => b3_multi::parse(arrived, reading),
             Self::Jaeger => jaeger::parse(arrived),
+            Self::Xray => xray::parse(arrived),
+            Self::Gcp => gcp::parse(arrived),
         }
     }
 
@@ -123,6 +167,8 @@ impl Format {
             Self::B3 => b3_single::emit(outgoing, arrived, writing, put),
             Self::B3Multi => b3_multi::emit(outgoing, arrived, writing, put),
             Self::Jaeger => jaeger::emit(outgoing, arrived, writing, put),
+            Self::Xray => xray::emit(outgoing, arrived, put),
+            Self::Gcp => gcp::emit(outgoing, arrived, put),
         }
     }
 
@@ -130,7 +176,7 @@ impl Format {
     pub(crate) const fn can_defer(self) -> bool {
         match self {
             Self::Tracecontext | Self::Jaeger => false,
-            Self::B3 | Self::B3Multi => true,
+            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp => true,
         }
     }
 
@@ -140,6 +186,8 @@ impl Format {
             Self::B3 => Counter::ExtractedB3,
             Self::B3Multi => Counter::ExtractedB3Multi,
             Self::Jaeger => Counter::ExtractedJaeger,
+            Self::Xray => Counter::ExtractedXray,
+            Self::Gcp => Counter::ExtractedGcp,
         }
     }
 
@@ -149,6 +197,8 @@ impl Format {
             Self::B3 => Counter::MalformedB3,
             Self::B3Multi => Counter::MalformedB3Multi,
             Self::Jaeger => Counter::MalformedJaeger,
+            Self::Xray => Counter::MalformedXray,
+            Self::Gcp => Counter::MalformedGcp,
         }
     }
 }
