@@ -37,6 +37,8 @@ counters! {
     ExtractedXray = "extracted.xray",
     /// The context was taken from `x-cloud-trace-context`.
     ExtractedGcp = "extracted.gcp",
+    /// The context was taken from `x-datadog-*`.
+    ExtractedDatadog = "extracted.datadog",
     /// A B3 header carried a decision and no ids.
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
@@ -63,6 +65,8 @@ counters! {
     MalformedXray = "malformed.xray",
     /// `x-cloud-trace-context` was not valid and was not forwarded.
     MalformedGcp = "malformed.gcp",
+    /// The `x-datadog-*` headers were not valid and were not forwarded.
+    MalformedDatadog = "malformed.datadog",
     /// Two formats named different traces.
     ConflictTraceId = "conflicts.trace_id",
     /// Two formats named different spans of one trace.

@@ -17,7 +17,15 @@ fn hex(bytes: usize) -> impl Strategy<Value = String> {
         .prop_map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-const FORMATS: &[&str] = &["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp"];
+const FORMATS: &[&str] = &[
+    "tracecontext",
+    "b3",
+    "b3multi",
+    "jaeger",
+    "xray",
+    "gcp",
+    "datadog",
+];
 
 /// The formats that can tell debug.
 const WITH_DEBUG: &[&str] = &["b3", "b3multi", "jaeger"];
@@ -42,6 +50,16 @@ impl Told {
         let told: Vec<(&str, String)> = match format {
             "tracecontext" => vec![("traceparent", format!("00-{trace_id}-{span_id}-{flag}"))],
             "b3" => vec![("b3", format!("{trace_id}-{span_id}-{state}"))],
+            "datadog" => {
+                let (high, low) = trace_id.split_at_checked(16).unwrap();
+                let decimal = |hex| u64::from_str_radix(hex, 16).unwrap().to_string();
+                vec![
+                    ("x-datadog-trace-id", decimal(low)),
+                    ("x-datadog-parent-id", decimal(span_id)),
+                    ("x-datadog-sampling-priority", sampled.to_owned()),
+                    ("x-datadog-tags", format!("_dd.p.tid={high}")),
+                ]
+            }
             "xray" => {
                 let (time, number) = trace_id.split_at_checked(8).unwrap();
                 let value = format!("Root=1-{time}-{number};Parent={span_id};Sampled={sampled}");
@@ -73,7 +91,8 @@ impl Told {
 
 fn told() -> impl Strategy<Value = Told> {
     (
-        hex(16),
+        // Datadog has no form for an id of which a half is zero.
+        (hex(8), hex(8)).prop_map(|(high, low)| high + &low),
         hex(8),
         prop_oneof!["0", "1", "d"].prop_map(|s| match s.as_str() {
             "0" => "0",
@@ -105,6 +124,9 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(String::into_bytes),
         "Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16}(;Sampled=[01?])?"
             .prop_map(String::into_bytes),
+        "-?[0-9]{1,20}".prop_map(String::into_bytes),
+        "((_dd\\.p\\.tid=[0-9a-f]{16}|_dd\\.p\\.dm=-1|usr=[a-z]{1,40}|junk),?){0,5}"
+            .prop_map(String::into_bytes),
         "[0-9a-f]{32}(/[0-9]{1,20})?(;o=[0-9]{0,2})?".prop_map(String::into_bytes),
         "[0-9a-f]{15,33}(:|%3A)[0-9a-f]{15,17}(:|%3a)0?(:|%3A)[0-9a-f]{0,3}"
             .prop_map(String::into_bytes),
@@ -119,7 +141,7 @@ fn any_headers() -> impl Strategy<Value = Lines> {
 }
 
 const EVERY_FORMAT: &str =
-    r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "b3multi", "gcp"]}"#;
+    r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "datadog", "b3multi", "gcp"]}"#;
 
 fn any_config() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![

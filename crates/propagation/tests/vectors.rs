@@ -40,6 +40,19 @@ const INCOMPLETE: &[(&str, &str)] = &[
     ),
     ("gcp/trace-id-only", "documented as legal"),
     ("gcp/span-id-zero", "documented as legal: no span"),
+    (
+        "datadog/parent-missing",
+        "a trace that begins at the caller",
+    ),
+];
+
+/// Cases of which a part is malformed and does not leave, and why the context stays.
+const MENDED: &[(&str, &str)] = &[
+    (
+        "datadog/tid-uppercase-rejected",
+        "the right half of the id is valid",
+    ),
+    ("datadog/tags-malformed", "the ids are valid"),
 ];
 
 /// The vector set's name of a format, and the formats that are read and written for it.
@@ -51,12 +64,14 @@ const FORMATS: &[(&str, &str)] = &[
     ("jaeger", r#"["jaeger"]"#),
     ("xray", r#"["xray"]"#),
     ("gcp", r#"["gcp"]"#),
+    ("datadog", r#"["datadog"]"#),
 ];
 
-const EVERY_FORMAT: &str = r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp"]"#;
+const EVERY_FORMAT: &str =
+    r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp", "datadog"]"#;
 
 /// Formats that an application's own format is translated to and from.
-const OTHERS: &[&str] = &["jaeger", "xray", "gcp"];
+const OTHERS: &[&str] = &["jaeger", "xray", "gcp", "datadog"];
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors.json")).expect("the vector set")
@@ -217,8 +232,10 @@ fn a_valid_context_in_its_own_format_leaves_as_it_came() {
 fn what_other_formats_rightly_say_leaves_to_the_letter() {
     for case in cases(OTHERS) {
         if case["expect"] != "invalid" {
+            let name = case["name"].as_str().unwrap();
             let left = run(&config(&case, false), &sent(&case));
-            assert_eq!(left.edits, 0, "{}", case["name"]);
+            let mended = MENDED.iter().any(|(known, _)| *known == name);
+            assert_eq!(left.edits, usize::from(mended), "{name}");
         }
     }
 }
@@ -267,9 +284,6 @@ fn conversions_say_the_same_in_the_other_format() {
         let name = case["name"].as_str().unwrap();
         let sent = sent(case);
         for (target, expected) in case["emit"].as_object().unwrap() {
-            if name.contains("datadog") {
-                continue;
-            }
             let extract = match target.as_str() {
                 "policy:b3-first" => r#"["b3", "b3multi", "tracecontext"]"#,
                 _ => EVERY_FORMAT,
@@ -296,5 +310,5 @@ fn conversions_say_the_same_in_the_other_format() {
             tested += 1;
         }
     }
-    assert!(tested >= 25, "only {tested} conversions were tested");
+    assert!(tested >= 28, "only {tested} conversions were tested");
 }

@@ -3,6 +3,7 @@
 mod b3;
 mod b3_multi;
 mod b3_single;
+mod datadog;
 mod decimal;
 mod gcp;
 mod jaeger;
@@ -37,6 +38,9 @@ pub enum Format {
     /// `x-cloud-trace-context` (Google Cloud Trace, "Legacy trace context format").
     #[serde(rename = "gcp")]
     Gcp,
+    /// `x-datadog-trace-id` and its siblings (Datadog, "Trace Context Propagation").
+    #[serde(rename = "datadog")]
+    Datadog,
 }
 
 /// What one format says about a request.
@@ -110,6 +114,7 @@ impl Format {
         Self::Jaeger,
         Self::Xray,
         Self::Gcp,
+        Self::Datadog,
     ];
 
     /// What is read where the configuration does not say, in order.
@@ -118,7 +123,7 @@ impl Format {
 
     /// Every format's name, for messages.
     pub(crate) const NAMES: &'static str =
-        "`tracecontext`, `b3`, `b3multi`, `jaeger`, `xray`, `gcp`";
+        "`tracecontext`, `b3`, `b3multi`, `jaeger`, `xray`, `gcp`, `datadog`";
 
     /// The headers of this format.
     #[must_use]
@@ -136,6 +141,7 @@ impl Format {
             Self::Jaeger => &[Field::UberTraceId],
             Self::Xray => &[Field::XAmznTraceId],
             Self::Gcp => &[Field::XCloudTraceContext],
+            Self::Datadog => datadog::FIELDS,
         }
     }
 
@@ -149,6 +155,7 @@ impl Format {
             Self::Jaeger => jaeger::parse(arrived),
             Self::Xray => xray::parse(arrived),
             Self::Gcp => gcp::parse(arrived),
+            Self::Datadog => datadog::parse(arrived),
         }
     }
 
@@ -169,6 +176,7 @@ impl Format {
             Self::Jaeger => jaeger::emit(outgoing, arrived, writing, put),
             Self::Xray => xray::emit(outgoing, arrived, put),
             Self::Gcp => gcp::emit(outgoing, arrived, put),
+            Self::Datadog => datadog::emit(outgoing, arrived, put),
         }
     }
 
@@ -176,7 +184,7 @@ impl Format {
     pub(crate) const fn can_defer(self) -> bool {
         match self {
             Self::Tracecontext | Self::Jaeger => false,
-            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp => true,
+            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp | Self::Datadog => true,
         }
     }
 
@@ -188,6 +196,7 @@ impl Format {
             Self::Jaeger => Counter::ExtractedJaeger,
             Self::Xray => Counter::ExtractedXray,
             Self::Gcp => Counter::ExtractedGcp,
+            Self::Datadog => Counter::ExtractedDatadog,
         }
     }
 
@@ -199,6 +208,7 @@ impl Format {
             Self::Jaeger => Counter::MalformedJaeger,
             Self::Xray => Counter::MalformedXray,
             Self::Gcp => Counter::MalformedGcp,
+            Self::Datadog => Counter::MalformedDatadog,
         }
     }
 }
