@@ -43,7 +43,7 @@ pub struct TraceContextConfig {
     pub generate_sampled: bool,
     /// What to do when two formats name different traces. Default `first`.
     pub on_conflict: Option<OnConflict>,
-    /// What W3C and Jaeger are told when the decision was left open. Default `unsampled`.
+    /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was left open. Default `unsampled`.
     pub on_defer: OnDefer,
     /// The width of trace ids in B3. Default 128.
     pub b3_trace_id_bits: B3TraceIdBits,

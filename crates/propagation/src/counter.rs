@@ -39,6 +39,10 @@ counters! {
     ExtractedGcp = "extracted.gcp",
     /// The context was taken from `x-datadog-*`.
     ExtractedDatadog = "extracted.datadog",
+    /// The context was taken from `ot-tracer-*`.
+    ExtractedOttrace = "extracted.ottrace",
+    /// The context was taken from `grpc-trace-bin`.
+    ExtractedGrpcTraceBin = "extracted.grpc_trace_bin",
     /// A B3 header carried a decision and no ids.
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
@@ -67,6 +71,10 @@ counters! {
     MalformedGcp = "malformed.gcp",
     /// The `x-datadog-*` headers were not valid and were not forwarded.
     MalformedDatadog = "malformed.datadog",
+    /// The `ot-tracer-*` headers were not valid and were not forwarded.
+    MalformedOttrace = "malformed.ottrace",
+    /// `grpc-trace-bin` was not valid and was not forwarded.
+    MalformedGrpcTraceBin = "malformed.grpc_trace_bin",
     /// Two formats named different traces.
     ConflictTraceId = "conflicts.trace_id",
     /// Two formats named different spans of one trace.

@@ -60,6 +60,11 @@ impl TraceId {
         hex::encode(self.low())
     }
 
+    /// The 16 bytes, for formats that write them as they are.
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
+    }
+
     /// The left-most 8 bytes.
     #[must_use]
     pub fn high(self) -> u64 {

@@ -71,7 +71,7 @@ fn wrong_types_and_unknown_values_say_what_is_allowed() {
         (
             r#"{"extract": ["cookies"]}"#,
             "extract[0]: unknown variant `cookies`, expected one of `tracecontext`, `b3`, `b3multi`, `jaeger`, \
-             `xray`, `gcp`, `datadog`",
+             `ottrace`, `xray`, `gcp`, `datadog`, `grpc-trace-bin`",
         ),
         (
             r#"{"extrakt": []}"#,

@@ -422,6 +422,117 @@ fn datadog() {
     ]);
 }
 
+#[test]
+fn ottrace() {
+    check(&[
+        Row {
+            promise: "a right context stays to the letter",
+            config: r#"{"extract": ["ottrace"], "inject": ["ottrace", "tracecontext"]}"#,
+            sent: "ot-tracer-traceid: a3ce929d0e0e4736
+                   ot-tracer-spanid: $S
+                   ot-tracer-sampled: 0",
+            left: "ot-tracer-traceid: a3ce929d0e0e4736
+                   ot-tracer-spanid: $S
+                   ot-tracer-sampled: 0
+                   traceparent: 00-0000000000000000a3ce929d0e0e4736-$S-00",
+            counted: &[Counter::ExtractedOttrace],
+        },
+        Row {
+            promise: "an id of 64 bits is written in 16 digits, debug as sampled",
+            config: r#"{"inject": ["ottrace"]}"#,
+            sent: "b3: 0000000000000000a3ce929d0e0e4736-$S-d",
+            left: "b3: 0000000000000000a3ce929d0e0e4736-$S-d
+                   ot-tracer-traceid: a3ce929d0e0e4736
+                   ot-tracer-spanid: $S
+                   ot-tracer-sampled: true",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
+            promise: "an open decision stays open",
+            config: r#"{"inject": ["ottrace"]}"#,
+            sent: "b3: $T-$S",
+            left: "b3: $T-$S
+                   ot-tracer-traceid: $T
+                   ot-tracer-spanid: $S",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "another trace: it follows the chosen one",
+            config: r#"{"extract": ["tracecontext", "ottrace"], "inject": []}"#,
+            sent: "traceparent: 00-$T-$S-00
+                   ot-tracer-traceid: $T2
+                   ot-tracer-spanid: $S2
+                   ot-tracer-sampled: true",
+            left: "traceparent: 00-$T-$S-00
+                   ot-tracer-traceid: $T
+                   ot-tracer-spanid: $S
+                   ot-tracer-sampled: false",
+            counted: &[Counter::ExtractedTracecontext, Counter::ConflictTraceId],
+        },
+        Row {
+            promise: "malformed, it is not forwarded",
+            config: r#"{"extract": ["ottrace"]}"#,
+            sent: "ot-tracer-traceid: $T
+                   ot-tracer-sampled: true",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedOttrace],
+        },
+    ]);
+}
+
+#[test]
+fn grpc_trace_bin() {
+    check(&[
+        Row {
+            promise: "a right context stays to the letter, padded or not",
+            config: r#"{"extract": ["grpc-trace-bin"], "inject": ["grpc-trace-bin", "tracecontext"]}"#,
+            sent: "grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE",
+            left: "grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE
+                   traceparent: 00-$T-$S-01",
+            counted: &[Counter::ExtractedGrpcTraceBin],
+        },
+        Row {
+            promise: "it is written padded; debug is sampled",
+            config: r#"{"inject": ["grpc-trace-bin"]}"#,
+            sent: "b3: $T-$S-d",
+            left: "b3: $T-$S-d
+                   grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
+            promise: "it cannot leave the decision open",
+            config: r#"{"inject": ["grpc-trace-bin"]}"#,
+            sent: "b3: $T-$S",
+            left: "b3: $T-$S
+                   grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgA=",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "another span: it follows the chosen one",
+            config: r#"{"extract": ["b3", "grpc-trace-bin"], "inject": []}"#,
+            sent: "b3: $T-$S2-1
+                   grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=",
+            left: "b3: $T-$S2-1
+                   grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AeRXtaLk2GvRAgE=",
+            counted: &[Counter::ExtractedB3, Counter::ConflictSpanId],
+        },
+        Row {
+            promise: "malformed, it is not forwarded",
+            config: r#"{"extract": ["grpc-trace-bin"]}"#,
+            sent: "grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedGrpcTraceBin],
+        },
+        Row {
+            promise: "however long",
+            config: r#"{"extract": ["grpc-trace-bin"]}"#,
+            sent: "grpc-trace-bin: AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgEAAABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=",
+            left: "",
+            counted: &[Counter::Missing, Counter::MalformedGrpcTraceBin],
+        },
+    ]);
+}
+
 // Opaque, or of ids that are no numbers: there is nothing to convert.
 #[test]
 fn what_cannot_be_converted_passes_or_is_cleared() {

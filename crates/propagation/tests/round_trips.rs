@@ -4,6 +4,8 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::{Lines, run};
 use meshtrace_propagation::{Field, Sampling};
 use proptest::collection::vec;
@@ -25,6 +27,8 @@ const FORMATS: &[&str] = &[
     "xray",
     "gcp",
     "datadog",
+    "ottrace",
+    "grpc-trace-bin",
 ];
 
 /// The formats that can tell debug.
@@ -59,6 +63,18 @@ impl Told {
                     ("x-datadog-sampling-priority", sampled.to_owned()),
                     ("x-datadog-tags", format!("_dd.p.tid={high}")),
                 ]
+            }
+            "ottrace" => vec![
+                ("ot-tracer-traceid", trace_id.clone()),
+                ("ot-tracer-spanid", span_id.clone()),
+                ("ot-tracer-sampled", (sampled == "1").to_string()),
+            ],
+            "grpc-trace-bin" => {
+                let trace_id = u128::from_str_radix(trace_id, 16).unwrap().to_be_bytes();
+                let span_id = u64::from_str_radix(span_id, 16).unwrap().to_be_bytes();
+                let options = u8::from(sampled == "1");
+                let bytes = [&[0, 0][..], &trace_id, &[1], &span_id, &[2, options]].concat();
+                vec![("grpc-trace-bin", STANDARD.encode(bytes))]
             }
             "xray" => {
                 let (time, number) = trace_id.split_at_checked(8).unwrap();
@@ -124,6 +140,14 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(String::into_bytes),
         "Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16}(;Sampled=[01?])?"
             .prop_map(String::into_bytes),
+        "true|false".prop_map(String::into_bytes),
+        "[0-9a-f]{16}([0-9a-f]{16})?".prop_map(String::into_bytes),
+        (vec(any::<u8>(), 16), vec(any::<u8>(), 8), any::<u8>()).prop_map(
+            |(trace, span, options)| {
+                let bytes = [&[0, 0][..], &trace, &[1], &span, &[2, options]].concat();
+                STANDARD.encode(bytes).into_bytes()
+            }
+        ),
         "-?[0-9]{1,20}".prop_map(String::into_bytes),
         "((_dd\\.p\\.tid=[0-9a-f]{16}|_dd\\.p\\.dm=-1|usr=[a-z]{1,40}|junk),?){0,5}"
             .prop_map(String::into_bytes),
@@ -140,8 +164,8 @@ fn any_headers() -> impl Strategy<Value = Lines> {
     vec((name, value()), 0..12)
 }
 
-const EVERY_FORMAT: &str =
-    r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "datadog", "b3multi", "gcp"]}"#;
+const EVERY_FORMAT: &str = r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "datadog", "b3multi", "gcp",
+        "grpc-trace-bin", "ottrace"]}"#;
 
 fn any_config() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![

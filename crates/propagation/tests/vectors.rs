@@ -65,13 +65,15 @@ const FORMATS: &[(&str, &str)] = &[
     ("xray", r#"["xray"]"#),
     ("gcp", r#"["gcp"]"#),
     ("datadog", r#"["datadog"]"#),
+    ("ot", r#"["ottrace"]"#),
+    ("grpc-trace-bin", r#"["grpc-trace-bin"]"#),
 ];
 
-const EVERY_FORMAT: &str =
-    r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp", "datadog"]"#;
+const EVERY_FORMAT: &str = r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp",
+    "datadog", "ottrace", "grpc-trace-bin"]"#;
 
 /// Formats that an application's own format is translated to and from.
-const OTHERS: &[&str] = &["jaeger", "xray", "gcp", "datadog"];
+const OTHERS: &[&str] = &["jaeger", "xray", "gcp", "datadog", "ot", "grpc-trace-bin"];
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors.json")).expect("the vector set")

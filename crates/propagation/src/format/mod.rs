@@ -6,7 +6,9 @@ mod b3_single;
 mod datadog;
 mod decimal;
 mod gcp;
+mod grpc_trace_bin;
 mod jaeger;
+mod ottrace;
 mod tracecontext;
 mod xray;
 
@@ -32,6 +34,9 @@ pub enum Format {
     /// `uber-trace-id` (Jaeger client libraries, "Propagation Format").
     #[serde(rename = "jaeger")]
     Jaeger,
+    /// `ot-tracer-traceid` and its siblings (OpenTracing basic tracers).
+    #[serde(rename = "ottrace")]
+    Ottrace,
     /// `x-amzn-trace-id` (AWS X-Ray, "Tracing header").
     #[serde(rename = "xray")]
     Xray,
@@ -41,6 +46,9 @@ pub enum Format {
     /// `x-datadog-trace-id` and its siblings (Datadog, "Trace Context Propagation").
     #[serde(rename = "datadog")]
     Datadog,
+    /// `grpc-trace-bin` (OpenCensus, "BinaryEncoding").
+    #[serde(rename = "grpc-trace-bin")]
+    GrpcTraceBin,
 }
 
 /// What one format says about a request.
@@ -112,9 +120,11 @@ impl Format {
         Self::B3,
         Self::B3Multi,
         Self::Jaeger,
+        Self::Ottrace,
         Self::Xray,
         Self::Gcp,
         Self::Datadog,
+        Self::GrpcTraceBin,
     ];
 
     /// What is read where the configuration does not say, in order.
@@ -122,8 +132,8 @@ impl Format {
         &[Self::Tracecontext, Self::B3, Self::B3Multi];
 
     /// Every format's name, for messages.
-    pub(crate) const NAMES: &'static str =
-        "`tracecontext`, `b3`, `b3multi`, `jaeger`, `xray`, `gcp`, `datadog`";
+    pub(crate) const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`, `ottrace`, \
+                                            `xray`, `gcp`, `datadog`, `grpc-trace-bin`";
 
     /// The headers of this format.
     #[must_use]
@@ -142,6 +152,8 @@ impl Format {
             Self::Xray => &[Field::XAmznTraceId],
             Self::Gcp => &[Field::XCloudTraceContext],
             Self::Datadog => datadog::FIELDS,
+            Self::Ottrace => ottrace::FIELDS,
+            Self::GrpcTraceBin => &[Field::GrpcTraceBin],
         }
     }
 
@@ -156,6 +168,8 @@ impl Format {
             Self::Xray => xray::parse(arrived),
             Self::Gcp => gcp::parse(arrived),
             Self::Datadog => datadog::parse(arrived),
+            Self::Ottrace => ottrace::parse(arrived),
+            Self::GrpcTraceBin => grpc_trace_bin::parse(arrived),
         }
     }
 
@@ -177,14 +191,18 @@ impl Format {
             Self::Xray => xray::emit(outgoing, arrived, put),
             Self::Gcp => gcp::emit(outgoing, arrived, put),
             Self::Datadog => datadog::emit(outgoing, arrived, put),
+            Self::Ottrace => ottrace::emit(outgoing, arrived, put),
+            Self::GrpcTraceBin => grpc_trace_bin::emit(outgoing, arrived, writing, put),
         }
     }
 
     /// Whether the format can leave the decision open.
     pub(crate) const fn can_defer(self) -> bool {
         match self {
-            Self::Tracecontext | Self::Jaeger => false,
-            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp | Self::Datadog => true,
+            Self::Tracecontext | Self::Jaeger | Self::GrpcTraceBin => false,
+            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp | Self::Datadog | Self::Ottrace => {
+                true
+            }
         }
     }
 
@@ -197,6 +215,8 @@ impl Format {
             Self::Xray => Counter::ExtractedXray,
             Self::Gcp => Counter::ExtractedGcp,
             Self::Datadog => Counter::ExtractedDatadog,
+            Self::Ottrace => Counter::ExtractedOttrace,
+            Self::GrpcTraceBin => Counter::ExtractedGrpcTraceBin,
         }
     }
 
@@ -209,6 +229,8 @@ impl Format {
             Self::Xray => Counter::MalformedXray,
             Self::Gcp => Counter::MalformedGcp,
             Self::Datadog => Counter::MalformedDatadog,
+            Self::Ottrace => Counter::MalformedOttrace,
+            Self::GrpcTraceBin => Counter::MalformedGrpcTraceBin,
         }
     }
 }
