@@ -43,7 +43,8 @@ pub struct TraceContextConfig {
     pub generate_sampled: bool,
     /// What to do when two formats name different traces. Default `first`.
     pub on_conflict: Option<OnConflict>,
-    /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was left open. Default `unsampled`.
+    /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was
+    /// left open. Default `unsampled`.
     pub on_defer: OnDefer,
     /// The width of trace ids in B3. Default 128.
     pub b3_trace_id_bits: B3TraceIdBits,
@@ -284,11 +285,12 @@ impl Propagation {
         let inject = inject(config, &clear)?;
         let mut in_step: FormatSet = extract.iter().copied().collect();
         if config.placement == Placement::Upstream {
-            in_step.extend(Format::EXTRACTED_BY_DEFAULT.iter().copied());
-            match inject {
-                Inject::Formats(formats) => in_step = in_step.union(formats),
-                Inject::Preserve { default } => in_step.insert(default),
-            }
+            let written = match inject {
+                Inject::Formats(formats) => formats,
+                Inject::Preserve { default } => FormatSet::from_iter([default]),
+            };
+            let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
+            in_step = in_step.union(usual).union(written);
         }
         let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
         Ok(Self {

@@ -127,7 +127,7 @@ impl Format {
         Self::GrpcTraceBin,
     ];
 
-    /// What is read where the configuration does not say, in order.
+    /// What is read where the configuration does not say, in order; upstream, kept in step.
     pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
         &[Self::Tracecontext, Self::B3, Self::B3Multi];
 
@@ -253,16 +253,10 @@ impl FormatSet {
     }
 }
 
-impl Extend<Format> for FormatSet {
-    fn extend<I: IntoIterator<Item = Format>>(&mut self, formats: I) {
-        formats.into_iter().for_each(|format| self.insert(format));
-    }
-}
-
 impl FromIterator<Format> for FormatSet {
     fn from_iter<I: IntoIterator<Item = Format>>(formats: I) -> Self {
         let mut set = Self::default();
-        set.extend(formats);
+        formats.into_iter().for_each(|format| set.insert(format));
         set
     }
 }
