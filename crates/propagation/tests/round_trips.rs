@@ -158,7 +158,46 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Contexts that often name one trace, one half of it, or one span.
+fn related_headers() -> impl Strategy<Value = Lines> {
+    let trace_ids = vec![
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "0000000000000000a3ce929d0e0e4736",
+        "4bf92f3577b34da60000000000000000",
+        "80f198ee56343ba864fe8b2a57d3eff7",
+    ];
+    let spans = vec!["00f067aa0ba902b7", "e457b5a2e4d86bd1"];
+    let told = (
+        proptest::sample::select(trace_ids),
+        proptest::sample::select(spans),
+        proptest::sample::select(vec!["0", "1", "d"]),
+    )
+        .prop_map(|(trace_id, span_id, state)| Told {
+            trace_id: trace_id.to_owned(),
+            span_id: span_id.to_owned(),
+            state,
+        });
+    // Where the decision has a header of its own, that may be missing.
+    let deferring = [
+        "x-b3-sampled",
+        "x-datadog-sampling-priority",
+        "ot-tracer-sampled",
+    ];
+    vec((format(), told, any::<bool>()), 1..5).prop_map(move |told| {
+        let lines = told.into_iter().flat_map(|(format, told, defers)| {
+            let mut lines = told.in_format(format);
+            lines.retain(|(name, _)| !defers || !deferring.contains(&name.as_str()));
+            lines
+        });
+        lines.collect()
+    })
+}
+
 fn any_headers() -> impl Strategy<Value = Lines> {
+    prop_oneof![unrelated_headers(), related_headers()]
+}
+
+fn unrelated_headers() -> impl Strategy<Value = Lines> {
     let name = proptest::sample::select(Field::ALL)
         .prop_map(|field| String::from_utf8(field.name().to_vec()).unwrap());
     vec((name, value()), 0..12)
@@ -177,6 +216,10 @@ fn any_config() -> impl Strategy<Value = &'static str> {
         r#"{"incoming": "restart"}"#,
         r#"{"placement": "upstream", "tracer": "b3multi"}"#,
         EVERY_FORMAT,
+        r#"{"extract": ["datadog", "b3", "tracecontext", "grpc-trace-bin"], "on_defer": "sampled",
+            "inject": ["tracecontext", "jaeger", "ottrace", "xray", "gcp", "datadog"]}"#,
+        r#"{"placement": "upstream", "tracer": "datadog",
+            "inject": ["tracecontext", "jaeger", "ottrace", "xray", "gcp", "grpc-trace-bin"]}"#,
     ])
 }
 
