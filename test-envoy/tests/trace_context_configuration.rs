@@ -11,7 +11,8 @@ const GOOD: &str = r#"{"inject": ["b3"]}"#;
 const BAD_UPDATE: &str = r#"{"on_defer": "maybe"}"#;
 const BAD: &str = r#"{"extract": ["tracecontext", "b4"]}"#;
 const BAD_LINE: &str = "trace_context.extract[1]: unknown variant `b4`, expected one of \
-                        `tracecontext`, `b3`, `b3multi`";
+                        `tracecontext`, `b3`, `b3multi`, `jaeger`, `ottrace`, `xray`, `gcp`, \
+                        `datadog`, `grpc-trace-bin`";
 const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
 
 fn envoys() -> Vec<EnvoyBinary> {

@@ -36,6 +36,11 @@ static ALLOCATOR: Counting = Counting;
 const T: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const S: &str = "00f067aa0ba902b7";
 
+const EVERY_FORMAT: &str = r#"{
+    "extract": ["tracecontext", "jaeger", "ottrace", "xray", "gcp", "datadog", "grpc-trace-bin"],
+    "inject": ["jaeger", "ottrace", "xray", "gcp", "datadog", "grpc-trace-bin"]
+}"#;
+
 fn requests() -> Vec<Vec<(String, String)>> {
     let line = |name: &str, value: String| (name.to_owned(), value);
     let members: Vec<_> = (0..32).map(|i| format!("vendor{i}=value{i}")).collect();
@@ -48,8 +53,33 @@ fn requests() -> Vec<Vec<(String, String)>> {
         line("x-b3-sampled", "1".to_owned()),
     ];
     let junk = line("traceparent", "\u{fffd}".repeat(1000));
+    let others = vec![
+        line("uber-trace-id", format!("{T}%3A{S}%3A0%3A3")),
+        line("ot-tracer-traceid", T.to_owned()),
+        line("ot-tracer-spanid", "e457b5a2e4d86bd1".to_owned()),
+        line("ot-tracer-sampled", "false".to_owned()),
+        line(
+            "x-amzn-trace-id",
+            format!("Self=1;Root=1-80f198ee-56343ba864fe8b2a57d3eff7;Parent={S};Sampled=?"),
+        ),
+        line("x-cloud-trace-context", format!("{T}/1;o=1")),
+        line("x-datadog-trace-id", "11803532876627986230".to_owned()),
+        line("x-datadog-parent-id", "5678".to_owned()),
+        line("x-datadog-sampling-priority", "-1".to_owned()),
+        line("x-datadog-tags", "_dd.p.dm=-1,".repeat(40)),
+        line(
+            "grpc-trace-bin",
+            "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE".to_owned(),
+        ),
+    ];
+    let junk_everywhere = others
+        .iter()
+        .map(|(name, _)| line(name, "%3A=;/,_dd.p.tid=".repeat(50)));
     vec![
         vec![],
+        others.clone(),
+        junk_everywhere.collect(),
+        [vec![w3c.clone(), tracestate.clone()], others].concat(),
         vec![w3c.clone(), tracestate.clone()],
         vec![b3.clone()],
         multi.clone(),
@@ -72,6 +102,8 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
         r#"{"incoming": {"mode": "restart", "when": {"not_from_cidrs": ["10.0.0.0/8"]}}}"#,
         r#"{"incoming": "ignore", "on_missing": "generate"}"#,
         r#"{"placement": "upstream", "tracer": "tracecontext"}"#,
+        EVERY_FORMAT,
+        r#"{"placement": "upstream", "tracer": "datadog", "inject": ["xray", "gcp", "grpc-trace-bin"]}"#,
     ] {
         let filter = TraceContext::from_json(config.as_bytes()).expect("a configuration");
         for request in requests() {

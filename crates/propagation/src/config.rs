@@ -43,7 +43,8 @@ pub struct TraceContextConfig {
     pub generate_sampled: bool,
     /// What to do when two formats name different traces. Default `first`.
     pub on_conflict: Option<OnConflict>,
-    /// What W3C is told when B3 left the decision open. Default `unsampled`.
+    /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was
+    /// left open. Default `unsampled`.
     pub on_defer: OnDefer,
     /// The width of trace ids in B3. Default 128.
     pub b3_trace_id_bits: B3TraceIdBits,
@@ -280,15 +281,21 @@ impl Propagation {
             Placement::Downstream => downstream(config)?,
             Placement::Upstream => upstream(config)?,
         };
-        let in_step = match config.placement {
-            Placement::Downstream => extract.iter().copied().collect(),
-            Placement::Upstream => Format::ALL.iter().copied().collect(),
-        };
         let clear = clear(&config.clear)?;
+        let inject = inject(config, &clear)?;
+        let mut in_step: FormatSet = extract.iter().copied().collect();
+        if config.placement == Placement::Upstream {
+            let written = match inject {
+                Inject::Formats(formats) => formats,
+                Inject::Preserve { default } => FormatSet::from_iter([default]),
+            };
+            let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
+            in_step = in_step.union(usual).union(written);
+        }
         let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
         Ok(Self {
             in_step,
-            inject: inject(config, &clear)?,
+            inject,
             clear,
             incoming,
             untrusted,
@@ -330,7 +337,7 @@ fn downstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
     }
     let extract = match &config.extract {
         Some(formats) => formats.clone(),
-        None => Format::ALL.to_vec(),
+        None => Format::EXTRACTED_BY_DEFAULT.to_vec(),
     };
     refuse_repeats("extract", &extract)?;
     Ok(extract)
@@ -354,14 +361,17 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
     let tracer = config.tracer.ok_or_else(|| {
         ConfigError::new(
             "tracer",
-            "required with placement \"upstream\": the one format that this proxy's tracer \
-             writes, one of `tracecontext`, `b3`, `b3multi`",
+            format!(
+                "required with placement \"upstream\": the one format that this proxy's tracer \
+             writes, one of {}",
+                Format::NAMES
+            ),
         )
     })?;
     Ok(match tracer {
         Format::B3 => vec![Format::B3, Format::B3Multi],
         Format::B3Multi => vec![Format::B3Multi, Format::B3],
-        Format::Tracecontext => vec![tracer],
+        tracer => vec![tracer],
     })
 }
 
@@ -425,8 +435,9 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
             return Err(ConfigError::new(
                 format!("clear[{i}]"),
                 format!(
-                    "invalid value: string {entry:?}, expected a format (`tracecontext`, `b3`, \
-                     `b3multi`) or the name of a header other than `host`"
+                    "invalid value: string {entry:?}, expected a format ({}) or the name of a header \
+                     other than `host`",
+                    Format::NAMES
                 ),
             ));
         } else if clear.names.len() == MAX_CLEAR {

@@ -5,13 +5,13 @@ use crate::{SpanId, TraceId};
 /// What the caller decided about recording this trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sampling {
-    /// Nothing yet: the next hop decides (B3 only).
+    /// Nothing yet: the next hop decides.
     Deferred,
     /// Not recorded.
     NotSampled,
     /// Recorded.
     Sampled,
-    /// Recorded at every hop, whatever its own rate (B3 only; implies sampled).
+    /// Recorded at every hop, whatever its own rate (B3 and Jaeger; implies sampled).
     Debug,
 }
 
@@ -41,4 +41,22 @@ pub struct TraceContext {
     pub random: bool,
     /// B3's `ParentSpanId`, the caller's own parent: kept only to write B3 back as it came.
     pub b3_parent: Option<SpanId>,
+}
+
+impl TraceContext {
+    /// A context of which nothing more is known.
+    pub(crate) const fn new(trace_id: TraceId, span_id: SpanId, sampling: Sampling) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            sampling,
+            random: false,
+            b3_parent: None,
+        }
+    }
+
+    /// Whether both name one span of one trace.
+    pub(crate) fn is_same_span(&self, other: &Self) -> bool {
+        self.trace_id == other.trace_id && self.span_id == other.span_id
+    }
 }

@@ -31,6 +31,18 @@ counters! {
     ExtractedB3 = "extracted.b3",
     /// The context was taken from `x-b3-*`.
     ExtractedB3Multi = "extracted.b3multi",
+    /// The context was taken from `uber-trace-id`.
+    ExtractedJaeger = "extracted.jaeger",
+    /// The context was taken from `x-amzn-trace-id`.
+    ExtractedXray = "extracted.xray",
+    /// The context was taken from `x-cloud-trace-context`.
+    ExtractedGcp = "extracted.gcp",
+    /// The context was taken from `x-datadog-*`.
+    ExtractedDatadog = "extracted.datadog",
+    /// The context was taken from `ot-tracer-*`.
+    ExtractedOttrace = "extracted.ottrace",
+    /// The context was taken from `grpc-trace-bin`.
+    ExtractedGrpcTraceBin = "extracted.grpc_trace_bin",
     /// A B3 header carried a decision and no ids.
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
@@ -51,6 +63,18 @@ counters! {
     MalformedB3 = "malformed.b3",
     /// The `x-b3-*` headers were not valid and were not forwarded.
     MalformedB3Multi = "malformed.b3multi",
+    /// `uber-trace-id` was not valid and was not forwarded.
+    MalformedJaeger = "malformed.jaeger",
+    /// `x-amzn-trace-id` was not valid and was not forwarded.
+    MalformedXray = "malformed.xray",
+    /// `x-cloud-trace-context` was not valid and was not forwarded.
+    MalformedGcp = "malformed.gcp",
+    /// The `x-datadog-*` headers were not valid and were not forwarded.
+    MalformedDatadog = "malformed.datadog",
+    /// The `ot-tracer-*` headers were not valid and were not forwarded.
+    MalformedOttrace = "malformed.ottrace",
+    /// `grpc-trace-bin` was not valid and was not forwarded.
+    MalformedGrpcTraceBin = "malformed.grpc_trace_bin",
     /// Two formats named different traces.
     ConflictTraceId = "conflicts.trace_id",
     /// Two formats named different spans of one trace.

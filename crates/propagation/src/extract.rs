@@ -129,7 +129,7 @@ impl Propagation {
             // B3: "the single header takes precedence"; what it says, x-b3-* does not complete.
             if *format == Format::B3 {
                 multi_is_superseded = match extracted {
-                    Extracted::Absent => false,
+                    Extracted::Absent | Extracted::Incomplete => false,
                     Extracted::Malformed => self.reading.b3_strict,
                     Extracted::Sampling(_) | Extracted::Context(_) => true,
                 };

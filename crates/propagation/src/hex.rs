@@ -5,7 +5,7 @@
 pub(crate) enum Case {
     /// `a`-`f` only, as W3C Trace Context demands (section 3.2.2.3).
     Lower,
-    /// Upper case too: lenient reading of B3.
+    /// Upper case too: formats that only say "hexadecimal", and lenient reading of B3.
     Any,
 }
 
@@ -14,6 +14,19 @@ pub(crate) fn decode<const N: usize>(text: &[u8], case: Case) -> Option<u64> {
     const { assert!(N <= 16, "a u64 has 16 digits") };
 
     let digits: &[u8; N] = text.try_into().ok()?;
+    number(digits, case)
+}
+
+/// Reads 1 to 16 hexadecimal digits, as if padded on the left with zeros.
+pub(crate) fn decode_padded(text: &[u8], case: Case) -> Option<u64> {
+    if (1..=16).contains(&text.len()) {
+        number(text, case)
+    } else {
+        None
+    }
+}
+
+fn number(digits: &[u8], case: Case) -> Option<u64> {
     digits.iter().try_fold(0, |number: u64, &digit| {
         Some(number << 4 | u64::from(value(digit, case)?))
     })
@@ -71,6 +84,9 @@ mod tests {
         assert_eq!(decode::<2>(b"0f", Case::Lower), Some(15));
         assert_eq!(decode::<2>(b"0F", Case::Lower), None);
         assert_eq!(decode::<2>(b"0F", Case::Any), Some(15));
+        assert_eq!(decode_padded(b"f", Case::Lower), Some(15));
+        assert_eq!(decode_padded(b"", Case::Lower), None);
+        assert_eq!(decode_padded(b"00000000000000001", Case::Lower), None);
         for text in [&b"+1"[..], b" 1", b"1", b"001", b"", b"g0", b"\xff\xfe"] {
             assert_eq!(decode::<2>(text, Case::Any), None, "{text:?}");
         }

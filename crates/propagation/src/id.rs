@@ -32,6 +32,17 @@ impl TraceId {
         Self::new(u128::from(hex::decode::<16>(text, case)?))
     }
 
+    /// Reads 1 to 32 hexadecimal digits, padded on the left with zeros.
+    pub(crate) fn from_hex_padded(text: &[u8], case: Case) -> Option<Self> {
+        let (high, low) = text.split_at_checked(text.len().saturating_sub(16))?;
+        let high = match high {
+            [] => 0,
+            high => hex::decode_padded(high, case)?,
+        };
+        let low = hex::decode_padded(low, case)?;
+        Self::new(u128::from(high) << 64 | u128::from(low))
+    }
+
     /// The 32 lower-case hexadecimal digits.
     #[must_use]
     pub fn to_hex(self) -> [u8; 32] {
@@ -47,6 +58,11 @@ impl TraceId {
     #[must_use]
     pub fn low_to_hex(self) -> [u8; 16] {
         hex::encode(self.low())
+    }
+
+    /// The 16 bytes, for formats that write them as they are.
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
     }
 
     /// The left-most 8 bytes.
@@ -81,6 +97,16 @@ impl SpanId {
     /// Reads 16 hexadecimal digits.
     pub(crate) fn from_hex(text: &[u8], case: Case) -> Option<Self> {
         Self::new(hex::decode::<16>(text, case)?)
+    }
+
+    /// The id as a number, for formats that write it in decimal.
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Reads 1 to 16 hexadecimal digits, padded on the left with zeros.
+    pub(crate) fn from_hex_padded(text: &[u8], case: Case) -> Option<Self> {
+        Self::new(hex::decode_padded(text, case)?)
     }
 
     /// The 16 lower-case hexadecimal digits.
@@ -125,5 +151,9 @@ mod tests {
         assert_eq!(id.low(), 0xa3ce_929d_0e0e_4736);
         let padded = TraceId::from_hex64(b"a3ce929d0e0e4736", Case::Lower).unwrap();
         assert_eq!(&padded.to_hex(), b"0000000000000000a3ce929d0e0e4736");
+        let id = TraceId::from_hex_padded(&text[1..], Case::Lower).unwrap();
+        assert_eq!(&id.to_hex(), b"0bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(TraceId::from_hex_padded(&[b'1'; 33], Case::Lower).is_none());
+        assert!(TraceId::from_hex_padded(b"", Case::Lower).is_none());
     }
 }

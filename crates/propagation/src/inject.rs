@@ -65,10 +65,19 @@ impl Propagation {
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
-            return match format.parse(&incoming.arrived, self.reading) {
-                Extracted::Malformed => Fate::Removed,
-                _ => Fate::Untouched,
+            let malformed =
+                || format.parse(&incoming.arrived, self.reading) == Extracted::Malformed;
+            return if self.in_step.contains(format) && malformed() {
+                Fate::Removed
+            } else {
+                Fate::Untouched
             };
+        }
+        let verdict = incoming.verdicts.of(format);
+        let continued = matches!(outgoing, Outgoing::Context(_));
+        if verdict == Extracted::Incomplete && !continued && incoming.mode == IncomingMode::Continue
+        {
+            return Fate::Untouched;
         }
         if written.contains(format) && (!nothing || read) {
             return Fate::Written;
@@ -79,9 +88,11 @@ impl Propagation {
         if !self.in_step.contains(format) || !arrived(format, &incoming.arrived) {
             return Fate::Untouched;
         }
-        match (self.placement, incoming.verdicts.of(format)) {
+        match (self.placement, verdict) {
             (Placement::Upstream, _) => Fate::Written,
-            (_, Extracted::Context(_) | Extracted::Sampling(_)) => Fate::Written,
+            (_, Extracted::Context(_) | Extracted::Sampling(_) | Extracted::Incomplete) => {
+                Fate::Written
+            }
             (_, Extracted::Malformed | Extracted::Absent) => Fate::Removed,
         }
     }

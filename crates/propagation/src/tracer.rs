@@ -10,7 +10,10 @@ impl Propagation {
     pub(crate) fn written_by_tracer(&self, incoming: &Incoming<'_>) -> Found {
         let context = |format| match incoming.verdicts.of(format) {
             Extracted::Context(context) => Some(context),
-            Extracted::Absent | Extracted::Sampling(_) | Extracted::Malformed => None,
+            Extracted::Absent
+            | Extracted::Sampling(_)
+            | Extracted::Incomplete
+            | Extracted::Malformed => None,
         };
         let mut valid = self.extract.iter().copied().filter_map(|format| {
             let context = context(format)?;

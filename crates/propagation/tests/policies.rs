@@ -9,33 +9,10 @@
 
 mod common;
 
-use common::{S, S2, T, parse, run};
+use common::{Row, S, S2, T, check, parse, run};
 use meshtrace_propagation::Counter;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
-
-struct Row {
-    promise: &'static str,
-    config: &'static str,
-    sent: &'static str,
-    left: &'static str,
-    counted: &'static [Counter],
-}
-
-#[track_caller]
-fn check(rows: &[Row]) {
-    for row in rows {
-        let left = run(row.config, &parse(row.sent));
-        let mut expected: Vec<_> = parse(row.left)
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
-            .collect();
-        expected.sort();
-        assert_eq!(left.text(), expected, "{}", row.promise);
-        let counted: Vec<_> = left.tally.iter().collect();
-        assert_eq!(counted, row.counted, "{}", row.promise);
-    }
-}
 
 #[test]
 fn defaults_write_w3c_and_b3_multi_from_the_first_valid_format() {

@@ -4,6 +4,8 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::{Lines, run};
 use meshtrace_propagation::{Field, Sampling};
 use proptest::collection::vec;
@@ -16,6 +18,21 @@ fn hex(bytes: usize) -> impl Strategy<Value = String> {
         })
         .prop_map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+const FORMATS: &[&str] = &[
+    "tracecontext",
+    "b3",
+    "b3multi",
+    "jaeger",
+    "xray",
+    "gcp",
+    "datadog",
+    "ottrace",
+    "grpc-trace-bin",
+];
+
+/// The formats that can tell debug.
+const WITH_DEBUG: &[&str] = &["b3", "b3multi", "jaeger"];
 
 /// One context, told in each of the formats.
 #[derive(Clone, Debug)]
@@ -33,9 +50,46 @@ impl Told {
             state,
         } = self;
         let flag = if *state == "0" { "00" } else { "01" };
+        let sampled = if *state == "0" { "0" } else { "1" };
         let told: Vec<(&str, String)> = match format {
             "tracecontext" => vec![("traceparent", format!("00-{trace_id}-{span_id}-{flag}"))],
             "b3" => vec![("b3", format!("{trace_id}-{span_id}-{state}"))],
+            "datadog" => {
+                let (high, low) = trace_id.split_at_checked(16).unwrap();
+                let decimal = |hex| u64::from_str_radix(hex, 16).unwrap().to_string();
+                vec![
+                    ("x-datadog-trace-id", decimal(low)),
+                    ("x-datadog-parent-id", decimal(span_id)),
+                    ("x-datadog-sampling-priority", sampled.to_owned()),
+                    ("x-datadog-tags", format!("_dd.p.tid={high}")),
+                ]
+            }
+            "ottrace" => vec![
+                ("ot-tracer-traceid", trace_id.clone()),
+                ("ot-tracer-spanid", span_id.clone()),
+                ("ot-tracer-sampled", (sampled == "1").to_string()),
+            ],
+            "grpc-trace-bin" => {
+                let trace_id = u128::from_str_radix(trace_id, 16).unwrap().to_be_bytes();
+                let span_id = u64::from_str_radix(span_id, 16).unwrap().to_be_bytes();
+                let options = u8::from(sampled == "1");
+                let bytes = [&[0, 0][..], &trace_id, &[1], &span_id, &[2, options]].concat();
+                vec![("grpc-trace-bin", STANDARD.encode(bytes))]
+            }
+            "xray" => {
+                let (time, number) = trace_id.split_at_checked(8).unwrap();
+                let value = format!("Root=1-{time}-{number};Parent={span_id};Sampled={sampled}");
+                vec![("x-amzn-trace-id", value)]
+            }
+            "gcp" => {
+                let span_id = u64::from_str_radix(span_id, 16).unwrap();
+                let value = format!("{trace_id}/{span_id};o={sampled}");
+                vec![("x-cloud-trace-context", value)]
+            }
+            "jaeger" => {
+                let flags = if *state == "d" { "3" } else { sampled };
+                vec![("uber-trace-id", format!("{trace_id}:{span_id}:0:{flags}"))]
+            }
             _ => vec![
                 ("x-b3-traceid", trace_id.clone()),
                 ("x-b3-spanid", span_id.clone()),
@@ -53,7 +107,8 @@ impl Told {
 
 fn told() -> impl Strategy<Value = Told> {
     (
-        hex(16),
+        // Datadog has no form for an id of which a half is zero.
+        (hex(8), hex(8)).prop_map(|(high, low)| high + &low),
         hex(8),
         prop_oneof!["0", "1", "d"].prop_map(|s| match s.as_str() {
             "0" => "0",
@@ -69,7 +124,7 @@ fn told() -> impl Strategy<Value = Told> {
 }
 
 fn format() -> impl Strategy<Value = &'static str> {
-    prop_oneof![Just("tracecontext"), Just("b3"), Just("b3multi")]
+    proptest::sample::select(FORMATS)
 }
 
 /// Bytes near the grammars, so that parsers are entered, and bytes far from them.
@@ -81,15 +136,75 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "[0-9a-f]{16}([0-9a-f]{16})?-[0-9a-f]{16}(-[01d])?(-[0-9a-f]{16})?"
             .prop_map(String::into_bytes),
         "([a-z]=[ -~]{0,9},?){0,40}".prop_map(String::into_bytes),
+        "(Root=1-[0-9a-f]{8}-[0-9a-f]{24}|Parent=[0-9a-f]{16}|Sampled=[01?x]|Self=1| ?; ?){0,6}"
+            .prop_map(String::into_bytes),
+        "Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16}(;Sampled=[01?])?"
+            .prop_map(String::into_bytes),
+        "true|false".prop_map(String::into_bytes),
+        "[0-9a-f]{16}([0-9a-f]{16})?".prop_map(String::into_bytes),
+        (vec(any::<u8>(), 16), vec(any::<u8>(), 8), any::<u8>()).prop_map(
+            |(trace, span, options)| {
+                let bytes = [&[0, 0][..], &trace, &[1], &span, &[2, options]].concat();
+                STANDARD.encode(bytes).into_bytes()
+            }
+        ),
+        "-?[0-9]{1,20}".prop_map(String::into_bytes),
+        "((_dd\\.p\\.tid=[0-9a-f]{16}|_dd\\.p\\.dm=-1|usr=[a-z]{1,40}|junk),?){0,5}"
+            .prop_map(String::into_bytes),
+        "[0-9a-f]{32}(/[0-9]{1,20})?(;o=[0-9]{0,2})?".prop_map(String::into_bytes),
+        "[0-9a-f]{15,33}(:|%3A)[0-9a-f]{15,17}(:|%3a)0?(:|%3A)[0-9a-f]{0,3}"
+            .prop_map(String::into_bytes),
         vec(any::<u8>(), 0..300),
     ]
 }
 
+/// Contexts that often name one trace, one half of it, or one span.
+fn related_headers() -> impl Strategy<Value = Lines> {
+    let trace_ids = vec![
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "0000000000000000a3ce929d0e0e4736",
+        "4bf92f3577b34da60000000000000000",
+        "80f198ee56343ba864fe8b2a57d3eff7",
+    ];
+    let spans = vec!["00f067aa0ba902b7", "e457b5a2e4d86bd1"];
+    let told = (
+        proptest::sample::select(trace_ids),
+        proptest::sample::select(spans),
+        proptest::sample::select(vec!["0", "1", "d"]),
+    )
+        .prop_map(|(trace_id, span_id, state)| Told {
+            trace_id: trace_id.to_owned(),
+            span_id: span_id.to_owned(),
+            state,
+        });
+    // Where the decision has a header of its own, that may be missing.
+    let deferring = [
+        "x-b3-sampled",
+        "x-datadog-sampling-priority",
+        "ot-tracer-sampled",
+    ];
+    vec((format(), told, any::<bool>()), 1..5).prop_map(move |told| {
+        let lines = told.into_iter().flat_map(|(format, told, defers)| {
+            let mut lines = told.in_format(format);
+            lines.retain(|(name, _)| !defers || !deferring.contains(&name.as_str()));
+            lines
+        });
+        lines.collect()
+    })
+}
+
 fn any_headers() -> impl Strategy<Value = Lines> {
+    prop_oneof![unrelated_headers(), related_headers()]
+}
+
+fn unrelated_headers() -> impl Strategy<Value = Lines> {
     let name = proptest::sample::select(Field::ALL)
         .prop_map(|field| String::from_utf8(field.name().to_vec()).unwrap());
     vec((name, value()), 0..12)
 }
+
+const EVERY_FORMAT: &str = r#"{"extract": ["xray", "jaeger", "tracecontext", "b3", "datadog", "b3multi", "gcp",
+        "grpc-trace-bin", "ottrace"]}"#;
 
 fn any_config() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(vec![
@@ -100,6 +215,11 @@ fn any_config() -> impl Strategy<Value = &'static str> {
         r#"{"inject": "preserve", "on_defer": "sampled"}"#,
         r#"{"incoming": "restart"}"#,
         r#"{"placement": "upstream", "tracer": "b3multi"}"#,
+        EVERY_FORMAT,
+        r#"{"extract": ["datadog", "b3", "tracecontext", "grpc-trace-bin"], "on_defer": "sampled",
+            "inject": ["tracecontext", "jaeger", "ottrace", "xray", "gcp", "datadog"]}"#,
+        r#"{"placement": "upstream", "tracer": "datadog",
+            "inject": ["tracecontext", "jaeger", "ottrace", "xray", "gcp", "grpc-trace-bin"]}"#,
     ])
 }
 
@@ -109,8 +229,8 @@ proptest! {
         told in told(),
         way in vec(format(), 2..6),
     ) {
-        // Debug has no form in W3C: once through it, it is an accept.
-        let debug = told.state == "d" && !way.contains(&"tracecontext");
+        // Once through a format without debug, it is an accept.
+        let debug = told.state == "d" && way.iter().all(|format| WITH_DEBUG.contains(format));
         let mut lines = told.in_format(way[0]);
         for step in way.windows(2) {
             let (from, to) = (step[0], step[1]);
@@ -150,9 +270,13 @@ proptest! {
 
     /// All formats that were read and leave name one trace and one span.
     #[test]
-    fn whatever_arrives_one_context_leaves(sent in any_headers()) {
-        let left = run("{}", &sent);
-        let seen: Vec<_> = ["tracecontext", "b3", "b3multi"]
+    fn whatever_arrives_one_context_leaves(
+        sent in any_headers(),
+        config in proptest::sample::select(vec!["{}", EVERY_FORMAT]),
+    ) {
+        let left = run(config, &sent);
+        let read = if config == "{}" { &FORMATS[..3] } else { FORMATS };
+        let seen: Vec<_> = read
             .iter()
             .filter_map(|format| {
                 run(&format!(r#"{{"extract": ["{format}"], "inject": []}}"#), &left.lines).context

@@ -362,6 +362,7 @@ fn each_limit_is_told_where_it_holds() {
         w3c,
         restart,
         r#"{"b3_trace_id_bits": 64}"#,
+        r#"{"extract": ["b3", "jaeger"]}"#,
         r#"{"incoming": {"mode": "restart", "when": {"direction": "inbound"}}}"#,
     ] {
         for tracer in TRACERS {

@@ -3,13 +3,20 @@
 mod b3;
 mod b3_multi;
 mod b3_single;
+mod datadog;
+mod decimal;
+mod gcp;
+mod grpc_trace_bin;
+mod jaeger;
+mod ottrace;
 mod tracecontext;
+mod xray;
 
 use meshtrace_headers::Value;
 use serde::Deserialize;
 
 use crate::config::{B3TraceIdBits, OnDefer};
-use crate::{Arrived, Counter, Field, Outgoing, Sampling, TraceContext};
+use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 /// A way to write a trace context into headers.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -24,6 +31,24 @@ pub enum Format {
     /// `x-b3-traceid` and its siblings (B3, "Multiple Headers").
     #[serde(rename = "b3multi")]
     B3Multi,
+    /// `uber-trace-id` (Jaeger client libraries, "Propagation Format").
+    #[serde(rename = "jaeger")]
+    Jaeger,
+    /// `ot-tracer-traceid` and its siblings (OpenTracing basic tracers).
+    #[serde(rename = "ottrace")]
+    Ottrace,
+    /// `x-amzn-trace-id` (AWS X-Ray, "Tracing header").
+    #[serde(rename = "xray")]
+    Xray,
+    /// `x-cloud-trace-context` (Google Cloud Trace, "Legacy trace context format").
+    #[serde(rename = "gcp")]
+    Gcp,
+    /// `x-datadog-trace-id` and its siblings (Datadog, "Trace Context Propagation").
+    #[serde(rename = "datadog")]
+    Datadog,
+    /// `grpc-trace-bin` (OpenCensus, "BinaryEncoding").
+    #[serde(rename = "grpc-trace-bin")]
+    GrpcTraceBin,
 }
 
 /// What one format says about a request.
@@ -35,8 +60,31 @@ pub enum Extracted {
     Sampling(Sampling),
     /// A valid context.
     Context(TraceContext),
+    /// A trace id without a span: well-formed, and no context to continue.
+    Incomplete,
     /// Headers that the format's specification refuses.
     Malformed,
+}
+
+impl Extracted {
+    /// What a format says whose span may be absent.
+    fn from_ids(trace_id: TraceId, span_id: Option<SpanId>, sampling: Sampling) -> Self {
+        match span_id {
+            Some(span_id) => Self::Context(TraceContext::new(trace_id, span_id, sampling)),
+            None => Self::Incomplete,
+        }
+    }
+
+    /// Whether this tells `outgoing`, as far as a format without debug can.
+    fn tells(&self, outgoing: &TraceContext) -> bool {
+        match self {
+            Self::Context(context) => {
+                context.is_same_span(outgoing)
+                    && context.sampling.decision() == outgoing.sampling.decision()
+            }
+            Self::Absent | Self::Sampling(_) | Self::Incomplete | Self::Malformed => false,
+        }
+    }
 }
 
 /// How leniently formats are read.
@@ -56,9 +104,36 @@ pub struct Writing {
     pub b3_trace_id_bits: B3TraceIdBits,
 }
 
+impl Writing {
+    /// What a format that cannot leave the decision open is told.
+    fn decision(self, sampling: Sampling) -> bool {
+        sampling
+            .decision()
+            .unwrap_or(self.on_defer == OnDefer::Sampled)
+    }
+}
+
 impl Format {
-    /// Every format, in the default order of extraction.
-    pub const ALL: &'static [Self] = &[Self::Tracecontext, Self::B3, Self::B3Multi];
+    /// Every format.
+    pub const ALL: &'static [Self] = &[
+        Self::Tracecontext,
+        Self::B3,
+        Self::B3Multi,
+        Self::Jaeger,
+        Self::Ottrace,
+        Self::Xray,
+        Self::Gcp,
+        Self::Datadog,
+        Self::GrpcTraceBin,
+    ];
+
+    /// What is read where the configuration does not say, in order; upstream, kept in step.
+    pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
+        &[Self::Tracecontext, Self::B3, Self::B3Multi];
+
+    /// Every format's name, for messages.
+    pub(crate) const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`, `ottrace`, \
+                                            `xray`, `gcp`, `datadog`, `grpc-trace-bin`";
 
     /// The headers of this format.
     #[must_use]
@@ -73,6 +148,12 @@ impl Format {
                 Field::XB3Sampled,
                 Field::XB3Flags,
             ],
+            Self::Jaeger => &[Field::UberTraceId],
+            Self::Xray => &[Field::XAmznTraceId],
+            Self::Gcp => &[Field::XCloudTraceContext],
+            Self::Datadog => datadog::FIELDS,
+            Self::Ottrace => ottrace::FIELDS,
+            Self::GrpcTraceBin => &[Field::GrpcTraceBin],
         }
     }
 
@@ -83,6 +164,12 @@ impl Format {
             Self::Tracecontext => tracecontext::parse(arrived),
             Self::B3 => b3_single::parse(arrived, reading),
             Self::B3Multi => b3_multi::parse(arrived, reading),
+            Self::Jaeger => jaeger::parse(arrived),
+            Self::Xray => xray::parse(arrived),
+            Self::Gcp => gcp::parse(arrived),
+            Self::Datadog => datadog::parse(arrived),
+            Self::Ottrace => ottrace::parse(arrived),
+            Self::GrpcTraceBin => grpc_trace_bin::parse(arrived),
         }
     }
 
@@ -100,22 +187,30 @@ impl Format {
             Self::Tracecontext => tracecontext::emit(outgoing, arrived, writing, put),
             Self::B3 => b3_single::emit(outgoing, arrived, writing, put),
             Self::B3Multi => b3_multi::emit(outgoing, arrived, writing, put),
+            Self::Jaeger => jaeger::emit(outgoing, arrived, writing, put),
+            Self::Xray => xray::emit(outgoing, arrived, put),
+            Self::Gcp => gcp::emit(outgoing, arrived, put),
+            Self::Datadog => datadog::emit(outgoing, arrived, put),
+            Self::Ottrace => ottrace::emit(outgoing, arrived, put),
+            Self::GrpcTraceBin => grpc_trace_bin::emit(outgoing, arrived, writing, put),
         }
     }
 
     /// Whether 128-bit ids are told to old receivers by their right-most 64 bits.
     pub(crate) const fn can_tell_half_an_id(self) -> bool {
         match self {
-            Self::Tracecontext => false,
-            Self::B3 | Self::B3Multi => true,
+            Self::Tracecontext | Self::Xray | Self::Gcp | Self::GrpcTraceBin => false,
+            Self::B3 | Self::B3Multi | Self::Jaeger | Self::Datadog | Self::Ottrace => true,
         }
     }
 
     /// Whether the format can leave the decision open.
     pub(crate) const fn can_defer(self) -> bool {
         match self {
-            Self::Tracecontext => false,
-            Self::B3 | Self::B3Multi => true,
+            Self::Tracecontext | Self::Jaeger | Self::GrpcTraceBin => false,
+            Self::B3 | Self::B3Multi | Self::Xray | Self::Gcp | Self::Datadog | Self::Ottrace => {
+                true
+            }
         }
     }
 
@@ -124,6 +219,12 @@ impl Format {
             Self::Tracecontext => Counter::ExtractedTracecontext,
             Self::B3 => Counter::ExtractedB3,
             Self::B3Multi => Counter::ExtractedB3Multi,
+            Self::Jaeger => Counter::ExtractedJaeger,
+            Self::Xray => Counter::ExtractedXray,
+            Self::Gcp => Counter::ExtractedGcp,
+            Self::Datadog => Counter::ExtractedDatadog,
+            Self::Ottrace => Counter::ExtractedOttrace,
+            Self::GrpcTraceBin => Counter::ExtractedGrpcTraceBin,
         }
     }
 
@@ -132,6 +233,12 @@ impl Format {
             Self::Tracecontext => Counter::MalformedTraceparent,
             Self::B3 => Counter::MalformedB3,
             Self::B3Multi => Counter::MalformedB3Multi,
+            Self::Jaeger => Counter::MalformedJaeger,
+            Self::Xray => Counter::MalformedXray,
+            Self::Gcp => Counter::MalformedGcp,
+            Self::Datadog => Counter::MalformedDatadog,
+            Self::Ottrace => Counter::MalformedOttrace,
+            Self::GrpcTraceBin => Counter::MalformedGrpcTraceBin,
         }
     }
 }
@@ -143,6 +250,10 @@ pub(crate) struct FormatSet(u16);
 impl FormatSet {
     pub(crate) fn insert(&mut self, format: Format) {
         self.0 |= 1 << (format as u8);
+    }
+
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     pub(crate) fn contains(self, format: Format) -> bool {

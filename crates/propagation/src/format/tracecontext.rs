@@ -3,7 +3,6 @@
 use meshtrace_headers::Value;
 
 use super::{Extracted, Writing};
-use crate::config::OnDefer;
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
 
@@ -101,18 +100,12 @@ pub(super) fn emit<'a>(
 }
 
 fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {
-    incoming.trace_id == outgoing.trace_id
-        && incoming.span_id == outgoing.span_id
-        && incoming.sampling.decision() == Some(sampled(outgoing, writing))
-}
-
-fn sampled(context: &TraceContext, writing: Writing) -> bool {
-    let decision = context.sampling.decision();
-    decision.unwrap_or(writing.on_defer == OnDefer::Sampled)
+    incoming.is_same_span(outgoing)
+        && incoming.sampling.decision() == Some(writing.decision(outgoing.sampling))
 }
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
-    let sampled = if sampled(context, writing) {
+    let sampled = if writing.decision(context.sampling) {
         SAMPLED
     } else {
         0

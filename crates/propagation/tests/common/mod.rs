@@ -4,7 +4,7 @@
 
 use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_propagation::{
-    Decision, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig,
+    Counter, Decision, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig,
 };
 
 pub(crate) type Lines = Vec<(String, Vec<u8>)>;
@@ -111,4 +111,28 @@ pub(crate) fn parse(text: &str) -> Lines {
         .map(|line| line.split_once(':').expect("a header line"))
         .map(|(name, value)| (name.to_owned(), value.trim().into()))
         .collect()
+}
+
+/// One promise: what comes in, what leaves.
+pub(crate) struct Row {
+    pub(crate) promise: &'static str,
+    pub(crate) config: &'static str,
+    pub(crate) sent: &'static str,
+    pub(crate) left: &'static str,
+    pub(crate) counted: &'static [Counter],
+}
+
+#[track_caller]
+pub(crate) fn check(rows: &[Row]) {
+    for row in rows {
+        let left = run(row.config, &parse(row.sent));
+        let mut expected: Vec<_> = parse(row.left)
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
+            .collect();
+        expected.sort();
+        assert_eq!(left.text(), expected, "{}", row.promise);
+        let counted: Vec<_> = left.tally.iter().collect();
+        assert_eq!(counted, row.counted, "{}", row.promise);
+    }
 }

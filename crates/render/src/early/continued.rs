@@ -1,13 +1,12 @@
 //! Writing: the tracer's own headers become those of the candidate that was chosen.
 
 use meshtrace_propagation::TraceContextConfig;
-use meshtrace_propagation::format::Format;
 
 use super::Tracer;
 use super::cel::{cel, choose, first, has, lacks, matches, value, when};
 use super::names::{
-    B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, CLIENT_TRACE_ID, TRACEPARENT,
-    TRACESTATE, candidate, helper,
+    B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, CLIENT_TRACE_ID, Format,
+    TRACEPARENT, TRACESTATE, candidate, helper,
 };
 use super::reading::{Reading, b3_is_decision, b3_multi_sampled_counts};
 use super::script::Script;

@@ -9,8 +9,8 @@ use super::script::Script;
 
 /// The tracer then starts a new trace.
 pub(super) fn restart() -> Script {
-    let formats = Format::ALL.iter().flat_map(|format| format.fields());
-    removals(formats)
+    let formats = Format::EXTRACTED_BY_DEFAULT.iter();
+    removals(formats.flat_map(|format| format.fields()))
 }
 
 /// As [`restart`], and every other header that is known to carry trace context is gone too.

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{B3TraceIdBits, IncomingMode, OnConflict, TraceContextConfig};
 
 use super::Tracer;
+use super::names::{Format, readable};
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $limit:ident = $sentence:literal,)*) => {
@@ -81,6 +81,9 @@ limits! {
         came, with the caller's span as the parent; those of another trace are removed.",
     /// A `b3` that the Zipkin tracer leaves.
     B3SingleLeft = "Envoy 1.36 to 1.39 write `x-b3-*` beside a `b3` that they leave as it came.",
+    /// Formats beyond W3C and B3.
+    OtherFormatsUnread = "Formats other than `tracecontext`, `b3` and `b3multi` are not read: their \
+        trace is not continued by the proxy's own span.",
     /// Formats that the tracer reads and the configuration does not.
     UnreadFormatsRemoved = "Headers that the tracer reads and `extract` does not list are removed, \
         as the tracer would continue them.",
@@ -106,7 +109,7 @@ impl Limit {
     }
 
     fn holds(self, config: &TraceContextConfig, tracer: Tracer) -> bool {
-        let extract = config.extract.as_deref().unwrap_or(Format::ALL);
+        let extract = readable(config.extract.as_deref());
         let reads = |format| extract.contains(&format);
         let (w3c, single) = (reads(Format::Tracecontext), reads(Format::B3));
         let b3 = single || reads(Format::B3Multi);
@@ -134,7 +137,11 @@ impl Limit {
                 (b3 && opentelemetry) || (w3c && tracer == Tracer::ZipkinB3)
             }
             Self::B3SingleLeft => single && !opentelemetry,
-            Self::UnreadFormatsRemoved => Format::ALL
+            Self::OtherFormatsUnread => config
+                .extract
+                .as_ref()
+                .is_some_and(|listed| listed.len() > extract.len()),
+            Self::UnreadFormatsRemoved => readable(None)
                 .iter()
                 .any(|format| tracer.reads(*format) && !reads(*format)),
             Self::PreviousTraceIdLost | Self::CallerStillSamples | Self::DirectionOfListener => {

@@ -9,8 +9,8 @@ mod reading;
 mod script;
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{IncomingMode, Placement, Propagation, TraceContextConfig};
+use names::Format;
 use serde_json::{Value, json};
 
 pub use limit::Limit;
@@ -29,7 +29,7 @@ pub enum Tracer {
 }
 
 impl Tracer {
-    pub(crate) fn reads(self, format: Format) -> bool {
+    fn reads(self, format: Format) -> bool {
         match self {
             Self::OpenTelemetry => format == Format::Tracecontext,
             Self::ZipkinB3 => format != Format::Tracecontext,

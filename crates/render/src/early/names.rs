@@ -1,7 +1,6 @@
 //! Names of the headers that a mutation reads and writes.
 
-use meshtrace_propagation::Field;
-use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Field, format};
 
 pub(super) const TRACEPARENT: &str = "traceparent";
 pub(super) const TRACESTATE: &str = "tracestate";
@@ -62,6 +61,38 @@ pub(super) mod helper {
         /// A random UUID.
         UNIQUE = "unique",
     }
+}
+
+/// A format that an expression can read: the others are told by [`Limit::OtherFormatsUnread`].
+///
+/// [`Limit::OtherFormatsUnread`]: super::Limit::OtherFormatsUnread
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Tracecontext,
+    B3,
+    B3Multi,
+}
+
+impl Format {
+    pub(super) fn new(format: format::Format) -> Option<Self> {
+        match format {
+            format::Format::Tracecontext => Some(Self::Tracecontext),
+            format::Format::B3 => Some(Self::B3),
+            format::Format::B3Multi => Some(Self::B3Multi),
+            format::Format::Jaeger
+            | format::Format::Ottrace
+            | format::Format::Xray
+            | format::Format::Gcp
+            | format::Format::Datadog
+            | format::Format::GrpcTraceBin => None,
+        }
+    }
+}
+
+/// Those of the formats in `extract` that are read, in its order.
+pub(super) fn readable(extract: Option<&[format::Format]>) -> Vec<Format> {
+    let extract = extract.unwrap_or(format::Format::EXTRACTED_BY_DEFAULT);
+    extract.iter().copied().filter_map(Format::new).collect()
 }
 
 /// Where the candidate of `format` is.

@@ -1,6 +1,5 @@
 //! Reading: each format's headers become a `traceparent` of version 00 in a helper header, or none.
 
-use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{OnDefer, TraceContextConfig};
 
 use super::Tracer;
@@ -8,7 +7,8 @@ use super::cel::{
     cel, choose, digits, first, first_bytes, has, is_one_of, lacks, matches, value, when, zeros,
 };
 use super::names::{
-    B3, B3_MULTI, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, TRACEPARENT, candidate, helper,
+    B3, B3_MULTI, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, Format, TRACEPARENT, candidate, helper,
+    readable,
 };
 use super::script::Script;
 
@@ -30,10 +30,9 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(config: &TraceContextConfig, tracer: Tracer) -> Self {
-        let extract = config.extract.clone();
         let lenient = !config.b3_strict && tracer != Tracer::OpenTelemetry;
         Self {
-            extract: extract.unwrap_or_else(|| Format::ALL.to_vec()),
+            extract: readable(config.extract.as_deref()),
             tracer,
             strict: config.b3_strict,
             deferred: match config.on_defer {

@@ -1,0 +1,191 @@
+//! Datadog: `x-datadog-trace-id`, `-parent-id`, `-sampling-priority`, `-origin`, `-tags`.
+//!
+//! Ids are decimal numbers of 64 bits; the left half of a trace id is a tag, `_dd.p.tid`.
+
+use arrayvec::ArrayVec;
+use meshtrace_headers::Value;
+
+use super::{Extracted, decimal};
+use crate::hex::{self, Case};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::XDatadogTraceId,
+    Field::XDatadogParentId,
+    Field::XDatadogSamplingPriority,
+    Field::XDatadogOrigin,
+    Field::XDatadogTags,
+];
+
+/// The tag of the left half of a trace id, in 16 lower-case hexadecimal digits.
+const TID: &[u8] = b"_dd.p.tid=";
+
+pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+    let Some(trace_id) = arrived.value(Field::XDatadogTraceId) else {
+        // Without a trace none of the others means anything.
+        let any = FIELDS.iter().any(|field| arrived.raw(*field).is_some());
+        return if any {
+            Extracted::Malformed
+        } else {
+            Extracted::Absent
+        };
+    };
+    let parent = arrived.value(Field::XDatadogParentId);
+    // A parent of 0 is none: Datadog's synthetic tests begin their traces so.
+    match (trace_id_of(trace_id, arrived), parent.map(decimal::decode)) {
+        (None, _) | (_, Some(None)) => Extracted::Malformed,
+        (Some(id), parent) => {
+            let span_id = parent.flatten().and_then(SpanId::new);
+            Extracted::from_ids(id, span_id, sampling(arrived))
+        }
+    }
+}
+
+fn trace_id_of(text: &[u8], arrived: &Arrived<'_>) -> Option<TraceId> {
+    // A right half of zeros is no id to Datadog, whatever the tag says.
+    let low = decimal::decode(text).filter(|low| *low != 0)?;
+    let high = Tags::read(arrived).high;
+    TraceId::new(u128::from(high) << 64 | u128::from(low))
+}
+
+/// An unknown priority decides nothing, and costs no trace.
+fn sampling(arrived: &Arrived<'_>) -> Sampling {
+    match arrived.value(Field::XDatadogSamplingPriority) {
+        Some(b"-1" | b"0") => Sampling::NotSampled,
+        Some(b"1" | b"2") => Sampling::Sampled,
+        _ => Sampling::Deferred,
+    }
+}
+
+/// `x-datadog-tags`: `key=value`, separated by commas.
+#[derive(Clone, Copy, Debug)]
+struct Tags<'a> {
+    text: Option<&'a [u8]>,
+    /// What `_dd.p.tid` says; zero without a valid one.
+    high: u64,
+    well_formed: bool,
+}
+
+impl<'a> Tags<'a> {
+    fn read(arrived: &Arrived<'a>) -> Self {
+        let mut tags = Self {
+            text: arrived.value(Field::XDatadogTags),
+            high: 0,
+            well_formed: true,
+        };
+        let mut found = false;
+        for tag in tags.iter() {
+            match tag.strip_prefix(TID) {
+                None => tags.well_formed &= is_tag(tag),
+                Some(digits) => match hex::decode::<16>(digits, Case::Lower) {
+                    Some(high) if !found => (tags.high, found) = (high, true),
+                    _ => tags.well_formed = false,
+                },
+            }
+        }
+        tags
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.text
+            .into_iter()
+            .flat_map(|text| text.split(|byte| *byte == b','))
+    }
+
+    /// The others, which belong to the trace: as many whole ones as there is room for.
+    fn with_high<'v>(&self, high: u64, keeps_others: bool) -> Option<Value<'v>> {
+        let mut text = ArrayVec::new();
+        if high != 0 {
+            text.try_extend_from_slice(TID).ok()?;
+            text.try_extend_from_slice(&hex::encode(high)).ok()?;
+        }
+        let others = self
+            .iter()
+            .filter(|tag| keeps_others && is_tag(tag) && !tag.starts_with(TID));
+        for tag in others {
+            let comma: &[u8] = if text.is_empty() { b"" } else { b"," };
+            if comma.len() + tag.len() <= text.remaining_capacity() {
+                text.try_extend_from_slice(comma).ok()?;
+                text.try_extend_from_slice(tag).ok()?;
+            }
+        }
+        (!text.is_empty()).then_some(Value::Inline(text))
+    }
+}
+
+/// A key and a value, neither of them empty.
+fn is_tag(tag: &[u8]) -> bool {
+    let equals = tag.iter().position(|byte| *byte == b'=');
+    equals.is_some_and(|equals| equals > 0 && equals + 1 < tag.len())
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'a>,
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
+    // Neither a decision without ids nor a trace id that ends in zeros can be told.
+    let context = match outgoing {
+        Outgoing::Context(context) if context.trace_id.low() != 0 => context,
+        _ => return FIELDS.iter().for_each(|field| put(*field, None)),
+    };
+    let arrived_trace = arrived
+        .value(Field::XDatadogTraceId)
+        .and_then(|text| trace_id_of(text, arrived));
+    let same_low = arrived_trace.is_some_and(|id| id.low() == context.trace_id.low());
+    // A half that nobody told is no other half.
+    let same_trace = same_low
+        && arrived_trace.is_some_and(|id| [0, context.trace_id.high()].contains(&id.high()));
+    let raw = |field| arrived.raw(field).map(Value::Borrowed);
+
+    let trace_id = if same_low {
+        raw(Field::XDatadogTraceId)
+    } else {
+        number(context.trace_id.low())
+    };
+    let arrived_parent = arrived
+        .value(Field::XDatadogParentId)
+        .and_then(decimal::decode);
+    let parent_id = if arrived_parent == Some(context.span_id.get()) {
+        raw(Field::XDatadogParentId)
+    } else {
+        number(context.span_id.get())
+    };
+    put(Field::XDatadogTraceId, trace_id);
+    put(Field::XDatadogParentId, parent_id);
+    put(
+        Field::XDatadogSamplingPriority,
+        priority(context, arrived, same_trace),
+    );
+    // Where the trace began, and what its tracers noted, says nothing about another one.
+    if !same_trace {
+        put(Field::XDatadogOrigin, None);
+    }
+    let tags = Tags::read(arrived);
+    let high = context.trace_id.high();
+    let value = if same_trace && tags.well_formed && tags.high == high {
+        raw(Field::XDatadogTags)
+    } else {
+        tags.with_high(high, same_trace)
+    };
+    put(Field::XDatadogTags, value);
+}
+
+/// A user's own priority, -1 or 2, stays where it decides the same.
+fn priority<'a>(
+    context: &TraceContext,
+    arrived: &Arrived<'a>,
+    same_trace: bool,
+) -> Option<Value<'a>> {
+    let decision = context.sampling.decision()?;
+    if same_trace && sampling(arrived).decision() == Some(decision) {
+        return arrived
+            .raw(Field::XDatadogSamplingPriority)
+            .map(Value::Borrowed);
+    }
+    Some(Value::Borrowed(if decision { b"1" } else { b"0" }))
+}
+
+fn number<'a>(number: u64) -> Option<Value<'a>> {
+    Value::concat(&[itoa::Buffer::new().format(number).as_bytes()])
+}

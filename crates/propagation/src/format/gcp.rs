@@ -1,0 +1,77 @@
+//! Google Cloud Trace: `x-cloud-trace-context: {trace id}/{span id in decimal};o={options}`.
+
+use meshtrace_headers::Value;
+
+use super::{Extracted, decimal};
+use crate::hex::Case;
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+
+/// The bit of the options that says "traced".
+const SAMPLED: u64 = 1;
+
+pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+    let Some(text) = arrived.value(Field::XCloudTraceContext) else {
+        return Extracted::Absent;
+    };
+    match fields(text) {
+        Some((trace_id, span_id, sampling)) => Extracted::from_ids(trace_id, span_id, sampling),
+        None => Extracted::Malformed,
+    }
+}
+
+/// Span and options may be absent; a span of 0 is none.
+fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
+    let (trace_id, rest) = text.split_first_chunk::<32>()?;
+    let trace_id = TraceId::from_hex128(trace_id, Case::Any)?;
+    let semicolon = rest.iter().position(|byte| *byte == b';');
+    let (span_id, options) = rest.split_at_checked(semicolon.unwrap_or(rest.len()))?;
+    let span_id = match span_id {
+        [] => None,
+        [b'/', digits @ ..] => SpanId::new(decimal::decode(digits)?),
+        _ => return None,
+    };
+    let sampling = match options {
+        [] => Sampling::Deferred,
+        [b';', b'o', b'=', options @ ..] => sampling(options)?,
+        _ => return None,
+    };
+    Some((trace_id, span_id, sampling))
+}
+
+fn sampling(options: &[u8]) -> Option<Sampling> {
+    match options {
+        [b'0', _, ..] => None,
+        options if decimal::decode(options)? & SAMPLED == 0 => Some(Sampling::NotSampled),
+        _ => Some(Sampling::Sampled),
+    }
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'a>,
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
+    let value = match outgoing {
+        // A decision without ids has no form in Cloud Trace.
+        Outgoing::Nothing | Outgoing::Sampling(_) => None,
+        Outgoing::Context(context) if parse(arrived).tells(context) => {
+            arrived.raw(Field::XCloudTraceContext).map(Value::Borrowed)
+        }
+        Outgoing::Context(context) => write(context),
+    };
+    put(Field::XCloudTraceContext, value);
+}
+
+fn write(context: &TraceContext) -> Option<Value<'static>> {
+    let options: &[u8] = match context.sampling.decision() {
+        None => b"",
+        Some(false) => b";o=0",
+        Some(true) => b";o=1",
+    };
+    Value::concat(&[
+        &context.trace_id.to_hex(),
+        b"/",
+        itoa::Buffer::new().format(context.span_id.get()).as_bytes(),
+        options,
+    ])
+}

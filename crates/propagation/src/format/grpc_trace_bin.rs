@@ -1,0 +1,96 @@
+//! OpenCensus over gRPC: `grpc-trace-bin`, 29 bytes in base64.
+//!
+//! Version 0, then three fields, each behind its number: 0 the trace id, 1 the span id, 2 the
+//! options.
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use meshtrace_headers::Value;
+
+use super::{Extracted, Writing};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+
+/// gRPC has binary headers read with and without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// The length of 29 bytes in base64, padded, and of the buffer that decoding it needs.
+const TEXT: usize = 40;
+const BUFFER: usize = TEXT / 4 * 3;
+/// The bit of the options that says "sampled".
+const SAMPLED: u8 = 1;
+
+pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+    let Some(text) = arrived.value(Field::GrpcTraceBin) else {
+        return Extracted::Absent;
+    };
+    match context(text) {
+        Some(context) => Extracted::Context(context),
+        None => Extracted::Malformed,
+    }
+}
+
+fn context(text: &[u8]) -> Option<TraceContext> {
+    let mut buffer = [0; BUFFER];
+    let length = BASE64.decode_slice(text, &mut buffer).ok()?;
+    let [0, 0, rest @ ..] = buffer.get(..length)? else {
+        return None;
+    };
+    let (trace_id, rest) = rest.split_first_chunk()?;
+    let [1, rest @ ..] = rest else { return None };
+    let (span_id, rest) = rest.split_first_chunk()?;
+    let [2, options] = rest else { return None };
+    let sampling = if options & SAMPLED == 0 {
+        Sampling::NotSampled
+    } else {
+        Sampling::Sampled
+    };
+    Some(TraceContext::new(
+        TraceId::new(u128::from_be_bytes(*trace_id))?,
+        SpanId::new(u64::from_be_bytes(*span_id))?,
+        sampling,
+    ))
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'a>,
+    writing: Writing,
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
+    let value = match outgoing {
+        // A decision without ids has no form here.
+        Outgoing::Nothing | Outgoing::Sampling(_) => None,
+        Outgoing::Context(context) => {
+            let sampled = writing.decision(context.sampling);
+            match parse(arrived) {
+                Extracted::Context(same)
+                    if same.is_same_span(context) && same.sampling.decision() == Some(sampled) =>
+                {
+                    arrived.raw(Field::GrpcTraceBin).map(Value::Borrowed)
+                }
+                _ => write(context, sampled),
+            }
+        }
+    };
+    put(Field::GrpcTraceBin, value);
+}
+
+fn write(context: &TraceContext, sampled: bool) -> Option<Value<'static>> {
+    let options = if sampled { SAMPLED } else { 0 };
+    let mut bytes = arrayvec::ArrayVec::<u8, BUFFER>::new();
+    for part in [
+        &[0, 0][..],
+        &context.trace_id.to_bytes(),
+        &[1],
+        &context.span_id.get().to_be_bytes(),
+        &[2, options],
+    ] {
+        bytes.try_extend_from_slice(part).ok()?;
+    }
+    let mut text = [0; TEXT];
+    let length = BASE64.encode_slice(&bytes, &mut text).ok()?;
+    Value::concat(&[text.get(..length)?])
+}

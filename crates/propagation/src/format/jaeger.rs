@@ -1,0 +1,91 @@
+//! Jaeger: `uber-trace-id: {trace-id}:{span-id}:{parent-span-id}:{flags}`.
+
+use meshtrace_headers::Value;
+
+use super::{Extracted, Writing};
+use crate::hex::{self, Case};
+use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+
+const SAMPLED: u64 = 0b01;
+const DEBUG: u64 = 0b10;
+
+pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+    let Some(text) = arrived.value(Field::UberTraceId) else {
+        return Extracted::Absent;
+    };
+    match context(text) {
+        Some(context) => Extracted::Context(context),
+        None => Extracted::Malformed,
+    }
+}
+
+fn context(text: &[u8]) -> Option<TraceContext> {
+    let (trace_id, rest) = split(text)?;
+    let (span_id, rest) = split(rest)?;
+    // "Deprecated, most clients ignore on the receiving side".
+    let (_parent, flags) = split(rest)?;
+    let flags = hex::decode_padded(flags, Case::Any)?;
+    let sampling = match (flags & SAMPLED != 0, flags & DEBUG != 0) {
+        // The debug flag "should only be set when the sampled flag is set".
+        (false, _) => Sampling::NotSampled,
+        (true, false) => Sampling::Sampled,
+        (true, true) => Sampling::Debug,
+    };
+    Some(TraceContext::new(
+        TraceId::from_hex_padded(trace_id, Case::Any)?,
+        SpanId::from_hex_padded(span_id, Case::Any)?,
+        sampling,
+    ))
+}
+
+/// Splits at the first colon, which some clients send URL-encoded.
+fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = text.iter().position(|byte| matches!(byte, b':' | b'%'))?;
+    let (field, rest) = text.split_at_checked(colon)?;
+    match rest {
+        [b':', rest @ ..] | [b'%', b'3', b'A' | b'a', rest @ ..] => Some((field, rest)),
+        _ => None,
+    }
+}
+
+pub(super) fn emit<'a>(
+    outgoing: &Outgoing,
+    arrived: &Arrived<'a>,
+    writing: Writing,
+    mut put: impl FnMut(Field, Option<Value<'a>>),
+) {
+    let value = match outgoing {
+        // A decision without ids has no form in Jaeger.
+        Outgoing::Nothing | Outgoing::Sampling(_) => None,
+        Outgoing::Context(context) => {
+            let sampling = match context.sampling {
+                Sampling::Deferred => writing.on_defer.sampling(),
+                sampling => sampling,
+            };
+            match parse(arrived) {
+                Extracted::Context(same)
+                    if same.is_same_span(context) && same.sampling == sampling =>
+                {
+                    arrived.raw(Field::UberTraceId).map(Value::Borrowed)
+                }
+                _ => write(context, sampling),
+            }
+        }
+    };
+    put(Field::UberTraceId, value);
+}
+
+fn write(context: &TraceContext, sampling: Sampling) -> Option<Value<'static>> {
+    let flags = match sampling {
+        Sampling::Deferred | Sampling::NotSampled => b"0",
+        Sampling::Sampled => b"1",
+        Sampling::Debug => b"3",
+    };
+    Value::concat(&[
+        &context.trace_id.to_hex(),
+        b":",
+        &context.span_id.to_hex(),
+        b":0:",
+        flags,
+    ])
+}
