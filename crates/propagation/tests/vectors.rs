@@ -314,3 +314,23 @@ fn conversions_say_the_same_in_the_other_format() {
     }
     assert!(tested >= 28, "only {tested} conversions were tested");
 }
+
+// Section 3.2.2.1: "Version 255 is invalid."
+#[test]
+fn version_ff_is_no_version() {
+    let sent = common::parse("traceparent: ff-$T-$S-01");
+    assert_eq!(run("{}", &sent).text(), Vec::<String>::new());
+}
+
+// Section 3.3.1.1: the limit is on list-members, so one that comes twice counts twice.
+#[test]
+fn a_tracestate_of_33_members_is_discarded_though_two_have_one_key() {
+    let members: Vec<_> = (0..32).map(|i| format!("k{i}=v")).collect();
+    let count = |text: &str| {
+        let members = tracestate::parse([text.as_bytes()].into_iter())?;
+        Some(members.len())
+    };
+    assert_eq!(count(&members.join(",")), Some(32));
+    let twice = format!("{},k0=w", members.join(","));
+    assert_eq!(count(&twice), None);
+}
