@@ -6,6 +6,7 @@ use common::{Mesh, SPAN, TRACE, get, manager, trace_context, trace_headers};
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Tracing};
 use envoy_test_harness::upstream::ClosedPort;
+use meshtrace_render::{Tracer, early_mutation};
 use serde_json::Value;
 
 /// The remedy as the page shows it.
@@ -15,6 +16,21 @@ fn early_header_mutation() -> Value {
     let (yaml, _) = rest.split_once("```").expect("its end");
     let mut manager: Value = serde_saphyr::from_str(yaml).expect("YAML");
     manager["early_header_mutation_extensions"][0].take()
+}
+
+#[test]
+fn the_remedy_is_what_is_rendered() {
+    let config = r#"{"incoming": "restart"}"#;
+    let config = serde_json::from_str(config).expect("a configuration");
+    for tracer in [
+        Tracer::OpenTelemetry,
+        Tracer::ZipkinB3,
+        Tracer::ZipkinB3WithW3c,
+    ] {
+        let rendered = early_mutation(&config, tracer).expect("an early header mutation");
+        let shown = early_header_mutation();
+        assert_eq!(shown["typed_config"], rendered.extension["typed_config"]);
+    }
 }
 
 #[test]
