@@ -81,6 +81,11 @@ fields! {
     Sw8 = b"sw8",
 }
 
+impl Field {
+    /// The headers of formats that cannot be converted: they pass, or go.
+    pub(crate) const UNCONVERTIBLE: &'static [Self] = &[Self::XOtSpanContext, Self::Sw8];
+}
+
 /// A set of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet(u32);
@@ -100,8 +105,21 @@ impl FieldSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn every_field_is_of_a_format_or_cannot_be_converted() {
+        for field in Field::ALL {
+            let formats = Format::ALL.iter();
+            let of_a_format = formats
+                .filter(|format| format.fields().contains(field))
+                .count();
+            let unconvertible = Field::UNCONVERTIBLE.contains(field);
+            assert_eq!(of_a_format, usize::from(!unconvertible), "{field:?}");
+        }
+    }
 
     #[test]
     fn every_name_finds_its_field_and_is_lower_case() {

@@ -117,17 +117,19 @@ impl Propagation {
 
     /// Header names of the configuration, and every other known one of an ignored caller.
     fn clear<'a, const N: usize>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a, N>) {
+        let arrived = &incoming.arrived;
         for field in Field::ALL {
-            let other = !Format::ALL.iter().any(|f| f.fields().contains(field));
-            let ignored = incoming.mode == IncomingMode::Ignore && other;
-            if (ignored || self.clear.fields.contains(*field))
-                && incoming.arrived.raw(*field).is_some()
-            {
+            if self.clear.fields.contains(*field) && arrived.raw(*field).is_some() {
                 edits.remove(field.name());
             }
         }
+        if incoming.mode == IncomingMode::Ignore {
+            for field in Field::UNCONVERTIBLE {
+                self.settle_field(arrived, *field, None, edits);
+            }
+        }
         for name in &self.clear.names {
-            if incoming.arrived.headers().contains(name) {
+            if arrived.headers().contains(name) {
                 edits.remove(name);
             }
         }

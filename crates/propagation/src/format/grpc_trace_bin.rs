@@ -8,7 +8,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use meshtrace_headers::Value;
 
-use super::{Extracted, Writing};
+use super::{Extracted, Writing, only_header};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 /// gRPC has binary headers read with and without padding.
@@ -60,22 +60,16 @@ pub(super) fn emit<'a>(
     writing: Writing,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let value = match outgoing {
-        // A decision without ids has no form here.
-        Outgoing::Nothing | Outgoing::Sampling(_) => None,
-        Outgoing::Context(context) => {
-            let sampled = writing.decision(context.sampling);
-            match parse(arrived) {
-                Extracted::Context(same)
-                    if same.is_same_span(context) && same.sampling.decision() == Some(sampled) =>
-                {
-                    arrived.raw(Field::GrpcTraceBin).map(Value::Borrowed)
-                }
-                _ => write(context, sampled),
-            }
+    let told = |context: &TraceContext| writing.decision(context.sampling);
+    let tells = |context: &TraceContext| match parse(arrived) {
+        Extracted::Context(same) => {
+            same.is_same_span(context) && same.sampling.decision() == Some(told(context))
         }
+        _ => false,
     };
-    put(Field::GrpcTraceBin, value);
+    let write = |context: &TraceContext| write(context, told(context));
+    let field = Field::GrpcTraceBin;
+    put(field, only_header(field, outgoing, arrived, tells, write));
 }
 
 fn write(context: &TraceContext, sampled: bool) -> Option<Value<'static>> {

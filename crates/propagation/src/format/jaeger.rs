@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::{Extracted, Writing};
+use super::{Extracted, Writing, only_header};
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -54,25 +54,17 @@ pub(super) fn emit<'a>(
     writing: Writing,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let value = match outgoing {
-        // A decision without ids has no form in Jaeger.
-        Outgoing::Nothing | Outgoing::Sampling(_) => None,
-        Outgoing::Context(context) => {
-            let sampling = match context.sampling {
-                Sampling::Deferred => writing.on_defer.sampling(),
-                sampling => sampling,
-            };
-            match parse(arrived) {
-                Extracted::Context(same)
-                    if same.is_same_span(context) && same.sampling == sampling =>
-                {
-                    arrived.raw(Field::UberTraceId).map(Value::Borrowed)
-                }
-                _ => write(context, sampling),
-            }
-        }
+    let told = |context: &TraceContext| match context.sampling {
+        Sampling::Deferred => writing.on_defer.sampling(),
+        sampling => sampling,
     };
-    put(Field::UberTraceId, value);
+    let tells = |context: &TraceContext| match parse(arrived) {
+        Extracted::Context(same) => same.is_same_span(context) && same.sampling == told(context),
+        _ => false,
+    };
+    let write = |context: &TraceContext| write(context, told(context));
+    let field = Field::UberTraceId;
+    put(field, only_header(field, outgoing, arrived, tells, write));
 }
 
 fn write(context: &TraceContext, sampling: Sampling) -> Option<Value<'static>> {

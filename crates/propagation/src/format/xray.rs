@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::Extracted;
+use super::{Extracted, only_header};
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -70,15 +70,9 @@ pub(super) fn emit<'a>(
     arrived: &Arrived<'a>,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let value = match outgoing {
-        // A decision without ids has no form in X-Ray.
-        Outgoing::Nothing | Outgoing::Sampling(_) => None,
-        Outgoing::Context(context) if parse(arrived).tells(context) => {
-            arrived.raw(Field::XAmznTraceId).map(Value::Borrowed)
-        }
-        Outgoing::Context(context) => write(context),
-    };
-    put(Field::XAmznTraceId, value);
+    let tells = |context: &TraceContext| parse(arrived).tells(context);
+    let field = Field::XAmznTraceId;
+    put(field, only_header(field, outgoing, arrived, tells, write));
 }
 
 fn write(context: &TraceContext) -> Option<Value<'static>> {
