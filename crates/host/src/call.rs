@@ -13,20 +13,18 @@ pub(crate) fn log(level: LogLevel, text: &str) {
     let _ = unsafe { sys::proxy_log(level as u32, text.as_ptr(), text.len()) };
 }
 
-/// The request's headers, serialised: one call, whatever their number.
-pub(crate) fn request_headers() -> Result<Box<[u8]>, Status> {
+/// The header map, serialised: one call, whatever the number of headers.
+pub(crate) fn headers(map: MapType) -> Result<Box<[u8]>, Status> {
     // SAFETY: as `bytes` demands.
-    bytes(|block, size| unsafe {
-        sys::proxy_get_header_map_pairs(MapType::HttpRequestHeaders as u32, block, size)
-    })
+    bytes(|block, size| unsafe { sys::proxy_get_header_map_pairs(map as u32, block, size) })
 }
 
-/// Makes `value` the only line of the request header `name`.
-pub(crate) fn replace_request_header(name: &[u8], value: &[u8]) -> Result<(), Status> {
+/// Makes `value` the only line of the header `name`.
+pub(crate) fn replace_header(map: MapType, name: &[u8], value: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads both ranges.
     Status::check(unsafe {
         sys::proxy_replace_header_map_value(
-            MapType::HttpRequestHeaders as u32,
+            map as u32,
             name.as_ptr(),
             name.len(),
             value.as_ptr(),
@@ -35,15 +33,11 @@ pub(crate) fn replace_request_header(name: &[u8], value: &[u8]) -> Result<(), St
     })
 }
 
-/// Removes all lines of the request header `name`.
-pub(crate) fn remove_request_header(name: &[u8]) -> Result<(), Status> {
+/// Removes all lines of the header `name`.
+pub(crate) fn remove_header(map: MapType, name: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the range.
     Status::check(unsafe {
-        sys::proxy_remove_header_map_value(
-            MapType::HttpRequestHeaders as u32,
-            name.as_ptr(),
-            name.len(),
-        )
+        sys::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len())
     })
 }
 

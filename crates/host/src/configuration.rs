@@ -8,6 +8,8 @@
 //! in use: a configuration that once loaded inert is never asked about again there, and refusing it
 //! on a worker would fail every request. So it loads inert whenever it comes back.
 
+use std::ffi::OsString;
+
 use meshtrace_config::ConfigError;
 use meshtrace_pipeline::Composition;
 use proxy_wasm::types::LogLevel;
@@ -35,7 +37,7 @@ pub(crate) fn load<C: Composition>() -> Load<C> {
             return plugin.refuse(&ConfigError::new(C::NAME, message), b"");
         }
     };
-    match C::from_json(&json) {
+    match C::from_json(&json, &variable) {
         Ok(composition) => {
             plugin.remember(GOOD, b"");
             plugin.report(false);
@@ -154,5 +156,10 @@ impl Plugin {
 }
 
 fn is_strict() -> bool {
-    std::env::var_os("MESHTRACE_STRICT").is_some_and(|value| value == "1")
+    variable("MESHTRACE_STRICT").is_some_and(|value| value == b"1")
+}
+
+/// A variable of the VM's environment, which Envoy serves through WASI.
+fn variable(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(OsString::into_encoded_bytes)
 }

@@ -1,6 +1,6 @@
 //! Envoy's counters and gauges.
 
-use meshtrace_propagation::{Counter, Tally};
+use meshtrace_pipeline::{Stage, Tallies};
 use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
@@ -13,29 +13,42 @@ const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 /// The metrics of one root context, defined once.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    /// In the order of [`Counter::ALL`]; `None` where the host refused to define it.
-    counters: Vec<Option<u32>>,
+    stages: Vec<(Stage, Counters)>,
     host_errors: Option<u32>,
 }
 
+/// In the order of [`Stage::metrics`]; `None` where the host refused to define it.
+type Counters = Vec<Option<u32>>;
+
 impl Metrics {
-    pub(crate) fn define() -> Self {
+    pub(crate) fn define(stages: &[Stage]) -> Self {
+        let counters = |stage: Stage| {
+            let names = stage.metrics().iter();
+            names
+                .map(|name| define(MetricType::Counter, name))
+                .collect()
+        };
         Self {
-            counters: Counter::ALL
+            stages: stages
                 .iter()
-                .map(|counter| define(MetricType::Counter, counter.metric()))
+                .map(|stage| (*stage, counters(*stage)))
                 .collect(),
             host_errors: define(MetricType::Counter, HOST_ERRORS),
         }
     }
 
     /// Moves the counters of one request.
-    pub(crate) fn add(&self, tally: Tally) {
-        for counter in tally.iter() {
-            if let Some(metric) = self.counters.get(counter as usize).copied().flatten()
-                && call::increment_metric(metric).is_err()
-            {
-                self.host_error();
+    pub(crate) fn add(&self, tallies: &Tallies) {
+        for (stage, counters) in &self.stages {
+            let mut bits = tallies.of(*stage);
+            while bits != 0 {
+                let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
+                bits &= bits - 1;
+                if let Some(metric) = counters.get(index).copied().flatten()
+                    && call::increment_metric(metric).is_err()
+                {
+                    self.host_error();
+                }
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The root context: one plugin configuration on one worker.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use meshtrace_pipeline::Composition;
+use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
 use meshtrace_propagation::IdGenerator;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
@@ -16,14 +17,23 @@ use crate::stream::Stream;
 ///
 /// It belongs to its root context: plugins of one image, and the old and the new configuration
 /// during an update, live in one VM side by side.
-#[derive(Debug)]
 pub(crate) struct Running<C> {
     pub(crate) composition: C,
     pub(crate) ids: IdGenerator,
     pub(crate) metrics: Metrics,
+    /// Lent to one callback at a time.
+    pub(crate) arena: Cell<Arena>,
 }
 
-struct Root<C> {
+impl<C> Running<C> {
+    /// Takes the arena back from a callback, empty again.
+    pub(crate) fn give_back(&self, mut arena: Arena) {
+        arena.reset();
+        self.arena.set(arena);
+    }
+}
+
+struct Root<C: Composition> {
     /// `None` while the filter is inert.
     running: Option<Rc<Running<C>>>,
 }
@@ -54,6 +64,7 @@ impl<C: Composition> RootContext for Root<C> {
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         Some(Box::new(Stream {
             running: self.running.clone(),
+            kept: C::Kept::default(),
         }))
     }
 
@@ -62,7 +73,7 @@ impl<C: Composition> RootContext for Root<C> {
     }
 }
 
-fn run<C>(composition: C) -> Option<Running<C>> {
+fn run<C: Composition>(composition: C) -> Option<Running<C>> {
     let mut seed = [0; 32];
     if let Err(error) = getrandom::fill(&mut seed) {
         call::log(
@@ -74,6 +85,14 @@ fn run<C>(composition: C) -> Option<Running<C>> {
     Some(Running {
         composition,
         ids: IdGenerator::from_seed(seed),
-        metrics: Metrics::define(),
+        metrics: Metrics::define(C::STAGES),
+        arena: Cell::new(arena()),
     })
+}
+
+/// One chunk, which no request can make grow.
+fn arena() -> Arena {
+    let arena = Arena::with_capacity(ARENA_BYTES);
+    arena.set_allocation_limit(Some(arena.allocated_bytes()));
+    arena
 }

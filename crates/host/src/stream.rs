@@ -3,92 +3,172 @@
 use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{Composition, Needs, Outcome, Request};
+use meshtrace_pipeline::{Composition, End, Needs, Outcome, Request, Response};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use proxy_wasm::types::{Action, MapType};
 
 use crate::call;
 use crate::root::Running;
 
-pub(crate) struct Stream<C> {
+pub(crate) struct Stream<C: Composition> {
     pub(crate) running: Option<Rc<Running<C>>>,
+    pub(crate) kept: C::Kept,
 }
 
 impl<C: Composition> Context for Stream<C> {}
 
+/// Always continues: tracing never fails a request.
 impl<C: Composition> HttpContext for Stream<C> {
-    /// Always continues: tracing never fails a request.
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
-            running.on_request();
+            running.on_request(&mut self.kept);
         }
         Action::Continue
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        if let Some(running) = &self.running {
+            running.on_response(&mut self.kept);
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        if let Some(running) = &self.running {
+            running.on_end(&mut self.kept);
+        }
     }
 }
 
 impl<C: Composition> Running<C> {
-    fn on_request(&self) {
-        let Ok(block) = call::request_headers() else {
-            return self.metrics.host_error();
+    fn on_request(&self, kept: &mut C::Kept) {
+        let map = MapType::HttpRequestHeaders;
+        let Some(block) = self.headers(map) else {
+            return;
         };
         let Some(headers) = Headers::parse(&block) else {
             return self.metrics.host_error();
         };
         let needs = self.composition.needs();
         let address = self.address(needs);
-        let peer = Peer {
-            address: address.as_deref(),
-            direction: self.direction(needs),
-        };
-
+        let properties = self.properties(needs.request_properties);
+        let arena = self.arena.take();
         let mut outcome = Outcome::default();
+        let request = Request {
+            headers,
+            peer: Peer {
+                address: address.as_deref(),
+                direction: self.direction(needs),
+            },
+            properties: &properties,
+            arena: &arena,
+        };
         self.composition
-            .on_request(&Request { headers, peer }, &self.ids, &mut outcome);
-        self.apply(&outcome);
+            .on_request(&request, &self.ids, kept, &mut outcome);
+        self.apply(&outcome, map);
+        drop(outcome);
+        self.give_back(arena);
     }
 
-    fn address(&self, needs: Needs) -> Option<Box<[u8]>> {
-        if !needs.address {
-            return None;
+    fn on_response(&self, kept: &mut C::Kept) {
+        let map = MapType::HttpResponseHeaders;
+        let needs = self.composition.needs();
+        let mut block = Box::default();
+        if needs.response_headers {
+            match self.headers(map) {
+                Some(bytes) => block = bytes,
+                None => return,
+            }
         }
-        call::property(b"source\0address").unwrap_or_else(|_| {
+        let Some(headers) = Headers::parse(&block) else {
+            return self.metrics.host_error();
+        };
+        let properties = self.properties(needs.response_properties);
+        let arena = self.arena.take();
+        let mut outcome = Outcome::default();
+        let response = Response {
+            headers,
+            properties: &properties,
+            arena: &arena,
+        };
+        self.composition.on_response(&response, kept, &mut outcome);
+        self.apply(&outcome, map);
+        drop(outcome);
+        self.give_back(arena);
+    }
+
+    fn on_end(&self, kept: &mut C::Kept) {
+        let map = MapType::HttpRequestHeaders;
+        let Some(block) = self.headers(map) else {
+            return;
+        };
+        let Some(request_headers) = Headers::parse(&block) else {
+            return self.metrics.host_error();
+        };
+        let arena = self.arena.take();
+        let mut outcome = Outcome::default();
+        let end = End {
+            request_headers,
+            arena: &arena,
+        };
+        self.composition.on_end(&end, kept, &mut outcome);
+        self.apply(&outcome, map);
+        drop(outcome);
+        self.give_back(arena);
+    }
+
+    fn headers(&self, map: MapType) -> Option<Box<[u8]>> {
+        call::headers(map)
+            .inspect_err(|_| self.metrics.host_error())
+            .ok()
+    }
+
+    fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {
+        call::property(path).unwrap_or_else(|_| {
             self.metrics.host_error();
             None
         })
     }
 
-    fn direction(&self, needs: Needs) -> Direction {
+    fn properties(&self, paths: &[Box<[u8]>]) -> Vec<Option<Box<[u8]>>> {
+        paths.iter().map(|path| self.property(path)).collect()
+    }
+
+    fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
+        needs
+            .address
+            .then(|| self.property(b"source\0address"))
+            .flatten()
+    }
+
+    fn direction(&self, needs: Needs<'_>) -> Direction {
         if !needs.direction {
             return Direction::Unspecified;
         }
-        let bytes = call::property(b"xds\0listener_direction").unwrap_or_else(|_| {
-            self.metrics.host_error();
-            None
-        });
         // envoy.config.core.v3.TrafficDirection, as eight little-endian bytes.
-        match bytes.as_deref() {
+        match self.property(b"xds\0listener_direction").as_deref() {
             Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
             Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
             _ => Direction::Unspecified,
         }
     }
 
-    fn apply(&self, outcome: &Outcome<'_>) {
+    fn apply(&self, outcome: &Outcome<'_>, map: MapType) {
         for edit in outcome.headers.iter() {
             let done = match &edit.change {
-                Change::Remove => call::remove_request_header(edit.name),
-                Change::Replace(value) => call::replace_request_header(edit.name, value.as_bytes()),
+                Change::Remove => call::remove_header(map, edit.name),
+                Change::Replace(value) => call::replace_header(map, edit.name, value.as_bytes()),
             };
             if done.is_err() {
                 self.metrics.host_error();
             }
         }
-        for property in &outcome.properties {
-            if call::set_property(property.key().as_bytes(), property.value()).is_err() {
+        for property in outcome.properties.iter() {
+            if call::set_property(property.key, property.value).is_err() {
                 self.metrics.host_error();
             }
         }
-        self.metrics.add(outcome.tally);
+        self.metrics.add(&outcome.tallies);
     }
 }

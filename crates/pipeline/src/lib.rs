@@ -1,19 +1,21 @@
 //! The stages of a filter in their order: what comes in, what should change.
 //!
 //! A [`Composition`] is what one filter does with a request. It calls no host: it is given what the
-//! host knows as a [`Request`], and answers with an [`Outcome`] for the host crate to apply.
+//! host knows, as a [`Request`], a [`Response`] and an [`End`], and answers with an [`Outcome`] for
+//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::Kept`].
 
 #![forbid(unsafe_code)]
 
 mod outcome;
 mod trace_context;
+mod view;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
-use meshtrace_propagation::{IdGenerator, Peer};
+use meshtrace_propagation::IdGenerator;
 
-pub use outcome::{MAX_EDITS, Outcome, Property};
+pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
 pub use trace_context::TraceContext;
+pub use view::{ARENA_BYTES, Arena, End, Needs, Request, Response};
 
 /// What one filter does with a request.
 pub trait Composition: Sized + 'static {
@@ -23,29 +25,60 @@ pub trait Composition: Sized + 'static {
     /// The callbacks that it needs from the host, besides those of every filter's life.
     const CALLBACKS: &'static [Callback];
 
-    /// Compiles a plugin configuration.
+    /// Its stages, as far as they count.
+    const STAGES: &'static [Stage];
+
+    /// What one request leaves for its later callbacks: owned and bounded.
+    type Kept: Default + 'static;
+
+    /// Compiles a plugin configuration; `environment` tells the VM's variables.
     ///
     /// # Errors
     /// When the configuration is not one of this filter, with the path of what is wrong.
-    fn from_json(json: &[u8]) -> Result<Self, ConfigError>;
+    fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError>;
 
     /// What the host must look up for every request, besides the headers.
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> Needs<'_>;
 
     /// Says what should change about `request`.
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
+        kept: &mut Self::Kept,
         outcome: &mut Outcome<'a>,
     );
+
+    /// Says what should change about `response`; not called without
+    /// [`Callback::ResponseHeaders`].
+    fn on_response<'a>(
+        &'a self,
+        response: &Response<'a>,
+        kept: &mut Self::Kept,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let _ = (response, kept, outcome);
+    }
+
+    /// Says what should be logged; not called without [`Callback::Log`]. Runs for every request,
+    /// also for those that no other callback saw.
+    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
+        let _ = (end, kept, outcome);
+    }
 }
+
+/// The value of a variable of the VM's environment; `None` when it is not set.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A callback that a filter can ask the host for. Envoy skips what a module does not export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callback {
     /// The request's headers have come.
     RequestHeaders,
+    /// The response's headers have come.
+    ResponseHeaders,
+    /// The request is over and about to be logged.
+    Log,
 }
 
 impl Callback {
@@ -54,24 +87,8 @@ impl Callback {
     pub const fn export(self) -> &'static str {
         match self {
             Self::RequestHeaders => "proxy_on_request_headers",
+            Self::ResponseHeaders => "proxy_on_response_headers",
+            Self::Log => "proxy_on_log",
         }
     }
-}
-
-/// What the host must look up for every request: each costs a call that returns bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// [`Peer::address`].
-    pub address: bool,
-    /// [`Peer::direction`].
-    pub direction: bool,
-}
-
-/// A request as the host knows it when its headers have come.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Request<'a> {
-    /// The header block.
-    pub headers: Headers<'a>,
-    /// Who sent it; looked up as far as [`Needs`] says.
-    pub peer: Peer<'a>,
 }

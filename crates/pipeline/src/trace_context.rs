@@ -1,9 +1,9 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{IdGenerator, Propagation, TraceContextConfig};
+use meshtrace_propagation::{Counter, IdGenerator, Propagation, TraceContextConfig};
 
-use crate::{Callback, Composition, Needs, Outcome, Property, Request};
+use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
 #[derive(Clone, Debug)]
@@ -14,18 +14,21 @@ pub struct TraceContext {
 impl Composition for TraceContext {
     const NAME: &'static str = "trace_context";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
+    const STAGES: &'static [Stage] = &[Stage::Propagation];
+    type Kept = ();
 
-    fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
+    fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_config::read::<TraceContextConfig>(json)
             .and_then(|config| Propagation::new(&config))
             .map(|propagation| Self { propagation })
             .map_err(|error| error.below(Self::NAME))
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> Needs<'_> {
         Needs {
             address: self.propagation.needs_address(),
             direction: self.propagation.needs_direction(),
+            ..Needs::default()
         }
     }
 
@@ -33,9 +36,10 @@ impl Composition for TraceContext {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
+        (): &mut (),
         outcome: &mut Outcome<'a>,
     ) {
-        let tally = &mut outcome.tally;
+        let tally = &mut outcome.tallies.propagation;
         let incoming = self
             .propagation
             .extract(request.headers, request.peer, tally);
@@ -43,7 +47,10 @@ impl Composition for TraceContext {
         self.propagation
             .inject(&incoming, &decision.outgoing, &mut outcome.headers, tally);
         if let Some(id) = decision.previous_trace_id {
-            outcome.set(Property::PreviousTraceId(id.to_hex()));
+            match request.arena.try_alloc(id.to_hex()) {
+                Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
+                Err(_) => tally.count(Counter::EditsDropped),
+            }
         }
     }
 }

@@ -1,30 +1,7 @@
 //! What is counted about propagation.
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident = $metric:literal,)*) => {
-        /// Something that happened to the context of one request. Each is an Envoy counter.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Counter {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Counter {
-            /// All counters, in the order of their bits in a [`Tally`].
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The counter's name in Envoy, without the `wasmcustom.` that Envoy puts before it.
-            #[must_use]
-            pub const fn metric(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!("meshtrace.trace_context.", $metric),)*
-                }
-            }
-        }
-    };
-}
-
-counters! {
+meshtrace_counters::counters! {
+    "meshtrace.trace_context.",
     /// The context was taken from `traceparent`.
     ExtractedTracecontext = "extracted.tracecontext",
     /// The context was taken from `b3`.
@@ -85,56 +62,20 @@ counters! {
     EditsDropped = "edits_dropped",
 }
 
-/// The counters that one request moves, each at most once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally(u32);
-
-const _: () = assert!(Counter::ALL.len() <= 32, "a tally has 32 bits");
-
-impl Tally {
-    /// Counts `counter` for this request.
-    pub fn count(&mut self, counter: Counter) {
-        self.0 |= 1 << (counter as u8);
-    }
-
-    /// Whether `counter` was counted.
-    #[must_use]
-    pub fn has(self, counter: Counter) -> bool {
-        self.0 & (1 << (counter as u8)) != 0
-    }
-
-    /// The counters that were counted.
-    pub fn iter(self) -> impl Iterator<Item = Counter> {
-        Counter::ALL
-            .iter()
-            .copied()
-            .filter(move |counter| self.has(*counter))
-    }
-}
+/// The counters that one request moves.
+pub type Tally = meshtrace_counters::Tally<Counter>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshtrace_counters::Counter as _;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
-    fn a_tally_remembers_each_counter_once() {
-        let mut tally = Tally::default();
-        tally.count(Counter::Missing);
-        tally.count(Counter::Missing);
-        tally.count(Counter::EditsDropped);
-        let counted: Vec<_> = tally.iter().collect();
-        assert_eq!(counted, [Counter::Missing, Counter::EditsDropped]);
-    }
-
-    #[test]
     fn every_counter_has_a_name_of_its_own() {
-        for (i, counter) in Counter::ALL.iter().enumerate() {
-            assert!(counter.metric().starts_with("meshtrace."));
-            for other in &Counter::ALL[i + 1..] {
-                assert_ne!(counter.metric(), other.metric());
-            }
+        for (i, metric) in Counter::METRICS.iter().enumerate() {
+            assert!(!Counter::METRICS[i + 1..].contains(metric), "{metric}");
         }
     }
 }

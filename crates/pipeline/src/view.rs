@@ -1,0 +1,60 @@
+//! What the host knows, callback by callback.
+
+use meshtrace_headers::Headers;
+use meshtrace_propagation::Peer;
+
+/// Memory for what the stages build during one callback; reused, so that a request costs no heap.
+pub type Arena = bumpalo::Bump;
+
+/// The arena's first and only chunk, in bytes: room for thirty-two attributes of 256 bytes, once
+/// raw and once transformed, and for what a header is made of.
+pub const ARENA_BYTES: usize = 32 * 1024;
+
+/// What the host must look up for every request: each costs a call that returns bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs<'a> {
+    /// [`Peer::address`].
+    pub address: bool,
+    /// [`Peer::direction`].
+    pub direction: bool,
+    /// [`Request::properties`]: paths whose elements are separated by NUL.
+    pub request_properties: &'a [Box<[u8]>],
+    /// [`Response::headers`].
+    pub response_headers: bool,
+    /// [`Response::properties`].
+    pub response_properties: &'a [Box<[u8]>],
+}
+
+/// A request as the host knows it when its headers have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The header block.
+    pub headers: Headers<'a>,
+    /// Who sent it; looked up as far as [`Needs`] says.
+    pub peer: Peer<'a>,
+    /// What [`Needs::request_properties`] asks for, in that order.
+    pub properties: &'a [Option<Box<[u8]>>],
+    /// Where to build what must outlive the stage.
+    pub arena: &'a Arena,
+}
+
+/// A response as the host knows it when its headers have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// The header block; empty unless [`Needs::response_headers`].
+    pub headers: Headers<'a>,
+    /// What [`Needs::response_properties`] asks for, in that order.
+    pub properties: &'a [Option<Box<[u8]>>],
+    /// Where to build what must outlive the stage.
+    pub arena: &'a Arena,
+}
+
+/// A request that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// The request's header block as it stands then, with what the proxy's tracer has injected.
+    /// Where the proxy made an answer before any filter ran, it is as it came in.
+    pub request_headers: Headers<'a>,
+    /// Where to build what must outlive the stage.
+    pub arena: &'a Arena,
+}
