@@ -1,6 +1,11 @@
 //! Header edits as values.
 
+use core::cell::OnceCell;
+
 use arrayvec::ArrayVec;
+
+/// The longest value that is built in a [`Scratch`], in bytes.
+pub const SCRATCH_BYTES: usize = 8192;
 
 /// The longest value a format of this project writes, in bytes; longer ones are borrowed.
 const INLINE_BYTES: usize = 88;
@@ -36,6 +41,20 @@ impl Value<'_> {
             Self::Inline(text) => text,
             Self::Borrowed(text) => text,
         }
+    }
+}
+
+/// Room for the one value of a request that is too long to be built in place: on the stack of
+/// whoever applies the edits, and untouched until it is needed.
+#[derive(Debug, Default)]
+pub struct Scratch(OnceCell<ArrayVec<u8, SCRATCH_BYTES>>);
+
+impl Scratch {
+    /// Keeps `text` for as long as the scratch lives, for [`Value::Borrowed`]; `None` when it keeps
+    /// another one already.
+    pub fn keep(&self, text: ArrayVec<u8, SCRATCH_BYTES>) -> Option<&[u8]> {
+        self.0.set(text).ok()?;
+        self.0.get().map(ArrayVec::as_slice)
     }
 }
 
@@ -118,6 +137,14 @@ mod tests {
         assert!(edits.overflowed());
         let names: Vec<_> = edits.iter().map(|edit| edit.name).collect();
         assert_eq!(names, [&b"b3"[..], b"traceparent"]);
+    }
+
+    #[test]
+    fn a_scratch_keeps_one_text() {
+        let scratch = Scratch::default();
+        let text = |byte| core::iter::repeat_n(byte, SCRATCH_BYTES).collect();
+        assert_eq!(scratch.keep(text(b'a')).unwrap(), [b'a'; SCRATCH_BYTES]);
+        assert!(scratch.keep(text(b'b')).is_none());
     }
 
     #[test]

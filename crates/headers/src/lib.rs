@@ -9,7 +9,7 @@ mod block;
 mod edits;
 
 pub use block::{Headers, Iter};
-pub use edits::{Change, Edit, Edits, Value};
+pub use edits::{Change, Edit, Edits, SCRATCH_BYTES, Scratch, Value};
 
 #[cfg(feature = "encode")]
 pub use block::encode;

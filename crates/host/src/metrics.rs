@@ -1,6 +1,9 @@
 //! Envoy's counters and gauges.
 
-use meshtrace_propagation::{Counter, Tally};
+use std::cell::OnceCell;
+
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Counter, Direction, Tally, only_metric};
 use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
@@ -15,6 +18,9 @@ const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 pub(crate) struct Metrics {
     /// In the order of [`Counter::ALL`]; `None` where the host refused to define it.
     counters: Vec<Option<u32>>,
+    /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts: most
+    /// never do.
+    only: [[OnceCell<Option<u32>>; 3]; Format::ALL.len()],
     host_errors: Option<u32>,
 }
 
@@ -25,18 +31,31 @@ impl Metrics {
                 .iter()
                 .map(|counter| define(MetricType::Counter, counter.metric()))
                 .collect(),
+            only: Default::default(),
             host_errors: define(MetricType::Counter, HOST_ERRORS),
         }
     }
 
-    /// Moves the counters of one request.
-    pub(crate) fn add(&self, tally: Tally) {
+    /// Moves the counters of one request; its `direction` is asked for where it matters.
+    pub(crate) fn add(&self, tally: Tally, direction: impl FnOnce() -> Direction) {
         for counter in tally.iter() {
-            if let Some(metric) = self.counters.get(counter as usize).copied().flatten()
-                && call::increment_metric(metric).is_err()
-            {
-                self.host_error();
+            self.increment(self.counters.get(counter as usize).copied().flatten());
+        }
+        if let Some(format) = tally.only() {
+            let direction = direction();
+            let row = self.only.get(format as usize);
+            if let Some(only) = row.and_then(|row| row.get(direction as usize)) {
+                let name = || only_metric(format, direction);
+                self.increment(*only.get_or_init(|| define(MetricType::Counter, &name())));
             }
+        }
+    }
+
+    fn increment(&self, metric: Option<u32>) {
+        if let Some(metric) = metric
+            && call::increment_metric(metric).is_err()
+        {
+            self.host_error();
         }
     }
 

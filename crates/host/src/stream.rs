@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use meshtrace_headers::{Change, Headers};
+use meshtrace_headers::{Change, Headers, Scratch};
 use meshtrace_pipeline::{Composition, Needs, Outcome, Request};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -37,41 +37,55 @@ impl<C: Composition> Running<C> {
         };
         let needs = self.composition.needs();
         let address = self.address(needs);
+        let direction = needs.direction.then(|| self.direction());
         let peer = Peer {
             address: address.as_deref(),
-            direction: self.direction(needs),
+            direction: direction.unwrap_or_default(),
+        };
+        let cluster = self.cluster(needs);
+        let scratch = Scratch::default();
+        let request = Request {
+            headers,
+            peer,
+            cluster: cluster.as_deref(),
+            scratch: Some(&scratch),
         };
 
         let mut outcome = Outcome::default();
         self.composition
-            .on_request(&Request { headers, peer }, &self.ids, &mut outcome);
+            .on_request(&request, &self.ids, &mut outcome);
         self.apply(&outcome);
+        let direction = || direction.unwrap_or_else(|| self.direction());
+        self.metrics.add(outcome.tally, direction);
     }
 
     fn address(&self, needs: Needs) -> Option<Box<[u8]>> {
-        if !needs.address {
-            return None;
-        }
-        call::property(b"source\0address").unwrap_or_else(|_| {
-            self.metrics.host_error();
-            None
-        })
+        self.property(needs.address, b"source\0address")
     }
 
-    fn direction(&self, needs: Needs) -> Direction {
-        if !needs.direction {
-            return Direction::Unspecified;
-        }
-        let bytes = call::property(b"xds\0listener_direction").unwrap_or_else(|_| {
-            self.metrics.host_error();
-            None
-        });
+    fn cluster(&self, needs: Needs) -> Option<Box<[u8]>> {
+        self.property(needs.cluster, b"xds\0cluster_name")
+    }
+
+    /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
+    /// direction.
+    fn direction(&self) -> Direction {
         // envoy.config.core.v3.TrafficDirection, as eight little-endian bytes.
-        match bytes.as_deref() {
+        match self.property(true, b"xds\0listener_direction").as_deref() {
             Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
             Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
             _ => Direction::Unspecified,
         }
+    }
+
+    fn property(&self, needed: bool, path: &[u8]) -> Option<Box<[u8]>> {
+        if !needed {
+            return None;
+        }
+        call::property(path).unwrap_or_else(|_| {
+            self.metrics.host_error();
+            None
+        })
     }
 
     fn apply(&self, outcome: &Outcome<'_>) {
@@ -89,6 +103,5 @@ impl<C: Composition> Running<C> {
                 self.metrics.host_error();
             }
         }
-        self.metrics.add(outcome.tally);
     }
 }

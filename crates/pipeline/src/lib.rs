@@ -9,7 +9,7 @@ mod outcome;
 mod trace_context;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, Scratch};
 use meshtrace_propagation::{IdGenerator, Peer};
 
 pub use outcome::{MAX_EDITS, Outcome, Property};
@@ -31,6 +31,11 @@ pub trait Composition: Sized + 'static {
 
     /// What the host must look up for every request, besides the headers.
     fn needs(&self) -> Needs;
+
+    /// What a person should know about this configuration although it is a good one.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Says what should change about `request`.
     fn on_request<'a>(
@@ -65,6 +70,8 @@ pub struct Needs {
     pub address: bool,
     /// [`Peer::direction`].
     pub direction: bool,
+    /// [`Request::cluster`].
+    pub cluster: bool,
 }
 
 /// A request as the host knows it when its headers have come.
@@ -74,4 +81,8 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// Who sent it; looked up as far as [`Needs`] says.
     pub peer: Peer<'a>,
+    /// The upstream cluster that it is routed to; looked up as far as [`Needs`] says.
+    pub cluster: Option<&'a [u8]>,
+    /// Where a long value can be built; without it, no baggage is joined.
+    pub scratch: Option<&'a Scratch>,
 }

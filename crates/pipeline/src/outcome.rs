@@ -4,8 +4,9 @@ use arrayvec::ArrayVec;
 use meshtrace_headers::Edits;
 use meshtrace_propagation::{Counter, Tally};
 
-/// The known trace headers, sixteen of the configuration's own, and room for a second edit of some.
-pub const MAX_EDITS: usize = 48;
+/// The known trace headers, sixteen of the configuration's own, and as many baggage headers to clear
+/// as Envoy takes headers by default, but for some.
+pub const MAX_EDITS: usize = 128;
 const MAX_PROPERTIES: usize = 1;
 
 /// What should change about a request, for the host crate to apply. Holds no heap memory.

@@ -26,7 +26,12 @@ impl Composition for TraceContext {
         Needs {
             address: self.propagation.needs_address(),
             direction: self.propagation.needs_direction(),
+            cluster: self.propagation.needs_cluster(),
         }
+    }
+
+    fn caution(&self) -> Option<&'static str> {
+        self.propagation.caution()
     }
 
     fn on_request<'a>(
@@ -35,13 +40,15 @@ impl Composition for TraceContext {
         ids: &IdGenerator,
         outcome: &mut Outcome<'a>,
     ) {
-        let tally = &mut outcome.tally;
-        let incoming = self
-            .propagation
-            .extract(request.headers, request.peer, tally);
-        let decision = self.propagation.decide(&incoming, ids, tally);
-        self.propagation
-            .inject(&incoming, &decision.outgoing, &mut outcome.headers, tally);
+        let (propagation, tally) = (&self.propagation, &mut outcome.tally);
+        let incoming = propagation.extract(request.headers, request.peer, tally);
+        let decision = propagation.decide(&incoming, ids, tally);
+        let egress = propagation.egress(&request.headers, request.cluster);
+        let edits = &mut outcome.headers;
+        if let Some(scratch) = request.scratch {
+            propagation.join_baggage(&incoming, egress, scratch, edits, tally);
+        }
+        propagation.inject(&incoming, &decision.outgoing, egress, edits, tally);
         if let Some(id) = decision.previous_trace_id {
             outcome.set(Property::PreviousTraceId(id.to_hex()));
         }

@@ -1,5 +1,8 @@
 //! What is counted about propagation.
 
+use crate::Direction;
+use crate::format::Format;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $metric:literal,)*) => {
         /// Something that happened to the context of one request. Each is an Envoy counter.
@@ -47,9 +50,11 @@ counters! {
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
     Missing = "missing",
+    /// The request carried a trace id without a span, and no context.
+    Incomplete = "incomplete",
     /// The chosen context left the sampling decision open.
     Deferred = "deferred",
-    /// A trace was started here because none came in.
+    /// A span was started here because no context came in.
     Generated = "generated",
     /// An untrusted caller's trace was replaced by a new one.
     Restarted = "restarted",
@@ -81,26 +86,54 @@ counters! {
     ConflictSpanId = "conflicts.span_id",
     /// Two formats named one span and opposite sampling decisions.
     ConflictSampled = "conflicts.sampled",
+    /// Baggage of another format was joined into `baggage`.
+    BaggageJoined = "baggage.joined",
+    /// A baggage entry could not be joined, as its key is none in W3C.
+    BaggageMalformed = "baggage.malformed",
+    /// A baggage entry was not joined, as `baggage` is full.
+    BaggageFull = "baggage.full",
     /// More header edits were needed than a request has room for.
     EditsDropped = "edits_dropped",
 }
 
+/// The name, in Envoy, of the counter of requests with a context in `format` alone that came in on
+/// a listener of that `direction`: who has not yet moved to another format.
+#[must_use]
+pub fn only_metric(format: Format, direction: Direction) -> String {
+    let (format, direction) = (format.in_metrics(), direction.in_metrics());
+    format!("meshtrace.trace_context.only.{format}.{direction}")
+}
+
 /// The counters that one request moves, each at most once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally(u32);
+pub struct Tally {
+    counted: u64,
+    only: Option<Format>,
+}
 
-const _: () = assert!(Counter::ALL.len() <= 32, "a tally has 32 bits");
+const _: () = assert!(Counter::ALL.len() <= 64, "a tally has 64 bits");
 
 impl Tally {
     /// Counts `counter` for this request.
     pub fn count(&mut self, counter: Counter) {
-        self.0 |= 1 << (counter as u8);
+        self.counted |= 1 << (counter as u8);
     }
 
     /// Whether `counter` was counted.
     #[must_use]
     pub fn has(self, counter: Counter) -> bool {
-        self.0 & (1 << (counter as u8)) != 0
+        self.counted & (1 << (counter as u8)) != 0
+    }
+
+    /// Counts that a context arrived in `format` and in no other.
+    pub(crate) fn count_only(&mut self, format: Format) {
+        self.only = Some(format);
+    }
+
+    /// The format, other than W3C's, in which alone a context arrived.
+    #[must_use]
+    pub fn only(self) -> Option<Format> {
+        self.only
     }
 
     /// The counters that were counted.
