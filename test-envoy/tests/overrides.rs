@@ -324,3 +324,38 @@ fn downstream_an_override_holds_without_a_tracer_and_the_log_says_so() {
             .expect("a line of Envoy's log");
     });
 }
+
+/// It has a cluster of its own, and another host than the request itself.
+#[test]
+fn a_mirrored_request_is_matched_by_its_own_cluster() {
+    let filter = || -> HttpFilter {
+        trace_context(&format!(
+            r#"{{"placement": "upstream", "tracer": "tracecontext", "overrides": [{{"cluster": "mirror", {NOTHING}}}]}}"#
+        ))
+        .into()
+    };
+    on_every_envoy(|binary| {
+        for by_cluster in [false, true] {
+            let mirror = Upstream::start().expect("an upstream");
+            let cluster = Cluster::http1("mirror", mirror.address());
+            let action =
+                json!({"cluster": "upstream", "request_mirror_policies": [{"cluster": "mirror"}]});
+            let manager =
+                HttpConnectionManager::new().route(Route::prefix("/").action("route", action));
+            let (manager, cluster) = match by_cluster {
+                true => (manager, cluster.filter(filter())),
+                false => (manager.upstream_filter(filter()), cluster),
+            };
+            let listener = Listener::http("ingress", manager);
+            let mesh = Mesh::with(binary, Bootstrap::new().listener(listener).cluster(cluster));
+            let request = get(&[("traceparent", &traceparent())]);
+            let left = mesh.pass(&mut mesh.connect("ingress"), &request);
+            assert!(told(&left).contains(&"traceparent".to_owned()));
+            let mirrored = mirror.wait_for_requests(1).expect("a mirrored request");
+            let case = format!("{}, {by_cluster}", binary.reported_version());
+            assert_eq!(told(&mirrored[0]), Vec::<String>::new(), "{case}");
+            let host = mirrored[0].header_text("host").expect("a host");
+            assert!(host.contains("-shadow"), "{case}: {host}");
+        }
+    });
+}
