@@ -104,7 +104,12 @@ fn every_verdict_is_a_counter_of_envoy() {
                 ("traceparent", "junk".to_owned()),
                 ("b3", format!("{TRACE}-{SPAN}")),
             ],
-            vec!["extracted.b3", "deferred", "malformed.traceparent"],
+            vec![
+                "deferred",
+                "extracted.b3",
+                "malformed.traceparent",
+                "only.b3.unspecified",
+            ],
         ),
     ] {
         let stats = || mesh.envoy.stats().expect("the counters");
@@ -131,6 +136,39 @@ fn every_verdict_is_a_counter_of_envoy() {
         .expect("the page");
     let name = "meshtrace_trace_context_conflicts_trace_id";
     assert!(prometheus.text().contains(name), "{name}");
+}
+
+#[test]
+fn a_load_balancers_trace_id_is_continued_where_spans_are_started() {
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let extract = r#""extract": ["tracecontext", "xray"]"#;
+        let generate = format!(r#"{{{extract}, "on_missing": "generate"}}"#);
+        let mesh = Mesh::start_on(
+            &envoy,
+            vec![
+                ("generate", manager(trace_context(&generate))),
+                ("pass", manager(trace_context(&format!("{{{extract}}}")))),
+            ],
+        );
+        let root = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736";
+        let send = |listener| {
+            let request = get(&[("x-amzn-trace-id", root)]);
+            let left = mesh.pass(&mut mesh.connect(listener), &request);
+            let text = |name| left.header_text(name);
+            (text("traceparent"), text("x-amzn-trace-id"))
+        };
+        let version = envoy.reported_version();
+        let (traceparent, xray) = send("generate");
+        let traceparent = traceparent.expect("a traceparent");
+        let span = traceparent.split('-').nth(2).expect("a span").to_owned();
+        assert_eq!(traceparent, format!("00-{TRACE}-{span}-00"), "{version}");
+        let told = format!("{root};Parent={span};Sampled=0");
+        assert_eq!(xray, Some(told), "{version}");
+
+        assert_eq!(send("pass"), (None, Some(root.to_owned())), "{version}");
+        let counter = "wasmcustom.meshtrace.trace_context.incomplete";
+        assert_eq!(mesh.envoy.stat(counter).ok(), Some(2), "{version}");
+    }
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub(crate) fn load<C: Composition>() -> Load<C> {
         Ok(composition) => {
             plugin.remember(GOOD, b"");
             plugin.report(false);
+            if let Some(caution) = composition.caution() {
+                call::log(LogLevel::Warn, caution);
+            }
             Load::Run(composition)
         }
         Err(error) => plugin.refuse(&error, &json),

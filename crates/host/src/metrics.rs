@@ -1,6 +1,10 @@
 //! Envoy's counters and gauges.
 
+use std::cell::OnceCell;
+
 use meshtrace_pipeline::{Stage, Tallies};
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Direction, only_metric};
 use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
@@ -14,6 +18,9 @@ const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 #[derive(Debug)]
 pub(crate) struct Metrics {
     stages: Vec<(Stage, Counters)>,
+    /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts: most
+    /// never do.
+    only: [[OnceCell<Option<u32>>; 3]; Format::ALL.len()],
     host_errors: Option<u32>,
 }
 
@@ -33,23 +40,36 @@ impl Metrics {
                 .iter()
                 .map(|stage| (*stage, counters(*stage)))
                 .collect(),
+            only: Default::default(),
             host_errors: define(MetricType::Counter, HOST_ERRORS),
         }
     }
 
-    /// Moves the counters of one request.
-    pub(crate) fn add(&self, tallies: &Tallies) {
+    /// Moves the counters of one request; its `direction` is asked for where it matters.
+    pub(crate) fn add(&self, tallies: &Tallies, direction: impl FnOnce() -> Direction) {
         for (stage, counters) in &self.stages {
             let mut bits = tallies.of(*stage);
             while bits != 0 {
                 let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
                 bits &= bits - 1;
-                if let Some(metric) = counters.get(index).copied().flatten()
-                    && call::increment_metric(metric).is_err()
-                {
-                    self.host_error();
-                }
+                self.increment(counters.get(index).copied().flatten());
             }
+        }
+        if let Some(format) = tallies.propagation.only() {
+            let direction = direction();
+            let row = self.only.get(format as usize);
+            if let Some(only) = row.and_then(|row| row.get(direction as usize)) {
+                let name = || only_metric(format, direction);
+                self.increment(*only.get_or_init(|| define(MetricType::Counter, &name())));
+            }
+        }
+    }
+
+    fn increment(&self, metric: Option<u32>) {
+        if let Some(metric) = metric
+            && call::increment_metric(metric).is_err()
+        {
+            self.host_error();
         }
     }
 

@@ -52,6 +52,8 @@ impl<C: Composition> Running<C> {
         };
         let needs = self.composition.needs();
         let address = self.address(needs);
+        let direction = needs.direction.then(|| self.direction());
+        let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
         let arena = self.arena.take();
         let mut outcome = Outcome::default();
@@ -59,14 +61,17 @@ impl<C: Composition> Running<C> {
             headers,
             peer: Peer {
                 address: address.as_deref(),
-                direction: self.direction(needs),
+                direction: direction.unwrap_or_default(),
             },
+            cluster: cluster.as_deref(),
             properties: &properties,
             arena: &arena,
         };
         self.composition
             .on_request(&request, &self.ids, kept, &mut outcome);
         self.apply(&outcome, map);
+        let direction = || direction.unwrap_or_else(|| self.direction());
+        self.metrics.add(&outcome.tallies, direction);
         drop(outcome);
         self.give_back(arena);
     }
@@ -94,6 +99,7 @@ impl<C: Composition> Running<C> {
         };
         self.composition.on_response(&response, kept, &mut outcome);
         self.apply(&outcome, map);
+        self.metrics.add(&outcome.tallies, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }
@@ -114,6 +120,7 @@ impl<C: Composition> Running<C> {
         };
         self.composition.on_end(&end, kept, &mut outcome);
         self.apply(&outcome, map);
+        self.metrics.add(&outcome.tallies, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }
@@ -142,10 +149,16 @@ impl<C: Composition> Running<C> {
             .flatten()
     }
 
-    fn direction(&self, needs: Needs<'_>) -> Direction {
-        if !needs.direction {
-            return Direction::Unspecified;
-        }
+    fn cluster(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
+        needs
+            .cluster
+            .then(|| self.property(b"xds\0cluster_name"))
+            .flatten()
+    }
+
+    /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
+    /// direction.
+    fn direction(&self) -> Direction {
         // envoy.config.core.v3.TrafficDirection, as eight little-endian bytes.
         match self.property(b"xds\0listener_direction").as_deref() {
             Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
@@ -169,6 +182,5 @@ impl<C: Composition> Running<C> {
                 self.metrics.host_error();
             }
         }
-        self.metrics.add(&outcome.tallies);
     }
 }

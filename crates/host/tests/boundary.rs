@@ -116,9 +116,12 @@ fn any_status_of_any_call_lets_the_request_pass() {
     ];
     let config = r#"{
         "incoming": {"mode": "restart", "when": {"not_from_cidrs": [], "direction": "unspecified"}},
-        "clear": ["x-secret"]
+        "clear": ["x-secret"],
+        "overrides": [{"cluster": "a", "clear": ["b3"]}],
+        "baggage_from": ["jaeger"]
     }"#;
-    let headers: [(&str, &[u8]); 3] = [
+    let headers: [(&str, &[u8]); 4] = [
+        ("uberctx-a", b"1"),
         ("traceparent", TRACEPARENT.as_bytes()),
         ("b3", b"\xff"),
         ("x-secret", b"1"),
@@ -280,6 +283,89 @@ fn the_old_trace_of_a_restart_is_filter_state() {
     host(|host| {
         let previous = host.properties.get(&b"previous_trace_id"[..]).unwrap();
         assert_eq!(previous, &TRACEPARENT.as_bytes()[3..35]);
+    });
+}
+
+/// From Envoy 1.40 on listeners of every direction share a root context.
+#[test]
+fn a_caller_of_one_format_is_counted_by_the_direction_of_each_request() {
+    assert!(configure(1, ""));
+    let b3 = [(
+        "b3",
+        &b"4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1"[..],
+    )];
+    let name = |direction| format!("meshtrace.trace_context.only.b3.{direction}");
+    for (number, direction) in [(1_u64, "inbound"), (2, "outbound"), (0, "unspecified")] {
+        host(|host| {
+            let number = number.to_le_bytes().to_vec();
+            let path = b"xds\0listener_direction";
+            host.properties.insert(path.into(), number);
+            assert_eq!(host.metric(&name(direction)), None, "no needless zero");
+        });
+        for count in 1..3 {
+            request(1, &b3);
+            host(|host| assert_eq!(host.metric(&name(direction)), Some(count)));
+        }
+    }
+    let asked = |host: &mut mock::Host| host.calls.contains(&"proxy_get_property");
+    assert!(host(asked));
+    request(1, &w3c());
+    assert!(!host(asked), "who sends W3C has moved");
+}
+
+#[test]
+fn a_cluster_is_asked_for_only_when_an_override_names_one() {
+    let entry = r#""inject": [], "clear": ["tracecontext"]"#;
+    assert!(configure(
+        1,
+        &format!(r#"{{"overrides": [{{"cluster": "a", {entry}}}]}}"#)
+    ));
+    assert!(configure(
+        2,
+        &format!(r#"{{"overrides": [{{"host": "a", {entry}}}]}}"#)
+    ));
+    for (cluster, left) in [(&b"a"[..], false), (b"b", true), (b"\xff", true)] {
+        host(|host| {
+            let path = b"xds\0cluster_name";
+            host.properties.insert(path.into(), cluster.into());
+        });
+        request(1, &w3c());
+        host(|host| {
+            assert_eq!(host.header("traceparent").is_some(), left);
+            let asked = host
+                .calls
+                .iter()
+                .filter(|call| **call == "proxy_get_property");
+            assert_eq!(asked.count(), 1);
+        });
+    }
+    request(2, &[w3c()[0], (":authority", b"a")]);
+    host(|host| {
+        assert_eq!(host.header("traceparent"), None);
+        assert!(!host.calls.contains(&"proxy_get_property"));
+    });
+}
+
+#[test]
+fn overrides_before_a_tracer_are_cautioned_about() {
+    let caution = |host: &mut mock::Host| host.log.iter().any(|l| l.contains("overrides: beside"));
+    let overrides = r#""overrides": [{"cluster": "a", "inject": []}]"#;
+    let upstream = r#""placement": "upstream", "tracer": "b3""#;
+    assert!(configure(1, &format!("{{{upstream}, {overrides}}}")));
+    assert!(!host(caution));
+    assert!(configure(2, &format!("{{{overrides}}}")));
+    assert!(host(caution));
+}
+
+#[test]
+fn long_baggage_is_written() {
+    assert!(configure(1, r#"{"baggage_from": ["jaeger"]}"#));
+    let value = [b'x'; 4000];
+    request(1, &[("uberctx-a", &value), ("baggage", b"k=v")]);
+    host(|host| {
+        let baggage = host.header("baggage").unwrap();
+        assert!(baggage.starts_with(b"k=v,a=xx"));
+        assert_eq!(baggage.len(), 4006);
     });
 }
 

@@ -40,6 +40,11 @@ pub trait Composition: Sized + 'static {
     /// What the host must look up for every request, besides the headers.
     fn needs(&self) -> Needs<'_>;
 
+    /// What a person should know about this configuration although it is a good one.
+    fn caution(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Says what should change about `request`.
     fn on_request<'a>(
         &'a self,

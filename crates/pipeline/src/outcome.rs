@@ -5,9 +5,9 @@ use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_propagation as propagation;
 
-/// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and room for
-/// a second edit of some.
-pub const MAX_EDITS: usize = 80;
+/// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage
+/// headers to clear about as many as Envoy takes headers by default.
+pub const MAX_EDITS: usize = 144;
 /// Thirty-two attributes, and the ids of the trace in every shape.
 pub const MAX_PROPERTIES: usize = 48;
 

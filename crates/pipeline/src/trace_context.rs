@@ -28,8 +28,13 @@ impl Composition for TraceContext {
         Needs {
             address: self.propagation.needs_address(),
             direction: self.propagation.needs_direction(),
+            cluster: self.propagation.needs_cluster(),
             ..Needs::default()
         }
+    }
+
+    fn caution(&self) -> Option<&'static str> {
+        self.propagation.caution()
     }
 
     fn on_request<'a>(
@@ -39,13 +44,13 @@ impl Composition for TraceContext {
         (): &mut (),
         outcome: &mut Outcome<'a>,
     ) {
-        let tally = &mut outcome.tallies.propagation;
-        let incoming = self
-            .propagation
-            .extract(request.headers, request.peer, tally);
-        let decision = self.propagation.decide(&incoming, ids, tally);
-        self.propagation
-            .inject(&incoming, &decision.outgoing, &mut outcome.headers, tally);
+        let (propagation, tally) = (&self.propagation, &mut outcome.tallies.propagation);
+        let incoming = propagation.extract(request.headers, request.peer, tally);
+        let decision = propagation.decide(&incoming, ids, tally);
+        let egress = propagation.egress(&request.headers, request.cluster);
+        let edits = &mut outcome.headers;
+        propagation.join_baggage(&incoming, egress, request.arena, edits, tally);
+        propagation.inject(&incoming, &decision.outgoing, egress, edits, tally);
         if let Some(id) = decision.previous_trace_id {
             match request.arena.try_alloc(id.to_hex()) {
                 Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),

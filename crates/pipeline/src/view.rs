@@ -17,6 +17,8 @@ pub struct Needs<'a> {
     pub address: bool,
     /// [`Peer::direction`].
     pub direction: bool,
+    /// [`Request::cluster`].
+    pub cluster: bool,
     /// [`Request::properties`]: paths whose elements are separated by NUL.
     pub request_properties: &'a [Box<[u8]>],
     /// [`Response::headers`].
@@ -32,6 +34,8 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// Who sent it; looked up as far as [`Needs`] says.
     pub peer: Peer<'a>,
+    /// The upstream cluster that it is routed to; looked up as far as [`Needs`] says.
+    pub cluster: Option<&'a [u8]>,
     /// What [`Needs::request_properties`] asks for, in that order.
     pub properties: &'a [Option<Box<[u8]>>],
     /// Where to build what must outlive the stage.

@@ -72,6 +72,13 @@ fn requests() -> Vec<Vec<(String, String)>> {
             "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE".to_owned(),
         ),
     ];
+    let mut baggage: Vec<_> = (0..70)
+        .map(|i| line(&format!("uberctx-key{i}"), "a%20b+\u{e9}".repeat(i)))
+        .collect();
+    baggage.push(line("baggage", "k=v,,key1 = old;p".to_owned()));
+    baggage.push(line("baggage", "k2=v".to_owned()));
+    baggage.push(line("ot-baggage-\u{e9}", "v".to_owned()));
+    baggage.push(line(":authority", "partner.example.com:8443".to_owned()));
     let junk_everywhere = others
         .iter()
         .map(|(name, _)| line(name, "%3A=;/,_dd.p.tid=".repeat(50)));
@@ -85,6 +92,7 @@ fn requests() -> Vec<Vec<(String, String)>> {
         multi.clone(),
         [vec![w3c, tracestate, b3], multi].concat(),
         vec![junk; 1000],
+        baggage,
     ]
 }
 
@@ -104,6 +112,11 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
         r#"{"incoming": "ignore", "on_missing": "generate"}"#,
         r#"{"placement": "upstream", "tracer": "tracecontext"}"#,
         EVERY_FORMAT,
+        r#"{"baggage_from": ["jaeger", "ottrace"]}"#,
+        r#"{"clear": ["jaeger", "ottrace"]}"#,
+        r#"{"extract": ["xray", "gcp", "datadog"], "on_missing": "generate", "inject": "preserve"}"#,
+        r#"{"overrides": [{"cluster": "partner", "inject": [], "clear": ["tracecontext", "b3", "b3multi"]},
+            {"host": "*.example.com", "inject": ["b3"]}]}"#,
         r#"{"placement": "upstream", "tracer": "datadog", "inject": ["xray", "gcp", "grpc-trace-bin"]}"#,
     ] {
         let filter =
@@ -117,6 +130,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
             let request = Request {
                 headers,
                 peer,
+                cluster: Some(b"partner"),
                 properties: &[],
                 arena: &arena,
             };

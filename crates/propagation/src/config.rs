@@ -4,11 +4,13 @@ use core::fmt;
 
 use ipnet::IpNet;
 use meshtrace_config::ConfigError;
+use meshtrace_headers::Headers;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::field::FieldSet;
+use crate::baggage::{BaggageSource, is_token};
+use crate::egress::{Clear, Egress, Overrides};
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
 use crate::{Field, Sampling};
@@ -35,6 +37,10 @@ pub struct TraceContextConfig {
     pub default_format: Option<Format>,
     /// Formats, or header names, to remove from the request.
     pub clear: Vec<String>,
+    /// Destinations that get something else than `inject` and `clear` say; the first match wins.
+    pub overrides: Vec<OverrideConfig>,
+    /// Whose baggage headers are joined into W3C's `baggage`. Default none.
+    pub baggage_from: Vec<BaggageSource>,
     /// Whether to believe the caller's context. Default `continue`.
     pub incoming: Option<IncomingConfig>,
     /// What to do when no context came in. Default `pass`.
@@ -72,6 +78,21 @@ pub enum InjectConfig {
     Formats(Vec<Format>),
     /// The format that came in.
     Preserve,
+}
+
+/// What one destination gets in place of the top level's `inject` and `clear`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OverrideConfig {
+    /// The upstream cluster's name, to the letter. Either this or `host`.
+    pub cluster: Option<String>,
+    /// The host of `:authority`, without port and whatever its case; `*.example.com` is every host
+    /// below that domain.
+    pub host: Option<String>,
+    /// The formats to write. Default the top level's, less what this entry clears.
+    pub inject: Option<InjectConfig>,
+    /// Formats, or header names, to remove from the request. Default the top level's.
+    pub clear: Option<Vec<String>>,
 }
 
 /// Whether to believe the caller's context.
@@ -243,10 +264,10 @@ impl<'de> Deserialize<'de> for IncomingConfig {
 pub struct Propagation {
     /// Read, in order.
     pub(crate) extract: Vec<Format>,
-    /// Rewritten where they arrived, so that none of them leaves with other ids.
-    pub(crate) in_step: FormatSet,
-    pub(crate) inject: Inject,
-    pub(crate) clear: Clear,
+    /// Where no override matches.
+    pub(crate) egress: Egress,
+    pub(crate) overrides: Overrides,
+    pub(crate) baggage_from: Vec<BaggageSource>,
     pub(crate) incoming: IncomingMode,
     pub(crate) untrusted: Untrusted,
     pub(crate) on_missing: OnMissing,
@@ -264,13 +285,6 @@ pub(crate) enum Inject {
     Preserve { default: Format },
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Clear {
-    pub(crate) formats: FormatSet,
-    pub(crate) fields: FieldSet,
-    pub(crate) names: Vec<Box<[u8]>>,
-}
-
 impl Propagation {
     /// Compiles `config`.
     ///
@@ -281,22 +295,20 @@ impl Propagation {
             Placement::Downstream => downstream(config)?,
             Placement::Upstream => upstream(config)?,
         };
-        let clear = clear(&config.clear)?;
-        let inject = inject(config, &clear)?;
-        let mut in_step: FormatSet = extract.iter().copied().collect();
-        if config.placement == Placement::Upstream {
-            let written = match inject {
-                Inject::Formats(formats) => formats,
-                Inject::Preserve { default } => FormatSet::from_iter([default]),
-            };
-            let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
-            in_step = in_step.union(usual).union(written);
+        if config.default_format.is_some() && !preserves(config) {
+            return Err(ConfigError::new(
+                "default_format",
+                "only with inject \"preserve\"; a list says itself what to write",
+            ));
         }
+        let top = egress(config, &extract, None)?;
+        let overrides = overrides(config, &extract)?;
+        refuse_repeats("baggage_from", &config.baggage_from)?;
         let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
         Ok(Self {
-            in_step,
-            inject,
-            clear,
+            egress: top,
+            overrides,
+            baggage_from: config.baggage_from.clone(),
             incoming,
             untrusted,
             on_missing: config.on_missing.unwrap_or_default(),
@@ -325,6 +337,30 @@ impl Propagation {
     #[must_use]
     pub fn needs_direction(&self) -> bool {
         self.untrusted.direction.is_some()
+    }
+
+    /// Whether what leaves depends on the upstream cluster.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        self.overrides.name_clusters()
+    }
+
+    /// What a person should know about this configuration although it is a good one.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        let downstream = self.placement == Placement::Downstream;
+        (downstream && !self.overrides.is_empty()).then_some(
+            "trace_context.overrides: beside this proxy's own tracer they hold with placement \
+             \"upstream\" only, as the tracer writes its headers after this filter",
+        )
+    }
+
+    /// What stands for a request with these `headers` to this `cluster`.
+    #[must_use]
+    pub fn egress(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> &Egress {
+        self.overrides
+            .find(headers, cluster)
+            .unwrap_or(&self.egress)
     }
 }
 
@@ -375,48 +411,114 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
     })
 }
 
-fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {
-    let mut seen = FormatSet::default();
+fn refuse_repeats<T: PartialEq>(key: &str, formats: &[T]) -> Result<(), ConfigError> {
     for (i, format) in formats.iter().enumerate() {
-        if seen.contains(*format) {
+        if formats.iter().take(i).any(|before| before == format) {
             return Err(ConfigError::new(
                 format!("{key}[{i}]"),
                 "listed before; expected each format once",
             ));
         }
-        seen.insert(*format);
     }
     Ok(())
 }
 
-fn inject(config: &TraceContextConfig, clear: &Clear) -> Result<Inject, ConfigError> {
-    let default_only_for_preserve = || {
-        ConfigError::new(
-            "default_format",
-            "only with inject \"preserve\"; a list says itself what to write",
-        )
-    };
-    match &config.inject {
-        Some(InjectConfig::Preserve) => Ok(Inject::Preserve {
+fn preserves(config: &TraceContextConfig) -> bool {
+    let own = config.overrides.iter().map(|entry| entry.inject.as_ref());
+    own.chain([config.inject.as_ref()])
+        .any(|inject| matches!(inject, Some(InjectConfig::Preserve)))
+}
+
+/// What is written and removed at the top level, or where one of its overrides matches.
+fn egress(
+    config: &TraceContextConfig,
+    extract: &[Format],
+    own: Option<&OverrideConfig>,
+) -> Result<Egress, ConfigError> {
+    let own_clear = own.and_then(|own| own.clear.as_deref());
+    let clear = clear(own_clear.unwrap_or(&config.clear))?;
+    let inherits_clear = own.is_some() && own_clear.is_none();
+    let own_inject = own.and_then(|own| own.inject.as_ref());
+    let inject = match own_inject.or(config.inject.as_ref()) {
+        Some(InjectConfig::Preserve) => Inject::Preserve {
             default: config.default_format.unwrap_or(Format::Tracecontext),
-        }),
-        _ if config.default_format.is_some() => Err(default_only_for_preserve()),
+        },
         Some(InjectConfig::Formats(formats)) => {
-            refuse_repeats("inject", formats)?;
-            for (i, format) in formats.iter().enumerate() {
-                if clear.formats.contains(*format) {
-                    return Err(ConfigError::new(
-                        format!("inject[{i}]"),
-                        "also in `clear`; a format is either written or removed",
-                    ));
-                }
+            // What an entry inherits gives way to what it clears.
+            if own.is_none() || own_inject.is_some() {
+                refuse_repeats("inject", formats)?;
+                refuse_cleared(formats, &clear, inherits_clear)?;
             }
-            Ok(Inject::Formats(formats.iter().copied().collect()))
+            Inject::Formats(formats.iter().copied().collect())
         }
-        None => Ok(Inject::Formats(FormatSet::from_iter([
+        None => Inject::Formats(FormatSet::from_iter([
             Format::Tracecontext,
             Format::B3Multi,
-        ]))),
+        ])),
+    };
+    let mut in_step: FormatSet = extract.iter().copied().collect();
+    if config.placement == Placement::Upstream {
+        let written = match inject {
+            Inject::Formats(formats) => formats,
+            Inject::Preserve { default } => FormatSet::from_iter([default]),
+        };
+        let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
+        in_step = in_step.union(usual).union(written);
+    }
+    Ok(Egress {
+        inject,
+        clear,
+        in_step,
+    })
+}
+
+fn refuse_cleared(
+    formats: &[Format],
+    clear: &Clear,
+    inherits_clear: bool,
+) -> Result<(), ConfigError> {
+    let cleared = formats
+        .iter()
+        .position(|format| clear.formats.contains(*format));
+    let Some(i) = cleared else {
+        return Ok(());
+    };
+    let message = if inherits_clear {
+        "also in the top level's `clear`, which this entry inherits; give it a `clear` of its own"
+    } else {
+        "also in `clear`; a format is either written or removed"
+    };
+    Err(ConfigError::new(format!("inject[{i}]"), message))
+}
+
+fn overrides(config: &TraceContextConfig, extract: &[Format]) -> Result<Overrides, ConfigError> {
+    let mut overrides = Overrides::default();
+    for (i, entry) in config.overrides.iter().enumerate() {
+        add_override(&mut overrides, config, extract, entry)
+            .map_err(|error| error.below(&format!("overrides[{i}]")))?;
+    }
+    Ok(overrides)
+}
+
+fn add_override(
+    overrides: &mut Overrides,
+    config: &TraceContextConfig,
+    extract: &[Format],
+    entry: &OverrideConfig,
+) -> Result<(), ConfigError> {
+    if entry.inject.is_none() && entry.clear.is_none() {
+        return Err(ConfigError::new(
+            "",
+            "changes nothing; expected `inject`, `clear` or both",
+        ));
+    }
+    let egress = egress(config, extract, Some(entry))?;
+    match (&entry.cluster, &entry.host) {
+        (Some(cluster), None) => overrides.push_cluster(cluster, egress),
+        (None, Some(host)) => overrides.push_host(host, egress),
+        (None, None) | (Some(_), Some(_)) => {
+            Err(ConfigError::new("", "expected either `cluster` or `host`"))
+        }
     }
 }
 
@@ -454,8 +556,7 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
 
 /// A token (RFC 9110, section 5.6.2) whose removal leaves a request that can be routed.
 fn is_header_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token) && name != "host"
+    is_token(name.as_bytes()) && name != "host"
 }
 
 fn incoming(config: Option<&IncomingConfig>) -> Result<(IncomingMode, Untrusted), ConfigError> {

@@ -1,5 +1,8 @@
 //! What is counted about propagation.
 
+use crate::Direction;
+use crate::format::Format;
+
 meshtrace_counters::counters! {
     "meshtrace.trace_context.",
     /// The context was taken from `traceparent`.
@@ -24,9 +27,11 @@ meshtrace_counters::counters! {
     SamplingOnly = "sampling_only",
     /// The request carried no usable context.
     Missing = "missing",
+    /// The request carried a trace id without a span, and no context.
+    Incomplete = "incomplete",
     /// The chosen context left the sampling decision open.
     Deferred = "deferred",
-    /// A trace was started here because none came in.
+    /// A span was started here because no context came in.
     Generated = "generated",
     /// An untrusted caller's trace was replaced by a new one.
     Restarted = "restarted",
@@ -58,12 +63,65 @@ meshtrace_counters::counters! {
     ConflictSpanId = "conflicts.span_id",
     /// Two formats named one span and opposite sampling decisions.
     ConflictSampled = "conflicts.sampled",
+    /// Baggage of another format was joined into `baggage`.
+    BaggageJoined = "baggage.joined",
+    /// A baggage entry could not be joined, as its key is none in W3C.
+    BaggageMalformed = "baggage.malformed",
+    /// A baggage entry was not joined, as `baggage` is full.
+    BaggageFull = "baggage.full",
     /// More header edits were needed than a request has room for.
     EditsDropped = "edits_dropped",
 }
 
-/// The counters that one request moves.
-pub type Tally = meshtrace_counters::Tally<Counter>;
+/// The name, in Envoy, of the counter of requests with a context in `format` alone that came in on
+/// a listener of that `direction`: who has not yet moved to another format.
+#[must_use]
+pub fn only_metric(format: Format, direction: Direction) -> String {
+    let (format, direction) = (format.in_metrics(), direction.in_metrics());
+    format!("meshtrace.trace_context.only.{format}.{direction}")
+}
+
+/// What is counted about one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    counted: meshtrace_counters::Tally<Counter>,
+    only: Option<Format>,
+}
+
+impl Tally {
+    /// Counts `counter` for this request.
+    pub fn count(&mut self, counter: Counter) {
+        self.counted.count(counter);
+    }
+
+    /// Whether `counter` was counted.
+    #[must_use]
+    pub fn has(self, counter: Counter) -> bool {
+        self.counted.has(counter)
+    }
+
+    /// The counters that were counted.
+    pub fn iter(self) -> impl Iterator<Item = Counter> {
+        self.counted.iter()
+    }
+
+    /// One bit a counter, in the order of [`meshtrace_counters::Counter::ALL`].
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.counted.bits()
+    }
+
+    /// Counts that a context arrived in `format` and in no other.
+    pub(crate) fn count_only(&mut self, format: Format) {
+        self.only = Some(format);
+    }
+
+    /// The format, other than W3C's, in which alone a context arrived.
+    #[must_use]
+    pub fn only(self) -> Option<Format> {
+        self.only
+    }
+}
 
 #[cfg(test)]
 mod tests {

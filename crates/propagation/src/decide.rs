@@ -60,12 +60,22 @@ impl Propagation {
                 self.restart(context.trace_id, start, ids, tally)
             }
             // An untrusted caller's decision is not believed either.
-            (IncomingMode::Restart, _) | (IncomingMode::Continue, Found::Nothing) => {
+            (IncomingMode::Restart, _) => {
                 continued(self.start_if_missing(start, Outgoing::Nothing, ids, tally))
+            }
+            (IncomingMode::Continue, Found::Nothing) => {
+                let pass = Outgoing::Nothing;
+                continued(match incoming.unfinished {
+                    Some(trace) => self.finish_if_asked(trace, start, pass, ids, tally),
+                    None => self.start_if_missing(start, pass, ids, tally),
+                })
             }
             (IncomingMode::Continue, Found::Sampling(_, sampling)) => {
                 let pass = Outgoing::Sampling(sampling);
-                continued(self.start_if_missing(sampling, pass, ids, tally))
+                continued(match incoming.unfinished {
+                    Some(trace) => self.finish_if_asked(trace, sampling, pass, ids, tally),
+                    None => self.start_if_missing(sampling, pass, ids, tally),
+                })
             }
             (IncomingMode::Continue, Found::Context(_, context)) => {
                 if self.restarts_on_conflict(incoming) {
@@ -90,6 +100,30 @@ impl Propagation {
                 tally.count(Counter::Generated);
                 Outgoing::Context(self.start(sampling, ids))
             }
+        }
+    }
+
+    /// Starts a span in a trace whose id came without one. Its own decision wins over `sampling`.
+    fn finish_if_asked(
+        &self,
+        (trace_id, decided): (TraceId, Sampling),
+        sampling: Sampling,
+        pass: Outgoing,
+        ids: &IdGenerator,
+        tally: &mut Tally,
+    ) -> Outgoing {
+        match self.start_if_missing(sampling, pass, ids, tally) {
+            Outgoing::Context(started) => Outgoing::Context(TraceContext {
+                trace_id,
+                sampling: match decided {
+                    Sampling::Deferred => started.sampling,
+                    decided => decided,
+                },
+                // Who made the id is not known.
+                random: false,
+                ..started
+            }),
+            passed => passed,
         }
     }
 

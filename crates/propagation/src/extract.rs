@@ -13,6 +13,8 @@ pub struct Incoming<'a> {
     pub(crate) arrived: Arrived<'a>,
     pub(crate) verdicts: Verdicts,
     pub(crate) found: Found,
+    /// The trace id that came without a span, and its decision, where no format has a context.
+    pub(crate) unfinished: Option<(TraceId, Sampling)>,
     pub(crate) mode: IncomingMode,
     /// Another format names another trace.
     pub(crate) conflicting: bool,
@@ -82,6 +84,7 @@ impl Propagation {
             arrived: Arrived::collect(headers),
             verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
             found: Found::Nothing,
+            unfinished: None,
             mode,
             conflicting: false,
         };
@@ -103,8 +106,19 @@ impl Propagation {
             return incoming;
         }
         incoming.found = self.first_valid(&incoming.verdicts);
-        if let Found::Context(format, context) = &mut incoming.found {
-            incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);
+        match &mut incoming.found {
+            Found::Context(format, context) => {
+                incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);
+                if let Some(only) = self.only(&incoming.verdicts) {
+                    tally.count_only(only);
+                }
+            }
+            Found::Nothing | Found::Sampling(..) => {
+                incoming.unfinished = self.unfinished(&incoming.verdicts);
+                if incoming.unfinished.is_some() {
+                    tally.count(Counter::Incomplete);
+                }
+            }
         }
         count_found(&incoming.found, tally);
         incoming
@@ -129,13 +143,38 @@ impl Propagation {
             // B3: "the single header takes precedence"; what it says, x-b3-* does not complete.
             if *format == Format::B3 {
                 multi_is_superseded = match extracted {
-                    Extracted::Absent | Extracted::Incomplete => false,
+                    Extracted::Absent | Extracted::Incomplete { .. } => false,
                     Extracted::Malformed => self.reading.b3_strict,
                     Extracted::Sampling(_) | Extracted::Context(_) => true,
                 };
             }
         }
         found
+    }
+
+    /// The first trace id without a span.
+    fn unfinished(&self, verdicts: &Verdicts) -> Option<(TraceId, Sampling)> {
+        self.extract
+            .iter()
+            .find_map(|format| match verdicts.of(*format) {
+                Extracted::Incomplete { trace_id, sampling } => Some((trace_id, sampling)),
+                _ => None,
+            })
+    }
+
+    /// The format in which alone a context arrived, if it is not W3C's: who sends that has moved, and
+    /// is not worth the look-up of a direction.
+    fn only(&self, verdicts: &Verdicts) -> Option<Format> {
+        let is_valid = |format: &Format| matches!(verdicts.of(*format), Extracted::Context(_));
+        let mut valid = self.extract.iter().copied().filter(is_valid);
+        match (valid.next()?, valid.next(), valid.next()) {
+            (Format::Tracecontext, None, _) => None,
+            (only, None, _) => Some(only),
+            // Who sends B3 in both shapes sends B3 and nothing else.
+            (Format::B3, Some(Format::B3Multi), None)
+            | (Format::B3Multi, Some(Format::B3), None) => Some(Format::B3),
+            _ => None,
+        }
     }
 
     /// Compares the chosen `context` with what the other formats say and takes over what only they

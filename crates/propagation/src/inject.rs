@@ -3,51 +3,44 @@
 use meshtrace_headers::{Edits, Value};
 
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
+use crate::egress::Egress;
 use crate::extract::Incoming;
 use crate::format::{Extracted, Format, FormatSet};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
-    /// are injected, and in no other that arrived and was read. Headers that are right already are
-    /// not touched.
+    /// `egress` injects, and in no other that arrived and was read. Headers that are right already
+    /// are not touched.
     pub fn inject<'a, const N: usize>(
         &'a self,
         incoming: &Incoming<'a>,
         outgoing: &Outgoing,
+        egress: &'a Egress,
         edits: &mut Edits<'a, N>,
         tally: &mut Tally,
     ) {
-        let written = self.written(incoming);
+        let written = egress.written(incoming);
         for format in Format::ALL {
-            match self.fate(*format, written, incoming, outgoing) {
+            match self.fate(*format, written, incoming, outgoing, egress) {
                 Fate::Untouched => {}
                 Fate::Removed => {
                     for field in format.fields() {
-                        self.settle_field(&incoming.arrived, *field, None, edits);
+                        egress.settle_field(&incoming.arrived, *field, None, edits);
                     }
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
                     let outgoing = self.told_in(*format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, |field, value| {
-                        self.settle_field(arrived, field, value, edits);
+                        egress.settle_field(arrived, field, value, edits);
                     });
                 }
             }
         }
-        self.clear(incoming, edits);
+        egress.clear(incoming, edits);
         if edits.overflowed() {
             tally.count(Counter::EditsDropped);
-        }
-    }
-
-    fn written(&self, incoming: &Incoming<'_>) -> FormatSet {
-        match self.inject {
-            Inject::Formats(formats) => formats,
-            Inject::Preserve { default } => {
-                FormatSet::from_iter([incoming.format().unwrap_or(default)])
-            }
         }
     }
 
@@ -57,26 +50,27 @@ impl Propagation {
         written: FormatSet,
         incoming: &Incoming<'_>,
         outgoing: &Outgoing,
+        egress: &Egress,
     ) -> Fate {
         let nothing = *outgoing == Outgoing::Nothing;
         let read = self.extract.contains(&format);
-        if self.clear.formats.contains(format) {
+        if egress.clear.formats.contains(format) {
             return Fate::Removed;
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
             let malformed =
                 || format.parse(&incoming.arrived, self.reading) == Extracted::Malformed;
-            return if self.in_step.contains(format) && malformed() {
+            return if egress.in_step.contains(format) && malformed() {
                 Fate::Removed
             } else {
                 Fate::Untouched
             };
         }
         let verdict = incoming.verdicts.of(format);
+        let incomplete = matches!(verdict, Extracted::Incomplete { .. });
         let continued = matches!(outgoing, Outgoing::Context(_));
-        if verdict == Extracted::Incomplete && !continued && incoming.mode == IncomingMode::Continue
-        {
+        if incomplete && !continued && incoming.mode == IncomingMode::Continue {
             return Fate::Untouched;
         }
         if written.contains(format) && (!nothing || read) {
@@ -85,12 +79,12 @@ impl Propagation {
         if incoming.mode == IncomingMode::Ignore {
             return Fate::Removed;
         }
-        if !self.in_step.contains(format) || !arrived(format, &incoming.arrived) {
+        if !egress.in_step.contains(format) || !arrived(format, &incoming.arrived) {
             return Fate::Untouched;
         }
         match (self.placement, verdict) {
             (Placement::Upstream, _) => Fate::Written,
-            (_, Extracted::Context(_) | Extracted::Sampling(_) | Extracted::Incomplete) => {
+            (_, Extracted::Context(_) | Extracted::Sampling(_) | Extracted::Incomplete { .. }) => {
                 Fate::Written
             }
             (_, Extracted::Malformed | Extracted::Absent) => Fate::Removed,
@@ -114,6 +108,17 @@ impl Propagation {
             outgoing => *outgoing,
         }
     }
+}
+
+impl Egress {
+    fn written(&self, incoming: &Incoming<'_>) -> FormatSet {
+        match self.inject {
+            Inject::Formats(formats) => formats,
+            Inject::Preserve { default } => {
+                FormatSet::from_iter([incoming.format().unwrap_or(default)])
+            }
+        }
+    }
 
     /// Header names of the configuration, and every other known one of an ignored caller.
     fn clear<'a, const N: usize>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a, N>) {
@@ -133,6 +138,7 @@ impl Propagation {
                 edits.remove(name);
             }
         }
+        self.clear_baggage(incoming, edits);
     }
 
     fn settle_field<'a, const N: usize>(

@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod arrived;
+mod baggage;
 mod config;
 mod context;
 mod counter;
 mod decide;
+mod egress;
 mod extract;
 mod field;
 pub mod format;
@@ -24,13 +26,15 @@ pub mod tracestate;
 mod trust;
 
 pub use arrived::Arrived;
+pub use baggage::BaggageSource;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    Placement, Propagation, TraceContextConfig, WhenConfig,
+    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
 pub use context::{Sampling, TraceContext};
-pub use counter::{Counter, Tally};
+pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Outgoing};
+pub use egress::Egress;
 pub use extract::Incoming;
 pub use field::Field;
 pub use id::{SpanId, TraceId};

@@ -12,7 +12,7 @@ impl Propagation {
             Extracted::Context(context) => Some(context),
             Extracted::Absent
             | Extracted::Sampling(_)
-            | Extracted::Incomplete
+            | Extracted::Incomplete { .. }
             | Extracted::Malformed => None,
         };
         let mut valid = self.extract.iter().copied().filter_map(|format| {

@@ -20,6 +20,17 @@ pub enum Direction {
     Outbound,
 }
 
+impl Direction {
+    /// The direction's name in metrics.
+    pub(crate) const fn in_metrics(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// Who sent the request, as far as the host told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {

@@ -53,6 +53,70 @@ fn impossible_configurations_are_refused_with_their_path() {
             r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": ["10.0.0.0/33"]}}}"#,
             "incoming.when.not_from_cidrs[0]: invalid value: string \"10.0.0.0/33\"",
         ),
+        (
+            r#"{"overrides": [{"inject": []}]}"#,
+            "overrides[0]: expected either `cluster` or `host`",
+        ),
+        (
+            r#"{"overrides": [{"cluster": "a", "host": "a", "inject": []}]}"#,
+            "overrides[0]: expected either `cluster` or `host`",
+        ),
+        (
+            r#"{"overrides": [{"cluster": "a"}]}"#,
+            "overrides[0]: changes nothing; expected `inject`, `clear` or both",
+        ),
+        (
+            r#"{"overrides": [{"cluster": "", "inject": []}]}"#,
+            "overrides[0].cluster: invalid value: string \"\", expected the name of a cluster",
+        ),
+        (
+            r#"{"overrides": [{"cluster": "a", "inject": []}, {"cluster": "a", "clear": []}]}"#,
+            "overrides[1].cluster: listed before",
+        ),
+        (
+            r#"{"overrides": [{"host": "A.b", "inject": []}, {"host": "a.B", "inject": []}]}"#,
+            "overrides[1].host: listed before",
+        ),
+        (
+            r#"{"overrides": [{"host": "a.example:443", "inject": []}]}"#,
+            "overrides[0].host: invalid value: string \"a.example:443\", expected a host without a port",
+        ),
+        (
+            r#"{"overrides": [{"host": "*", "inject": []}]}"#,
+            "overrides[0].host: invalid value: string \"*\"",
+        ),
+        (
+            r#"{"overrides": [{"host": "*.", "inject": []}]}"#,
+            "overrides[0].host: invalid value: string \"*.\"",
+        ),
+        (
+            r#"{"overrides": [{"host": "**.a", "inject": []}]}"#,
+            "overrides[0].host: invalid value: string \"**.a\"",
+        ),
+        (
+            r#"{"overrides": [{"host": "https://a", "inject": []}]}"#,
+            "overrides[0].host: invalid value: string \"https://a\"",
+        ),
+        (
+            r#"{"overrides": [{"host": "a", "inject": ["b3"], "clear": ["b3"]}]}"#,
+            "overrides[0].inject[0]: also in `clear`",
+        ),
+        (
+            r#"{"clear": ["b3"], "overrides": [{"host": "a", "inject": ["b3"]}]}"#,
+            "overrides[0].inject[0]: also in the top level's `clear`",
+        ),
+        (
+            r#"{"overrides": [{"host": "a", "inject": ["b3", "b3"]}]}"#,
+            "overrides[0].inject[1]: listed before",
+        ),
+        (
+            r#"{"overrides": [{"host": "a", "clear": [":path"]}]}"#,
+            "overrides[0].clear[0]: invalid value: string \":path\"",
+        ),
+        (
+            r#"{"baggage_from": ["jaeger", "jaeger"]}"#,
+            "baggage_from[1]: listed before",
+        ),
     ] {
         let parsed: TraceContextConfig = serde_json::from_str(config).unwrap();
         let refusal = Propagation::new(&parsed).unwrap_err().to_string();
@@ -89,6 +153,22 @@ fn wrong_types_and_unknown_values_say_what_is_allowed() {
         (
             r#"{"incoming": {"mode": "ignore", "if": {}}}"#,
             "incoming.if: unknown field `if`, expected `mode` or `when`",
+        ),
+        (
+            r#"{"overrides": {"a": {"inject": []}}}"#,
+            "overrides: invalid type: map, expected a sequence",
+        ),
+        (
+            r#"{"overrides": [{"clusters": "a"}]}"#,
+            "overrides[0].clusters: unknown field `clusters`, expected one of `cluster`, `host`, `inject`, `clear`",
+        ),
+        (
+            r#"{"overrides": [{"cluster": "a", "inject": "all"}]}"#,
+            "overrides[0].inject: invalid value: string \"all\", expected \"preserve\" or a list of formats",
+        ),
+        (
+            r#"{"baggage_from": ["zipkin"]}"#,
+            "baggage_from[0]: unknown variant `zipkin`, expected `jaeger` or `ottrace`",
         ),
         (
             r#"{"b3_trace_id_bits": 96}"#,

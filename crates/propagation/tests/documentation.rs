@@ -2,7 +2,8 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_propagation::{Counter, TraceContextConfig};
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Counter, Direction, Propagation, TraceContextConfig, only_metric};
 
 const REFERENCE: &str = include_str!("../../../docs/trace_context.md");
 
@@ -33,7 +34,35 @@ fn the_reference_documents_every_key() {
 }
 
 #[test]
+fn the_reference_documents_every_key_of_an_override() {
+    for key in keys(r#"{"overrides": [{"?": 0}]}"#) {
+        assert!(REFERENCE.contains(&format!("\"{key}\"")), "{key}");
+    }
+    for source in keys(r#"{"baggage_from": ["?"]}"#) {
+        let (_, row) = REFERENCE.split_once("\n| `baggage_from` | ").unwrap();
+        let (row, _) = row.split_once('\n').unwrap();
+        assert!(row.contains(&format!("`{source}`")), "{source}");
+    }
+}
+
+#[test]
+fn the_configurations_that_the_reference_shows_compile() {
+    let blocks = REFERENCE.split("```json\n").skip(1);
+    let examples: Vec<_> = blocks.map(|b| b.split("```").next().unwrap()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let config: TraceContextConfig = serde_json::from_str(example).expect(example);
+        assert!(Propagation::new(&config).is_ok(), "{example}");
+    }
+}
+
+#[test]
 fn the_reference_documents_every_counter() {
+    let others = Format::ALL.iter();
+    for format in others.filter(|format| **format != Format::Tracecontext) {
+        let name = only_metric(*format, Direction::Inbound).replace("inbound", "<direction>");
+        assert!(REFERENCE.contains(&format!("\n| `{name}` | ")), "{name}");
+    }
     for counter in <Counter as meshtrace_counters::Counter>::ALL {
         let name = counter.metric();
         assert!(REFERENCE.contains(&format!("\n| `{name}` | ")), "{name}");

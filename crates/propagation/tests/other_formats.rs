@@ -179,7 +179,7 @@ fn xray() {
             config: r#"{"extract": ["xray"], "inject": ["tracecontext", "xray"]}"#,
             sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
             left: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
-            counted: &[Counter::Missing],
+            counted: &[Counter::Missing, Counter::Incomplete],
         },
         Row {
             promise: "beside a context it follows it",
@@ -195,7 +195,7 @@ fn xray() {
             config: r#"{"extract": ["xray"], "incoming": "restart"}"#,
             sent: "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
             left: "",
-            counted: &[Counter::Missing],
+            counted: &[Counter::Missing, Counter::Incomplete],
         },
         Row {
             promise: "malformed, it is not forwarded",
@@ -265,7 +265,7 @@ fn gcp() {
             config: r#"{"extract": ["gcp"]}"#,
             sent: "x-cloud-trace-context: $T/0;o=1",
             left: "x-cloud-trace-context: $T/0;o=1",
-            counted: &[Counter::Missing],
+            counted: &[Counter::Missing, Counter::Incomplete],
         },
         Row {
             promise: "malformed, it is not forwarded",
@@ -408,7 +408,7 @@ fn datadog() {
                    x-datadog-parent-id: 0
                    x-datadog-sampling-priority: 1
                    x-datadog-origin: synthetics",
-            counted: &[Counter::Missing],
+            counted: &[Counter::Missing, Counter::Incomplete],
         },
         Row {
             promise: "malformed, it is not forwarded",

@@ -166,15 +166,148 @@ fn trust_depends_on_the_address_a_header_or_the_direction() {
 }
 
 #[test]
-fn addresses_are_looked_up_only_where_they_decide() {
+fn what_the_host_knows_is_looked_up_only_where_it_decides() {
     let needs = |config: &str| {
         let propagation = propagation(config);
-        (propagation.needs_address(), propagation.needs_direction())
+        (
+            propagation.needs_address(),
+            propagation.needs_direction(),
+            propagation.needs_cluster(),
+        )
     };
-    assert_eq!(needs("{}"), (false, false));
-    assert_eq!(needs(r#"{"incoming": "ignore"}"#), (false, false));
+    assert_eq!(needs("{}"), (false, false, false));
+    assert_eq!(needs(r#"{"incoming": "ignore"}"#), (false, false, false));
     let when = r#"{"incoming": {"mode": "ignore", "when": {"not_from_cidrs": []}}}"#;
-    assert_eq!(needs(when), (true, false));
+    assert_eq!(needs(when), (true, false, false));
     let when = r#"{"incoming": {"mode": "ignore", "when": {"direction": "inbound"}}}"#;
-    assert_eq!(needs(when), (false, true));
+    assert_eq!(needs(when), (false, true, false));
+    let host = r#"{"overrides": [{"host": "a", "inject": []}]}"#;
+    assert_eq!(needs(host), (false, false, false));
+    let cluster = r#"{"overrides": [{"cluster": "a", "inject": []}]}"#;
+    assert_eq!(needs(cluster), (false, false, true));
+}
+
+const UNFINISHED: &str = r#""extract": ["tracecontext", "b3", "xray", "gcp", "datadog"]"#;
+
+#[test]
+fn a_trace_id_without_a_span_is_continued_where_spans_are_started() {
+    let half = "0000000000000000a3ce929d0e0e4736";
+    for (sent, started, trace_id, flags) in [
+        (
+            "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            "false",
+            T,
+            "00",
+        ),
+        (
+            "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            "true",
+            T,
+            "01",
+        ),
+        (
+            "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Sampled=1",
+            "false",
+            T,
+            "01",
+        ),
+        (
+            "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Sampled=?",
+            "false",
+            T,
+            "00",
+        ),
+        ("x-cloud-trace-context: $T", "false", T, "00"),
+        ("x-cloud-trace-context: $T/0;o=1", "false", T, "01"),
+        (
+            "x-datadog-trace-id: 11803532876627986230",
+            "false",
+            half,
+            "00",
+        ),
+        (
+            "x-datadog-trace-id: 11803532876627986230
+             x-datadog-parent-id: 0
+             x-datadog-sampling-priority: 1",
+            "false",
+            half,
+            "01",
+        ),
+        // A decision without ids decides where the trace's own header leaves it open.
+        ("x-cloud-trace-context: $T\nb3: 1", "false", T, "01"),
+        ("x-cloud-trace-context: $T;o=0\nb3: 1", "true", T, "00"),
+        // The first that is listed, of those that a format reads.
+        (
+            "x-amzn-trace-id: junk\nx-cloud-trace-context: $T",
+            "false",
+            T,
+            "00",
+        ),
+        (
+            "x-cloud-trace-context: $T2
+             x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736",
+            "false",
+            T,
+            "00",
+        ),
+    ] {
+        let config = format!(
+            r#"{{{UNFINISHED}, "on_missing": "generate", "generate_sampled": {started}, "random_flag": true}}"#
+        );
+        let left = run(&config, &parse(sent));
+        let (trace, span, left_flags) = traceparent(&left);
+        assert_eq!(
+            (trace.as_str(), left_flags.as_str()),
+            (trace_id, flags),
+            "{sent}"
+        );
+        let counters = [Counter::Incomplete, Counter::Generated];
+        assert!(counters.iter().all(|counter| left.tally.has(*counter)));
+        let bare = left.tally.has(Counter::SamplingOnly);
+        assert_ne!(left.tally.has(Counter::Missing), bare, "{sent}");
+        // What was read tells the same span.
+        let decimal = u64::from_str_radix(&span, 16).unwrap();
+        for (name, told) in [
+            ("x-amzn-trace-id", span.clone()),
+            ("x-cloud-trace-context", decimal.to_string()),
+            ("x-datadog-parent-id", decimal.to_string()),
+        ] {
+            let header = left.header(name);
+            assert!(
+                header.is_none_or(|header| header.contains(&told)),
+                "{name}: {sent}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_trace_id_without_a_span_passes_and_is_counted() {
+    let sent = "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Self=1";
+    let left = run(&format!("{{{UNFINISHED}}}"), &parse(sent));
+    assert_eq!(left.edits, 0);
+    let counted: Vec<_> = left.tally.iter().collect();
+    assert_eq!(counted, [Counter::Missing, Counter::Incomplete]);
+}
+
+#[test]
+fn the_trace_id_of_an_untrusted_caller_is_not_continued() {
+    for mode in ["restart", "ignore"] {
+        let config = format!(r#"{{{UNFINISHED}, "on_missing": "generate", "incoming": "{mode}"}}"#);
+        let left = run(&config, &parse("x-cloud-trace-context: $T;o=1"));
+        let (trace_id, _, flags) = traceparent(&left);
+        assert_ne!(trace_id, T);
+        assert_eq!(flags, "00");
+    }
+}
+
+#[test]
+fn a_context_wins_over_a_trace_id_without_a_span() {
+    let config = format!(r#"{{{UNFINISHED}, "on_missing": "generate"}}"#);
+    let left = run(
+        &config,
+        &parse("x-cloud-trace-context: $T2;o=1\nb3: $T-$S-0"),
+    );
+    assert_eq!(traceparent(&left), (T.into(), S.into(), "00".into()));
+    assert!(!left.tally.has(Counter::Incomplete) && !left.tally.has(Counter::Generated));
 }

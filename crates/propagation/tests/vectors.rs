@@ -11,7 +11,7 @@
 mod common;
 
 use common::{Left, Lines, run};
-use meshtrace_propagation::{Sampling, tracestate};
+use meshtrace_propagation::{Outgoing, Sampling, tracestate};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -32,16 +32,26 @@ const STRICT_DIFFERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Cases without a context that leave as they came, and why.
-const INCOMPLETE: &[(&str, &str)] = &[
+/// Cases of a trace id without a span, why they come, and so leave as they came unless spans are started here.
+const UNFINISHED: &[(&str, &str, &str)] = &[
     (
         "xray/root-only",
+        "abcdef121234567890abcdef12345678",
         "a load balancer's trace id, not malformed",
     ),
-    ("gcp/trace-id-only", "documented as legal"),
-    ("gcp/span-id-zero", "documented as legal: no span"),
+    (
+        "gcp/trace-id-only",
+        "0af7651916cd43dd8448eb211c80319c",
+        "documented as legal",
+    ),
+    (
+        "gcp/span-id-zero",
+        "0af7651916cd43dd8448eb211c80319c",
+        "documented as legal: no span",
+    ),
     (
         "datadog/parent-missing",
+        "00000000000000008448eb211c80319c",
         "a trace that begins at the caller",
     ),
 ];
@@ -168,9 +178,9 @@ fn assert_context(name: &str, expect: &Value, left: &Left) {
     }
 }
 
-fn sampling(outgoing: &meshtrace_propagation::Outgoing) -> Value {
+fn sampling(outgoing: &Outgoing) -> Value {
     match outgoing {
-        meshtrace_propagation::Outgoing::Sampling(sampling) => sampling.decision().into(),
+        Outgoing::Sampling(sampling) => sampling.decision().into(),
         other => panic!("expected a decision without ids, got {other:?}"),
     }
 }
@@ -200,12 +210,26 @@ fn what_is_refused_is_not_forwarded() {
         if case["expect"] == "invalid" {
             let left = run(&config(&case, true), &sent(&case));
             let name = case["name"].as_str().unwrap();
-            if INCOMPLETE.iter().any(|(known, _)| *known == name) {
+            if UNFINISHED.iter().any(|(known, ..)| *known == name) {
                 assert_eq!(left.edits, 0, "{name}");
             } else {
                 assert_eq!(left.text(), Vec::<String>::new(), "{name}");
             }
         }
+    }
+}
+
+#[test]
+fn a_trace_id_without_a_span_is_continued_where_spans_are_started() {
+    let cases = all_cases();
+    for (name, trace_id, _) in UNFINISHED {
+        let case = cases.iter().find(|case| case["name"] == *name);
+        let config = format!(r#"{{"extract": {EVERY_FORMAT}, "on_missing": "generate"}}"#);
+        let left = run(&config, &sent(case.expect("a case of the set")));
+        let Outgoing::Context(context) = left.decision.outgoing else {
+            panic!("{name}: {:?}", left.decision);
+        };
+        assert_eq!(context.trace_id.to_hex(), trace_id.as_bytes(), "{name}");
     }
 }
 

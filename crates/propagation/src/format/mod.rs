@@ -60,8 +60,13 @@ pub enum Extracted {
     Sampling(Sampling),
     /// A valid context.
     Context(TraceContext),
-    /// A trace id without a span: well-formed, and no context to continue.
-    Incomplete,
+    /// A trace id without a span: well-formed, and no context that could be told in every format.
+    Incomplete {
+        /// The trace, in which a span may be started.
+        trace_id: TraceId,
+        /// The decision that came with it.
+        sampling: Sampling,
+    },
     /// Headers that the format's specification refuses.
     Malformed,
 }
@@ -71,7 +76,7 @@ impl Extracted {
     fn from_ids(trace_id: TraceId, span_id: Option<SpanId>, sampling: Sampling) -> Self {
         match span_id {
             Some(span_id) => Self::Context(TraceContext::new(trace_id, span_id, sampling)),
-            None => Self::Incomplete,
+            None => Self::Incomplete { trace_id, sampling },
         }
     }
 
@@ -82,7 +87,7 @@ impl Extracted {
                 context.is_same_span(outgoing)
                     && context.sampling.decision() == outgoing.sampling.decision()
             }
-            Self::Absent | Self::Sampling(_) | Self::Incomplete | Self::Malformed => false,
+            Self::Absent | Self::Sampling(_) | Self::Incomplete { .. } | Self::Malformed => false,
         }
     }
 }
@@ -241,6 +246,21 @@ impl Format {
             Self::Datadog => Counter::ExtractedDatadog,
             Self::Ottrace => Counter::ExtractedOttrace,
             Self::GrpcTraceBin => Counter::ExtractedGrpcTraceBin,
+        }
+    }
+
+    /// The format's name in metrics.
+    pub(crate) const fn in_metrics(self) -> &'static str {
+        match self {
+            Self::Tracecontext => "tracecontext",
+            Self::B3 => "b3",
+            Self::B3Multi => "b3multi",
+            Self::Jaeger => "jaeger",
+            Self::Ottrace => "ottrace",
+            Self::Xray => "xray",
+            Self::Gcp => "gcp",
+            Self::Datadog => "datadog",
+            Self::GrpcTraceBin => "grpc_trace_bin",
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::expect_used, reason = "only tests call it")]
 
+use bumpalo::Bump;
 use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_propagation::{
     Counter, Decision, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig,
@@ -53,16 +54,30 @@ pub(crate) fn run(config: &str, sent: &Lines) -> Left {
 }
 
 pub(crate) fn run_from(config: &str, sent: &Lines, peer: Peer<'_>) -> Left {
+    run_to(config, sent, peer, None)
+}
+
+/// To the upstream cluster, where the host told which it is.
+pub(crate) fn run_to(config: &str, sent: &Lines, peer: Peer<'_>, cluster: Option<&str>) -> Left {
     let propagation = propagation(config);
     let block = encode(sent);
     let headers = Headers::parse(&block).expect("a header block");
     let mut tally = Tally::default();
     let ids = IdGenerator::from_seed([7; 32]);
-    let mut edits = Edits::<48>::default();
+    let arena = Bump::new();
+    let mut edits = Edits::<128>::default();
 
     let incoming = propagation.extract(headers, peer, &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
-    propagation.inject(&incoming, &decision.outgoing, &mut edits, &mut tally);
+    let egress = propagation.egress(&headers, cluster.map(str::as_bytes));
+    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    propagation.inject(
+        &incoming,
+        &decision.outgoing,
+        egress,
+        &mut edits,
+        &mut tally,
+    );
     assert!(!edits.overflowed());
 
     Left {

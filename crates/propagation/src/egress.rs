@@ -1,0 +1,169 @@
+//! What a request leaves with, by where it goes.
+
+use core::cmp::Ordering;
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::Headers;
+
+use crate::config::Inject;
+use crate::field::FieldSet;
+use crate::format::FormatSet;
+
+/// What is written, and what is removed.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    pub(crate) inject: Inject,
+    pub(crate) clear: Clear,
+    /// Rewritten where they arrived, so that none of them leaves with other ids.
+    pub(crate) in_step: FormatSet,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clear {
+    pub(crate) formats: FormatSet,
+    pub(crate) fields: FieldSet,
+    pub(crate) names: Vec<Box<[u8]>>,
+}
+
+impl Clear {
+    pub(crate) fn names(&self, header: &[u8]) -> bool {
+        self.names.iter().any(|name| **name == *header)
+    }
+}
+
+/// The destinations that get something else than the rest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    /// In the order of the configuration, in which the first match wins.
+    egresses: Vec<Egress>,
+    clusters: Names,
+    hosts: Names,
+    /// `.example.com` for `*.example.com`.
+    suffixes: Names,
+}
+
+/// Names, each with the place of its entry; sorted.
+type Names = Vec<(Box<[u8]>, usize)>;
+
+impl Overrides {
+    pub(crate) fn push_cluster(&mut self, name: &str, egress: Egress) -> Result<(), ConfigError> {
+        let valid = !name.is_empty();
+        let place = self.egresses.len();
+        let added = valid && add(&mut self.clusters, name.as_bytes(), place);
+        self.push(added, egress, || {
+            refusal("cluster", name, valid, "the name of a cluster")
+        })
+    }
+
+    pub(crate) fn push_host(&mut self, host: &str, egress: Egress) -> Result<(), ConfigError> {
+        let lower = host.to_ascii_lowercase();
+        let (names, name, domain) = match lower.strip_prefix("*.") {
+            Some(domain) => (&mut self.suffixes, lower.trim_start_matches('*'), domain),
+            None => (&mut self.hosts, lower.as_str(), lower.as_str()),
+        };
+        let valid = is_host(domain);
+        let place = self.egresses.len();
+        let added = valid && add(names, name.as_bytes(), place);
+        self.push(added, egress, || {
+            let expected = "a host without a port, or \"*.\" and one";
+            refusal("host", host, valid, expected)
+        })
+    }
+
+    fn push(
+        &mut self,
+        added: bool,
+        egress: Egress,
+        refusal: impl FnOnce() -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        if !added {
+            return Err(refusal());
+        }
+        self.egresses.push(egress);
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.egresses.is_empty()
+    }
+
+    pub(crate) fn name_clusters(&self) -> bool {
+        !self.clusters.is_empty()
+    }
+
+    /// What stands for a request to this `cluster`, and to the host that `headers` name.
+    pub(crate) fn find(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> Option<&Egress> {
+        if self.egresses.is_empty() {
+            return None;
+        }
+        let by_cluster = cluster.and_then(|name| place(&self.clusters, |known| known.cmp(name)));
+        let first = by_cluster.into_iter().chain(self.by_host(headers)).min()?;
+        self.egresses.get(first)
+    }
+
+    fn by_host(&self, headers: &Headers<'_>) -> Option<usize> {
+        if self.hosts.is_empty() && self.suffixes.is_empty() {
+            return None;
+        }
+        let host = host_of(headers.lines(b":authority").next()?);
+        let matching = self.suffixes.iter().filter(|(suffix, _)| {
+            let tail = host
+                .len()
+                .checked_sub(suffix.len())
+                .filter(|start| *start > 0);
+            let tail = tail.and_then(|start| host.get(start..));
+            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+        });
+        let lower = || host.iter().map(u8::to_ascii_lowercase);
+        let exact = place(&self.hosts, |known| known.iter().copied().cmp(lower()));
+        matching.map(|(_, place)| *place).chain(exact).min()
+    }
+}
+
+/// Keeps `names` sorted; says whether `name` was not there before.
+fn add(names: &mut Names, name: &[u8], entry: usize) -> bool {
+    match names.binary_search_by(|(known, _)| (**known).cmp(name)) {
+        Ok(_) => false,
+        Err(at) => {
+            names.insert(at, (name.into(), entry));
+            true
+        }
+    }
+}
+
+/// The place of the name that `compare` finds equal.
+fn place(names: &Names, compare: impl Fn(&[u8]) -> Ordering) -> Option<usize> {
+    let at = names.binary_search_by(|(name, _)| compare(name)).ok()?;
+    names.get(at).map(|(_, place)| *place)
+}
+
+/// `authority` without its port, and without the dot that may end a full name.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let colon = authority.iter().rposition(|byte| *byte == b':');
+    let host = match colon.and_then(|colon| authority.split_at_checked(colon)) {
+        // The colons of an address of IPv6 stand in brackets.
+        Some((host, port)) if !port.contains(&b']') => host,
+        _ => authority,
+    };
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// What can stand in `:authority` before the port.
+fn is_host(name: &str) -> bool {
+    let is_address = name.starts_with('[') && name.ends_with(']');
+    let is_part = |byte: u8| byte.is_ascii_graphic() && !b"*/@?#[]:".contains(&byte);
+    match name {
+        "" | "." => false,
+        _ if is_address => name.len() > 2,
+        _ => name.bytes().all(is_part),
+    }
+}
+
+fn refusal(key: &str, found: &str, valid: bool, expected: &str) -> ConfigError {
+    let message = if valid {
+        "listed before; expected each destination once".to_owned()
+    } else {
+        format!("invalid value: string {found:?}, expected {expected}")
+    };
+    ConfigError::new(key, message)
+}
