@@ -507,13 +507,12 @@ fn a_network_holds_the_addresses_that_it_holds() {
         "127.0.0.8/29",
         "127.0.0.1/32",
     ];
-    let last = [0, 1, 2, 7, 8, 15, 16, 27, 99, 100, 127, 128, 199, 200, 255];
+    let last = [1, 2, 7, 8, 15, 16, 27, 99, 100, 127, 128, 199, 200, 255];
     let mut callers: Vec<_> = [1, 10, 15, 16, 17, 29, 31, 32, 99, 100, 103, 104, 116, 255]
         .map(|second| Ipv4Addr::new(127, second, 10, 1))
         .into();
     callers.extend([1, 9, 10, 11, 12, 100].map(|third| Ipv4Addr::new(127, 10, third, 1)));
     callers.extend(last.map(|last| Ipv4Addr::new(127, 0, 0, last)));
-    callers.retain(|caller| ![Ipv4Addr::new(127, 0, 0, 0)].contains(caller));
 
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -620,5 +619,90 @@ fn the_request_id_is_told_to_the_client_and_its_own_can_be_kept() {
         };
         assert_eq!(flags("edge").as_deref(), Some("01"));
         assert_eq!(flags("no ids").as_deref(), Some("00"));
+    }
+}
+
+/// Whether each of some requests with this id is traced.
+fn traced(mesh: &Mesh, listener: &str, id: &str) -> Vec<bool> {
+    let mut connection = mesh.connect(listener);
+    let flags = |_| {
+        let left = mesh.pass(&mut connection, &common::get(&[("x-request-id", id)]));
+        let traceparent = left.header_text("traceparent").expect("a context");
+        traceparent.ends_with("-01")
+    };
+    (0..64).map(flags).collect()
+}
+
+#[test]
+fn gentler_settings_leave_the_request_id_a_say() {
+    const FORCED: &str = "12345678-1234-a234-9234-123456789abc";
+    const MALFORMED: &str = "client-12345678-1234";
+    const LOW: &str = "00000000-1234-4234-9234-123456789abc";
+    const HIGH: &str = "0000270f-1234-4234-9234-123456789abc";
+    let extension = |setting: &str| {
+        let mut uuid = json!({
+            "@type": "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+        });
+        uuid[setting] = json!(false);
+        json!({"request_id_extension": {"typed_config": uuid}})
+    };
+    let settings = [
+        ("default", json!({})),
+        (
+            "preserved",
+            json!({"use_remote_address": true, "preserve_external_request_id": true}),
+        ),
+        ("not packed", extension("pack_trace_reason")),
+        ("not by id", extension("use_request_id_for_trace_sampling")),
+    ];
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let version = envoy.reported_version();
+        let otlp = OtlpSink::start().expect("a sink");
+        let mut bootstrap = Bootstrap::new().cluster(Cluster::http2("otlp", otlp.grpc_addr()));
+        for percent in [0, 50, 100] {
+            for (name, setting) in &settings {
+                let behind = manager(Tracer::OpenTelemetry, Callers::Unknown, percent, RESTART);
+                let alone = manager(Tracer::OpenTelemetry, Callers::Unknown, percent, NOTHING);
+                let listener = |name: String, manager: HttpConnectionManager| {
+                    Listener::http(&name, manager.merge(setting.clone()))
+                };
+                bootstrap = bootstrap
+                    .listener(listener(format!("{name} {percent}"), alone))
+                    .listener(listener(format!("{name} {percent} behind"), behind));
+            }
+        }
+        let mesh = Mesh::with(&envoy, bootstrap);
+        for (listener, id, expected) in [
+            ("default 0", FORCED, true),
+            ("default 100", MALFORMED, false),
+            ("default 50", LOW, true),
+            ("default 50", HIGH, false),
+            ("preserved 0", FORCED, false),
+            ("preserved 100", MALFORMED, false),
+            ("preserved 50", LOW, true),
+            ("preserved 50", HIGH, false),
+            ("not packed 0", FORCED, false),
+            ("not packed 100", MALFORMED, false),
+            ("not packed 50", LOW, true),
+            ("not packed 50", HIGH, false),
+            ("not by id 0", LOW, true),
+            ("not by id 0", HIGH, true),
+        ] {
+            let seen = traced(&mesh, listener, id);
+            assert_eq!(seen, [expected; 64], "{id} to {listener} on {version}");
+        }
+        for name in ["default", "preserved", "not packed"] {
+            let traced = |percent, id| traced(&mesh, &format!("{name} {percent} behind"), id);
+            assert_eq!(traced(0, FORCED), [false; 64], "{name} on {version}");
+            assert_eq!(traced(100, MALFORMED), [true; 64], "{name} on {version}");
+            // Neither all nor none: Envoy's own ids decide.
+            for id in [LOW, HIGH] {
+                let seen = traced(50, id);
+                assert!(
+                    seen.contains(&true) && seen.contains(&false),
+                    "{name} on {version}"
+                );
+            }
+        }
     }
 }

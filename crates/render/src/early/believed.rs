@@ -146,18 +146,22 @@ fn v6(network: Ipv6Net) -> Option<String> {
             pattern.push_str(&format!("{group:x}:"));
             left -= 16;
         } else {
-            let digits = format!("{group:04x}");
-            let (whole, part) = (usize::from(left / 4), left % 4);
-            pattern.extend(digits.chars().take(whole));
-            if part > 0 {
-                let low = digits.chars().nth(whole)?.to_digit(16)?;
-                let class = low..low + (1 << (4 - part));
-                let class = class.filter_map(|digit| char::from_digit(digit, 16));
-                pattern.push('[');
-                pattern.extend(class);
-                pattern.push(']');
+            // All four digits: a group of fewer is another number.
+            for digit in format!("{group:04x}").chars() {
+                match left {
+                    0 => pattern.push_str("[0-9a-f]"),
+                    4.. => pattern.push(digit),
+                    _ => {
+                        let low = digit.to_digit(16)?;
+                        let class = (low..low + (16 >> left))
+                            .filter_map(|digit| char::from_digit(digit, 16));
+                        pattern.push('[');
+                        pattern.extend(class);
+                        pattern.push(']');
+                    }
+                }
+                left = left.saturating_sub(4);
             }
-            left = 0;
         }
         if left == 0 {
             return Some(pattern);
