@@ -469,6 +469,47 @@ fn a_believed_caller_keeps_its_context_and_its_request_id() {
     }
 }
 
+#[test]
+fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
+    let remedy = r#"{"incoming": {"mode": "restart", "when": {"header_absent": "x-known"}}}"#;
+    let bytes: &[u8] = b"vendor=\xff\xc3\x28";
+    let request = |headers: &[(&str, &[u8])]| {
+        let request = Request::get("/").header("x-known", "1");
+        headers.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+    };
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let version = envoy.reported_version();
+        // No tracer: what leaves is what the mutation left.
+        let config = serde_json::from_str(remedy).expect("a configuration");
+        let rendered = early_mutation(&config, Tracer::ZipkinB3).expect("a mutation");
+        let manager = HttpConnectionManager::new()
+            .early_header_mutation(rendered.extension)
+            .merge(rendered.manager.to_json())
+            .route(Route::prefix("/").cluster("upstream"));
+        let mesh = Mesh::with(
+            &envoy,
+            Bootstrap::new().listener(Listener::http("edge", manager)),
+        );
+        let left = |request: &Request| mesh.pass(&mut mesh.connect("edge"), request);
+
+        let states: [(&str, &[u8]); 3] =
+            [("tracestate", b"a=1"), ("tracestate", b"b=2"), ("b3", b"")];
+        let repeated = left(&request(&states));
+        assert_eq!(
+            repeated.header_values("tracestate"),
+            [b"a=1,b=2"],
+            "{version}"
+        );
+        assert_eq!(repeated.header_text("b3"), None, "{version}");
+
+        let state = left(&request(&[("tracestate", bytes), ("x-b3-sampled", b"1")]));
+        assert_eq!(state.header_values("tracestate"), [bytes], "{version}");
+        assert_eq!(state.header_values("x-b3-sampled"), [b"1"], "{version}");
+    }
+}
+
 /// Sends a request from `from` and returns whether it was believed.
 async fn is_believed_from(from: Ipv4Addr, proxy: SocketAddr) -> bool {
     let socket = TcpSocket::new_v4().expect("a socket");
