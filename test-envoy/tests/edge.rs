@@ -31,7 +31,7 @@ const TRACERS: [Tracer; 3] = [
 enum Callers {
     /// `use_remote_address`: nobody.
     Remote,
-    /// Without it: nobody, but a request id is kept.
+    /// Without it: nobody, but no client is known to be outside either.
     Unknown,
     /// `use_remote_address`, and the client's network is internal.
     Internal,
@@ -60,8 +60,8 @@ impl Callers {
         settings
     }
 
-    /// Whether Envoy decides by a client's request id.
-    fn keeps_request_id(self) -> bool {
+    /// Whether a client's request id and span name are left to it.
+    fn keeps_clients_headers(self) -> bool {
         self != Self::Remote
     }
 }
@@ -298,7 +298,7 @@ fn forces(headers: Headers, tracer: Tracer, callers: Callers, version: &str) -> 
             callers == Callers::InternalByHeader
         }
         "x-envoy-force-trace" => callers == Callers::Internal,
-        "x-request-id" => callers.keeps_request_id(),
+        "x-request-id" => callers.keeps_clients_headers(),
         "traceparent" => match tracer {
             Tracer::OpenTelemetry => version < "1.39",
             Tracer::ZipkinB3 => false,
@@ -313,7 +313,7 @@ fn forces(headers: Headers, tracer: Tracer, callers: Callers, version: &str) -> 
 fn suppresses(headers: Headers, tracer: Tracer, callers: Callers) -> bool {
     let zipkin = tracer != Tracer::OpenTelemetry;
     match headers[0] {
-        ("x-request-id", id) => id.starts_with("client") && callers.keeps_request_id(),
+        ("x-request-id", id) => id.starts_with("client") && callers.keeps_clients_headers(),
         ("traceparent", malformed) if malformed.len() < 55 => !zipkin,
         ("traceparent", _) => tracer != Tracer::ZipkinB3,
         _ => zipkin,
@@ -392,6 +392,37 @@ fn a_client_neither_forces_nor_suppresses_a_trace_nor_names_one() {
             values.any(|value| value.contains(TRACE))
         };
         assert!(alone.iter().filter(names).count() > 50, "{version}");
+    }
+}
+
+#[test]
+fn a_client_does_not_name_the_span() {
+    let name: Headers = &[("x-envoy-decorator-operation", "the client's")];
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let mut edge = Edge::start(&envoy, &[NOTHING, RESTART, IGNORE]);
+        let mut sent = Vec::new();
+        let mut expected = BTreeMap::new();
+        for tracer in TRACERS {
+            for callers in Callers::ALL {
+                for remedy in [NOTHING, RESTART, IGNORE] {
+                    let passed = edge.send_one(tracer, callers, 100, remedy, name);
+                    expected.insert(passed.number, tracer);
+                    let named = remedy == NOTHING && callers.keeps_clients_headers();
+                    sent.push((passed, named));
+                }
+            }
+        }
+        let spans = edge.spans(&expected);
+        for (passed, named) in sent {
+            let span = spans.get(&passed.number).expect(&passed.told);
+            assert_eq!(
+                span.name == "the client's",
+                named,
+                "{} on {}",
+                passed.told,
+                envoy.reported_version()
+            );
+        }
     }
 }
 

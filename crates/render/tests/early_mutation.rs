@@ -304,6 +304,7 @@ fn a_caller_that_is_not_believed_brings_no_context() {
         "x-client-trace-id removed",
         "x-envoy-force-trace removed",
         "x-request-id removed",
+        "x-envoy-decorator-operation removed",
     ];
     for tracer in TRACERS {
         assert_eq!(steps(r#"{"incoming": "restart"}"#, tracer), restart);
@@ -382,8 +383,8 @@ fn a_believed_callers_headers_are_put_back() {
     assert_eq!(
         steps[steps.len() - 4..],
         [
-            "x-request-id removed",
-            "x-request-id = %REQ(~kept)%",
+            "x-envoy-decorator-operation removed",
+            "x-envoy-decorator-operation = %REQ(~kept)%",
             "~kept removed",
             "~believed removed",
         ]

@@ -8,7 +8,7 @@ use serde::de::value::{Error, StrDeserializer};
 
 use super::believed;
 use super::cel::{cel, first, has, value, when};
-use super::names::{CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, helper, name};
+use super::names::{CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name};
 use super::script::Script;
 
 /// The tracer then starts a new trace, and Envoy makes a new request id.
@@ -41,7 +41,7 @@ pub(super) fn script(
     Ok(script)
 }
 
-/// What carries a trace context, or makes Envoy decide about sampling as the caller wants.
+/// What carries a trace context, or makes Envoy sample or name a span as the caller wants.
 fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
     let mut headers = Vec::new();
     let mut add = |header: &str| {
@@ -57,7 +57,7 @@ fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
             fields.for_each(|field| add(name(*field)));
         }
     }
-    for header in [CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID] {
+    for header in [CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME] {
         add(header);
     }
     for entry in &config.clear {

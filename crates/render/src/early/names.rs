@@ -17,6 +17,8 @@ pub(super) const CLIENT_TRACE_ID: &str = "x-client-trace-id";
 pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
 /// Holds a decision about sampling, or the number by which `random_sampling` decides.
 pub(super) const REQUEST_ID: &str = "x-request-id";
+/// The name of the proxy's span.
+pub(super) const SPAN_NAME: &str = "x-envoy-decorator-operation";
 
 /// Names the caller behind another proxy.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
