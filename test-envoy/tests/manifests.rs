@@ -243,6 +243,7 @@ mod in_the_place_of_an_examples_own {
     use example::{MANAGER, set_cluster, with_new_ids_named};
 
     const EARLY: &str = "istio-manifests/envoyfilter/trace-context-early.yaml";
+    const EDGE: &str = "istio-manifests/envoyfilter/trace-context-edge.yaml";
     const UPSTREAM: &str = "istio-manifests/envoyfilter/trace-context-upstream.yaml";
     const DOWNSTREAM: &str = "istio-manifests/envoyfilter/trace-context-downstream.yaml";
 
@@ -325,17 +326,58 @@ mod in_the_place_of_an_examples_own {
     }
 
     #[test]
-    fn the_early_mutation_is_what_is_rendered() {
-        let rendered = rendered::early_mutation_of(EARLY);
-        let mut bootstrap = json!({"static_resources": {"listeners": [
-            {"filter_chains": [{"filters": [{"typed_config": {}}]}]},
-        ]}});
-        apply(&common::yaml(EARLY), &mut bootstrap);
-        let patched = bootstrap.pointer(MANAGER).expect("the manager");
-        assert_eq!(
-            patched["early_header_mutation_extensions"],
-            json!([rendered.extension])
-        );
+    fn the_early_mutations_are_what_is_rendered() {
+        for path in [EARLY, EDGE] {
+            let rendered = rendered::early_mutation_of(path);
+            let mut bootstrap = json!({"static_resources": {"listeners": [
+                {"filter_chains": [{"filters": [{"typed_config": {}}]}]},
+            ]}});
+            apply(&common::yaml(path), &mut bootstrap);
+            let patched = bootstrap.pointer(MANAGER).expect("the manager");
+            assert_eq!(
+                patched["early_header_mutation_extensions"],
+                json!([rendered.extension])
+            );
+            let mut settings = rendered.manager.to_json();
+            // Istio merges messages as protobuf does: a zero in the patch changes nothing.
+            settings["tracing"].take();
+            assert_eq!(patched["tracing"], settings["tracing"]);
+            rendered::assert_has(patched, &settings);
+        }
+    }
+
+    #[test]
+    fn edge_does_what_the_example_edge_does() {
+        let collector = ClosedPort::reserve().expect("a port");
+        let mut example = common::yaml("examples/edge/envoy.yaml");
+        set_cluster(&mut example, "collector", collector.address());
+        let manager = example.pointer_mut(MANAGER).expect("the manager");
+        // As Istio sets the tracing of a gateway.
+        manager["tracing"]["random_sampling"] = json!({"value": 0});
+        let mut without = example.clone();
+        let manager = without.pointer_mut(MANAGER).expect("the manager");
+        manager["early_header_mutation_extensions"] = json!([]);
+        manager["tracing"]["client_sampling"] = json!({"value": 100});
+        let mut patched = without.clone();
+        apply(&manifest(EDGE), &mut patched);
+
+        let w3c = format!("00-{TRACE}-{SPAN}-01");
+        let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
+        let arrivals = [
+            vec![("traceparent", w3c.as_str()), ("tracestate", "a=1")],
+            vec![("b3", b3.as_str())],
+            vec![("x-client-trace-id", "forced")],
+            vec![("x-request-id", "12345678-1234-a234-9234-123456789abc")],
+            vec![],
+        ];
+        for envoy in envoys() {
+            let told = answers(&envoy, &patched, &arrivals);
+            for (_, answer) in &told {
+                assert!(answer.contains("-00\n"), "{answer}");
+            }
+            assert_eq!(told, answers(&envoy, &example, &arrivals));
+            assert_ne!(told, answers(&envoy, &without, &arrivals));
+        }
     }
 
     #[test]

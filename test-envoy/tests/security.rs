@@ -7,15 +7,14 @@ use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Tracing};
 use envoy_test_harness::upstream::ClosedPort;
 use meshtrace_render::{Tracer, early_mutation};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// The remedy as the page shows it.
-fn early_header_mutation() -> Value {
+/// The remedy as the page shows it: a part of the connection manager.
+fn remedy() -> Value {
     let page = common::text("SECURITY.md");
     let (_, rest) = page.split_once("```yaml\n").expect("a block of YAML");
     let (yaml, _) = rest.split_once("```").expect("its end");
-    let mut manager: Value = serde_saphyr::from_str(yaml).expect("YAML");
-    manager["early_header_mutation_extensions"][0].take()
+    serde_saphyr::from_str(yaml).expect("YAML")
 }
 
 #[test]
@@ -28,8 +27,9 @@ fn the_remedy_is_what_is_rendered() {
         Tracer::ZipkinB3WithW3c,
     ] {
         let rendered = early_mutation(&config, tracer).expect("an early header mutation");
-        let shown = early_header_mutation();
-        assert_eq!(shown["typed_config"], rendered.extension["typed_config"]);
+        let mut manager = rendered.manager.to_json();
+        manager["early_header_mutation_extensions"] = json!([rendered.extension]);
+        assert_eq!(remedy(), manager);
     }
 }
 
@@ -44,7 +44,7 @@ fn incoming_does_not_reach_the_tracer_and_early_header_mutation_does() {
             let config = format!(r#"{{"incoming": "{incoming}"}}"#);
             traced(manager(trace_context(&config)))
         };
-        let early = filtered("continue").early_header_mutation(early_header_mutation());
+        let early = filtered("continue").merge(remedy());
         let bootstrap = Bootstrap::new()
             .cluster(Cluster::http2("collector", collector.address()))
             .listener(Listener::http("restart", filtered("restart")))

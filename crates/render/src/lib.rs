@@ -8,4 +8,4 @@
 
 mod early;
 
-pub use early::{EarlyMutation, Limit, Tracer, early_mutation};
+pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};

@@ -29,9 +29,15 @@ pub(crate) fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr
 pub(crate) fn with_new_ids_named(output: &str, command: &str) -> String {
     let mut seen: Vec<&str> = Vec::new();
     let mut named = output.to_owned();
-    for word in output.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let is_id = matches!(word.len(), 16 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_id && !command.contains(word) && !seen.contains(&word) {
+    let words = output.split(|c: char| !c.is_ascii_alphanumeric());
+    let hexadecimal = |word: &&str| word.bytes().all(|b| b.is_ascii_hexdigit());
+    let ids = words.filter(|word| matches!(word.len(), 16 | 32));
+    // A request id is a UUID: 36 characters between white space.
+    let uuids = output
+        .split_whitespace()
+        .filter(|word| word.len() == 36 && word.split('-').count() == 5);
+    for word in ids.filter(hexadecimal).chain(uuids) {
+        if !command.contains(word) && !seen.contains(&word) {
             seen.push(word);
             named = named.replace(word, &format!("<new id {}>", seen.len()));
         }

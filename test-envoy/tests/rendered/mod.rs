@@ -18,6 +18,18 @@ const END: &str = "# end of what is rendered";
 const UPDATE: &str =
     "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test examples --test manifests rendered";
 
+/// Asserts that the connection manager of a file has the settings that go with the mutation.
+pub(crate) fn assert_has(manager: &Value, settings: &Value) {
+    match (manager, settings) {
+        (Value::Object(manager), Value::Object(settings)) => {
+            for (key, value) in settings {
+                assert_has(manager.get(key).unwrap_or(&Value::Null), value);
+            }
+        }
+        (found, expected) => assert_eq!(found, expected),
+    }
+}
+
 /// What is rendered for the OpenTelemetry tracer from the configuration that the file names; the file must have it.
 ///
 /// With `UPDATE_EXAMPLES` in the environment it is written into the file first.

@@ -20,7 +20,7 @@ pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
     let mut script = Script::default();
     // A client's own headers of these names mean nothing.
     for helper in helper::ALL {
-        script.remove(helper);
+        script.remove(*helper);
     }
     reading.write(&mut script);
     let writing = Writing {
@@ -37,7 +37,7 @@ pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
     writing.b3(&mut script);
     writing.b3_multi(&mut script);
     for helper in helper::ALL {
-        script.remove(helper);
+        script.remove(*helper);
     }
     script
 }

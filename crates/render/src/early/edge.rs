@@ -2,48 +2,70 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{Field, WhenConfig};
+use meshtrace_propagation::{Field, IncomingMode, TraceContextConfig, WhenConfig};
+use serde::Deserialize;
+use serde::de::value::{Error, StrDeserializer};
 
-use super::names::{CLIENT_TRACE_ID, name};
+use super::believed;
+use super::cel::{cel, first, has, value, when};
+use super::names::{CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name};
 use super::script::Script;
 
-/// The tracer then starts a new trace.
-pub(super) fn restart() -> Script {
-    let formats = Format::EXTRACTED_BY_DEFAULT.iter();
-    removals(formats.flat_map(|format| format.fields()))
-}
-
-/// As [`restart`], and every other header that is known to carry trace context is gone too.
-pub(super) fn ignore() -> Script {
-    removals(Field::ALL)
-}
-
-fn removals<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Script {
+/// The tracer then starts a new trace, and Envoy makes a new request id.
+pub(super) fn script(
+    config: &TraceContextConfig,
+    mode: IncomingMode,
+    conditions: &WhenConfig,
+) -> Result<Script, ConfigError> {
+    let removed = headers(config, mode);
     let mut script = Script::default();
-    for field in fields {
-        script.remove(name(*field));
+    let Some(believed) = believed::expression(conditions)? else {
+        for header in removed {
+            script.remove(header);
+        }
+        return Ok(script);
+    };
+
+    script.remove(helper::BELIEVED);
+    script.set(helper::BELIEVED, cel(when(believed, "'1'")));
+    // No mutation removes on a condition, so what a believed caller sent is put back.
+    for header in removed {
+        let both = format!("{} && {}", has(helper::BELIEVED), has(&header));
+        script.remove(helper::KEPT);
+        script.set(helper::KEPT, cel(when(both, value(&header))));
+        script.remove(header.clone());
+        script.set(header, first(helper::KEPT));
     }
-    script.remove(CLIENT_TRACE_ID);
-    script
+    script.remove(helper::KEPT);
+    script.remove(helper::BELIEVED);
+    Ok(script)
 }
 
-/// The direction is the listener's, so whoever places the mutation has it in hand.
-pub(super) fn refuse_conditions(when: &WhenConfig) -> Result<(), ConfigError> {
-    let seen_by_the_filter_alone = [
-        (
-            "incoming.when.not_from_cidrs",
-            when.not_from_cidrs.is_some(),
-        ),
-        ("incoming.when.header_absent", when.header_absent.is_some()),
-    ];
-    for (path, present) in seen_by_the_filter_alone {
-        if present {
-            return Err(ConfigError::new(
-                path,
-                "a removal before the tracer holds for every caller; use a listener of its own for \
-                 the callers that are not believed",
-            ));
+/// What carries a trace context, or makes Envoy sample or name a span as the caller wants.
+fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
+    let mut headers = Vec::new();
+    let mut add = |header: &str| {
+        if !headers.iter().any(|known| known == header) {
+            headers.push(header.to_owned());
+        }
+    };
+    match mode {
+        IncomingMode::Ignore => Field::ALL.iter().for_each(|field| add(name(*field))),
+        IncomingMode::Continue | IncomingMode::Restart => {
+            let formats = Format::EXTRACTED_BY_DEFAULT.iter();
+            let fields = formats.flat_map(|format| format.fields());
+            fields.for_each(|field| add(name(*field)));
         }
     }
-    Ok(())
+    for header in [CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME] {
+        add(header);
+    }
+    for entry in &config.clear {
+        let entry = entry.to_ascii_lowercase();
+        match Format::deserialize(StrDeserializer::<Error>::new(&entry)) {
+            Ok(format) => format.fields().iter().for_each(|field| add(name(*field))),
+            Err(_) => add(&entry),
+        }
+    }
+    headers
 }

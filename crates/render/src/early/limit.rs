@@ -90,9 +90,15 @@ limits! {
     /// `wasm.previous_trace_id`.
     PreviousTraceIdLost = "The id of a trace that is replaced is not kept as filter state \
         `wasm.previous_trace_id`.",
-    /// Other ways to be sampled.
-    CallerStillSamples = "Set `client_sampling` to 0 and `use_remote_address` to true, else a \
-        caller's `x-request-id` still decides about sampling.",
+    /// `x-request-id`.
+    RequestIdReplaced = "A caller's `x-request-id` is removed, as it decides about sampling, and \
+        Envoy makes a new one: the caller's own id is in no log.",
+    /// A helper header and an expression for each header of a believed caller.
+    BelievedLinesJoined = "A believed caller's repeated lines of a header go on as one, joined by \
+        commas, and an empty header is dropped.",
+    /// `incoming.when.not_from_cidrs`.
+    PeerOfConnection = "`incoming.when.not_from_cidrs` is asked of the connection's peer, as \
+        `x-forwarded-for` is read later: a request that has this header comes from no network.",
     /// `incoming.when.direction`.
     DirectionOfListener = "`incoming.when.direction` is not looked at: place the mutation only on \
         listeners of that direction.",
@@ -144,17 +150,23 @@ impl Limit {
             Self::UnreadFormatsRemoved => readable(None)
                 .iter()
                 .any(|format| tracer.reads(*format) && !reads(*format)),
-            Self::PreviousTraceIdLost | Self::CallerStillSamples | Self::DirectionOfListener => {
-                false
-            }
+            Self::PreviousTraceIdLost
+            | Self::RequestIdReplaced
+            | Self::BelievedLinesJoined
+            | Self::PeerOfConnection
+            | Self::DirectionOfListener => false,
         }
     }
 
     fn holds_at_edge(self, config: &TraceContextConfig, mode: IncomingMode) -> bool {
         let when = config.incoming.as_ref().map(|incoming| &incoming.when);
+        let networks = when.is_some_and(|when| when.not_from_cidrs.is_some());
+        let header = when.is_some_and(|when| when.header_absent.is_some());
         match self {
             Self::PreviousTraceIdLost => mode == IncomingMode::Restart,
-            Self::CallerStillSamples => true,
+            Self::RequestIdReplaced => true,
+            Self::BelievedLinesJoined => networks || header,
+            Self::PeerOfConnection => networks,
             Self::DirectionOfListener => when.is_some_and(|when| when.direction.is_some()),
             _ => false,
         }

@@ -1,19 +1,24 @@
 //! Early header mutation: what the proxy's tracer reads, made from what arrived.
 
+mod believed;
 mod cel;
 mod continued;
 mod edge;
 mod limit;
+mod manager;
 mod names;
 mod reading;
 mod script;
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{IncomingMode, Placement, Propagation, TraceContextConfig};
+use meshtrace_propagation::{
+    IncomingConfig, IncomingMode, Placement, Propagation, TraceContextConfig,
+};
 use names::Format;
 use serde_json::{Value, json};
 
 pub use limit::Limit;
+pub use manager::ManagerSettings;
 
 use script::Script;
 
@@ -43,18 +48,21 @@ impl Tracer {
 pub struct EarlyMutation {
     /// One entry of `early_header_mutation_extensions` (Envoy 1.36 to 1.40).
     pub extension: Value,
+    /// What the connection manager must have beside it.
+    pub manager: ManagerSettings,
     /// What the mutation does otherwise than the Wasm filter, or cannot do.
     pub limits: Vec<Limit>,
 }
 
 /// Renders the early header mutation that lets `tracer` continue what `config` says to read.
 ///
-/// Of the configuration, `extract`, `on_defer`, `b3_strict` and `incoming` have a part in it; the
-/// other keys are about what the filter writes.
+/// Of the configuration, `extract`, `on_defer`, `b3_strict` and `incoming` have a part in it, and
+/// `clear` where `incoming` is not `continue`; the other keys are about what the filter writes.
 ///
 /// # Errors
-/// When the configuration is refused by the filter too, is for the upstream placement, or depends
-/// on the caller in a way that an early header mutation cannot see (`incoming.when`).
+/// When the configuration is refused by the filter too, is for the upstream placement, or has a
+/// condition (`incoming.when`) that Envoy's expressions cannot tell: an IPv6 network whose prefix
+/// has a zero group, or a header's name with signs beyond letters, digits, `-`, `_` and `.`.
 pub fn early_mutation(
     config: &TraceContextConfig,
     tracer: Tracer,
@@ -69,16 +77,19 @@ pub fn early_mutation(
 
     let incoming = config.incoming.as_ref();
     let mode = incoming.map_or(IncomingMode::Continue, |incoming| incoming.mode);
-    if let Some(incoming) = incoming.filter(|_| mode != IncomingMode::Continue) {
-        edge::refuse_conditions(&incoming.when)?;
-    }
-    let script = match mode {
-        IncomingMode::Continue => continued::script(config, tracer),
-        IncomingMode::Restart => edge::restart(),
-        IncomingMode::Ignore => edge::ignore(),
+    let (script, manager) = match incoming.filter(|_| mode != IncomingMode::Continue) {
+        None => (
+            continued::script(config, tracer),
+            ManagerSettings::default(),
+        ),
+        Some(IncomingConfig { when, .. }) => (
+            edge::script(config, mode, when)?,
+            ManagerSettings::beside_removals(when),
+        ),
     };
     Ok(EarlyMutation {
         extension: extension(&script),
+        manager,
         limits: Limit::of(config, mode, tracer),
     })
 }

@@ -13,12 +13,27 @@ pub(super) const B3_FLAGS: &str = "x-b3-flags";
 
 /// Makes Envoy sample the trace that it starts (`client_sampling`), whoever the caller is.
 pub(super) const CLIENT_TRACE_ID: &str = "x-client-trace-id";
+/// The same for a caller that Envoy takes for an internal one.
+pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
+/// Holds a decision about sampling, or the number by which `random_sampling` decides.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+/// The name of the proxy's span.
+pub(super) const SPAN_NAME: &str = "x-envoy-decorator-operation";
+
+/// Names the caller behind another proxy.
+pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Helper headers: written by one mutation, read by a later one, and removed before and after.
 pub(super) mod helper {
+    /// There where the caller is believed.
+    pub(in crate::early) const BELIEVED: &str = "x-meshtrace-early-believed";
+    /// A believed caller's header, until it is put back.
+    pub(in crate::early) const KEPT: &str = "x-meshtrace-early-kept";
+
     macro_rules! helpers {
         ($($(#[$doc:meta])* $name:ident = $suffix:literal,)*) => {
             $($(#[$doc])* pub(in crate::early) const $name: &str = concat!("x-meshtrace-early-", $suffix);)*
+            /// Those of a context that is continued.
             pub(in crate::early) const ALL: &[&str] = &[$($name,)*];
         };
     }

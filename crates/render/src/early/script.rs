@@ -10,7 +10,7 @@ pub(super) struct Script(Vec<Mutation>);
 
 #[derive(Clone, Debug)]
 struct Mutation {
-    header: &'static str,
+    header: String,
     change: Change,
 }
 
@@ -24,21 +24,21 @@ enum Change {
 }
 
 impl Script {
-    pub(super) fn remove(&mut self, header: &'static str) {
+    pub(super) fn remove(&mut self, header: impl Into<String>) {
         self.push(header, Change::Remove);
     }
 
     /// Sets `header`; a line that is there already is replaced, and so are repeated ones.
-    pub(super) fn set(&mut self, header: &'static str, format: impl Into<String>) {
+    pub(super) fn set(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS_OR_ADD", format.into());
     }
 
-    pub(super) fn set_if_absent(&mut self, header: &'static str, format: impl Into<String>) {
+    pub(super) fn set_if_absent(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "ADD_IF_ABSENT", format.into());
     }
 
     /// Existence is the condition: a constant in `format` cannot make a header of its own.
-    pub(super) fn set_if_present(&mut self, header: &'static str, format: impl Into<String>) {
+    pub(super) fn set_if_present(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS", format.into());
     }
 
@@ -53,11 +53,12 @@ impl Script {
         self.0.iter().map(mutation).collect()
     }
 
-    fn append(&mut self, header: &'static str, action: &'static str, format: String) {
+    fn append(&mut self, header: impl Into<String>, action: &'static str, format: String) {
         self.push(header, Change::Append { action, format });
     }
 
-    fn push(&mut self, header: &'static str, change: Change) {
+    fn push(&mut self, header: impl Into<String>, change: Change) {
+        let header = header.into();
         self.0.push(Mutation { header, change });
     }
 }
