@@ -25,6 +25,8 @@ pub enum TagLimit {
         /// The version of Envoy.
         version: EnvoyVersion,
     },
+    /// The proxy's CLIENT span may end before the response is looked at.
+    ResponseOnServerSpan,
     /// Istio does not merge `customTags`.
     ReplacesTags,
 }
@@ -46,6 +48,11 @@ impl fmt::Display for TagLimit {
                 f,
                 "{key} is not on the span: it is known with the response, and no tag of {version} \
                  reads filter state. Access logs read it (%FILTER_STATE(wasm.{key}:PLAIN)%)."
+            ),
+            Self::ResponseOnServerSpan => f.write_str(
+                "What comes from the response is on the SERVER span; it is on the CLIENT span where \
+                 the response has a body, as that span ends before any filter sees a response \
+                 without one.",
             ),
             Self::ReplacesTags => f.write_str(
                 "The customTags replace those that a Telemetry of the root namespace sets, and Istio \

@@ -87,6 +87,13 @@ pub fn envoy_tags(
             },
         }
     }
+    if plugin.has_response_tag(|key| {
+        custom_tags
+            .iter()
+            .any(|tag| tag.get("tag") == Some(&json!(key)))
+    }) {
+        limits.push(TagLimit::ResponseOnServerSpan);
+    }
     limits.extend(way.limit());
 
     let mut http_filters = vec![plugin.http_filter(module)];
@@ -132,6 +139,9 @@ pub fn istio_tags(
             }
         };
         custom_tags.insert(attribute.key.clone(), tag);
+    }
+    if plugin.has_response_tag(|key| custom_tags.contains_key(key)) {
+        limits.push(TagLimit::ResponseOnServerSpan);
     }
     limits.extend(way.limit());
 
@@ -222,6 +232,13 @@ impl Plugin {
             }
             (Way::Headers { .. }, Phase::Response) => None,
         }
+    }
+
+    /// Whether an attribute that comes with the response has a tag.
+    fn has_response_tag(&self, has_tag: impl Fn(&str) -> bool) -> bool {
+        let mut attributes = self.config.attributes.iter();
+        attributes
+            .any(|attribute| attribute.from.phase() == Phase::Response && has_tag(&attribute.key))
     }
 
     /// The variables that the filter reads at start.
