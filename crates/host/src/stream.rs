@@ -69,7 +69,7 @@ impl<C: Composition> Running<C> {
         };
         self.composition
             .on_request(&request, &self.ids, kept, &mut outcome);
-        self.apply(&outcome, map);
+        self.apply(&outcome, map, headers);
         let direction = || direction.unwrap_or_else(|| self.direction());
         self.metrics.add(&outcome.tallies, direction);
         drop(outcome);
@@ -98,7 +98,7 @@ impl<C: Composition> Running<C> {
             arena: &arena,
         };
         self.composition.on_response(&response, kept, &mut outcome);
-        self.apply(&outcome, map);
+        self.apply(&outcome, map, headers);
         self.metrics.add(&outcome.tallies, || self.direction());
         drop(outcome);
         self.give_back(arena);
@@ -119,7 +119,7 @@ impl<C: Composition> Running<C> {
             arena: &arena,
         };
         self.composition.on_end(&end, kept, &mut outcome);
-        self.apply(&outcome, map);
+        self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome.tallies, || self.direction());
         drop(outcome);
         self.give_back(arena);
@@ -167,7 +167,15 @@ impl<C: Composition> Running<C> {
         }
     }
 
-    fn apply(&self, outcome: &Outcome<'_>, map: MapType) {
+    /// `headers` are those of `map`, as they were when the callback began.
+    fn apply(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
+        if let Some(family) = outcome.removed_family {
+            for (name, _) in headers.iter().filter(|(name, _)| name.starts_with(family)) {
+                if call::remove_header(map, name).is_err() {
+                    self.metrics.host_error();
+                }
+            }
+        }
         for edit in outcome.headers.iter() {
             let done = match &edit.change {
                 Change::Remove => call::remove_header(map, edit.name),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod outcome;
+mod span_attributes;
 mod trace_context;
 mod view;
 
@@ -14,6 +15,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
 pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
+pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;
 pub use view::{ARENA_BYTES, Arena, End, Needs, Request, Response};
 

@@ -1,6 +1,7 @@
 //! What should change, as values.
 
 use arrayvec::ArrayVec;
+use meshtrace_attributes as attributes;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_propagation as propagation;
@@ -15,6 +16,8 @@ pub const MAX_PROPERTIES: usize = 48;
 /// memory.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome<'a> {
+    /// All headers whose name starts with this go, before the edits are made.
+    pub removed_family: Option<&'a [u8]>,
     /// Edits of the headers that the callback is about.
     pub headers: Edits<'a, MAX_EDITS>,
     /// Filter state to set.
@@ -68,17 +71,20 @@ impl<'a> core::ops::Deref for Properties<'a> {
 pub enum Stage {
     /// Reading, deciding about and writing the context.
     Propagation,
+    /// Gathering attributes.
+    Attributes,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Propagation];
+    pub const ALL: [Self; 2] = [Self::Propagation, Self::Attributes];
 
     /// The names of its counters in Envoy.
     #[must_use]
     pub const fn metrics(self) -> &'static [&'static str] {
         match self {
             Self::Propagation => propagation::Counter::METRICS,
+            Self::Attributes => attributes::Counter::METRICS,
         }
     }
 }
@@ -88,6 +94,8 @@ impl Stage {
 pub struct Tallies {
     /// [`Stage::Propagation`]'s.
     pub propagation: propagation::Tally,
+    /// [`Stage::Attributes`]'s.
+    pub attributes: attributes::Tally,
 }
 
 impl Tallies {
@@ -96,6 +104,7 @@ impl Tallies {
     pub fn of(&self, stage: Stage) -> u64 {
         match stage {
             Stage::Propagation => self.propagation.bits(),
+            Stage::Attributes => self.attributes.bits(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
-use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition, Outcome, Request, TraceContext};
+use meshtrace_pipeline::{
+    ARENA_BYTES, Arena, Composition, Outcome, Request, Response, SpanAttributes, TraceContext,
+};
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
 /// Counts the allocations of this thread.
@@ -141,6 +143,81 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
             let allocations = ALLOCATIONS.get() - before;
             assert_eq!(allocations, 0, "{config}: {} lines", lines.len());
         }
+    }
+}
+
+const EVERY_ATTRIBUTE: &str = r#"{
+    "attributes": [
+        {"key": "a", "from": {"header": "x-user-id"}, "transform": ["trim", "lowercase", {"truncate": 9}]},
+        {"key": "b", "from": {"header": "x-user-id"}, "transform": [{"hmac_sha256": {"key_env": "KEY"}}]},
+        {"key": "c", "from": {"header": "x-user-id"},
+         "transform": [{"replace": {"pattern": "(\\w)([a-z]+)", "with": "$2$1"}}, {"allow": ["x"]}], "default": "d"},
+        {"key": "d", "from": {"cookie": "c"}},
+        {"key": "e", "from": {"query": "q"}},
+        {"key": "f", "from": {"path": "/{id}/**", "capture": "id"}},
+        {"key": "g", "from": {"baggage": "b"}},
+        {"key": "h", "from": {"jwt_claim": {"claim": "sub"}}},
+        {"key": "i", "from": {"jwt_claim": {"claim": ["org", "id"]}}},
+        {"key": "j", "from": {"property": ["xds", "listener_direction"]}},
+        {"key": "k", "from": {"env": "KEY"}},
+        {"key": "l", "from": {"literal": "l"}},
+        {"key": "m", "from": {"response_header": "x-user-id"}},
+        {"key": "n", "from": {"property": ["response", "code"]}}
+    ],
+    "emit": {"request_header_prefix": "x-attr-", "baggage": true}
+}"#;
+
+/// A token whose payload is `{"sub": "alice", "org": {"id": 7, "name": "x"}, "exp": 1}`.
+const TOKEN: &str = "Bearer e30.\
+    eyJzdWIiOiAiYWxpY2UiLCAib3JnIjogeyJpZCI6IDcsICJuYW1lIjogIngifSwgImV4cCI6IDF9.c2ln";
+
+#[test]
+fn no_attribute_allocates_outside_of_the_arena() {
+    let filter = SpanAttributes::from_json(EVERY_ATTRIBUTE.as_bytes(), &|_| Some(b"key".to_vec()))
+        .expect("a configuration");
+    let ids = IdGenerator::from_seed([1; 32]);
+    let mut arena = Arena::with_capacity(ARENA_BYTES);
+    arena.set_allocation_limit(Some(arena.allocated_bytes()));
+    let properties = [Some(Box::from(1_i64.to_le_bytes()))];
+    let long = "Zoë".repeat(1000);
+    for user in ["alice", "", "\u{85}", long.as_str()] {
+        let block = encode(&[
+            (":path", "/42/a?q=a+b%20c"),
+            ("x-user-id", user),
+            ("cookie", "a=b; c=d"),
+            ("baggage", "a=1,b=%20x"),
+            ("authorization", TOKEN),
+            ("x-attr-a", "mallory"),
+        ]);
+        let before = ALLOCATIONS.get();
+
+        let headers = Headers::parse(&block).expect("a header block");
+        let mut outcome = Outcome::default();
+        let request = Request {
+            headers,
+            peer: Peer::default(),
+            cluster: None,
+            properties: &properties,
+            arena: &arena,
+        };
+        filter.on_request(&request, &ids, &mut (), &mut outcome);
+        let (set, edited) = (outcome.properties.len(), outcome.headers.len());
+        drop(outcome);
+        arena.reset();
+
+        let mut outcome = Outcome::default();
+        let response = Response {
+            headers,
+            properties: &properties,
+            arena: &arena,
+        };
+        filter.on_response(&response, &mut (), &mut outcome);
+        drop(outcome);
+        arena.reset();
+
+        let allocations = ALLOCATIONS.get() - before;
+        assert_eq!(allocations, 0, "{user}");
+        assert!(set >= 10 && edited == set + 1, "{set} {edited}");
     }
 }
 

@@ -1,11 +1,18 @@
-//! Renders Envoy configuration from the filters' own configuration.
+//! Renders Envoy and Istio configuration from the filters' own configuration.
 //!
-//! [`early_mutation`] is the part of `trace_context` that a filter cannot do: Envoy's tracer
-//! extracts before any HTTP filter runs, so what it is to continue must be in its own format before
-//! that. `early_header_mutation_extensions` of the HTTP connection manager run early enough.
+//! - [`early_mutation`] is the part of `trace_context` that a filter cannot do: Envoy's tracer
+//!   extracts before any HTTP filter runs, so what it is to continue must be in its own format
+//!   before that. `early_header_mutation_extensions` of the HTTP connection manager run early
+//!   enough.
+//! - [`envoy_tags`] and [`istio_tags`] are the part of `span_attributes` that a filter cannot do:
+//!   only a custom tag of the proxy's tracing configuration puts a value on a span.
 
 #![forbid(unsafe_code)]
 
 mod early;
+mod tags;
+mod version;
 
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
+pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
+pub use version::{EnvoyVersion, IstioVersion};

@@ -1,0 +1,352 @@
+//! Compiled attributes, and gathering them from a request and its response.
+
+use arrayvec::ArrayVec;
+use meshtrace_config::ConfigError;
+use meshtrace_headers::{Edits, Headers};
+
+use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
+use crate::emit::Emit;
+use crate::lent::Lent;
+use crate::source::{Claims, MAX_TOKENS, Raw, Shared, Source, Token, View};
+use crate::text::{Text, clean, cut, head};
+use crate::transform::{Transform, Verdict, length};
+use crate::{Counter, Tally};
+
+/// Memory for what is built during one callback.
+pub type Arena = bumpalo::Bump;
+
+/// The value of a variable of the VM's environment; `None` when it is not set.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
+
+/// What the host looked up, in the order in which it was asked for.
+pub type Properties<'a> = &'a [Option<Box<[u8]>>];
+
+/// The longest key, in bytes.
+const MAX_KEY: usize = 64;
+
+/// Filter state that this project's filters set themselves.
+const RESERVED: &[&str] = &[
+    "parent_span_id",
+    "previous_trace_id",
+    "span_id",
+    "trace_flags",
+    "trace_format",
+    "trace_id",
+];
+
+/// A compiled [`SpanAttributesConfig`].
+#[derive(Debug)]
+pub struct Attributes {
+    request: Gatherer,
+    response: Gatherer,
+    tokens: Vec<Token>,
+    emit: Emit,
+    scratch: Lent<Box<Scratch>>,
+}
+
+/// The attributes of one phase, and the properties that they need.
+#[derive(Debug, Default)]
+struct Gatherer {
+    rules: Vec<Rule>,
+    properties: Vec<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    key: Box<str>,
+    header: Option<Box<[u8]>>,
+    source: Source,
+    transforms: Vec<Transform>,
+    default: Option<Box<str>>,
+    max_length: usize,
+}
+
+/// Room to work in, lent to one callback at a time.
+#[derive(Debug, Default)]
+struct Scratch {
+    raw: Raw,
+    text: Text,
+    spare: Text,
+}
+
+/// One attribute of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute<'a> {
+    /// Its name.
+    pub key: &'a str,
+    /// Its value: 1 to 256 bytes without control characters.
+    pub value: &'a str,
+    /// The request header that carries it, where the configuration has a prefix.
+    pub header: Option<&'a [u8]>,
+}
+
+/// The attributes of one request, in the order of the configuration.
+pub type Gathered<'a> = ArrayVec<Attribute<'a>, MAX_ATTRIBUTES>;
+
+impl Attributes {
+    /// Compiles `config`; the variables of `environment` are read now.
+    ///
+    /// # Errors
+    /// When a value is impossible or two contradict each other, with the path.
+    pub fn new(
+        config: &SpanAttributesConfig,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        if config.attributes.len() > MAX_ATTRIBUTES {
+            return Err(ConfigError::new(
+                format!("attributes[{MAX_ATTRIBUTES}]"),
+                format!("one more attribute, expected at most {MAX_ATTRIBUTES}"),
+            ));
+        }
+        let emit = Emit::new(&config.emit, &config.attributes)?;
+        let mut in_request = Shared::default();
+        let mut in_response = Shared::default();
+        let mut compiled = Self {
+            request: Gatherer::default(),
+            response: Gatherer::default(),
+            tokens: Vec::new(),
+            scratch: Lent::new(Box::default()),
+            emit,
+        };
+        for (i, attribute) in config.attributes.iter().enumerate() {
+            let below = |error: ConfigError| error.below(&format!("attributes[{i}]"));
+            let earlier = config.attributes.iter().take(i);
+            check_key(&attribute.key, earlier).map_err(below)?;
+            let (gatherer, shared) = match attribute.from.phase() {
+                Phase::Request => (&mut compiled.request, &mut in_request),
+                Phase::Response => (&mut compiled.response, &mut in_response),
+            };
+            let rule = Rule::new(attribute, shared, &compiled.emit, environment).map_err(below)?;
+            gatherer.rules.push(rule);
+        }
+        compiled.tokens = in_request.tokens;
+        compiled.request.properties = in_request.properties;
+        compiled.response.properties = in_response.properties;
+        Ok(compiled)
+    }
+
+    /// The properties to look up when the request's headers have come.
+    #[must_use]
+    pub fn request_properties(&self) -> &[Box<[u8]>] {
+        &self.request.properties
+    }
+
+    /// The properties to look up when the response's headers have come.
+    #[must_use]
+    pub fn response_properties(&self) -> &[Box<[u8]>] {
+        &self.response.properties
+    }
+
+    /// Whether an attribute comes from the response's headers.
+    #[must_use]
+    pub fn needs_response_headers(&self) -> bool {
+        let is_header = |rule: &Rule| matches!(rule.source, Source::Header(_));
+        self.response.rules.iter().any(is_header)
+    }
+
+    /// Whether attributes leave as filter state.
+    #[must_use]
+    pub fn in_filter_state(&self) -> bool {
+        self.emit.filter_state
+    }
+
+    /// The prefix of the headers that only this proxy may write: those of a client must go, and go
+    /// before [`write_headers`](Self::write_headers)'s edits.
+    #[must_use]
+    pub fn header_family(&self) -> Option<&[u8]> {
+        self.emit.family()
+    }
+
+    /// Gathers what the request says.
+    pub fn of_request<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        properties: Properties<'a>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        let tokens = self.tokens.iter();
+        let claims: ArrayVec<Claims<'a>, MAX_TOKENS> = tokens
+            .map(|token| token.read(headers, arena, tally))
+            .take(MAX_TOKENS)
+            .collect();
+        let gathered = self.gather(
+            &self.request,
+            View {
+                headers,
+                properties,
+                claims: &claims,
+            },
+            arena,
+            tally,
+        );
+        tally.count(if gathered.is_empty() {
+            Counter::NotFound
+        } else {
+            Counter::Found
+        });
+        gathered
+    }
+
+    /// Gathers what the response says.
+    pub fn of_response<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        properties: Properties<'a>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        let view = View {
+            headers,
+            properties,
+            claims: &[],
+        };
+        self.gather(&self.response, view, arena, tally)
+    }
+
+    /// Writes the attributes of a request into its headers, as far as the configuration says so.
+    pub fn write_headers<'a, const N: usize>(
+        &'a self,
+        gathered: &[Attribute<'a>],
+        headers: Headers<'a>,
+        arena: &'a Arena,
+        edits: &mut Edits<'a, N>,
+        tally: &mut Tally,
+    ) {
+        self.emit.write(gathered, headers, arena, edits, tally);
+    }
+
+    fn gather<'a>(
+        &'a self,
+        gatherer: &'a Gatherer,
+        view: View<'_>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        self.scratch.lend(Box::default, |scratch| {
+            let attributes = gatherer.rules.iter().filter_map(|rule| {
+                Some(Attribute {
+                    key: &rule.key,
+                    value: rule.value(view, scratch, arena, tally)?,
+                    header: rule.header.as_deref(),
+                })
+            });
+            attributes.take(MAX_ATTRIBUTES).collect()
+        })
+    }
+}
+
+impl Rule {
+    fn new(
+        config: &AttributeConfig,
+        shared: &mut Shared,
+        emit: &Emit,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let source =
+            Source::new(&config.from, shared, environment).map_err(|error| error.below("from"))?;
+        let transforms = config
+            .transform
+            .iter()
+            .enumerate()
+            .map(|(i, transform)| {
+                Transform::new(transform, environment)
+                    .map_err(|error| error.below(&format!("transform[{i}]")))
+            })
+            .collect::<Result<_, _>>()?;
+        let max_length = match config.max_length {
+            Some(limit) => length("max_length", limit)?,
+            None => MAX_VALUE,
+        };
+        Ok(Self {
+            key: config.key.as_str().into(),
+            header: match config.from.phase() {
+                Phase::Request => emit.header(&config.key),
+                Phase::Response => None,
+            },
+            source,
+            transforms,
+            default: default(config.default.as_deref(), max_length)?,
+            max_length,
+        })
+    }
+
+    fn value<'a>(
+        &'a self,
+        view: View<'_>,
+        Scratch { raw, text, spare }: &mut Scratch,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Option<&'a str> {
+        let default = self.default.as_deref();
+        let Some(bytes) = self.source.find(view, raw) else {
+            return default;
+        };
+        clean(bytes, text, tally);
+        for transform in &self.transforms {
+            // Nothing is left to transform: the hash of nothing would look like a value.
+            if text.is_empty() {
+                break;
+            }
+            match transform.apply(text, spare, tally) {
+                Verdict::Kept => {}
+                Verdict::Refused => return default,
+                Verdict::Dropped => return None,
+            }
+        }
+        cut(text, self.max_length, tally);
+        if text.is_empty() {
+            return default;
+        }
+        match arena.try_alloc_str(text) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                tally.count(Counter::Dropped);
+                None
+            }
+        }
+    }
+}
+
+fn check_key<'k>(
+    key: &str,
+    mut earlier: impl Iterator<Item = &'k AttributeConfig>,
+) -> Result<(), ConfigError> {
+    let refuse = |message: String| Err(ConfigError::new("key", message));
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !key.starts_with(|char: char| char.is_ascii_alphabetic())
+        || !key.bytes().all(is_part)
+        || key.len() > MAX_KEY
+    {
+        return refuse(format!(
+            "invalid value: string {key:?}, expected letters, digits, `.`, `_` and `-`, a letter \
+             first, at most {MAX_KEY}"
+        ));
+    }
+    if RESERVED.contains(&key) {
+        return refuse(format!(
+            "{key:?} is the filter state of another filter of this project, expected another key"
+        ));
+    }
+    if earlier.any(|other| other.key == key) {
+        return refuse(format!("{key:?} is listed before, expected each key once"));
+    }
+    Ok(())
+}
+
+/// A default stands as it is, so it must be a value already.
+fn default(text: Option<&str>, max_length: usize) -> Result<Option<Box<str>>, ConfigError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    if text.is_empty() || text.contains(char::is_control) || head(text, max_length) != text {
+        return Err(ConfigError::new(
+            "default",
+            format!(
+                "invalid value: string {text:?}, expected 1 to {max_length} bytes without control \
+                 characters; without a default the attribute is left out"
+            ),
+        ));
+    }
+    Ok(Some(text.into()))
+}

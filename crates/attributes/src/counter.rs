@@ -1,0 +1,30 @@
+//! What is counted about attributes.
+
+meshtrace_counters::counters! {
+    "meshtrace.span_attributes.",
+    /// At least one attribute was known when the request's headers had come.
+    Found = "found",
+    /// None was.
+    NotFound = "not_found",
+    /// A value was longer than it may be, and was cut.
+    Truncated = "truncated",
+    /// A value had control characters or was not UTF-8.
+    Replaced = "replaced",
+    /// A value was not in its list of allowed ones.
+    NotAllowed = "not_allowed",
+    /// An attribute was left out: the environment has no key for its `hmac_sha256`.
+    HmacKeyMissing = "hmac_key_missing",
+    /// A token was not a JWT.
+    JwtMalformed = "jwt.malformed",
+    /// A token was too long to be read.
+    JwtTooLong = "jwt.too_long",
+    /// A client sent headers of the family that the filter writes; they were removed.
+    HeadersRemoved = "headers_removed",
+    /// The `baggage` header had no room for a member.
+    BaggageFull = "baggage_full",
+    /// There was no room for an attribute.
+    Dropped = "dropped",
+}
+
+/// The counters that one request moves.
+pub type Tally = meshtrace_counters::Tally<Counter>;

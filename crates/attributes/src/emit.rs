@@ -1,0 +1,155 @@
+//! How attributes leave, besides filter state.
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::{Edits, Headers, Value};
+
+use crate::attributes::{Arena, Attribute};
+use crate::config::{AttributeConfig, EmitConfig, Phase, header_name};
+use crate::source::is_token;
+use crate::{Counter, Tally, baggage};
+
+/// Headers that a proxy or an application lives on: a prefix must not take them along.
+const KEPT: &[&str] = &[
+    "accept-",
+    "access-control-",
+    "content-",
+    "grpc-",
+    "if-",
+    "ot-tracer-",
+    "proxy-",
+    "sec-",
+    "sec-websocket-",
+    "user-agent",
+    "x-amz-",
+    "x-amzn-",
+    "x-b3-",
+    "x-client-trace-id",
+    "x-cloud-trace-context",
+    "x-datadog-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-google-",
+    "x-istio-",
+    "x-ot-span-context",
+    "x-real-ip",
+    "x-request-id",
+];
+
+/// A compiled [`EmitConfig`].
+#[derive(Clone, Debug)]
+pub(crate) struct Emit {
+    pub(crate) filter_state: bool,
+    /// The prefix, lower-case.
+    prefix: Option<Box<[u8]>>,
+    baggage: bool,
+}
+
+impl Emit {
+    pub(crate) fn new(
+        config: &EmitConfig,
+        attributes: &[AttributeConfig],
+    ) -> Result<Self, ConfigError> {
+        let prefix = config
+            .request_header_prefix
+            .as_deref()
+            .map(prefix)
+            .transpose()?;
+        let in_request = prefix.is_some() || config.baggage;
+        if !config.filter_state && !in_request {
+            return Err(ConfigError::new(
+                "emit",
+                "the attributes leave in no way, expected `filter_state`, \
+                 `request_header_prefix` or `baggage`",
+            ));
+        }
+        for (i, attribute) in attributes.iter().enumerate() {
+            if attribute.from.phase() == Phase::Response && !config.filter_state {
+                return Err(ConfigError::new(
+                    "emit.filter_state",
+                    format!(
+                        "false, but attributes[{i}] comes from the response and can leave in no \
+                         other way"
+                    ),
+                ));
+            }
+        }
+        if let Some(prefix) = &prefix {
+            let header = |attribute: &AttributeConfig| header_name(prefix, &attribute.key);
+            for (i, attribute) in attributes.iter().enumerate() {
+                let earlier = attributes.iter().take(i);
+                let same =
+                    |(_, other): &(usize, &AttributeConfig)| header(other) == header(attribute);
+                if let Some((j, _)) = earlier.enumerate().find(same) {
+                    return Err(ConfigError::new(
+                        format!("attributes[{i}].key"),
+                        format!(
+                            "its request header {:?} is that of attributes[{j}] too",
+                            header(attribute)
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(Self {
+            filter_state: config.filter_state,
+            prefix: prefix.map(|prefix| prefix.into_bytes().into()),
+            baggage: config.baggage,
+        })
+    }
+
+    /// The prefix of the headers that are ours to write.
+    pub(crate) fn family(&self) -> Option<&[u8]> {
+        self.prefix.as_deref()
+    }
+
+    /// The request header that carries the attribute `key`.
+    pub(crate) fn header(&self, key: &str) -> Option<Box<[u8]>> {
+        let prefix = core::str::from_utf8(self.prefix.as_deref()?).ok()?;
+        Some(header_name(prefix, key).into_bytes().into())
+    }
+
+    /// Writes the attributes into the request's headers.
+    pub(crate) fn write<'a, const N: usize>(
+        &self,
+        attributes: &[Attribute<'a>],
+        headers: Headers<'a>,
+        arena: &'a Arena,
+        edits: &mut Edits<'a, N>,
+        tally: &mut Tally,
+    ) {
+        if let Some(prefix) = &self.prefix
+            && headers.iter().any(|(name, _)| name.starts_with(prefix))
+        {
+            tally.count(Counter::HeadersRemoved);
+        }
+        for attribute in attributes {
+            if let Some(header) = attribute.header {
+                edits.replace(header, Value::Borrowed(attribute.value.as_bytes()));
+            }
+        }
+        if self.baggage
+            && let Some(list) = baggage::with(attributes, headers, arena, tally)
+        {
+            edits.replace(b"baggage", Value::Borrowed(list));
+        }
+    }
+}
+
+fn prefix(text: &str) -> Result<String, ConfigError> {
+    let refuse = |message: String| Err(ConfigError::new("emit.request_header_prefix", message));
+    let prefix = text.to_ascii_lowercase();
+    if !is_token(&prefix) || !prefix.ends_with('-') || prefix.len() > 64 {
+        return refuse(format!(
+            "invalid value: string {text:?}, expected the start of a header's name that ends in a \
+             dash, such as \"x-span-attr-\", at most 64 bytes"
+        ));
+    }
+    let taken = |kept: &&&str| kept.starts_with(&prefix) || prefix.starts_with(**kept);
+    if let Some(kept) = KEPT.iter().find(taken) {
+        return refuse(format!(
+            "{text:?} would remove other headers ({kept}…) from requests, expected a prefix of its \
+             own, such as \"x-span-attr-\""
+        ));
+    }
+    Ok(prefix)
+}

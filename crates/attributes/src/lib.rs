@@ -1,0 +1,25 @@
+//! Business attributes: where they come from, what is done to them, and how they leave.
+//!
+//! Wasm cannot touch a span in Envoy. It can set filter state and request headers, and a custom tag
+//! of the proxy's tracing configuration copies those onto the span when it ends. [`Attributes`]
+//! reads the values, transforms and bounds them; `meshtrace-render` makes the tags from the same
+//! configuration. Nothing here calls a host.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod baggage;
+mod config;
+mod counter;
+mod emit;
+mod lent;
+mod source;
+mod text;
+mod transform;
+
+pub use attributes::{Arena, Attribute, Attributes, Environment, Gathered, Properties};
+pub use config::{
+    AttributeConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase,
+    ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig, header_name,
+};
+pub use counter::{Counter, Tally};

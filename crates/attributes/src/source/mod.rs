@@ -1,0 +1,156 @@
+//! Where values are found in a request or a response.
+
+mod jwt;
+mod list;
+mod path;
+mod property;
+
+use arrayvec::ArrayVec;
+use meshtrace_config::ConfigError;
+use meshtrace_headers::Headers;
+
+use crate::attributes::Environment;
+use crate::baggage;
+use crate::config::SourceConfig;
+use crate::text::MAX_TEXT;
+
+pub(crate) use jwt::{Claims, MAX_HEADERS as MAX_TOKENS, Token};
+use path::Template;
+use property::Kind;
+
+/// Room for a value that is not in the request as it is; what is longer is cut.
+pub(crate) type Raw = ArrayVec<u8, MAX_TEXT>;
+
+/// A compiled [`SourceConfig`].
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    Header(Box<[u8]>),
+    Cookie(Box<[u8]>),
+    Query(Box<[u8]>),
+    Path(Template),
+    Baggage(Box<[u8]>),
+    Claim {
+        /// Which of the tokens.
+        token: usize,
+        /// Which of the token's wanted members.
+        member: usize,
+        /// The names that lead on from there.
+        below: Box<[Box<str>]>,
+    },
+    Property {
+        /// Which of the phase's properties.
+        index: usize,
+        kind: Kind,
+    },
+    Constant(Option<Box<[u8]>>),
+}
+
+/// What sources share: each is looked up once a request, whatever the number of attributes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) properties: Vec<Box<[u8]>>,
+}
+
+/// What one callback shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'v> {
+    pub(crate) headers: Headers<'v>,
+    pub(crate) properties: &'v [Option<Box<[u8]>>],
+    pub(crate) claims: &'v [Claims<'v>],
+}
+
+impl Source {
+    pub(crate) fn new(
+        config: &SourceConfig,
+        shared: &mut Shared,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        Ok(match config {
+            SourceConfig::Header(name) => Self::Header(header("header", name)?),
+            SourceConfig::ResponseHeader(name) => Self::Header(header("response_header", name)?),
+            SourceConfig::Cookie(name) => Self::Cookie(named("cookie", name)?),
+            SourceConfig::Query(name) => Self::Query(named("query", name)?),
+            SourceConfig::Path { path, capture } => Self::Path(Template::new(path, capture)?),
+            SourceConfig::Baggage(key) => Self::Baggage(named("baggage", key)?),
+            SourceConfig::JwtClaim(claim) => {
+                let header = header("jwt_claim.header", &claim.header)?;
+                let (first, below) = claim
+                    .claim
+                    .split_first()
+                    .ok_or_else(|| ConfigError::new("jwt_claim.claim", "empty, expected a name"))?;
+                let token = jwt::place(&mut shared.tokens, header)?;
+                let member = jwt::want(&mut shared.tokens, token, first);
+                Self::Claim {
+                    token,
+                    member,
+                    below: below.iter().map(|name| name.as_str().into()).collect(),
+                }
+            }
+            SourceConfig::Property(path) => {
+                let (joined, kind) = property::compile(path)?;
+                let known = shared.properties.iter().position(|path| *path == joined);
+                let index = known.unwrap_or_else(|| {
+                    shared.properties.push(joined);
+                    shared.properties.len() - 1
+                });
+                Self::Property { index, kind }
+            }
+            SourceConfig::Env(name) => {
+                named("env", name)?;
+                Self::Constant(environment(name).map(Vec::into_boxed_slice))
+            }
+            SourceConfig::Literal(text) => Self::Constant(Some(text.as_bytes().into())),
+        })
+    }
+
+    /// The value, of any length and made of any bytes.
+    pub(crate) fn find<'v>(&'v self, view: View<'v>, raw: &'v mut Raw) -> Option<&'v [u8]> {
+        let path = || view.headers.lines(b":path").next();
+        match self {
+            Self::Header(name) => view.headers.lines(name).next(),
+            Self::Cookie(name) => list::cookie(view.headers.lines(b"cookie"), name),
+            Self::Query(name) => list::query(path()?, name, raw),
+            Self::Path(template) => template.capture(path()?, raw),
+            Self::Baggage(key) => {
+                let member = baggage::members(view.headers.lines(b"baggage"))
+                    .find(|member| member.key == &**key)?;
+                list::percent_decoded(member.value, raw)
+            }
+            Self::Claim {
+                token,
+                member,
+                below,
+            } => view.claims.get(*token)?.find(*member, below, raw),
+            Self::Property { index, kind } => {
+                kind.text(view.properties.get(*index)?.as_deref()?, raw)
+            }
+            Self::Constant(value) => value.as_deref(),
+        }
+    }
+}
+
+fn named(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
+    if name.is_empty() {
+        return Err(ConfigError::new(path, "empty, expected a name"));
+    }
+    Ok(name.as_bytes().into())
+}
+
+/// A header's name, or that of a pseudo-header (RFC 9113, section 8.3).
+fn header(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
+    let token = name.strip_prefix(':').unwrap_or(name);
+    if is_token(token) {
+        return Ok(name.to_ascii_lowercase().into_bytes().into());
+    }
+    Err(ConfigError::new(
+        path,
+        format!("invalid value: string {name:?}, expected the name of a header"),
+    ))
+}
+
+/// RFC 9110, section 5.6.2.
+pub(crate) fn is_token(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}

@@ -1,0 +1,165 @@
+//! Path templates.
+
+use meshtrace_config::ConfigError;
+
+use super::Raw;
+use super::list::percent_decoded;
+
+/// The longest template, in segments.
+const MAX_SEGMENTS: usize = 32;
+
+/// A path with one segment to take, such as `/api/users/{id}`.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    segments: Box<[Segment]>,
+    /// Whether more segments may follow.
+    open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Text(Box<[u8]>),
+    /// Any that is not empty.
+    Any,
+    /// The one to take.
+    Taken,
+}
+
+impl Template {
+    pub(super) fn new(path: &str, capture: &str) -> Result<Self, ConfigError> {
+        let refuse = |message: String| Err(ConfigError::new("path", message));
+        let Some(rest) = path.strip_prefix('/') else {
+            return refuse(format!(
+                "invalid value: string {path:?}, expected a template such as \"/api/users/{{id}}\""
+            ));
+        };
+        let (rest, open) = match rest.strip_suffix("**") {
+            Some(rest) if rest.is_empty() || rest.ends_with('/') => {
+                (rest.strip_suffix('/').unwrap_or(rest), true)
+            }
+            _ => (rest, false),
+        };
+        let mut segments = Vec::new();
+        for text in rest.split('/').filter(|_| !(open && rest.is_empty())) {
+            let segment = match text
+                .strip_prefix('{')
+                .and_then(|name| name.strip_suffix('}'))
+            {
+                Some(name) if name == capture => Segment::Taken,
+                Some(name) if is_name(name) => Segment::Any,
+                None if text == "*" => Segment::Any,
+                None if !text.contains(['{', '}', '*', '?', '#']) => {
+                    Segment::Text(text.as_bytes().into())
+                }
+                _ => {
+                    return refuse(format!(
+                        "invalid segment {text:?}, expected text, `{{name}}`, `*`, or at the end \
+                         `**`"
+                    ));
+                }
+            };
+            segments.push(segment);
+        }
+        if segments.len() > MAX_SEGMENTS {
+            return refuse(format!(
+                "{} segments, expected at most {MAX_SEGMENTS}",
+                segments.len()
+            ));
+        }
+        let taken = segments.iter().filter(|s| **s == Segment::Taken).count();
+        if !is_name(capture) || taken != 1 {
+            return Err(ConfigError::new(
+                "capture",
+                format!(
+                    "invalid value: string {capture:?}, expected the name of one `{{name}}` in \
+                     `path`"
+                ),
+            ));
+        }
+        Ok(Self {
+            segments: segments.into(),
+            open,
+        })
+    }
+
+    /// The segment to take of `path`, without its percent-encoding. The query has no part in it.
+    pub(super) fn capture<'r>(&self, path: &[u8], raw: &'r mut Raw) -> Option<&'r [u8]> {
+        let path = path.split(|byte| matches!(byte, b'?' | b'#')).next()?;
+        let mut given = path.strip_prefix(b"/")?.split(|byte| *byte == b'/');
+        let mut taken = None;
+        for segment in &self.segments {
+            let text = given.next()?;
+            match segment {
+                Segment::Text(expected) if **expected != *text => return None,
+                Segment::Any | Segment::Taken if text.is_empty() => return None,
+                Segment::Taken => taken = Some(text),
+                Segment::Text(_) | Segment::Any => {}
+            }
+        }
+        if !self.open && given.next().is_some() {
+            return None;
+        }
+        percent_decoded(taken?, raw)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_segment_is_taken_where_the_whole_path_matches() {
+        for (template, path, expected) in [
+            ("/api/users/{id}", "/api/users/42", Some("42")),
+            ("/api/users/{id}", "/api/users/42?x=/1", Some("42")),
+            ("/api/users/{id}", "/api/users/a%20b%2Fc", Some("a b/c")),
+            ("/api/users/{id}", "/api/users/", None),
+            ("/api/users/{id}", "/api/users/42/", None),
+            ("/api/users/{id}", "/api/users/42/orders", None),
+            ("/api/users/{id}", "/api/Users/42", None),
+            ("/api/users/{id}", "api/users/42", None),
+            ("/api/users/{id}", "", None),
+            ("/{v}/users/{id}/", "/v1/users/42/", Some("42")),
+            ("/*/{id}/**", "/v1/42", Some("42")),
+            ("/*/{id}/**", "/v1/42/", Some("42")),
+            ("/*/{id}/**", "/v1/42/a/b", Some("42")),
+            ("/*/{id}/**", "//42", None),
+            ("/{id}", "*", None),
+        ] {
+            let mut raw = Raw::new();
+            let template_of = Template::new(template, "id").unwrap();
+            let found = template_of.capture(path.as_bytes(), &mut raw);
+            assert_eq!(found, expected.map(str::as_bytes), "{template} {path}");
+        }
+    }
+
+    #[test]
+    fn impossible_templates_are_refused() {
+        let deep = "/a".repeat(33) + "/{id}";
+        for (template, capture, expected) in [
+            ("users/{id}", "id", "path: invalid value: string"),
+            ("/users/{id}s", "id", "path: invalid segment \"{id}s\""),
+            ("/users/{id}/**/x", "id", "path: invalid segment \"**\""),
+            ("/users/{}", "id", "path: invalid segment \"{}\""),
+            ("/users/{id}?x", "id", "path: invalid segment"),
+            (&deep, "id", "path: 34 segments, expected at most 32"),
+            (
+                "/users/{id}",
+                "name",
+                "capture: invalid value: string \"name\"",
+            ),
+            ("/users/{id}/{id}", "id", "capture: invalid value"),
+            ("/**", "id", "capture: invalid value"),
+            ("/users/{}", "", "capture: invalid value"),
+        ] {
+            let refusal = Template::new(template, capture).unwrap_err().to_string();
+            assert!(refusal.starts_with(expected), "{template}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Properties of the host, as text.
+
+use meshtrace_config::ConfigError;
+
+use super::Raw;
+
+/// How a property's bytes are meant (Envoy, "Attributes"; proxy-wasm ABI: integers are eight
+/// little-endian bytes, times and durations nanoseconds among them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    Boolean,
+}
+
+const INTEGERS: &[&[&str]] = &[
+    &["connection", "id"],
+    &["destination", "port"],
+    &["request", "duration"],
+    &["request", "headers_bytes"],
+    &["request", "size"],
+    &["request", "time"],
+    &["request", "total_size"],
+    &["response", "backend_latency"],
+    &["response", "code"],
+    &["response", "flags"],
+    &["response", "grpc_status"],
+    &["response", "size"],
+    &["response", "total_size"],
+    &["source", "port"],
+    &["upstream", "port"],
+    &["upstream", "request_attempt_count"],
+    &["xds", "listener_direction"],
+];
+
+const BOOLEANS: &[&[&str]] = &[&["connection", "mtls"]];
+
+/// The path as the host takes it, and what is to be expected there.
+pub(super) fn compile(path: &[String]) -> Result<(Box<[u8]>, Kind), ConfigError> {
+    let is_element = |element: &String| !element.is_empty() && !element.contains('\0');
+    if path.is_empty() || !path.iter().all(is_element) {
+        return Err(ConfigError::new(
+            "property",
+            "not a path, expected a list such as [\"xds\", \"cluster_name\"]",
+        ));
+    }
+    let listed = |known: &[&[&str]]| known.iter().any(|known| path == *known);
+    let kind = if listed(INTEGERS) {
+        Kind::Integer
+    } else if listed(BOOLEANS) {
+        Kind::Boolean
+    } else {
+        Kind::Text
+    };
+    Ok((path.join("\0").into_bytes().into(), kind))
+}
+
+impl Kind {
+    /// `bytes` as text. What has another length than its kind is taken as text.
+    pub(super) fn text<'v>(self, bytes: &'v [u8], raw: &'v mut Raw) -> Option<&'v [u8]> {
+        match (self, bytes) {
+            (Self::Integer, &[b0, b1, b2, b3, b4, b5, b6, b7]) => {
+                let number = i64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+                raw.clear();
+                raw.extend(itoa::Buffer::new().format(number).bytes());
+                Some(raw)
+            }
+            (Self::Boolean, [0]) => Some(b"false"),
+            (Self::Boolean, [1]) => Some(b"true"),
+            _ => Some(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn text(path: &[&str], bytes: &[u8]) -> Vec<u8> {
+        let path: Vec<_> = path.iter().map(|element| (*element).to_owned()).collect();
+        let (_, kind) = compile(&path).unwrap();
+        kind.text(bytes, &mut Raw::new()).unwrap().to_vec()
+    }
+
+    #[test]
+    fn known_numbers_and_booleans_are_text() {
+        assert_eq!(text(&["response", "code"], &404_i64.to_le_bytes()), b"404");
+        assert_eq!(
+            text(&["response", "grpc_status"], &(-1_i64).to_le_bytes()),
+            b"-1"
+        );
+        assert_eq!(text(&["connection", "mtls"], &[1]), b"true");
+        assert_eq!(text(&["connection", "mtls"], &[0]), b"false");
+        assert_eq!(text(&["xds", "cluster_name"], b"eightlen"), b"eightlen");
+        assert_eq!(text(&["response", "code"], b"200"), b"200");
+    }
+
+    #[test]
+    fn a_path_is_joined_by_nul_and_has_no_empty_element() {
+        let path = |elements: &[&str]| {
+            let elements: Vec<_> = elements.iter().map(|e| (*e).to_owned()).collect();
+            compile(&elements).map(|(joined, _)| joined.to_vec())
+        };
+        assert_eq!(path(&["xds", "node", "id"]).unwrap(), b"xds\0node\0id");
+        for elements in [&[][..], &[""], &["xds", ""], &["a\0b"]] {
+            assert!(path(elements).is_err(), "{elements:?}");
+        }
+    }
+
+    #[test]
+    fn the_lists_are_sorted_and_have_no_repeats() {
+        assert!(INTEGERS.is_sorted() && BOOLEANS.is_sorted());
+    }
+}

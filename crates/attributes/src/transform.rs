@@ -1,0 +1,441 @@
+//! What is done to a value between its source and the span.
+
+use core::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use meshtrace_config::ConfigError;
+use regex_lite::{CaptureLocations, Regex, RegexBuilder};
+use sha2::Sha256;
+
+use crate::attributes::Environment;
+use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
+use crate::lent::Lent;
+use crate::text::{Text, cut, push, push_str};
+use crate::{Counter, Tally};
+
+/// The longest pattern, in bytes.
+const MAX_PATTERN: usize = 256;
+/// What a compiled pattern may take, in bytes: the time of a search is at most this times the value.
+const MAX_COMPILED: usize = 32 * 1024;
+/// The most values of one list.
+const MAX_ALLOWED: usize = 256;
+
+/// A compiled [`TransformConfig`].
+#[derive(Debug)]
+pub(crate) enum Transform {
+    Lowercase,
+    Trim,
+    Truncate(usize),
+    HmacSha256(Option<Key>),
+    Replace(Box<Replace>),
+    Allow(Box<[Box<str>]>),
+}
+
+/// What becomes of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    /// The default takes its place.
+    Refused,
+    /// Nothing takes its place.
+    Dropped,
+}
+
+impl Transform {
+    pub(crate) fn new(
+        config: &TransformConfig,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        Ok(match config {
+            TransformConfig::Lowercase => Self::Lowercase,
+            TransformConfig::Trim => Self::Trim,
+            TransformConfig::Truncate(limit) => Self::Truncate(length("truncate", *limit)?),
+            TransformConfig::HmacSha256(hmac) => {
+                if hmac.key_env.is_empty() {
+                    return Err(ConfigError::new(
+                        "hmac_sha256.key_env",
+                        "empty, expected the name of a variable of the VM's environment",
+                    ));
+                }
+                let key = environment(&hmac.key_env).filter(|key| !key.is_empty());
+                Self::HmacSha256(key.and_then(|key| Key::new(&key)))
+            }
+            TransformConfig::Replace(replace) => {
+                let replace = Replace::new(replace).map_err(|error| error.below("replace"))?;
+                Self::Replace(Box::new(replace))
+            }
+            TransformConfig::Allow(values) => {
+                if values.is_empty() || values.len() > MAX_ALLOWED {
+                    return Err(ConfigError::new(
+                        "allow",
+                        format!("{} values, expected 1 to {MAX_ALLOWED}", values.len()),
+                    ));
+                }
+                Self::Allow(values.iter().map(|value| value.as_str().into()).collect())
+            }
+        })
+    }
+
+    /// Transforms `text`; `spare` is room to do it in.
+    pub(crate) fn apply(&self, text: &mut Text, spare: &mut Text, tally: &mut Tally) -> Verdict {
+        match self {
+            Self::Lowercase if text.is_ascii() => text.make_ascii_lowercase(),
+            Self::Lowercase => {
+                spare.clear();
+                for char in text.chars().flat_map(char::to_lowercase) {
+                    if !push(spare, char, tally) {
+                        break;
+                    }
+                }
+                core::mem::swap(text, spare);
+            }
+            Self::Trim => {
+                spare.clear();
+                push_str(spare, text.trim(), tally);
+                core::mem::swap(text, spare);
+            }
+            Self::Truncate(limit) => cut(text, *limit, tally),
+            Self::HmacSha256(None) => {
+                tally.count(Counter::HmacKeyMissing);
+                return Verdict::Dropped;
+            }
+            Self::HmacSha256(Some(key)) => key.hash(text, tally),
+            Self::Replace(replace) => {
+                replace.apply(text, spare, tally);
+                core::mem::swap(text, spare);
+            }
+            Self::Allow(values) => {
+                if !values.iter().any(|value| **value == **text) {
+                    tally.count(Counter::NotAllowed);
+                    return Verdict::Refused;
+                }
+            }
+        }
+        Verdict::Kept
+    }
+}
+
+/// A length in bytes that a configuration may set.
+pub(crate) fn length(path: &str, length: usize) -> Result<usize, ConfigError> {
+    if (1..=MAX_VALUE).contains(&length) {
+        Ok(length)
+    } else {
+        Err(ConfigError::new(
+            path,
+            format!("invalid value: {length}, expected 1 to {MAX_VALUE}"),
+        ))
+    }
+}
+
+/// A key that has been mixed in already.
+pub(crate) struct Key(Hmac<Sha256>);
+
+impl Key {
+    fn new(key: &[u8]) -> Option<Self> {
+        Hmac::new_from_slice(key).ok().map(Self)
+    }
+
+    fn hash(&self, text: &mut Text, tally: &mut Tally) {
+        let mut hmac = self.0.clone();
+        hmac.update(text.as_bytes());
+        let hash = hmac.finalize().into_bytes();
+        text.clear();
+        for byte in hash {
+            for nibble in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(nibble.into(), 16).unwrap_or('0');
+                push(text, digit, tally);
+            }
+        }
+    }
+}
+
+/// Tells nothing of the key.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// A pattern and what comes in place of its matches.
+#[derive(Debug)]
+pub(crate) struct Replace {
+    regex: Regex,
+    with: Vec<Piece>,
+    locations: Lent<CaptureLocations>,
+}
+
+/// A part of a replacement.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Group(usize),
+}
+
+impl Replace {
+    fn new(config: &ReplaceConfig) -> Result<Self, ConfigError> {
+        if config.pattern.len() > MAX_PATTERN {
+            return Err(ConfigError::new(
+                "pattern",
+                format!(
+                    "{} bytes, expected at most {MAX_PATTERN}",
+                    config.pattern.len()
+                ),
+            ));
+        }
+        let regex = RegexBuilder::new(&config.pattern)
+            .size_limit(MAX_COMPILED)
+            .build()
+            .map_err(|error| {
+                ConfigError::new(
+                    "pattern",
+                    format!("not a regular expression that can be used: {error}"),
+                )
+            })?;
+        let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
+        let mut locations = regex.capture_locations();
+        // Makes the room that searches share now, and not with the first request.
+        regex.captures_read(&mut locations, "");
+        Ok(Self {
+            locations: Lent::new(locations),
+            regex,
+            with,
+        })
+    }
+
+    /// Writes `text` into `spare` with every match replaced.
+    fn apply(&self, text: &str, spare: &mut Text, tally: &mut Tally) {
+        spare.clear();
+        let make = || self.regex.capture_locations();
+        self.locations
+            .lend(make, |locations| self.write(text, spare, locations, tally));
+    }
+
+    fn write(
+        &self,
+        text: &str,
+        spare: &mut Text,
+        locations: &mut CaptureLocations,
+        tally: &mut Tally,
+    ) {
+        let mut copied = 0;
+        let mut at = 0;
+        while let Some(found) = self.regex.captures_read_at(locations, text, at) {
+            let repeats = found.is_empty() && at > 0 && found.start() == copied;
+            if !repeats {
+                let before = text.get(copied..found.start()).unwrap_or_default();
+                let pieces = self.with.iter().map(|piece| match piece {
+                    Piece::Text(text) => text,
+                    Piece::Group(group) => locations
+                        .get(*group)
+                        .and_then(|(start, end)| text.get(start..end))
+                        .unwrap_or_default(),
+                });
+                for piece in core::iter::once(before).chain(pieces) {
+                    if !push_str(spare, piece, tally) {
+                        return;
+                    }
+                }
+                copied = found.end();
+            }
+            if found.end() == text.len() {
+                break;
+            }
+            at = match found.is_empty() {
+                true => text.ceil_char_boundary(found.end() + 1),
+                false => found.end(),
+            };
+        }
+        push_str(spare, text.get(copied..).unwrap_or_default(), tally);
+    }
+}
+
+/// Reads a replacement: text, `$1`, `${1}`, `${name}` and `$$`.
+fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = with;
+    while let Some((before, after)) = rest.split_once('$') {
+        pieces.push(Piece::Text(before.into()));
+        let (group, behind) = if let Some(behind) = after.strip_prefix('$') {
+            pieces.push(Piece::Text("$".into()));
+            rest = behind;
+            continue;
+        } else if let Some(braced) = after.strip_prefix('{') {
+            braced
+                .split_once('}')
+                .ok_or_else(|| "a `${` without its `}`".to_owned())?
+        } else {
+            let end = after
+                .find(|char: char| !char.is_ascii_digit())
+                .unwrap_or(after.len());
+            after
+                .split_at_checked(end)
+                .filter(|(digits, _)| !digits.is_empty())
+                .ok_or_else(|| {
+                    "a `$` that is no group, expected `$1`, `${name}`, or `$$` for a dollar"
+                        .to_owned()
+                })?
+        };
+        let index = match group.parse() {
+            Ok(index) => Some(index).filter(|index| *index < regex.captures_len()),
+            Err(_) => regex.capture_names().position(|name| name == Some(group)),
+        };
+        let index = index.ok_or_else(|| format!("the pattern has no group {group:?}"))?;
+        pieces.push(Piece::Group(index));
+        rest = behind;
+    }
+    pieces.push(Piece::Text(rest.into()));
+    pieces.retain(|piece| *piece != Piece::Text("".into()));
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn compile(json: &str) -> Result<Transform, String> {
+        let config: TransformConfig = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        let environment = |name: &str| match name {
+            "KEY" => Some(b"Jefe".to_vec()),
+            "EMPTY" => Some(Vec::new()),
+            _ => None,
+        };
+        Transform::new(&config, &environment).map_err(|error| error.to_string())
+    }
+
+    fn transformed(json: &str, text: &str) -> (String, Verdict, Tally) {
+        let mut text = Text::from(text).unwrap();
+        let mut tally = Tally::default();
+        let verdict = compile(json)
+            .unwrap()
+            .apply(&mut text, &mut Text::new(), &mut tally);
+        (text.to_string(), verdict, tally)
+    }
+
+    fn kept(json: &str, text: &str) -> String {
+        let (text, verdict, _) = transformed(json, text);
+        assert_eq!(verdict, Verdict::Kept);
+        text
+    }
+
+    #[test]
+    fn letters_space_and_length() {
+        assert_eq!(kept(r#""lowercase""#, "Alice-1"), "alice-1");
+        assert_eq!(kept(r#""lowercase""#, "ÄÖ İ"), "äö i\u{307}");
+        assert_eq!(kept(r#""trim""#, " \u{a0}a b "), "a b");
+        assert_eq!(kept(r#"{"truncate": 3}"#, "aéé"), "aé");
+    }
+
+    /// RFC 4231, test case 2.
+    #[test]
+    fn a_keyed_hash_is_that_of_the_rfc() {
+        assert_eq!(
+            kept(
+                r#"{"hmac_sha256": {"key_env": "KEY"}}"#,
+                "what do ya want for nothing?"
+            ),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn without_a_key_nothing_is_kept() {
+        for name in ["ABSENT", "EMPTY"] {
+            let json = format!(r#"{{"hmac_sha256": {{"key_env": "{name}"}}}}"#);
+            let (_, verdict, tally) = transformed(&json, "alice");
+            assert_eq!(verdict, Verdict::Dropped);
+            assert!(tally.has(Counter::HmacKeyMissing));
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let transform = compile(r#"{"hmac_sha256": {"key_env": "KEY"}}"#).unwrap();
+        assert_eq!(format!("{transform:?}"), "HmacSha256(Some(Key))");
+    }
+
+    #[test]
+    fn every_match_is_replaced() {
+        for (pattern, with, text, expected) in [
+            (r"\\d+", "#", "a12b3", "a#b#"),
+            ("@.*$", "", "alice@example.com", "alice"),
+            (r"^(\\w)\\w*-(?<last>\\w+)$", "${last}$1$$", "ab-cd", "cda$"),
+            ("x*", "-", "axb", "-a-b-"),
+            ("é?", ".", "éa", ".a."),
+            ("", "-", "", "-"),
+            ("b", "", "aaa", "aaa"),
+        ] {
+            let json = format!(r#"{{"replace": {{"pattern": "{pattern}", "with": "{with}"}}}}"#);
+            let reference = Regex::new(&pattern.replace(r"\\", r"\")).unwrap();
+            assert_eq!(kept(&json, text), expected, "{json}");
+            assert_eq!(reference.replace_all(text, with), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_that_grows_is_cut() {
+        let json = r#"{"replace": {"pattern": "a", "with": "bbb"}}"#;
+        let (text, verdict, tally) = transformed(json, &"a".repeat(crate::text::MAX_TEXT));
+        assert_eq!(text, "b".repeat(crate::text::MAX_TEXT));
+        assert_eq!(verdict, Verdict::Kept);
+        assert!(tally.has(Counter::Truncated));
+    }
+
+    #[test]
+    fn only_what_is_listed_is_allowed() {
+        let json = r#"{"allow": ["gold", "silver"]}"#;
+        assert_eq!(kept(json, "gold"), "gold");
+        let (_, verdict, tally) = transformed(json, "Gold");
+        assert_eq!(verdict, Verdict::Refused);
+        assert!(tally.has(Counter::NotAllowed));
+    }
+
+    #[test]
+    fn impossible_transformations_are_refused() {
+        let pattern = "a".repeat(257);
+        for (json, expected) in [
+            (
+                r#"{"truncate": 0}"#,
+                "truncate: invalid value: 0, expected 1 to 256",
+            ),
+            (r#"{"truncate": 257}"#, "truncate: invalid value: 257"),
+            (r#"{"allow": []}"#, "allow: 0 values, expected 1 to 256"),
+            (
+                r#"{"hmac_sha256": {"key_env": ""}}"#,
+                "hmac_sha256.key_env: empty",
+            ),
+            (
+                r#"{"replace": {"pattern": "(", "with": ""}}"#,
+                "replace.pattern: not a regular expression that can be used: ",
+            ),
+            (
+                r#"{"replace": {"pattern": "\\w{1000}{1000}", "with": ""}}"#,
+                "replace.pattern: not a regular expression that can be used: ",
+            ),
+            (
+                &format!(r#"{{"replace": {{"pattern": "{pattern}", "with": ""}}}}"#),
+                "replace.pattern: 257 bytes, expected at most 256",
+            ),
+            (
+                r#"{"replace": {"pattern": "a", "with": "$1"}}"#,
+                "replace.with: the pattern has no group \"1\"",
+            ),
+            (
+                r#"{"replace": {"pattern": "a", "with": "${x"}}"#,
+                "replace.with: a `${` without its `}`",
+            ),
+            (
+                r#"{"replace": {"pattern": "a", "with": "$x"}}"#,
+                "replace.with: a `$` that is no group",
+            ),
+            (
+                r#""upper""#,
+                "unknown variant `upper`, expected one of `lowercase`, `trim`",
+            ),
+        ] {
+            let refusal = compile(json).unwrap_err();
+            assert!(refusal.starts_with(expected), "{json}: {refusal}");
+        }
+    }
+}

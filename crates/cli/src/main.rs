@@ -1,0 +1,56 @@
+//! `meshtrace`: the host command line.
+
+mod input;
+mod output;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tools that go with the meshtrace filters for Envoy and Istio.
+///
+/// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "meshtrace", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
+    #[command(arg_required_else_help = true)]
+    Render {
+        #[command(subcommand)]
+        filter: render::Filter,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Render { filter } => filter.run(),
+    };
+    match done {
+        Ok(text) => {
+            output::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(sentence) => {
+            eprintln!("meshtrace: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,158 @@
+//! `meshtrace render`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use meshtrace_config::ConfigError;
+use meshtrace_propagation::TraceContextConfig;
+use meshtrace_render::{
+    EnvoyVersion, IstioNames, IstioVersion, Tracer, early_mutation, envoy_tags, istio_tags,
+};
+use serde_json::json;
+
+use crate::input::Input;
+use crate::output::{limits, yaml};
+
+/// The filters that need configuration beside them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Filter {
+    /// Custom tags that put the attributes on spans, and the filter itself
+    ///
+    /// For Envoy: the parts of an HTTP connection manager (`tracing.custom_tags`, `http_filters`), to be put into
+    /// yours. For Istio: a WasmPlugin and a Telemetry, to be applied.
+    #[command(after_help = "Examples:\n  \
+        meshtrace render span-attributes --envoy 1.37\n  \
+        meshtrace render span-attributes attributes.json --istio 1.29 > span-attributes.yaml")]
+    SpanAttributes(SpanAttributes),
+    /// The early header mutation that lets the proxy's own tracer continue what the filter reads
+    ///
+    /// An HTTP connection manager's `early_header_mutation_extensions`, for Envoy 1.36 to 1.40.
+    #[command(after_help = "Examples:\n  \
+        meshtrace render trace-context --tracer opentelemetry\n  \
+        echo '{\"incoming\": \"restart\"}' | meshtrace render trace-context - --tracer zipkin")]
+    TraceContext(TraceContext),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SpanAttributes {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    target: Target,
+    /// Envoy: the path of the module
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "dist/span_attributes.wasm",
+        conflicts_with = "istio"
+    )]
+    module: String,
+    /// Istio: the URL of the module
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "oci://registry.example.com/meshtrace/span_attributes:0.1.0",
+        conflicts_with = "envoy"
+    )]
+    url: String,
+    /// Istio: the name of both manifests
+    #[arg(long, default_value = "span-attributes", conflicts_with = "envoy")]
+    name: String,
+    /// Istio: the namespace of both manifests; the mesh's root namespace is for the whole mesh
+    #[arg(long, default_value = "default", conflicts_with = "envoy")]
+    namespace: String,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// For this version of Envoy: 1.36 to 1.40
+    #[arg(long, value_name = "VERSION")]
+    envoy: Option<EnvoyVersion>,
+    /// For this version of Istio: 1.28 to 1.31
+    #[arg(long, value_name = "VERSION")]
+    istio: Option<IstioVersion>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TraceContext {
+    #[command(flatten)]
+    input: Input,
+    /// The proxy's own tracer
+    #[arg(long)]
+    tracer: TracerName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TracerName {
+    /// envoy.tracers.opentelemetry
+    Opentelemetry,
+    /// envoy.tracers.zipkin with USE_B3, its default
+    Zipkin,
+    /// envoy.tracers.zipkin with USE_B3_WITH_W3C_PROPAGATION
+    ZipkinWithW3c,
+}
+
+impl From<TracerName> for Tracer {
+    fn from(name: TracerName) -> Self {
+        match name {
+            TracerName::Opentelemetry => Self::OpenTelemetry,
+            TracerName::Zipkin => Self::ZipkinB3,
+            TracerName::ZipkinWithW3c => Self::ZipkinB3WithW3c,
+        }
+    }
+}
+
+impl Filter {
+    /// The text to print, or why there is none.
+    pub(crate) fn run(&self) -> Result<String, String> {
+        match self {
+            Self::SpanAttributes(command) => command.run(),
+            Self::TraceContext(command) => command.run(),
+        }
+    }
+}
+
+impl SpanAttributes {
+    fn run(&self) -> Result<String, String> {
+        let json = self.input.read()?;
+        let sentence = |error: ConfigError| error.to_string();
+        if let Some(version) = self.target.istio {
+            let names = IstioNames {
+                name: self.name.clone(),
+                namespace: self.namespace.clone(),
+                url: self.url.clone(),
+            };
+            let rendered = istio_tags(&json, version, &names).map_err(sentence)?;
+            let mut comments = vec![format!(
+                "span_attributes for {version}: the filter, for what comes into sidecars, and the tags."
+            )];
+            comments.extend(limits(&rendered.limits));
+            let plugin = yaml(&rendered.wasm_plugin, &comments)?;
+            let telemetry = yaml(&rendered.telemetry, &[])?;
+            return Ok(format!("{plugin}---\n{telemetry}"));
+        }
+        let version = self.target.envoy.ok_or("neither --envoy nor --istio")?;
+        let rendered = envoy_tags(&json, version, &self.module).map_err(sentence)?;
+        let mut comments = vec![format!(
+            "span_attributes for {version}: for an HTTP connection manager with a tracing provider; the filters stand \
+             before the router."
+        )];
+        comments.extend(limits(&rendered.limits));
+        let parts = json!({
+            "http_filters": rendered.http_filters,
+            "tracing": {"custom_tags": rendered.custom_tags},
+        });
+        yaml(&parts, &comments)
+    }
+}
+
+impl TraceContext {
+    fn run(&self) -> Result<String, String> {
+        let json = self.input.read()?;
+        let sentence = |error: ConfigError| error.below("trace_context").to_string();
+        let config: TraceContextConfig = meshtrace_config::read(&json).map_err(sentence)?;
+        let rendered = early_mutation(&config, self.tracer.into()).map_err(sentence)?;
+        let parts = json!({"early_header_mutation_extensions": [rendered.extension]});
+        let limits = rendered.limits.iter().map(|limit| limit.sentence());
+        yaml(&parts, &limits.map(str::to_owned).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,212 @@
+//! The command line as it is run.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+fn meshtrace(arguments: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_meshtrace"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let input = child.stdin.take();
+    // A command that reads no input may be gone already.
+    let _ = input.expect("its input").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("its end")
+}
+
+fn printed(arguments: &[&str], stdin: &str) -> String {
+    let output = meshtrace(arguments, stdin);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn refusal(arguments: &[&str], stdin: &str, code: i32) -> String {
+    let output = meshtrace(arguments, stdin);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).expect("YAML")
+}
+
+const SPAN_ATTRIBUTES: [&str; 2] = ["render", "span-attributes"];
+const CONFIG: &str = r#"{"attributes": [{"key": "user.id", "from": {"header": "x-user"}}],
+                         "emit": {"request_header_prefix": "x-span-attr-"}}"#;
+
+#[test]
+fn envoys_tags_come_from_a_file_and_from_standard_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("attributes.json");
+    fs::write(&file, CONFIG).expect("a file");
+    let file = file.to_str().expect("a path");
+    let from = |name| {
+        printed(
+            &[&SPAN_ATTRIBUTES[..], &["--envoy", "1.37", name]].concat(),
+            CONFIG,
+        )
+    };
+    let text = from(file);
+    assert_eq!(text, from("-"));
+    assert!(
+        text.starts_with("# span_attributes for Envoy 1.37: "),
+        "{text}"
+    );
+    let parts = documents(&text).remove(0);
+    assert_eq!(
+        parts["tracing"]["custom_tags"],
+        json!([{"tag": "user.id", "value": "%FILTER_STATE(wasm.user.id:PLAIN)%"}])
+    );
+    assert_eq!(parts["http_filters"][0]["name"], "span_attributes");
+}
+
+#[test]
+fn without_a_file_it_is_about_the_defaults() {
+    let text = printed(
+        &[&SPAN_ATTRIBUTES[..], &["--envoy", "v1.40.0"]].concat(),
+        "",
+    );
+    let tags = &documents(&text)[0]["tracing"]["custom_tags"];
+    let keys: Vec<_> = tags
+        .as_array()
+        .expect("tags")
+        .iter()
+        .map(|tag| &tag["tag"])
+        .collect();
+    assert_eq!(keys, ["user.id", "tenant.id"]);
+}
+
+#[test]
+fn istio_gets_two_manifests_and_what_has_to_be_known() {
+    let options = [
+        "--istio",
+        "1.28",
+        "--name",
+        "n",
+        "--namespace",
+        "ns",
+        "--url",
+        "oci://r/i:1",
+        "-",
+    ];
+    let text = printed(&[&SPAN_ATTRIBUTES[..], &options].concat(), CONFIG);
+    let words = text.replace("\n#  ", "");
+    assert!(
+        words.contains("go on to the application in the headers x-span-attr-*"),
+        "{text}"
+    );
+    let [plugin, telemetry] = documents(&text).try_into().expect("two documents");
+    assert_eq!(plugin["kind"], "WasmPlugin");
+    assert_eq!(plugin["spec"]["url"], "oci://r/i:1");
+    assert_eq!(
+        plugin["spec"]["pluginConfig"],
+        serde_json::from_str::<Value>(CONFIG).expect("JSON")
+    );
+    assert_eq!(telemetry["kind"], "Telemetry");
+    assert_eq!(
+        telemetry["metadata"],
+        json!({"name": "n", "namespace": "ns"})
+    );
+    assert_eq!(
+        telemetry["spec"]["tracing"][0]["customTags"]["user.id"],
+        json!({"header": {"name": "x-span-attr-user-id"}})
+    );
+}
+
+#[test]
+fn the_early_header_mutation_is_rendered_for_each_tracer() {
+    for tracer in ["opentelemetry", "zipkin", "zipkin-with-w3c"] {
+        let text = printed(&["render", "trace-context", "--tracer", tracer], "");
+        let parts = documents(&text).remove(0);
+        let extension = &parts["early_header_mutation_extensions"][0];
+        assert_eq!(extension["name"], "meshtrace-trace-context", "{tracer}");
+    }
+}
+
+#[test]
+fn a_refused_configuration_is_one_sentence_with_its_path() {
+    for (arguments, stdin, expected) in [
+        (
+            &["render", "span-attributes", "--envoy", "1.36"][..],
+            "",
+            "meshtrace: span_attributes.emit.request_header_prefix: null, but no tag of Envoy 1.36",
+        ),
+        (
+            &["render", "span-attributes", "--envoy", "1.37", "-"],
+            r#"{"attributes": [{"key": "a", "from": {"cookies": "a"}}]}"#,
+            "meshtrace: span_attributes.attributes[0].from: unknown source \"cookies\"",
+        ),
+        (
+            &["render", "trace-context", "--tracer", "zipkin", "-"],
+            r#"{"extract": ["b4"]}"#,
+            "meshtrace: trace_context.extract[0]: unknown variant `b4`",
+        ),
+        (
+            &[
+                "render",
+                "span-attributes",
+                "--envoy",
+                "1.37",
+                "absent.json",
+            ],
+            "",
+            "meshtrace: absent.json cannot be read: ",
+        ),
+    ] {
+        let sentence = refusal(arguments, stdin, 1);
+        assert!(sentence.starts_with(expected), "{sentence}");
+        assert_eq!(sentence.lines().count(), 1, "{sentence}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_told_apart() {
+    for (arguments, expected) in [
+        (
+            &["render", "span-attributes"][..],
+            "<--envoy <VERSION>|--istio <VERSION>>",
+        ),
+        (
+            &["render", "span-attributes", "--envoy", "1.35"],
+            "expected one of 1.36, 1.37",
+        ),
+        (
+            &[
+                "render",
+                "span-attributes",
+                "--envoy",
+                "1.37",
+                "--istio",
+                "1.29",
+            ],
+            "cannot be used with",
+        ),
+        (&["render", "trace-context"], "--tracer <TRACER>"),
+        (&["rendre"], "unrecognized subcommand"),
+    ] {
+        let message = refusal(arguments, "", 2);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn help_names_the_commands() {
+    let help = printed(&["--help"], "");
+    assert!(
+        help.contains("render") && help.contains("Exit codes"),
+        "{help}"
+    );
+    let help = printed(&["render", "--help"], "");
+    assert!(
+        help.contains("span-attributes") && help.contains("trace-context"),
+        "{help}"
+    );
+}

@@ -1,0 +1,84 @@
+//! `span_attributes`: business attributes for the proxy's own spans.
+
+use meshtrace_attributes::{Attribute, Attributes, Counter, SpanAttributesConfig};
+use meshtrace_config::ConfigError;
+use meshtrace_propagation::IdGenerator;
+
+use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Response, Stage};
+
+/// The `span_attributes` filter.
+#[derive(Debug)]
+pub struct SpanAttributes {
+    attributes: Attributes,
+}
+
+impl Composition for SpanAttributes {
+    const NAME: &'static str = "span_attributes";
+    const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders, Callback::ResponseHeaders];
+    const STAGES: &'static [Stage] = &[Stage::Attributes];
+    type Kept = ();
+
+    fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
+        meshtrace_config::read::<SpanAttributesConfig>(json)
+            .and_then(|config| Attributes::new(&config, environment))
+            .map(|attributes| Self { attributes })
+            .map_err(|error| error.below(Self::NAME))
+    }
+
+    fn needs(&self) -> Needs<'_> {
+        Needs {
+            request_properties: self.attributes.request_properties(),
+            response_headers: self.attributes.needs_response_headers(),
+            response_properties: self.attributes.response_properties(),
+            ..Needs::default()
+        }
+    }
+
+    fn on_request<'a>(
+        &'a self,
+        request: &Request<'a>,
+        _ids: &IdGenerator,
+        (): &mut (),
+        outcome: &mut Outcome<'a>,
+    ) {
+        let tally = &mut outcome.tallies.attributes;
+        let (headers, arena) = (request.headers, request.arena);
+        let gathered = self
+            .attributes
+            .of_request(headers, request.properties, arena, tally);
+        let edits = &mut outcome.headers;
+        self.attributes
+            .write_headers(&gathered, headers, arena, edits, tally);
+        outcome.removed_family = self.attributes.header_family();
+        if edits.overflowed() {
+            tally.count(Counter::Dropped);
+        }
+        self.set_filter_state(&gathered, outcome);
+    }
+
+    fn on_response<'a>(&'a self, response: &Response<'a>, (): &mut (), outcome: &mut Outcome<'a>) {
+        let tally = &mut outcome.tallies.attributes;
+        let gathered = self.attributes.of_response(
+            response.headers,
+            response.properties,
+            response.arena,
+            tally,
+        );
+        self.set_filter_state(&gathered, outcome);
+    }
+}
+
+impl SpanAttributes {
+    fn set_filter_state<'a>(&self, gathered: &[Attribute<'a>], outcome: &mut Outcome<'a>) {
+        if !self.attributes.in_filter_state() {
+            return;
+        }
+        for attribute in gathered {
+            let (key, value) = (attribute.key.as_bytes(), attribute.value.as_bytes());
+            outcome.properties.set(key, value);
+        }
+        if outcome.properties.overflowed() {
+            outcome.tallies.attributes.count(Counter::Dropped);
+        }
+    }
+}
