@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access_log_trace;
 mod outcome;
 mod trace_context;
 mod view;
@@ -13,6 +14,7 @@ mod view;
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
+pub use access_log_trace::AccessLogTrace;
 pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
 pub use trace_context::TraceContext;
 pub use view::{ARENA_BYTES, Arena, End, Needs, Request, Response};

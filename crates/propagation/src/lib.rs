@@ -26,7 +26,7 @@ mod trust;
 pub use arrived::Arrived;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    Placement, Propagation, TraceContextConfig, WhenConfig,
+    Placement, Propagation, TraceContextConfig, WhenConfig, is_header_name,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally};
