@@ -242,7 +242,8 @@ impl LogIds {
         trace: TraceId,
         continued: Option<(Format, TraceContext)>,
     ) -> Option<SpanId> {
-        if self.tracer == TracerKind::None {
+        // Of an answer that was made before the filter it is not known whether it has a span.
+        if self.tracer == TracerKind::None || !arrival.on_time {
             return None;
         }
         if arrival.own_span.is_some() {
