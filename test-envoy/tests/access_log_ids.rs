@@ -93,10 +93,6 @@ impl SetUp {
         })
     }
 
-    fn reads_w3c(self) -> bool {
-        matches!(self.tracer, Kind::OpenTelemetry | Kind::ZipkinWithW3c)
-    }
-
     fn title(self) -> String {
         let name = match self.tracer {
             Kind::OpenTelemetry => "OpenTelemetry",
@@ -373,9 +369,28 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn arrival(&self) -> &'static Arrival {
-        &ARRIVALS[self.arrival]
+    /// Where the trace of a line comes from; `None` where that is left to the malformed header's tracer.
+    fn origin(&self, line: &Value) -> Option<Origin> {
+        // The second pass reads what the first has written.
+        let second_pass = self.fate == Fate::RedirectedInside && line["response_code"] == 200;
+        let tracer = self.set_up.tracer;
+        let continues = match ARRIVALS[self.arrival].brings {
+            Brings::Junk => return None,
+            Brings::Nothing => second_pass && tracer != Kind::None,
+            _ if second_pass => true,
+            Brings::W3c => tracer != Kind::Zipkin,
+            Brings::B3 => tracer != Kind::OpenTelemetry,
+            Brings::Both => true,
+        };
+        Some(if continues { Origin::Continued } else { Origin::Begun })
     }
+}
+
+/// Where a trace comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    Begun,
+    Continued,
 }
 
 fn listener_name(set_up: SetUp, told: Told) -> String {
@@ -665,6 +680,12 @@ struct Known {
     flags: bool,
 }
 
+impl Known {
+    fn has_ids(self) -> bool {
+        self.trace && self.span
+    }
+}
+
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
@@ -802,4 +823,125 @@ fn no_line_tells_what_was_not_exported() {
         }
     }
     println!("{compared} lines compared with the spans of {} Envoys", EXCHANGED.len());
+}
+
+/// A row's and a column's place in the tables.
+type Place = (Told, SetUp, Origin, Reach);
+
+/// What the lines of each place have, by version.
+fn measured() -> BTreeMap<Place, Vec<(&'static str, BTreeSet<Known>)>> {
+    let mut cells: BTreeMap<Place, Vec<(&str, BTreeSet<Known>)>> = BTreeMap::new();
+    for (version, exchanges) in EXCHANGED.iter() {
+        for exchange in exchanges {
+            for line in &exchange.lines {
+                let Some(origin) = exchange.origin(line) else {
+                    continue;
+                };
+                let reach = exchange.fate.reach();
+                let place = (exchange.told, exchange.set_up, origin, reach);
+                let versions = cells.entry(place).or_default();
+                if versions.last().is_none_or(|(last, _)| last != version) {
+                    versions.push((version, BTreeSet::new()));
+                }
+                let known = compare(version, exchange, line);
+                if let Some((_, cell)) = versions.last_mut() {
+                    cell.insert(known);
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// What is known on each version: once where it is the same on all.
+fn merged(versions: &[(&str, BTreeSet<Known>)]) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (version, cell) in versions {
+        let cell: Vec<_> = cell.iter().rev().map(Known::to_string).collect();
+        let cell = cell.join(" or ");
+        match groups.iter_mut().find(|(known, _)| *known == cell) {
+            Some((_, versions)) => versions.push(version),
+            None => groups.push((cell, vec![version])),
+        }
+    }
+    match &groups[..] {
+        [(cell, _)] => cell.clone(),
+        groups => groups
+            .iter()
+            .map(|(cell, versions)| format!("{cell} ({})", versions.join(", ")))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+/// What stands between the reference's [`BEGIN`] and [`END`].
+fn render() -> String {
+    let cells = measured();
+    let versions: Vec<_> = EXCHANGED.iter().map(|(version, _)| &version[..]).collect();
+    let mut text = format!("\nMeasured on Envoy {}.\n", versions.join(", "));
+    for told in Told::ALL {
+        text += &format!(
+            "\n**{}**\n\n| tracer | trace | reached the upstream | answered by Envoy or a filter | \
+             answered before the filter |\n|---|---|---|---|---|\n",
+            told.title()
+        );
+        for set_up in SetUp::all() {
+            for origin in [Origin::Begun, Origin::Continued] {
+                let row = [Reach::Upstream, Reach::Filter, Reach::End].map(|reach| {
+                    let versions = cells.get(&(told, set_up, origin, reach));
+                    versions.map_or_else(String::new, |versions| merged(versions))
+                });
+                let begins = match (set_up.tracer, origin) {
+                    (Kind::None, Origin::Begun) => "none came in",
+                    (_, Origin::Begun) => "begins here",
+                    (_, Origin::Continued) => "came in",
+                };
+                text += &format!("| {} | {begins} | {} |\n", set_up.title(), row.join(" | "));
+            }
+        }
+    }
+    text + "\n"
+}
+
+#[test]
+fn no_id_is_missing_where_envoy_tells_it() {
+    for ((told, set_up, origin, reach), versions) in measured() {
+        if told != Told::TheTracerAndIds || set_up.tracer == Kind::None || reach == Reach::End {
+            continue;
+        }
+        for (version, cell) in versions {
+            let at = format!("{version}, {set_up:?}, {origin:?}, {reach:?}: {cell:?}");
+            assert!(cell.iter().all(|known| known.trace), "{at}");
+            let tells_span = version != "1.36" && version != "1.37";
+            let span = match (set_up.tracer, reach, origin) {
+                (Kind::OpenTelemetry, Reach::Upstream, _) => !set_up.spawns || tells_span,
+                (Kind::OpenTelemetry, _, _) => tells_span,
+                (_, Reach::Upstream, _) | (_, _, Origin::Begun) => true,
+                (_, _, Origin::Continued) => set_up.shares,
+            };
+            if span {
+                assert!(cell.iter().all(|known| known.has_ids()), "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_reference_says_what_is_known() {
+    let page = std::fs::read_to_string(PATH).expect("the reference");
+    let (head, rest) = page.split_once(BEGIN).expect("where the tables begin");
+    let (stored, tail) = rest.split_once(END).expect("where the tables end");
+    let actual = render();
+    if std::env::var_os("UPDATE_MATRIX").is_some() {
+        let text = [head, BEGIN, &actual, END, tail].concat();
+        std::fs::write(PATH, text).expect("the reference is written");
+        return;
+    }
+    for (written, measured) in stored.lines().zip(actual.lines()) {
+        assert_eq!(
+            written, measured,
+            "the reference (left) is stale; to write it anew: {UPDATE}"
+        );
+    }
+    assert_eq!(stored, actual, "to write it anew: {UPDATE}");
 }
