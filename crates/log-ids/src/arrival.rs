@@ -117,7 +117,10 @@ impl LogIds {
     pub(crate) fn read_arrival(&self, headers: Headers<'_>) -> Arrival {
         let matters = self.traceresponse || self.tracer == TracerKind::Unknown;
         let is_traced = matters
-            && headers.lines(b"x-request-id").next().is_some_and(says_traced);
+            && headers
+                .lines(b"x-request-id")
+                .next()
+                .is_some_and(says_traced);
         Arrival {
             contexts: Contexts::read(&Arrived::collect(headers)),
             is_traced,
@@ -134,11 +137,7 @@ impl LogIds {
     }
 }
 
-fn only_line<'a>(
-    headers: Headers<'a>,
-    name: Option<&[u8]>,
-    tally: &mut Tally,
-) -> Option<&'a [u8]> {
+fn only_line<'a>(headers: Headers<'a>, name: Option<&[u8]>, tally: &mut Tally) -> Option<&'a [u8]> {
     let mut lines = headers.lines(name?);
     let line = lines.next()?;
     if lines.next().is_some() {

@@ -97,7 +97,11 @@ impl<'de> Deserialize<'de> for TracerConfig {
             type Value = TracerConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "\"none\", a format ({}) or a list of formats", Format::NAMES)
+                write!(
+                    f,
+                    "\"none\", a format ({}) or a list of formats",
+                    Format::NAMES
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<TracerConfig, E> {

@@ -336,12 +336,7 @@ impl LogIds {
 
     /// Gives by `put` the filter state keys and values of `ids`, as far as `told` had them
     /// otherwise; `None` for a value that is too long.
-    pub fn write(
-        &self,
-        ids: &Ids,
-        told: &Ids,
-        mut put: impl FnMut(&'static [u8], Option<Text>),
-    ) {
+    pub fn write(&self, ids: &Ids, told: &Ids, mut put: impl FnMut(&'static [u8], Option<Text>)) {
         if let Some(id) = ids.trace_id.filter(|_| ids.trace_id != told.trace_id) {
             put(b"trace_id", Text::concat(&[&id.to_hex()]));
         }

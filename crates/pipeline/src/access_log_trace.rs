@@ -44,7 +44,9 @@ impl Composition for AccessLogTrace {
         kept: &mut Self::Kept,
         outcome: &mut Outcome<'a>,
     ) {
-        let arrival = self.ids.arrive(request.headers, &mut outcome.tallies.log_ids);
+        let arrival = self
+            .ids
+            .arrive(request.headers, &mut outcome.tallies.log_ids);
         for name in self.ids.own_headers(request.headers) {
             outcome.headers.remove(name);
         }

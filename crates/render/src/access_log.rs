@@ -50,10 +50,7 @@ const FIELDS: &[(&str, &str)] = &[
         "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     ),
     ("route_name", "%ROUTE_NAME%"),
-    (
-        "downstream_remote_address",
-        "%DOWNSTREAM_REMOTE_ADDRESS%",
-    ),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
     ("request_id", "%REQ(X-REQUEST-ID)%"),
 ];
 
@@ -170,7 +167,11 @@ pub fn istio_envoy_filter(namespace: &str, expose_ids: Option<&Value>, filter: &
         })
     };
     // Each goes in front of the one before.
-    let patches: Vec<_> = [Some(filter), expose_ids].into_iter().flatten().map(first).collect();
+    let patches: Vec<_> = [Some(filter), expose_ids]
+        .into_iter()
+        .flatten()
+        .map(first)
+        .collect();
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
