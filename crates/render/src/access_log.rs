@@ -83,7 +83,7 @@ pub fn access_log(path: &str, fields: &Map<String, Value>) -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": path,
-            // An id that is not known is not there, rather than null.
+            // Heard from Envoy 1.40 on; before, an id that is not known is null.
             "log_format": {"omit_empty_values": true, "json_format": fields},
         },
     })
