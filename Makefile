@@ -6,7 +6,7 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test lint long demo clean shell-tests fixtures test-wasm
+.PHONY: help build test test-mesh lint long demo clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
 	@echo 'make build   the filters, released: dist/*.wasm'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
+	@echo 'make test-mesh  the tests with real parts that are built with Go; STRICT=1: none may be left out'
 	@echo 'make lint    format, clippy, licences, advisories'
 	@echo 'make long    the property tests with a million cases each (minutes)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
@@ -24,6 +25,9 @@ build:
 
 test: build shell-tests fixtures test-wasm
 	@.make/test.sh
+
+test-mesh: build
+	@.make/test-mesh.sh
 
 lint:
 	@.make/lint.sh

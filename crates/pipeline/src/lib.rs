@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access_log_trace;
 mod outcome;
 mod span_attributes;
 mod trace_context;
@@ -14,6 +15,7 @@ mod view;
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
+pub use access_log_trace::AccessLogTrace;
 pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use meshtrace_attributes as attributes;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
+use meshtrace_log_ids as log_ids;
 use meshtrace_propagation as propagation;
 
 /// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage
@@ -73,11 +74,13 @@ pub enum Stage {
     Propagation,
     /// Gathering attributes.
     Attributes,
+    /// Finding out the ids of the access log.
+    LogIds,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Propagation, Self::Attributes];
+    pub const ALL: [Self; 3] = [Self::Propagation, Self::Attributes, Self::LogIds];
 
     /// The names of its counters in Envoy.
     #[must_use]
@@ -85,6 +88,7 @@ impl Stage {
         match self {
             Self::Propagation => propagation::Counter::METRICS,
             Self::Attributes => attributes::Counter::METRICS,
+            Self::LogIds => log_ids::Counter::METRICS,
         }
     }
 }
@@ -96,6 +100,8 @@ pub struct Tallies {
     pub propagation: propagation::Tally,
     /// [`Stage::Attributes`]'s.
     pub attributes: attributes::Tally,
+    /// [`Stage::LogIds`]'s.
+    pub log_ids: log_ids::Tally,
 }
 
 impl Tallies {
@@ -105,6 +111,7 @@ impl Tallies {
         match stage {
             Stage::Propagation => self.propagation.bits(),
             Stage::Attributes => self.attributes.bits(),
+            Stage::LogIds => self.log_ids.bits(),
         }
     }
 }

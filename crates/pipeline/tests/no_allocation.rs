@@ -7,7 +7,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Composition, Outcome, Request, Response, SpanAttributes, TraceContext,
+    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, Outcome, Request, Response,
+    SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -219,6 +220,66 @@ fn no_attribute_allocates_outside_of_the_arena() {
         assert_eq!(allocations, 0, "{user}");
         assert!(set >= 10 && edited == set + 1, "{set} {edited}");
     }
+}
+
+#[test]
+fn no_request_that_is_logged_allocates() {
+    let peer = Peer {
+        address: None,
+        direction: Direction::Unspecified,
+    };
+    let ids = IdGenerator::from_seed([1; 32]);
+    let mut arena = Arena::with_capacity(ARENA_BYTES);
+    for config in [
+        "",
+        r#"{"tracer": ["b3", "tracecontext"], "spawn_upstream_span": true}"#,
+        r#"{"tracer": "tracecontext", "spawn_upstream_span": false,
+            "ids": {"trace_id_header": "traceparent", "span_id_header": "x-b3-spanid"},
+            "shapes": ["datadog", "b3_64", {"gcp": {"project": "my-project"}}],
+            "response_header": {"name": "x-trace-id", "traceresponse": true}}"#,
+    ] {
+        let filter =
+            AccessLogTrace::from_json(config.as_bytes(), &|_| None).expect("a configuration");
+        for lines in requests() {
+            let block = encode(&lines);
+            let end = encode(&[("traceparent", format!("00-{T}-{S}-01"))]);
+            let before = ALLOCATIONS.get();
+
+            let headers = Headers::parse(&block).expect("a header block");
+            let request_headers = Headers::parse(&end).expect("a header block");
+            let mut kept = None;
+            let mut outcome = Outcome::default();
+            let request = Request {
+                headers,
+                peer,
+                cluster: None,
+                properties: &[],
+                arena: &arena,
+            };
+            filter.on_request(&request, &ids, &mut kept, &mut outcome);
+            let response = Response {
+                headers: Headers::default(),
+                properties: &[],
+                arena: &arena,
+            };
+            filter.on_response(&response, &mut kept, &mut outcome);
+            let end = End {
+                request_headers,
+                arena: &arena,
+            };
+            filter.on_end(&end, &mut kept, &mut outcome);
+            drop(outcome);
+            arena.reset();
+
+            let allocations = ALLOCATIONS.get() - before;
+            assert_eq!(allocations, 0, "{config}: {} lines", lines.len());
+        }
+    }
+}
+
+#[test]
+fn what_a_request_leaves_for_its_end_is_bounded() {
+    assert!(size_of::<<AccessLogTrace as Composition>::Kept>() <= 1024);
 }
 
 #[test]

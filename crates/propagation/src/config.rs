@@ -554,8 +554,10 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
     Ok(clear)
 }
 
-/// A token (RFC 9110, section 5.6.2) whose removal leaves a request that can be routed.
-fn is_header_name(name: &str) -> bool {
+/// Whether `name` is a token (RFC 9110, section 5.6.2) whose removal leaves a request that can be
+/// routed.
+#[must_use]
+pub fn is_header_name(name: &str) -> bool {
     is_token(name.as_bytes()) && name != "host"
 }
 

@@ -56,7 +56,8 @@ impl TraceContext {
     }
 
     /// Whether both name one span of one trace.
-    pub(crate) fn is_same_span(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_same_span(&self, other: &Self) -> bool {
         self.trace_id == other.trace_id && self.span_id == other.span_id
     }
 }

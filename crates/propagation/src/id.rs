@@ -19,6 +19,15 @@ impl TraceId {
         }
     }
 
+    /// Reads 32 lower-case hexadecimal digits, or 16 as if padded on the left with zeros.
+    #[must_use]
+    pub fn from_digits(text: &[u8]) -> Option<Self> {
+        match text.len() {
+            16 => Self::from_hex64(text, Case::Lower),
+            _ => Self::from_hex128(text, Case::Lower),
+        }
+    }
+
     /// Reads 32 hexadecimal digits.
     pub(crate) fn from_hex128(text: &[u8], case: Case) -> Option<Self> {
         let (high, low) = text.split_at_checked(16)?;
@@ -94,13 +103,20 @@ impl SpanId {
         }
     }
 
+    /// Reads 16 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_digits(text: &[u8]) -> Option<Self> {
+        Self::from_hex(text, Case::Lower)
+    }
+
     /// Reads 16 hexadecimal digits.
     pub(crate) fn from_hex(text: &[u8], case: Case) -> Option<Self> {
         Self::new(hex::decode::<16>(text, case)?)
     }
 
     /// The id as a number, for formats that write it in decimal.
-    pub(crate) const fn get(self) -> u64 {
+    #[must_use]
+    pub const fn get(self) -> u64 {
         self.0.get()
     }
 

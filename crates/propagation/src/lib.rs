@@ -29,7 +29,7 @@ pub use arrived::Arrived;
 pub use baggage::BaggageSource;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig, is_header_name,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};

@@ -6,13 +6,20 @@
 //!   enough.
 //! - [`envoy_tags`] and [`istio_tags`] are the part of `span_attributes` that a filter cannot do:
 //!   only a custom tag of the proxy's tracing configuration puts a value on a span.
+//! - [`access_log_fields`] and what stands beside it are the access log that `access_log_trace` is
+//!   for, and [`expose_ids`] is the step that tells it the proxy's own ids.
 
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod early;
 mod tags;
 mod version;
 
+pub use access_log::{
+    EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids, istio_envoy_filter,
+    istio_provider, istio_telemetry,
+};
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};

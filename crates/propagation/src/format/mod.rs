@@ -152,8 +152,24 @@ impl Format {
     pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
         &[Self::Tracecontext, Self::B3, Self::B3Multi];
 
+    /// The name by which configurations call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracecontext => "tracecontext",
+            Self::B3 => "b3",
+            Self::B3Multi => "b3multi",
+            Self::Jaeger => "jaeger",
+            Self::Ottrace => "ottrace",
+            Self::Xray => "xray",
+            Self::Gcp => "gcp",
+            Self::Datadog => "datadog",
+            Self::GrpcTraceBin => "grpc-trace-bin",
+        }
+    }
+
     /// Every format's name, for messages.
-    pub(crate) const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`, `ottrace`, \
+    pub const NAMES: &'static str = "`tracecontext`, `b3`, `b3multi`, `jaeger`, `ottrace`, \
                                             `xray`, `gcp`, `datadog`, `grpc-trace-bin`";
 
     /// The headers of this format.

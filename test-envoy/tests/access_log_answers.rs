@@ -1,0 +1,209 @@
+//! What `access_log_trace` tells besides the five ids: the caller, the back ends' shapes, and who misconfigured it.
+
+mod common;
+mod tracers;
+
+use common::{Mesh, SPAN, TRACE, get, manager, module};
+use envoy_test_harness::client::Response;
+use envoy_test_harness::config::{
+    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::{AccessLog, EnvoyBinary};
+use meshtrace_config::read;
+use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+use meshtrace_render::{EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids};
+use serde_json::{Value, json};
+use tracers::{Sinks, Tracer};
+
+const CONFIG: &str = r#"{
+    "tracer": "tracecontext",
+    "spawn_upstream_span": false,
+    "ids": {"trace_id_header": "x-active-trace-id", "span_id_header": "x-active-span-id"},
+    "shapes": ["datadog", "b3_64", {"gcp": {"project": "my-project"}}],
+    "response_header": {"name": "x-trace-id", "traceresponse": true}
+}"#;
+
+fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+fn minor(envoy: &EnvoyBinary) -> EnvoyMinor {
+    let minor = envoy.reported_version().split('.').nth(1);
+    EnvoyMinor(
+        minor
+            .and_then(|minor| minor.parse().ok())
+            .expect("a version"),
+    )
+}
+
+fn filter(config: &str) -> WasmFilter {
+    WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
+}
+
+fn compiled(config: &str) -> (AccessLogTraceConfig, LogIds) {
+    let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
+    let ids = LogIds::new(&config).expect("one that compiles");
+    (config, ids)
+}
+
+/// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests sampled.
+fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh, Sinks) {
+    let (config, ids) = compiled(CONFIG);
+    let step = expose_ids(&config.ids, minor(envoy)).expect("a step");
+    let tracing = Tracer::OpenTelemetry.tracing().expect("a tracer");
+    let manager = HttpConnectionManager::new()
+        .route(Route::path("/direct").direct_response(200, ""))
+        .route(Route::prefix("/").cluster("upstream"))
+        .tracing(tracing.random_sampling(sampled))
+        .filter(HttpFilter::raw("step", step["typed_config"].clone()))
+        .filter(filter(CONFIG))
+        .merge(json!({"access_log": [access_log(log, &access_log_fields(&ids, from))]}));
+    let sinks = Sinks::start();
+    let bootstrap = sinks
+        .connect(Bootstrap::new())
+        .listener(Listener::http("ingress", manager));
+    (Mesh::with(envoy, bootstrap), sinks)
+}
+
+fn send(mesh: &Mesh, path: &str, headers: &[(&str, &str)]) -> Response {
+    let request = headers.iter().fold(
+        envoy_test_harness::client::Request::get(path),
+        |request, (name, value)| request.header(name, value),
+    );
+    mesh.connect("ingress").send(&request).expect("a response")
+}
+
+fn text<'v>(line: &'v Value, key: &str) -> &'v str {
+    line[key].as_str().unwrap_or_default()
+}
+
+#[test]
+fn the_caller_and_the_log_are_told_the_same_ids_in_every_shape() {
+    for envoy in envoys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("access.log");
+        let log = log.to_str().expect("a path");
+        let (mesh, _sinks) = logged(&envoy, 100.0, IdsFrom::Filter, log);
+        let w3c = format!("00-{TRACE}-{SPAN}-01");
+        for (path, headers) in [
+            ("/", vec![]),
+            ("/direct", vec![]),
+            ("/", vec![("traceparent", w3c.as_str())]),
+            ("/direct", vec![("traceparent", w3c.as_str())]),
+        ] {
+            let before = AccessLog::new(log).lines().expect("a log").len();
+            let response = send(&mesh, path, &headers);
+            let lines = AccessLog::new(log)
+                .wait_for_lines(before + 1)
+                .expect("a line");
+            let line = lines.last().expect("a line");
+            let at = format!(
+                "{}: {path} {headers:?}\n{line}\n{response:?}",
+                envoy.reported_version()
+            );
+
+            let trace_id = text(line, "trace_id");
+            assert_eq!(trace_id.len(), 32, "{at}");
+            assert!(headers.is_empty() || trace_id == TRACE, "{at}");
+            assert_eq!(
+                response.header_text("x-trace-id").as_deref(),
+                Some(trace_id),
+                "{at}"
+            );
+            let half = u64::from_str_radix(&trace_id[16..], 16).expect("digits");
+            assert_eq!(text(line, "trace_id_datadog"), half.to_string(), "{at}");
+            assert_eq!(text(line, "trace_id_b3_64"), &trace_id[16..], "{at}");
+            let gcp = format!("projects/my-project/traces/{trace_id}");
+            assert_eq!(text(line, "trace_id_gcp"), gcp, "{at}");
+
+            // What is not known is null, and from 1.40 on not there.
+            assert_eq!(
+                line.get("grpc_status").is_none(),
+                envoy.is_at_least(1, 40),
+                "{at}"
+            );
+            let tells_span = envoy.is_at_least(1, 38) || path == "/";
+            assert_eq!(line["span_id"].is_string(), tells_span, "{at}");
+            let expected = envoy
+                .is_at_least(1, 38)
+                .then(|| format!("00-{trace_id}-{}-01", text(line, "span_id")));
+            assert_eq!(response.header_text("traceresponse"), expected, "{at}");
+            assert_eq!(
+                line["parent_span_id"].is_string(),
+                !headers.is_empty(),
+                "{at}"
+            );
+            for key in [
+                "start_time",
+                "method",
+                "path",
+                "authority",
+                "duration",
+                "request_id",
+            ] {
+                assert!(!line[key].is_null(), "{key}: {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unsampled_request_has_its_ids_too() {
+    for envoy in envoys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("access.log");
+        let log = log.to_str().expect("a path");
+        let (mesh, _sinks) = logged(&envoy, 0.0, IdsFrom::Filter, log);
+        let request = mesh.pass(&mut mesh.connect("ingress"), &get(&[]));
+        let line = AccessLog::new(log)
+            .wait_for_lines(1)
+            .expect("a line")
+            .remove(0);
+        let ids = ["trace_id", "span_id", "trace_flags"].map(|key| text(&line, key));
+        assert_eq!(
+            request.header_text("traceparent"),
+            Some(format!("00-{}", ids.join("-"))),
+            "{}",
+            envoy.reported_version()
+        );
+        assert_eq!(ids[2], "00");
+    }
+}
+
+#[test]
+fn envoys_own_formatters_tell_the_same_where_they_exist() {
+    for envoy in envoys()
+        .into_iter()
+        .filter(|envoy| envoy.is_at_least(1, 38))
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("access.log");
+        let log = log.to_str().expect("a path");
+        let (mesh, _sinks) = logged(&envoy, 100.0, IdsFrom::Envoy, log);
+        let request = mesh.pass(&mut mesh.connect("ingress"), &get(&[]));
+        let line = AccessLog::new(log)
+            .wait_for_lines(1)
+            .expect("a line")
+            .remove(0);
+        let ids = ["trace_id", "span_id", "trace_flags"].map(|key| text(&line, key));
+        assert_eq!(
+            request.header_text("traceparent"),
+            Some(format!("00-{}", ids.join("-")))
+        );
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_one_line_and_fails_no_request() {
+    let bad = r#"{"shapes": ["datadog", "x-ray"]}"#;
+    let mesh = Mesh::start(vec![("ingress", manager(filter(bad)))]);
+    mesh.envoy
+        .wait_for_log(
+            "access_log_trace.shapes[1]: invalid value: string \"x-ray\", expected \"datadog\"",
+        )
+        .expect("the refusal");
+    mesh.pass(
+        &mut mesh.connect("ingress"),
+        &get(&[("traceparent", "junk")]),
+    );
+}
