@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use meshtrace_headers::Edits;
 use meshtrace_propagation::{Counter, Tally};
 
-/// The known trace headers, sixteen of the configuration's own, and as many baggage headers to clear
-/// as Envoy takes headers by default, but for some.
+/// The known trace headers, sixteen of the configuration's own, and ninety of baggage to clear: Envoy
+/// takes a hundred headers by default.
 pub const MAX_EDITS: usize = 128;
 const MAX_PROPERTIES: usize = 1;
 
