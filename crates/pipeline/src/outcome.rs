@@ -7,8 +7,8 @@ use meshtrace_headers::Edits;
 use meshtrace_log_ids as log_ids;
 use meshtrace_propagation as propagation;
 
-/// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage
-/// headers to clear about as many as Envoy takes headers by default.
+/// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage to
+/// clear about as many as the hundred headers that Envoy takes by default.
 pub const MAX_EDITS: usize = 144;
 /// Thirty-two attributes, and the ids of the trace in every shape.
 pub const MAX_PROPERTIES: usize = 48;

@@ -57,9 +57,10 @@ impl Overrides {
 
     pub(crate) fn push_host(&mut self, host: &str, egress: Egress) -> Result<(), ConfigError> {
         let lower = host.to_ascii_lowercase();
+        let lower = lower.strip_suffix('.').unwrap_or(&lower);
         let (names, name, domain) = match lower.strip_prefix("*.") {
             Some(domain) => (&mut self.suffixes, lower.trim_start_matches('*'), domain),
-            None => (&mut self.hosts, lower.as_str(), lower.as_str()),
+            None => (&mut self.hosts, lower, lower),
         };
         let valid = is_host(domain);
         let place = self.egresses.len();
@@ -153,7 +154,7 @@ fn is_host(name: &str) -> bool {
     let is_address = name.starts_with('[') && name.ends_with(']');
     let is_part = |byte: u8| byte.is_ascii_graphic() && !b"*/@?#[]:".contains(&byte);
     match name {
-        "" | "." => false,
+        "" => false,
         _ if is_address => name.len() > 2,
         _ => name.bytes().all(is_part),
     }

@@ -74,7 +74,7 @@ fn impossible_configurations_are_refused_with_their_path() {
             "overrides[1].cluster: listed before",
         ),
         (
-            r#"{"overrides": [{"host": "A.b", "inject": []}, {"host": "a.B", "inject": []}]}"#,
+            r#"{"overrides": [{"host": "A.b", "inject": []}, {"host": "a.B.", "inject": []}]}"#,
             "overrides[1].host: listed before",
         ),
         (

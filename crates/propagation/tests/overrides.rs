@@ -39,7 +39,7 @@ fn the_first_match_replaces_what_it_names_and_inherits_the_rest() {
             {"cluster": "partner", "inject": [], "clear": ["tracecontext"]},
             {"host": "b3.example.com", "inject": ["b3multi"]},
             {"cluster": "legacy", "inject": ["jaeger"], "clear": ["tracecontext"]},
-            {"host": "*.example.com", "clear": ["tracecontext", "b3"]},
+            {"host": "*.example.com.", "clear": ["tracecontext", "b3"]},
             {"host": "a.example.com", "inject": ["b3multi"]},
             {"host": "[2001:db8::1]", "inject": ["b3multi"]},
             {"cluster": "kept", "inject": "preserve"}
