@@ -78,11 +78,13 @@ fn write(
         .and_then(|text| text.split(|byte| *byte == b'-').next());
     let trace_id = TraceIdText::new(context, arrived_id, writing);
     let span_id = context.span_id.to_hex();
-    let parent = context.b3_parent.map(SpanId::to_hex);
+    // The grammar has a parent behind a state alone.
+    let decided = context.sampling != Sampling::Deferred;
+    let parent = context.b3_parent.filter(|_| decided).map(SpanId::to_hex);
 
     let mut parts: [&[u8]; 7] = [trace_id.as_bytes(), b"-", &span_id, b"", b"", b"", b""];
     let [_, _, _, dash, sampling, parent_dash, parent_id] = &mut parts;
-    if context.sampling != Sampling::Deferred {
+    if decided {
         *dash = b"-";
         *sampling = state(context.sampling);
     }
