@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Row, check};
-use meshtrace_propagation::Counter::{Deferred, ExtractedB3, ExtractedB3Multi};
+use meshtrace_propagation::Counter::{Deferred, ExtractedB3, ExtractedB3Multi, ExtractedDatadog};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -31,6 +31,37 @@ fn a_single_b3_has_no_parent_without_a_state() {
                    x-b3-spanid: $S
                    x-b3-parentspanid: $P",
             counted: &[ExtractedB3Multi, Deferred],
+        },
+    ]);
+}
+
+// White space around a header's value is not part of it (RFC 9110, section 5.5), and a tag that is left out makes
+// another one the first or the last.
+#[test]
+fn white_space_around_a_datadog_tag_does_not_count() {
+    check(&[
+        Row {
+            promise: "a value of white space is none",
+            config: r#"{"extract": ["datadog"], "inject": ["datadog"]}"#,
+            sent: "x-datadog-trace-id: 1
+                   x-datadog-parent-id: 2
+                   x-datadog-tags: a=1,o= ,b=2",
+            left: "x-datadog-trace-id: 1
+                   x-datadog-parent-id: 2
+                   x-datadog-tags: a=1,b=2",
+            counted: &[ExtractedDatadog, Deferred],
+        },
+        Row {
+            promise: "half a trace id is read wherever it stands",
+            config: r#"{"extract": ["datadog"], "inject": ["tracecontext"]}"#,
+            sent: "x-datadog-trace-id: 11803532876627986230
+                   x-datadog-parent-id: 67667974448284343
+                   x-datadog-tags: junk, _dd.p.tid=4bf92f3577b34da6",
+            left: "x-datadog-trace-id: 11803532876627986230
+                   x-datadog-parent-id: 67667974448284343
+                   x-datadog-tags: _dd.p.tid=4bf92f3577b34da6
+                   traceparent: 00-$T-$S-00",
+            counted: &[ExtractedDatadog, Deferred],
         },
     ]);
 }
