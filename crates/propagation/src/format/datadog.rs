@@ -77,7 +77,7 @@ impl<'a> Tags<'a> {
         for tag in tags.iter() {
             match tag.strip_prefix(TID) {
                 None => tags.well_formed &= is_tag(tag),
-                Some(digits) => match hex::decode::<16>(digits, Case::Lower) {
+                Some(digits) => match hex::decode(digits, Case::Lower) {
                     Some(high) if !found => (tags.high, found) = (high, true),
                     _ => tags.well_formed = false,
                 },
