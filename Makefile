@@ -6,7 +6,7 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test test-mesh lint long demo clean shell-tests fixtures test-wasm
+.PHONY: help build test test-mesh lint long bench demo clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -17,7 +17,8 @@ help:
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make test-mesh  the tests with real parts that are built with Go; STRICT=1: none may be left out'
 	@echo 'make lint    format, clippy, licences, advisories'
-	@echo 'make long    the property tests with a million cases each (minutes)'
+	@echo 'make bench   our formats beside the published propagators: a table, and dist/bench.json (minutes)'
+	@echo 'make long    the property tests with a million cases each, and fuzzing (a quarter of an hour)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:
@@ -34,6 +35,9 @@ lint:
 
 long:
 	@.make/long.sh
+
+bench:
+	@.make/bench.sh
 
 demo: build
 	@.make/demo.sh

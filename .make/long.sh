@@ -7,3 +7,5 @@ cd "$root"
 
 step "property tests, 1,000,000 cases each (about four minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
+
+.make/fuzz.sh

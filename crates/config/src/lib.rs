@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
 
@@ -39,11 +39,26 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
+        write!(OneLine(f), "{}: {}", self.path, self.message)
     }
 }
 
 impl core::error::Error for ConfigError {}
+
+/// Escapes control characters: a key of the configuration's may hold any, and a log line is one line.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(self.0, "{}", c.escape_default())
+            } else {
+                self.0.write_char(c)
+            }
+        })
+    }
+}
 
 /// Reads `json` as a `T`; an empty configuration is `T`'s default.
 ///
@@ -137,6 +152,13 @@ mod tests {
             let refusal = refusal(json);
             assert!(refusal.starts_with(expected), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_whatever_the_keys() {
+        let refusal = refusal(r#"{"inner": {"a\nb\u0000": true}}"#);
+        let expected = r"plugin.inner.a\nb\u{0}: unknown field `a\nb\u{0}`, expected `on`";
+        assert!(refusal.starts_with(expected), "{refusal}");
     }
 
     #[test]

@@ -26,8 +26,13 @@ impl<'a> Headers<'a> {
         let (lengths, text) = rest.split_at_checked(count.checked_mul(8)?)?;
         let (lengths, _) = lengths.as_chunks::<8>();
 
-        let headers = Self { lengths, text };
-        (headers.iter().count() == count).then_some(headers)
+        // Each text and its NUL, one behind the other: they fit when their sum does.
+        let needed = lengths.iter().fold(0_u64, |sum, lengths| {
+            let (name, value) = split(*lengths);
+            sum.saturating_add(u64::from(name) + u64::from(value) + 2)
+        });
+        let available = u64::try_from(text.len()).ok()?;
+        (needed <= available).then_some(Self { lengths, text })
     }
 
     /// Name and value of each header line, in the order in which the host keeps them. A header
@@ -73,12 +78,20 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let [n0, n1, n2, n3, v0, v1, v2, v3] = *self.lengths.next()?;
-        let (name, rest) = terminated(self.text, u32::from_le_bytes([n0, n1, n2, n3]))?;
-        let (value, rest) = terminated(rest, u32::from_le_bytes([v0, v1, v2, v3]))?;
+        let (name, value) = split(*self.lengths.next()?);
+        let (name, rest) = terminated(self.text, name)?;
+        let (value, rest) = terminated(rest, value)?;
         self.text = rest;
         Some((name, value))
     }
+}
+
+/// The lengths of a name and of its value.
+fn split([n0, n1, n2, n3, v0, v1, v2, v3]: [u8; 8]) -> (u32, u32) {
+    (
+        u32::from_le_bytes([n0, n1, n2, n3]),
+        u32::from_le_bytes([v0, v1, v2, v3]),
+    )
 }
 
 /// Splits off `length` bytes and the NUL behind them.

@@ -31,14 +31,14 @@ impl TraceId {
     /// Reads 32 hexadecimal digits.
     pub(crate) fn from_hex128(text: &[u8], case: Case) -> Option<Self> {
         let (high, low) = text.split_at_checked(16)?;
-        let high = hex::decode::<16>(high, case)?;
-        let low = hex::decode::<16>(low, case)?;
+        let high = hex::decode(high, case)?;
+        let low = hex::decode(low, case)?;
         Self::new(u128::from(high) << 64 | u128::from(low))
     }
 
     /// Reads 16 hexadecimal digits, padded on the left with zeros (B3, "TraceId").
     pub(crate) fn from_hex64(text: &[u8], case: Case) -> Option<Self> {
-        Self::new(u128::from(hex::decode::<16>(text, case)?))
+        Self::new(u128::from(hex::decode(text, case)?))
     }
 
     /// Reads 1 to 32 hexadecimal digits, padded on the left with zeros.
@@ -111,7 +111,7 @@ impl SpanId {
 
     /// Reads 16 hexadecimal digits.
     pub(crate) fn from_hex(text: &[u8], case: Case) -> Option<Self> {
-        Self::new(hex::decode::<16>(text, case)?)
+        Self::new(hex::decode(text, case)?)
     }
 
     /// The id as a number, for formats that write it in decimal.

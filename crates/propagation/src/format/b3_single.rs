@@ -20,25 +20,30 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
 }
 
 fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
-    let mut fields = text.split(|byte| *byte == b'-');
-    let trace_id = b3::trace_id(fields.next()?, reading)?;
-    let span_id = b3::span_id(fields.next()?, reading)?;
-    let (sampling, b3_parent) = match (fields.next(), fields.next(), fields.next()) {
-        (None, None, None) => (Sampling::Deferred, None),
-        (Some(third), None, None) => match sampling_state(third) {
-            Some(sampling) => (sampling, None),
-            // A parent without a state is not in the grammar; old tracers send it.
-            None if reading.b3_strict => return None,
-            None => (Sampling::Deferred, Some(b3::span_id(third, reading)?)),
+    let (trace_id, rest) = match text.split_first_chunk::<32>() {
+        Some((digits, [b'-', rest @ ..])) => (&digits[..], rest),
+        _ => match text.split_first_chunk::<16>()? {
+            (digits, [b'-', rest @ ..]) => (&digits[..], rest),
+            _ => return None,
         },
-        (Some(state), Some(parent), None) => {
-            (sampling_state(state)?, Some(b3::span_id(parent, reading)?))
+    };
+    let (span_id, rest) = rest.split_first_chunk::<16>()?;
+    let (sampling, b3_parent) = match rest {
+        [] => (Sampling::Deferred, None),
+        [b'-', state] => (sampling_state(&[*state])?, None),
+        [b'-', state, b'-', parent @ ..] => (
+            sampling_state(&[*state])?,
+            Some(b3::span_id(parent, reading)?),
+        ),
+        // A parent without a state is not in the grammar; old tracers send it.
+        [b'-', parent @ ..] if !reading.b3_strict => {
+            (Sampling::Deferred, Some(b3::span_id(parent, reading)?))
         }
         _ => return None,
     };
     Some(TraceContext {
-        trace_id,
-        span_id,
+        trace_id: b3::trace_id(trace_id, reading)?,
+        span_id: b3::span_id(span_id, reading)?,
         sampling,
         random: false,
         b3_parent,
@@ -78,11 +83,13 @@ fn write(
         .and_then(|text| text.split(|byte| *byte == b'-').next());
     let trace_id = TraceIdText::new(context, arrived_id, writing);
     let span_id = context.span_id.to_hex();
-    let parent = context.b3_parent.map(SpanId::to_hex);
+    // The grammar has a parent behind a state alone.
+    let decided = context.sampling != Sampling::Deferred;
+    let parent = context.b3_parent.filter(|_| decided).map(SpanId::to_hex);
 
     let mut parts: [&[u8]; 7] = [trace_id.as_bytes(), b"-", &span_id, b"", b"", b"", b""];
     let [_, _, _, dash, sampling, parent_dash, parent_id] = &mut parts;
-    if context.sampling != Sampling::Deferred {
+    if decided {
         *dash = b"-";
         *sampling = state(context.sampling);
     }

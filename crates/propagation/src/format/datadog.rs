@@ -77,7 +77,7 @@ impl<'a> Tags<'a> {
         for tag in tags.iter() {
             match tag.strip_prefix(TID) {
                 None => tags.well_formed &= is_tag(tag),
-                Some(digits) => match hex::decode::<16>(digits, Case::Lower) {
+                Some(digits) => match hex::decode(digits, Case::Lower) {
                     Some(high) if !found => (tags.high, found) = (high, true),
                     _ => tags.well_formed = false,
                 },
@@ -86,10 +86,13 @@ impl<'a> Tags<'a> {
         tags
     }
 
+    /// Without the white space around each: any may come to stand at an end of the header, where
+    /// it is lost.
     fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.text
             .into_iter()
             .flat_map(|text| text.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
     }
 
     /// The others, which belong to the trace: as many whole ones as there is room for.

@@ -64,7 +64,7 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
 }
 
 fn byte(text: &[u8]) -> Option<u8> {
-    u8::try_from(hex::decode::<2>(text, Case::Lower)?).ok()
+    hex::decode_byte(text, Case::Lower)
 }
 
 pub(super) fn emit<'a>(

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# fuzz.sh [target…]: libFuzzer looks for bytes that break a promise of crates/fuzz-targets, FUZZ_SECONDS for each target
+# (46, so that all of them take ten minutes). What it finds is in target/fuzz/found/; a seed of that name in
+# crates/fuzz-targets/corpus/ keeps it from coming back.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root/crates/fuzz-targets"
+
+seconds=${FUZZ_SECONDS:-46}
+work=$root/target/fuzz
+targets=("$@")
+if [[ ${#targets[@]} -eq 0 ]]; then
+    for program in fuzz/fuzz_targets/*.rs; do targets+=("$(basename "$program" .rs)"); done
+fi
+
+# libFuzzer itself is C++.
+command -v c++ >/dev/null || "$root/.make/apt.sh" g++
+PATH=$("$root/.make/cargo-tool.sh" cargo-fuzz 0.13.2 "about a minute"):$PATH
+# cargo-fuzz has no --locked.
+cargo fetch --quiet --locked --manifest-path fuzz/Cargo.toml
+# Without a sanitizer no flag is unstable, and the crates under test forbid unsafe code.
+options=(--fuzz-dir fuzz --sanitizer none --target-dir "$work")
+step "fuzzing: compiling with libFuzzer's instrumentation (the first time a minute)"
+quietly cargo fuzz build "${options[@]}"
+
+failed=()
+for i in "${!targets[@]}"; do
+    target=${targets[i]}
+    grown=$work/corpus/$target
+    found=$work/found/$target
+    log=$work/$target.log
+    mkdir -p "$grown" "$found"
+    step "fuzzing $target: $((i + 1)) of ${#targets[@]}, $seconds seconds"
+    if cargo fuzz run "${options[@]}" "$target" "$grown" "corpus/$target" -- -max_total_time="$seconds" \
+        -max_len=2048 -timeout=5 -print_final_stats=1 -verbosity=1 -dict=fuzz/headers.dict \
+        -artifact_prefix="$found/" >"$log" 2>&1; then
+        sed -n 's/^stat::number_of_executed_units: */    executions: /p' "$log" >&2
+    else
+        failed+=("$target")
+        grep -E -A 3 "panicked at|ERROR|Test unit written" "$log" | tail -n 12 >&2 || tail -n 12 "$log" >&2
+    fi
+done
+if [[ ${#failed[@]} -gt 0 ]]; then die "broken: ${failed[*]}; the bytes are in $work/found/"; fi

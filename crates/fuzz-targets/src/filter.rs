@@ -1,0 +1,345 @@
+//! Extract, decide and inject under any configuration.
+
+use meshtrace_headers::{Change, Edits, Headers, encode};
+use meshtrace_pipeline::{Arena, MAX_EDITS};
+use meshtrace_propagation::format::{Extracted, Format, Reading};
+use meshtrace_propagation::{
+    Field, IdGenerator, Outgoing, Peer, Propagation, Sampling, Tally, TraceContext,
+    TraceContextConfig,
+};
+use serde_json::{Map, Value, json};
+
+use crate::formats;
+use crate::lines::{self, Lines};
+
+/// In the order of [`Format::ALL`].
+const NAMES: [&str; Format::ALL.len()] = [
+    "tracecontext",
+    "b3",
+    "b3multi",
+    "jaeger",
+    "ottrace",
+    "xray",
+    "gcp",
+    "datadog",
+    "grpc-trace-bin",
+];
+
+/// The first line chooses a configuration, the others are header lines.
+///
+/// The edits have room; no header that was read leaves malformed; what is injected says what was
+/// decided; and a second pass over what left changes nothing.
+pub fn filter(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    let (choices, text) = data.split_at(end.unwrap_or(data.len()));
+    let setup = Setup::choose(choices);
+    let Ok(propagation) = Propagation::new(&setup.config()) else {
+        return;
+    };
+    let sent = lines::of_fields(Field::ALL, text);
+
+    let once = pass(&propagation, &sent);
+    setup.assert_nothing_malformed_leaves(&once);
+    setup.assert_injected_formats_tell(&once);
+
+    // What was started here is started anew, or found as the next caller's.
+    if setup.is_at_rest(&once) {
+        let twice = pass(&propagation, &once.left);
+        let [sent, once, twice] = [&sent, &once.left, &twice.left].map(lines::text);
+        assert!(
+            twice == once,
+            "{}\n\n{sent}\n\n{once}\n\n{twice}",
+            setup.json
+        );
+    }
+}
+
+/// A request with a context in every format goes through `propagation`.
+pub(crate) fn serve(propagation: &Propagation) {
+    let (t, s) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let line = |field: Field, value: String| (field.name().to_vec(), value.into_bytes());
+    pass(
+        propagation,
+        &vec![
+            line(Field::Traceparent, format!("00-{t}-{s}-01")),
+            line(Field::Tracestate, "a=1".to_owned()),
+            line(Field::B3, format!("{t}-{s}-1")),
+            line(Field::XB3TraceId, t.to_owned()),
+            line(Field::XB3SpanId, s.to_owned()),
+            line(Field::UberTraceId, format!("{t}:{s}:0:1")),
+            line(Field::OtTracerTraceId, t.to_owned()),
+            line(Field::XDatadogTraceId, "1".to_owned()),
+            line(Field::Sw8, "1".to_owned()),
+        ],
+    );
+}
+
+/// What came of one request.
+struct Passed {
+    /// The lines that leave, by name.
+    left: Lines,
+    outgoing: Outgoing,
+    /// The format that the context came in.
+    format: Option<Format>,
+    restarted: bool,
+}
+
+fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
+    let block = encode(sent);
+    let headers = Headers::parse(&block).expect("a block that was just serialised");
+    let mut tally = Tally::default();
+    let ids = IdGenerator::from_seed([7; 32]);
+    let arena = Arena::new();
+    let mut edits = Edits::<MAX_EDITS>::default();
+    let incoming = propagation.extract(headers, Peer::default(), &mut tally);
+    let decision = propagation.decide(&incoming, &ids, &mut tally);
+    let egress = propagation.egress(&headers, None);
+    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    propagation.inject(
+        &incoming,
+        &decision.outgoing,
+        egress,
+        &mut edits,
+        &mut tally,
+    );
+    assert!(!edits.overflowed(), "{edits:?}");
+
+    let mut left = sent.clone();
+    for edit in edits.iter() {
+        let before = left.clone();
+        left.retain(|(name, _)| name != edit.name);
+        if let Change::Replace(value) = &edit.change {
+            left.push((edit.name.to_vec(), value.as_bytes().to_vec()));
+        }
+        assert_ne!(left, before, "an edit that changes nothing: {edit:?}");
+    }
+    // By name alone: the order of repeated lines means something.
+    left.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Passed {
+        left,
+        outgoing: decision.outgoing,
+        format: incoming.format(),
+        restarted: decision.previous_trace_id.is_some(),
+    }
+}
+
+/// A configuration, as JSON and as what the checks need to know of it.
+struct Setup {
+    json: Value,
+    reading: Reading,
+    narrow: bool,
+    on_defer: bool,
+    /// What is in step with the context: malformed, it does not leave.
+    read: Vec<Format>,
+    inject: Inject,
+    cleared: Vec<Field>,
+    upstream: bool,
+    at_rest: bool,
+}
+
+enum Inject {
+    Formats(Vec<Format>),
+    Preserve(Format),
+}
+
+/// Numbers out of bytes; zeros once there are no more.
+struct Choices<'a>(std::slice::Iter<'a, u8>);
+
+impl Choices<'_> {
+    fn below(&mut self, limit: usize) -> usize {
+        usize::from(self.0.next().copied().unwrap_or(0)) % limit
+    }
+
+    fn flag(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    /// Different formats in any order.
+    fn formats(&mut self) -> Vec<Format> {
+        let mut formats = Vec::new();
+        for _ in 0..self.below(Format::ALL.len() + 1) {
+            let format = Format::ALL[self.below(Format::ALL.len())];
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
+        }
+        formats
+    }
+}
+
+fn names(formats: &[Format]) -> Value {
+    formats
+        .iter()
+        .map(|format| NAMES[*format as usize])
+        .collect()
+}
+
+impl Setup {
+    fn choose(bytes: &[u8]) -> Self {
+        let mut choices = Choices(bytes.iter());
+        let mut json = Map::new();
+        let mut set = |key: &str, value: Value| json.insert(key.to_owned(), value);
+
+        let upstream = choices.flag();
+        let mut read = Format::EXTRACTED_BY_DEFAULT.to_vec();
+        let mut at_rest = true;
+        if upstream {
+            let tracer = Format::ALL[choices.below(Format::ALL.len())];
+            set("placement", json!("upstream"));
+            set("tracer", json!(NAMES[tracer as usize]));
+            read.push(tracer);
+        } else {
+            if choices.flag() {
+                read = choices.formats();
+                set("extract", names(&read));
+            }
+            let incoming = [
+                json!("continue"),
+                json!("restart"),
+                json!("ignore"),
+                json!({"mode": "restart", "when": {"header_absent": "sw8"}}),
+                json!({"mode": "ignore", "when": {"header_absent": "b3"}}),
+            ];
+            let mode = choices.below(incoming.len());
+            at_rest = mode == 0;
+            set("incoming", incoming[mode].clone());
+            set("on_missing", json!(["pass", "generate"][choices.below(2)]));
+            set("on_conflict", json!(["first", "restart"][choices.below(2)]));
+        }
+        let inject = match choices.below(3) {
+            0 => Inject::Formats(vec![Format::Tracecontext, Format::B3Multi]),
+            1 => {
+                let default = Format::ALL[choices.below(Format::ALL.len())];
+                set("inject", json!("preserve"));
+                set("default_format", json!(NAMES[default as usize]));
+                Inject::Preserve(default)
+            }
+            _ => {
+                let formats = choices.formats();
+                set("inject", names(&formats));
+                Inject::Formats(formats)
+            }
+        };
+        if upstream {
+            match &inject {
+                Inject::Formats(formats) => read.extend(formats),
+                Inject::Preserve(default) => read.push(*default),
+            }
+        }
+        let mut clear = Vec::new();
+        let mut cleared = Vec::new();
+        for _ in 0..choices.below(4) {
+            let any = choices.below(NAMES.len() + Field::ALL.len());
+            match NAMES.get(any) {
+                Some(name) => {
+                    clear.push((*name).to_owned());
+                    cleared.extend(Format::ALL[any].fields());
+                }
+                None => {
+                    let field = Field::ALL[any - NAMES.len()];
+                    clear.push(String::from_utf8_lossy(field.name()).into_owned());
+                    cleared.push(field);
+                }
+            }
+        }
+        set("clear", json!(clear));
+        let (strict, narrow, on_defer) = (choices.flag(), choices.flag(), choices.flag());
+        set("b3_strict", json!(strict));
+        set("b3_trace_id_bits", json!(if narrow { 64 } else { 128 }));
+        let decision = if on_defer { "sampled" } else { "unsampled" };
+        set("on_defer", json!(decision));
+        set("generate_sampled", json!(choices.flag()));
+        set("random_flag", json!(choices.flag()));
+        Self {
+            json: Value::Object(json),
+            reading: Reading { b3_strict: strict },
+            narrow,
+            on_defer,
+            read,
+            inject,
+            cleared,
+            upstream,
+            at_rest,
+        }
+    }
+
+    fn config(&self) -> TraceContextConfig {
+        serde_json::from_value(self.json.clone()).expect("a configuration of known keys")
+    }
+
+    fn is_cleared(&self, format: Format) -> bool {
+        let mut fields = format.fields().iter();
+        fields.any(|field| self.cleared.contains(field))
+    }
+
+    fn is_at_rest(&self, once: &Passed) -> bool {
+        // Half an id, and headers without those that are cleared, say something else.
+        let whole = !self.narrow && self.read.iter().all(|format| !self.is_cleared(*format));
+        self.at_rest && !once.restarted && whole
+    }
+
+    fn assert_nothing_malformed_leaves(&self, once: &Passed) {
+        for format in self.read.iter().filter(|format| !self.is_cleared(**format)) {
+            let extracted = formats::read(*format, &once.left, self.reading);
+            assert!(
+                extracted != Extracted::Malformed,
+                "{format:?}: {}
+
+{}",
+                self.json,
+                lines::text(&once.left)
+            );
+        }
+    }
+
+    fn assert_injected_formats_tell(&self, once: &Passed) {
+        let Outgoing::Context(outgoing) = &once.outgoing else {
+            return;
+        };
+        let preserved;
+        let injected = match &self.inject {
+            Inject::Formats(formats) => formats,
+            Inject::Preserve(default) => {
+                preserved = vec![once.format.unwrap_or(*default)];
+                &preserved
+            }
+        };
+        for format in injected.iter().filter(|format| !self.is_cleared(**format)) {
+            // Datadog has no form for an id that ends in zeros.
+            if *format == Format::Datadog && outgoing.trace_id.low() == 0 {
+                continue;
+            }
+            match formats::read(*format, &once.left, self.reading) {
+                Extracted::Context(told) => self.assert_tells(*format, &told, outgoing),
+                other => panic!("{format:?}: {other:?}, {}", self.json),
+            }
+        }
+    }
+
+    fn assert_tells(&self, format: Format, told: &TraceContext, outgoing: &TraceContext) {
+        let is_b3 = matches!(format, Format::B3 | Format::B3Multi);
+        let low = outgoing.trace_id.low();
+        let halved = self.narrow && is_b3 && told.trace_id.high() == 0;
+        let same_trace = told.trace_id == outgoing.trace_id
+            || (halved && low != 0 && told.trace_id.low() == low);
+        let can_defer = !matches!(
+            format,
+            Format::Tracecontext | Format::Jaeger | Format::GrpcTraceBin
+        );
+        let decision = match outgoing.sampling.decision() {
+            None if !can_defer => Some(self.on_defer),
+            decision => decision,
+        };
+        assert!(same_trace, "{format:?}: {told:?}, {outgoing:?}");
+        assert_eq!(told.span_id, outgoing.span_id, "{format:?}");
+        assert_eq!(told.sampling.decision(), decision, "{format:?}");
+        if is_b3 || format == Format::Jaeger {
+            let debug = |context: &TraceContext| context.sampling == Sampling::Debug;
+            assert_eq!(debug(told), debug(outgoing), "{format:?}");
+        }
+        if self.upstream || format != Format::Tracecontext {
+            return;
+        }
+        assert_eq!(told.random, outgoing.random, "{format:?}");
+    }
+}

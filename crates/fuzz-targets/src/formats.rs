@@ -1,0 +1,75 @@
+//! What holds for every format.
+
+use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
+use meshtrace_propagation::{Outgoing, Sampling, TraceContext};
+
+use crate::lines::{self, Lines};
+
+const STRICT: Reading = Reading { b3_strict: true };
+
+/// What is read is written so that the strictest reader reads the same, from nothing and over what
+/// arrived; and what was written once is not touched again.
+pub(crate) fn check(format: Format, data: &[u8]) {
+    let sent = lines::of_fields(format.fields(), data);
+    for reading in [Reading { b3_strict: false }, STRICT] {
+        let extracted = read(format, &sent, reading);
+        let outgoing = match extracted {
+            Extracted::Context(context) => Outgoing::Context(context),
+            Extracted::Sampling(sampling) => Outgoing::Sampling(sampling),
+            Extracted::Absent | Extracted::Incomplete { .. } | Extracted::Malformed => continue,
+        };
+        for before in [&Lines::new(), &sent] {
+            let written = write(format, before, &outgoing);
+            let told = as_told(format, extracted);
+            assert_eq!(
+                read(format, &written, STRICT),
+                told,
+                "{}",
+                lines::text(&written)
+            );
+            let again = write(format, &written, &outgoing);
+            assert_eq!(lines::text(&again), lines::text(&written));
+        }
+    }
+    let strict = read(format, &sent, STRICT);
+    if let Extracted::Context(_) = strict {
+        let lenient = read(format, &sent, Reading { b3_strict: false });
+        assert_eq!(lenient, strict, "lenient reading refuses or alters nothing");
+    }
+}
+
+/// What a reader of `format` is told of what was read.
+fn as_told(format: Format, extracted: Extracted) -> Extracted {
+    match extracted {
+        // Its grammar has a parent behind a state alone; lenient reading takes one without.
+        Extracted::Context(context)
+            if format == Format::B3 && context.sampling == Sampling::Deferred =>
+        {
+            Extracted::Context(TraceContext {
+                b3_parent: None,
+                ..context
+            })
+        }
+        extracted => extracted,
+    }
+}
+
+pub(crate) fn read(format: Format, lines: &Lines, reading: Reading) -> Extracted {
+    lines::arrive(lines, |arrived| format.parse(arrived, reading))
+}
+
+/// The lines after `format` was told `outgoing`, by name.
+fn write(format: Format, lines: &Lines, outgoing: &Outgoing) -> Lines {
+    let mut left = lines.clone();
+    lines::arrive(lines, |arrived| {
+        format.emit(outgoing, arrived, Writing::default(), |field, value| {
+            left.retain(|(name, _)| name != field.name());
+            if let Some(value) = value {
+                left.push((field.name().to_vec(), value.as_bytes().to_vec()));
+            }
+        });
+    });
+    // By name alone: the order of repeated lines means something.
+    left.sort_by(|(one, _), (other, _)| one.cmp(other));
+    left
+}
