@@ -1,7 +1,7 @@
 //! Baggage of other formats, joined into W3C's `baggage`.
 
 use arrayvec::ArrayVec;
-use meshtrace_headers::{Edits, SCRATCH_BYTES, Scratch, Value};
+use meshtrace_headers::{Edits, Headers, SCRATCH_BYTES, Scratch, Value};
 use serde::Deserialize;
 
 use crate::config::{IncomingMode, Propagation};
@@ -71,8 +71,24 @@ impl Propagation {
         if !any || !is_wanted {
             return;
         }
+        let Some(baggage) = self.joined(headers, tally) else {
+            return;
+        };
+        match scratch.keep(baggage.text) {
+            Some(text) => {
+                tally.count(Counter::BaggageJoined);
+                edits.replace(BAGGAGE, Value::Borrowed(text));
+            }
+            None => tally.count(Counter::EditsDropped),
+        }
+    }
+
+    /// What came in `baggage`, and what of the rest has room; `None` where that adds nothing.
+    #[cold]
+    fn joined(&self, headers: &Headers<'_>, tally: &mut Tally) -> Option<Baggage> {
         let Some(mut baggage) = Baggage::read(headers.lines(BAGGAGE)) else {
-            return tally.count(Counter::BaggageFull);
+            tally.count(Counter::BaggageFull);
+            return None;
         };
         let mut joined = false;
         for source in &self.baggage_from {
@@ -91,16 +107,7 @@ impl Propagation {
                 }
             }
         }
-        if !joined {
-            return;
-        }
-        match scratch.keep(baggage.text) {
-            Some(text) => {
-                tally.count(Counter::BaggageJoined);
-                edits.replace(BAGGAGE, Value::Borrowed(text));
-            }
-            None => tally.count(Counter::EditsDropped),
-        }
+        joined.then_some(baggage)
     }
 }
 
