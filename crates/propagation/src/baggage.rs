@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use bumpalo::Bump;
-use meshtrace_headers::{Edits, Value};
+use meshtrace_headers::{Edits, Headers, Value};
 use serde::Deserialize;
 
 use crate::config::{IncomingMode, Propagation};
@@ -67,8 +67,24 @@ impl Propagation {
         if !any || !is_wanted {
             return;
         }
+        let Some(baggage) = self.joined(headers, tally) else {
+            return;
+        };
+        match arena.try_alloc_slice_copy(&baggage.text) {
+            Ok(text) => {
+                tally.count(Counter::BaggageJoined);
+                edits.replace(BAGGAGE, Value::Borrowed(text));
+            }
+            Err(_) => tally.count(Counter::EditsDropped),
+        }
+    }
+
+    /// What came in `baggage`, and what of the rest has room; `None` where that adds nothing.
+    #[cold]
+    fn joined(&self, headers: &Headers<'_>, tally: &mut Tally) -> Option<Baggage> {
         let Some(mut baggage) = Baggage::read(headers.lines(BAGGAGE)) else {
-            return tally.count(Counter::BaggageFull);
+            tally.count(Counter::BaggageFull);
+            return None;
         };
         let mut joined = false;
         for source in &self.baggage_from {
@@ -87,16 +103,7 @@ impl Propagation {
                 }
             }
         }
-        if !joined {
-            return;
-        }
-        match arena.try_alloc_slice_copy(&baggage.text) {
-            Ok(text) => {
-                tally.count(Counter::BaggageJoined);
-                edits.replace(BAGGAGE, Value::Borrowed(text));
-            }
-            Err(_) => tally.count(Counter::EditsDropped),
-        }
+        joined.then_some(baggage)
     }
 }
 
