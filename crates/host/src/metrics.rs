@@ -1,6 +1,6 @@
 //! Envoy's counters and gauges.
 
-use meshtrace_pipeline::{Stage, Tallies};
+use meshtrace_pipeline::{Configured, Stage, Tallies};
 use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
@@ -14,6 +14,8 @@ const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 #[derive(Debug)]
 pub(crate) struct Metrics {
     stages: Vec<(Stage, Counters)>,
+    /// In the order of the composition's own list.
+    configured: Counters,
     host_errors: Option<u32>,
 }
 
@@ -21,7 +23,7 @@ pub(crate) struct Metrics {
 type Counters = Vec<Option<u32>>;
 
 impl Metrics {
-    pub(crate) fn define(stages: &[Stage]) -> Self {
+    pub(crate) fn define(stages: &[Stage], configured: &[String]) -> Self {
         let counters = |stage: Stage| {
             let names = stage.metrics().iter();
             names
@@ -33,23 +35,34 @@ impl Metrics {
                 .iter()
                 .map(|stage| (*stage, counters(*stage)))
                 .collect(),
+            configured: configured
+                .iter()
+                .map(|name| define(MetricType::Counter, name))
+                .collect(),
             host_errors: define(MetricType::Counter, HOST_ERRORS),
         }
     }
 
     /// Moves the counters of one request.
-    pub(crate) fn add(&self, tallies: &Tallies) {
+    pub(crate) fn add(&self, tallies: &Tallies, configured: &Configured) {
         for (stage, counters) in &self.stages {
             let mut bits = tallies.of(*stage);
             while bits != 0 {
                 let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
                 bits &= bits - 1;
-                if let Some(metric) = counters.get(index).copied().flatten()
-                    && call::increment_metric(metric).is_err()
-                {
-                    self.host_error();
-                }
+                self.increment(counters, index);
             }
+        }
+        for index in configured.iter() {
+            self.increment(&self.configured, *index);
+        }
+    }
+
+    fn increment(&self, counters: &Counters, index: usize) {
+        if let Some(metric) = counters.get(index).copied().flatten()
+            && call::increment_metric(metric).is_err()
+        {
+            self.host_error();
         }
     }
 

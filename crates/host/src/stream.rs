@@ -63,6 +63,7 @@ impl<C: Composition> Running<C> {
             },
             properties: &properties,
             arena: &arena,
+            shared: &self.shared,
         };
         self.composition
             .on_request(&request, &self.ids, kept, &mut outcome);
@@ -169,6 +170,6 @@ impl<C: Composition> Running<C> {
                 self.metrics.host_error();
             }
         }
-        self.metrics.add(&outcome.tallies);
+        self.metrics.add(&outcome.tallies, &outcome.configured);
     }
 }

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_propagation as propagation;
+use meshtrace_sampling as sampling;
 
 /// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and room for
 /// a second edit of some.
@@ -21,6 +22,31 @@ pub struct Outcome<'a> {
     pub properties: Properties<'a>,
     /// What is to be counted.
     pub tallies: Tallies,
+    /// What is to be counted of the counters that the configuration names.
+    pub configured: Configured,
+}
+
+/// One request moves a counter of its rule, and there is room for as many more.
+const MAX_CONFIGURED: usize = 2;
+
+/// Counters of [`Composition::counters`](crate::Composition::counters) that a request moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured(ArrayVec<usize, MAX_CONFIGURED>);
+
+impl Configured {
+    /// Counts the counter at `index` of the list.
+    pub fn count(&mut self, index: usize) {
+        // Two callbacks of one request have an outcome each, so it is never full.
+        let _ = self.0.try_push(index);
+    }
+}
+
+impl core::ops::Deref for Configured {
+    type Target = [usize];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// Filter state to set, in order. Room for [`MAX_PROPERTIES`].
@@ -68,17 +94,20 @@ impl<'a> core::ops::Deref for Properties<'a> {
 pub enum Stage {
     /// Reading, deciding about and writing the context.
     Propagation,
+    /// Deciding which traces are recorded.
+    Sampling,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Propagation];
+    pub const ALL: [Self; 2] = [Self::Propagation, Self::Sampling];
 
     /// The names of its counters in Envoy.
     #[must_use]
     pub const fn metrics(self) -> &'static [&'static str] {
         match self {
             Self::Propagation => propagation::Counter::METRICS,
+            Self::Sampling => sampling::Counter::METRICS,
         }
     }
 }
@@ -88,6 +117,8 @@ impl Stage {
 pub struct Tallies {
     /// [`Stage::Propagation`]'s.
     pub propagation: propagation::Tally,
+    /// [`Stage::Sampling`]'s.
+    pub sampling: sampling::Tally,
 }
 
 impl Tallies {
@@ -96,6 +127,7 @@ impl Tallies {
     pub fn of(&self, stage: Stage) -> u64 {
         match stage {
             Stage::Propagation => self.propagation.bits(),
+            Stage::Sampling => self.sampling.bits(),
         }
     }
 }

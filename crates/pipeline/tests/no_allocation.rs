@@ -6,7 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
-use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition, Outcome, Request, TraceContext};
+use meshtrace_pipeline::{
+    ARENA_BYTES, Arena, Composition, NothingShared, Outcome, Request, TraceContext,
+};
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
 /// Counts the allocations of this thread.
@@ -119,6 +121,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 peer,
                 properties: &[],
                 arena: &arena,
+                shared: &NothingShared,
             };
             filter.on_request(&request, &ids, &mut (), &mut outcome);
             drop(outcome);

@@ -22,6 +22,8 @@ pub(crate) struct Host {
     pub(crate) configuration: Vec<u8>,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) shared_data: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) now: u64,
     pub(crate) metrics: Vec<(String, i64)>,
     pub(crate) log: Vec<String>,
     /// Statuses to answer instead of doing anything, by function.
@@ -256,6 +258,14 @@ unsafe extern "C" fn proxy_set_shared_data(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32 {
+    call("proxy_get_current_time_nanoseconds", |host| {
+        unsafe { nanoseconds.write(host.now) };
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_define_metric(
     _kind: u32,
     name: *const u8,
@@ -319,7 +329,6 @@ never_called! {
     proxy_dequeue_shared_queue
     proxy_done
     proxy_enqueue_shared_queue
-    proxy_get_current_time_nanoseconds
     proxy_get_header_map_value
     proxy_get_log_level
     proxy_get_metric
