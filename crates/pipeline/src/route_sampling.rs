@@ -140,11 +140,14 @@ impl RouteSampling {
         outcome: &mut Outcome<'a>,
     ) {
         let trace_id = self.take_trace_id_header(request, outcome);
-        if let Some(sampled) = incoming.decision() {
-            outcome.tallies.sampling.count(match sampled {
-                true => Counter::ParentSampled,
-                false => Counter::ParentDropped,
-            });
+        // Envoy's tracer decides about a context without a decision when it reads it, too.
+        let parent = match incoming.decision() {
+            Some(true) => Some(Counter::ParentSampled),
+            Some(false) => Some(Counter::ParentDropped),
+            None => incoming.context().map(|_| Counter::ParentDeferred),
+        };
+        if let Some(parent) = parent {
+            outcome.tallies.sampling.count(parent);
             if forced {
                 outcome.properties.set(DECISION, b"force");
             }
@@ -152,12 +155,7 @@ impl RouteSampling {
         }
         let verdict = match forced {
             true => Verdict::Keep(None),
-            false => {
-                // A context without a decision is continued, so its trace id stays.
-                let known = incoming.context().map(|context| context.trace_id);
-                let randomness = known.or(trace_id).map(of_trace_id);
-                self.ask_rules(request, randomness, ids, outcome)
-            }
+            false => self.ask_rules(request, trace_id.map(of_trace_id), ids, outcome),
         };
         if let Some(name) = self.sampling.request_header() {
             let is_there = request.headers.contains(name);

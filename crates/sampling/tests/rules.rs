@@ -27,11 +27,16 @@ fn rules(matches: &[&str]) -> Sampling {
     sampling(&format!(r#"{{"rules": [{}]}}"#, rules.join(",")))
 }
 
-/// The name of the rule of a GET of `url` (`//host/path`) with these headers.
-fn chosen(sampling: &Sampling, url: &str, headers: &[(&str, &str)]) -> Option<String> {
+/// Host and path of `//host/path`.
+fn parts(url: &str) -> (&str, &str) {
     let rest = url.strip_prefix("//").expect("a host");
     let slash = rest.find('/').unwrap_or(rest.len());
-    let (host, path) = rest.split_at(slash);
+    rest.split_at_checked(slash).expect("a place in it")
+}
+
+/// The name of the rule of a GET of `url` (`//host/path`) with these headers.
+fn chosen(sampling: &Sampling, url: &str, headers: &[(&str, &str)]) -> Option<String> {
+    let (host, path) = parts(url);
     let mut lines = vec![(":method", "GET"), (":authority", host)];
     if !path.is_empty() {
         lines.push((":path", path));
@@ -250,7 +255,7 @@ fn many(count: usize) -> Sampling {
 }
 
 fn steps(sampling: &Sampling, url: &str, headers: &[(&str, &str)]) -> (Option<String>, u64) {
-    let (host, path) = url[2..].split_at(url[2..].find('/').unwrap());
+    let (host, path) = parts(url);
     let mut lines = vec![(":method", "GET"), (":authority", host), (":path", path)];
     lines.extend(headers);
     let block = encode(&lines);
