@@ -74,6 +74,8 @@ pub(crate) struct Version(u32);
 impl Version {
     /// Writes whatever is there.
     pub(crate) const ANY: Self = Self(0);
+    /// Of no entry: writing fails where there is one. Versions are counted from 1.
+    pub(crate) const ABSENT: Self = Self(u32::MAX);
 }
 
 /// A value of the shared data, and the version that it has.
@@ -101,6 +103,14 @@ pub(crate) fn set_shared_data(key: &[u8], value: &[u8], version: Version) -> Res
             version.0,
         )
     })
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn now() -> Result<u64, Status> {
+    let mut now = 0;
+    // SAFETY: the host writes one `u64`.
+    Status::check(unsafe { sys::proxy_get_current_time_nanoseconds(&raw mut now) })?;
+    Ok(now)
 }
 
 /// Defines a metric, or finds the one of that name.

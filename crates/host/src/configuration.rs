@@ -58,13 +58,14 @@ const INVALID: &[u8] = b"meshtrace.invalid";
 const INERT: &[u8] = b"meshtrace.inert";
 
 /// Plugins that share a VM are told apart by name and root id.
-struct Plugin {
+#[derive(Debug)]
+pub(crate) struct Plugin {
     name: Box<[u8]>,
     root_id: Box<[u8]>,
 }
 
 impl Plugin {
-    fn identify() -> Self {
+    pub(crate) fn identify() -> Self {
         let part = |path| call::property(path).ok().flatten().unwrap_or_default();
         Self {
             name: part(b"plugin_name"),
@@ -153,7 +154,8 @@ impl Plugin {
         Err(Status::CAS_MISMATCH)
     }
 
-    fn key(&self, fact: &[u8], detail: &[u8]) -> Vec<u8> {
+    /// A name in the shared data that no other plugin has.
+    pub(crate) fn key(&self, fact: &[u8], detail: &[u8]) -> Vec<u8> {
         [fact, &self.name, &self.root_id, detail].join(&0)
     }
 }

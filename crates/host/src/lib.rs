@@ -12,6 +12,7 @@ mod configuration;
 mod export;
 mod metrics;
 mod root;
+mod shared;
 mod status;
 mod stream;
 mod sys;

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use meshtrace_pipeline::{Stage, Tallies};
+use meshtrace_pipeline::{Outcome, Stage};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Direction, only_metric};
 use proxy_wasm::types::{LogLevel, MetricType};
@@ -18,44 +18,46 @@ const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 #[derive(Debug)]
 pub(crate) struct Metrics {
     stages: Vec<(Stage, Counters)>,
+    /// In the order of the composition's own list.
+    configured: Counters,
     /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts: most
     /// never do.
     only: [[OnceCell<Option<u32>>; 3]; Format::ALL.len()],
     host_errors: Option<u32>,
 }
 
-/// In the order of [`Stage::metrics`]; `None` where the host refused to define it.
+/// In the order of their names; `None` where the host refused to define it.
 type Counters = Vec<Option<u32>>;
 
 impl Metrics {
-    pub(crate) fn define(stages: &[Stage]) -> Self {
-        let counters = |stage: Stage| {
-            let names = stage.metrics().iter();
-            names
-                .map(|name| define(MetricType::Counter, name))
-                .collect()
-        };
+    pub(crate) fn define(stages: &[Stage], configured: &[String]) -> Self {
+        let counter = |name: &str| define(MetricType::Counter, name);
+        let counters = |stage: Stage| stage.metrics().iter().map(|name| counter(name)).collect();
         Self {
             stages: stages
                 .iter()
                 .map(|stage| (*stage, counters(*stage)))
                 .collect(),
+            configured: configured.iter().map(|name| counter(name)).collect(),
             only: Default::default(),
-            host_errors: define(MetricType::Counter, HOST_ERRORS),
+            host_errors: counter(HOST_ERRORS),
         }
     }
 
     /// Moves the counters of one request; its `direction` is asked for where it matters.
-    pub(crate) fn add(&self, tallies: &Tallies, direction: impl FnOnce() -> Direction) {
+    pub(crate) fn add(&self, outcome: &Outcome<'_>, direction: impl FnOnce() -> Direction) {
         for (stage, counters) in &self.stages {
-            let mut bits = tallies.of(*stage);
+            let mut bits = outcome.tallies.of(*stage);
             while bits != 0 {
                 let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
                 bits &= bits - 1;
                 self.increment(counters.get(index).copied().flatten());
             }
         }
-        if let Some(format) = tallies.propagation.only() {
+        for index in outcome.configured.iter() {
+            self.increment(self.configured.get(*index).copied().flatten());
+        }
+        if let Some(format) = outcome.tallies.propagation.only() {
             let direction = direction();
             let row = self.only.get(format as usize);
             if let Some(only) = row.and_then(|row| row.get(direction as usize)) {

@@ -11,6 +11,7 @@ use proxy_wasm::types::{ContextType, LogLevel};
 use crate::call;
 use crate::configuration::{self, Load};
 use crate::metrics::Metrics;
+use crate::shared::SharedByWorkers;
 use crate::stream::Stream;
 
 /// What the requests of one plugin configuration share.
@@ -21,6 +22,7 @@ pub(crate) struct Running<C> {
     pub(crate) composition: C,
     pub(crate) ids: IdGenerator,
     pub(crate) metrics: Metrics,
+    pub(crate) shared: SharedByWorkers,
     /// Lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
 }
@@ -83,9 +85,10 @@ fn run<C: Composition>(composition: C) -> Option<Running<C>> {
         return None;
     }
     Some(Running {
-        composition,
         ids: IdGenerator::from_seed(seed),
-        metrics: Metrics::define(C::STAGES),
+        metrics: Metrics::define(C::STAGES, &composition.counters()),
+        shared: SharedByWorkers::of_this_plugin(),
+        composition,
         arena: Cell::new(arena()),
     })
 }

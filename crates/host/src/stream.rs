@@ -66,12 +66,13 @@ impl<C: Composition> Running<C> {
             cluster: cluster.as_deref(),
             properties: &properties,
             arena: &arena,
+            shared: &self.shared,
         };
         self.composition
             .on_request(&request, &self.ids, kept, &mut outcome);
         self.apply(&outcome, map, headers);
         let direction = || direction.unwrap_or_else(|| self.direction());
-        self.metrics.add(&outcome.tallies, direction);
+        self.metrics.add(&outcome, direction);
         drop(outcome);
         self.give_back(arena);
     }
@@ -99,7 +100,7 @@ impl<C: Composition> Running<C> {
         };
         self.composition.on_response(&response, kept, &mut outcome);
         self.apply(&outcome, map, headers);
-        self.metrics.add(&outcome.tallies, || self.direction());
+        self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }
@@ -120,7 +121,7 @@ impl<C: Composition> Running<C> {
         };
         self.composition.on_end(&end, kept, &mut outcome);
         self.apply(&outcome, map, request_headers);
-        self.metrics.add(&outcome.tallies, || self.direction());
+        self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }

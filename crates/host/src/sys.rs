@@ -57,6 +57,8 @@ unsafe extern "C" {
         cas: u32,
     ) -> u32;
 
+    pub(crate) fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32;
+
     pub(crate) fn proxy_define_metric(
         kind: u32,
         name: *const u8,

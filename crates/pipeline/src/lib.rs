@@ -8,6 +8,7 @@
 
 mod access_log_trace;
 mod outcome;
+mod route_sampling;
 mod span_attributes;
 mod trace_context;
 mod view;
@@ -16,10 +17,13 @@ use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
 pub use access_log_trace::AccessLogTrace;
-pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
+pub use outcome::{
+    Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
+};
+pub use route_sampling::RouteSampling;
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;
-pub use view::{ARENA_BYTES, Arena, End, Needs, Request, Response};
+pub use view::{ARENA_BYTES, Arena, Change, End, Needs, NothingShared, Request, Response, Shared};
 
 /// What one filter does with a request.
 pub trait Composition: Sized + 'static {
@@ -40,6 +44,11 @@ pub trait Composition: Sized + 'static {
     /// # Errors
     /// When the configuration is not one of this filter, with the path of what is wrong.
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError>;
+
+    /// The counters that the configuration names, besides those of [`STAGES`](Self::STAGES).
+    fn counters(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What the host must look up for every request, besides the headers.
     fn needs(&self) -> Needs<'_>;

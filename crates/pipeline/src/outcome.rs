@@ -6,6 +6,7 @@ use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_log_ids as log_ids;
 use meshtrace_propagation as propagation;
+use meshtrace_sampling as sampling;
 
 /// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage to
 /// clear about as many as the hundred headers that Envoy takes by default.
@@ -25,6 +26,31 @@ pub struct Outcome<'a> {
     pub properties: Properties<'a>,
     /// What is to be counted.
     pub tallies: Tallies,
+    /// What is to be counted of the counters that the configuration names.
+    pub configured: Configured,
+}
+
+/// One request moves a counter of its rule, and there is room for as many more.
+const MAX_CONFIGURED: usize = 2;
+
+/// Counters of [`Composition::counters`](crate::Composition::counters) that a request moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured(ArrayVec<usize, MAX_CONFIGURED>);
+
+impl Configured {
+    /// Counts the counter at `index` of the list.
+    pub fn count(&mut self, index: usize) {
+        // Two callbacks of one request have an outcome each, so it is never full.
+        let _ = self.0.try_push(index);
+    }
+}
+
+impl core::ops::Deref for Configured {
+    type Target = [usize];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// Filter state to set, in order. Room for [`MAX_PROPERTIES`].
@@ -76,11 +102,18 @@ pub enum Stage {
     Attributes,
     /// Finding out the ids of the access log.
     LogIds,
+    /// Deciding which traces are recorded.
+    Sampling,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Propagation, Self::Attributes, Self::LogIds];
+    pub const ALL: [Self; 4] = [
+        Self::Propagation,
+        Self::Sampling,
+        Self::Attributes,
+        Self::LogIds,
+    ];
 
     /// The names of its counters in Envoy.
     #[must_use]
@@ -89,6 +122,7 @@ impl Stage {
             Self::Propagation => propagation::Counter::METRICS,
             Self::Attributes => attributes::Counter::METRICS,
             Self::LogIds => log_ids::Counter::METRICS,
+            Self::Sampling => sampling::Counter::METRICS,
         }
     }
 }
@@ -102,6 +136,8 @@ pub struct Tallies {
     pub attributes: attributes::Tally,
     /// [`Stage::LogIds`]'s.
     pub log_ids: log_ids::Tally,
+    /// [`Stage::Sampling`]'s.
+    pub sampling: sampling::Tally,
 }
 
 impl Tallies {
@@ -112,6 +148,7 @@ impl Tallies {
             Stage::Propagation => self.propagation.bits(),
             Stage::Attributes => self.attributes.bits(),
             Stage::LogIds => self.log_ids.bits(),
+            Stage::Sampling => self.sampling.bits(),
         }
     }
 }

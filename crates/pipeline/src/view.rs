@@ -1,5 +1,7 @@
 //! What the host knows, callback by callback.
 
+use core::fmt;
+
 use meshtrace_headers::Headers;
 use meshtrace_propagation::Peer;
 
@@ -40,6 +42,36 @@ pub struct Request<'a> {
     pub properties: &'a [Option<Box<[u8]>>],
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
+    /// What the workers of the proxy share.
+    pub shared: &'a dyn Shared,
+}
+
+/// What a stage asks of the host while it decides: most requests ask for nothing of it.
+pub trait Shared: fmt::Debug {
+    /// Nanoseconds since the Unix epoch; `None` when the host does not tell.
+    fn now(&self) -> Option<u64>;
+
+    /// Changes the entry `key` of the plugin, which all workers see: `change` is given what is
+    /// there, and once more for every time that another worker was faster. Returns
+    /// whether that has come to pass.
+    fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool;
+}
+
+/// What an entry that the workers share becomes, given what it is; `None` leaves it as it is.
+pub type Change<'c> = dyn FnMut(Option<&[u8]>) -> Option<[u8; 8]> + 'c;
+
+/// No clock and no store: for compositions that need neither, and natively.
+#[derive(Clone, Copy, Debug)]
+pub struct NothingShared;
+
+impl Shared for NothingShared {
+    fn now(&self) -> Option<u64> {
+        None
+    }
+
+    fn update(&self, _: &[u8], _: &mut Change<'_>) -> bool {
+        false
+    }
 }
 
 /// A response as the host knows it when its headers have come.

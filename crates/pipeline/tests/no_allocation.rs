@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, Outcome, Request, Response,
-    SpanAttributes, TraceContext,
+    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, NothingShared, Outcome, Request,
+    Response, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -136,6 +136,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 cluster: Some(b"partner"),
                 properties: &[],
                 arena: &arena,
+                shared: &NothingShared,
             };
             filter.on_request(&request, &ids, &mut (), &mut outcome);
             drop(outcome);
@@ -200,6 +201,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
             cluster: None,
             properties: &properties,
             arena: &arena,
+            shared: &NothingShared,
         };
         filter.on_request(&request, &ids, &mut (), &mut outcome);
         let (set, edited) = (outcome.properties.len(), outcome.headers.len());
@@ -255,6 +257,7 @@ fn no_request_that_is_logged_allocates() {
                 cluster: None,
                 properties: &[],
                 arena: &arena,
+                shared: &NothingShared,
             };
             filter.on_request(&request, &ids, &mut kept, &mut outcome);
             let response = Response {
@@ -273,6 +276,60 @@ fn no_request_that_is_logged_allocates() {
 
             let allocations = ALLOCATIONS.get() - before;
             assert_eq!(allocations, 0, "{config}: {} lines", lines.len());
+        }
+    }
+}
+
+/// Rules of every kind, in both placements.
+const SAMPLING: [&str; 3] = [
+    r#"{"rules": [
+        {"match": {"path": {"regex": "/items/[0-9]+"}}, "sample": "always"},
+        {"match": {"path": {"template": "/users/{id}"}, "methods": ["GET"]}, "sample": {"ratio": 0.5}},
+        {"match": {"host": "*.example", "headers": [{"name": "x-tenant", "prefix": "a"}]}, "sample": "never"},
+        {"match": {"route": "checkout", "cluster": "ledger"}, "sample": {"per_second": 5}}
+    ], "default": {"ratio": 0.1}, "force": {"header": "x-force", "value_env": "KEY"},
+       "ids": {"trace_id_header": "x-trace-id"}}"#,
+    r#"{"placement": "upstream", "tracer": "tracecontext", "parent": "ignore", "default": {"ratio": 0.5}}"#,
+    r#"{"placement": "upstream", "tracer": "b3multi", "parent": "respect_dropped", "default": "never"}"#,
+];
+
+#[test]
+fn no_sampling_decision_allocates() {
+    let ids = IdGenerator::from_seed([1; 32]);
+    let mut arena = Arena::with_capacity(ARENA_BYTES);
+    let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for config in SAMPLING {
+        let filter = RouteSampling::from_json(config.as_bytes(), &|_| Some(b"secret".to_vec()))
+            .expect("a configuration");
+        for path in ["/items/7", "/users/me?x", "/else", ""] {
+            for mut lines in requests() {
+                lines.extend([
+                    line(":path", path),
+                    line(":authority", "Shop.Example:80"),
+                    line("x-tenant", "acme"),
+                    line("x-force", "wrong"),
+                    line("x-trace-id", T),
+                    line("x-envoy-force-trace", "true"),
+                ]);
+                let block = encode(&lines);
+                let before = ALLOCATIONS.get();
+
+                let mut outcome = Outcome::default();
+                let request = Request {
+                    headers: Headers::parse(&block).expect("a header block"),
+                    peer: Peer::default(),
+                    cluster: None,
+                    properties: &[None, None],
+                    arena: &arena,
+                    shared: &NothingShared,
+                };
+                filter.on_request(&request, &ids, &mut (), &mut outcome);
+                drop(outcome);
+                arena.reset();
+
+                let allocations = ALLOCATIONS.get() - before;
+                assert_eq!(allocations, 0, "{config}: {path}, {} lines", lines.len());
+            }
         }
     }
 }

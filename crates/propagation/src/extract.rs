@@ -47,7 +47,7 @@ impl Verdicts {
     }
 }
 
-impl Incoming<'_> {
+impl<'a> Incoming<'a> {
     /// The context that was chosen.
     #[must_use]
     pub fn context(&self) -> Option<&TraceContext> {
@@ -55,6 +55,22 @@ impl Incoming<'_> {
             Found::Context(_, context) => Some(context),
             Found::Nothing | Found::Sampling(..) => None,
         }
+    }
+
+    /// The decision that came in, with or without ids; `None` also where it was left open.
+    #[must_use]
+    pub fn decision(&self) -> Option<bool> {
+        match self.found {
+            Found::Nothing => None,
+            Found::Sampling(_, sampling) => sampling.decision(),
+            Found::Context(_, context) => context.sampling.decision(),
+        }
+    }
+
+    /// Every known header that arrived.
+    #[must_use]
+    pub fn arrived(&self) -> &Arrived<'a> {
+        &self.arrived
     }
 
     /// The format that the context was taken from.

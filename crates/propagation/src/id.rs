@@ -36,6 +36,15 @@ impl TraceId {
         Self::new(u128::from(high) << 64 | u128::from(low))
     }
 
+    /// Reads 32 hexadecimal digits, or 16 where the left half is zero, in either case.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        match text.len() {
+            16 => Self::from_hex64(text, Case::Any),
+            _ => Self::from_hex128(text, Case::Any),
+        }
+    }
+
     /// Reads 16 hexadecimal digits, padded on the left with zeros (B3, "TraceId").
     pub(crate) fn from_hex64(text: &[u8], case: Case) -> Option<Self> {
         Self::new(u128::from(hex::decode(text, case)?))

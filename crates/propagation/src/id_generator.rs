@@ -28,6 +28,11 @@ impl IdGenerator {
         Self(Cell::new(Xoshiro256PlusPlus::from_seed(seed)))
     }
 
+    /// 64 random bits.
+    pub fn random(&self) -> u64 {
+        self.next_u64()
+    }
+
     fn next_u64(&self) -> u64 {
         // A cell lends its content only in exchange; what lies there meanwhile is never read.
         let mut state = self.0.replace(Xoshiro256PlusPlus::from_seed([0; 32]));

@@ -45,6 +45,27 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Members<'a>> {
     Some(members)
 }
 
+/// The list in which the member `key` says `value`, in front as a changed member must be, or in
+/// which it is missing (section 3.5). Of 32 others the last one goes.
+///
+/// An empty part is one comma less: concatenated, the parts are the header's text.
+pub fn with_member<'m>(
+    members: &'m [Member<'m>],
+    key: &'m [u8],
+    value: Option<&'m [u8]>,
+) -> impl Iterator<Item = &'m [u8]> {
+    let own = value.map(|value| Member { key, value });
+    let others = members.iter().filter(move |member| member.key != key);
+    own.into_iter()
+        .chain(others.copied())
+        .take(MAX_MEMBERS)
+        .enumerate()
+        .flat_map(|(i, member)| {
+            let comma: &[u8] = if i == 0 { b"" } else { b"," };
+            [comma, member.key, b"=", member.value]
+        })
+}
+
 fn member(text: &[u8]) -> Option<Member<'_>> {
     let equals = text.iter().position(|byte| *byte == b'=')?;
     let (key, value) = text.split_at_checked(equals)?;

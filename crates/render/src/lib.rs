@@ -8,6 +8,8 @@
 //!   only a custom tag of the proxy's tracing configuration puts a value on a span.
 //! - [`access_log_fields`] and what stands beside it are the access log that `access_log_trace` is
 //!   for, and [`expose_ids`] is the step that tells it the proxy's own ids.
+//! - [`sampling_settings`] is what `route_sampling` needs around it, so that its decision is the one
+//!   that the tracer follows.
 
 #![forbid(unsafe_code)]
 
@@ -23,3 +25,6 @@ pub use access_log::{
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};
+mod sampling;
+
+pub use sampling::{RouteTracing, SamplingSettings, sampling_settings};

@@ -22,6 +22,12 @@ pub(crate) struct Host {
     pub(crate) configuration: Vec<u8>,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) shared_data: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Moves with every write, as the version of every entry.
+    pub(crate) version: u32,
+    /// So many writes are won by another worker, which writes this first.
+    pub(crate) races: Vec<Vec<u8>>,
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) now: u64,
     pub(crate) metrics: Vec<(String, i64)>,
     pub(crate) log: Vec<String>,
     /// Statuses to answer instead of doing anything, by function.
@@ -68,6 +74,7 @@ fn call(function: &'static str, answer: impl FnOnce(&mut Host) -> u32) -> u32 {
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const CAS_MISMATCH: u32 = 8;
 
 unsafe extern "C" {
     fn proxy_on_memory_allocate(size: usize) -> *mut u8;
@@ -233,7 +240,7 @@ unsafe extern "C" fn proxy_get_shared_data(
 ) -> u32 {
     let key = unsafe { lent(key, key_size) };
     unsafe {
-        cas.write(1);
+        cas.write(host(|host| host.version + 1));
         call_for_bytes("proxy_get_shared_data", start, size, |host| {
             host.shared_data.get(key).cloned()
         })
@@ -246,11 +253,28 @@ unsafe extern "C" fn proxy_set_shared_data(
     key_size: usize,
     value: *const u8,
     value_size: usize,
-    _cas: u32,
+    cas: u32,
 ) -> u32 {
     let (key, value) = unsafe { (lent(key, key_size), lent(value, value_size)) };
     call("proxy_set_shared_data", |host| {
+        if let Some(other) = host.races.pop() {
+            host.version += 1;
+            host.shared_data.insert(key.to_vec(), other);
+        }
+        let is_stale = cas != 0 && cas != host.version + 1;
+        if is_stale && host.shared_data.contains_key(key) {
+            return CAS_MISMATCH;
+        }
+        host.version += 1;
         host.shared_data.insert(key.to_vec(), value.to_vec());
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32 {
+    call("proxy_get_current_time_nanoseconds", |host| {
+        unsafe { nanoseconds.write(host.now) };
         OK
     })
 }
@@ -319,7 +343,6 @@ never_called! {
     proxy_dequeue_shared_queue
     proxy_done
     proxy_enqueue_shared_queue
-    proxy_get_current_time_nanoseconds
     proxy_get_header_map_value
     proxy_get_log_level
     proxy_get_metric

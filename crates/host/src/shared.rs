@@ -1,0 +1,55 @@
+//! What the workers of a proxy share.
+
+use meshtrace_pipeline::{Change, Shared};
+
+use crate::call::{self, Version};
+use crate::configuration::Plugin;
+use crate::status::Status;
+
+/// The clock, and the shared data under the name of one plugin.
+#[derive(Debug)]
+pub(crate) struct SharedByWorkers {
+    plugin: Plugin,
+}
+
+/// Of the entry's name: nothing else that the filters share begins with it.
+const STATE: &[u8] = b"meshtrace.state";
+
+impl SharedByWorkers {
+    pub(crate) fn of_this_plugin() -> Self {
+        Self {
+            plugin: Plugin::identify(),
+        }
+    }
+}
+
+impl Shared for SharedByWorkers {
+    fn now(&self) -> Option<u64> {
+        call::now().ok()
+    }
+
+    fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
+        // Each attempt that fails is one that another worker won, and they are not many.
+        const ATTEMPTS: usize = 64;
+
+        let key = self.plugin.key(STATE, key);
+        for _ in 0..ATTEMPTS {
+            let Ok(entry) = call::shared_data(&key) else {
+                return false;
+            };
+            let (value, version) = match &entry {
+                Some((value, version)) => (Some(&**value), *version),
+                None => (None, Version::ABSENT),
+            };
+            let Some(new) = change(value) else {
+                return true;
+            };
+            match call::set_shared_data(&key, &new, version) {
+                Ok(()) => return true,
+                Err(Status::CAS_MISMATCH) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,147 @@
+//! The settings around `route_sampling` by which the proxy's own tracer follows it.
+
+mod route;
+
+use meshtrace_config::ConfigError;
+use meshtrace_propagation::Placement;
+use meshtrace_sampling::{ParentPolicy, Sampling, SamplingConfig};
+use serde_json::{Value, json};
+
+use crate::Tracer;
+
+pub use route::RouteTracing;
+
+/// Makes Envoy sample a trace (`client_sampling`), whoever the caller is.
+const CLIENT_TRACE_ID: &str = "x-client-trace-id";
+
+/// Envoy configuration that stands around the filter (Envoy 1.36 to 1.40).
+#[derive(Clone, Debug)]
+pub struct SamplingSettings {
+    /// For the HTTP connection manager: nothing is sampled but what the filter or a parent says.
+    pub manager: Value,
+    /// For each virtual host: what must not reach the next hop.
+    pub virtual_host: Value,
+    /// Rules that a route's own `tracing` block does without the filter.
+    pub routes: Vec<RouteTracing>,
+}
+
+/// Renders what makes `tracer` follow a downstream `route_sampling` of this `config`.
+///
+/// # Errors
+/// When the configuration is refused by the filter too, is for the upstream placement, or asks for
+/// what no setting of Envoy can do before its tracer: a `parent` other than `respect`.
+pub fn sampling_settings(
+    config: &SamplingConfig,
+    tracer: Tracer,
+) -> Result<SamplingSettings, ConfigError> {
+    Sampling::new(config, &|_| None)?;
+    if config.placement == Placement::Upstream {
+        return Err(ConfigError::new(
+            "placement",
+            "behind the tracer there is nothing left to set; expected \"downstream\"",
+        ));
+    }
+    if config.parent != ParentPolicy::Respect {
+        return Err(ConfigError::new(
+            "parent",
+            "a decision that came in is the tracer's before any filter runs; expected \"respect\", \
+             or this policy with placement \"upstream\"",
+        ));
+    }
+
+    let mut removed = vec![json!(CLIENT_TRACE_ID)];
+    if let Some(header) = Sampling::new(config, &|_| None)?.request_header() {
+        removed.push(json!(String::from_utf8_lossy(header)));
+    }
+    Ok(SamplingSettings {
+        manager: json!({
+            "tracing": {
+                "client_sampling": {"value": 100.0},
+                "random_sampling": {"value": 0.0},
+                "overall_sampling": {"value": 100.0},
+            },
+            // Else the filter's decision marks `x-request-id`, and every next hop obeys that mark.
+            "request_id_extension": {"typed_config": {
+                "@type": concat!(
+                    "type.googleapis.com/envoy.extensions.request_id.uuid.v3.",
+                    "UuidRequestIdConfig"
+                ),
+                "pack_trace_reason": false,
+            }},
+            "early_header_mutation_extensions": [early(tracer)],
+        }),
+        virtual_host: json!({"request_headers_to_remove": removed}),
+        routes: route::tracing(config),
+    })
+}
+
+/// A client's `x-client-trace-id` goes. From 1.39 the OpenTelemetry tracer obeys the connection
+/// manager's decision more than its parent's, so a sampled parent is told to the manager.
+fn early(tracer: Tracer) -> Value {
+    let mut mutations = vec![json!({"remove": CLIENT_TRACE_ID})];
+    if tracer == Tracer::OpenTelemetry {
+        mutations.push(json!({"append": {
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            "header": {
+                "key": CLIENT_TRACE_ID,
+                "value": concat!(
+                    "%CEL(('traceparent' in request.headers) ? ",
+                    "(request.headers['traceparent'].matches(",
+                    "'^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][13579bdf]$') ? 'sampled' : '') : '')%"
+                ),
+            },
+        }}));
+    }
+    json!({
+        "name": "meshtrace-route-sampling",
+        "typed_config": {
+            "@type": concat!(
+                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
+                "header_mutation.v3.HeaderMutation"
+            ),
+            "mutations": mutations,
+        },
+    })
+}
+
+impl SamplingSettings {
+    /// The same as an Istio EnvoyFilter for the proxies with this label, without the sampling
+    /// percentages: a merge cannot set a number to 0, so a Telemetry resource has to.
+    #[must_use]
+    pub fn to_envoy_filter(&self, name: &str, namespace: &str, label: (&str, &str)) -> Value {
+        let mut manager = self.manager.clone();
+        if let Some(manager) = manager.as_object_mut() {
+            manager.remove("tracing");
+            manager.insert("@type".to_owned(), json!(MANAGER_TYPE));
+        }
+        let mut patches = vec![
+            json!({
+                "applyTo": "NETWORK_FILTER",
+                "match": {"context": "ANY", "listener": {"filterChain": {"filter": {
+                    "name": "envoy.filters.network.http_connection_manager",
+                }}}},
+                "patch": {"operation": "MERGE", "value": {"typed_config": manager}},
+            }),
+            json!({
+                "applyTo": "VIRTUAL_HOST",
+                "match": {"context": "ANY"},
+                "patch": {"operation": "MERGE", "value": self.virtual_host},
+            }),
+        ];
+        patches.extend(self.routes.iter().map(RouteTracing::to_patch));
+        json!({
+            "apiVersion": "networking.istio.io/v1alpha3",
+            "kind": "EnvoyFilter",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "workloadSelector": {"labels": {label.0: label.1}},
+                "configPatches": patches,
+            },
+        })
+    }
+}
+
+const MANAGER_TYPE: &str = concat!(
+    "type.googleapis.com/envoy.extensions.filters.network.",
+    "http_connection_manager.v3.HttpConnectionManager"
+);

@@ -1,0 +1,263 @@
+//! Which rule a request falls under: the first that fits, found without looking at each.
+//!
+//! Every rule is a bit. Each dimension of a request (path, host, method, route, cluster, headers) is
+//! looked up once and answers with the set of rules that it allows; the first bit that is in all of
+//! them is the rule. Sets are bit vectors with a summary of their words ("aggregated bit vector",
+//! Baboescu and Varghese, SIGCOMM 2001), so that a thousand rules are a few words to look at.
+
+mod header;
+mod host;
+mod map;
+mod path;
+mod regex;
+mod set;
+mod steps;
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::Headers;
+
+use header::HeaderMap;
+use host::HostMap;
+use map::ByteMap;
+use path::PathTree;
+use regex::{Refusal, Regexes};
+use set::RuleSet;
+use steps::Steps;
+
+pub(crate) use header::{HeaderPattern, ValuePattern};
+pub(crate) use host::HostPattern;
+pub(crate) use path::PathPattern;
+pub(crate) use set::MAX_RULES;
+
+/// What a request is asked about; what is not known fits no rule that asks for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestView<'a> {
+    /// `:method`.
+    pub method: Option<&'a [u8]>,
+    /// `:path`, with its query.
+    pub path: Option<&'a [u8]>,
+    /// `:authority`, with its port.
+    pub authority: Option<&'a [u8]>,
+    /// The name of the route that Envoy chose.
+    pub route: Option<&'a [u8]>,
+    /// The cluster that Envoy chose.
+    pub cluster: Option<&'a [u8]>,
+    /// All headers.
+    pub headers: Headers<'a>,
+}
+
+impl<'a> RequestView<'a> {
+    /// What `headers` tell, in one pass.
+    #[must_use]
+    pub fn of(headers: Headers<'a>) -> Self {
+        let mut view = Self {
+            headers,
+            ..Self::default()
+        };
+        for (name, value) in &headers {
+            let place = match name {
+                b":method" => &mut view.method,
+                b":path" => &mut view.path,
+                b":authority" => &mut view.authority,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        view
+    }
+}
+
+/// The conditions of one rule; all that are set must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conditions {
+    pub(crate) path: Option<PathPattern>,
+    /// In place of `path`.
+    pub(crate) regex: Option<String>,
+    pub(crate) methods: Vec<Box<[u8]>>,
+    pub(crate) host: Option<HostPattern>,
+    pub(crate) headers: Vec<HeaderPattern>,
+    pub(crate) route: Option<Box<[u8]>>,
+    pub(crate) cluster: Option<Box<[u8]>>,
+}
+
+/// The compiled conditions of all rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Matcher {
+    paths: PathTree,
+    regexes: Regexes,
+    hosts: HostMap,
+    methods: Names,
+    routes: Names,
+    clusters: Names,
+    first_headers: HeaderMap,
+    /// By rule: the one of `first_headers` first.
+    headers: Vec<Vec<HeaderPattern>>,
+}
+
+/// Rules by a whole name.
+#[derive(Clone, Debug)]
+struct Names {
+    names: ByteMap<RuleSet>,
+    any: RuleSet,
+}
+
+impl Matcher {
+    /// Compiles the conditions of all rules, in their order; at most [`MAX_RULES`].
+    pub(crate) fn build(rules: &[Conditions]) -> Result<Self, ConfigError> {
+        let numbered = || rules.iter().enumerate();
+        let without = |is_set: fn(&Conditions) -> bool| -> Vec<usize> {
+            let without = numbered().filter(|(_, rule)| !is_set(rule));
+            without.map(|(i, _)| i).collect()
+        };
+        let paths: Vec<_> = numbered()
+            .filter_map(|(i, rule)| Some((i, rule.path.as_ref()?)))
+            .collect();
+        let any_path = without(|rule| rule.path.is_some() || rule.regex.is_some());
+        let regexes: Vec<_> = numbered()
+            .filter_map(|(i, rule)| Some((i, rule.regex.as_deref()?)))
+            .collect();
+        let hosts: Vec<_> = numbered()
+            .filter_map(|(i, rule)| Some((i, rule.host.as_ref()?)))
+            .collect();
+        let first_headers: Vec<_> = numbered()
+            .filter_map(|(i, rule)| Some((i, rule.headers.first()?)))
+            .collect();
+        let name = |name: fn(&Conditions) -> Option<&[u8]>| {
+            Names::build(rules, |rule| name(rule).into_iter().collect())
+        };
+        Ok(Self {
+            paths: PathTree::build(&any_path, &paths).map_err(|_| {
+                ConfigError::new(
+                    "rules",
+                    "the path templates overlap in too many ways; expected fewer variables at the \
+                     beginning of templates",
+                )
+            })?,
+            regexes: Regexes::build(&regexes).map_err(|refusal| match refusal {
+                Refusal::Pattern(rule, reason) => {
+                    ConfigError::new(format!("rules[{rule}].match.path.regex"), reason)
+                }
+                Refusal::Groups => ConfigError::new(
+                    "rules",
+                    "the regular expressions are too large together; expected fewer, or more of \
+                     them as prefix or template",
+                ),
+            })?,
+            hosts: HostMap::build(&without(|rule| rule.host.is_some()), &hosts),
+            methods: Names::build(rules, |rule| {
+                rule.methods.iter().map(|method| &**method).collect()
+            }),
+            routes: name(|rule| rule.route.as_deref()),
+            clusters: name(|rule| rule.cluster.as_deref()),
+            first_headers: HeaderMap::build(
+                &without(|rule| !rule.headers.is_empty()),
+                &first_headers,
+            ),
+            headers: rules.iter().map(|rule| rule.headers.clone()).collect(),
+        })
+    }
+
+    /// The first rule that `request` fits.
+    pub(crate) fn first(&self, request: &RequestView<'_>) -> Option<usize> {
+        self.find(request, &mut ())
+    }
+
+    /// As [`first`](Self::first), with the number of steps that it took.
+    pub(crate) fn first_counting(&self, request: &RequestView<'_>) -> (Option<usize>, u64) {
+        let mut steps = 0_u64;
+        let rule = self.find(request, &mut steps);
+        (rule, steps)
+    }
+
+    fn find(&self, request: &RequestView<'_>, steps: &mut impl Steps) -> Option<usize> {
+        let path = without_query(request.path.unwrap_or_default());
+        let tree = self.paths.rules(path, steps);
+        let regexes = self.regexes.matching(path, steps);
+        let host = self
+            .hosts
+            .rules(request.authority.unwrap_or_default(), steps);
+        let names = [
+            self.methods.rules(request.method, steps),
+            self.routes.rules(request.route, steps),
+            self.clusters.rules(request.cluster, steps),
+        ];
+        let headers = self.first_headers.matching(&request.headers, steps);
+
+        let mut words = (tree.summary() | regexes.summary())
+            & host.summary()
+            & headers.summary()
+            & names.iter().fold(u64::MAX, |all, set| all & set.summary());
+        while words != 0 {
+            let index = words.trailing_zeros();
+            words &= words - 1;
+            steps.step();
+            let mut rules = (tree.word(index) | regexes.word(index))
+                & host.word(index)
+                & headers.word(index)
+                & names
+                    .iter()
+                    .fold(u64::MAX, |all, set| all & set.word(index));
+            while rules != 0 {
+                let bit = rules.trailing_zeros();
+                rules &= rules - 1;
+                steps.step();
+                let rule = usize::try_from(index * 64 + bit).unwrap_or(usize::MAX);
+                if self.fits_headers(rule, &request.headers, headers.is_unknown) {
+                    return Some(rule);
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks at what no set tells: all headers of the rule but the first one.
+    fn fits_headers(&self, rule: usize, headers: &Headers<'_>, also_first: bool) -> bool {
+        let Some(patterns) = self.headers.get(rule) else {
+            return false;
+        };
+        let told = usize::from(!also_first);
+        patterns
+            .iter()
+            .skip(told)
+            .all(|pattern| pattern.fits(headers))
+    }
+}
+
+impl Names {
+    fn build(rules: &[Conditions], asked: impl Fn(&Conditions) -> Vec<&[u8]>) -> Self {
+        let mut names: ByteMap<Vec<usize>> = ByteMap::default();
+        let mut any = Vec::new();
+        for (i, rule) in rules.iter().enumerate() {
+            match asked(rule) {
+                asked if asked.is_empty() => any.push(i),
+                asked => asked
+                    .into_iter()
+                    .for_each(|name| names.entry(name.into()).or_default().push(i)),
+            }
+        }
+        let names = names.into_iter();
+        Self {
+            names: names
+                .map(|(name, rules)| (name, RuleSet::of(rules.into_iter().chain(any.clone()))))
+                .collect(),
+            any: RuleSet::of(any.clone()),
+        }
+    }
+
+    fn rules(&self, name: Option<&[u8]>, steps: &mut impl Steps) -> &RuleSet {
+        match name {
+            Some(name) if !self.names.is_empty() => {
+                steps.step();
+                self.names.get(name).unwrap_or(&self.any)
+            }
+            _ => &self.any,
+        }
+    }
+}
+
+/// Envoy refuses or strips a fragment; what a filter before this one wrote may still have one.
+fn without_query(path: &[u8]) -> &[u8] {
+    let is_end = |byte: &u8| matches!(byte, b'?' | b'#');
+    let end = path.iter().position(is_end).unwrap_or(path.len());
+    path.get(..end).unwrap_or(path)
+}

@@ -1,0 +1,634 @@
+//! What `route_sampling` decides, counted in the spans that real tracers export.
+
+mod common;
+mod tracers;
+
+use std::collections::BTreeSet;
+
+use common::{Mesh, module};
+use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
+use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
+use meshtrace_sampling::SamplingConfig;
+use serde_json::json;
+use tracers::{CASE, Caller, Reader, Sinks, Tracer};
+
+const TRACERS: [Tracer; 3] = [
+    Tracer::OpenTelemetry,
+    Tracer::ZipkinB3,
+    Tracer::ZipkinB3WithW3c,
+];
+
+fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+fn route_sampling(config: &str) -> WasmFilter {
+    WasmFilter::new("route_sampling", module("route_sampling")).configuration(config)
+}
+
+/// Which of them this tracer reads, as the filter is told.
+fn extract(tracer: Tracer) -> &'static str {
+    match tracer {
+        Tracer::None | Tracer::OpenTelemetry => r#""extract": ["tracecontext"]"#,
+        Tracer::ZipkinB3 => r#""extract": ["b3", "b3multi"]"#,
+        Tracer::ZipkinB3WithW3c => r#""extract": ["b3", "b3multi", "tracecontext"]"#,
+    }
+}
+
+/// `keys` of a configuration, for the filter before this tracer.
+fn config(tracer: Tracer, keys: &str) -> String {
+    format!("{{{}, {keys}}}", extract(tracer))
+}
+
+/// A manager with the tracer, and what is rendered for the filter of `config`.
+fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
+    let rendered = match tracer {
+        Tracer::None | Tracer::OpenTelemetry => RenderTracer::OpenTelemetry,
+        Tracer::ZipkinB3 => RenderTracer::ZipkinB3,
+        Tracer::ZipkinB3WithW3c => RenderTracer::ZipkinB3WithW3c,
+    };
+    let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
+    let settings = sampling_settings(&config, rendered).expect("settings");
+    HttpConnectionManager::new()
+        .tracing(tracer.tracing().expect("a tracer"))
+        .virtual_host(settings.virtual_host)
+        .merge(settings.manager)
+}
+
+/// The filter of `config` and what stands around it.
+fn sampling(tracer: Tracer, config: &str) -> HttpConnectionManager {
+    around(tracer, config).filter(route_sampling(config))
+}
+
+fn to_upstream(manager: HttpConnectionManager) -> HttpConnectionManager {
+    manager.route(Route::prefix("/").cluster("upstream"))
+}
+
+/// Whether the application is told to record, in the format of this tracer.
+fn told(tracer: Tracer, request: &RecordedRequest) -> (String, bool) {
+    let reader = match tracer {
+        Tracer::None | Tracer::OpenTelemetry | Tracer::ZipkinB3WithW3c => Reader::W3c,
+        // From 1.40 the shape that came in stays.
+        Tracer::ZipkinB3 if request.header("x-b3-traceid").is_none() => Reader::B3,
+        Tracer::ZipkinB3 => Reader::B3Multi,
+    };
+    let told = reader
+        .read(request)
+        .unwrap_or_else(|| panic!("{request:?}"));
+    (told.trace_id, told.sampled.expect("a decision"))
+}
+
+/// Sends `count` requests for `path`, and returns the traces that the application saw, each with
+/// whether it is to record it.
+fn send(
+    mesh: &Mesh,
+    listener: &str,
+    tracer: Tracer,
+    path: &str,
+    count: usize,
+) -> Vec<(String, bool)> {
+    let mut connection = mesh.connect(listener);
+    let request = Request::get(path).header(CASE, path);
+    (0..count)
+        .map(|_| told(tracer, &mesh.pass(&mut connection, &request)))
+        .collect()
+}
+
+fn sampled(traces: &[(String, bool)]) -> BTreeSet<String> {
+    let sampled = traces.iter().filter(|(_, sampled)| *sampled);
+    sampled.map(|(trace_id, _)| trace_id.clone()).collect()
+}
+
+/// The traces that the proxies exported for the case. The last one to be sent is `last`, and spans
+/// of one worker arrive in their order.
+fn exported(
+    sinks: &Sinks,
+    tracer: Tracer,
+    case: &str,
+    last: &str,
+    hops: usize,
+) -> BTreeSet<String> {
+    sinks.spans(tracer, last, "/last", hops);
+    let spans = sinks.arrived(case);
+    let traces: BTreeSet<String> = spans.iter().map(|span| span.trace_id.clone()).collect();
+    assert_eq!(spans.len(), traces.len() * hops, "{case}: a span a hop");
+    traces
+}
+
+/// Ids are random: 5.33 standard deviations are exceeded once in ten million times.
+fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
+    let count = f64::from(u32::try_from(count).expect("a number"));
+    let found = f64::from(u32::try_from(found).expect("a number"));
+    let expected = ratio * count;
+    let limit = 5.33 * (expected * (1.0 - ratio)).sqrt();
+    assert!(
+        (found - expected).abs() <= limit,
+        "{what}: {found}, expected {expected} ± {limit}"
+    );
+}
+
+const TENTH: &str = r#""rules": [
+    {"name": "probes", "match": {"path": {"exact": "/health"}}, "sample": "never"},
+    {"name": "metrics", "match": {"path": {"prefix": "/metrics"}}, "sample": "never"},
+    {"name": "payments", "match": {"path": {"prefix": "/payments"}, "methods": ["GET"]}, "sample": "always"},
+    {"name": "last", "match": {"path": {"exact": "/last"}}, "sample": "always"}
+  ],
+  "default": {"ratio": 0.1}"#;
+
+/// A gateway and a sidecar, each with its tracer and the filter, before an application.
+struct TwoProxies {
+    gateway: Mesh,
+    _sidecar: Envoy,
+    sinks: Sinks,
+}
+
+fn two_proxies(envoy: &EnvoyBinary, tracer: Tracer) -> TwoProxies {
+    let sinks = Sinks::start();
+    let application = Upstream::start().expect("an application");
+    let json = config(tracer, TENTH);
+    let manager = || to_upstream(sampling(tracer, &json));
+    let bootstrap = sinks
+        .connect(Bootstrap::new())
+        .listener(Listener::http("inbound", manager()))
+        .cluster(Cluster::http1("upstream", application.address()));
+    let sidecar = Envoy::start(envoy, bootstrap).expect("a sidecar");
+    let inbound = sidecar.address("inbound").expect("its address");
+    let bootstrap = sinks
+        .connect(Bootstrap::new())
+        .listener(Listener::http("ingress", manager()))
+        .cluster(Cluster::http1("upstream", inbound));
+    TwoProxies {
+        gateway: Mesh {
+            envoy: Envoy::start(envoy, bootstrap).expect("a gateway"),
+            upstream: application,
+        },
+        _sidecar: sidecar,
+        sinks,
+    }
+}
+
+#[test]
+fn a_tenth_of_all_traces_is_whole_and_the_rest_is_nowhere() {
+    for envoy in envoys() {
+        for tracer in TRACERS {
+            let what = format!("{tracer:?} on {}", envoy.reported_version());
+            let proxies = two_proxies(&envoy, tracer);
+            let (mesh, sinks) = (&proxies.gateway, &proxies.sinks);
+            let orders = send(mesh, "ingress", tracer, "/orders?page=2", 1000);
+            let health = send(mesh, "ingress", tracer, "/health", 20);
+            let metrics = send(mesh, "ingress", tracer, "/metrics/envoy", 20);
+            let payments = send(mesh, "ingress", tracer, "/payments/7", 20);
+            let last = send(mesh, "ingress", tracer, "/last", 1);
+
+            let last = &last[0].0;
+            let of = |case: &str| exported(sinks, tracer, case, last, 2);
+            let kept = of("/orders?page=2");
+            assert_eq!(
+                kept,
+                sampled(&orders),
+                "{what}: gateway, sidecar and application agree"
+            );
+            assert_about(kept.len(), 0.1, 1000, &what);
+            assert!(
+                of("/health").is_empty() && sampled(&health).is_empty(),
+                "{what}"
+            );
+            assert!(
+                of("/metrics/envoy").is_empty() && sampled(&metrics).is_empty(),
+                "{what}"
+            );
+            assert_eq!(of("/payments/7"), sampled(&payments), "{what}");
+            assert_eq!(sampled(&payments).len(), 20, "{what}");
+
+            let counter = |name: &str| {
+                let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+                mesh.envoy.stat(&name).expect("a counter")
+            };
+            assert_eq!(counter("rule.payments.sampled"), 20, "{what}");
+            assert_eq!(counter("rule.probes.dropped"), 20, "{what}");
+            assert_eq!(counter("rule.metrics.dropped"), 20, "{what}");
+            let kept = u64::try_from(kept.len()).expect("a number");
+            assert_eq!(counter("default.sampled"), kept, "{what}");
+            assert_eq!(counter("default.dropped"), 1000 - kept, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_decision_that_comes_in_stands_and_nothing_of_the_filter_goes_on() {
+    for envoy in envoys() {
+        for tracer in TRACERS {
+            let what = format!("{tracer:?} on {}", envoy.reported_version());
+            let sinks = Sinks::start();
+            let json = config(tracer, TENTH);
+            let listener = Listener::http("ingress", to_upstream(sampling(tracer, &json)));
+            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+            let mut connection = mesh.connect("ingress");
+            let mut pass = |path: &str, lines: &[&str]| {
+                let caller = Caller::new();
+                let request = Request::get(path).header(CASE, path);
+                let request = lines.iter().fold(request, |request, line| {
+                    let (name, value) = line.split_once(": ").expect("a header line");
+                    request.header(name, caller.fill(value))
+                });
+                let seen = mesh.pass(&mut connection, &request);
+                for name in ["x-envoy-force-trace", "x-client-trace-id"] {
+                    assert_eq!(seen.header_text(name), None, "{what}: {name}");
+                }
+                let mark = seen.header_text("x-request-id").expect("an id");
+                assert_eq!(&mark[14..15], "4", "{what}: {mark}");
+                let (trace_id, sampled) = told(tracer, &seen);
+                (trace_id == caller.trace_id, sampled, trace_id)
+            };
+            let parent: &[(&[&str], bool)] = match tracer {
+                Tracer::ZipkinB3 => &[
+                    (&["b3: $T-$S-1"], true),
+                    (&["b3: $T-$S-0"], false),
+                    (
+                        &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 1"],
+                        true,
+                    ),
+                    (
+                        &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 0"],
+                        false,
+                    ),
+                ],
+                _ => &[
+                    (&["traceparent: 00-$T-$S-01"], true),
+                    (&["traceparent: 00-$T-$S-00"], false),
+                ],
+            };
+            for (lines, expected) in parent {
+                // The rules would decide otherwise.
+                let path = if *expected { "/health" } else { "/payments" };
+                let (continues, sampled, trace_id) = pass(path, lines);
+                // Until 1.39 a `b3` goes on beside what the tracer writes.
+                assert!(continues, "{what}: {lines:?}");
+                assert_eq!(sampled, *expected, "{what}: {lines:?}");
+                if sampled {
+                    assert_eq!(sinks.spans(tracer, &trace_id, path, 1).len(), 1, "{what}");
+                }
+            }
+            // Whoever asks for a trace without a context is not obeyed.
+            for header in ["x-client-trace-id: 1", "x-envoy-force-trace: true"] {
+                assert!(!pass("/health", &[header]).1, "{what}: {header}");
+            }
+            let (_, sampled, last) = pass("/last", &[]);
+            assert!(sampled, "{what}");
+            assert!(
+                exported(&sinks, tracer, "/payments", &last, 1).is_empty(),
+                "{what}"
+            );
+        }
+    }
+}
+
+/// With the helper header the trace id of the span decides, as it would anywhere else.
+#[test]
+fn the_helper_header_makes_a_ratio_consistent_and_the_upstream_filter_tells_it() {
+    const HELPER: &str = "x-active-trace-id";
+    for envoy in envoys() {
+        for tracer in [Tracer::OpenTelemetry, Tracer::ZipkinB3WithW3c] {
+            let what = format!("{tracer:?} on {}", envoy.reported_version());
+            let sinks = Sinks::start();
+            let keys = format!(
+                r#""default": {{"ratio": 0.25}}, "ids": {{"trace_id_header": "{HELPER}"}}"#
+            );
+            let json = config(tracer, &keys);
+            let ids = HttpFilter::header_mutation(
+                "ids",
+                json!([
+                    {"remove": HELPER},
+                    {"append": {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                                "header": {"key": HELPER, "value": "%TRACE_ID%"}}},
+                ]),
+            );
+            // It is the one that takes the header of the decision away here.
+            let upstream = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
+            let manager = around(tracer, &json)
+                .virtual_host(json!({"request_headers_to_remove": null}))
+                .filter(ids)
+                .filter(route_sampling(&json))
+                .upstream_filter(
+                    WasmFilter::new("upstream", module("route_sampling")).configuration(upstream),
+                );
+            let listener = Listener::http("ingress", to_upstream(manager));
+            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+            let mut connection = mesh.connect("ingress");
+            let mut kept = 0;
+            for _ in 0..100 {
+                let seen = mesh.pass(&mut connection, &Request::get("/"));
+                let (trace_id, sampled) = told(tracer, &seen);
+                let consistent = trace_id[18..] >= *"c0000000000000";
+                assert_eq!(sampled, consistent, "{what}: {trace_id}");
+                let state = seen.header_text("tracestate").unwrap_or_default();
+                assert_eq!(state, if sampled { "ot=th:c" } else { "" }, "{what}");
+                for name in [HELPER, "x-envoy-force-trace"] {
+                    assert_eq!(seen.header_text(name), None, "{what}: {name}");
+                }
+                kept += usize::from(sampled);
+            }
+            assert_about(kept, 0.25, 100, &what);
+        }
+    }
+}
+
+/// Behind the tracer every policy works, for the next hop: a changed flag has a new parent id, and
+/// `th` agrees with the flag.
+#[test]
+fn upstream_any_policy_decides_what_the_next_hop_is_told() {
+    // The right-most 56 bits of a trace id that a half keeps, and of one that it does not.
+    const KEPT: &str = "ffffffffffffff";
+    const LOST: &str = "00000000000001";
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let upstream = |policy: &str| {
+            let json = format!(
+                r#"{{"placement": "upstream", "tracer": "tracecontext", "parent": "{policy}",
+                     "default": {{"ratio": 0.5}}}}"#
+            );
+            let name = format!("upstream-{policy}");
+            let filter = WasmFilter::new(&name, module("route_sampling")).configuration(json);
+            let manager = HttpConnectionManager::new()
+                .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
+                .upstream_filter(filter);
+            Listener::http(policy, to_upstream(manager))
+        };
+        let sinks = Sinks::start();
+        let policies = ["respect", "ignore", "respect_sampled", "respect_dropped"];
+        let bootstrap = policies
+            .into_iter()
+            .map(upstream)
+            .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
+        let mesh = Mesh::with(&envoy, bootstrap);
+        let cases = [
+            ("respect", LOST, "01", "a=1", "01", "a=1"),
+            (
+                "respect",
+                LOST,
+                "01",
+                "a=1,ot=th:8;rv:ffffffffffffff",
+                "01",
+                "a=1,ot=th:8;rv:ffffffffffffff",
+            ),
+            ("respect", LOST, "01", "a=1,ot=th:8", "01", "a=1"),
+            ("ignore", LOST, "01", "a=1,ot=th:0;x:1", "00", "ot=x:1,a=1"),
+            ("ignore", KEPT, "00", "a=1", "01", "ot=th:8,a=1"),
+            ("ignore", KEPT, "01", "ot=th:8", "01", "ot=th:8"),
+            ("ignore", KEPT, "01", "ot=th:c", "01", "ot=th:8"),
+            ("respect_sampled", LOST, "01", "ot=th:0", "01", "ot=th:0"),
+            ("respect_sampled", KEPT, "00", "", "01", "ot=th:8"),
+            ("respect_sampled", LOST, "00", "", "00", ""),
+            ("respect_dropped", KEPT, "00", "", "00", ""),
+            ("respect_dropped", LOST, "01", "", "00", ""),
+            ("respect_dropped", KEPT, "01", "ot=th:c", "01", "ot=th:c"),
+        ];
+        for (i, (policy, randomness, flag, state, left, left_state)) in
+            cases.into_iter().enumerate()
+        {
+            let what = format!("{policy}, {randomness}, {flag}, {state} on {version}");
+            let parent = format!("00-4bf92f3577b34da6{i:02x}{randomness}-{}", common::SPAN);
+            let request = Request::get("/")
+                .header(CASE, &what)
+                .header("traceparent", format!("{parent}-{flag}"))
+                .header("tracestate", state);
+            let seen = mesh.pass(&mut mesh.connect(policy), &request);
+            let told = Reader::W3c.read(&seen).expect("a context");
+            assert_eq!(told.sampled, Some(left == "01"), "{what}");
+            assert_eq!(
+                seen.header_text("tracestate").unwrap_or_default(),
+                left_state,
+                "{what}"
+            );
+            if flag == "01" {
+                // The proxy's own span is as its parent was, and its id is told on only with its flag.
+                let spans = sinks.spans(Tracer::OpenTelemetry, &told.trace_id, &what, 1);
+                let reported = spans.iter().any(|span| span.span_id == told.span_id);
+                assert_eq!(reported, left == "01", "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn upstream_a_changed_decision_changes_every_format_that_the_tracer_wrote() {
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        for (tracer, writes) in [
+            (Tracer::ZipkinB3, "b3multi"),
+            (Tracer::ZipkinB3WithW3c, "tracecontext"),
+        ] {
+            let json = format!(
+                r#"{{"placement": "upstream", "tracer": "{writes}", "parent": "ignore", "default": "never"}}"#
+            );
+            let sinks = Sinks::start();
+            let manager = HttpConnectionManager::new()
+                .tracing(tracer.tracing().expect("a tracer"))
+                .upstream_filter(route_sampling(&json));
+            let listener = Listener::http("ingress", to_upstream(manager));
+            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+            for lines in [
+                &[][..],
+                &["b3: $T-$S-1"],
+                &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 1"],
+            ] {
+                let caller = Caller::new();
+                let request = caller.request("changed", lines);
+                let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
+                let told: Vec<_> = Reader::ALL
+                    .iter()
+                    .filter_map(|reader| reader.read(&seen))
+                    .collect();
+                assert!(!told.is_empty());
+                for one in &told {
+                    assert_eq!(
+                        one, &told[0],
+                        "{tracer:?} on {version}: {lines:?}: one span in every format"
+                    );
+                    assert_eq!(
+                        one.sampled,
+                        Some(false),
+                        "{tracer:?} on {version}: {lines:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_operators_secret_forces() {
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let sinks = Sinks::start();
+        let tracer = Tracer::OpenTelemetry;
+        let keys = r#""default": "never", "force": {"header": "x-force-trace", "value_env": "FORCE_TRACE"}"#;
+        let json = config(tracer, keys);
+        let upstream = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
+        let manager = |filter: WasmFilter| {
+            let upstream =
+                WasmFilter::new("upstream", module("route_sampling")).configuration(upstream);
+            to_upstream(
+                around(tracer, &json)
+                    .filter(filter)
+                    .upstream_filter(upstream),
+            )
+        };
+        let with = WasmFilter::new("with-key", module("route_sampling")).configuration(&json);
+        let without = WasmFilter::new("without-key", module("route_sampling")).configuration(&json);
+        let bootstrap = sinks
+            .connect(Bootstrap::new())
+            // Until 1.39 the environment is no part of what tells VMs apart.
+            .listener(Listener::http(
+                "with",
+                manager(with.env("FORCE_TRACE", "hunter2").vm_id("with-key")),
+            ))
+            .listener(Listener::http("without", manager(without)));
+        let mesh = Mesh::with(&envoy, bootstrap);
+        let parent = format!("00-{}-{}-00", common::TRACE, common::SPAN);
+        for (listener, secret, parent, expected) in [
+            ("with", Some("hunter2"), None, true),
+            ("with", Some("hunter3"), None, false),
+            ("with", Some("hunter"), None, false),
+            ("with", None, None, false),
+            ("without", Some("hunter2"), None, false),
+            ("without", Some(""), None, false),
+            // The proxy's span is its parent's; the application's trace is forced by the upstream filter.
+            ("with", Some("hunter2"), Some(&parent), true),
+            ("with", Some("hunter3"), Some(&parent), false),
+        ] {
+            let mut request = Request::get("/").header(CASE, "force");
+            if let Some(secret) = secret {
+                request = request.header("x-force-trace", secret);
+            }
+            if let Some(parent) = parent {
+                request = request.header("traceparent", parent);
+            }
+            let seen = mesh.pass(&mut mesh.connect(listener), &request);
+            let (_, sampled) = told(tracer, &seen);
+            let what = format!("{listener} {secret:?} {parent:?} on {version}");
+            assert_eq!(sampled, expected, "{what}");
+            assert_eq!(seen.header_text("x-force-trace"), None, "{what}");
+            assert_eq!(seen.header_text("x-envoy-force-trace"), None, "{what}");
+        }
+        for (counter, expected) in [("sampled", 2), ("refused", 3), ("off", 2)] {
+            let name = format!("wasmcustom.meshtrace.route_sampling.force.{counter}");
+            assert_eq!(
+                mesh.envoy.stat(&name).expect("a counter"),
+                expected,
+                "{name} on {version}"
+            );
+        }
+    }
+}
+
+/// Two workers, two connections to each at least: the bucket is one for all of them.
+#[test]
+fn the_workers_of_a_proxy_share_one_bucket() {
+    const RATE: u64 = 20;
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let tracer = Tracer::OpenTelemetry;
+        let json = config(tracer, &format!(r#""default": {{"per_second": {RATE}}}"#));
+        let sinks = Sinks::start();
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = sinks
+            .connect(Bootstrap::new())
+            .listener(Listener::http(
+                "ingress",
+                to_upstream(sampling(tracer, &json)),
+            ))
+            .cluster(Cluster::http1("upstream", upstream.address()));
+        let envoy =
+            Envoy::start_with(&envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
+        let address = envoy.address("ingress").expect("its address");
+
+        let begin = std::time::Instant::now();
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut connection = Connection::open(address).expect("a connection");
+                    for _ in 0..150 {
+                        let response = connection.send(&Request::get("/")).expect("a response");
+                        assert_eq!(response.status, 200);
+                    }
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.join().expect("all requests");
+        }
+        let seconds = begin.elapsed().as_secs() + 1;
+
+        let counter = |name: &str| {
+            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+            envoy.stat(&name).expect("a counter")
+        };
+        let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));
+        assert_eq!(kept + dropped, 1200, "{version}");
+        assert_eq!(counter("per_second.failed"), 0, "{version}");
+        assert!(
+            kept >= RATE,
+            "{version}: a full bucket to begin with, and not {kept}"
+        );
+        assert!(
+            kept <= RATE * (seconds + 1),
+            "{version}: {kept} in {seconds} s"
+        );
+        let seen = upstream
+            .requests()
+            .iter()
+            .filter(|request| told(tracer, request).1)
+            .count();
+        assert_eq!(u64::try_from(seen).ok(), Some(kept), "{version}");
+        let used = envoy.stats().expect("the counters");
+        let busy = (0..2).filter(|worker| {
+            let name = format!("listener.127.0.0.1_0.worker_{worker}.downstream_cx_total");
+            used.get(&name).is_none_or(|count| *count > 0)
+        });
+        assert_eq!(busy.count(), 2, "{version}");
+    }
+}
+
+#[test]
+fn rules_may_name_envoys_route_and_cluster() {
+    let tracer = Tracer::OpenTelemetry;
+    let json = config(
+        tracer,
+        r#""rules": [
+            {"name": "route", "match": {"route": "checkout"}, "sample": "always"},
+            {"name": "cluster", "match": {"cluster": "ledger", "host": "*.example"}, "sample": "always"}
+        ], "default": "never""#,
+    );
+    for envoy in envoys() {
+        let sinks = Sinks::start();
+        let upstream = Upstream::start().expect("an upstream");
+        let manager = sampling(tracer, &json)
+            .route(Route::prefix("/checkout").cluster("other").name("checkout"))
+            .route(Route::prefix("/ledger").cluster("ledger"))
+            .route(Route::prefix("/").cluster("other"));
+        let bootstrap = sinks
+            .connect(Bootstrap::new())
+            .listener(Listener::http("ingress", manager))
+            .cluster(Cluster::http1("other", upstream.address()))
+            .cluster(Cluster::http1("ledger", upstream.address()));
+        let envoy = Envoy::start(&envoy, bootstrap).expect("an Envoy");
+        let address = envoy.address("ingress").expect("its address");
+        for (path, host, expected) in [
+            ("/checkout", "shop.test", true),
+            ("/ledger", "Pay.Example:8080", true),
+            ("/ledger", "pay.test", false),
+            ("/", "pay.example", false),
+        ] {
+            let request = Request::get(path).header("host", host);
+            request.send(address).expect("a response");
+            let seen = upstream.take();
+            assert_eq!(told(tracer, &seen[0]).1, expected, "{path} {host}");
+        }
+    }
+}
