@@ -9,8 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod cel;
 mod early;
 mod sampling;
+mod script;
 
 pub use early::{EarlyMutation, Limit, Tracer, early_mutation};
 pub use sampling::{RouteTracing, SamplingSettings, sampling_settings};

@@ -5,7 +5,7 @@ use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Field, WhenConfig};
 
 use super::names::{CLIENT_TRACE_ID, name};
-use super::script::Script;
+use crate::script::Script;
 
 /// The tracer then starts a new trace.
 pub(super) fn restart() -> Script {

@@ -1,21 +1,17 @@
 //! Early header mutation: what the proxy's tracer reads, made from what arrived.
 
-mod cel;
 mod continued;
 mod edge;
 mod limit;
 mod names;
 mod reading;
-mod script;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::{IncomingMode, Placement, Propagation, TraceContextConfig};
 use names::Format;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use limit::Limit;
-
-use script::Script;
 
 /// What the proxy's tracer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,20 +74,7 @@ pub fn early_mutation(
         IncomingMode::Ignore => edge::ignore(),
     };
     Ok(EarlyMutation {
-        extension: extension(&script),
+        extension: script.to_extension("meshtrace-trace-context"),
         limits: Limit::of(config, mode, tracer),
-    })
-}
-
-fn extension(script: &Script) -> Value {
-    json!({
-        "name": "meshtrace-trace-context",
-        "typed_config": {
-            "@type": concat!(
-                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
-                "header_mutation.v3.HeaderMutation"
-            ),
-            "mutations": script.to_json(),
-        },
     })
 }
