@@ -190,7 +190,7 @@ fn a_ratio_follows_the_helper_header_and_else_chance() {
     let half = filter(r#"{"default": {"ratio": 0.5}, "ids": {"trace_id_header": "x-trace-id"}}"#);
     let high = "000000000000000000ffffffffffffff";
     let low = "ffffffffffffffffff00000000000000";
-    for (id, kept) in [(high, true), (low, false), (&high[16..], true)] {
+    for (id, kept) in [(high, true), (low, false), ("00ffffffffffffff", true)] {
         let left = run(&half, &[("x-trace-id", id)], &[]);
         let decision = if kept { "th:8" } else { "drop" };
         assert_eq!(left.decision.as_deref(), Some(decision), "{id}");
@@ -369,7 +369,8 @@ mod properties {
         let value = prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..40),
             "/(keep|users|drop)?/?[a-z?#/]{0,10}".prop_map(String::into_bytes),
-            (0..4).prop_map(|flags| format!("00-{T}-{S}-0{flags}").into_bytes()),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0[0-3]"
+                .prop_map(String::into_bytes),
             "[a-z]{0,2}=?(ot=)?(th:[0-9a-f]{0,16};?)?(rv:[0-9a-f]{13,15})?,?"
                 .prop_map(String::into_bytes),
             "[a-zA-Z.:\\[\\]*]{0,300}".prop_map(String::into_bytes),
@@ -396,8 +397,8 @@ mod properties {
             let properties = [told.map(|told| told.into_bytes().into())];
             for config in configs {
                 let filter = filter(&config);
-                let arena = Arena::with_capacity(1024);
                 let store = Store::default();
+                let arena = Arena::with_capacity(1024);
                 let mut outcome = Outcome::default();
                 let request = Request {
                     headers: Headers::parse(&block).expect("a block"),

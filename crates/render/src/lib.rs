@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod cel;
 mod early;
 mod tags;
 mod version;
@@ -26,5 +27,6 @@ pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};
 mod sampling;
+mod script;
 
 pub use sampling::{RouteTracing, SamplingSettings, sampling_settings};

@@ -4,8 +4,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::WhenConfig;
 
-use super::cel::{has, lacks};
 use super::names::FORWARDED_FOR;
+use crate::cel::{has, lacks};
 
 /// The callers that are believed; none when nothing is asked of them.
 ///

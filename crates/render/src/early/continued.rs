@@ -3,13 +3,13 @@
 use meshtrace_propagation::TraceContextConfig;
 
 use super::Tracer;
-use super::cel::{cel, choose, first, has, lacks, matches, value, when};
 use super::names::{
     B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, CLIENT_TRACE_ID, Format,
     TRACEPARENT, TRACESTATE, candidate, helper,
 };
 use super::reading::{Reading, b3_is_decision, b3_multi_sampled_counts};
-use super::script::Script;
+use crate::cel::{cel, choose, first, has, lacks, matches, value, when};
+use crate::script::Script;
 
 /// What `tracestate` consists of, white space around its members included (section 3.3.1).
 const PRINTABLE: &str = r"^[\t -~]*$";

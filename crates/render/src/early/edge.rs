@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
 use super::believed;
-use super::cel::{cel, first, has, value, when};
 use super::names::{CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name};
-use super::script::Script;
+use crate::cel::{cel, first, has, value, when};
+use crate::script::Script;
 
 /// The tracer then starts a new trace, and Envoy makes a new request id.
 pub(super) fn script(

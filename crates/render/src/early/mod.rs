@@ -1,26 +1,22 @@
 //! Early header mutation: what the proxy's tracer reads, made from what arrived.
 
 mod believed;
-mod cel;
 mod continued;
 mod edge;
 mod limit;
 mod manager;
 mod names;
 mod reading;
-mod script;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::{
     IncomingConfig, IncomingMode, Placement, Propagation, TraceContextConfig,
 };
 use names::Format;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use limit::Limit;
 pub use manager::ManagerSettings;
-
-use script::Script;
 
 /// What the proxy's tracer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,21 +84,8 @@ pub fn early_mutation(
         ),
     };
     Ok(EarlyMutation {
-        extension: extension(&script),
+        extension: script.to_extension("meshtrace-trace-context"),
         manager,
         limits: Limit::of(config, mode, tracer),
-    })
-}
-
-fn extension(script: &Script) -> Value {
-    json!({
-        "name": "meshtrace-trace-context",
-        "typed_config": {
-            "@type": concat!(
-                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
-                "header_mutation.v3.HeaderMutation"
-            ),
-            "mutations": script.to_json(),
-        },
     })
 }

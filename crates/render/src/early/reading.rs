@@ -3,14 +3,14 @@
 use meshtrace_propagation::{OnDefer, TraceContextConfig};
 
 use super::Tracer;
-use super::cel::{
-    cel, choose, digits, first, first_bytes, has, is_one_of, lacks, matches, value, when, zeros,
-};
 use super::names::{
     B3, B3_MULTI, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, Format, TRACEPARENT, candidate, helper,
     readable,
 };
-use super::script::Script;
+use crate::cel::{
+    cel, choose, digits, first, first_bytes, has, is_one_of, lacks, matches, value, when, zeros,
+};
+use crate::script::Script;
 
 const LOWER: &str = "[0-9a-f]";
 const ANY_CASE: &str = "[0-9a-fA-F]";

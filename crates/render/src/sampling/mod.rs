@@ -1,18 +1,16 @@
 //! The settings around `route_sampling` by which the proxy's own tracer follows it.
 
+mod early;
 mod route;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::Placement;
-use meshtrace_sampling::{ParentPolicy, Sampling, SamplingConfig};
+use meshtrace_sampling::{Sampling, SamplingConfig};
 use serde_json::{Value, json};
 
 use crate::Tracer;
 
 pub use route::RouteTracing;
-
-/// Makes Envoy sample a trace (`client_sampling`), whoever the caller is.
-const CLIENT_TRACE_ID: &str = "x-client-trace-id";
 
 /// Envoy configuration that stands around the filter (Envoy 1.36 to 1.40).
 #[derive(Clone, Debug)]
@@ -29,28 +27,22 @@ pub struct SamplingSettings {
 ///
 /// # Errors
 /// When the configuration is refused by the filter too, is for the upstream placement, or asks for
-/// what no setting of Envoy can do before its tracer: a `parent` other than `respect`.
+/// what an early header mutation cannot do, with a `parent` other than `respect`: see `limits` in
+/// `docs/route_sampling.md`.
 pub fn sampling_settings(
     config: &SamplingConfig,
     tracer: Tracer,
 ) -> Result<SamplingSettings, ConfigError> {
-    Sampling::new(config, &|_| None)?;
+    let sampling = Sampling::new(config, &|_| None)?;
     if config.placement == Placement::Upstream {
         return Err(ConfigError::new(
             "placement",
             "behind the tracer there is nothing left to set; expected \"downstream\"",
         ));
     }
-    if config.parent != ParentPolicy::Respect {
-        return Err(ConfigError::new(
-            "parent",
-            "a decision that came in is the tracer's before any filter runs; expected \"respect\", \
-             or this policy with placement \"upstream\"",
-        ));
-    }
-
-    let mut removed = vec![json!(CLIENT_TRACE_ID)];
-    if let Some(header) = Sampling::new(config, &|_| None)?.request_header() {
+    let early = early::script(config, tracer)?;
+    let mut removed = vec![json!(early::CLIENT_TRACE_ID)];
+    if let Some(header) = sampling.request_header() {
         removed.push(json!(String::from_utf8_lossy(header)));
     }
     Ok(SamplingSettings {
@@ -68,39 +60,10 @@ pub fn sampling_settings(
                 ),
                 "pack_trace_reason": false,
             }},
-            "early_header_mutation_extensions": [early(tracer)],
+            "early_header_mutation_extensions": [early::extension(&early)],
         }),
         virtual_host: json!({"request_headers_to_remove": removed}),
         routes: route::tracing(config),
-    })
-}
-
-/// A client's `x-client-trace-id` goes. From 1.39 the OpenTelemetry tracer obeys the connection
-/// manager's decision more than its parent's, so a sampled parent is told to the manager.
-fn early(tracer: Tracer) -> Value {
-    let mut mutations = vec![json!({"remove": CLIENT_TRACE_ID})];
-    if tracer == Tracer::OpenTelemetry {
-        mutations.push(json!({"append": {
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            "header": {
-                "key": CLIENT_TRACE_ID,
-                "value": concat!(
-                    "%CEL(('traceparent' in request.headers) ? ",
-                    "(request.headers['traceparent'].matches(",
-                    "'^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][13579bdf]$') ? 'sampled' : '') : '')%"
-                ),
-            },
-        }}));
-    }
-    json!({
-        "name": "meshtrace-route-sampling",
-        "typed_config": {
-            "@type": concat!(
-                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
-                "header_mutation.v3.HeaderMutation"
-            ),
-            "mutations": mutations,
-        },
     })
 }
 

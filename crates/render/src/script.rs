@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 ///
 /// A value that comes out empty leaves its header as it is, whatever the action.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Script(Vec<Mutation>);
+pub(crate) struct Script(Vec<Mutation>);
 
 #[derive(Clone, Debug)]
 struct Mutation {
@@ -24,25 +24,39 @@ enum Change {
 }
 
 impl Script {
-    pub(super) fn remove(&mut self, header: impl Into<String>) {
+    pub(crate) fn remove(&mut self, header: impl Into<String>) {
         self.push(header, Change::Remove);
     }
 
     /// Sets `header`; a line that is there already is replaced, and so are repeated ones.
-    pub(super) fn set(&mut self, header: impl Into<String>, format: impl Into<String>) {
+    pub(crate) fn set(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS_OR_ADD", format.into());
     }
 
-    pub(super) fn set_if_absent(&mut self, header: impl Into<String>, format: impl Into<String>) {
+    pub(crate) fn set_if_absent(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "ADD_IF_ABSENT", format.into());
     }
 
     /// Existence is the condition: a constant in `format` cannot make a header of its own.
-    pub(super) fn set_if_present(&mut self, header: impl Into<String>, format: impl Into<String>) {
+    pub(crate) fn set_if_present(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS", format.into());
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    /// One entry of `early_header_mutation_extensions`.
+    pub(crate) fn to_extension(&self, name: &str) -> Value {
+        json!({
+            "name": name,
+            "typed_config": {
+                "@type": concat!(
+                    "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
+                    "header_mutation.v3.HeaderMutation"
+                ),
+                "mutations": self.to_json(),
+            },
+        })
+    }
+
+    fn to_json(&self) -> Value {
         let mutation = |mutation: &Mutation| match &mutation.change {
             Change::Remove => json!({"remove": mutation.header}),
             Change::Append { action, format } => json!({"append": {

@@ -5,7 +5,7 @@
 //! function (7 µs), so it stands where nothing else can cut.
 
 /// `%CEL(expression)%`: nothing where `expression` is empty or meets an error.
-pub(super) fn cel(expression: impl AsRef<str>) -> String {
+pub(crate) fn cel(expression: impl AsRef<str>) -> String {
     format!("%CEL({})%", expression.as_ref())
 }
 
@@ -13,42 +13,42 @@ pub(super) fn cel(expression: impl AsRef<str>) -> String {
 ///
 /// A guard of this kind comes first everywhere: `error && x` evaluates `x` too, and an absent header
 /// is an error.
-pub(super) fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
+pub(crate) fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
     format!("({}) ? {} : ''", condition.as_ref(), value.as_ref())
 }
 
 /// `condition ? value : otherwise` in CEL.
-pub(super) fn choose(condition: &str, value: &str, otherwise: &str) -> String {
+pub(crate) fn choose(condition: &str, value: &str, otherwise: &str) -> String {
     format!("({condition}) ? ({value}) : ({otherwise})")
 }
 
 /// The first line of `header` as a substitution.
-pub(super) fn first(header: &str) -> String {
+pub(crate) fn first(header: &str) -> String {
     format!("%REQ({header})%")
 }
 
 /// The first `length` bytes of the first line of `header` as a substitution.
-pub(super) fn first_bytes(header: &str, length: usize) -> String {
+pub(crate) fn first_bytes(header: &str, length: usize) -> String {
     format!("%REQ({header}):{length}%")
 }
 
 /// The value of `header` in CEL: repeated lines are joined by commas.
-pub(super) fn value(header: &str) -> String {
+pub(crate) fn value(header: &str) -> String {
     format!("request.headers['{header}']")
 }
 
 /// Whether `header` is there, in CEL.
-pub(super) fn has(header: &str) -> String {
+pub(crate) fn has(header: &str) -> String {
     format!("'{header}' in request.headers")
 }
 
 /// Whether `header` is absent, in CEL.
-pub(super) fn lacks(header: &str) -> String {
+pub(crate) fn lacks(header: &str) -> String {
     format!("!({})", has(header))
 }
 
 /// Whether the value of `header` is one of `texts`, in CEL.
-pub(super) fn is_one_of(header: &str, texts: &[&str]) -> String {
+pub(crate) fn is_one_of(header: &str, texts: &[&str]) -> String {
     let equals: Vec<_> = texts
         .iter()
         .map(|text| format!("{} == '{text}'", value(header)))
@@ -57,16 +57,16 @@ pub(super) fn is_one_of(header: &str, texts: &[&str]) -> String {
 }
 
 /// Whether the value of `header` matches `pattern`, in CEL.
-pub(super) fn matches(header: &str, pattern: &str) -> String {
+pub(crate) fn matches(header: &str, pattern: &str) -> String {
     format!("{}.matches('{pattern}')", value(header))
 }
 
 /// `count` times `digit`: Envoy counts the size of a compiled pattern (at most 100 from 1.40), which
 /// is the same for a repetition written `{16}`.
-pub(super) fn digits(digit: &str, count: usize) -> String {
+pub(crate) fn digits(digit: &str, count: usize) -> String {
     digit.repeat(count)
 }
 
-pub(super) fn zeros(count: usize) -> String {
+pub(crate) fn zeros(count: usize) -> String {
     "0".repeat(count)
 }
