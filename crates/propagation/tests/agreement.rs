@@ -151,3 +151,16 @@ fn a_tracestate_beside_two_traceparents_goes_though_b3_names_their_trace() {
         counted: &[ExtractedB3, MalformedTraceparent, MalformedTracestate],
     }]);
 }
+
+#[test]
+fn half_an_id_does_not_stay_where_another_format_told_the_whole() {
+    check(&[Row {
+        promise: "b3 is written with all of it",
+        config: r#"{"inject": ["tracecontext"]}"#,
+        sent: "traceparent: 00-$T-$S-01
+               b3: a3ce929d0e0e4736-$S-1",
+        left: "traceparent: 00-$T-$S-01
+               b3: $T-$S-1",
+        counted: &[ExtractedTracecontext],
+    }]);
+}
