@@ -6,7 +6,7 @@ mod common;
 use common::{Row, check, parse, run};
 use meshtrace_propagation::Counter::{
     ConflictTraceId, ExtractedB3, ExtractedB3Multi, ExtractedTracecontext, MalformedTraceparent,
-    MalformedTracestate,
+    MalformedTracestate, Missing,
 };
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -162,5 +162,16 @@ fn half_an_id_does_not_stay_where_another_format_told_the_whole() {
         left: "traceparent: 00-$T-$S-01
                b3: $T-$S-1",
         counted: &[ExtractedTracecontext],
+    }]);
+}
+
+#[test]
+fn upstream_a_malformed_header_of_a_format_that_is_written_goes_though_the_tracer_wrote_nothing() {
+    check(&[Row {
+        promise: "jaeger is written, so what is there under its name is ours to answer for",
+        config: r#"{"placement": "upstream", "tracer": "tracecontext", "inject": ["jaeger"]}"#,
+        sent: "uber-trace-id: junk",
+        left: "",
+        counted: &[Missing],
     }]);
 }
