@@ -65,3 +65,19 @@ fn white_space_around_a_datadog_tag_does_not_count() {
         },
     ]);
 }
+
+#[test]
+fn of_two_halves_of_a_datadog_trace_id_the_first_counts() {
+    check(&[Row {
+        promise: "and it alone is left",
+        config: r#"{"extract": ["datadog"], "inject": ["tracecontext"]}"#,
+        sent: "x-datadog-trace-id: 11803532876627986230
+               x-datadog-parent-id: 67667974448284343
+               x-datadog-tags: _dd.p.tid=4bf92f3577b34da6,_dd.p.tid=80f198ee56343ba8",
+        left: "x-datadog-trace-id: 11803532876627986230
+               x-datadog-parent-id: 67667974448284343
+               x-datadog-tags: _dd.p.tid=4bf92f3577b34da6
+               traceparent: 00-$T-$S-00",
+        counted: &[ExtractedDatadog, Deferred],
+    }]);
+}
