@@ -20,8 +20,35 @@ const ALWAYS: [&str; 8] = [
 ];
 
 #[test]
-fn a_module_exports_its_composition_s_callbacks_and_no_others() {
-    let bytes = fs::read(module("trace_context")).expect("the module");
+fn trace_context_exports_its_composition_s_callbacks_and_no_others() {
+    assert_exports("trace_context", &["proxy_on_request_headers"]);
+}
+
+#[test]
+fn span_attributes_exports_its_composition_s_callbacks_and_no_others() {
+    let callbacks = ["proxy_on_request_headers", "proxy_on_response_headers"];
+    assert_exports("span_attributes", &callbacks);
+}
+
+#[test]
+fn every_module_has_a_schema_of_its_configuration() {
+    let modules = fs::read_dir(common::root().join("dist")).expect("dist/");
+    let mut count = 0;
+    for path in modules.map(|entry| entry.expect("an entry").path()) {
+        if path.extension().is_none_or(|extension| extension != "wasm") {
+            continue;
+        }
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let schema = common::text(&format!("dist/schema/{name}.json"));
+        let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
+        assert_eq!(schema["title"], *name);
+        count += 1;
+    }
+    assert!(count >= 2, "only {count} modules");
+}
+
+fn assert_exports(name: &str, composition: &[&str]) {
+    let bytes = fs::read(module(name)).expect("the module");
     let mut exports = BTreeSet::new();
     let mut callbacks = None;
     for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
@@ -42,10 +69,8 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
         }
     }
     let mut expected = callbacks.expect("the list of the composition's callbacks");
-    assert_eq!(
-        expected,
-        BTreeSet::from(["proxy_on_request_headers".to_owned()])
-    );
+    let composition = composition.iter().map(|name| (*name).to_owned());
+    assert_eq!(expected, composition.collect());
     expected.extend(ALWAYS.map(str::to_owned));
     assert_eq!(exports, expected);
 }
