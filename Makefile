@@ -13,7 +13,7 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
-	@echo 'make build   the filters, released: dist/*.wasm'
+	@echo 'make build   the filters, released, and the schemas of their configurations: dist/*.wasm, dist/schema/'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make test-mesh  the tests with real parts that are built with Go; STRICT=1: none may be left out'
 	@echo 'make lint    format, clippy, licences, advisories'

@@ -24,3 +24,7 @@ for name in "${names[@]}"; do
     if [[ $released -nt $linked && $released -nt $release ]]; then continue; fi
     "$release" "$linked" "$released"
 done
+
+step "schemas of their configurations: dist/schema/ (seconds)"
+cargo build --quiet --locked --package meshtrace-cli
+"${CARGO_TARGET_DIR:-target}/debug/meshtrace" schema --all dist/schema

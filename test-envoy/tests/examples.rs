@@ -14,6 +14,7 @@ use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstre
 use example::{MANAGER, set_cluster, with_new_ids_named};
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
+use meshtrace_render::{EnvoyVersion, envoy_tags};
 use serde_json::{Value, json};
 
 fn envoys() -> Vec<EnvoyBinary> {
@@ -25,7 +26,7 @@ fn envoys() -> Vec<EnvoyBinary> {
 struct Example {
     name: &'static str,
     version: String,
-    _envoy: Envoy,
+    envoy: Envoy,
     ports: HashMap<u64, SocketAddr>,
 }
 
@@ -33,6 +34,7 @@ impl Example {
     fn start(name: &'static str, binary: &EnvoyBinary, bootstrap: &Value) -> Self {
         // For the bootstrap's relative path.
         common::module("trace_context");
+        common::module("span_attributes");
         let options = Options::new().working_directory(common::root());
         let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -49,7 +51,7 @@ impl Example {
         Self {
             name,
             version: binary.reported_version().to_owned(),
-            _envoy: envoy,
+            envoy,
             ports,
         }
     }
@@ -376,5 +378,63 @@ fn edge_reports_a_root_and_tells_the_client_its_request_id() {
                 .any(|line| line == format!("x-request-id: {id}")),
             "{told}"
         );
+    }
+}
+
+/// The example's configuration for the version.
+fn span_attributes_for(envoy: &EnvoyBinary) -> (EnvoyVersion, Value) {
+    let version = envoy.reported_version().parse().expect("a version");
+    let file = match version {
+        EnvoyVersion::V1_36 => "examples/span-attributes/envoy-1.36.yaml",
+        _ => "examples/span-attributes/envoy.yaml",
+    };
+    (version, common::yaml(file))
+}
+
+#[test]
+fn span_attributes_has_what_is_rendered() {
+    for envoy in envoys() {
+        let (version, mut bootstrap) = span_attributes_for(&envoy);
+        let manager = bootstrap.pointer_mut(MANAGER).expect("the manager");
+        let text = "/http_filters/0/typed_config/config/configuration/value";
+        let text = manager.pointer_mut(text).expect("the configuration");
+        let json = text.as_str().expect("its text").to_owned();
+        let rendered = envoy_tags(json.as_bytes(), version, "dist/span_attributes.wasm");
+        let mut rendered = rendered.expect("tags");
+        // The same JSON, laid out for people.
+        let configuration =
+            &mut rendered.http_filters[0]["typed_config"]["config"]["configuration"];
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+        let compact = configuration["value"].as_str().expect("its text");
+        assert_eq!(parsed(compact), parsed(&json));
+        configuration["value"] = json!(json);
+
+        assert_eq!(
+            manager["tracing"]["custom_tags"],
+            json!(rendered.custom_tags)
+        );
+        let filters = manager["http_filters"].as_array_mut().expect("filters");
+        filters.pop();
+        assert_eq!(*filters, rendered.http_filters);
+    }
+}
+
+#[test]
+fn span_attributes_prints_the_spans_that_its_page_shows() {
+    let page = common::text("examples/span-attributes/README.md");
+    let spans = page.lines().filter(|line| {
+        let kind = line.split(' ').next();
+        matches!(kind, Some("SERVER" | "CLIENT")) && line.contains('=')
+    });
+    let spans: Vec<_> = spans.collect();
+    assert_eq!(spans.len(), 4);
+    for envoy in envoys() {
+        let (_, bootstrap) = span_attributes_for(&envoy);
+        let example = Example::start("span-attributes", &envoy, &bootstrap);
+        example.follow_page();
+        for span in &spans {
+            let printed = example.envoy.wait_for_log(span);
+            printed.unwrap_or_else(|error| panic!("{span} on {}: {error}", example.version));
+        }
     }
 }

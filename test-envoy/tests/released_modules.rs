@@ -30,6 +30,28 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
             "proxy_on_response_headers",
         ],
     );
+    check(
+        "span_attributes",
+        &["proxy_on_request_headers", "proxy_on_response_headers"],
+    );
+    check("route_sampling", &["proxy_on_request_headers"]);
+}
+
+#[test]
+fn every_module_has_a_schema_of_its_configuration() {
+    let modules = fs::read_dir(common::root().join("dist")).expect("dist/");
+    let mut count = 0;
+    for path in modules.map(|entry| entry.expect("an entry").path()) {
+        if path.extension().is_none_or(|extension| extension != "wasm") {
+            continue;
+        }
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let schema = common::text(&format!("dist/schema/{name}.json"));
+        let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
+        assert_eq!(schema["title"], *name);
+        count += 1;
+    }
+    assert!(count >= 2, "only {count} modules");
 }
 
 fn check(name: &str, needed: &[&str]) {

@@ -186,6 +186,20 @@ fn requests_that_are_answered_locally_have_their_attributes() {
 }
 
 #[test]
+fn a_request_that_an_earlier_filter_refuses_has_none() {
+    for rig in tags::envoys().iter().map(rig) {
+        let request = Request::get("/denied").header("x-user-id", "alice");
+        let spans = rig.spans(TRACERS[0], &Caller::new(), request, 1);
+        // The native stand-in of 1.36 sees every response.
+        let expected: &[_] = match rig.tags_read_filter_state() {
+            true => &[],
+            false => &[("answer.id", "unanswered")],
+        };
+        assert_eq!(rig.attributes(&spans[0]), tags::map(expected), "{rig}");
+    }
+}
+
+#[test]
 fn a_clients_headers_of_the_family_are_gone() {
     for rig in tags::envoys().iter().map(rig) {
         let mut request = Request::get("/bare")

@@ -12,10 +12,12 @@ pub const MAX_VALUE: usize = 256;
 
 /// `span_attributes.wasm`'s configuration; every key is optional.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SpanAttributesConfig {
     /// The attributes, at most 32. Default: `user.id` from the header `x-user-id` and `tenant.id`
     /// from `x-tenant-id`.
+    #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub attributes: Vec<AttributeConfig>,
     /// How they leave.
     pub emit: EmitConfig,
@@ -42,9 +44,14 @@ impl Default for SpanAttributesConfig {
 
 /// One attribute.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AttributeConfig {
     /// Its name on the span: letters, digits, `.`, `_` and `-`, a letter first, at most 64.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9._-]*$"))
+    )]
     pub key: String,
     /// Where the value comes from.
     pub from: SourceConfig,
@@ -53,9 +60,11 @@ pub struct AttributeConfig {
     pub transform: Vec<TransformConfig>,
     /// The value where there is none, as it is: it is not transformed.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub default: Option<String>,
     /// The longest value in bytes, 1 to 256. Default 256. What is longer is cut between characters.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
     pub max_length: Option<usize>,
 }
 
@@ -120,6 +129,7 @@ impl SourceConfig {
 
 /// A claim of a JSON Web Token.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JwtClaimConfig {
     /// The request header with the token, after `Bearer ` or alone. Default `authorization`.
@@ -127,6 +137,7 @@ pub struct JwtClaimConfig {
     pub header: String,
     /// The claim: its name, or the names that lead to it through objects.
     #[serde(deserialize_with = "one_or_more")]
+    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMore"))]
     pub claim: Vec<String>,
 }
 
@@ -136,6 +147,7 @@ fn authorization() -> String {
 
 /// What is done to a value.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TransformConfig {
     /// Every letter becomes lower-case.
@@ -143,28 +155,32 @@ pub enum TransformConfig {
     /// White space goes from both ends.
     Trim,
     /// At most so many bytes stay, 1 to 256, cut between characters.
-    Truncate(usize),
+    Truncate(#[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))] usize),
     /// The keyed hash (HMAC-SHA-256, RFC 2104) in its place, 64 lower-case hexadecimal digits.
     HmacSha256(HmacConfig),
     /// Every match of a pattern is replaced.
     Replace(ReplaceConfig),
     /// What is not listed becomes the default, or is left out.
-    Allow(Vec<String>),
+    Allow(#[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))] Vec<String>),
 }
 
 /// Where the key of a hash is.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HmacConfig {
     /// The variable of the VM's environment that holds it. Unset or empty: the attribute is left out.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub key_env: String,
 }
 
 /// What replaces what.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplaceConfig {
     /// A regular expression in the syntax of the crate `regex-lite`, at most 256 bytes.
+    #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
     pub pattern: String,
     /// The text in place of each match; `$1` or `${name}` is a group of the match, `$$` a dollar.
     pub with: String,
@@ -172,12 +188,17 @@ pub struct ReplaceConfig {
 
 /// How attributes leave.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EmitConfig {
     /// As filter state `wasm.<key>`. Default true.
     pub filter_state: bool,
     /// As request headers: this prefix, then the key in lower case with dashes for dots. Default
     /// none.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*-$"))
+    )]
     pub request_header_prefix: Option<String>,
     /// As members of the `baggage` header. Default false.
     pub baggage: bool,

@@ -13,6 +13,8 @@ mod config;
 mod counter;
 mod emit;
 mod lent;
+#[cfg(feature = "schema")]
+mod schema;
 mod source;
 mod text;
 mod transform;

@@ -3,6 +3,7 @@
 mod input;
 mod output;
 mod render;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -26,13 +27,22 @@ enum Command {
         #[command(subcommand)]
         filter: render::Filter,
     },
+    /// Print the JSON Schema of a filter's configuration (draft 2020-12).
+    #[command(arg_required_else_help = true)]
+    Schema(schema::Command),
+}
+
+impl Command {
+    fn run(&self) -> Result<String, String> {
+        match self {
+            Self::Render { filter } => filter.run(),
+            Self::Schema(command) => command.run(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Render { filter } => filter.run(),
-    };
-    match done {
+    match Cli::parse().command.run() {
         Ok(text) => {
             output::print(&text);
             ExitCode::SUCCESS

@@ -16,6 +16,7 @@ const MAX_PROJECT: usize = 80;
 
 /// `access_log_trace.wasm`'s configuration; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogTraceConfig {
     /// Where the ids come from. Default `auto`.
@@ -39,6 +40,7 @@ pub struct AccessLogTraceConfig {
 
 /// Where the ids come from.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The headers of `ids`, else what the tracer has written, else what came in.
@@ -48,6 +50,7 @@ pub enum Source {
 
 /// The headers into which a step before the filter has copied the proxy's own ids.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct IdsConfig {
     /// The header with `%TRACE_ID%`.

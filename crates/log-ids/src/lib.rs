@@ -11,6 +11,8 @@ mod arrival;
 mod config;
 mod counter;
 mod decide;
+#[cfg(feature = "schema")]
+mod schema;
 mod shape;
 mod text;
 

@@ -20,6 +20,7 @@ const BAGGAGE: &[u8] = b"baggage";
 
 /// A format that sends baggage in one header an entry.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BaggageSource {
     /// `uberctx-*`, URL-encoded (Jaeger client libraries, "Propagation Format").

@@ -20,6 +20,7 @@ const MAX_CLEAR: usize = 16;
 
 /// `trace_context.wasm`'s configuration; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceContextConfig {
     /// Where the filter stands. Default `downstream`.
@@ -62,6 +63,7 @@ pub struct TraceContextConfig {
 
 /// Where the filter stands.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Placement {
     /// An HTTP filter of the listener.
@@ -82,6 +84,7 @@ pub enum InjectConfig {
 
 /// What one destination gets in place of the top level's `inject` and `clear`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OverrideConfig {
     /// The upstream cluster's name, to the letter. Either this or `host`.
@@ -106,6 +109,7 @@ pub struct IncomingConfig {
 
 /// What happens to the context of a caller.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IncomingMode {
     /// It is continued.
@@ -119,6 +123,7 @@ pub enum IncomingMode {
 
 /// The callers that are not believed; all conditions that are set must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WhenConfig {
     /// The downstream address lies in none of these networks.
@@ -131,6 +136,7 @@ pub struct WhenConfig {
 
 /// What to do when no context came in.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnMissing {
     /// Nothing.
@@ -142,6 +148,7 @@ pub enum OnMissing {
 
 /// What to do when two formats name different traces.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
     /// The format listed first wins.
@@ -153,6 +160,7 @@ pub enum OnConflict {
 
 /// What a format without a "deferred" state is told.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnDefer {
     /// Not sampled.

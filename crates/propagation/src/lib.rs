@@ -21,6 +21,8 @@ mod hex;
 mod id;
 mod id_generator;
 mod inject;
+#[cfg(feature = "schema")]
+mod schema;
 mod tracer;
 pub mod tracestate;
 mod trust;

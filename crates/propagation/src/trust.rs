@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 /// The side of the mesh on which the request came in (`xds.listener_direction`).
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// A listener with no traffic direction: any standalone Envoy's.

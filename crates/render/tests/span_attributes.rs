@@ -138,7 +138,7 @@ fn istio_gets_a_formatter_from_1_29_on_and_headers_before() {
     let oldest = istio(IstioVersion::V1_28);
     assert_eq!(
         oldest.telemetry["spec"]["tracing"],
-        json!([{"customTags": {
+        json!([{"match": {"mode": "SERVER"}, "customTags": {
             "user.id": {"header": {"name": "x-span-attr-user-id"}},
             "region": {"header": {"name": "x-span-attr-region"}},
         }}])

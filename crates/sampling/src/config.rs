@@ -22,6 +22,7 @@ const FORCE_TRACE: &str = "x-envoy-force-trace";
 
 /// `route_sampling.wasm`'s configuration; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingConfig {
     /// What to do with which requests; the first rule that fits decides.
@@ -49,6 +50,7 @@ pub struct SamplingConfig {
 
 /// One rule.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// In the counters' names: letters, digits, `_` and `-`. Default its place in the list.
@@ -63,6 +65,7 @@ pub struct RuleConfig {
 
 /// The requests of a rule; all that is set must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MatchConfig {
     /// The path without its query, case-sensitive.
@@ -81,6 +84,7 @@ pub struct MatchConfig {
 
 /// What is asked of a path.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PathConfig {
     /// It is this.
@@ -125,6 +129,7 @@ pub enum SampleConfig {
 
 /// What becomes of a decision that comes in.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ParentPolicy {
     /// It stands.
@@ -153,6 +158,7 @@ impl ParentPolicy {
 
 /// A header by which operators keep a request.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ForceConfig {
     /// Its name. It is removed from every request.
@@ -163,6 +169,7 @@ pub struct ForceConfig {
 
 /// The helper header.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct IdsConfig {
     /// Its name. It is removed from the request.

@@ -15,6 +15,8 @@ mod force;
 mod matcher;
 mod probability;
 mod sampling;
+#[cfg(feature = "schema")]
+mod schema;
 
 pub use bucket::{Bucket, BucketState, Take};
 pub use config::{

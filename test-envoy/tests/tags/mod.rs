@@ -133,8 +133,19 @@ fn manager(rendered: &EnvoyTags, tracing: Tracing) -> HttpConnectionManager {
         HttpFilter::raw(name, filter["typed_config"].clone())
     };
     let filters = rendered.http_filters.iter().map(filter);
+    let deny = HttpFilter::lua(
+        "deny",
+        r#"function envoy_on_request(request)
+             if request:headers():get(":path") == "/denied" then
+               request:respond({[":status"] = "403"}, "")
+             end
+           end"#,
+    );
     filters
-        .fold(HttpConnectionManager::new(), HttpConnectionManager::filter)
+        .fold(
+            HttpConnectionManager::new().filter(deny),
+            HttpConnectionManager::filter,
+        )
         .tracing(tracing)
         .route(Route::prefix("/orders").cluster("upstream").name("orders"))
         .route(Route::path("/bare").cluster("upstream").name("bare"))

@@ -20,6 +20,7 @@ use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, T
 
 /// A way to write a trace context into headers.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[repr(u8)]
 pub enum Format {
     /// `traceparent` and `tracestate` (W3C Trace Context, Levels 1 and 2).

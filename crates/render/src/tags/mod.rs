@@ -157,7 +157,8 @@ pub fn istio_tags(
             "apiVersion": "telemetry.istio.io/v1",
             "kind": "Telemetry",
             "metadata": metadata,
-            "spec": {"tracing": [{"customTags": custom_tags}]},
+            // Where the filter is not, a tag would read what a client sends.
+            "spec": {"tracing": [{"match": {"mode": "SERVER"}, "customTags": custom_tags}]},
         }),
         limits,
     })

@@ -1,0 +1,78 @@
+//! The parts of the JSON Schema that cannot be derived.
+
+use std::borrow::Cow;
+
+use meshtrace_propagation::format::Format;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::config::{ResponseHeaderConfig, ShapeConfig, TracerConfig};
+
+impl JsonSchema for TracerConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "TracerConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let format = generator.subschema_for::<Format>();
+        json_schema!({
+            "description": "What the proxy's tracer reads and writes: nothing, as it has none, a \
+                format, or several in the order in which it reads them.",
+            "anyOf": [
+                {"const": "none"},
+                format.clone(),
+                {"type": "array", "items": format},
+            ],
+        })
+    }
+}
+
+impl JsonSchema for ShapeConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "ShapeConfig".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A further form of the ids.",
+            "anyOf": [
+                {"enum": ["datadog", "b3_64"]},
+                {
+                    "type": "object",
+                    "properties": {
+                        "gcp": {
+                            "type": "object",
+                            "properties": {"project": {"type": "string"}},
+                            "required": ["project"],
+                            "additionalProperties": false,
+                        },
+                    },
+                    "required": ["gcp"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+impl JsonSchema for ResponseHeaderConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "ResponseHeaderConfig".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The response header that tells the caller the trace id.",
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": ["string", "null"]},
+                        "traceresponse": {"type": "boolean", "default": false},
+                    },
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
