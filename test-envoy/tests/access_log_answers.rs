@@ -3,11 +3,14 @@
 mod common;
 mod tracers;
 
+use std::time::Duration;
+
 use common::{Mesh, SPAN, TRACE, get, manager, module};
 use envoy_test_harness::client::Response;
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
+use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{AccessLog, EnvoyBinary};
 use meshtrace_config::read;
 use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
@@ -190,6 +193,56 @@ fn envoys_own_formatters_tell_the_same_where_they_exist() {
             request.header_text("traceparent"),
             Some(format!("00-{}", ids.join("-")))
         );
+    }
+}
+
+#[test]
+fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
+    for envoy in envoys()
+        .into_iter()
+        .filter(|envoy| envoy.is_at_least(1, 38))
+    {
+        let (config, _) = compiled(CONFIG);
+        let step = expose_ids(&config.ids, minor(&envoy)).expect("a step");
+        let step = HttpFilter::raw("step", step["typed_config"].clone());
+        let manager = HttpConnectionManager::new()
+            .route(Route::prefix("/").cluster("upstream"))
+            .filter(step)
+            .filter(filter(CONFIG))
+            .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
+            .access_log(json!({
+                "kind": "%ACCESS_LOG_TYPE%",
+                "ids": "%FILTER_STATE(wasm.trace_id:PLAIN)%-%FILTER_STATE(wasm.span_id:PLAIN)%",
+            }))
+            .merge(json!({"access_log_options": {"access_log_flush_interval": "0.1s"}}));
+        let sinks = Sinks::start();
+        let bootstrap = sinks.connect(Bootstrap::new());
+        let mesh = Mesh::with(
+            &envoy,
+            bootstrap.listener(Listener::http("ingress", manager)),
+        );
+        mesh.upstream
+            .respond_with(|_| Reply::ok().delay(Duration::from_millis(500)));
+        let request = mesh.pass(&mut mesh.connect("ingress"), &get(&[]));
+        let traceparent = request.header_text("traceparent").expect("a context");
+        let lines = mesh
+            .envoy
+            .access_log("ingress")
+            .wait_for_lines(3)
+            .expect("the lines");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line["kind"] == "DownstreamPeriodic"),
+            "{lines:?}"
+        );
+        for line in &lines {
+            assert_eq!(
+                traceparent,
+                format!("00-{}-01", text(line, "ids")),
+                "{line}"
+            );
+        }
     }
 }
 

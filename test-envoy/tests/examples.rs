@@ -35,6 +35,7 @@ impl Example {
         // For the bootstrap's relative path.
         common::module("trace_context");
         common::module("span_attributes");
+        common::module("access_log_trace");
         let options = Options::new().working_directory(common::root());
         let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -435,6 +436,80 @@ fn span_attributes_prints_the_spans_that_its_page_shows() {
         for span in &spans {
             let printed = example.envoy.wait_for_log(span);
             printed.unwrap_or_else(|error| panic!("{span} on {}: {error}", example.version));
+        }
+    }
+}
+
+mod access_log {
+    use super::*;
+
+    use envoy_test_harness::AccessLog;
+    use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+    use meshtrace_render::{EnvoyMinor, IdsFrom, access_log_fields, expose_ids};
+
+    const PATH: &str = "examples/access-log/envoy.yaml";
+    const LOG: &str = "/access_log/0/typed_config";
+    const MUTATIONS: &str = "/http_filters/0/typed_config/mutations/request_mutations";
+
+    fn manager(bootstrap: &mut Value) -> &mut Value {
+        bootstrap.pointer_mut(MANAGER).expect("the manager")
+    }
+
+    /// The example with its spans and its log elsewhere, as the page wants it for this Envoy.
+    fn adapted(envoy: &EnvoyBinary, collector: SocketAddr, log: &str) -> Value {
+        let mut bootstrap = common::yaml(PATH);
+        set_collector(&mut bootstrap, collector);
+        let manager = manager(&mut bootstrap);
+        manager.pointer_mut(LOG).expect("the log")["path"] = json!(log);
+        if !envoy.is_at_least(1, 38) {
+            let mutations = manager.pointer_mut(MUTATIONS).expect("the mutations");
+            let last = mutations.as_array_mut().expect("a list").pop();
+            assert!(last.expect("one").to_string().contains("%SPAN_ID%"));
+        }
+        bootstrap
+    }
+
+    #[test]
+    fn it_has_what_is_rendered() {
+        let mut bootstrap = common::yaml(PATH);
+        let manager = manager(&mut bootstrap);
+        let text = manager.pointer("/http_filters/1/typed_config/config/configuration/value");
+        let text = text.and_then(Value::as_str).expect("the configuration");
+        let config: AccessLogTraceConfig = read(text.as_bytes()).expect("a configuration");
+        let ids = LogIds::new(&config).expect("one that compiles");
+        let step = expose_ids(&config.ids, EnvoyMinor(40)).expect("a step");
+        assert_eq!(manager["http_filters"][0], step);
+        let format = manager.pointer(LOG).expect("the log")["log_format"]["json_format"].clone();
+        assert_eq!(format, json!(access_log_fields(&ids, IdsFrom::Filter)));
+    }
+
+    #[test]
+    fn it_does_what_its_page_shows_and_every_line_leads_to_its_span() {
+        // The tracer reports every 5 s: all are asked before the first one is waited for.
+        let asked: Vec<_> = envoys()
+            .into_iter()
+            .map(|envoy| {
+                let collector = OtlpSink::start().expect("a collector");
+                let folder = tempfile::tempdir().expect("a folder");
+                let log = folder.path().join("access.log");
+                let text = log.to_str().expect("a path");
+                let bootstrap = adapted(&envoy, collector.grpc_addr(), text);
+                let example = Example::start("access-log", &envoy, &bootstrap);
+                example.follow_page();
+                let lines = AccessLog::new(&log).wait_for_lines(3).expect("the lines");
+                (envoy, example, collector, lines)
+            })
+            .collect();
+        for (envoy, _running, collector, lines) in &asked {
+            let text = |line: &Value, key: &str| line[key].as_str().map(str::to_owned);
+            for line in lines {
+                let trace_id = text(line, "trace_id").expect("a trace id");
+                let span = &collector.wait_for_trace(&trace_id, 1).expect("its span")[0];
+                let written = line["path"] == "/" || envoy.is_at_least(1, 38);
+                let span_id = written.then(|| span.span_id.clone());
+                assert_eq!(text(line, "span_id"), span_id, "{line}");
+                assert_eq!(text(line, "parent_span_id"), span.parent_span_id, "{line}");
+            }
         }
     }
 }

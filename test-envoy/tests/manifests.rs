@@ -469,6 +469,98 @@ mod in_the_place_of_an_examples_own {
         };
         assert_eq!(compiled(text), compiled("{}"));
     }
+
+    mod access_log {
+        use super::*;
+
+        use envoy_test_harness::AccessLog;
+        use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+        use meshtrace_render::{
+            EnvoyMinor, IdsFrom, access_log_fields, expose_ids, istio_envoy_filter, istio_provider,
+            istio_telemetry,
+        };
+
+        const FILTER: &str = "istio-manifests/access-log/envoyfilter.yaml";
+        const PROVIDER: &str = "json-with-trace";
+
+        fn value(manifest: &Value, patch: usize) -> &Value {
+            &manifest["spec"]["configPatches"][patch]["patch"]["value"]
+        }
+
+        fn config(manifest: &Value) -> AccessLogTraceConfig {
+            let config = &value(manifest, 0)["typed_config"]["config"];
+            assert_eq!(config["failure_policy"], "FAIL_OPEN");
+            let text = config["configuration"]["value"].as_str().expect("text");
+            read(text.as_bytes()).expect("a configuration")
+        }
+
+        #[test]
+        fn the_manifests_are_what_is_rendered() {
+            let manifest = common::yaml(FILTER);
+            let config = config(&manifest);
+            let ids = LogIds::new(&config).expect("one that compiles");
+            let step = expose_ids(&config.ids, EnvoyMinor(40));
+            let namespace = manifest["metadata"]["namespace"].as_str().expect("one");
+            let filter = value(&manifest, 0);
+            assert_eq!(
+                manifest,
+                istio_envoy_filter(namespace, step.as_ref(), filter)
+            );
+
+            let fields = access_log_fields(&ids, IdsFrom::Filter);
+            let mesh = common::yaml("istio-manifests/access-log/mesh-config.yaml");
+            assert_eq!(
+                mesh,
+                json!({"extensionProviders": [istio_provider(PROVIDER, &fields)]})
+            );
+            let telemetry = common::yaml("istio-manifests/access-log/telemetry.yaml");
+            assert_eq!(telemetry, istio_telemetry(PROVIDER, "istio-system"));
+        }
+
+        #[test]
+        fn in_the_place_of_the_examples_filters_every_line_names_the_span_that_called() {
+            let module = common::module("access_log_trace");
+            let module = module.to_str().expect("a path in UTF-8");
+            let text = common::text(FILTER).replace("/etc/meshtrace/access_log_trace.wasm", module);
+            let manifest: Value = serde_saphyr::from_str(&text).expect("YAML");
+            let mesh = common::yaml("istio-manifests/access-log/mesh-config.yaml");
+            let labels =
+                &mesh["extensionProviders"][0]["envoyFileAccessLog"]["logFormat"]["labels"];
+            let collector = ClosedPort::reserve().expect("a port");
+            let mut patched = common::yaml("examples/access-log/envoy.yaml");
+            set_cluster(&mut patched, "collector", collector.address());
+            let manager = patched.pointer_mut(MANAGER).expect("the manager");
+            list(&mut manager["http_filters"]).drain(..2);
+            apply(&manifest, &mut patched);
+            let w3c = format!("00-{TRACE}-{SPAN}-01");
+            for envoy in envoys() {
+                let mut patched = patched.clone();
+                let manager = patched.pointer_mut(MANAGER).expect("the manager");
+                if !envoy.is_at_least(1, 38) {
+                    let step = &mut manager["http_filters"][0]["typed_config"];
+                    list(&mut step["mutations"]["request_mutations"]).pop();
+                }
+                let folder = tempfile::tempdir().expect("a folder");
+                let log = folder.path().join("access.log");
+                let logger = &mut manager["access_log"][0]["typed_config"];
+                logger["path"] = json!(log);
+                logger["log_format"]["json_format"] = labels.clone();
+                let arrivals = [vec![("traceparent", w3c.as_str())]];
+                let options = Options::new().working_directory(common::root());
+                let running = Envoy::start_raw(&envoy, patched, options).expect("an Envoy");
+                let address = running.address("ingress").expect("the listener's address");
+                let response = get(&arrivals[0]).send(address).expect("a response");
+                let lines = AccessLog::new(&log).wait_for_lines(1).expect("a line");
+                let ids = ["trace_id", "span_id", "trace_flags"]
+                    .map(|key| lines[0][key].as_str().unwrap_or_default());
+                assert_eq!(
+                    response.text(),
+                    format!("called from 00-{}\n", ids.join("-"))
+                );
+                assert_eq!(lines[0]["parent_span_id"], SPAN);
+            }
+        }
+    }
 }
 
 mod attributes_on_the_sidecars_spans {
