@@ -16,7 +16,7 @@ help:
 	@echo 'make build   the filters, released: dist/*.wasm'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make lint    format, clippy, licences, advisories'
-	@echo 'make long    the property tests with a million cases each (minutes)'
+	@echo 'make long    the property and statistical tests with a million cases each (minutes)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:

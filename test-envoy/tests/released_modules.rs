@@ -21,7 +21,13 @@ const ALWAYS: [&str; 8] = [
 
 #[test]
 fn a_module_exports_its_composition_s_callbacks_and_no_others() {
-    let bytes = fs::read(module("trace_context")).expect("the module");
+    for name in ["trace_context", "route_sampling"] {
+        check(name);
+    }
+}
+
+fn check(name: &str) {
+    let bytes = fs::read(module(name)).expect("the module");
     let mut exports = BTreeSet::new();
     let mut callbacks = None;
     for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
@@ -44,8 +50,9 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
     let mut expected = callbacks.expect("the list of the composition's callbacks");
     assert_eq!(
         expected,
-        BTreeSet::from(["proxy_on_request_headers".to_owned()])
+        BTreeSet::from(["proxy_on_request_headers".to_owned()]),
+        "{name}"
     );
     expected.extend(ALWAYS.map(str::to_owned));
-    assert_eq!(exports, expected);
+    assert_eq!(exports, expected, "{name}");
 }
