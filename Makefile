@@ -18,7 +18,7 @@ help:
 	@echo 'make test-mesh  the tests with real parts that are built with Go; STRICT=1: none may be left out'
 	@echo 'make lint    format, clippy, licences, advisories'
 	@echo 'make bench   our formats beside the published propagators: a table, and dist/bench.json (minutes)'
-	@echo 'make long    the property tests with a million cases each, and fuzzing (a quarter of an hour)'
+	@echo 'make long    the property and statistical tests with a million cases each, and fuzzing (a quarter of an hour)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:

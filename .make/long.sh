@@ -8,4 +8,7 @@ cd "$root"
 step "property tests, 1,000,000 cases each (about four minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
 
+step "kept shares of 1,000,000 trace ids (a minute with the build)"
+cargo test --release --locked --package meshtrace-sampling --test probability -- --include-ignored
+
 .make/fuzz.sh

@@ -35,6 +35,7 @@ impl Example {
         // For the bootstrap's relative path.
         common::module("trace_context");
         common::module("span_attributes");
+        common::module("route_sampling");
         common::module("access_log_trace");
         let options = Options::new().working_directory(common::root());
         let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
@@ -437,6 +438,40 @@ fn span_attributes_prints_the_spans_that_its_page_shows() {
             let printed = example.envoy.wait_for_log(span);
             printed.unwrap_or_else(|error| panic!("{span} on {}: {error}", example.version));
         }
+    }
+}
+
+const ROUTE_SAMPLING: &str = "examples/route-sampling/envoy.yaml";
+
+#[test]
+fn route_sampling_has_what_is_rendered() {
+    let bootstrap = common::yaml(ROUTE_SAMPLING);
+    let manager = bootstrap.pointer(MANAGER).expect("the manager");
+    let filter = &manager["http_filters"][1];
+    assert_eq!(filter["name"], "route_sampling");
+    let text = &filter["typed_config"]["config"]["configuration"]["value"];
+    let settings = rendered::sampling_settings_in(ROUTE_SAMPLING, text.as_str().expect("text"));
+    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+        return;
+    }
+    let extension = "request_id_extension";
+    assert_eq!(manager[extension], settings.manager[extension]);
+    for key in ["client_sampling", "random_sampling", "overall_sampling"] {
+        let value = |manager: &Value| manager["tracing"][key]["value"].as_f64();
+        assert_eq!(value(manager), value(&settings.manager), "{key}");
+    }
+    let host = &manager["route_config"]["virtual_hosts"][0];
+    let removed = "request_headers_to_remove";
+    assert_eq!(host[removed], settings.virtual_host[removed]);
+}
+
+#[test]
+fn route_sampling_does_what_its_page_shows_without_a_collector() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let mut bootstrap = common::yaml(ROUTE_SAMPLING);
+    set_collector(&mut bootstrap, closed.address());
+    for envoy in envoys() {
+        Example::start("route-sampling", &envoy, &bootstrap).follow_page();
     }
 }
 

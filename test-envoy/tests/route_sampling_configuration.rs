@@ -105,7 +105,11 @@ fn over_ecds_a_bad_first_configuration_loads_inert_and_a_bad_update_is_refused()
 fn strict_refuses_a_bad_first_configuration() {
     for envoy in envoys() {
         let strict = filter(BAD).env("MESHTRACE_STRICT", "1");
-        let refusal = Envoy::start(&envoy, Bootstrap::new().listener(ingress(strict)))
+        let manager = HttpConnectionManager::new()
+            .route(Route::prefix("/").direct_response(200, "ok"))
+            .filter(strict);
+        let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
+        let refusal = Envoy::start(&envoy, bootstrap)
             .expect_err("a refused start")
             .to_string();
         assert!(refusal.contains(BAD_LINE), "{refusal}");

@@ -190,7 +190,8 @@ fn a_ratio_follows_the_helper_header_and_else_chance() {
     let half = filter(r#"{"default": {"ratio": 0.5}, "ids": {"trace_id_header": "x-trace-id"}}"#);
     let high = "000000000000000000ffffffffffffff";
     let low = "ffffffffffffffffff00000000000000";
-    for (id, kept) in [(high, true), (low, false), ("00ffffffffffffff", true)] {
+    let narrow = "00ffffffffffffff";
+    for (id, kept) in [(high, true), (low, false), (narrow, true)] {
         let left = run(&half, &[("x-trace-id", id)], &[]);
         let decision = if kept { "th:8" } else { "drop" };
         assert_eq!(left.decision.as_deref(), Some(decision), "{id}");

@@ -1,10 +1,14 @@
-//! The early header mutation in files for users: what `meshtrace-render` makes of a `trace_context` configuration.
+//! The early header mutation in files for users: what `meshtrace-render` makes of a filter's configuration.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
 
 use meshtrace_config::read;
 use meshtrace_propagation::TraceContextConfig;
-use meshtrace_render::{EarlyMutation, Tracer, early_mutation};
+use meshtrace_render::{
+    EarlyMutation, SamplingSettings, Tracer, early_mutation, sampling_settings,
+};
+use meshtrace_sampling::SamplingConfig;
 use serde_json::Value;
 
 use crate::common;
@@ -38,21 +42,39 @@ pub(crate) fn early_mutation_of(path: &str) -> EarlyMutation {
     let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
     let config: TraceContextConfig = read(part.config.as_bytes()).expect("a configuration");
     let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("an early mutation");
+    hold(path, &part, &rendered.extension);
+    rendered
+}
 
+/// As [`early_mutation_of`], for what stands around `route_sampling` of this configuration.
+pub(crate) fn sampling_settings_in(path: &str, config: &str) -> SamplingSettings {
+    let text = common::text(path);
+    let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
+    let config: SamplingConfig = read(config.as_bytes()).expect("a configuration");
+    let settings = sampling_settings(&config, Tracer::OpenTelemetry).expect("settings");
+    hold(
+        path,
+        &part,
+        &settings.manager["early_header_mutation_extensions"][0],
+    );
+    settings
+}
+
+/// The file has the extension, or gets it.
+fn hold(path: &str, part: &Part<'_>, extension: &Value) {
     if std::env::var_os("UPDATE_EXAMPLES").is_some() {
-        let fresh = yaml(&rendered.extension, part.indent);
+        let fresh = yaml(extension, part.indent);
         let whole = [part.before, &fresh, part.after].concat();
         fs::write(common::root().join(path), whole).unwrap_or_else(|e| panic!("{path}: {e}"));
-        return rendered;
+        return;
     }
     let written: Value = serde_saphyr::from_str(part.rendered)
         .unwrap_or_else(|error| panic!("{path}: the rendered part: {error}"));
     assert!(
-        written == serde_json::json!([rendered.extension]),
+        written == serde_json::json!([extension]),
         "{path} does not have what `meshtrace-render` makes of {}. To write it anew: {UPDATE}",
         part.config
     );
-    rendered
 }
 
 /// A file around its rendered part.

@@ -81,9 +81,9 @@ impl SamplingSettings {
             json!({
                 "applyTo": "NETWORK_FILTER",
                 "match": {"context": "ANY", "listener": {"filterChain": {"filter": {
-                    "name": "envoy.filters.network.http_connection_manager",
+                    "name": MANAGER,
                 }}}},
-                "patch": {"operation": "MERGE", "value": {"typed_config": manager}},
+                "patch": {"operation": "MERGE", "value": {"name": MANAGER, "typed_config": manager}},
             }),
             json!({
                 "applyTo": "VIRTUAL_HOST",
@@ -104,6 +104,7 @@ impl SamplingSettings {
     }
 }
 
+const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const MANAGER_TYPE: &str = concat!(
     "type.googleapis.com/envoy.extensions.filters.network.",
     "http_connection_manager.v3.HttpConnectionManager"
