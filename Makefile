@@ -6,7 +6,11 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test lint long demo clean shell-tests fixtures test-wasm
+# Where `make push` pushes to, and under which tag: without one, under each filter's version.
+REGISTRY ?=
+TAG ?=
+
+.PHONY: help build test test-mesh lint long demo images push clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -14,7 +18,10 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
 	@echo 'make build   the filters, released: dist/*.wasm'
+	@echo 'make images  an OCI image layout for each filter, and its SBOM: dist/oci/'
+	@echo 'make push    the images to REGISTRY=host:port/namespace [TAG=...], and the digests to pin'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
+	@echo 'make test-mesh  the tests with Istio itself and func-e, which need Go; STRICT=1: without Go it fails'
 	@echo 'make lint    format, clippy, licences, advisories'
 	@echo 'make long    the property tests with a million cases each (minutes)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
@@ -25,6 +32,9 @@ build:
 test: build shell-tests fixtures test-wasm
 	@.make/test.sh
 
+test-mesh: images
+	@.make/test-mesh.sh
+
 lint:
 	@.make/lint.sh
 
@@ -33,6 +43,12 @@ long:
 
 demo: build
 	@.make/demo.sh
+
+images: build
+	@.make/images.sh
+
+push: images
+	@.make/push.sh '$(REGISTRY)' '$(TAG)'
 
 clean:
 	rm -rf target dist
