@@ -6,7 +6,11 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test test-mesh lint long bench demo clean shell-tests fixtures test-wasm
+# Where `make push` pushes to, and under which tag: without one, under each filter's version.
+REGISTRY ?=
+TAG ?=
+
+.PHONY: help build test test-mesh lint long bench demo images push clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -14,8 +18,10 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
 	@echo 'make build   the filters, released, and the schemas of their configurations: dist/*.wasm, dist/schema/'
+	@echo 'make images  an OCI image layout for each filter, and its SBOM: dist/oci/'
+	@echo 'make push    the images to REGISTRY=host:port/namespace [TAG=...], and the digests to pin'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
-	@echo 'make test-mesh  the tests with real parts that are built with Go; STRICT=1: none may be left out'
+	@echo 'make test-mesh  the tests with Istio, the Collector and func-e, which need Go; STRICT=1: without Go it fails'
 	@echo 'make lint    format, clippy, licences, advisories'
 	@echo 'make bench   our formats beside the published propagators: a table, and dist/bench.json (minutes)'
 	@echo 'make long    the property and statistical tests with a million cases each, and fuzzing (a quarter of an hour)'
@@ -27,7 +33,7 @@ build:
 test: build shell-tests fixtures test-wasm
 	@.make/test.sh
 
-test-mesh: build
+test-mesh: images
 	@.make/test-mesh.sh
 
 lint:
@@ -41,6 +47,12 @@ bench:
 
 demo: build
 	@.make/demo.sh
+
+images: build
+	@.make/images.sh
+
+push: images
+	@.make/push.sh '$(REGISTRY)' '$(TAG)'
 
 clean:
 	rm -rf target dist

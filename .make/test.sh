@@ -10,5 +10,8 @@ for version in 1.36.4 1.37.0 1.39.3 1.40.0; do
     .make/envoy.sh "$version" >/dev/null
 done
 
+.make/apt.sh skopeo
+.make/docker-registry.sh >/dev/null
+
 step "native tests"
 cargo test --workspace --locked

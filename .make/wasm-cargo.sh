@@ -7,5 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 selection=$("$root/.make/wasm-target.sh")
 eval "$selection"
+# A module has the paths of its sources in it: those of this machine would make it another module elsewhere.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="${CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS:-} \
+--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$root=/meshtrace --remap-path-prefix=$cache=/cache"
 export CARGO_TARGET_DIR=$root/target/wasm
 exec "$WASM_CARGO" "$@"

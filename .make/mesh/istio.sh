@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# istio.sh: the manifests and the images before Istio's own code, of two versions: the CRDs' schemas, the validators, the
+# generator of istiod, the agent's image puller. What it renders runs in real Envoys afterwards.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+cd "$root"
+
+registry=$(.make/docker-registry.sh)
+for version in 1.36.4 1.37.0 1.39.3 1.40.0; do .make/envoy.sh "$version" >/dev/null; done
+cargo build --quiet --locked --package meshtrace-images
+images=$root/${CARGO_TARGET_DIR:-target}/debug/meshtrace-images
+[[ ${CARGO_TARGET_DIR:-} == /* ]] && images=$CARGO_TARGET_DIR/debug/meshtrace-images
+
+rendered=$root/target/rendered-by-istio
+rm -rf "$rendered"
+# render <istiod> <proxies> <module file>: no module proxy that is known serves Istio 1.29, whose proxies 1.30 renders for.
+render() {
+    step "Istio $1, for proxies of $2 (the first time it is compiled, about ten minutes)"
+    (
+        cd istio-manifests/verify
+        nice go test -modfile="$3" -count=1 . \
+            -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
+            -checkout "$root" -module "$root/dist/trace_context.wasm"
+    )
+}
+render 1.30 1.28.10,1.29.6,1.30.3 go.mod
+render 1.31 1.31.0 go-1.31.mod
+
+step "what Istio rendered, in Envoy 1.36, 1.37, 1.39 and 1.40 (a minute)"
+RENDERED_BY_ISTIO=$rendered cargo test --quiet --locked --package envoy-test-harness --test rendered_by_istio -- --ignored

@@ -1,0 +1,294 @@
+//! What the images tell of the project: from Cargo's manifests and from git.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use chrono::DateTime;
+use serde::Deserialize;
+
+use crate::error::BuildError;
+use crate::sbom::{Dependencies, Dependency};
+
+/// The commit that the images are made from.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// Its hash, with `-dirty` behind it where files differ from the commit. `None` outside of a git repository.
+    pub commit: Option<String>,
+    /// RFC 3339, in UTC: `SOURCE_DATE_EPOCH` where that is set, else the commit's time, else 1970.
+    pub created: String,
+    /// Where the source is: `SOURCE` where that is set, else `package.repository`, else git's `origin`.
+    pub source: Option<String>,
+}
+
+/// A filter of the workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) description: String,
+    pub(crate) licence: String,
+    pub(crate) dependencies: Dependencies,
+}
+
+/// The workspace and its filters.
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub(crate) root: PathBuf,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) revision: Revision,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    description: Option<String>,
+    license: Option<String>,
+    repository: Option<String>,
+    manifest_path: PathBuf,
+}
+
+impl Project {
+    /// Asks cargo and git about the workspace in `root`. Its filters are the packages in `root/filters/`.
+    ///
+    /// # Errors
+    /// Where cargo fails, or `SOURCE_DATE_EPOCH` is no number.
+    pub fn read(root: &Path) -> Result<Self, BuildError> {
+        let root = root.canonicalize().map_err(BuildError::file(root))?;
+        let arguments = ["metadata", "--no-deps", "--locked", "--format-version", "1"];
+        let metadata = run(&root, "cargo", &arguments)?;
+        let metadata: Metadata =
+            serde_json::from_str(&metadata).map_err(|why| BuildError::Output {
+                command: "cargo metadata".to_owned(),
+                why: why.to_string(),
+            })?;
+        let folder = root.join("filters");
+        let mut packages: Vec<_> = metadata
+            .packages
+            .into_iter()
+            .filter(|package| package.manifest_path.starts_with(&folder))
+            .collect();
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        let repository = packages
+            .iter()
+            .find_map(|package| package.repository.clone());
+        let filters = packages
+            .into_iter()
+            .map(|package| Filter::read(&root, package))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            revision: Revision::read(&root, repository)?,
+            root,
+            filters,
+        })
+    }
+
+    /// The names of the filters, in order.
+    pub fn filters(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|filter| filter.name.as_str())
+    }
+
+    /// The commit that the images name.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+}
+
+impl Filter {
+    fn read(root: &Path, package: Package) -> Result<Self, BuildError> {
+        // Not `cargo metadata`: its graph has the features of the whole workspace, tests included.
+        let arguments = [
+            "tree",
+            "--locked",
+            "--package",
+            &package.name,
+            "--target",
+            "wasm32-wasip1",
+            "--edges",
+            "normal",
+            "--no-dedupe",
+            "--prefix",
+            "depth",
+            "--format",
+            "|{p}|{l}",
+        ];
+        let tree = run(root, "cargo", &arguments)?;
+        Ok(Self {
+            dependencies: dependencies(&tree)?,
+            name: package.name,
+            version: package.version,
+            description: package.description.unwrap_or_default(),
+            licence: package.license.unwrap_or_else(|| "NOASSERTION".to_owned()),
+        })
+    }
+}
+
+/// Reads lines of the form `2|serde v1.0.228|MIT OR Apache-2.0`.
+fn dependencies(tree: &str) -> Result<Dependencies, BuildError> {
+    let mut packages = BTreeMap::new();
+    let mut edges = BTreeSet::new();
+    let mut path: Vec<String> = Vec::new();
+    // What a procedural macro needs runs in the compiler, and is in no module.
+    let mut macro_at = None;
+    for line in tree.lines().filter(|line| !line.is_empty()) {
+        let unexpected = || BuildError::Output {
+            command: "cargo tree".to_owned(),
+            why: line.to_owned(),
+        };
+        let mut parts = line.split('|');
+        let (depth, package) = parts.next().zip(parts.next()).ok_or_else(unexpected)?;
+        let depth: usize = depth.parse().map_err(|_| unexpected())?;
+        if macro_at.is_some_and(|at| depth > at) {
+            continue;
+        }
+        macro_at = package.contains("(proc-macro)").then_some(depth);
+        if macro_at.is_some() {
+            continue;
+        }
+        let mut words = package.split(' ');
+        let (name, version) = words.next().zip(words.next()).ok_or_else(unexpected)?;
+        let version = version.strip_prefix('v').ok_or_else(unexpected)?;
+        let dependency = Dependency {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            // The form of old crates.
+            licence: parts
+                .next()
+                .filter(|licence| !licence.is_empty())
+                .unwrap_or("NOASSERTION")
+                .replace('/', " OR "),
+            // Nobody finds a package of the workspace in a registry.
+            published: !package.contains(" ("),
+        };
+        let id = format!("{name}-{version}");
+        path.truncate(depth);
+        if let Some(parent) = path.last() {
+            edges.insert((parent.clone(), id.clone()));
+        }
+        path.push(id.clone());
+        packages.insert(id, dependency);
+    }
+    Ok(Dependencies { packages, edges })
+}
+
+impl Revision {
+    fn read(root: &Path, repository: Option<String>) -> Result<Self, BuildError> {
+        let git = |arguments: &[&str]| {
+            let output = run(root, "git", arguments).ok()?;
+            Some(output.trim().to_owned())
+        };
+        let commit = git(&["rev-parse", "HEAD"]).map(|commit| {
+            let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
+            let clean = changes.is_some_and(|changes| changes.is_empty());
+            if clean {
+                commit
+            } else {
+                format!("{commit}-dirty")
+            }
+        });
+        let epoch = std::env::var("SOURCE_DATE_EPOCH")
+            .ok()
+            .filter(|epoch| !epoch.is_empty());
+        let time = match &epoch {
+            Some(epoch) => Some(epoch.clone()),
+            None => git(&["log", "-1", "--format=%ct"]),
+        };
+        let time = time.unwrap_or_else(|| "0".to_owned());
+        let created = time
+            .parse()
+            .ok()
+            .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+            .ok_or(BuildError::Epoch(time))?
+            .format("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let source = std::env::var("SOURCE")
+            .ok()
+            .filter(|source| !source.is_empty())
+            .or(repository)
+            .or_else(|| git(&["remote", "get-url", "origin"]).and_then(|url| public(&url)));
+        Ok(Self {
+            commit,
+            created,
+            source,
+        })
+    }
+}
+
+/// The address of a git remote as others may see it: no path of this machine, no password.
+fn public(remote: &str) -> Option<String> {
+    let (scheme, rest) = remote.split_once("://")?;
+    if !matches!(scheme, "http" | "https" | "ssh" | "git") {
+        return None;
+    }
+    let (authority, path) = rest.split_once('/')?;
+    let host = authority.rsplit('@').next()?;
+    Some(format!("{scheme}://{host}/{path}"))
+}
+
+fn run(directory: &Path, program: &str, arguments: &[&str]) -> Result<String, BuildError> {
+    let failed = |why: String| BuildError::Command {
+        command: format!("{program} {}", arguments.join(" ")),
+        why,
+    };
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .map_err(|why| failed(why.to_string()))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(why.trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_read_without_what_only_the_compiler_runs() {
+        let tree = "0|filter v0.1.0 (/src/filters/filter)|Apache-2.0\n\
+                    1|serde v1.0.0|MIT/Apache-2.0\n\
+                    2|serde_derive v1.0.0 (proc-macro)|MIT\n\
+                    3|syn v2.0.0|MIT\n\
+                    2|serde_core v1.0.0|MIT\n\
+                    1|bumpalo v3.0.0|\n";
+        let read = dependencies(tree).expect("a tree");
+        let names: Vec<_> = read.packages.keys().map(String::as_str).collect();
+        let expected = [
+            "bumpalo-3.0.0",
+            "filter-0.1.0",
+            "serde-1.0.0",
+            "serde_core-1.0.0",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(read.packages["serde-1.0.0"].licence, "MIT OR Apache-2.0");
+        assert_eq!(read.packages["bumpalo-3.0.0"].licence, "NOASSERTION");
+        assert!(!read.packages["filter-0.1.0"].published);
+        let edge = |from: &str, to: &str| read.edges.contains(&(from.to_owned(), to.to_owned()));
+        assert!(edge("serde-1.0.0", "serde_core-1.0.0"));
+        assert!(edge("filter-0.1.0", "bumpalo-3.0.0"));
+        assert_eq!(read.edges.len(), 3);
+    }
+
+    #[test]
+    fn a_remote_is_told_without_password_and_never_as_a_path() {
+        let told = |remote| public(remote);
+        let expected = Some("https://git.example.com/mesh/trace.git".to_owned());
+        assert_eq!(
+            told("https://me:secret@git.example.com/mesh/trace.git"),
+            expected
+        );
+        assert_eq!(told("https://git.example.com/mesh/trace.git"), expected);
+        assert_eq!(told("/srv/git/trace.git"), None);
+        assert_eq!(told("file:///srv/git/trace.git"), None);
+    }
+}

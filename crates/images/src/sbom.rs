@@ -1,0 +1,102 @@
+//! The bill of materials: SPDX 2.3 in JSON, of the packages that are linked into a module.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::project::Filter;
+
+/// A package that is linked.
+#[derive(Clone, Debug)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// An SPDX expression, or `NOASSERTION`.
+    pub(crate) licence: String,
+    /// Whether the registry of crates has it.
+    pub(crate) published: bool,
+}
+
+/// What is linked, the filter included, by `name-version`, and which needs which.
+#[derive(Clone, Debug)]
+pub(crate) struct Dependencies {
+    pub(crate) packages: BTreeMap<String, Dependency>,
+    pub(crate) edges: BTreeSet<(String, String)>,
+}
+
+/// The document for a module with this SHA-256 (hex).
+pub(crate) fn spdx(filter: &Filter, module: &str, created: &str) -> Value {
+    let root = format!("{}-{}", filter.name, filter.version);
+    let packages: Vec<_> = filter
+        .dependencies
+        .packages
+        .iter()
+        .map(|(id, package)| {
+            let mut described = json!({
+                "SPDXID": reference(id),
+                "name": package.name,
+                "versionInfo": package.version,
+                "downloadLocation": "NOASSERTION",
+                "filesAnalyzed": false,
+                "licenseConcluded": "NOASSERTION",
+                "licenseDeclared": package.licence,
+                "copyrightText": "NOASSERTION",
+            });
+            if package.published {
+                described["externalRefs"] = json!([{
+                    "referenceCategory": "PACKAGE-MANAGER",
+                    "referenceType": "purl",
+                    "referenceLocator": format!("pkg:cargo/{}@{}", package.name, package.version),
+                }]);
+            }
+            if *id == root {
+                described["checksums"] = json!([{
+                    "algorithm": "SHA256",
+                    "checksumValue": module,
+                }]);
+            }
+            described
+        })
+        .collect();
+    let mut relationships = vec![json!({
+        "spdxElementId": "SPDXRef-DOCUMENT",
+        "relationshipType": "DESCRIBES",
+        "relatedSpdxElement": reference(&root),
+    })];
+    relationships.extend(filter.dependencies.edges.iter().map(|(from, to)| {
+        json!({
+            "spdxElementId": reference(from),
+            "relationshipType": "DEPENDS_ON",
+            "relatedSpdxElement": reference(to),
+        })
+    }));
+    json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": root,
+        // One for each module, as the specification wants it, and the same one each time.
+        "documentNamespace": format!("https://spdx.org/spdxdocs/{root}-{module}"),
+        "creationInfo": {
+            "created": created,
+            "creators": [concat!("Tool: meshtrace-images-", env!("CARGO_PKG_VERSION"))],
+        },
+        "packages": packages,
+        "relationships": relationships,
+    })
+}
+
+/// An SPDX identifier has letters, digits, dots and dashes.
+fn reference(id: &str) -> String {
+    let id: String = id
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    format!("SPDXRef-{id}")
+}

@@ -1,0 +1,133 @@
+// Package verify proves the manifests with Istio's own code: the schemas of its CRDs, its validators, the generator of
+// istiod, and the agent's image puller.
+package verify
+
+import (
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"istio.io/istio/pilot/pkg/config/kube/crd"
+	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/schema/collections"
+
+	crdvalidation "istio.io/istio/pkg/config/crd"
+)
+
+var (
+	manifests = flag.String("manifests", "..", "the folder of the manifests")
+	module    = flag.String("module", "", "the released module, for files that mount it")
+	out       = flag.String("out", "", "where what is rendered goes")
+	istiod    = flag.String("istiod", "", "the minor version of the istiod that renders, such as 1.30")
+	proxies   = flag.String("proxies", "", "the versions of the proxies that it renders for, with commas between")
+	registry  = flag.String("registry", "", "the program docker-registry")
+	images    = flag.String("images", "", "the program meshtrace-images")
+	checkout  = flag.String("checkout", "../..", "the folder with dist/oci")
+)
+
+// A manifest is a file with resources of Istio's kinds.
+type manifest struct {
+	path string
+	text string
+}
+
+// name is the path without its ending, as a file name.
+func (m manifest) name() string {
+	return strings.ReplaceAll(strings.TrimSuffix(m.path, ".yaml"), "/", "_")
+}
+
+func (m manifest) parse(t *testing.T) []config.Config {
+	t.Helper()
+	configs, unknown, err := crd.ParseInputs(m.text)
+	if err != nil {
+		t.Fatalf("%s: %v", m.path, err)
+	}
+	if len(unknown) > 0 {
+		t.Fatalf("%s: not of Istio: %v", m.path, unknown)
+	}
+	if len(configs) == 0 {
+		t.Fatalf("%s: empty", m.path)
+	}
+	return configs
+}
+
+func readManifests(t *testing.T) []manifest {
+	t.Helper()
+	var found []manifest
+	err := filepath.WalkDir(*manifests, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".yaml" {
+			return err
+		}
+		relative, err := filepath.Rel(*manifests, path)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		// Kustomize's and Envoy Gateway's files are not Istio's.
+		if err == nil && strings.Contains(string(text), ".istio.io/") && !strings.HasPrefix(relative, "verify/") &&
+			!strings.Contains(relative, "kustomize") {
+			found = append(found, manifest{relative, string(text)})
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) < 4 {
+		t.Fatalf("only %d manifests in %s", len(found), *manifests)
+	}
+	return found
+}
+
+// What the API server does: schema, defaults, CEL, and a refusal of unknown fields, which it would drop.
+func TestCRDsAcceptEveryManifest(t *testing.T) {
+	validator := crdvalidation.NewIstioValidator(t)
+	for _, m := range readManifests(t) {
+		if newerThan(m.text) {
+			continue
+		}
+		if err := validator.ValidateCustomResourceYAML(m.text, nil); err != nil {
+			t.Errorf("%s: %v", m.path, err)
+		}
+		broken := strings.Replace(m.text, "\nspec:\n", "\nspec:\n  unheardOf: 1\n", 1)
+		if validator.ValidateCustomResourceYAML(broken, nil) == nil {
+			t.Errorf("%s: a field that does not exist is accepted", m.path)
+		}
+	}
+}
+
+// What the webhook and `istioctl validate` do. A warning is as much of a defect in a file that is there to be copied.
+func TestValidatorsAcceptEveryManifest(t *testing.T) {
+	for _, m := range readManifests(t) {
+		for _, c := range m.parse(t) {
+			schema, found := collections.All.FindByGroupVersionAliasesKind(c.GroupVersionKind)
+			if !found {
+				t.Errorf("%s: %v is unknown", m.path, c.GroupVersionKind)
+				continue
+			}
+			warning, err := schema.ValidateConfig(c)
+			// Every EnvoyFilter has this one.
+			if warning != nil && strings.HasPrefix(warning.Error(), "EnvoyFilter exposes internal implementation details") {
+				warning = nil
+			}
+			if err != nil || warning != nil {
+				t.Errorf("%s: %v, %v", m.path, err, warning)
+			}
+		}
+	}
+}
+
+// newerThan says whether a text asks for a later istiod than the one of this run, in a comment of the form
+// "# Istio >= 1.31".
+func newerThan(text string) bool {
+	for _, line := range strings.Split(text, "\n") {
+		if wanted, found := strings.CutPrefix(strings.TrimSpace(line), "# Istio >= "); found {
+			wanted, _, _ = strings.Cut(wanted, " ")
+			return *istiod < strings.TrimRight(wanted, ".:,")
+		}
+	}
+	return false
+}
