@@ -44,19 +44,30 @@ impl Metrics {
             while bits != 0 {
                 let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
                 bits &= bits - 1;
-                if let Some(metric) = counters.get(index).copied().flatten()
-                    && call::increment_metric(metric).is_err()
-                {
-                    self.host_error();
-                }
+                self.increment(counters, index, 1);
             }
+        }
+    }
+
+    /// Moves the counter at the place `index` of `stage`.
+    pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
+        if let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) {
+            self.increment(counters, index, i64::try_from(amount).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn increment(&self, counters: &[Option<u32>], index: usize, amount: i64) {
+        if let Some(metric) = counters.get(index).copied().flatten()
+            && call::increment_metric(metric, amount).is_err()
+        {
+            self.host_error();
         }
     }
 
     pub(crate) fn host_error(&self) {
         if let Some(metric) = self.host_errors {
             // A host that refuses this too has no way left to be told.
-            let _ = call::increment_metric(metric);
+            let _ = call::increment_metric(metric, 1);
         }
     }
 }

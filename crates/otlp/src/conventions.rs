@@ -116,7 +116,9 @@ impl<'a> Request<'a> {
             Some(method) => attributes.text("http.request.method", method),
             None => {
                 attributes.text("http.request.method", b"_OTHER");
-                attributes.text_up_to("http.request.method_original", self.method, MAX_VALUE);
+                if !self.method.is_empty() {
+                    attributes.text_up_to("http.request.method_original", self.method, MAX_VALUE);
+                }
             }
         }
         if !self.target.is_empty() {

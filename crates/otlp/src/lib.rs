@@ -27,6 +27,6 @@ pub use config::{
 };
 pub use counter::{Counter, Tally};
 pub use exporter::{Call, Dispatch, Exporter, Refused};
-pub use pool::Pool;
+pub use pool::{MAX_TRACESTATE, Pool, Record};
 pub use resource::{Node, resource};
 pub use span::{Kind, Span, Status};

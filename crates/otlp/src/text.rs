@@ -8,6 +8,10 @@ pub(crate) const MAX_TEXT: usize = 1024;
 /// `bytes` as UTF-8 of at most `limit` bytes, with U+FFFD for what is none.
 pub(crate) struct Text<'a>(Form<'a>);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack, for one value, and no heap is to be used"
+)]
 enum Form<'a> {
     Borrowed(&'a [u8]),
     Repaired(ArrayVec<u8, MAX_TEXT>),

@@ -6,16 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod background;
+mod mesh_tracing;
 mod outcome;
 mod trace_context;
+mod tracer;
 mod view;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
+pub use background::Background;
+pub use mesh_tracing::{MeshTracing, MeshTracingConfig, MeshTracingKept};
+pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
 pub use outcome::{MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies};
 pub use trace_context::TraceContext;
-pub use view::{ARENA_BYTES, Arena, End, Needs, Request, Response};
+pub use view::{ARENA_BYTES, Arena, End, Lookup, Needs, Request, Response};
 
 /// What one filter does with a request.
 pub trait Composition: Sized + 'static {
@@ -28,6 +34,9 @@ pub trait Composition: Sized + 'static {
     /// Its stages, as far as they count.
     const STAGES: &'static [Stage];
 
+    /// Whether [`End::request_headers`] is to be fetched for every request that ends.
+    const END_HEADERS: bool = true;
+
     /// What one request leaves for its later callbacks: owned and bounded.
     type Kept: Default + 'static;
 
@@ -36,6 +45,21 @@ pub trait Composition: Sized + 'static {
     /// # Errors
     /// When the configuration is not one of this filter, with the path of what is wrong.
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError>;
+
+    /// Learns about the proxy itself; called once, before any request.
+    fn on_start(&mut self, node: Node<'_>) {
+        let _ = node;
+    }
+
+    /// The expressions (CEL) that [`Lookup::evaluate`] is asked for, by their places; compiled once.
+    fn expressions(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What it does besides requests; `None` where that is nothing.
+    fn background(&self) -> Option<&dyn Background> {
+        None
+    }
 
     /// What the host must look up for every request, besides the headers.
     fn needs(&self) -> Needs<'_>;
@@ -79,6 +103,12 @@ pub enum Callback {
     ResponseHeaders,
     /// The request is over and about to be logged.
     Log,
+    /// A root context's time has come.
+    Tick,
+    /// A call that a root context made is answered.
+    HttpCallResponse,
+    /// A context is about to end.
+    Done,
 }
 
 impl Callback {
@@ -89,6 +119,9 @@ impl Callback {
             Self::RequestHeaders => "proxy_on_request_headers",
             Self::ResponseHeaders => "proxy_on_response_headers",
             Self::Log => "proxy_on_log",
+            Self::Tick => "proxy_on_tick",
+            Self::HttpCallResponse => "proxy_on_http_call_response",
+            Self::Done => "proxy_on_done",
         }
     }
 }

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
+use meshtrace_otlp as otlp;
 use meshtrace_propagation as propagation;
 
 /// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and room for
@@ -68,17 +69,20 @@ impl<'a> core::ops::Deref for Properties<'a> {
 pub enum Stage {
     /// Reading, deciding about and writing the context.
     Propagation,
+    /// Reporting spans.
+    Report,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Propagation];
+    pub const ALL: [Self; 2] = [Self::Propagation, Self::Report];
 
     /// The names of its counters in Envoy.
     #[must_use]
     pub const fn metrics(self) -> &'static [&'static str] {
         match self {
             Self::Propagation => propagation::Counter::METRICS,
+            Self::Report => otlp::Counter::METRICS,
         }
     }
 }
@@ -88,6 +92,8 @@ impl Stage {
 pub struct Tallies {
     /// [`Stage::Propagation`]'s.
     pub propagation: propagation::Tally,
+    /// [`Stage::Report`]'s.
+    pub report: otlp::Tally,
 }
 
 impl Tallies {
@@ -96,6 +102,7 @@ impl Tallies {
     pub fn of(&self, stage: Stage) -> u64 {
         match stage {
             Stage::Propagation => self.propagation.bits(),
+            Stage::Report => self.report.bits(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{Counter, IdGenerator, Propagation, TraceContextConfig};
+use meshtrace_propagation::{
+    Counter, Decision, IdGenerator, Incoming, Propagation, TraceContextConfig,
+};
 
-use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
+use crate::{Arena, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
 #[derive(Clone, Debug)]
@@ -44,13 +46,30 @@ impl Composition for TraceContext {
             .propagation
             .extract(request.headers, request.peer, tally);
         let decision = self.propagation.decide(&incoming, ids, tally);
-        self.propagation
-            .inject(&incoming, &decision.outgoing, &mut outcome.headers, tally);
-        if let Some(id) = decision.previous_trace_id {
-            match request.arena.try_alloc(id.to_hex()) {
-                Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
-                Err(_) => tally.count(Counter::EditsDropped),
-            }
+        tell(
+            &self.propagation,
+            &incoming,
+            &decision,
+            request.arena,
+            outcome,
+        );
+    }
+}
+
+/// Tells the next hop, and keeps the trace that is not continued where access logs find it.
+pub(crate) fn tell<'a>(
+    propagation: &'a Propagation,
+    incoming: &Incoming<'a>,
+    decision: &Decision,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    let tally = &mut outcome.tallies.propagation;
+    propagation.inject(incoming, &decision.outgoing, &mut outcome.headers, tally);
+    if let Some(id) = decision.previous_trace_id {
+        match arena.try_alloc(id.to_hex()) {
+            Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
+            Err(_) => tally.count(Counter::EditsDropped),
         }
     }
 }

@@ -118,6 +118,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 headers,
                 peer,
                 properties: &[],
+                now: 0,
                 arena: &arena,
             };
             filter.on_request(&request, &ids, &mut (), &mut outcome);

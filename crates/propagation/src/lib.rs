@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally};
-pub use decide::{Decision, Outgoing};
+pub use decide::{Decision, Outgoing, Participation};
 pub use extract::Incoming;
 pub use field::Field;
 pub use id::{SpanId, TraceId};
