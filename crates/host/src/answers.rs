@@ -18,8 +18,17 @@ thread_local! {
 }
 
 fn with_waiting<T>(with: impl FnOnce(&mut Vec<(u32, Weak<dyn Answered>)>) -> T) -> Option<T> {
-    // None of the three callers calls another one.
-    WAITING.with(|waiting| waiting.try_borrow_mut().ok().map(|mut waiting| with(&mut waiting)))
+    // None of the three callers calls another one. Natively a thread's end may come before a root
+    // context's.
+    WAITING
+        .try_with(|waiting| {
+            waiting
+                .try_borrow_mut()
+                .ok()
+                .map(|mut waiting| with(&mut waiting))
+        })
+        .ok()
+        .flatten()
 }
 
 /// Hands answers to the root context `context` over to `answered`.

@@ -24,7 +24,9 @@ meshtrace_counters::counters! {
     Kept = "kept",
     /// Requests that would have been, had there not been too many in that second.
     KeepLimited = "keep_limited",
-    /// Spans that lost an attribute for want of room.
+    /// Reported requests whose end was asked for value by value, because some had none.
+    LookedUpSingly = "looked_up_singly",
+    /// Requests whose span lost an attribute for want of room.
     Truncated = "truncated",
 }
 

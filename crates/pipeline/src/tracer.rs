@@ -154,6 +154,9 @@ impl Tracer {
             return;
         }
         let values = Values::fetch(lookup);
+        if matches!(values, Values::Single(_)) {
+            tally.count(Counter::LookedUpSingly);
+        }
         let grpc_status = open
             .is_grpc
             .then(|| lookup.property(b"response\0grpc_status"))

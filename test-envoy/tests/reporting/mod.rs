@@ -1,0 +1,95 @@
+//! An Envoy with `mesh_tracing.wasm` between a client, an upstream and a collector.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use envoy_test_harness::client::{Connection, Request, Response};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream};
+use serde_json::{Value, json};
+
+use crate::common::module;
+
+pub(crate) fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+/// The filter with this configuration.
+pub(crate) fn mesh_tracing(config: impl ToString) -> WasmFilter {
+    WasmFilter::new("mesh_tracing", module("mesh_tracing")).configuration(config.to_string())
+}
+
+/// A configuration that reports to the cluster `collector`; `report` is merged into it.
+pub(crate) fn reporting(protocol: &str, report: &str) -> Value {
+    let mut config = json!({"report": {"cluster": "collector", "protocol": protocol}});
+    let Value::Object(report) = serde_json::from_str(report).expect("JSON") else {
+        panic!("an object");
+    };
+    for (key, value) in report {
+        config["report"][key] = value;
+    }
+    config
+}
+
+/// The cluster of a collector.
+pub(crate) fn collector(protocol: &str, sink: &OtlpSink) -> Cluster {
+    match protocol {
+        "grpc" => Cluster::http2("collector", sink.grpc_addr()),
+        _ => Cluster::http1("collector", sink.http_addr()),
+    }
+}
+
+/// One Envoy, its upstream and its collector.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) envoy: Envoy,
+    pub(crate) upstream: Upstream,
+    pub(crate) sink: OtlpSink,
+}
+
+impl Collected {
+    pub(crate) fn start(binary: &EnvoyBinary, protocol: &str, report: &str) -> Self {
+        let config = reporting(protocol, report);
+        let listener = Listener::http("ingress", manager(mesh_tracing(config)));
+        Self::with(binary, protocol, Bootstrap::new().listener(listener))
+    }
+
+    /// `bootstrap`, and the clusters `upstream` and `collector`.
+    pub(crate) fn with(binary: &EnvoyBinary, protocol: &str, bootstrap: Bootstrap) -> Self {
+        let upstream = Upstream::start().expect("an upstream");
+        let sink = OtlpSink::start().expect("a collector");
+        let bootstrap = bootstrap
+            .cluster(Cluster::http1("upstream", upstream.address()))
+            .cluster(collector(protocol, &sink));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        Self {
+            envoy,
+            upstream,
+            sink,
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        let address = self.envoy.address("ingress").expect("its address");
+        Connection::open(address).expect("a connection")
+    }
+
+    pub(crate) fn send(&self, request: &Request) -> Response {
+        self.connect().send(request).expect("a response")
+    }
+
+    /// A counter of the filter; 0 when it has not moved.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let stats = self.envoy.stats().expect("the counters");
+        let name = format!("wasmcustom.meshtrace.{name}");
+        stats.get(&name).copied().unwrap_or(0)
+    }
+}
+
+/// Everything to `upstream`, but for `/direct`.
+pub(crate) fn manager(filter: WasmFilter) -> HttpConnectionManager {
+    HttpConnectionManager::new()
+        .route(Route::prefix("/direct").direct_response(404, "no"))
+        .route(Route::prefix("/").cluster("upstream"))
+        .filter(filter)
+}
