@@ -1,11 +1,14 @@
 //! An Envoy with `mesh_tracing.wasm` between a client, an upstream and a collector.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeMap;
+
 use envoy_test_harness::client::{Connection, Request, Response};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream};
+use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Upstream};
 use serde_json::{Value, json};
 
 use crate::common::module;
@@ -56,12 +59,25 @@ impl Collected {
 
     /// `bootstrap`, and the clusters `upstream` and `collector`.
     pub(crate) fn with(binary: &EnvoyBinary, protocol: &str, bootstrap: Bootstrap) -> Self {
+        Self::with_arguments(binary, protocol, bootstrap, &[])
+    }
+
+    /// As [`Collected::with`], with these command line arguments.
+    pub(crate) fn with_arguments(
+        binary: &EnvoyBinary,
+        protocol: &str,
+        bootstrap: Bootstrap,
+        arguments: &[&str],
+    ) -> Self {
         let upstream = Upstream::start().expect("an upstream");
         let sink = OtlpSink::start().expect("a collector");
         let bootstrap = bootstrap
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector(protocol, &sink));
-        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let options = arguments
+            .iter()
+            .fold(Options::new(), |options, argument| options.argument(argument));
+        let envoy = Envoy::start_with(binary, bootstrap, options).expect("an Envoy that starts");
         Self {
             envoy,
             upstream,
@@ -92,4 +108,31 @@ pub(crate) fn manager(filter: WasmFilter) -> HttpConnectionManager {
         .route(Route::prefix("/direct").direct_response(404, "no"))
         .route(Route::prefix("/").cluster("upstream"))
         .filter(filter)
+}
+
+impl Collected {
+    /// Waits until a counter of the filter is at least `value`.
+    pub(crate) fn wait_for_counter(&self, name: &str, value: u64) {
+        let name = format!("wasmcustom.meshtrace.{name}");
+        self.envoy
+            .wait_for_stat(&name, |found| found >= value)
+            .expect("the counter");
+    }
+}
+
+/// Trace id, span id and flags that left.
+pub(crate) fn traceparent(request: &RecordedRequest) -> [String; 3] {
+    let text = request.header_text("traceparent").expect("a traceparent");
+    let fields: Vec<_> = text.split('-').collect();
+    let ["00", trace_id, span_id, flags] = fields.as_slice() else {
+        panic!("{text}");
+    };
+    [trace_id, span_id, flags].map(|field| (*field).to_owned())
+}
+
+pub(crate) fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
