@@ -103,7 +103,10 @@ fn exports_carry_what_the_configuration_says_and_no_trace() {
     for envoy in envoys() {
         for (protocol, path) in [
             ("http/protobuf", "/v1/traces"),
-            ("grpc", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+            (
+                "grpc",
+                "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            ),
         ] {
             let report = r#"{"authority": "otel.example.com", "headers": {"x-api-key": "k"},
                              "resource": {"service.name": "shop", "deployment.environment.name": "test"}}"#;
@@ -114,7 +117,10 @@ fn exports_carry_what_the_configuration_says_and_no_trace() {
                 panic!("{exports:#?}");
             };
             assert_eq!(export.path, path);
-            assert_eq!(export.header_text("host").as_deref(), Some("otel.example.com"));
+            assert_eq!(
+                export.header_text("host").as_deref(),
+                Some("otel.example.com")
+            );
             assert_eq!(export.header_text("x-api-key").as_deref(), Some("k"));
             for header in common::TRACE_HEADERS {
                 assert_eq!(export.header_text(header), None, "{header}");
@@ -153,7 +159,10 @@ fn what_envoy_answers_itself_is_a_span_too() {
             assert_eq!(response.status, status, "{version} {path}");
             let span = only(&mesh);
             let status = status.to_string();
-            assert_eq!(span.attribute("http.response.status_code"), Some(status.as_str()));
+            assert_eq!(
+                span.attribute("http.response.status_code"),
+                Some(status.as_str())
+            );
             assert_eq!(span.attribute("response_flags"), flags, "{version} {path}");
             assert_eq!(span.attribute("error.type"), error, "{version} {path}");
             assert_eq!(span.status_error, error.is_some(), "{version} {path}");
@@ -230,7 +239,11 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
             );
         }
         let upstream = mesh.upstream.address();
-        assert_eq!(client.attribute("http.request.resend_count"), Some("2"), "{version}");
+        assert_eq!(
+            client.attribute("http.request.resend_count"),
+            Some("2"),
+            "{version}"
+        );
         assert_eq!(client.attribute("url.full"), Some("http://localhost/a"));
         assert_eq!(client.attribute("network.peer.address"), Some("127.0.0.1"));
         assert_eq!(
@@ -252,7 +265,11 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
             ("istio.mesh_id", "mesh"),
             ("istio.cluster_id", "c1"),
         ] {
-            assert_eq!(server.resource.get(key).map(String::as_str), Some(value), "{key}");
+            assert_eq!(
+                server.resource.get(key).map(String::as_str),
+                Some(value),
+                "{key}"
+            );
         }
 
         assert_eq!(mesh.send(&sampled_at("/direct")).status, 404);
@@ -288,7 +305,11 @@ fn a_sidecar_s_direction_decides_the_kind() {
 #[test]
 fn a_client_that_goes_away_is_no_error_of_the_server() {
     for envoy in envoys() {
-        let mesh = Collected::start(&envoy, "http/protobuf", r#"{"keep": {"slower_than_ms": 1}}"#);
+        let mesh = Collected::start(
+            &envoy,
+            "http/protobuf",
+            r#"{"keep": {"slower_than_ms": 1}}"#,
+        );
         mesh.upstream
             .respond_with(|_| Reply::ok().delay(Duration::from_secs(30)));
         for flags in ["00", "01"] {
@@ -305,8 +326,15 @@ fn a_client_that_goes_away_is_no_error_of_the_server() {
         // The one that is not sampled is not kept either.
         let span = only(&mesh);
         let version = envoy.reported_version();
-        assert_eq!(span.attribute("http.response.status_code"), None, "{version}");
-        assert_eq!(span.attribute("error.type"), span.attribute("response_flags"));
+        assert_eq!(
+            span.attribute("http.response.status_code"),
+            None,
+            "{version}"
+        );
+        assert_eq!(
+            span.attribute("error.type"),
+            span.attribute("response_flags")
+        );
         assert_eq!(span.attribute("response_flags"), Some("DC"), "{version}");
         assert!(!span.status_error, "{version}");
         assert_eq!(mesh.counter("report.kept"), 0, "{version}");
@@ -319,16 +347,17 @@ fn server_errors_and_slow_requests_are_kept_and_marked() {
     for envoy in envoys() {
         let report = r#"{"keep": {"slower_than_ms": 200, "per_second": 2}}"#;
         let mesh = Collected::start(&envoy, "http/protobuf", report);
-        mesh.upstream.respond_with(|request| match request.path.as_str() {
-            "/error" => Reply::status(500),
-            "/reset" => Reply::reset(),
-            "/grpc" => Reply::ok()
-                .header("content-type", "application/grpc")
-                .header("grpc-status", "14"),
-            "/slow" => Reply::ok().delay(Duration::from_millis(300)),
-            "/missing" => Reply::status(404),
-            _ => Reply::ok(),
-        });
+        mesh.upstream
+            .respond_with(|request| match request.path.as_str() {
+                "/error" => Reply::status(500),
+                "/reset" => Reply::reset(),
+                "/grpc" => Reply::ok()
+                    .header("content-type", "application/grpc")
+                    .header("grpc-status", "14"),
+                "/slow" => Reply::ok().delay(Duration::from_millis(300)),
+                "/missing" => Reply::status(404),
+                _ => Reply::ok(),
+            });
         let version = envoy.reported_version();
         let not_sampled = |path: &str| {
             let request = Request::get(path).header("traceparent", format!("00-{TRACE}-{SPAN}-00"));
@@ -394,7 +423,10 @@ fn a_trace_that_starts_here_is_sampled_by_its_id() {
     assert_eq!(reported, sampled);
     assert!(!sampled.is_empty(), "one in a hundred");
     for span in &spans {
-        assert_eq!((span.parent_span_id.as_ref(), span.trace_state.as_str()), (None, "ot=th:fd70a4"));
+        assert_eq!(
+            (span.parent_span_id.as_ref(), span.trace_state.as_str()),
+            (None, "ot=th:fd70a4")
+        );
     }
 }
 
@@ -433,7 +465,13 @@ fn no_bytes_of_a_client_are_more_than_a_span_can_carry() {
     let span = only(&mesh);
     assert_eq!(span.name, "HTTP");
     assert_eq!(span.attribute("http.request.method"), Some("_OTHER"));
-    assert_eq!(span.attribute("http.request.method_original"), Some("PROPFIND"));
+    assert_eq!(
+        span.attribute("http.request.method_original"),
+        Some("PROPFIND")
+    );
     assert_eq!(span.attribute("url.path").map(str::len), Some(1024));
-    assert_eq!(span.attribute("user_agent.original").map(str::len), Some(255));
+    assert_eq!(
+        span.attribute("user_agent.original").map(str::len),
+        Some(255)
+    );
 }

@@ -101,17 +101,26 @@ fn a_span_is_sent_with_the_next_tick_and_the_ticks_end_with_its_answer() {
     request(ROOT, SAMPLED);
     host(|host| {
         assert_eq!(host.tick, 100);
-        assert!(host.http_calls.is_empty(), "a request's context makes no call");
+        assert!(
+            host.http_calls.is_empty(),
+            "a request's context makes no call"
+        );
         // Ids of the hop's own.
         let left = String::from_utf8_lossy(host.header("traceparent").unwrap()).into_owned();
-        assert!(left.starts_with(&SAMPLED[..36]) && left != SAMPLED, "{left}");
+        assert!(
+            left.starts_with(&SAMPLED[..36]) && left != SAMPLED,
+            "{left}"
+        );
     });
     tick(ROOT);
     host(|host| {
         let [call] = host.http_calls.as_slice() else {
             panic!("{:?}", host.http_calls);
         };
-        assert_eq!((call.cluster.as_str(), call.timeout_ms), ("collector", 1234));
+        assert_eq!(
+            (call.cluster.as_str(), call.timeout_ms),
+            ("collector", 1234)
+        );
         assert!(!call.body.is_empty());
     });
     assert_eq!(counter("calls"), 1);

@@ -89,6 +89,13 @@ impl Batch {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
+    /// Takes over the spans of `other`; to be sealed again.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let spans = other.buffer.get(other.spans_start..);
+        self.buffer.extend_from_slice(spans.unwrap_or_default());
+        self.spans += other.spans;
+    }
+
     /// The buffer, to be used again.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer

@@ -295,11 +295,19 @@ impl Exporter {
         }
     }
 
-    /// Sends everything at once. Returns whether nothing is in flight.
+    /// Sends everything at once, in one call: where the process is about to end, what goes out over
+    /// a connection that is there goes out. Returns whether nothing is in flight.
     pub fn finish(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
         self.finishing = true;
         self.not_before = 0;
         self.seal();
+        if let Some(mut last) = self.sealed.pop_front() {
+            for batch in self.sealed.drain(..) {
+                last.append(&batch);
+            }
+            last.seal(&self.head, self.report.protocol, &mut self.scratch);
+            self.sealed.push_back(last);
+        }
         self.send(now, dispatch);
         self.flying.is_empty()
     }

@@ -39,7 +39,10 @@ impl Record {
 
 /// Records of finished spans, for the spans to come.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "a record goes to its request as one pointer")]
+#[expect(
+    clippy::vec_box,
+    reason = "a record goes to its request as one pointer"
+)]
 pub struct Pool(Cell<Vec<Box<Record>>>);
 
 impl core::fmt::Debug for Pool {

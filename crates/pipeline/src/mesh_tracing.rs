@@ -62,10 +62,7 @@ impl Composition for MeshTracing {
     }
 
     fn on_start(&mut self, node: Node<'_>) {
-        self.tracer = self
-            .report
-            .clone()
-            .map(|report| Tracer::new(report, node));
+        self.tracer = self.report.clone().map(|report| Tracer::new(report, node));
     }
 
     fn expressions(&self) -> Vec<String> {
@@ -113,12 +110,7 @@ impl Composition for MeshTracing {
         kept.span = Some(span);
     }
 
-    fn on_end<'a>(
-        &'a self,
-        end: &End<'a>,
-        kept: &mut MeshTracingKept,
-        outcome: &mut Outcome<'a>,
-    ) {
+    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut MeshTracingKept, outcome: &mut Outcome<'a>) {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
             return;
         };
@@ -277,9 +269,10 @@ impl Hop {
 
     /// Says with what probability the trace was sampled, where W3C is written at all.
     fn write_tracestate(&self, outcome: &mut Outcome<'_>) {
-        let is_written = outcome.headers.iter().any(|edit| {
-            edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_))
-        });
+        let is_written = outcome
+            .headers
+            .iter()
+            .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
         if is_written && !self.own_member.is_empty() {
             let member = Value::Borrowed(self.own_member);
             outcome.headers.replace(b"tracestate", member);

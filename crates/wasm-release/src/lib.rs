@@ -227,10 +227,16 @@ mod tests {
         let text = [LIFE, CALLBACKS, own];
         let pruned = prune(&module(Some("proxy_on_request_headers"), &text)).unwrap();
         let names = functions(&pruned);
-        assert!(names.contains("own") && !names.contains("headers"), "{names:?}");
+        assert!(
+            names.contains("own") && !names.contains("headers"),
+            "{names:?}"
+        );
         let exports = exports(&pruned);
         assert!(exports.contains("proxy_on_request_headers"), "{exports:?}");
-        assert!(!exports.contains("meshtrace_on_request_headers"), "{exports:?}");
+        assert!(
+            !exports.contains("meshtrace_on_request_headers"),
+            "{exports:?}"
+        );
         // And goes like any other where it is not listed.
         let pruned = prune(&module(Some("proxy_on_request_body"), &text)).unwrap();
         assert!(!functions(&pruned).contains("own"));

@@ -2,12 +2,13 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use envoy_test_harness::client::{Connection, Request, Response};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
 };
-use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Upstream};
 use serde_json::{Value, json};
 
@@ -74,9 +75,9 @@ impl Collected {
         let bootstrap = bootstrap
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector(protocol, &sink));
-        let options = arguments
-            .iter()
-            .fold(Options::new(), |options, argument| options.argument(argument));
+        let options = arguments.iter().fold(Options::new(), |options, argument| {
+            options.argument(argument)
+        });
         let envoy = Envoy::start_with(binary, bootstrap, options).expect("an Envoy that starts");
         Self {
             envoy,
@@ -135,4 +136,35 @@ pub(crate) fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
+}
+
+/// Makes `application` one that copies the trace headers of a request to as many requests to `next`
+/// as the body of the request says (one, when it says nothing), and answers when all are answered.
+pub(crate) fn forward(application: &Upstream, next: SocketAddr) {
+    application.respond_with(move |request| {
+        let request = request.clone();
+        // Clients block, and this runs among the servers' tasks.
+        let forwarded = tokio::task::block_in_place(|| {
+            std::thread::spawn(move || {
+                let count = String::from_utf8_lossy(&request.body).parse().unwrap_or(1);
+                for _ in 0..count {
+                    let copied = |name: &[u8]| {
+                        let name = name.to_ascii_lowercase();
+                        name == b"traceparent" || name == b"tracestate"
+                    };
+                    let lines = request.headers.iter().filter(|(name, _)| copied(name));
+                    let next_request = lines
+                        .fold(Request::get("/callback"), |next, (name, value)| {
+                            next.header(name, value)
+                        });
+                    next_request.send(next).expect("a response");
+                }
+            })
+            .join()
+        });
+        match forwarded {
+            Ok(()) => Reply::ok(),
+            Err(_) => Reply::status(500),
+        }
+    });
 }
