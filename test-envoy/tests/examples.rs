@@ -33,6 +33,7 @@ impl Example {
     fn start(name: &'static str, binary: &EnvoyBinary, bootstrap: &Value) -> Self {
         // For the bootstrap's relative path.
         common::module("trace_context");
+        common::module("mesh_tracing");
         let options = Options::new().working_directory(common::root());
         let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -316,6 +317,35 @@ fn both_sides_keeps_its_own_headers_from_the_application() {
                     example.version
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn mesh_tracing_does_what_its_page_shows_without_a_collector() {
+    let closed = ClosedPort::reserve().expect("a port");
+    let mut bootstrap = common::yaml("examples/mesh-tracing/envoy.yaml");
+    set_cluster(&mut bootstrap, "collector", closed.address());
+    for envoy in envoys() {
+        Example::start("mesh-tracing", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn mesh_tracing_reports_the_spans_that_its_page_shows() {
+    for envoy in envoys() {
+        let collector = OtlpSink::start().expect("a collector");
+        let mut bootstrap = common::yaml("examples/mesh-tracing/envoy.yaml");
+        set_cluster(&mut bootstrap, "collector", collector.http_addr());
+        let example = Example::start("mesh-tracing", &envoy, &bootstrap);
+        example.follow_page();
+        let spans = collector.wait_for_spans(2).expect("the spans");
+        assert_eq!(spans.len(), 2, "what is sampled: {spans:#?}");
+        for span in spans {
+            assert_eq!((span.kind, span.service.as_str()), (SpanKind::Server, "shop"));
+            assert_eq!(span.trace_id, common::TRACE);
+            assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
+            assert_eq!(span.resource["service.instance.id"], "shop-1");
         }
     }
 }
