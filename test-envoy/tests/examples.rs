@@ -342,7 +342,10 @@ fn mesh_tracing_reports_the_spans_that_its_page_shows() {
         let spans = collector.wait_for_spans(2).expect("the spans");
         assert_eq!(spans.len(), 2, "what is sampled: {spans:#?}");
         for span in spans {
-            assert_eq!((span.kind, span.service.as_str()), (SpanKind::Server, "shop"));
+            assert_eq!(
+                (span.kind, span.service.as_str()),
+                (SpanKind::Server, "shop")
+            );
             assert_eq!(span.trace_id, common::TRACE);
             assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
             assert_eq!(span.resource["service.instance.id"], "shop-1");

@@ -88,7 +88,10 @@ mod as_the_tracer {
                 Listener::http(name, manager).direction(direction)
             };
             let bootstrap = Bootstrap::new()
-                .node("sidecar~10.0.0.1~shop-1.default~default.svc.cluster.local", "shop.default")
+                .node(
+                    "sidecar~10.0.0.1~shop-1.default~default.svc.cluster.local",
+                    "shop.default",
+                )
                 .listener(side("in", TrafficDirection::Inbound))
                 .listener(side("out", TrafficDirection::Outbound))
                 .cluster(Cluster::http1(cluster, sink.http_addr()));
@@ -100,9 +103,14 @@ mod as_the_tracer {
                 let span = spans.first().expect("a span");
                 assert_eq!((spans.len(), span.kind), (1, kind), "{spans:#?}");
                 assert_eq!(span.parent_span_id.as_deref(), Some(SPAN));
-                assert!(left.iter().any(|header| header.contains(&span.span_id)), "{left:?}");
+                assert!(
+                    left.iter().any(|header| header.contains(&span.span_id)),
+                    "{left:?}"
+                );
                 let exports = sink.exports();
-                let host = exports.first().and_then(|export| export.header_text("host"));
+                let host = exports
+                    .first()
+                    .and_then(|export| export.header_text("host"));
                 let expected = "otel-collector.observability.svc.cluster.local";
                 assert_eq!(host.as_deref(), Some(expected));
                 sink.clear();

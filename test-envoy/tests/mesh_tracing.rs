@@ -26,11 +26,23 @@ fn sampled_at(path: &str) -> Request {
     Request::get(path).header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
 }
 
+/// Whatever a span says is in the reference.
+fn assert_documented(span: &Span) {
+    let reference = common::text("docs/mesh_tracing.md");
+    let keys = span.attributes.keys().chain(span.resource.keys());
+    for key in keys
+        .filter(|key| !key.starts_with("telemetry.sdk.") && *key != "deployment.environment.name")
+    {
+        assert!(reference.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
 /// The one span that arrived, which is then forgotten.
 fn only(mesh: &Collected) -> Span {
     let mut spans = mesh.sink.wait_for_spans(1).expect("a span");
     assert_eq!(spans.len(), 1, "{spans:#?}");
     mesh.sink.clear();
+    assert_documented(&spans[0]);
     spans.remove(0)
 }
 
@@ -225,6 +237,7 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
         assert_eq!(mesh.send(&sampled_at("/a?b")).status, 200);
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         mesh.sink.clear();
+        spans.iter().for_each(assert_documented);
         let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span");
         let (server, client) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
         assert_eq!(server.parent_span_id.as_deref(), Some(SPAN));

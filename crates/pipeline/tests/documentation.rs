@@ -37,6 +37,9 @@ fn the_reference_documents_every_key() {
 #[test]
 fn the_reference_documents_every_counter() {
     for counter in meshtrace_otlp::Counter::METRICS {
-        assert!(REFERENCE.contains(&format!("\n| `{counter}` | ")), "{counter}");
+        assert!(
+            REFERENCE.contains(&format!("\n| `{counter}` | ")),
+            "{counter}"
+        );
     }
 }
