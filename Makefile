@@ -6,7 +6,7 @@ PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindg
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 
-.PHONY: help build test lint long demo clean shell-tests fixtures test-wasm
+.PHONY: help build test lint long bench demo clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -16,7 +16,8 @@ help:
 	@echo 'make build   the filters, released: dist/*.wasm'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make lint    format, clippy, licences, advisories'
-	@echo 'make long    the property tests with a million cases each (minutes)'
+	@echo 'make long    the property tests with a million cases each, and full load (minutes)'
+	@echo 'make bench   what a request costs, side by side: a table, and dist/bench.json (minutes)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:
@@ -28,8 +29,11 @@ test: build shell-tests fixtures test-wasm
 lint:
 	@.make/lint.sh
 
-long:
+long: build
 	@.make/long.sh
+
+bench: build
+	@.make/bench.sh
 
 demo: build
 	@.make/demo.sh

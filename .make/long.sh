@@ -7,3 +7,8 @@ cd "$root"
 
 step "property tests, 1,000,000 cases each (about four minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
+PROPTEST_CASES=20000 cargo test --release --locked --package meshtrace-otlp --test export
+
+step "one worker under full load, on every supported Envoy (half a minute)"
+command -v wrk >/dev/null || .make/apt.sh wrk
+cargo test --release --locked --package envoy-test-harness --test mesh_tracing_throughput -- --ignored --nocapture
