@@ -23,8 +23,8 @@ help:
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make test-mesh  the tests with Istio, the Collector and func-e, which need Go; STRICT=1: without Go it fails'
 	@echo 'make lint    format, clippy, licences, advisories'
-	@echo 'make bench   our formats beside the published propagators: a table, and dist/bench.json (minutes)'
-	@echo 'make long    the property and statistical tests with a million cases each, and fuzzing (a quarter of an hour)'
+	@echo 'make bench   what a request costs, and our formats beside the published propagators: a table, dist/bench.json'
+	@echo 'make long    the property and statistical tests with a million cases each, full load, and fuzzing (half an hour)'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:
@@ -39,10 +39,10 @@ test-mesh: images
 lint:
 	@.make/lint.sh
 
-long:
+long: build
 	@.make/long.sh
 
-bench:
+bench: build
 	@.make/bench.sh
 
 demo: build

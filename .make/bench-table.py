@@ -1,6 +1,7 @@
 """bench-table.py divan | join <section>… | show <bench.json>: what .make/bench.sh does with its numbers.
 
-A section is {"name", "unit", "statistic", "rows": [{"operation", "case", "ours", "others": {name: value}}]}.
+A section is {"name", "unit", "statistic", "rows"}; a row is {"operation", "case", "ours", "others": {name: value}}, or
+{"name", "us", "more", "least", "most", "spans": {name: number}} of what a request costs.
 """
 
 import datetime
@@ -66,6 +67,9 @@ def show(bench):
     print(f"{bench['date']}, {machine['cores']} cores, {machine['cpu']}, {machine['rustc']}")
     for section in bench["sections"]:
         print(f"\n{section['name']}: {section['statistic']} in {section['unit']}")
+        if section["name"] == "requests":
+            requests(section)
+            continue
         row = "{:<10} {:<15} {:>8}   {:<22} {:>8} {:>7}"
         print(row.format("", "", "ours", "beside", "", "ratio"))
         for entry in section["rows"]:
@@ -75,6 +79,16 @@ def show(bench):
                 other = "" if value is None else f"{value:.1f}"
                 print(row.format(operation, case, ours, name, other, ratio).rstrip())
                 operation = case = ours = ""
+
+
+def requests(section):
+    print(f"Envoy {section['envoy']}, one worker, proxied")
+    row = "{:<46} {:>7} {:>7} {:>15}  {}"
+    print(row.format("", "µs", "more", "spread", "spans"))
+    for entry in section["rows"]:
+        spread = f"{entry['least']:.1f} - {entry['most']:.1f}"
+        spans = ", ".join(f"{name} {number}" for name, number in entry["spans"].items())
+        print(row.format(entry["name"], f"{entry['us']:.1f}", f"{entry['more']:+.1f}", spread, spans).rstrip())
 
 
 if __name__ == "__main__":

@@ -1,18 +1,27 @@
 #!/usr/bin/env bash
 # bench.sh: measures, section by section, and writes dist/bench.json and a table. Each section is a function that leaves
 # its rows in a file of its own; a new one is a function and its name in the list below.
+# BENCH_ROUNDS (5) and BENCH_SECONDS (3) a row of requests; ENVOY_BIN for another Envoy than the newest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
-sections=(propagators)
+sections=(propagators requests)
 
 # Our formats beside the published Rust propagators, natively.
 propagators() {
     step "propagators, natively (the first time it is compiled, three minutes)"
     cargo bench --quiet --locked --package meshtrace-propagation --bench propagators -- --sample-count 300 --sample-size 64 |
         python3 .make/bench-table.py divan >"$1"
+}
+
+# What a request costs in Envoy, beside the alternatives.
+requests() {
+    command -v wrk >/dev/null || .make/apt.sh wrk
+    step "nine Envoys in turn (about three minutes; the machine should have nothing else to do)"
+    ENVOY_BIN=${ENVOY_BIN:-$(.make/envoy.sh)} BENCH_JSON=$1 \
+        cargo bench --quiet --locked --package envoy-test-harness --bench cost
 }
 
 work=$(mktemp -d)

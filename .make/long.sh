@@ -7,8 +7,13 @@ cd "$root"
 
 step "property tests, 1,000,000 cases each (about four minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
+PROPTEST_CASES=20000 cargo test --release --locked --package meshtrace-otlp --test export
 
 step "kept shares of 1,000,000 trace ids (a minute with the build)"
 cargo test --release --locked --package meshtrace-sampling --test probability -- --include-ignored
+
+step "one worker under full load, on every supported Envoy (half a minute)"
+command -v wrk >/dev/null || .make/apt.sh wrk
+cargo test --release --locked --package envoy-test-harness --test mesh_tracing_throughput -- --ignored --nocapture
 
 .make/fuzz.sh

@@ -35,6 +35,7 @@ impl Example {
         // For the bootstrap's relative path.
         common::module("trace_context");
         common::module("span_attributes");
+        common::module("mesh_tracing");
         common::module("route_sampling");
         common::module("access_log_trace");
         let options = Options::new().working_directory(common::root());
@@ -472,6 +473,28 @@ fn route_sampling_does_what_its_page_shows_without_a_collector() {
     set_collector(&mut bootstrap, closed.address());
     for envoy in envoys() {
         Example::start("route-sampling", &envoy, &bootstrap).follow_page();
+    }
+}
+
+#[test]
+fn mesh_tracing_reports_the_spans_that_its_page_shows() {
+    for envoy in envoys() {
+        let collector = OtlpSink::start().expect("a collector");
+        let mut bootstrap = common::yaml("examples/mesh-tracing/envoy.yaml");
+        set_cluster(&mut bootstrap, "collector", collector.http_addr());
+        let example = Example::start("mesh-tracing", &envoy, &bootstrap);
+        example.follow_page();
+        let spans = collector.wait_for_spans(2).expect("the spans");
+        assert_eq!(spans.len(), 2, "what is sampled: {spans:#?}");
+        for span in spans {
+            assert_eq!(
+                (span.kind, span.service.as_str()),
+                (SpanKind::Server, "shop")
+            );
+            assert_eq!(span.trace_id, common::TRACE);
+            assert_eq!(span.parent_span_id.as_deref(), Some(common::SPAN));
+            assert_eq!(span.resource["service.instance.id"], "shop-1");
+        }
     }
 }
 

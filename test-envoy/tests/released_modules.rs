@@ -35,6 +35,16 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
         &["proxy_on_request_headers", "proxy_on_response_headers"],
     );
     check("route_sampling", &["proxy_on_request_headers"]);
+    check(
+        "mesh_tracing",
+        &[
+            "proxy_on_done",
+            "proxy_on_http_call_response",
+            "proxy_on_log",
+            "proxy_on_request_headers",
+            "proxy_on_tick",
+        ],
+    );
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn terminated(text: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     Some((head, rest))
 }
 
-/// Serialises header lines as the host would: for tests, benchmarks and mock hosts.
+/// Serialises header lines as the host would: for calls that hand it some, tests and mock hosts.
 #[cfg(feature = "encode")]
 #[must_use]
 pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Calls of the host, safe and checked.
 
 use core::ptr;
+use core::time::Duration;
 
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 
@@ -59,12 +60,81 @@ pub(crate) fn set_property(key: &[u8], value: &[u8]) -> Result<(), Status> {
 
 /// The plugin configuration's bytes; empty when there is none.
 pub(crate) fn plugin_configuration() -> Result<Box<[u8]>, Status> {
+    buffer(BufferType::PluginConfiguration, usize::MAX >> 1)
+}
+
+/// At most `limit` bytes of a buffer, from its start; empty when there is none.
+pub(crate) fn buffer(buffer: BufferType, limit: usize) -> Result<Box<[u8]>, Status> {
     // SAFETY: as `bytes` demands.
-    let configuration = bytes(|bytes, size| unsafe {
-        let buffer = BufferType::PluginConfiguration as u32;
-        sys::proxy_get_buffer_bytes(buffer, 0, usize::MAX >> 1, bytes, size)
+    let bytes = bytes(|bytes, size| unsafe {
+        sys::proxy_get_buffer_bytes(buffer as u32, 0, limit, bytes, size)
     });
-    found(configuration).map(Option::unwrap_or_default)
+    found(bytes).map(Option::unwrap_or_default)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn now() -> Result<u64, Status> {
+    let mut now = 0;
+    // SAFETY: the host writes one `u64`.
+    Status::check(unsafe { sys::proxy_get_current_time_nanoseconds(&raw mut now) })?;
+    Ok(now)
+}
+
+/// Has the root context woken so often; 0 is not at all.
+pub(crate) fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
+    // SAFETY: a plain number.
+    Status::check(unsafe { sys::proxy_set_tick_period_milliseconds(milliseconds) })
+}
+
+/// Lets the host end the context that asked it to wait.
+pub(crate) fn done() -> Result<(), Status> {
+    // SAFETY: no arguments.
+    Status::check(unsafe { sys::proxy_done() })
+}
+
+/// Makes an HTTP call and returns the token of its answer. `headers` are a serialised map.
+pub(crate) fn http_call(
+    cluster: &str,
+    headers: &[u8],
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, Status> {
+    /// A serialised map without entries.
+    const NO_TRAILERS: [u8; 4] = 0_u32.to_le_bytes();
+
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0;
+    // SAFETY: the host reads the four ranges and writes one `u32`.
+    Status::check(unsafe {
+        sys::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            NO_TRAILERS.as_ptr(),
+            NO_TRAILERS.len(),
+            timeout,
+            &raw mut token,
+        )
+    })?;
+    Ok(token)
+}
+
+/// Calls a function that this host has besides those of the ABI.
+pub(crate) fn foreign(name: &str, arguments: &[u8]) -> Result<Box<[u8]>, Status> {
+    // SAFETY: as `bytes` demands; the host reads both ranges.
+    bytes(|results, size| unsafe {
+        sys::proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            results,
+            size,
+        )
+    })
 }
 
 /// A version of an entry of the shared data: writing it fails when another one is there by then.
@@ -105,14 +175,6 @@ pub(crate) fn set_shared_data(key: &[u8], value: &[u8], version: Version) -> Res
     })
 }
 
-/// Nanoseconds since the Unix epoch.
-pub(crate) fn now() -> Result<u64, Status> {
-    let mut now = 0;
-    // SAFETY: the host writes one `u64`.
-    Status::check(unsafe { sys::proxy_get_current_time_nanoseconds(&raw mut now) })?;
-    Ok(now)
-}
-
 /// Defines a metric, or finds the one of that name.
 pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status> {
     let mut metric = 0;
@@ -123,10 +185,10 @@ pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status>
     Ok(metric)
 }
 
-/// Adds one to a counter.
-pub(crate) fn increment_metric(metric: u32) -> Result<(), Status> {
+/// Adds to a counter.
+pub(crate) fn increment_metric(metric: u32, amount: i64) -> Result<(), Status> {
     // SAFETY: plain numbers.
-    Status::check(unsafe { sys::proxy_increment_metric(metric, 1) })
+    Status::check(unsafe { sys::proxy_increment_metric(metric, amount) })
 }
 
 /// Sets a gauge.

@@ -7,9 +7,13 @@
 // `#[no_mangle]` exports and the host's imports are the whole of it.
 #![allow(unsafe_code, reason = "this crate is the boundary to the host")]
 
+mod answers;
+mod background;
 mod call;
 mod configuration;
 mod export;
+mod expressions;
+mod lookup;
 mod metrics;
 mod root;
 mod shared;

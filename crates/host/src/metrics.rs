@@ -51,25 +51,34 @@ impl Metrics {
             while bits != 0 {
                 let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
                 bits &= bits - 1;
-                self.increment(counters.get(index).copied().flatten());
+                self.increment(counters.get(index).copied().flatten(), 1);
             }
         }
         for index in outcome.configured.iter() {
-            self.increment(self.configured.get(*index).copied().flatten());
+            self.increment(self.configured.get(*index).copied().flatten(), 1);
         }
         if let Some(format) = outcome.tallies.propagation.only() {
             let direction = direction();
             let row = self.only.get(format as usize);
             if let Some(only) = row.and_then(|row| row.get(direction as usize)) {
                 let name = || only_metric(format, direction);
-                self.increment(*only.get_or_init(|| define(MetricType::Counter, &name())));
+                let metric = only.get_or_init(|| define(MetricType::Counter, &name()));
+                self.increment(*metric, 1);
             }
         }
     }
 
-    fn increment(&self, metric: Option<u32>) {
+    /// Moves the counter at the place `index` of `stage`.
+    pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
+        if let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) {
+            let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+            self.increment(counters.get(index).copied().flatten(), amount);
+        }
+    }
+
+    fn increment(&self, metric: Option<u32>, amount: i64) {
         if let Some(metric) = metric
-            && call::increment_metric(metric).is_err()
+            && call::increment_metric(metric, amount).is_err()
         {
             self.host_error();
         }
@@ -78,7 +87,7 @@ impl Metrics {
     pub(crate) fn host_error(&self) {
         if let Some(metric) = self.host_errors {
             // A host that refuses this too has no way left to be told.
-            let _ = call::increment_metric(metric);
+            let _ = call::increment_metric(metric, 1);
         }
     }
 }

@@ -8,8 +8,10 @@ use meshtrace_propagation::IdGenerator;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 
+use crate::answers;
 use crate::call;
 use crate::configuration::{self, Load};
+use crate::expressions::Expressions;
 use crate::metrics::Metrics;
 use crate::shared::SharedByWorkers;
 use crate::stream::Stream;
@@ -25,6 +27,9 @@ pub(crate) struct Running<C> {
     pub(crate) shared: SharedByWorkers,
     /// Lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
+    pub(crate) expressions: Expressions,
+    /// What the host was last told of how often to wake the root context, in milliseconds.
+    pub(crate) tick: Cell<u32>,
 }
 
 impl<C> Running<C> {
@@ -36,30 +41,57 @@ impl<C> Running<C> {
 }
 
 struct Root<C: Composition> {
+    context: u32,
     /// `None` while the filter is inert.
     running: Option<Rc<Running<C>>>,
 }
 
 /// Makes a root context for the composition `C`: what the SDK's dispatcher is given.
 #[must_use]
-pub fn new_root<C: Composition>(_context_id: u32) -> Box<dyn RootContext> {
-    Box::new(Root::<C> { running: None })
+pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
+    Box::new(Root::<C> {
+        context: context_id,
+        running: None,
+    })
 }
 
-impl<C: Composition> Context for Root<C> {}
+impl<C: Composition> Context for Root<C> {
+    fn on_done(&mut self) -> bool {
+        self.running
+            .as_ref()
+            .is_none_or(|running| running.on_done())
+    }
+}
+
+impl<C: Composition> Drop for Root<C> {
+    fn drop(&mut self) {
+        answers::forget(self.context);
+    }
+}
 
 impl<C: Composition> RootContext for Root<C> {
     fn on_configure(&mut self, _size: usize) -> bool {
         match configuration::load() {
             Load::Run(composition) => {
                 self.running = run(composition).map(Rc::new);
+                answers::forget(self.context);
+                if let Some(running) = &self.running {
+                    answers::expect(self.context, running);
+                }
                 true
             }
             Load::Inert => {
                 self.running = None;
+                answers::forget(self.context);
                 true
             }
             Load::Refuse => false,
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(running) = &self.running {
+            running.on_tick();
         }
     }
 
@@ -75,7 +107,7 @@ impl<C: Composition> RootContext for Root<C> {
     }
 }
 
-fn run<C: Composition>(composition: C) -> Option<Running<C>> {
+fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
     let mut seed = [0; 32];
     if let Err(error) = getrandom::fill(&mut seed) {
         call::log(
@@ -84,13 +116,24 @@ fn run<C: Composition>(composition: C) -> Option<Running<C>> {
         );
         return None;
     }
+    composition.on_start(&node);
+    let expressions = Expressions::compile(&composition.expressions());
     Some(Running {
         ids: IdGenerator::from_seed(seed),
         metrics: Metrics::define(C::STAGES, &composition.counters()),
         shared: SharedByWorkers::of_this_plugin(),
         composition,
         arena: Cell::new(arena()),
+        expressions,
+        tick: Cell::new(0),
     })
+}
+
+/// A text of the node, below `xds.node`.
+fn node(path: &[&str]) -> Option<String> {
+    let path = [&["xds", "node"], path].concat().join("\0");
+    let text = call::property(path.as_bytes()).ok().flatten()?;
+    String::from_utf8(text.into()).ok()
 }
 
 /// One chunk, which no request can make grow.

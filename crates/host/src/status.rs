@@ -8,6 +8,7 @@ pub(crate) struct Status(u32);
 
 impl Status {
     pub(crate) const NOT_FOUND: Self = Self(1);
+    pub(crate) const BAD_ARGUMENT: Self = Self(2);
     pub(crate) const CAS_MISMATCH: Self = Self(8);
     /// OK, and yet without the bytes that were asked for: not a number of the ABI's own.
     pub(crate) const NO_BYTES: Self = Self(u32::MAX);

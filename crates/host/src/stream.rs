@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{Composition, End, Needs, Outcome, Request, Response};
+use meshtrace_pipeline::{Composition, End, Lookup as _, Needs, Outcome, Request, Response};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -65,6 +65,7 @@ impl<C: Composition> Running<C> {
             },
             cluster: cluster.as_deref(),
             properties: &properties,
+            now: if needs.now { self.now() } else { 0 },
             arena: &arena,
             shared: &self.shared,
         };
@@ -107,9 +108,13 @@ impl<C: Composition> Running<C> {
 
     fn on_end(&self, kept: &mut C::Kept) {
         let map = MapType::HttpRequestHeaders;
-        let Some(block) = self.headers(map) else {
-            return;
-        };
+        let mut block = Box::default();
+        if C::END_HEADERS {
+            match self.headers(map) {
+                Some(bytes) => block = bytes,
+                None => return,
+            }
+        }
         let Some(request_headers) = Headers::parse(&block) else {
             return self.metrics.host_error();
         };
@@ -117,6 +122,8 @@ impl<C: Composition> Running<C> {
         let mut outcome = Outcome::default();
         let end = End {
             request_headers,
+            lookup: self,
+            ids: &self.ids,
             arena: &arena,
         };
         self.composition.on_end(&end, kept, &mut outcome);
@@ -124,15 +131,16 @@ impl<C: Composition> Running<C> {
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
+        self.settle_tick();
     }
 
-    fn headers(&self, map: MapType) -> Option<Box<[u8]>> {
+    pub(crate) fn headers(&self, map: MapType) -> Option<Box<[u8]>> {
         call::headers(map)
             .inspect_err(|_| self.metrics.host_error())
             .ok()
     }
 
-    fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {
+    pub(crate) fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {
         call::property(path).unwrap_or_else(|_| {
             self.metrics.host_error();
             None

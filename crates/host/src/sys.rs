@@ -57,8 +57,6 @@ unsafe extern "C" {
         cas: u32,
     ) -> u32;
 
-    pub(crate) fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32;
-
     pub(crate) fn proxy_define_metric(
         kind: u32,
         name: *const u8,
@@ -67,4 +65,30 @@ unsafe extern "C" {
     ) -> u32;
     pub(crate) fn proxy_increment_metric(metric: u32, offset: i64) -> u32;
     pub(crate) fn proxy_record_metric(metric: u32, value: u64) -> u32;
+
+    pub(crate) fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -> u32;
+    pub(crate) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    pub(crate) fn proxy_done() -> u32;
+
+    pub(crate) fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_milliseconds: u32,
+        token: *mut u32,
+    ) -> u32;
+
+    pub(crate) fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
 }

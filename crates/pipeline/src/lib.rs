@@ -7,23 +7,31 @@
 #![forbid(unsafe_code)]
 
 mod access_log_trace;
+mod background;
+mod mesh_tracing;
 mod outcome;
 mod route_sampling;
 mod span_attributes;
 mod trace_context;
+mod tracer;
 mod view;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
 pub use access_log_trace::AccessLogTrace;
+pub use background::Background;
+pub use mesh_tracing::{MeshTracing, MeshTracingConfig, MeshTracingKept};
+pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
 };
 pub use route_sampling::RouteSampling;
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;
-pub use view::{ARENA_BYTES, Arena, Change, End, Needs, NothingShared, Request, Response, Shared};
+pub use view::{
+    ARENA_BYTES, Arena, Change, End, Lookup, Needs, NothingShared, Request, Response, Shared,
+};
 
 /// What one filter does with a request.
 pub trait Composition: Sized + 'static {
@@ -35,6 +43,9 @@ pub trait Composition: Sized + 'static {
 
     /// Its stages, as far as they count.
     const STAGES: &'static [Stage];
+
+    /// Whether [`End::request_headers`] is to be fetched for every request that ends.
+    const END_HEADERS: bool = true;
 
     /// What one request leaves for its later callbacks: owned and bounded.
     type Kept: Default + 'static;
@@ -48,6 +59,21 @@ pub trait Composition: Sized + 'static {
     /// The counters that the configuration names, besides those of [`STAGES`](Self::STAGES).
     fn counters(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Learns about the proxy itself; called once, before any request.
+    fn on_start(&mut self, node: Node<'_>) {
+        let _ = node;
+    }
+
+    /// The expressions (CEL) that [`Lookup::evaluate`] is asked for, by their places; compiled once.
+    fn expressions(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What it does besides requests; `None` where that is nothing.
+    fn background(&self) -> Option<&dyn Background> {
+        None
     }
 
     /// What the host must look up for every request, besides the headers.
@@ -97,6 +123,12 @@ pub enum Callback {
     ResponseHeaders,
     /// The request is over and about to be logged.
     Log,
+    /// A root context's time has come.
+    Tick,
+    /// A call that a root context made is answered.
+    HttpCallResponse,
+    /// A context is about to end.
+    Done,
 }
 
 impl Callback {
@@ -107,6 +139,9 @@ impl Callback {
             Self::RequestHeaders => "proxy_on_request_headers",
             Self::ResponseHeaders => "proxy_on_response_headers",
             Self::Log => "proxy_on_log",
+            Self::Tick => "proxy_on_tick",
+            Self::HttpCallResponse => "proxy_on_http_call_response",
+            Self::Done => "proxy_on_done",
         }
     }
 }

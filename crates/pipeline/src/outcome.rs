@@ -5,6 +5,7 @@ use meshtrace_attributes as attributes;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_log_ids as log_ids;
+use meshtrace_otlp as otlp;
 use meshtrace_propagation as propagation;
 use meshtrace_sampling as sampling;
 
@@ -98,21 +99,24 @@ impl<'a> core::ops::Deref for Properties<'a> {
 pub enum Stage {
     /// Reading, deciding about and writing the context.
     Propagation,
+    /// Deciding which traces are recorded.
+    Sampling,
     /// Gathering attributes.
     Attributes,
     /// Finding out the ids of the access log.
     LogIds,
-    /// Deciding which traces are recorded.
-    Sampling,
+    /// Reporting spans.
+    Report,
 }
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Propagation,
         Self::Sampling,
         Self::Attributes,
         Self::LogIds,
+        Self::Report,
     ];
 
     /// The names of its counters in Envoy.
@@ -123,6 +127,7 @@ impl Stage {
             Self::Attributes => attributes::Counter::METRICS,
             Self::LogIds => log_ids::Counter::METRICS,
             Self::Sampling => sampling::Counter::METRICS,
+            Self::Report => otlp::Counter::METRICS,
         }
     }
 }
@@ -138,6 +143,8 @@ pub struct Tallies {
     pub log_ids: log_ids::Tally,
     /// [`Stage::Sampling`]'s.
     pub sampling: sampling::Tally,
+    /// [`Stage::Report`]'s.
+    pub report: otlp::Tally,
 }
 
 impl Tallies {
@@ -149,6 +156,7 @@ impl Tallies {
             Stage::Attributes => self.attributes.bits(),
             Stage::LogIds => self.log_ids.bits(),
             Stage::Sampling => self.sampling.bits(),
+            Stage::Report => self.report.bits(),
         }
     }
 }

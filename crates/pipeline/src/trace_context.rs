@@ -1,7 +1,9 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{Counter, IdGenerator, Propagation, TraceContextConfig};
+use meshtrace_propagation::{
+    Counter, Decision, IdGenerator, Incoming, Propagation, TraceContextConfig,
+};
 
 use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
@@ -47,15 +49,26 @@ impl Composition for TraceContext {
         let (propagation, tally) = (&self.propagation, &mut outcome.tallies.propagation);
         let incoming = propagation.extract(request.headers, request.peer, tally);
         let decision = propagation.decide(&incoming, ids, tally);
-        let egress = propagation.egress(&request.headers, request.cluster);
-        let edits = &mut outcome.headers;
-        propagation.join_baggage(&incoming, egress, request.arena, edits, tally);
-        propagation.inject(&incoming, &decision.outgoing, egress, edits, tally);
-        if let Some(id) = decision.previous_trace_id {
-            match request.arena.try_alloc(id.to_hex()) {
-                Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
-                Err(_) => tally.count(Counter::EditsDropped),
-            }
+        tell(propagation, &incoming, &decision, request, outcome);
+    }
+}
+
+/// Tells the next hop, and keeps the trace that is not continued where access logs find it.
+pub(crate) fn tell<'a>(
+    propagation: &'a Propagation,
+    incoming: &Incoming<'a>,
+    decision: &Decision,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) {
+    let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
+    let egress = propagation.egress(&request.headers, request.cluster);
+    propagation.join_baggage(incoming, egress, request.arena, edits, tally);
+    propagation.inject(incoming, &decision.outgoing, egress, edits, tally);
+    if let Some(id) = decision.previous_trace_id {
+        match request.arena.try_alloc(id.to_hex()) {
+            Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
+            Err(_) => tally.count(Counter::EditsDropped),
         }
     }
 }

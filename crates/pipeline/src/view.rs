@@ -3,7 +3,7 @@
 use core::fmt;
 
 use meshtrace_headers::Headers;
-use meshtrace_propagation::Peer;
+use meshtrace_propagation::{IdGenerator, Peer};
 
 /// Memory for what the stages build during one callback; reused, so that a request costs no heap.
 pub type Arena = bumpalo::Bump;
@@ -23,6 +23,8 @@ pub struct Needs<'a> {
     pub cluster: bool,
     /// [`Request::properties`]: paths whose elements are separated by NUL.
     pub request_properties: &'a [Box<[u8]>],
+    /// [`Request::now`].
+    pub now: bool,
     /// [`Response::headers`].
     pub response_headers: bool,
     /// [`Response::properties`].
@@ -40,6 +42,8 @@ pub struct Request<'a> {
     pub cluster: Option<&'a [u8]>,
     /// What [`Needs::request_properties`] asks for, in that order.
     pub properties: &'a [Option<Box<[u8]>>],
+    /// Nanoseconds since the Unix epoch; 0 unless [`Needs::now`].
+    pub now: u64,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
     /// What the workers of the proxy share.
@@ -85,12 +89,42 @@ pub struct Response<'a> {
     pub arena: &'a Arena,
 }
 
+/// What the host can be asked when a request is over: each answer of bytes costs a call.
+pub trait Lookup {
+    /// Nanoseconds since the Unix epoch.
+    fn now(&self) -> u64;
+
+    /// The request's header block, as [`End::request_headers`].
+    fn request_headers(&self) -> Option<Box<[u8]>>;
+
+    /// The property at `path`, whose elements are separated by NUL.
+    fn property(&self, path: &[u8]) -> Option<Box<[u8]>>;
+
+    /// The value of the expression at that place in
+    /// [`Composition::expressions`](crate::Composition::expressions); `None` where it has none for
+    /// this request: a list has no value where an element has none.
+    fn evaluate(&self, expression: usize) -> Option<Box<[u8]>>;
+}
+
 /// A request that is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct End<'a> {
     /// The request's header block as it stands then, with what the proxy's tracer has injected.
-    /// Where the proxy made an answer before any filter ran, it is as it came in.
+    /// Where the proxy made an answer before any filter ran, it is as it came in. Empty without
+    /// [`Composition::END_HEADERS`](crate::Composition::END_HEADERS).
     pub request_headers: Headers<'a>,
+    /// Where to ask for more.
+    pub lookup: &'a dyn Lookup,
+    /// Makes ids for what begins only now.
+    pub ids: &'a IdGenerator,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
+}
+
+impl fmt::Debug for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End")
+            .field("request_headers", &self.request_headers)
+            .finish_non_exhaustive()
+    }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, NothingShared, Outcome, Request,
+    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, Lookup, NothingShared, Outcome, Request,
     Response, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
@@ -135,6 +135,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 peer,
                 cluster: Some(b"partner"),
                 properties: &[],
+                now: 0,
                 arena: &arena,
                 shared: &NothingShared,
             };
@@ -200,6 +201,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
             peer: Peer::default(),
             cluster: None,
             properties: &properties,
+            now: 0,
             arena: &arena,
             shared: &NothingShared,
         };
@@ -221,6 +223,27 @@ fn no_attribute_allocates_outside_of_the_arena() {
         let allocations = ALLOCATIONS.get() - before;
         assert_eq!(allocations, 0, "{user}");
         assert!(set >= 10 && edited == set + 1, "{set} {edited}");
+    }
+}
+
+/// A host that knows nothing more about a request that is over.
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn request_headers(&self) -> Option<Box<[u8]>> {
+        None
+    }
+
+    fn property(&self, _path: &[u8]) -> Option<Box<[u8]>> {
+        None
+    }
+
+    fn evaluate(&self, _expression: usize) -> Option<Box<[u8]>> {
+        None
     }
 }
 
@@ -256,6 +279,7 @@ fn no_request_that_is_logged_allocates() {
                 peer,
                 cluster: None,
                 properties: &[],
+                now: 0,
                 arena: &arena,
                 shared: &NothingShared,
             };
@@ -268,6 +292,8 @@ fn no_request_that_is_logged_allocates() {
             filter.on_response(&response, &mut kept, &mut outcome);
             let end = End {
                 request_headers,
+                lookup: &Nothing,
+                ids: &ids,
                 arena: &arena,
             };
             filter.on_end(&end, &mut kept, &mut outcome);
@@ -320,6 +346,7 @@ fn no_sampling_decision_allocates() {
                     peer: Peer::default(),
                     cluster: None,
                     properties: &[None, None],
+                    now: 0,
                     arena: &arena,
                     shared: &NothingShared,
                 };

@@ -59,6 +59,7 @@ fn run_with(
         peer: Peer::default(),
         cluster: None,
         properties: &properties,
+        now: 0,
         arena: &arena,
         shared,
     };
@@ -406,6 +407,7 @@ mod properties {
                     peer: Peer::default(),
         cluster: None,
                     properties: &properties,
+                    now: 0,
                     arena: &arena,
                     shared: &store,
                 };

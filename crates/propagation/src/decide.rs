@@ -2,7 +2,7 @@
 
 use crate::config::{IncomingMode, OnMissing, Propagation};
 use crate::extract::{Found, Incoming};
-use crate::{Counter, IdGenerator, Sampling, Tally, TraceContext, TraceId};
+use crate::{Counter, IdGenerator, Sampling, SpanId, Tally, TraceContext, TraceId};
 
 /// What the next hop is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,71 @@ pub struct Decision {
     pub previous_trace_id: Option<TraceId>,
 }
 
+/// What a hop that opens a span of its own tells the next one.
+#[derive(Clone, Copy, Debug)]
+pub struct Participation {
+    /// The hop's own span; its `sampling` is open where nobody whom we believe has decided.
+    pub context: TraceContext,
+    /// The span that called; none where the trace begins here.
+    pub parent: Option<SpanId>,
+    /// The trace that came in, where it is not continued.
+    pub previous_trace_id: Option<TraceId>,
+}
+
 impl Propagation {
+    /// Continues what came in with a span of this hop's own, or starts a trace with it (W3C Trace
+    /// Context, section 3.5, "Mutating the traceparent Field": a participating hop updates
+    /// `parent-id`).
+    ///
+    /// Unlike [`decide`](Self::decide) it starts a trace whatever `on_missing` says.
+    pub fn participate(
+        &self,
+        incoming: &Incoming<'_>,
+        ids: &IdGenerator,
+        tally: &mut Tally,
+    ) -> Participation {
+        let root = |sampling, previous_trace_id| Participation {
+            context: self.start(sampling, ids),
+            parent: None,
+            previous_trace_id,
+        };
+        match (incoming.mode, incoming.found) {
+            (IncomingMode::Ignore, _) => {
+                tally.count(Counter::Ignored);
+                tally.count(Counter::Generated);
+                root(Sampling::Deferred, None)
+            }
+            // An untrusted caller's decision is not believed either.
+            (IncomingMode::Restart, Found::Context(_, context)) => {
+                tally.count(Counter::Restarted);
+                root(Sampling::Deferred, Some(context.trace_id))
+            }
+            (IncomingMode::Restart, _) | (IncomingMode::Continue, Found::Nothing) => {
+                tally.count(Counter::Generated);
+                root(Sampling::Deferred, None)
+            }
+            (IncomingMode::Continue, Found::Sampling(_, sampling)) => {
+                tally.count(Counter::Generated);
+                root(sampling, None)
+            }
+            (IncomingMode::Continue, Found::Context(_, context))
+                if self.restarts_on_conflict(incoming) =>
+            {
+                tally.count(Counter::Restarted);
+                root(context.sampling, Some(context.trace_id))
+            }
+            (IncomingMode::Continue, Found::Context(_, context)) => Participation {
+                context: TraceContext {
+                    span_id: ids.span_id(),
+                    b3_parent: Some(context.span_id),
+                    ..context
+                },
+                parent: Some(context.span_id),
+                previous_trace_id: None,
+            },
+        }
+    }
+
     /// Continues what came in, or starts a trace where the configuration says so.
     pub fn decide(
         &self,

@@ -79,7 +79,8 @@ impl TraceId {
     }
 
     /// The 16 bytes, for formats that write them as they are.
-    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
         self.0.get().to_be_bytes()
     }
 
@@ -121,6 +122,12 @@ impl SpanId {
     /// Reads 16 hexadecimal digits.
     pub(crate) fn from_hex(text: &[u8], case: Case) -> Option<Self> {
         Self::new(hex::decode(text, case)?)
+    }
+
+    /// The 8 bytes, for formats that write them as they are.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.get().to_be_bytes()
     }
 
     /// The id as a number, for formats that write it in decimal.

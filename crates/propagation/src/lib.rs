@@ -35,7 +35,7 @@ pub use config::{
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
-pub use decide::{Decision, Outgoing};
+pub use decide::{Decision, Outgoing, Participation};
 pub use egress::Egress;
 pub use extract::Incoming;
 pub use field::Field;

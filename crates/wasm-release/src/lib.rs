@@ -4,6 +4,9 @@
 //! request, say, for bodies that the filter never looks at. A composition names the callbacks that it needs, one a
 //! line, in the custom section [`CALLBACKS_SECTION`]; [`prune`] removes the other exports and what only they
 //! reached. Function names stay, for a trap's backtrace.
+//!
+//! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*` instead, which takes
+//! the place of the SDK's `proxy_on_*`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +19,9 @@ pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
 /// What a host cannot load a module without. An allocator comes on top, under either of its two names.
 const REQUIRED: [&str; 2] = ["memory", "proxy_abi_version_0_2_1"];
 const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// What a callback that takes the place of the SDK's begins with, instead of `proxy_on_`.
+const OWN_PREFIX: &str = "meshtrace_on_";
 
 /// The callbacks behind every filter's life; without `proxy_on_delete` the SDK never forgets a context.
 const LIFECYCLE: [&str; 4] = [
@@ -85,6 +91,7 @@ pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
         .parse(wasm)
         .map_err(|why| Error::NotWasm(format!("{why:#}")))?;
 
+    replace_callbacks(&mut module);
     let needed = needed_callbacks(&module)?;
     let exported: BTreeSet<String> = module.exports.iter().map(|e| e.name.clone()).collect();
     if let Some(missing) = needed.iter().find(|name| !exported.contains(*name)) {
@@ -116,6 +123,25 @@ pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
     }
     walrus::passes::gc::run(&mut module);
     Ok(module.emit_wasm())
+}
+
+/// Gives every callback of the filter's own the name that hosts call, in place of the SDK's.
+fn replace_callbacks(module: &mut Module) {
+    let own: Vec<(ExportId, String)> = module
+        .exports
+        .iter()
+        .filter_map(|export| {
+            let rest = export.name.strip_prefix(OWN_PREFIX)?;
+            Some((export.id(), format!("proxy_on_{rest}")))
+        })
+        .collect();
+    for (id, name) in own {
+        let replaced = module.exports.iter().find(|export| export.name == name);
+        if let Some(replaced) = replaced.map(|export| export.id()) {
+            module.exports.delete(replaced);
+        }
+        module.exports.get_mut(id).name = name;
+    }
 }
 
 fn needed_callbacks(module: &Module) -> Result<BTreeSet<String>, Error> {
@@ -193,6 +219,27 @@ mod tests {
         assert!(expected.remove("proxy_on_request_body"));
         assert_eq!(exports(&pruned), expected);
         assert!(expected.contains("proxy_on_request_headers"));
+    }
+
+    #[test]
+    fn a_callback_of_the_filter_s_own_takes_the_place_of_the_sdk_s() {
+        let own = r#"(func $own (export "meshtrace_on_request_headers") (param i32 i32 i32) (result i32) i32.const 7)"#;
+        let text = [LIFE, CALLBACKS, own];
+        let pruned = prune(&module(Some("proxy_on_request_headers"), &text)).unwrap();
+        let names = functions(&pruned);
+        assert!(
+            names.contains("own") && !names.contains("headers"),
+            "{names:?}"
+        );
+        let exports = exports(&pruned);
+        assert!(exports.contains("proxy_on_request_headers"), "{exports:?}");
+        assert!(
+            !exports.contains("meshtrace_on_request_headers"),
+            "{exports:?}"
+        );
+        // And goes like any other where it is not listed.
+        let pruned = prune(&module(Some("proxy_on_request_body"), &text)).unwrap();
+        assert!(!functions(&pruned).contains("own"));
     }
 
     #[test]

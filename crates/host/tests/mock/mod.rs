@@ -34,8 +34,31 @@ pub(crate) struct Host {
     pub(crate) statuses: BTreeMap<&'static str, u32>,
     /// Functions that answer OK and hand over a null pointer with this size.
     pub(crate) null_with_size: BTreeMap<&'static str, usize>,
+    /// How often the root context is to be woken, in milliseconds.
+    pub(crate) tick: u32,
+    /// How often the host was told that a context is done.
+    pub(crate) done: u32,
+    /// The calls that were made; the place is the token.
+    pub(crate) http_calls: Vec<HttpCall>,
+    /// The answer that is being handed over: headers, body, trailers.
+    pub(crate) answer: (Lines, Vec<u8>, Lines),
+    /// The values of expressions; those that are missing have none.
+    pub(crate) expressions: BTreeMap<String, Vec<u8>>,
+    /// Expressions that were compiled; the place is the token.
+    pub(crate) compiled: Vec<String>,
     /// The functions that were called, in order.
     pub(crate) calls: Vec<&'static str>,
+}
+
+pub(crate) type Lines = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A call as the module made it.
+#[allow(dead_code, reason = "each test file uses its part")]
+#[derive(Clone, Debug)]
+pub(crate) struct HttpCall {
+    pub(crate) cluster: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout_ms: u32,
 }
 
 impl Host {
@@ -62,14 +85,19 @@ pub(crate) fn host<T>(with: impl FnOnce(&mut Host) -> T) -> T {
 }
 
 /// Runs `answer` unless a status was ordered for `function`.
+#[expect(clippy::disallowed_methods, reason = "a test may panic")]
 fn call(function: &'static str, answer: impl FnOnce(&mut Host) -> u32) -> u32 {
-    host(|host| {
+    const GONE: u32 = 10;
+    let answered = HOST.try_with(|host| {
+        let host = &mut host.borrow_mut();
         host.calls.push(function);
         match host.statuses.get(function) {
             Some(status) => *status,
             None => answer(host),
         }
-    })
+    });
+    // A module that ends with its thread may end after the host.
+    answered.unwrap_or(GONE)
 }
 
 const OK: u32 = 0;
@@ -144,13 +172,20 @@ unsafe extern "C" fn proxy_log(_level: u32, text: *const u8, size: usize) -> u32
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_header_map_pairs(
-    _map: u32,
+    map: u32,
     start: *mut *mut u8,
     size: *mut usize,
 ) -> u32 {
+    const ANSWER_HEADERS: u32 = 6;
+    const ANSWER_TRAILERS: u32 = 7;
     let function = "proxy_get_header_map_pairs";
     unsafe {
         call_for_bytes(function, start, size, |host| {
+            match map {
+                ANSWER_HEADERS => return Some(encode(&host.answer.0)),
+                ANSWER_TRAILERS => return Some(encode(&host.answer.2)),
+                _ => {}
+            }
             let raw = host.raw_block.clone();
             Some(raw.unwrap_or_else(|| encode(&host.request_headers)))
         })
@@ -217,7 +252,7 @@ unsafe extern "C" fn proxy_set_property(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_buffer_bytes(
-    _buffer: u32,
+    buffer: u32,
     _start: usize,
     _max_size: usize,
     start: *mut *mut u8,
@@ -225,7 +260,11 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
 ) -> u32 {
     unsafe {
         call_for_bytes("proxy_get_buffer_bytes", start, size, |host| {
-            Some(host.configuration.clone())
+            const ANSWER_BODY: u32 = 4;
+            Some(match buffer {
+                ANSWER_BODY => host.answer.1.clone(),
+                _ => host.configuration.clone(),
+            })
         })
     }
 }
@@ -322,6 +361,85 @@ fn change_metric(function: &'static str, metric: u32, change: impl FnOnce(&mut i
     })
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
+    call("proxy_set_tick_period_milliseconds", |host| {
+        host.tick = period;
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_done() -> u32 {
+    call("proxy_done", |host| {
+        host.done += 1;
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_http_call(
+    cluster: *const u8,
+    cluster_size: usize,
+    _headers: *const u8,
+    _headers_size: usize,
+    body: *const u8,
+    body_size: usize,
+    _trailers: *const u8,
+    _trailers_size: usize,
+    timeout_ms: u32,
+    token: *mut u32,
+) -> u32 {
+    let (cluster, body) = unsafe { (lent(cluster, cluster_size), lent(body, body_size)) };
+    let made = HttpCall {
+        cluster: String::from_utf8_lossy(cluster).into_owned(),
+        body: body.to_vec(),
+        timeout_ms,
+    };
+    call("proxy_http_call", |host| {
+        host.http_calls.push(made);
+        let place = u32::try_from(host.http_calls.len() - 1).unwrap_or(u32::MAX);
+        unsafe { token.write(place) };
+        OK
+    })
+}
+
+/// `expr_create`, `expr_evaluate` and `expr_delete`, as Envoy has them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_call_foreign_function(
+    name: *const u8,
+    name_size: usize,
+    arguments: *const u8,
+    arguments_size: usize,
+    start: *mut *mut u8,
+    size: *mut usize,
+) -> u32 {
+    let (name, arguments) = unsafe { (lent(name, name_size), lent(arguments, arguments_size)) };
+    unsafe {
+        call_for_bytes("proxy_call_foreign_function", start, size, |host| {
+            let token = arguments.first_chunk().copied().map(u32::from_le_bytes);
+            let place = token.map(|token| usize::try_from(token).unwrap_or(usize::MAX));
+            match name {
+                b"expr_create" => {
+                    host.compiled
+                        .push(String::from_utf8_lossy(arguments).into_owned());
+                    let token = u32::try_from(host.compiled.len() - 1).unwrap_or(u32::MAX);
+                    Some(token.to_le_bytes().to_vec())
+                }
+                b"expr_evaluate" => {
+                    let text = host.compiled.get(place?)?;
+                    host.expressions.get(text).cloned()
+                }
+                b"expr_delete" => {
+                    host.compiled.get_mut(place?)?.clear();
+                    Some(Vec::new())
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
 /// What only the SDK's own functions import: the host crate must never get there.
 macro_rules! never_called {
     ($($function:ident)*) => {
@@ -337,11 +455,9 @@ macro_rules! never_called {
 
 never_called! {
     proxy_add_header_map_value
-    proxy_call_foreign_function
     proxy_close_stream
     proxy_continue_stream
     proxy_dequeue_shared_queue
-    proxy_done
     proxy_enqueue_shared_queue
     proxy_get_header_map_value
     proxy_get_log_level
@@ -352,12 +468,10 @@ never_called! {
     proxy_grpc_close
     proxy_grpc_send
     proxy_grpc_stream
-    proxy_http_call
     proxy_register_shared_queue
     proxy_resolve_shared_queue
     proxy_send_local_response
     proxy_set_buffer_bytes
     proxy_set_effective_context
     proxy_set_header_map_pairs
-    proxy_set_tick_period_milliseconds
 }

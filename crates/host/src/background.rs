@@ -1,0 +1,92 @@
+//! What a root context does besides requests.
+
+use meshtrace_headers::Headers;
+use meshtrace_pipeline::{Answer, Background, Call, Composition, Lookup as _, Refused};
+use proxy_wasm::types::{BufferType, LogLevel, MapType};
+
+use crate::answers::Answered;
+use crate::call;
+use crate::root::Running;
+use crate::status::Status;
+
+/// The most that is read of an answer's body, in bytes: more than any answer of OTLP's.
+const MAX_ANSWER: usize = 64 * 1024;
+
+impl<C: Composition> Running<C> {
+    pub(crate) fn on_tick(&self) {
+        if let Some(background) = self.composition.background() {
+            background.wake(self.now(), &mut dispatch);
+            self.settle(background);
+        }
+    }
+
+    /// Returns whether the host may delete the root context at once.
+    pub(crate) fn on_done(&self) -> bool {
+        let Some(background) = self.composition.background() else {
+            return true;
+        };
+        let is_done = background.finish(self.now(), &mut dispatch);
+        self.settle(background);
+        is_done
+    }
+
+    /// Counts and logs what happened, and has the root context woken as often as is needed.
+    fn settle(&self, background: &dyn Background) {
+        background.take_counts(&mut |stage, index, amount| {
+            self.metrics.add_to(stage, index, amount);
+        });
+        if let Some(complaint) = background.take_complaint() {
+            call::log(LogLevel::Error, &complaint);
+        }
+        self.settle_tick();
+    }
+
+    pub(crate) fn settle_tick(&self) {
+        let Some(background) = self.composition.background() else {
+            return;
+        };
+        let tick = background.tick().map_or(0, |tick| tick.as_millis());
+        let tick = u32::try_from(tick).unwrap_or(u32::MAX);
+        if self.tick.replace(tick) != tick && call::set_tick_period(tick).is_err() {
+            self.metrics.host_error();
+            self.tick.set(0);
+        }
+    }
+}
+
+impl<C: Composition> Answered for Running<C> {
+    fn on_answer(&self, token: u32, body_size: usize) {
+        let Some(background) = self.composition.background() else {
+            return;
+        };
+        // Without an answer there is none of the three.
+        let map = |map| call::headers(map).unwrap_or_default();
+        let headers = map(MapType::HttpCallResponseHeaders);
+        let trailers = map(MapType::HttpCallResponseTrailers);
+        let body = match body_size {
+            0 => Box::default(),
+            size => call::buffer(BufferType::HttpCallResponseBody, size.min(MAX_ANSWER))
+                .unwrap_or_default(),
+        };
+        let answer = Answer {
+            headers: Headers::parse(&headers).unwrap_or_default(),
+            body: &body,
+            trailers: Headers::parse(&trailers).unwrap_or_default(),
+            now: self.now(),
+        };
+        background.answered(token, &answer, &mut dispatch);
+        self.settle(background);
+        if background.is_finished() && call::done().is_err() {
+            self.metrics.host_error();
+        }
+    }
+}
+
+fn dispatch(call: &Call<'_>) -> Result<u32, Refused> {
+    call::http_call(call.cluster, call.headers, call.body, call.timeout).map_err(|status| {
+        match status {
+            Status::BAD_ARGUMENT => Refused::UnknownCluster,
+            _ => Refused::Other,
+        }
+    })
+}

@@ -1,0 +1,206 @@
+//! What a collector answered.
+
+use core::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use meshtrace_headers::Headers;
+use prost::Message;
+
+use crate::config::Protocol;
+
+/// The answer to an export call, as the host hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The header block; empty when there was no answer.
+    pub headers: Headers<'a>,
+    /// The body.
+    pub body: &'a [u8],
+    /// The trailers.
+    pub trailers: Headers<'a>,
+    /// Nanoseconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Taken, but for so many spans.
+    Taken { rejected: u32, malformed: bool },
+    /// Not taken, and not to be sent again.
+    Refused,
+    /// To be sent again, not before this time has passed.
+    Retry { after: Option<Duration> },
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct ExportResponse {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<ProtoDuration>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, PartialEq, Message)]
+struct ProtoDuration {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+/// Codes of gRPC ("Status codes and their use in gRPC").
+mod code {
+    pub(super) const OK: u32 = 0;
+    pub(super) const CANCELLED: u32 = 1;
+    pub(super) const UNKNOWN: u32 = 2;
+    pub(super) const DEADLINE_EXCEEDED: u32 = 4;
+    pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
+    pub(super) const ABORTED: u32 = 10;
+    pub(super) const OUT_OF_RANGE: u32 = 11;
+    pub(super) const UNAVAILABLE: u32 = 14;
+    pub(super) const DATA_LOSS: u32 = 15;
+}
+
+/// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
+const NO_ANSWER: Verdict = Verdict::Retry { after: None };
+
+impl Answer<'_> {
+    pub(crate) fn verdict(&self, protocol: Protocol) -> Verdict {
+        let status = self.headers.lines(b":status").next().and_then(decimal);
+        match (protocol, status) {
+            (_, None) => NO_ANSWER,
+            (Protocol::HttpProtobuf, Some(status)) => self.over_http(status),
+            (Protocol::Grpc, Some(status)) => self.over_grpc(status),
+        }
+    }
+
+    /// OTLP, "OTLP/HTTP Response".
+    fn over_http(&self, status: u32) -> Verdict {
+        match status {
+            200..=299 => taken(Some(self.body)),
+            429 | 502 | 503 | 504 => Verdict::Retry {
+                after: self.retry_after(),
+            },
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// OTLP, "OTLP/gRPC Response".
+    fn over_grpc(&self, status: u32) -> Verdict {
+        let trailer = |name: &[u8]| {
+            let in_trailers = self.trailers.lines(name).next();
+            // A response of trailers only has them as its headers.
+            in_trailers.or_else(|| self.headers.lines(name).next())
+        };
+        let code = match trailer(b"grpc-status").map(decimal) {
+            Some(code) => code.unwrap_or(code::UNKNOWN),
+            // gRPC, "HTTP to gRPC Status Code Mapping".
+            None => match status {
+                429 | 502 | 503 | 504 => code::UNAVAILABLE,
+                _ => code::UNKNOWN,
+            },
+        };
+        let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
+        match code {
+            code::OK => taken(unframed(self.body)),
+            code::CANCELLED
+            | code::DEADLINE_EXCEEDED
+            | code::ABORTED
+            | code::OUT_OF_RANGE
+            | code::UNAVAILABLE
+            | code::DATA_LOSS => Verdict::Retry { after },
+            code::RESOURCE_EXHAUSTED if after.is_some() => Verdict::Retry { after },
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
+    fn retry_after(&self) -> Option<Duration> {
+        let value = self.headers.lines(b"retry-after").next()?.trim_ascii();
+        if let Some(seconds) = decimal(value) {
+            return Some(Duration::from_secs(seconds.into()));
+        }
+        let date = httpdate::parse_http_date(core::str::from_utf8(value).ok()?).ok()?;
+        let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(date.saturating_sub(Duration::from_nanos(self.now)))
+    }
+}
+
+fn taken(body: Option<&[u8]>) -> Verdict {
+    let response = body.map(ExportResponse::decode).and_then(Result::ok);
+    let malformed = response.is_none();
+    let rejected = response
+        .and_then(|response| response.partial_success)
+        .map_or(0, |partial| partial.rejected_spans);
+    Verdict::Taken {
+        rejected: u32::try_from(rejected.max(0)).unwrap_or(u32::MAX),
+        malformed,
+    }
+}
+
+/// The one message of a unary call; `None` when it is compressed or cut.
+fn unframed(body: &[u8]) -> Option<&[u8]> {
+    let ([0, length @ ..], message) = body.split_first_chunk::<5>()? else {
+        return None;
+    };
+    message.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+fn retry_info(details: &[u8]) -> Option<Duration> {
+    let details = details.trim_ascii_end();
+    let unpadded = details.split(|byte| *byte == b'=').next()?;
+    let status = RpcStatus::decode(STANDARD_NO_PAD.decode(unpadded).ok()?.as_slice()).ok()?;
+    let info = status
+        .details
+        .iter()
+        .find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
+    let seconds = Duration::from_secs(u64::try_from(delay.seconds).ok()?);
+    let nanos = Duration::from_nanos(u64::try_from(delay.nanos).ok()?);
+    Some(seconds.saturating_add(nanos))
+}
+
+/// A decimal number without a sign; what is too big for 32 bits is their greatest.
+fn decimal(text: &[u8]) -> Option<u32> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u32, |number, digit| {
+        digit.is_ascii_digit().then(|| {
+            number
+                .saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
+        })
+    })
+}

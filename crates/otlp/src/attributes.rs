@@ -1,0 +1,115 @@
+//! Attributes of a span, encoded as they are added.
+
+use crate::text::{MAX_TEXT, Text};
+use crate::wire;
+
+/// The most that the attributes of one span take, in bytes of their encoding; what has no room is
+/// counted as dropped. Room for thirty-two attributes of 256 bytes besides those of the
+/// conventions.
+pub const MAX_ATTRIBUTE_BYTES: usize = 16 * 1024;
+
+/// `opentelemetry.proto.trace.v1.Span.attributes`.
+const SPAN_ATTRIBUTES: u32 = 9;
+/// `opentelemetry.proto.common.v1.KeyValue`.
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
+/// `opentelemetry.proto.common.v1.AnyValue`.
+const STRING: u32 = 1;
+const BOOL: u32 = 2;
+const INT: u32 = 3;
+const ARRAY: u32 = 5;
+/// `opentelemetry.proto.common.v1.ArrayValue`.
+const VALUES: u32 = 1;
+
+/// Attributes as they stand in an encoded span.
+#[derive(Clone, Debug, Default)]
+pub struct Attributes {
+    encoded: Vec<u8>,
+    dropped: u32,
+}
+
+impl Attributes {
+    /// No attributes, and no memory yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            encoded: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Adds text: U+FFFD for what is not UTF-8, cut at 1024 bytes.
+    pub fn text(&mut self, key: &str, value: &[u8]) {
+        self.text_up_to(key, value, MAX_TEXT);
+    }
+
+    /// Adds text, cut at `limit` bytes (at most 1024).
+    pub fn text_up_to(&mut self, key: &str, value: &[u8], limit: usize) {
+        let text = Text::new(value, limit);
+        let text = text.as_bytes();
+        self.value(key, wire::field_len(text.len()), |out| {
+            wire::bytes(out, STRING, text);
+        });
+    }
+
+    /// Adds a list of one text, which is the type of `http.request.header.*`.
+    pub fn text_list(&mut self, key: &str, value: &[u8], limit: usize) {
+        let text = Text::new(value, limit);
+        let text = text.as_bytes();
+        let any = wire::field_len(text.len());
+        let list = wire::field_len(any);
+        self.value(key, wire::field_len(list), |out| {
+            wire::length_head(out, ARRAY, list);
+            wire::length_head(out, VALUES, any);
+            wire::bytes(out, STRING, text);
+        });
+    }
+
+    /// Adds a number.
+    pub fn int(&mut self, key: &str, value: i64) {
+        let value = value.cast_unsigned();
+        self.value(key, 1 + wire::varint_len(value), |out| {
+            wire::number(out, INT, value);
+        });
+    }
+
+    /// Adds a truth.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        self.value(key, 2, |out| wire::number(out, BOOL, u64::from(value)));
+    }
+
+    fn value(&mut self, key: &str, any: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let key_value = wire::field_len(key.len()) + wire::field_len(any);
+        if self.encoded.len() + wire::field_len(key_value) > MAX_ATTRIBUTE_BYTES {
+            self.dropped += 1;
+            return;
+        }
+        let out = &mut self.encoded;
+        wire::length_head(out, SPAN_ATTRIBUTES, key_value);
+        wire::bytes(out, KEY, key.as_bytes());
+        wire::length_head(out, VALUE, any);
+        write(out);
+    }
+
+    /// The encoded fields.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// How many had no room.
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// Forgets all of them, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        self.dropped = 0;
+    }
+
+    /// The memory that it holds, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.encoded.capacity()
+    }
+}

@@ -1,0 +1,73 @@
+//! Records of open spans, used again.
+
+use core::cell::Cell;
+
+use arrayvec::ArrayVec;
+
+use crate::Attributes;
+use crate::conventions::Name;
+
+/// The longest `tracestate` that a span keeps, in bytes: what "SHOULD" be propagated at least (W3C
+/// Trace Context, section 3.3.1.5).
+pub const MAX_TRACESTATE: usize = 512;
+/// The most records that wait to be used again.
+const MAX_WAITING: usize = 64;
+/// A record that grew beyond this, in bytes, is not kept.
+const MAX_KEPT_BYTES: usize = 4 * 1024;
+
+/// What a sampled request leaves for its end: owned and bounded.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The span's name.
+    pub name: Name,
+    /// What the request's headers told, for either kind of span.
+    pub request: Attributes,
+    /// What they told for a CLIENT span alone.
+    pub client: Attributes,
+    /// W3C's `tracestate` of the span; empty where there is none.
+    pub tracestate: ArrayVec<u8, MAX_TRACESTATE>,
+}
+
+impl Record {
+    fn clear(&mut self) {
+        self.name = Name::default();
+        self.request.clear();
+        self.client.clear();
+        self.tracestate.clear();
+    }
+}
+
+/// Records of finished spans, for the spans to come.
+#[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "a record goes to its request as one pointer"
+)]
+pub struct Pool(Cell<Vec<Box<Record>>>);
+
+impl core::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// An empty record.
+    pub fn take(&self) -> Box<Record> {
+        let mut waiting = self.0.take();
+        let record = waiting.pop().unwrap_or_default();
+        self.0.set(waiting);
+        record
+    }
+
+    /// Takes `record` back.
+    pub fn give_back(&self, mut record: Box<Record>) {
+        let mut waiting = self.0.take();
+        let bytes = record.request.capacity() + record.client.capacity();
+        if waiting.len() < MAX_WAITING && bytes <= MAX_KEPT_BYTES {
+            record.clear();
+            waiting.push(record);
+        }
+        self.0.set(waiting);
+    }
+}

@@ -1,0 +1,80 @@
+//! Protobuf's wire format, as far as a span needs it (Protocol Buffers, "Encoding").
+
+/// The wire types.
+const VARINT: u32 = 0;
+const FIXED64: u32 = 1;
+const LENGTH: u32 = 2;
+const FIXED32: u32 = 5;
+
+/// The length of `number` as a varint, in bytes.
+pub(crate) const fn varint_len(number: u64) -> usize {
+    match number {
+        0 => 1,
+        number => (70 - number.leading_zeros() as usize) / 7,
+    }
+}
+
+/// The length of a field of `content` bytes whose number is below 16.
+pub(crate) const fn field_len(content: usize) -> usize {
+    1 + varint_len(content as u64) + content
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "seven bits of a number are a byte"
+)]
+pub(crate) fn varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn tag(out: &mut Vec<u8>, field: u32, wire: u32) {
+    varint(out, u64::from(field << 3 | wire));
+}
+
+/// The head of a field whose `content` bytes follow.
+pub(crate) fn length_head(out: &mut Vec<u8>, field: u32, content: usize) {
+    tag(out, field, LENGTH);
+    varint(out, content as u64);
+}
+
+pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, content: &[u8]) {
+    length_head(out, field, content.len());
+    out.extend_from_slice(content);
+}
+
+pub(crate) fn number(out: &mut Vec<u8>, field: u32, number: u64) {
+    tag(out, field, VARINT);
+    varint(out, number);
+}
+
+pub(crate) fn fixed64(out: &mut Vec<u8>, field: u32, number: u64) {
+    tag(out, field, FIXED64);
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+pub(crate) fn fixed32(out: &mut Vec<u8>, field: u32, number: u32) {
+    tag(out, field, FIXED32);
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_has_the_length_that_is_foretold() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, u64::MAX >> 1, u64::MAX] {
+            let mut out = Vec::new();
+            varint(&mut out, number);
+            assert_eq!(out.len(), varint_len(number), "{number}");
+            assert_eq!(
+                prost::encoding::decode_varint(&mut out.as_slice()),
+                Ok(number)
+            );
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a filter does besides requests.
+
+use core::time::Duration;
+
+use meshtrace_otlp::{Answer, Dispatch};
+
+use crate::Stage;
+
+/// Calls of a filter's own. The host makes them, and only from callbacks of the root context: the
+/// answer to a call that a request's context makes at its end never arrives.
+pub trait Background {
+    /// How often to be woken from now on; `None` for not at all.
+    fn tick(&self) -> Option<Duration>;
+
+    /// Some time has passed: makes the calls that are due.
+    fn wake(&self, now: u64, dispatch: Dispatch<'_>);
+
+    /// The call with `token` is answered; makes the calls that follow from it.
+    fn answered(&self, token: u32, answer: &Answer<'_>, dispatch: Dispatch<'_>);
+
+    /// The root context is about to end: makes all calls that are left. Returns whether nothing is
+    /// left to wait for.
+    fn finish(&self, now: u64, dispatch: Dispatch<'_>) -> bool;
+
+    /// Whether the root context was told to end, and nothing is left to wait for.
+    fn is_finished(&self) -> bool;
+
+    /// Hands over what was counted since the last time: the stage, the place of the counter in its
+    /// [`Stage::metrics`], and by how much.
+    fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64));
+
+    /// A line for the log, where there is something that a person must know.
+    fn take_complaint(&self) -> Option<String>;
+}

@@ -1,0 +1,362 @@
+//! The hop's own spans: opened with the request, closed and reported when it is over.
+
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+
+use meshtrace_counters::Counter as _;
+use meshtrace_headers::Headers;
+use meshtrace_otlp::conventions::{self, END_VALUES};
+use meshtrace_otlp::{
+    Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
+    Span, Tally,
+};
+use meshtrace_propagation::{IdGenerator, SpanId, TraceId};
+
+use crate::background::Background;
+use crate::{Lookup, Stage};
+
+/// The tracer of one root context.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    exporter: RefCell<Exporter>,
+    role: Role,
+    keep: Keep,
+    /// The second that counts, and what was kept in it.
+    kept: Cell<(u64, u32)>,
+    pool: Pool,
+    /// Lent to one span at a time.
+    at_end: RefCell<Attributes>,
+}
+
+/// A span that is not over.
+#[derive(Debug)]
+pub(crate) struct OpenSpan {
+    trace_id: TraceId,
+    span_id: SpanId,
+    /// The CLIENT span below it, which the next hop is told, where the role has one.
+    client_id: Option<SpanId>,
+    parent: Option<SpanId>,
+    sampled: bool,
+    start: u64,
+    is_grpc: bool,
+    is_long_lived: bool,
+    /// What the request's headers told; only of sampled requests.
+    record: Option<Box<Record>>,
+}
+
+/// The identity of a span to open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity<'a> {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) sampled: bool,
+    /// W3C's `tracestate`, in lines.
+    pub(crate) tracestate: Headers<'a>,
+    /// The member that this hop puts before them.
+    pub(crate) own_member: &'a [u8],
+}
+
+impl OpenSpan {
+    /// The span that the next hop is to be told, and the one that called it.
+    pub(crate) fn injected(&self) -> (SpanId, Option<SpanId>) {
+        match self.client_id {
+            Some(client) => (client, Some(self.span_id)),
+            None => (self.span_id, self.parent),
+        }
+    }
+}
+
+/// Places in [`Tracer::expressions`].
+const VALUES: usize = 0;
+const SUSPICIOUS: usize = 1;
+
+impl Tracer {
+    pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
+        Self {
+            role: report.role_at(node),
+            keep: report.keep(),
+            exporter: RefCell::new(Exporter::new(report, node)),
+            kept: Cell::default(),
+            pool: Pool::default(),
+            at_end: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn expressions() -> Vec<String> {
+        vec![
+            format!("[{}]", END_VALUES.join(", ")),
+            // Where one of the two is missing, the other decides.
+            "response.code >= 500 || response.flags != 0".to_owned(),
+        ]
+    }
+
+    pub(crate) fn open(
+        &self,
+        identity: &Identity<'_>,
+        headers: &Headers<'_>,
+        start: u64,
+        ids: &IdGenerator,
+    ) -> OpenSpan {
+        let request = conventions::Request::scan(headers);
+        OpenSpan {
+            trace_id: identity.trace_id,
+            span_id: identity.span_id,
+            client_id: (self.role == Role::Gateway).then(|| ids.span_id()),
+            parent: identity.parent,
+            sampled: identity.sampled,
+            start,
+            is_grpc: request.is_grpc(),
+            is_long_lived: request.is_long_lived(),
+            record: identity
+                .sampled
+                .then(|| self.record(&request, Some(identity))),
+        }
+    }
+
+    fn record(
+        &self,
+        request: &conventions::Request<'_>,
+        identity: Option<&Identity<'_>>,
+    ) -> Box<Record> {
+        let mut record = self.pool.take();
+        let route = None;
+        record.name = request.name(route);
+        request.describe(route, &mut record.request);
+        if self.role != Role::Server {
+            request.describe_client(&mut record.client);
+        }
+        if let Some(identity) = identity {
+            let own = core::iter::once(identity.own_member).filter(|own| !own.is_empty());
+            let lines = identity.tracestate.lines(b"tracestate");
+            for line in own.chain(lines) {
+                let comma: &[u8] = if record.tracestate.is_empty() {
+                    b""
+                } else {
+                    b","
+                };
+                let state = &mut record.tracestate;
+                // Half a list is not the list: none is kept of one that has no room.
+                if state.try_extend_from_slice(comma).is_err()
+                    || state.try_extend_from_slice(line).is_err()
+                {
+                    state.clear();
+                    break;
+                }
+            }
+        }
+        record
+    }
+
+    pub(crate) fn close(&self, mut open: OpenSpan, lookup: &dyn Lookup, tally: &mut Tally) {
+        let now = lookup.now();
+        if !open.sampled && !self.is_suspicious(&open, now, lookup) {
+            return;
+        }
+        let values = Values::fetch(lookup);
+        if matches!(values, Values::Single(_)) {
+            tally.count(Counter::LookedUpSingly);
+        }
+        let grpc_status = open
+            .is_grpc
+            .then(|| lookup.property(b"response\0grpc_status"))
+            .flatten();
+        let end = conventions::End::new(&values.all(), grpc_status.as_deref());
+        let reason = match open.sampled {
+            true => None,
+            false => match self.reason_to_keep(&open, &end, now, tally) {
+                Some(reason) => Some(reason),
+                None => return,
+            },
+        };
+        let record = match open.record.take() {
+            Some(record) => record,
+            None => {
+                let block = lookup.request_headers().unwrap_or_default();
+                let headers = Headers::parse(&block).unwrap_or_default();
+                self.record(&conventions::Request::scan(&headers), None)
+            }
+        };
+        self.report(&open, &record, &end, reason, now, tally);
+        self.pool.give_back(record);
+    }
+
+    /// Whether a request that is not sampled may have to be kept.
+    fn is_suspicious(&self, open: &OpenSpan, now: u64, lookup: &dyn Lookup) -> bool {
+        if !self.keep.any() {
+            return false;
+        }
+        if self.is_slow(open, now) {
+            return true;
+        }
+        // An expression that has no value decides nothing.
+        self.keep.errors
+            && (open.is_grpc
+                || lookup
+                    .evaluate(SUSPICIOUS)
+                    .is_none_or(|truth| *truth != [0]))
+    }
+
+    fn is_slow(&self, open: &OpenSpan, now: u64) -> bool {
+        let duration = Duration::from_nanos(now.saturating_sub(open.start));
+        !open.is_long_lived && self.keep.slower_than.is_some_and(|limit| duration > limit)
+    }
+
+    fn reason_to_keep(
+        &self,
+        open: &OpenSpan,
+        end: &conventions::End<'_>,
+        now: u64,
+        tally: &mut Tally,
+    ) -> Option<&'static [u8]> {
+        let reason: &[u8] = if self.keep.errors && end.is_server_error() {
+            b"error"
+        } else if self.is_slow(open, now) && !end.client_went_away() {
+            b"slow"
+        } else {
+            return None;
+        };
+        let second = now / 1_000_000_000;
+        let kept = match self.kept.get() {
+            (of, kept) if of == second => kept,
+            _ => 0,
+        };
+        if kept >= self.keep.per_second {
+            tally.count(Counter::KeepLimited);
+            return None;
+        }
+        self.kept.set((second, kept + 1));
+        tally.count(Counter::Kept);
+        Some(reason)
+    }
+
+    fn report(
+        &self,
+        open: &OpenSpan,
+        record: &Record,
+        end: &conventions::End<'_>,
+        reason: Option<&[u8]>,
+        now: u64,
+        tally: &mut Tally,
+    ) {
+        let (Ok(mut exporter), Ok(mut at_end)) =
+            (self.exporter.try_borrow_mut(), self.at_end.try_borrow_mut())
+        else {
+            return;
+        };
+        let kind = match self.role {
+            Role::Server | Role::Gateway => Kind::Server,
+            Role::Client => Kind::Client,
+            Role::ByDirection if end.is_outbound() => Kind::Client,
+            Role::ByDirection => Kind::Server,
+        };
+        let mut report = |kind, span_id, parent, is_remote, reason: Option<&[u8]>| {
+            at_end.clear();
+            if let Some(reason) = reason {
+                at_end.text("meshtrace.kept", reason);
+            }
+            let status = end.describe(kind, &mut at_end);
+            let parts: &[&Attributes] = match kind {
+                Kind::Server => &[&record.request, &at_end],
+                Kind::Client => &[&record.request, &record.client, &at_end],
+            };
+            if parts.iter().any(|part| part.dropped() > 0) {
+                tally.count(Counter::Truncated);
+            }
+            let span = Span {
+                trace_id: open.trace_id,
+                span_id,
+                parent,
+                parent_is_remote: is_remote,
+                sampled: open.sampled,
+                tracestate: &record.tracestate,
+                name: record.name.as_bytes(),
+                kind,
+                start: open.start,
+                end: now.max(open.start),
+                attributes: parts,
+                status,
+            };
+            exporter.push(&span, now);
+        };
+        report(kind, open.span_id, open.parent, true, reason);
+        if let Some(client) = open.client_id.filter(|_| end.has_upstream()) {
+            report(Kind::Client, client, Some(open.span_id), false, None);
+        }
+    }
+}
+
+/// The values of [`END_VALUES`]: all in one list, or one by one.
+enum Values {
+    List(Box<[u8]>),
+    Single([Option<Box<[u8]>>; END_VALUES.len()]),
+}
+
+impl Values {
+    fn fetch(lookup: &dyn Lookup) -> Self {
+        if let Some(list) = lookup.evaluate(VALUES)
+            && Headers::parse(&list).is_some_and(|list| list.iter().count() == END_VALUES.len())
+        {
+            return Self::List(list);
+        }
+        Self::Single(END_VALUES.map(|path| lookup.property(&nul_separated(path))))
+    }
+
+    fn all(&self) -> [Option<&[u8]>; END_VALUES.len()] {
+        match self {
+            // The host serialises a list as the names of a header block.
+            Self::List(list) => {
+                let list = Headers::parse(list).unwrap_or_default();
+                let mut elements = list.iter().map(|(element, _)| element);
+                core::array::from_fn(|_| elements.next())
+            }
+            Self::Single(values) => core::array::from_fn(|i| values.get(i)?.as_deref()),
+        }
+    }
+}
+
+/// `a.b` as the host takes it: no element of [`END_VALUES`] has a dot in it.
+fn nul_separated(path: &str) -> arrayvec::ArrayVec<u8, 40> {
+    let dot_to_nul = |byte| if byte == b'.' { 0 } else { byte };
+    path.bytes().map(dot_to_nul).take(40).collect()
+}
+
+impl Background for Tracer {
+    fn tick(&self) -> Option<Duration> {
+        self.exporter.try_borrow().ok()?.tick()
+    }
+
+    fn wake(&self, now: u64, dispatch: Dispatch<'_>) {
+        if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
+            exporter.wake(now, dispatch);
+        }
+    }
+
+    fn answered(&self, token: u32, answer: &Answer<'_>, dispatch: Dispatch<'_>) {
+        if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
+            exporter.answered(token, answer, dispatch);
+        }
+    }
+
+    fn finish(&self, now: u64, dispatch: Dispatch<'_>) -> bool {
+        self.exporter
+            .try_borrow_mut()
+            .is_ok_and(|mut exporter| exporter.finish(now, dispatch))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.exporter
+            .try_borrow()
+            .is_ok_and(|exporter| exporter.is_finished())
+    }
+
+    fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64)) {
+        if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
+            exporter.take_counts(|counter, amount| take(Stage::Report, counter.index(), amount));
+        }
+    }
+
+    fn take_complaint(&self) -> Option<String> {
+        self.exporter.try_borrow_mut().ok()?.complaint()
+    }
+}

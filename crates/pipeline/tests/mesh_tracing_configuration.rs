@@ -1,0 +1,99 @@
+//! What `mesh_tracing` refuses, in sentences for who wrote it.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
+
+use meshtrace_pipeline::{Composition as _, MeshTracing};
+
+fn refusal(json: &str) -> String {
+    MeshTracing::from_json(json.as_bytes(), &|_| None)
+        .expect_err(json)
+        .to_string()
+}
+
+#[test]
+fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
+    let report = |rest: &str| format!(r#"{{"report": {{"cluster": "c", {rest}}}}}"#);
+    for (json, expected) in [
+        (
+            r#"{"report": {}}"#.to_owned(),
+            "mesh_tracing.report.cluster: required: the name of the Envoy cluster of the collector",
+        ),
+        (
+            r#"{"reports": {}}"#.to_owned(),
+            "mesh_tracing.reports: unknown field `reports`, expected `trace_context` or `report`",
+        ),
+        (
+            r#"{"trace_context": {"inject": ["b4"]}}"#.to_owned(),
+            "mesh_tracing.trace_context.inject[0]: unknown variant `b4`",
+        ),
+        (
+            r#"{"trace_context": {"placement": "upstream", "tracer": "b3"}}"#.to_owned(),
+            "mesh_tracing.trace_context.placement: \"downstream\" alone",
+        ),
+        (
+            r#"{"report": {"cluster": "c"}, "trace_context": {"on_missing": "pass"}}"#.to_owned(),
+            "mesh_tracing.trace_context.on_missing: not \"pass\" with `report`",
+        ),
+        (
+            r#"{"report": {"cluster": "c"}, "trace_context": {"generate_sampled": true}}"#
+                .to_owned(),
+            "mesh_tracing.trace_context.generate_sampled: not with `report`",
+        ),
+        (
+            report(r#""role": "proxy""#),
+            "mesh_tracing.report.role: unknown variant `proxy`, expected one of `auto`, `server`, \
+             `client`, `gateway`",
+        ),
+        (
+            report(r#""protocol": "grpc", "path": "/v1/traces""#),
+            "mesh_tracing.report.path: not with protocol \"grpc\"",
+        ),
+        (
+            report(r#""path": "v1""#),
+            "mesh_tracing.report.path: invalid value: string \"v1\", expected a path",
+        ),
+        (
+            report(r#""authority": "a b""#),
+            "mesh_tracing.report.authority: invalid value: string \"a b\", expected a host",
+        ),
+        (
+            report(r#""headers": {"te": "x"}"#).replace("te\"", "content-type\""),
+            "mesh_tracing.report.headers.content-type: the protocol decides it",
+        ),
+        (
+            report(r#""headers": {":path": "x"}"#),
+            "mesh_tracing.report.headers: invalid name: string \":path\"",
+        ),
+        (
+            report(r#""headers": {"x": "secret\n"}"#),
+            "mesh_tracing.report.headers.x: invalid value, expected printable ASCII",
+        ),
+        (
+            report(r#""timeout_ms": 0"#),
+            "mesh_tracing.report.timeout_ms: invalid value: 0, expected 1 to 600000",
+        ),
+        (
+            report(r#""batch": {"max_in_flight": 9}"#),
+            "mesh_tracing.report.batch.max_in_flight: invalid value: 9, expected 1 to 4",
+        ),
+        (
+            report(r#""batch": {"max_queue": 100}"#),
+            "mesh_tracing.report.batch.max_queue: invalid value: 100, expected at least `max_spans` (512)",
+        ),
+        (
+            report(r#""resource": {"a": []}"#),
+            "mesh_tracing.report.resource.a: invalid type: sequence, expected a string, a number or \
+             a boolean",
+        ),
+        (
+            report(r#""keep": {"slower_than_ms": 0}"#),
+            "mesh_tracing.report.keep.slower_than_ms: invalid value: 0",
+        ),
+    ] {
+        let refusal = refusal(&json);
+        assert!(
+            refusal.starts_with(expected),
+            "{json}\n{refusal}\n{expected}"
+        );
+        assert!(!refusal.contains("secret"));
+    }
+}

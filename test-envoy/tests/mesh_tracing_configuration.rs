@@ -1,0 +1,88 @@
+//! A bad configuration of `mesh_tracing.wasm`: inert at first load, refused as an update, and said
+//! in one line. The rest of it is the host crate's, as for `trace_context.wasm`.
+
+mod common;
+mod reporting;
+
+use common::{SPAN, TRACE, get, trace_headers};
+use envoy_test_harness::config::{Bootstrap, Listener};
+use reporting::{Collected, envoys, manager, mesh_tracing};
+
+const GOOD: &str = r#"{"report": {"cluster": "collector"}}"#;
+const BAD: &str = r#"{"report": {"cluster": "collector", "protocol": "http/json"}}"#;
+const BAD_LINE: &str = "mesh_tracing.report.protocol: unknown variant `http/json`, expected \
+                        `http/protobuf` or `grpc`";
+const BAD_UPDATE: &str = r#"{"report": {"cluster": "collector", "batch": {"max_spans": 0}}}"#;
+
+fn ingress(config: &str) -> Listener {
+    Listener::http("ingress", manager(mesh_tracing(config)))
+}
+
+/// Whether a sampled request gets a span of this hop's own.
+fn reports(mesh: &Collected) -> bool {
+    mesh.upstream.take();
+    let caller = format!("00-{TRACE}-{SPAN}-01");
+    let response = mesh.send(&get(&[("traceparent", &caller)]));
+    assert_eq!(response.status, 200);
+    let left = mesh.upstream.take().remove(0);
+    left.header_text("traceparent").as_ref() != Some(&caller)
+}
+
+#[test]
+fn a_bad_first_configuration_is_inert_and_a_bad_update_is_refused() {
+    for envoy in envoys() {
+        let bootstrap = Bootstrap::new().watched_listener(ingress(BAD));
+        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        assert!(!reports(&mesh));
+        mesh.envoy.wait_for_log(BAD_LINE).expect("the refusal");
+        assert_eq!(mesh.counter("config_invalid"), 1);
+
+        mesh.envoy
+            .update_listener(ingress(GOOD))
+            .expect("an update");
+        assert!(reports(&mesh));
+        assert_eq!(mesh.counter("config_invalid"), 0);
+
+        let refused = mesh.envoy.update_listener(ingress(BAD_UPDATE));
+        assert!(refused.is_err(), "Envoy must not take it");
+        let line = "mesh_tracing.report.batch.max_spans: invalid value: 0, expected 1 to 8192";
+        mesh.envoy.wait_for_log(line).expect("the refusal");
+        assert!(reports(&mesh));
+        mesh.sink.wait_for_spans(2).expect("the spans");
+    }
+}
+
+/// Harmless in every placement: nothing is on.
+#[test]
+fn without_a_configuration_nothing_changes() {
+    for envoy in envoys() {
+        for config in ["", "{}", r#"{"trace_context": null, "report": null}"#] {
+            let bootstrap = Bootstrap::new().listener(ingress(config));
+            let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+            assert!(!reports(&mesh));
+            mesh.send(&get(&[]));
+            assert!(trace_headers(&mesh.upstream.take().remove(0)).is_empty());
+            assert_eq!(mesh.counter("host_errors"), 0);
+        }
+    }
+}
+
+/// A stage is on where it is configured: context in every format, and no span.
+#[test]
+fn trace_context_alone_does_what_its_own_filter_does() {
+    let envoy = envoys().pop().expect("an Envoy");
+    let config = r#"{"trace_context": {"inject": ["b3"]}}"#;
+    let bootstrap = Bootstrap::new().listener(ingress(config));
+    let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+    assert!(!reports(&mesh));
+    let caller = format!("00-{TRACE}-{SPAN}-01");
+    mesh.send(&get(&[("traceparent", &caller)]));
+    let left = trace_headers(&mesh.upstream.take().remove(0));
+    assert_eq!(
+        left,
+        [
+            format!("b3: {TRACE}-{SPAN}-1"),
+            format!("traceparent: {caller}")
+        ]
+    );
+}
