@@ -5,16 +5,12 @@ mod tracers;
 
 use std::time::Duration;
 
-use common::{Mesh, SPAN, TRACE, get, manager, module};
+use common::{Mesh, SPAN, TRACE, access_log_trace, expose_ids, get, log_ids, manager};
 use envoy_test_harness::client::Response;
-use envoy_test_harness::config::{
-    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
-};
+use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{AccessLog, EnvoyBinary};
-use meshtrace_config::read;
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
-use meshtrace_render::{EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids};
+use meshtrace_render::{IdsFrom, access_log, access_log_fields};
 use serde_json::{Value, json};
 use tracers::{Sinks, Tracer};
 
@@ -30,36 +26,17 @@ fn envoys() -> Vec<EnvoyBinary> {
     EnvoyBinary::all_supported().expect("the supported Envoys")
 }
 
-fn minor(envoy: &EnvoyBinary) -> EnvoyMinor {
-    let minor = envoy.reported_version().split('.').nth(1);
-    EnvoyMinor(
-        minor
-            .and_then(|minor| minor.parse().ok())
-            .expect("a version"),
-    )
-}
-
-fn filter(config: &str) -> WasmFilter {
-    WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
-}
-
-fn compiled(config: &str) -> (AccessLogTraceConfig, LogIds) {
-    let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
-    let ids = LogIds::new(&config).expect("one that compiles");
-    (config, ids)
-}
-
 /// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests sampled.
 fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh, Sinks) {
-    let (config, ids) = compiled(CONFIG);
-    let step = expose_ids(&config.ids, minor(envoy)).expect("a step");
+    let (config, ids) = log_ids(CONFIG);
+    let step = expose_ids(&config, envoy).expect("a step");
     let tracing = Tracer::OpenTelemetry.tracing().expect("a tracer");
     let manager = HttpConnectionManager::new()
         .route(Route::path("/direct").direct_response(200, ""))
         .route(Route::prefix("/").cluster("upstream"))
         .tracing(tracing.random_sampling(sampled))
-        .filter(HttpFilter::raw("step", step["typed_config"].clone()))
-        .filter(filter(CONFIG))
+        .filter(step)
+        .filter(access_log_trace(CONFIG))
         .merge(json!({"access_log": [access_log(log, &access_log_fields(&ids, from))]}));
     let sinks = Sinks::start();
     let bootstrap = sinks
@@ -202,13 +179,12 @@ fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
         .into_iter()
         .filter(|envoy| envoy.is_at_least(1, 38))
     {
-        let (config, _) = compiled(CONFIG);
-        let step = expose_ids(&config.ids, minor(&envoy)).expect("a step");
-        let step = HttpFilter::raw("step", step["typed_config"].clone());
+        let (config, _) = log_ids(CONFIG);
+        let step = expose_ids(&config, &envoy).expect("a step");
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/").cluster("upstream"))
             .filter(step)
-            .filter(filter(CONFIG))
+            .filter(access_log_trace(CONFIG))
             .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
             .access_log(json!({
                 "kind": "%ACCESS_LOG_TYPE%",
@@ -249,7 +225,7 @@ fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
 #[test]
 fn a_bad_configuration_is_one_line_and_fails_no_request() {
     let bad = r#"{"shapes": ["datadog", "x-ray"]}"#;
-    let mesh = Mesh::start(vec![("ingress", manager(filter(bad)))]);
+    let mesh = Mesh::start(vec![("ingress", manager(access_log_trace(bad)))]);
     mesh.envoy
         .wait_for_log(
             "access_log_trace.shapes[1]: invalid value: string \"x-ray\", expected \"datadog\"",
