@@ -17,7 +17,7 @@ hash=$(sha256sum "$recipe" | cut -c1-16)
 installed=$cache/otelcol/$hash/otelcol
 if [[ ! -x $installed ]]; then
     command -v go >/dev/null || die "no Go, which the Collector is built with; or set COLLECTOR_BIN"
-    step "OpenTelemetry Collector $builder from source (once, about five minutes on two cores)"
+    step "OpenTelemetry Collector $builder from source (once, five to ten minutes on two cores)"
     mkdir -p "$cache/otelcol/$hash"
     work=$(mktemp -d "$cache/otelcol/build.XXXXXX")
     trap 'rm -rf "$work"' EXIT

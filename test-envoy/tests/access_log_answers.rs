@@ -5,18 +5,16 @@ mod tracers;
 
 use std::time::Duration;
 
-use common::{Mesh, SPAN, TRACE, get, manager, module};
-use envoy_test_harness::client::Response;
-use envoy_test_harness::config::{
-    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+use common::{
+    Mesh, SPAN, TRACE, access_log_trace, expose_ids, get, log_ids, manager, trace_context,
 };
+use envoy_test_harness::client::{Request, Response};
+use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{AccessLog, EnvoyBinary};
-use meshtrace_config::read;
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
-use meshtrace_render::{EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids};
+use meshtrace_render::{IdsFrom, access_log, access_log_fields};
 use serde_json::{Value, json};
-use tracers::{Sinks, Tracer};
+use tracers::{CASE, Sinks, Tracer};
 
 const CONFIG: &str = r#"{
     "tracer": "tracecontext",
@@ -30,36 +28,17 @@ fn envoys() -> Vec<EnvoyBinary> {
     EnvoyBinary::all_supported().expect("the supported Envoys")
 }
 
-fn minor(envoy: &EnvoyBinary) -> EnvoyMinor {
-    let minor = envoy.reported_version().split('.').nth(1);
-    EnvoyMinor(
-        minor
-            .and_then(|minor| minor.parse().ok())
-            .expect("a version"),
-    )
-}
-
-fn filter(config: &str) -> WasmFilter {
-    WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
-}
-
-fn compiled(config: &str) -> (AccessLogTraceConfig, LogIds) {
-    let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
-    let ids = LogIds::new(&config).expect("one that compiles");
-    (config, ids)
-}
-
 /// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests sampled.
 fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh, Sinks) {
-    let (config, ids) = compiled(CONFIG);
-    let step = expose_ids(&config.ids, minor(envoy)).expect("a step");
+    let (config, ids) = log_ids(CONFIG);
+    let step = expose_ids(&config, envoy).expect("a step");
     let tracing = Tracer::OpenTelemetry.tracing().expect("a tracer");
     let manager = HttpConnectionManager::new()
         .route(Route::path("/direct").direct_response(200, ""))
         .route(Route::prefix("/").cluster("upstream"))
         .tracing(tracing.random_sampling(sampled))
-        .filter(HttpFilter::raw("step", step["typed_config"].clone()))
-        .filter(filter(CONFIG))
+        .filter(step)
+        .filter(access_log_trace(CONFIG))
         .merge(json!({"access_log": [access_log(log, &access_log_fields(&ids, from))]}));
     let sinks = Sinks::start();
     let bootstrap = sinks
@@ -69,10 +48,11 @@ fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh,
 }
 
 fn send(mesh: &Mesh, path: &str, headers: &[(&str, &str)]) -> Response {
-    let request = headers.iter().fold(
-        envoy_test_harness::client::Request::get(path),
-        |request, (name, value)| request.header(name, value),
-    );
+    let request = headers
+        .iter()
+        .fold(Request::get(path), |request, (name, value)| {
+            request.header(name, value)
+        });
     mesh.connect("ingress").send(&request).expect("a response")
 }
 
@@ -196,19 +176,83 @@ fn envoys_own_formatters_tell_the_same_where_they_exist() {
     }
 }
 
+/// What a filter behind this one makes of the headers is not taken for the tracer's.
+#[test]
+fn beside_trace_context_in_both_placements_a_line_names_the_exported_span() {
+    let told = r#"{"tracer": "tracecontext", "spawn_upstream_span": false}"#;
+    let upstream = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
+    let w3c = format!("traceparent: 00-{TRACE}-{SPAN}-01");
+    let b3 = format!("b3: {TRACE}-{SPAN}-1");
+    for envoy in envoys() {
+        let sinks = Sinks::start();
+        let mut bootstrap = sinks.connect(Bootstrap::new());
+        for config in [told, "{}"] {
+            let manager = HttpConnectionManager::new()
+                .route(Route::path("/direct").direct_response(200, ""))
+                .route(Route::prefix("/").cluster("upstream"))
+                .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
+                .filter(access_log_trace(config))
+                .filter(trace_context(""))
+                .upstream_filter(trace_context(upstream))
+                .access_log(json!(access_log_fields(
+                    &log_ids(config).1,
+                    IdsFrom::Filter
+                )));
+            bootstrap = bootstrap.listener(Listener::http(config, manager));
+        }
+        let mesh = Mesh::with(&envoy, bootstrap);
+        for config in [told, "{}"] {
+            let arrivals = [None, Some(&w3c), Some(&b3)];
+            let places = ["/", "/direct"].map(|path| arrivals.map(|arrival| (path, arrival)));
+            for (path, arrival) in places.into_iter().flatten() {
+                let case = format!("{config} {path} {arrival:?}");
+                let mut request = Request::get(path).header(CASE, &case);
+                if let Some((name, value)) = arrival.and_then(|line| line.split_once(": ")) {
+                    request = request.header(name, value);
+                }
+                let log = mesh.envoy.access_log(config);
+                let before = log.lines().expect("a log").len();
+                mesh.connect(config).send(&request).expect("a response");
+                let lines = log.wait_for_lines(before + 1).expect("a line");
+                let line = lines.last().expect("a line");
+                let span = sinks.wait_for_case(&case);
+
+                let at = format!("{}: {case}\n{line}\n{span:?}", envoy.reported_version());
+                let has = ["trace_id", "span_id", "parent_span_id"].map(|key| line[key].as_str());
+                let exported = [
+                    Some(&span.trace_id),
+                    Some(&span.span_id),
+                    span.parent_span_id.as_ref(),
+                ];
+                for (has, exported) in has.iter().zip(exported) {
+                    assert!(
+                        has.is_none() || *has == exported.map(String::as_str),
+                        "{at}"
+                    );
+                }
+                assert_eq!(
+                    has[0].is_some(),
+                    path == "/" || (config == told && arrival == Some(&w3c)),
+                    "{at}"
+                );
+                assert_eq!(has[1].is_some(), path == "/" && config == told, "{at}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
     for envoy in envoys()
         .into_iter()
         .filter(|envoy| envoy.is_at_least(1, 38))
     {
-        let (config, _) = compiled(CONFIG);
-        let step = expose_ids(&config.ids, minor(&envoy)).expect("a step");
-        let step = HttpFilter::raw("step", step["typed_config"].clone());
+        let (config, _) = log_ids(CONFIG);
+        let step = expose_ids(&config, &envoy).expect("a step");
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/").cluster("upstream"))
             .filter(step)
-            .filter(filter(CONFIG))
+            .filter(access_log_trace(CONFIG))
             .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
             .access_log(json!({
                 "kind": "%ACCESS_LOG_TYPE%",
@@ -249,7 +293,7 @@ fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
 #[test]
 fn a_bad_configuration_is_one_line_and_fails_no_request() {
     let bad = r#"{"shapes": ["datadog", "x-ray"]}"#;
-    let mesh = Mesh::start(vec![("ingress", manager(filter(bad)))]);
+    let mesh = Mesh::start(vec![("ingress", manager(access_log_trace(bad)))]);
     mesh.envoy
         .wait_for_log(
             "access_log_trace.shapes[1]: invalid value: string \"x-ray\", expected \"datadog\"",

@@ -11,16 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Mesh, SPAN, TRACE, module, root};
+use common::{Mesh, SPAN, TRACE, access_log_trace, expose_ids, log_ids, root};
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{
-    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
-};
+use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{AccessLog, EnvoyBinary, Span, SpanKind, Upstream, WAIT_LIMIT};
-use meshtrace_config::read;
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
-use meshtrace_render::{EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids};
+use meshtrace_render::{IdsFrom, access_log, access_log_fields};
 use serde_json::{Value, json};
 use tracers::{CASE, Reader, Sinks, Tracer};
 
@@ -100,23 +96,17 @@ fn wait_for_records(loki: &Upstream, count: usize) -> HashMap<String, Value> {
 
 /// Envoy with the rendered log and step.
 fn mesh(envoy: &EnvoyBinary, sinks: &Sinks, log: &Path) -> Mesh {
-    let config: AccessLogTraceConfig = read(CONFIG.as_bytes()).expect("a configuration");
-    let ids = LogIds::new(&config).expect("one that compiles");
-    let minor = envoy.reported_version().split('.').nth(1);
-    let minor = minor
-        .and_then(|minor| minor.parse().ok())
-        .expect("a version");
-    let step = expose_ids(&config.ids, EnvoyMinor(minor)).expect("a step");
+    let (config, ids) = log_ids(CONFIG);
+    let step = expose_ids(&config, envoy).expect("a step");
     let mut fields = access_log_fields(&ids, IdsFrom::Filter);
     fields.insert("case".to_owned(), json!(format!("%REQ({CASE})%")));
     let log = access_log(log.to_str().expect("a path"), &fields);
-    let filter = WasmFilter::new("access_log_trace", module("access_log_trace"));
     let manager = HttpConnectionManager::new()
         .route(Route::path("/direct").direct_response(200, ""))
         .route(Route::path("/").cluster("upstream"))
         .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
-        .filter(HttpFilter::raw("step", step["typed_config"].clone()))
-        .filter(filter.configuration(CONFIG))
+        .filter(step)
+        .filter(access_log_trace(CONFIG))
         .merge(json!({"access_log": [log]}));
     let bootstrap = sinks.connect(Bootstrap::new());
     Mesh::with(

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{
-    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use meshtrace_config::read;
+use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+use meshtrace_render::EnvoyMinor;
 use serde_json::Value;
 
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -63,6 +66,28 @@ fn built(path: &str, target: &str) -> PathBuf {
 
 pub(crate) fn trace_context(config: &str) -> WasmFilter {
     WasmFilter::new("trace_context", module("trace_context")).configuration(config)
+}
+
+pub(crate) fn access_log_trace(config: &str) -> WasmFilter {
+    WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
+}
+
+/// An `access_log_trace` configuration as the renderer and as the filter have it.
+pub(crate) fn log_ids(config: &str) -> (AccessLogTraceConfig, LogIds) {
+    let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
+    let ids = LogIds::new(&config).expect("one that compiles");
+    (config, ids)
+}
+
+/// The step before `access_log_trace` that its configuration asks for, as this Envoy can have it.
+pub(crate) fn expose_ids(config: &AccessLogTraceConfig, envoy: &EnvoyBinary) -> Option<HttpFilter> {
+    let minor = envoy.reported_version().split('.').nth(1);
+    let minor = minor
+        .and_then(|minor| minor.parse().ok())
+        .expect("a version");
+    let step = meshtrace_render::expose_ids(&config.ids, EnvoyMinor(minor))?;
+    let name = step["name"].as_str().expect("a name");
+    Some(HttpFilter::raw(name, step["typed_config"].clone()))
 }
 
 /// A manager that sends everything to the cluster `upstream` through `filter`.

@@ -97,6 +97,19 @@ impl Sinks {
         spans
     }
 
+    /// Waits for the OpenTelemetry tracer's first span of the case.
+    pub(crate) fn wait_for_case(&self, case: &str) -> Span {
+        let is_of_case = |span: &Span| span.attribute("case") == Some(case);
+        let mut count = 1;
+        loop {
+            let spans = self.otlp.wait_for_spans(count).expect("spans");
+            count = spans.len() + 1;
+            if let Some(span) = spans.into_iter().find(is_of_case) {
+                return span;
+            }
+        }
+    }
+
     /// The spans that have arrived from any tracer.
     pub(crate) fn all(&self) -> Vec<Span> {
         let mut spans = self.otlp.spans();
