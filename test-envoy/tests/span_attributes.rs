@@ -158,6 +158,50 @@ fn odd_values_are_cut_and_cleaned() {
 }
 
 #[test]
+fn whatever_bytes_a_source_has_the_request_passes() {
+    let long = vec![b'a'; 50 * 1024];
+    let values: [&[u8]; 8] = [
+        b"\xff\xfe\xfd",
+        b"\xc3\x28=\x80;,\xf0",
+        b"Bearer \xff.\xff.\xff",
+        b"Bearer e30.W1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1s.",
+        b"",
+        b"=;=,=%;%%,%C3=%28",
+        "名=🦀;sid=🦀,member=%F0%9F".as_bytes(),
+        &long,
+    ];
+    for rig in tags::envoys().iter().map(rig) {
+        for name in [
+            "x-user-id",
+            "x-card",
+            "cookie",
+            "baggage",
+            "authorization",
+            "x-span-attr-plan",
+        ] {
+            for value in values {
+                let answer = rig.send(TRACERS[0], &Request::get("/bare").header(name, value));
+                assert_eq!(answer.status, 200, "{rig} {name}: {}", value.escape_ascii());
+            }
+        }
+        for path in [
+            "/orders/%ff%00",
+            "/orders/%",
+            "/orders/?page=%ff+%&page",
+            "/orders?&&=&",
+        ] {
+            let answer = rig.send(TRACERS[0], &Request::get(path));
+            assert_eq!(answer.status, 200, "{rig} {path}");
+        }
+        let many = (0..80).fold(Request::get("/bare"), |request, _| {
+            request.header("baggage", "a=1")
+        });
+        assert_eq!(rig.send(TRACERS[0], &many).status, 200, "{rig}");
+        assert_eq!(rig.stat("wasmcustom.meshtrace.host_errors"), 0, "{rig}");
+    }
+}
+
+#[test]
 fn requests_that_are_answered_locally_have_their_attributes() {
     for rig in tags::envoys().iter().map(rig) {
         for tracer in TRACERS {

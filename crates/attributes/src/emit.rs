@@ -4,7 +4,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_headers::{Edits, Headers, Value};
 
 use crate::attributes::{Arena, Attribute};
-use crate::config::{AttributeConfig, EmitConfig, Phase, header_name};
+use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
 use crate::source::is_token;
 use crate::{Counter, Tally, baggage};
 
@@ -75,6 +75,7 @@ impl Emit {
         }
         if let Some(prefix) = &prefix {
             let header = |attribute: &AttributeConfig| header_name(prefix, &attribute.key);
+            refuse_lost_sources(prefix, attributes)?;
             for (i, attribute) in attributes.iter().enumerate() {
                 let earlier = attributes.iter().take(i);
                 let same =
@@ -133,6 +134,29 @@ impl Emit {
             edits.replace(b"baggage", Value::Borrowed(list));
         }
     }
+}
+
+/// A header that is read, and that has the prefix, would be removed unless it is written again.
+fn refuse_lost_sources(prefix: &str, attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
+    for (i, attribute) in attributes.iter().enumerate() {
+        let (path, source) = match &attribute.from {
+            SourceConfig::Header(name) => ("header", name),
+            SourceConfig::JwtClaim(claim) => ("jwt_claim.header", &claim.header),
+            _ => continue,
+        };
+        let source = source.to_ascii_lowercase();
+        let is_written = |other: &AttributeConfig| header_name(prefix, &other.key) == source;
+        if source.starts_with(prefix) && !attributes.iter().any(is_written) {
+            return Err(ConfigError::new(
+                format!("attributes[{i}].from.{path}"),
+                format!(
+                    "{source:?} begins with `emit.request_header_prefix`, so it would be removed \
+                     from the request, expected another prefix"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn prefix(text: &str) -> Result<String, ConfigError> {

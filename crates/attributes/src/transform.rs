@@ -15,8 +15,10 @@ use crate::{Counter, Tally};
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 256;
-/// What a compiled pattern may take, in bytes: the time of a search is at most this times the value.
-const MAX_COMPILED: usize = 32 * 1024;
+/// What a compiled pattern may take, in bytes: the time of one search grows with it.
+const MAX_COMPILED: usize = 16 * 1024;
+/// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that follows.
+const MAX_MATCHES: usize = 64;
 /// The most values of one list.
 const MAX_ALLOWED: usize = 256;
 
@@ -219,7 +221,13 @@ impl Replace {
     ) {
         let mut copied = 0;
         let mut at = 0;
+        let mut matches = 0;
         while let Some(found) = self.regex.captures_read_at(locations, text, at) {
+            matches += 1;
+            if matches > MAX_MATCHES && text.len() > MAX_VALUE {
+                tally.count(Counter::Truncated);
+                return;
+            }
             let repeats = found.is_empty() && at > 0 && found.start() == copied;
             if !repeats {
                 let before = text.get(copied..found.start()).unwrap_or_default();
@@ -375,11 +383,22 @@ mod tests {
 
     #[test]
     fn a_replacement_that_grows_is_cut() {
-        let json = r#"{"replace": {"pattern": "a", "with": "bbb"}}"#;
-        let (text, verdict, tally) = transformed(json, &"a".repeat(crate::text::MAX_TEXT));
+        let json = r#"{"replace": {"pattern": "a", "with": "bbbbbbbb"}}"#;
+        let (text, verdict, tally) = transformed(json, &"a".repeat(MAX_VALUE));
         assert_eq!(text, "b".repeat(crate::text::MAX_TEXT));
         assert_eq!(verdict, Verdict::Kept);
         assert!(tally.has(Counter::Truncated));
+    }
+
+    #[test]
+    fn a_long_value_is_cut_where_it_has_too_many_matches() {
+        let json = r#"{"replace": {"pattern": "a", "with": "b"}}"#;
+        assert_eq!(kept(json, &"a".repeat(MAX_VALUE)), "b".repeat(MAX_VALUE));
+        let (text, _, tally) = transformed(json, &"a".repeat(MAX_VALUE + 1));
+        assert_eq!(text, "b".repeat(MAX_MATCHES));
+        assert!(tally.has(Counter::Truncated));
+        let long = "x".repeat(MAX_VALUE) + &"a".repeat(MAX_MATCHES);
+        assert_eq!(kept(json, &long), long.replace('a', "b"));
     }
 
     #[test]

@@ -123,6 +123,11 @@ fn the_rest_is_refused_with_its_path() {
         )
     };
     let prefix = |prefix: &str| format!(r#"{{"emit": {{"request_header_prefix": "{prefix}"}}}}"#);
+    let lost = r#"{"attributes": [{"key": "a", "from": {"header": "X-User-Id"}}],
+                   "emit": {"request_header_prefix": "x-user-"}}"#;
+    let again = r#"{"attributes": [{"key": "id", "from": {"header": "x-user-id"}}],
+                    "emit": {"request_header_prefix": "x-user-"}}"#;
+    assert_eq!(compile(again), Ok(()));
     let response = r#"{"attributes": [{"key": "a", "from": {"response_header": "x"}}],
                        "emit": {"filter_state": false, "baggage": true}}"#;
     for (json, expected) in [
@@ -213,6 +218,10 @@ fn the_rest_is_refused_with_its_path() {
         (
             response,
             "emit.filter_state: false, but attributes[0] comes from the response",
+        ),
+        (
+            lost,
+            "attributes[0].from.header: \"x-user-id\" begins with `emit.request_header_prefix`",
         ),
         (
             &prefix("x-"),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use envoy_test_harness::client::Request;
+use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
 };
@@ -90,11 +90,16 @@ impl Rig {
             .header(CASE, &case)
             .header("traceparent", caller.fill("00-$T-$S-01"))
             .header("b3", caller.fill("$T-$S-1"));
-        let address = self.envoy.address(name(tracer)).expect("the listener");
-        request.send(address).expect("a response");
+        self.send(tracer, &request);
         let spans = self.sinks.spans(tracer, &caller.trace_id, &case, count);
         assert_eq!(spans.len(), count, "{self} {tracer:?}: {spans:?}");
         spans
+    }
+
+    /// Sends the request as it is.
+    pub(crate) fn send(&self, tracer: Tracer, request: &Request) -> Response {
+        let address = self.envoy.address(name(tracer)).expect("the listener");
+        request.send(address).expect("a response")
     }
 
     /// The attributes of a span that the configuration is about.

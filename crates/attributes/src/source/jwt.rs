@@ -18,7 +18,7 @@ use crate::{Counter, Tally};
 
 /// Most headers that tokens are read from: the arena has room for their payloads.
 pub(crate) const MAX_HEADERS: usize = 2;
-/// The longest token that is read, in bytes, with its scheme.
+/// The longest token that is read, in bytes.
 const MAX_TOKEN: usize = 8192;
 
 /// RFC 7515, section 2: base64url without padding; padded ones are read too.
