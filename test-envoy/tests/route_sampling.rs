@@ -120,12 +120,12 @@ fn exported(
     traces
 }
 
-/// Ids are random: 5.33 standard deviations are exceeded once in ten million times.
+/// Ids are random: six standard deviations are exceeded less than once in ten million times.
 fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     let count = f64::from(u32::try_from(count).expect("a number"));
     let found = f64::from(u32::try_from(found).expect("a number"));
     let expected = ratio * count;
-    let limit = 5.33 * (expected * (1.0 - ratio)).sqrt();
+    let limit = 6.0 * (expected * (1.0 - ratio)).sqrt();
     assert!(
         (found - expected).abs() <= limit,
         "{what}: {found}, expected {expected} ± {limit}"
@@ -755,6 +755,49 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
                 "{tracer:?} on {}",
                 envoy.reported_version()
             );
+        }
+    }
+}
+
+#[test]
+fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
+    let tracer = Tracer::OpenTelemetry;
+    let json = config(
+        tracer,
+        r#""rules": [
+            {"match": {"route": "pay"}, "sample": "always"},
+            {"match": {"route": "probe"}, "sample": "never"}
+        ]"#,
+    );
+    let parsed: SamplingConfig = serde_json::from_str(&json).expect("a configuration");
+    let settings = sampling_settings(&parsed, RenderTracer::OpenTelemetry).expect("settings");
+    for envoy in envoys() {
+        let sinks = Sinks::start();
+        let manager = settings
+            .routes
+            .iter()
+            .fold(around(tracer, &json), |manager, block| {
+                let path = format!("/{}", block.route);
+                let route = Route::prefix(&path).cluster("upstream").name(&block.route);
+                manager.route(route.tracing(block.tracing.clone()))
+            });
+        let listener = Listener::http("ingress", to_upstream(manager));
+        let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+        for (path, parent, expected) in [
+            ("/pay", None, true),
+            ("/probe", None, false),
+            ("/other", None, false),
+            ("/pay", Some("00"), false),
+            ("/probe", Some("01"), true),
+        ] {
+            let mut request = Request::get(path).header(CASE, path);
+            if let Some(flags) = parent {
+                let parent = format!("00-{}-{}-{flags}", common::TRACE, common::SPAN);
+                request = request.header("traceparent", parent);
+            }
+            let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
+            let what = format!("{path} {parent:?} on {}", envoy.reported_version());
+            assert_eq!(told(tracer, &seen).1, expected, "{what}");
         }
     }
 }

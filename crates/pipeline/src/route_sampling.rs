@@ -15,7 +15,7 @@ use meshtrace_sampling::{
 use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Shared, Stage};
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what
-/// was decided: `always`, `keep`, `drop`, `force`, or `th:` and a threshold.
+/// was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps it.
 const DECISION: &[u8] = b"sampling_decision";
 const ROUTE: &[u8] = b"xds\0route_name";
 const CLUSTER: &[u8] = b"xds\0cluster_name";
@@ -170,10 +170,9 @@ impl RouteSampling {
             Verdict::Drop => Some(b"drop"),
             Verdict::Keep(_) if forced => Some(b"force"),
             Verdict::Keep(None) => Some(b"keep"),
-            Verdict::Keep(Some(Threshold::ALWAYS)) => Some(b"always"),
             Verdict::Keep(Some(threshold)) => {
-                let text = threshold.to_text();
-                self.build(request, &[b"th:", &text], outcome)
+                let text: &[u8] = &threshold.to_text();
+                build(request, [b"th:", text], outcome)
             }
         };
         if let Some(told) = told {
@@ -233,7 +232,7 @@ impl RouteSampling {
         let decision = match (forced, told) {
             (true, _) | (_, Some(b"force")) => Decision {
                 sampled: true,
-                threshold: None,
+                threshold: parent.consistent_threshold().filter(|_| sampled),
             },
             (_, Some(told)) => as_told(told, parent),
             (_, None) => {
@@ -291,16 +290,10 @@ impl RouteSampling {
         let value = state.with_threshold(threshold);
         let value = (!value.is_empty()).then_some(value.as_slice());
         let parts = tracestate::with_member(members, OtelState::KEY, value);
-        let mut text = bumpalo::collections::Vec::new_in(request.arena);
-        for part in parts {
-            if text.try_reserve(part.len()).is_err() {
-                return outcome.tallies.sampling.count(Counter::EditsDropped);
-            }
-            text.extend_from_slice(part);
-        }
-        match text.into_bump_slice() {
-            [] => outcome.headers.remove(name),
-            text => outcome.headers.replace(name, Value::Borrowed(text)),
+        match build(request, parts, outcome) {
+            None => {}
+            Some([]) => outcome.headers.remove(name),
+            Some(text) => outcome.headers.replace(name, Value::Borrowed(text)),
         }
     }
 
@@ -341,23 +334,23 @@ impl RouteSampling {
         outcome.configured.count(counter);
         verdict
     }
+}
 
-    fn build<'a>(
-        &self,
-        request: &Request<'a>,
-        parts: &[&[u8]],
-        outcome: &mut Outcome<'a>,
-    ) -> Option<&'a [u8]> {
-        let mut text = bumpalo::collections::Vec::new_in(request.arena);
-        for part in parts {
-            if text.try_reserve(part.len()).is_err() {
-                outcome.tallies.sampling.count(Counter::EditsDropped);
-                return None;
-            }
-            text.extend_from_slice(part);
+/// Concatenates `parts` in the request's arena.
+fn build<'a, 'p>(
+    request: &Request<'a>,
+    parts: impl IntoIterator<Item = &'p [u8]>,
+    outcome: &mut Outcome<'_>,
+) -> Option<&'a [u8]> {
+    let mut text = bumpalo::collections::Vec::new_in(request.arena);
+    for part in parts {
+        if text.try_reserve(part.len()).is_err() {
+            outcome.tallies.sampling.count(Counter::EditsDropped);
+            return None;
         }
-        Some(text.into_bump_slice())
+        text.extend_from_slice(part);
     }
+    Some(text.into_bump_slice())
 }
 
 fn of_trace_id(id: TraceId) -> Randomness {
@@ -367,10 +360,7 @@ fn of_trace_id(id: TraceId) -> Randomness {
 /// What the downstream filter decided about a trace that began in this proxy. The tracer's own
 /// decision stands: it tells whether there is a span.
 fn as_told(told: &[u8], parent: Parent) -> Decision {
-    let threshold = match told {
-        b"always" => Some(Threshold::ALWAYS),
-        told => told.strip_prefix(b"th:").and_then(Threshold::parse),
-    };
+    let threshold = told.strip_prefix(b"th:").and_then(Threshold::parse);
     let threshold =
         threshold.filter(|threshold| parent.sampled && threshold.keeps(parent.randomness));
     Decision {

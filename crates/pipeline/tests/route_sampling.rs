@@ -117,7 +117,7 @@ fn a_request_without_a_parent_is_decided_by_its_rule() {
             &[(":path", "/keep/it")][..],
             left(
                 &["x-envoy-force-trace: true"],
-                Some("always"),
+                Some("th:0"),
                 &[],
                 &["rule.keep.sampled"],
             ),
@@ -210,13 +210,14 @@ fn upstream_the_threshold_is_what_the_downstream_filter_told() {
     let dropped = format!("00-{T}-{S}-00");
     // The right-most 56 bits of the trace id are ce929d0e0e4736.
     for (told, traceparent, edits) in [
-        (Some("always"), &sampled, &["tracestate: ot=th:0"][..]),
+        (Some("th:0"), &sampled, &["tracestate: ot=th:0"][..]),
         (Some("th:c"), &sampled, &["tracestate: ot=th:c"]),
         (Some("th:d"), &sampled, &[]),
         (Some("th:c"), &dropped, &[]),
         (Some("keep"), &sampled, &[]),
         (Some("drop"), &dropped, &[]),
         (Some("nonsense"), &sampled, &[]),
+        (Some("force"), &sampled, &[]),
         (None, &sampled, &[]),
     ] {
         let lines = [("traceparent", traceparent.as_str()), ("tracestate", "")];
@@ -384,7 +385,7 @@ mod properties {
         #[test]
         fn nothing_that_arrives_panics(
             lines in proptest::collection::vec(line(), 0..12),
-            told in proptest::option::of("(th:)?[a-f0-9]{0,16}|keep|force|drop|always"),
+            told in proptest::option::of("(th:)?[a-f0-9]{0,16}|keep|force|drop"),
         ) {
             let configs = [
                 RULES.to_owned(),

@@ -82,14 +82,7 @@ fn the_first_rules_that_name_a_route_alone_are_blocks_of_the_route() {
         blocks,
         [
             ("pay", json!({"random_sampling": {"numerator": 100}})),
-            (
-                "probe",
-                json!({"random_sampling": {"numerator": 0}, "overall_sampling": {"numerator": 0}})
-            ),
-            (
-                "search",
-                json!({"random_sampling": {"numerator": 5000.0, "denominator": "MILLION"}})
-            ),
+            ("probe", json!({"random_sampling": {"numerator": 0}})),
         ]
     );
 }

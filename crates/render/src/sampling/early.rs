@@ -27,7 +27,7 @@ const TRACE_ID: &str = "x-meshtrace-sampling-id";
 const HEAD: &str = "x-meshtrace-sampling-head";
 const HELPERS: [&str; 3] = [DECIDED, TRACE_ID, HEAD];
 
-/// One header less than 55 bytes long is refused here, and so are repeated lines, joined by commas.
+/// With a length of 55; repeated lines are joined by commas, and fit nothing.
 const W3C: &str = "^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][0-9a-f]$";
 const W3C_SAMPLED: &str = "-[0-9a-f][13579bdf]$";
 const B3_IDS: &str = "^[0-9a-f]+-[0-9a-f]+(-.*)?$";
@@ -101,7 +101,8 @@ struct W3cParent;
 
 impl Arrival for W3cParent {
     fn is_there(&self) -> String {
-        matches(TRACEPARENT, W3C)
+        let is_whole = format!("size({}) == 55", value(TRACEPARENT));
+        format!("{is_whole} && {}", matches(TRACEPARENT, W3C))
     }
 
     fn sampled(&self) -> String {

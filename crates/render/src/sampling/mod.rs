@@ -27,7 +27,7 @@ pub struct SamplingSettings {
 ///
 /// # Errors
 /// When the configuration is refused by the filter too, is for the upstream placement, or asks for
-/// what an early header mutation cannot do, with a `parent` other than `respect`: see `limits` in
+/// what an early header mutation cannot do, with a `parent` other than `respect`: see `parent` in
 /// `docs/route_sampling.md`.
 pub fn sampling_settings(
     config: &SamplingConfig,

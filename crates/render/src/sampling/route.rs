@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 /// The `tracing` block of the route of that name.
 ///
-/// It costs nothing. Unlike the filter it decides by `x-request-id` and not by the trace id, so that
-/// two proxies do not keep the same part, and nothing is counted.
+/// It costs nothing, and needs no filter. What it keeps is what the filter's rule keeps, so both may
+/// stand together.
 #[derive(Clone, Debug)]
 pub struct RouteTracing {
     /// The route's name.
@@ -15,7 +15,8 @@ pub struct RouteTracing {
     pub tracing: Value,
 }
 
-/// A block for each rule that asks for a route alone, and whose decision needs no state.
+/// A block for each rule that asks for a route alone and keeps all of it or nothing. A ratio would be
+/// another part than the filter's: Envoy decides by `x-request-id`.
 pub(super) fn tracing(config: &SamplingConfig) -> Vec<RouteTracing> {
     let mut known = Vec::new();
     let rules = config.rules.iter();
@@ -47,17 +48,12 @@ fn route_alone(rule: &RuleConfig) -> Option<&str> {
 }
 
 fn block(sample: SampleConfig) -> Option<Value> {
-    let million =
-        |ratio: f64| json!({"numerator": (ratio * 1e6).round(), "denominator": "MILLION"});
+    let random = |percent: u8| Some(json!({"random_sampling": {"numerator": percent}}));
     match sample {
-        SampleConfig::Always => Some(json!({"random_sampling": {"numerator": 100}})),
-        SampleConfig::Ratio(ratio) => Some(json!({"random_sampling": million(ratio)})),
-        // From 1.39 this drops traces that came in, too, where the tracer is OpenTelemetry.
-        SampleConfig::Never => Some(json!({
-            "random_sampling": {"numerator": 0},
-            "overall_sampling": {"numerator": 0},
-        })),
-        SampleConfig::PerSecond(_) | SampleConfig::Unchanged => None,
+        SampleConfig::Always => random(100),
+        // No `overall_sampling`: from 1.39 it would drop traces that came in, too.
+        SampleConfig::Never => random(0),
+        SampleConfig::Ratio(_) | SampleConfig::PerSecond(_) | SampleConfig::Unchanged => None,
     }
 }
 
