@@ -108,10 +108,7 @@ fn a_span_is_sent_with_the_next_tick_and_the_ticks_end_with_its_answer() {
         );
         // Ids of the hop's own.
         let left = String::from_utf8_lossy(host.header("traceparent").unwrap()).into_owned();
-        assert!(
-            left.starts_with(TRACE) && left != SAMPLED,
-            "{left}"
-        );
+        assert!(left.starts_with(TRACE) && left != SAMPLED, "{left}");
     });
     tick(ROOT);
     host(|host| {
