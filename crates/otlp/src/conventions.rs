@@ -220,7 +220,7 @@ fn number(digits: &[u8]) -> Option<u16> {
 }
 
 /// What the host is asked for at a request's end, as paths of Envoy's attributes; in one list
-/// expression where that works.
+/// expression where that works. The direction is the last: not every role needs it.
 pub const END_VALUES: [&str; 10] = [
     "response.code",
     "response.flags",

@@ -64,6 +64,8 @@ pub(crate) fn fixed32(out: &mut Vec<u8>, field: u32, number: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_varint_has_the_length_that_is_foretold() {

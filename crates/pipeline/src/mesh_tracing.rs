@@ -66,10 +66,9 @@ impl Composition for MeshTracing {
     }
 
     fn expressions(&self) -> Vec<String> {
-        match &self.report {
-            Some(_) => Tracer::expressions(),
-            None => Vec::new(),
-        }
+        self.tracer
+            .as_ref()
+            .map_or_else(Vec::new, Tracer::expressions)
     }
 
     fn background(&self) -> Option<&dyn Background> {

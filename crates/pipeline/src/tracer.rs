@@ -83,12 +83,20 @@ impl Tracer {
         }
     }
 
-    pub(crate) fn expressions() -> Vec<String> {
+    pub(crate) fn expressions(&self) -> Vec<String> {
         vec![
-            format!("[{}]", END_VALUES.join(", ")),
+            format!("[{}]", self.end_values().join(", ")),
             // Where one of the two is missing, the other decides.
             "response.code >= 500 || response.flags != 0".to_owned(),
         ]
+    }
+
+    /// The [`END_VALUES`] that this role needs; the direction is the last of them.
+    fn end_values(&self) -> &'static [&'static str] {
+        match (self.role, END_VALUES.split_last()) {
+            (Role::ByDirection, _) | (_, None) => &END_VALUES,
+            (_, Some((_direction, values))) => values,
+        }
     }
 
     pub(crate) fn open(
@@ -153,7 +161,7 @@ impl Tracer {
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
             return;
         }
-        let values = Values::fetch(lookup);
+        let values = Values::fetch(self.end_values(), lookup);
         if matches!(values, Values::Single(_)) {
             tally.count(Counter::LookedUpSingly);
         }
@@ -293,13 +301,17 @@ enum Values {
 }
 
 impl Values {
-    fn fetch(lookup: &dyn Lookup) -> Self {
+    fn fetch(wanted: &[&str], lookup: &dyn Lookup) -> Self {
         if let Some(list) = lookup.evaluate(VALUES)
-            && Headers::parse(&list).is_some_and(|list| list.iter().count() == END_VALUES.len())
+            && Headers::parse(&list).is_some_and(|list| list.iter().count() == wanted.len())
         {
             return Self::List(list);
         }
-        Self::Single(END_VALUES.map(|path| lookup.property(&nul_separated(path))))
+        let mut wanted = wanted.iter();
+        Self::Single(core::array::from_fn(|_| {
+            let path = wanted.next()?;
+            lookup.property(&nul_separated(path))
+        }))
     }
 
     fn all(&self) -> [Option<&[u8]>; END_VALUES.len()] {

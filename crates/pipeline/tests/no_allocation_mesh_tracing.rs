@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Answer, Arena, Background, Composition, End, Lookup, MeshTracing, NothingShared,
-    Outcome, Request,
+    ARENA_BYTES, Answer, Arena, Background, Composition, End, Lookup, MeshTracing, MeshTracingKept,
+    NothingShared, Outcome, Request,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -149,6 +149,11 @@ fn no_request_allocates_once_the_buffers_are_there() {
             export(background);
         }
     }
+}
+
+#[test]
+fn what_a_request_leaves_for_its_end_is_small() {
+    assert!(size_of::<MeshTracingKept>() <= 96);
 }
 
 /// A request from its headers, where the filter has `seen` them, to its end.

@@ -311,3 +311,120 @@ fn a_context_wins_over_a_trace_id_without_a_span() {
     assert_eq!(traceparent(&left), (T.into(), S.into(), "00".into()));
     assert!(!left.tally.has(Counter::Incomplete) && !left.tally.has(Counter::Generated));
 }
+
+/// A hop with a span of its own: W3C Trace Context, section 3.5, and B3's parent.
+#[test]
+fn a_participant_has_a_span_of_its_own_whatever_came_in() {
+    use meshtrace_headers::{Headers, encode};
+    use meshtrace_propagation::{IdGenerator, Sampling, Tally};
+
+    let untrusted = r#"{"incoming": "restart"}"#;
+    let ignored = r#"{"incoming": "ignore"}"#;
+    let restarts = r#"{"on_conflict": "restart"}"#;
+    let other = format!("b3: {T2}-{S}-0");
+    let conflict = format!("traceparent: 00-{T}-{S}-01\n{other}");
+    for (config, sent, continued, sampling, previous, counter) in [
+        (
+            "{}",
+            "",
+            false,
+            Sampling::Deferred,
+            false,
+            Counter::Generated,
+        ),
+        (
+            "{}",
+            "b3: 1",
+            false,
+            Sampling::Sampled,
+            false,
+            Counter::Generated,
+        ),
+        (
+            "{}",
+            "b3: 0",
+            false,
+            Sampling::NotSampled,
+            false,
+            Counter::Generated,
+        ),
+        (
+            "{}",
+            "traceparent: 00-$T-$S-01",
+            true,
+            Sampling::Sampled,
+            false,
+            Counter::ExtractedTracecontext,
+        ),
+        (
+            "{}",
+            "b3: $T-$S",
+            true,
+            Sampling::Deferred,
+            false,
+            Counter::ExtractedB3,
+        ),
+        (
+            "{}",
+            "b3: $T-$S-d",
+            true,
+            Sampling::Debug,
+            false,
+            Counter::ExtractedB3,
+        ),
+        (
+            untrusted,
+            "b3: $T-$S-1",
+            false,
+            Sampling::Deferred,
+            true,
+            Counter::Restarted,
+        ),
+        (
+            untrusted,
+            "b3: 1",
+            false,
+            Sampling::Deferred,
+            false,
+            Counter::Generated,
+        ),
+        (
+            ignored,
+            "b3: $T-$S-1",
+            false,
+            Sampling::Deferred,
+            false,
+            Counter::Ignored,
+        ),
+        (
+            restarts,
+            conflict.as_str(),
+            false,
+            Sampling::Sampled,
+            true,
+            Counter::Restarted,
+        ),
+    ] {
+        let propagation = propagation(config);
+        let block = encode(&parse(sent));
+        let headers = Headers::parse(&block).expect("a header block");
+        let mut tally = Tally::default();
+        let ids = IdGenerator::from_seed([7; 32]);
+        let incoming = propagation.extract(headers, Peer::default(), &mut tally);
+        let joined = propagation.participate(&incoming, &ids, &mut tally);
+        let what = format!("{config} {sent}");
+        let text = |digits: &[u8]| String::from_utf8(digits.to_vec()).expect("digits");
+        let parent = joined.parent.map(|id| text(&id.to_hex()));
+        assert_eq!(parent.as_deref(), continued.then_some(S), "{what}");
+        assert_eq!(joined.context.b3_parent, joined.parent, "{what}");
+        assert_eq!(
+            text(&joined.context.trace_id.to_hex()) == T,
+            continued,
+            "{what}"
+        );
+        assert_ne!(text(&joined.context.span_id.to_hex()), S, "{what}");
+        assert_eq!(joined.context.sampling, sampling, "{what}");
+        assert_eq!(joined.previous_trace_id.is_some(), previous, "{what}");
+        assert!(tally.has(counter), "{what}: {tally:?}");
+    }
+}

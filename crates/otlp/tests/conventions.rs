@@ -1,0 +1,324 @@
+//! What the semantic conventions make of what Envoy knows.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Collector, decode, exporter};
+use meshtrace_headers::{Headers, encode};
+use meshtrace_otlp::conventions::{END_VALUES, End, Request};
+use meshtrace_otlp::{Attributes, Kind, ReportConfig, Role, RoleConfig, Span, Status};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
+type Described = BTreeMap<String, String>;
+
+/// The attributes as the published types read them.
+fn read(attributes: &Attributes) -> Described {
+    let parts = [attributes];
+    let span = Span {
+        attributes: &parts,
+        ..common::span(1, &Attributes::new())
+    };
+    let mut exporter = exporter(r#"{"cluster": "c"}"#);
+    let mut collector = Collector::default();
+    exporter.push(&span, 0);
+    exporter.wake(1_000_000_000, &mut |call| collector.take(call));
+    let request = decode(&collector.calls[0], false);
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    let text = |value| match value {
+        Value::StringValue(text) => text,
+        Value::IntValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    span.attributes
+        .iter()
+        .map(|attribute| {
+            let value = attribute.value.clone().unwrap().value.unwrap();
+            (attribute.key.clone(), text(value))
+        })
+        .collect()
+}
+
+fn request(lines: &[(&str, &str)], route: Option<&[u8]>) -> (String, Described, Described) {
+    let block = encode(lines);
+    let headers = Headers::parse(&block).unwrap();
+    let request = Request::scan(&headers);
+    let (mut both, mut client) = (Attributes::new(), Attributes::new());
+    request.describe(route, &mut both);
+    request.describe_client(&mut client);
+    let name = request.name(route);
+    let name = String::from_utf8(name.as_bytes().to_vec()).unwrap();
+    (name, read(&both), read(&client))
+}
+
+fn line<'a>(path: &'a str, authority: &'a str, scheme: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        (":method", "GET"),
+        (":path", path),
+        (":authority", authority),
+        (":scheme", scheme),
+    ]
+}
+
+#[test]
+fn the_server_is_the_authority_s_host_and_port() {
+    for (authority, scheme, address, port) in [
+        ("shop", "http", Some("shop"), Some("80")),
+        ("shop", "https", Some("shop"), Some("443")),
+        ("shop", "ftp", Some("shop"), None),
+        ("shop:8080", "http", Some("shop"), Some("8080")),
+        ("192.0.2.1:1", "http", Some("192.0.2.1"), Some("1")),
+        (
+            "[2001:db8::1]:8080",
+            "http",
+            Some("2001:db8::1"),
+            Some("8080"),
+        ),
+        ("[2001:db8::1]", "http", Some("2001:db8::1"), Some("80")),
+        ("2001:db8::1", "http", Some("2001:db8::1"), Some("80")),
+        ("shop:", "http", Some("shop:"), Some("80")),
+        ("shop:99999", "http", Some("shop:99999"), Some("80")),
+        ("", "http", None, None),
+    ] {
+        let (_, described, _) = request(&line("/", authority, scheme), None);
+        let get = |key: &str| described.get(key).map(String::as_str);
+        assert_eq!(get("server.address"), address, "{authority}");
+        assert_eq!(get("server.port"), port, "{authority}");
+    }
+}
+
+#[test]
+fn a_query_is_in_no_attribute() {
+    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"), None);
+    assert_eq!(name, "GET");
+    assert_eq!(both["url.path"], "/a/b");
+    assert_eq!(client["url.full"], "http://shop:81/a/b");
+    let text = format!("{both:?}{client:?}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn a_route_is_in_the_name() {
+    let (name, both, _) = request(&line("/users/7", "shop", "http"), Some(b"/users/{id}"));
+    assert_eq!(name, "GET /users/{id}");
+    assert_eq!(both["http.route"], "/users/{id}");
+}
+
+#[test]
+fn grpc_has_names_of_its_own() {
+    let lines = |kind| {
+        [
+            &line("/shop.v1.Cart/Get", "shop", "http")[..],
+            &[("content-type", kind)],
+        ]
+        .concat()
+    };
+    for kind in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+    ] {
+        let (name, both, _) = request(&lines(kind), None);
+        assert_eq!(name, "shop.v1.Cart/Get", "{kind}");
+        assert_eq!(both["rpc.system.name"], "grpc");
+        assert_eq!(both["rpc.method"], "shop.v1.Cart/Get");
+    }
+    for kind in ["application/grpc-web", "application/json", ""] {
+        let (name, both, _) = request(&lines(kind), None);
+        assert_eq!(name, "GET", "{kind}");
+        assert!(!both.contains_key("rpc.method"), "{kind}");
+    }
+}
+
+#[test]
+fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
+    let (name, both, client) = request(&[], None);
+    assert_eq!(name, "HTTP");
+    let expected = BTreeMap::from([("http.request.method".to_owned(), "_OTHER".to_owned())]);
+    assert_eq!((both, client), (expected, BTreeMap::new()));
+}
+
+/// What is known at the end, by the place in [`END_VALUES`].
+fn end(values: &[(&str, &[u8])], grpc: Option<u64>, kind: Kind) -> (Status, bool, Described) {
+    let of = |path: &&str| {
+        values
+            .iter()
+            .find(|(name, _)| name == path)
+            .map(|(_, value)| *value)
+    };
+    let grpc = grpc.map(u64::to_le_bytes);
+    let values = END_VALUES.each_ref().map(of);
+    let end = End::new(&values, grpc.as_ref().map(<[u8; 8]>::as_slice));
+    let mut attributes = Attributes::new();
+    let status = end.describe(kind, &mut attributes);
+    (status, end.is_server_error(), read(&attributes))
+}
+
+/// Response flags, as Envoy numbers them (`envoy.data.accesslog.v3.ResponseFlags`).
+const NR: u64 = 0x100;
+const UF: u64 = 0x20;
+const UR: u64 = 0x10;
+const DC: u64 = 0x4000;
+const URX: u64 = 0x8000;
+const DI: u64 = 0x200;
+
+#[test]
+fn status_and_error_type_follow_the_code_and_the_flags() {
+    use Kind::{Client, Server};
+    use Status::{Error, Unset};
+    for (kind, code, flags, grpc, status, is_server_error, error) in [
+        (Server, Some(200), 0, None, Unset, false, None),
+        (Server, Some(404), 0, None, Unset, false, None),
+        (Client, Some(404), 0, None, Error, false, Some("404")),
+        (Server, Some(404), NR, None, Unset, false, None),
+        (Server, Some(500), 0, None, Error, true, Some("500")),
+        (Client, Some(500), 0, None, Error, true, Some("500")),
+        // No upstream answered: the code is Envoy's own, not the upstream's.
+        (Server, Some(503), UF | URX, None, Error, true, Some("503")),
+        (
+            Client,
+            Some(503),
+            UF | URX,
+            None,
+            Error,
+            true,
+            Some("UF,URX"),
+        ),
+        // Reset in the middle of a good answer.
+        (Server, Some(200), UR, None, Error, true, Some("UR")),
+        // A client that went away, before and after the response began.
+        (Server, None, DC, None, Unset, false, Some("DC")),
+        (Server, Some(200), DC, None, Unset, false, Some("DC")),
+        (Client, None, DC, None, Error, false, Some("DC")),
+        // A connection that was upgraded ends so.
+        (Server, Some(101), DC, None, Unset, false, None),
+        (Server, Some(200), DI, None, Unset, false, None),
+        (Server, None, 0, None, Error, false, Some("_OTHER")),
+        // gRPC: only six codes are the server's fault.
+        (Server, Some(200), 0, Some(0), Unset, false, None),
+        (Server, Some(200), 0, Some(5), Unset, false, None),
+        (
+            Client,
+            Some(200),
+            0,
+            Some(5),
+            Error,
+            false,
+            Some("NOT_FOUND"),
+        ),
+        (Server, Some(200), 0, Some(2), Error, true, Some("UNKNOWN")),
+        (
+            Server,
+            Some(200),
+            0,
+            Some(4),
+            Error,
+            true,
+            Some("DEADLINE_EXCEEDED"),
+        ),
+        (
+            Server,
+            Some(200),
+            0,
+            Some(12),
+            Error,
+            true,
+            Some("UNIMPLEMENTED"),
+        ),
+        (
+            Server,
+            Some(200),
+            0,
+            Some(13),
+            Error,
+            true,
+            Some("INTERNAL"),
+        ),
+        (
+            Server,
+            Some(200),
+            0,
+            Some(14),
+            Error,
+            true,
+            Some("UNAVAILABLE"),
+        ),
+        (
+            Server,
+            Some(200),
+            0,
+            Some(15),
+            Error,
+            true,
+            Some("DATA_LOSS"),
+        ),
+    ] {
+        let code_bytes = code.map(u64::to_le_bytes);
+        let flag_bytes = u64::to_le_bytes(flags);
+        let mut values: Vec<(&str, &[u8])> = vec![("response.flags", &flag_bytes)];
+        if let Some(code) = &code_bytes {
+            values.push(("response.code", code));
+        }
+        let what = format!("{kind:?} {code:?} {flags:#x} {grpc:?}");
+        let (found, kept, described) = end(&values, grpc, kind);
+        assert_eq!((found, kept), (status, is_server_error), "{what}");
+        assert_eq!(
+            described.get("error.type").map(String::as_str),
+            error,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn every_flag_has_the_name_that_access_logs_have() {
+    let names = "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT \
+                 UPE NC OM DF DO DR UDO";
+    for (bit, name) in names.split(' ').enumerate() {
+        let flags = (1_u64 << bit).to_le_bytes();
+        let (_, _, described) = end(&[("response.flags", &flags)], None, Kind::Server);
+        assert_eq!(described["response_flags"], name);
+    }
+    let all = u64::MAX.to_le_bytes();
+    let (_, _, described) = end(&[("response.flags", &all)], None, Kind::Server);
+    assert_eq!(described["response_flags"], names.replace(' ', ","));
+}
+
+#[test]
+fn integers_of_another_size_and_values_of_any_bytes_are_no_danger() {
+    for bytes in [
+        &b""[..],
+        b"\x01",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xff\xfe[]:::",
+    ] {
+        let values: Vec<(&str, &[u8])> = END_VALUES.iter().map(|path| (*path, bytes)).collect();
+        for kind in [Kind::Server, Kind::Client] {
+            end(&values, Some(u64::MAX), kind);
+        }
+    }
+}
+
+#[test]
+fn the_node_s_id_decides_the_role() {
+    for (node, role) in [
+        ("router~10.0.0.1~gateway.istio-system~svc", Role::Gateway),
+        ("waypoint~10.0.0.1~waypoint.shop~svc", Role::Server),
+        ("sidecar~10.0.0.1~shop.default~svc", Role::ByDirection),
+        ("test", Role::Server),
+        ("", Role::Server),
+    ] {
+        assert_eq!(RoleConfig::Auto.at(node), role, "{node}");
+        assert_eq!(RoleConfig::Client.at(node), Role::Client);
+        assert_eq!(RoleConfig::Gateway.at(node), Role::Gateway);
+        assert_eq!(RoleConfig::Server.at(node), Role::Server);
+    }
+    assert_eq!(ReportConfig::default().role, RoleConfig::Auto);
+}
