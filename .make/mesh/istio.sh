@@ -12,6 +12,13 @@ cargo build --quiet --locked --package meshtrace-images
 images=$root/${CARGO_TARGET_DIR:-target}/debug/meshtrace-images
 [[ ${CARGO_TARGET_DIR:-} == /* ]] && images=$CARGO_TARGET_DIR/debug/meshtrace-images
 
+kustomize=$cache/tools/kustomize-v5.7.1
+if [[ ! -x $kustomize/kustomize ]]; then
+    step "kustomize v5.7.1 (once, about a minute)"
+    (cd / && GOBIN=$kustomize nice go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1) ||
+        die "go cannot install kustomize"
+fi
+
 rendered=$root/target/rendered-by-istio
 rm -rf "$rendered"
 # render <istiod> <proxies> <module file>: no module proxy that is known serves Istio 1.29, whose proxies 1.30 renders for.
@@ -21,7 +28,7 @@ render() {
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
             -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
-            -checkout "$root" -module "$root/dist/trace_context.wasm"
+            -kustomize "$kustomize/kustomize" -checkout "$root" -module "$root/dist/trace_context.wasm"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod
