@@ -307,15 +307,15 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
     // Where the manifests mean to be, and nowhere else: a match that finds nothing is no error to Istio.
     let expected = |manifest: &str| -> Option<&[&str]> {
         Some(match manifest {
-            // To Istio a waypoint's listener is an inbound one too.
-            "envoyfilter/trace-context-downstream.yaml" => &["sidecar-inbound", "waypoint"],
+            // A waypoint takes what names its Gateway; an EnvoyFilter with a selector is not for it.
+            "envoyfilter/trace-context-downstream.yaml" => &["sidecar-inbound"],
             path if is_plugin(path) && path.ends_with("-gateway.yaml") => &["gateway"],
             path if is_plugin(path) && path.ends_with("-waypoint.yaml") => &["waypoint"],
             path if is_plugin(path) => &["sidecar-inbound"],
             "envoyfilter/trace-context-early.yaml"
             | "envoyfilter/trace-context-upstream.yaml"
             | "envoyfilter/trace-context-upstream-image.yaml" => {
-                &["gateway", "sidecar-inbound", "sidecar-outbound", "waypoint"]
+                &["gateway", "sidecar-inbound", "sidecar-outbound"]
             }
             _ => return None,
         })
