@@ -269,7 +269,7 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
                 .cluster(Cluster::http2("collector", collector.address()))
                 .listener(Listener::http(
                     "by hand",
-                    by_hand.clone().unwrap_or_else(HttpConnectionManager::new),
+                    by_hand.clone().unwrap_or_default(),
                 ))
                 .listener(
                     Listener::http("rendered", HttpConnectionManager::new()).merge(json!({

@@ -1,4 +1,5 @@
 //! What is known of the bootstraps in `examples/`.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;
 
