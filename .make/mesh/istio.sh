@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # istio.sh: the manifests and the images before Istio's own code, of two versions: the CRDs' schemas, the validators, the
-# generator of istiod, the agent's image puller. What it renders runs in real Envoys afterwards.
+# generator of istiod, the agent's image puller. What it renders runs in real Envoys afterwards. Beside it kustomize, the
+# CRDs of Envoy Gateway, and oras's library.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -18,6 +19,10 @@ if [[ ! -x $kustomize/kustomize ]]; then
     (cd / && GOBIN=$kustomize nice go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1) ||
         die "go cannot install kustomize"
 fi
+# Only its CRDs.
+gateway=$(cd / && go mod download -json github.com/envoyproxy/gateway@v1.9.1 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+[[ -n $gateway ]] || die "go cannot fetch Envoy Gateway's module"
+gateway=$gateway/charts/gateway-helm/charts/crds/crds/generated
 
 rendered=$root/target/rendered-by-istio
 rm -rf "$rendered"
@@ -28,7 +33,7 @@ render() {
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
             -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
-            -kustomize "$kustomize/kustomize" -checkout "$root" -module "$root/dist/trace_context.wasm"
+            -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root" -module "$root/dist/trace_context.wasm"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod

@@ -8,6 +8,7 @@ require (
 	istio.io/api v1.31.1
 	istio.io/istio v0.0.0-20260826214018-9739e10eb9d7
 	k8s.io/apimachinery v0.35.3
+	oras.land/oras-go/v2 v2.6.0
 	sigs.k8s.io/yaml v1.6.0
 )
 

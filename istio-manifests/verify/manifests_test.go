@@ -30,6 +30,7 @@ var (
 	proxies   = flag.String("proxies", "", "the versions of the proxies that it renders for, with commas between")
 	registry  = flag.String("registry", "", "the program docker-registry")
 	kustomize = flag.String("kustomize", "", "the program kustomize")
+	gateway   = flag.String("gateway", "", "the folder of Envoy Gateway's CRDs")
 	images    = flag.String("images", "", "the program meshtrace-images")
 	checkout  = flag.String("checkout", "../..", "the folder with dist/oci")
 )
@@ -101,6 +102,35 @@ func TestCRDsAcceptEveryManifest(t *testing.T) {
 		broken := strings.Replace(m.text, "\nspec:\n", "\nspec:\n  unheardOf: 1\n", 1)
 		if validator.ValidateCustomResourceYAML(broken, nil) == nil {
 			t.Errorf("%s: a field that does not exist is accepted", m.path)
+		}
+	}
+}
+
+// The same of Envoy Gateway's API.
+func TestEnvoyGatewaysCRDsAcceptItsManifests(t *testing.T) {
+	crds, err := filepath.Glob(filepath.Join(*gateway, "*.yaml"))
+	if err != nil || len(crds) == 0 {
+		t.Fatalf("no CRDs in %q (-gateway): %v", *gateway, err)
+	}
+	validator, err := crdvalidation.NewValidatorFromFiles(crds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(*manifests, "envoy-gateway", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validator.ValidateCustomResourceYAML(string(text), nil); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		broken := strings.Replace(string(text), "\nspec:\n", "\nspec:\n  unheardOf: 1\n", 1)
+		if validator.ValidateCustomResourceYAML(broken, nil) == nil {
+			t.Errorf("%s: a field that does not exist is accepted", file)
 		}
 	}
 }
