@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # istio.sh: the manifests and the images before Istio's own code, of two versions: the CRDs' schemas, the validators, the
-# generator of istiod, the agent's image puller. What it renders runs in real Envoys afterwards.
+# generator of istiod, the agent's image puller. What it renders runs in real Envoys afterwards. Beside it kustomize, the
+# CRDs of Envoy Gateway, and oras's library.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -12,6 +13,17 @@ cargo build --quiet --locked --package meshtrace-images
 images=$root/${CARGO_TARGET_DIR:-target}/debug/meshtrace-images
 [[ ${CARGO_TARGET_DIR:-} == /* ]] && images=$CARGO_TARGET_DIR/debug/meshtrace-images
 
+kustomize=$cache/tools/kustomize-v5.7.1
+if [[ ! -x $kustomize/kustomize ]]; then
+    step "kustomize v5.7.1 (once, about a minute)"
+    (cd / && GOBIN=$kustomize nice go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1) ||
+        die "go cannot install kustomize"
+fi
+# Only its CRDs.
+gateway=$(cd / && go mod download -json github.com/envoyproxy/gateway@v1.9.1 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+[[ -n $gateway ]] || die "go cannot fetch Envoy Gateway's module"
+gateway=$gateway/charts/gateway-helm/charts/crds/crds/generated
+
 rendered=$root/target/rendered-by-istio
 rm -rf "$rendered"
 # render <istiod> <proxies> <module file>: no module proxy that is known serves Istio 1.29, whose proxies 1.30 renders for.
@@ -21,7 +33,7 @@ render() {
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
             -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
-            -checkout "$root" -module "$root/dist/trace_context.wasm"
+            -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root" -module "$root/dist/trace_context.wasm"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod

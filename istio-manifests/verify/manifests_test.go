@@ -6,9 +6,14 @@ import (
 	"flag"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 	"istio.io/istio/pkg/config"
@@ -24,6 +29,8 @@ var (
 	istiod    = flag.String("istiod", "", "the minor version of the istiod that renders, such as 1.30")
 	proxies   = flag.String("proxies", "", "the versions of the proxies that it renders for, with commas between")
 	registry  = flag.String("registry", "", "the program docker-registry")
+	kustomize = flag.String("kustomize", "", "the program kustomize")
+	gateway   = flag.String("gateway", "", "the folder of Envoy Gateway's CRDs")
 	images    = flag.String("images", "", "the program meshtrace-images")
 	checkout  = flag.String("checkout", "../..", "the folder with dist/oci")
 )
@@ -68,7 +75,7 @@ func readManifests(t *testing.T) []manifest {
 		text, err := os.ReadFile(path)
 		// Kustomize's and Envoy Gateway's files are not Istio's.
 		if err == nil && strings.Contains(string(text), ".istio.io/") && !strings.HasPrefix(relative, "verify/") &&
-			!strings.Contains(relative, "kustomize") {
+			!strings.HasPrefix(relative, "kustomize/") {
 			found = append(found, manifest{relative, string(text)})
 		}
 		return err
@@ -95,6 +102,72 @@ func TestCRDsAcceptEveryManifest(t *testing.T) {
 		broken := strings.Replace(m.text, "\nspec:\n", "\nspec:\n  unheardOf: 1\n", 1)
 		if validator.ValidateCustomResourceYAML(broken, nil) == nil {
 			t.Errorf("%s: a field that does not exist is accepted", m.path)
+		}
+	}
+}
+
+// The same of Envoy Gateway's API.
+func TestEnvoyGatewaysCRDsAcceptItsManifests(t *testing.T) {
+	crds, err := filepath.Glob(filepath.Join(*gateway, "*.yaml"))
+	if err != nil || len(crds) == 0 {
+		t.Fatalf("no CRDs in %q (-gateway): %v", *gateway, err)
+	}
+	validator, err := crdvalidation.NewValidatorFromFiles(crds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(*manifests, "envoy-gateway", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validator.ValidateCustomResourceYAML(string(text), nil); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		broken := strings.Replace(string(text), "\nspec:\n", "\nspec:\n  unheardOf: 1\n", 1)
+		if validator.ValidateCustomResourceYAML(broken, nil) == nil {
+			t.Errorf("%s: a field that does not exist is accepted", file)
+		}
+	}
+}
+
+// The plain files beside are what the overlays make.
+func TestOverlaysAreThePlainFiles(t *testing.T) {
+	overlays, err := filepath.Glob(filepath.Join(*manifests, "kustomize", "*", "overlays", "*"))
+	if err != nil || len(overlays) < 4 {
+		t.Fatalf("%v, %v", overlays, err)
+	}
+	bases, err := filepath.Glob(filepath.Join(*manifests, "kustomize", "*", "base"))
+	if err != nil || len(bases) < 2 {
+		t.Fatalf("%v, %v", bases, err)
+	}
+	for _, folder := range append(overlays, bases...) {
+		output, err := exec.Command(*kustomize, "build", folder).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v: %s", folder, err, output)
+			continue
+		}
+		var built map[string]any
+		if err := yaml.Unmarshal(output, &built); err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := unstructured.NestedString(built, "metadata", "name")
+		parts := strings.Split(strings.TrimPrefix(folder, filepath.Join(*manifests, "kustomize")+"/"), "/")
+		text, err := os.ReadFile(filepath.Join(*manifests, parts[0], name+".yaml"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var plain map[string]any
+		if err := yaml.Unmarshal(text, &plain); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(built, plain) {
+			t.Errorf("%s: %v is not %v", folder, built, plain)
 		}
 	}
 }

@@ -17,6 +17,10 @@ import (
 	wasmextension "github.com/envoyproxy/go-control-plane/envoy/extensions/wasm/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content/memory"
+	"oras.land/oras-go/v2/content/oci"
+	"oras.land/oras-go/v2/registry/remote"
 
 	"istio.io/istio/pkg/model"
 	"istio.io/istio/pkg/wasm"
@@ -148,6 +152,44 @@ func TestPullerAcceptsEveryImage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// oras by its own library: what it copies has the digest that is pinned.
+func TestOrasCopiesEveryImage(t *testing.T) {
+	s := startRegistry(t, "")
+	for name, digest := range push(t, s, t.TempDir()) {
+		repository, err := remote.NewRepository(s.address + "/meshtrace/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository.PlainHTTP = true
+		for _, suffix := range []string{"", "-artifact"} {
+			copied, err := oras.Copy(t.Context(), repository, tag+suffix, memory.New(), "", oras.DefaultCopyOptions)
+			if err != nil {
+				t.Errorf("%s%s: %v", name, suffix, err)
+			} else if suffix == "" && copied.Digest.String() != digest {
+				t.Errorf("%s: %s is not %s", name, copied.Digest, digest)
+			}
+		}
+		layout, err := oci.New(filepath.Join(*checkout, "dist/oci", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags, err := registryTags(t, layout)
+		if err != nil || len(tags) != 2 {
+			t.Errorf("%s: %v, %v", name, tags, err)
+		}
+	}
+}
+
+func registryTags(t *testing.T, layout *oci.Store) ([]string, error) {
+	t.Helper()
+	var found []string
+	err := layout.Tags(t.Context(), "", func(tags []string) error {
+		found = append(found, tags...)
+		return nil
+	})
+	return found, err
 }
 
 // What the agent hands to Envoy in place of a module that it cannot fetch.

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
@@ -69,7 +72,16 @@ func meshConfig(tracer string) *meshconfig.MeshConfig {
 			},
 		}},
 		{Name: "json-log", Provider: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLog{
-			EnvoyFileAccessLog: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider{Path: "/dev/stdout"},
+			EnvoyFileAccessLog: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider{
+				Path: "/dev/stdout",
+				LogFormat: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider_LogFormat{
+					LogFormat: &meshconfig.MeshConfig_ExtensionProvider_EnvoyFileAccessLogProvider_LogFormat_Labels{
+						Labels: &structpb.Struct{Fields: map[string]*structpb.Value{
+							"trace_id": structpb.NewStringValue("%TRACE_ID%"),
+						}},
+					},
+				},
+			},
 		}},
 	}
 	if tracer != "none" {
@@ -95,6 +107,9 @@ func istiodWith(t *testing.T, m manifest) *core.ConfigGenTest {
 	})
 }
 
+// gatewayName is the label by which a proxy belongs to a Gateway of the Gateway API.
+const gatewayName = "gateway.networking.k8s.io/gateway-name"
+
 // selected has the labels that the resources of a manifest ask for.
 func selected(t *testing.T, m manifest) map[string]string {
 	labels := map[string]string{"app": "app"}
@@ -106,9 +121,6 @@ func selected(t *testing.T, m manifest) map[string]string {
 	for _, c := range m.parse(t) {
 		if filter, ok := c.Spec.(*networking.EnvoyFilter); ok {
 			add(filter.GetWorkloadSelector().GetLabels())
-			for _, ref := range filter.GetTargetRefs() {
-				add(map[string]string{"gateway.networking.k8s.io/gateway-name": ref.GetName()})
-			}
 			continue
 		}
 		encoded, err := protomarshal.ToJSON(c.Spec.(proto.Message))
@@ -116,42 +128,35 @@ func selected(t *testing.T, m manifest) map[string]string {
 			t.Fatal(err)
 		}
 		var spec struct {
-			Selector   struct{ MatchLabels map[string]string }
-			TargetRefs []struct{ Kind, Name string }
+			Selector struct{ MatchLabels map[string]string }
 		}
 		if err := json.Unmarshal([]byte(encoded), &spec); err != nil {
 			t.Fatal(err)
 		}
 		add(spec.Selector.MatchLabels)
-		for _, ref := range spec.TargetRefs {
-			if ref.Kind == "Gateway" {
-				add(map[string]string{"gateway.networking.k8s.io/gateway-name": ref.Name})
-			}
-		}
 	}
 	return labels
 }
 
 func proxyOf(kind model.NodeType, version string, labels map[string]string) *model.Proxy {
-	labels = cloned(labels)
-	switch kind {
-	case model.Router:
+	labels = maps.Clone(labels)
+	// What a selector asks for is nobody's label but a gateway's, or a waypoint's.
+	if kind == model.Router {
 		labels["istio"] = "ingressgateway"
-	case model.Waypoint:
+	} else {
+		delete(labels, "istio")
+	}
+	if kind == model.Waypoint {
 		labels["gateway.istio.io/managed"] = "istio.io-mesh-controller"
+		// Every waypoint belongs to a Gateway; that one is what the manifests name.
+		labels[gatewayName] = "waypoint"
+	} else {
+		delete(labels, gatewayName)
 	}
 	return &model.Proxy{
 		Type: kind, ConfigNamespace: "default", IPAddresses: []string{"10.0.0.1"}, Labels: labels,
 		Metadata: &model.NodeMetadata{Namespace: "default", Labels: labels, IstioVersion: version},
 	}
-}
-
-func cloned(labels map[string]string) map[string]string {
-	copied := map[string]string{}
-	for key, value := range labels {
-		copied[key] = value
-	}
-	return copied
 }
 
 // The place of a listener, or "" for those that carry nothing of the application's.
@@ -229,11 +234,11 @@ func pin(text, name, digest string) string {
 	ours := false
 	for i, line := range lines {
 		trimmed := strings.TrimSpace(line)
-		if strings.HasPrefix(trimmed, "url: ") {
+		if strings.Contains(trimmed, "oci://") {
 			ours = strings.Contains(trimmed, "/"+name+":")
 		}
 		if ours && strings.HasPrefix(trimmed, "sha256: ") {
-			lines[i] = line[:strings.Index(line, "sha256: ")] + "sha256: " + strings.TrimPrefix(digest, "sha256:")
+			lines[i] = line[:strings.Index(line, "sha256: ")] + fmt.Sprintf("sha256: %q", strings.TrimPrefix(digest, "sha256:"))
 		}
 	}
 	return strings.Join(lines, "\n")
