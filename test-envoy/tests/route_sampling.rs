@@ -132,6 +132,11 @@ fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     );
 }
 
+fn assert_no_host_errors(envoy: &Envoy) {
+    let errors = envoy.stat("wasmcustom.meshtrace.host_errors");
+    assert_eq!(errors.expect("a counter"), 0);
+}
+
 const TENTH: &str = r#""rules": [
     {"name": "probes", "match": {"path": {"exact": "/health"}}, "sample": "never"},
     {"name": "metrics", "match": {"path": {"prefix": "/metrics"}}, "sample": "never"},
@@ -334,6 +339,7 @@ fn the_helper_header_makes_a_ratio_consistent_and_the_upstream_filter_tells_it()
                 kept += usize::from(sampled);
             }
             assert_about(kept, 0.25, 100, &what);
+            assert_no_host_errors(&mesh.envoy);
         }
     }
 }
@@ -412,6 +418,7 @@ fn upstream_any_policy_decides_what_the_next_hop_is_told() {
                 assert_eq!(reported, left == "01", "{what}");
             }
         }
+        assert_no_host_errors(&mesh.envoy);
     }
 }
 
@@ -632,6 +639,7 @@ fn rules_may_name_envoys_route_and_cluster() {
             let seen = upstream.take();
             assert_eq!(told(tracer, &seen[0]).1, expected, "{path} {host}");
         }
+        assert_no_host_errors(&envoy);
     }
 }
 
@@ -798,6 +806,34 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
             let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
             let what = format!("{path} {parent:?} on {}", envoy.reported_version());
             assert_eq!(told(tracer, &seen).1, expected, "{what}");
+        }
+    }
+}
+
+/// Any other header reaches the tracer by a route that asks for it.
+#[test]
+fn a_route_may_follow_the_decision_by_a_header_of_its_own() {
+    let tracer = Tracer::OpenTelemetry;
+    let json = config(tracer, &format!(r#""request_header": "x-keep", {TENTH}"#));
+    for envoy in envoys() {
+        let sinks = Sinks::start();
+        let full = json!({"random_sampling": {"numerator": 100}});
+        let kept = Route::prefix("/")
+            .header("x-keep", "true")
+            .cluster("upstream");
+        let manager = sampling(tracer, &json).route(kept.tracing(full));
+        let listener = Listener::http("ingress", to_upstream(manager));
+        let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+        for (path, expected) in [("/payments", true), ("/health", false)] {
+            let request = Request::get(path).header(CASE, path);
+            let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
+            let what = format!("{path} on {}", envoy.reported_version());
+            let (trace_id, sampled) = told(tracer, &seen);
+            assert_eq!(sampled, expected, "{what}");
+            assert_eq!(seen.header_text("x-keep"), None, "{what}");
+            if expected {
+                assert_eq!(sinks.spans(tracer, &trace_id, path, 1).len(), 1, "{what}");
+            }
         }
     }
 }
