@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_log_ids::AccessLogTraceConfig;
+use meshtrace_pipeline::MeshTracingConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
 use schemars::{Schema, schema_for};
@@ -26,6 +27,8 @@ pub(crate) struct Command {
 enum Filter {
     /// access_log_trace.wasm
     AccessLogTrace,
+    /// mesh_tracing.wasm
+    MeshTracing,
     /// route_sampling.wasm
     RouteSampling,
     /// span_attributes.wasm
@@ -54,6 +57,7 @@ impl Filter {
     const fn name(self) -> &'static str {
         match self {
             Self::AccessLogTrace => "access_log_trace",
+            Self::MeshTracing => "mesh_tracing",
             Self::RouteSampling => "route_sampling",
             Self::SpanAttributes => "span_attributes",
             Self::TraceContext => "trace_context",
@@ -63,6 +67,7 @@ impl Filter {
     fn text(self) -> Result<String, String> {
         let mut schema: Schema = match self {
             Self::AccessLogTrace => schema_for!(AccessLogTraceConfig),
+            Self::MeshTracing => schema_for!(MeshTracingConfig),
             Self::RouteSampling => schema_for!(SamplingConfig),
             Self::SpanAttributes => schema_for!(SpanAttributesConfig),
             Self::TraceContext => schema_for!(TraceContextConfig),

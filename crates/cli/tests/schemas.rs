@@ -5,6 +5,7 @@ use std::process::Command;
 use jsonschema::Validator;
 use meshtrace_attributes::{Attributes, SpanAttributesConfig};
 use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+use meshtrace_pipeline::{Composition as _, MeshTracing};
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use meshtrace_sampling::{Sampling, SamplingConfig};
 use serde_json::Value;
@@ -213,4 +214,32 @@ fn route_sampling() {
     let good: Vec<_> = good.iter().map(String::as_str).collect();
     let bad: Vec<_> = bad.iter().map(String::as_str).collect();
     assert_agreement("route-sampling", is_taken, &good, &bad);
+}
+
+#[test]
+fn mesh_tracing() {
+    let is_taken = |json: &[u8]| MeshTracing::from_json(json, &|_| None).is_ok();
+    let good = [
+        "{}",
+        r#"{"trace_context": {}, "span_attributes": {}, "access_log": {}}"#,
+        r#"{"trace_context": null, "report": {"cluster": "c"}}"#,
+        r#"{"report": {"cluster": "c", "protocol": "grpc", "role": "gateway", "timeout_ms": 10}}"#,
+        r#"{"report": {"cluster": "c", "path": "/v1/traces", "authority": null, "headers": {"k": "v"}}}"#,
+        r#"{"report": {"cluster": "c", "resource": {"a": "b", "c": 1, "d": true, "e": 1.5}}}"#,
+        r#"{"report": {"cluster": "c", "batch": {"max_spans": 8}, "keep": {"slower_than_ms": 5}}}"#,
+    ];
+    let bad = [
+        "[]",
+        r#"{"reports": {}}"#,
+        r#"{"report": {}}"#,
+        r#"{"report": {"cluster": 1}}"#,
+        r#"{"report": {"cluster": "c", "protocol": "http"}}"#,
+        r#"{"report": {"cluster": "c", "role": "proxy"}}"#,
+        r#"{"report": {"cluster": "c", "resource": {"a": []}}}"#,
+        r#"{"report": {"cluster": "c", "batch": {"spans": 8}}}"#,
+        r#"{"trace_context": {"extract": ["b4"]}}"#,
+        r#"{"access_log": {"shapes": ["hex"]}}"#,
+        r#"{"span_attributes": {"attribute": []}}"#,
+    ];
+    assert_agreement("mesh-tracing", is_taken, &good, &bad);
 }

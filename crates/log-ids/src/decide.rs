@@ -26,6 +26,25 @@ pub struct Ids {
     pub format: Option<Format>,
 }
 
+impl Ids {
+    /// Those of a span that this proxy's filter opened itself: `context` is what identifies it,
+    /// `format` the one in which the trace came in.
+    #[must_use]
+    pub fn of_own_span(
+        context: &TraceContext,
+        parent_span_id: Option<SpanId>,
+        format: Option<Format>,
+    ) -> Self {
+        Self {
+            trace_id: Some(context.trace_id),
+            span_id: Some(context.span_id),
+            parent_span_id,
+            flags: Flags::of(context),
+            format,
+        }
+    }
+}
+
 /// The flags of a trace, as W3C writes them (Trace Context Level 2, section 3.2.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(u8);
@@ -358,17 +377,28 @@ impl LogIds {
         }
     }
 
-    /// Gives by `put` the response headers that tell the caller of the trace.
+    /// Gives by `put` the response headers that tell the caller of the trace, as far as it is known
+    /// then: the `sampled` flag is the decision, else 0.
+    pub fn tell_response<'s>(&'s self, arrival: &Arrival, put: impl FnMut(&'s [u8], Option<Text>)) {
+        let Some(trace_id) = arrival.told.trace_id else {
+            return;
+        };
+        let callers = self.continued(arrival, trace_id);
+        let flags = callers.and_then(|(_, context)| Flags::of(&context));
+        let decided = Flags(u8::from(arrival.is_traced));
+        let ids = Ids {
+            flags: Some(arrival.told.flags.or(flags).unwrap_or(decided)),
+            ..arrival.told
+        };
+        self.tell_caller(&ids, put);
+    }
+
+    /// Gives by `put` the response headers that tell the caller of `ids`.
     ///
     /// `traceresponse` as the editor's draft has it (W3C Trace Context, "Trace Context HTTP
-    /// Response Headers Format"): it needs the span id, and its `sampled` flag is the decision as
-    /// far as it is known then, else 0.
-    pub fn tell_response<'s>(
-        &'s self,
-        arrival: &Arrival,
-        mut put: impl FnMut(&'s [u8], Option<Text>),
-    ) {
-        let Some(trace_id) = arrival.told.trace_id else {
+    /// Response Headers Format"): it needs the span id and the flags.
+    pub fn tell_caller<'s>(&'s self, ids: &Ids, mut put: impl FnMut(&'s [u8], Option<Text>)) {
+        let Some(trace_id) = ids.trace_id else {
             return;
         };
         let digits = trace_id.to_hex();
@@ -376,12 +406,8 @@ impl LogIds {
             put(name, Text::concat(&[&digits]));
         }
         if self.traceresponse
-            && let Some(span_id) = arrival.told.span_id
+            && let (Some(span_id), Some(flags)) = (ids.span_id, ids.flags)
         {
-            let callers = self.continued(arrival, trace_id);
-            let flags = callers.and_then(|(_, context)| Flags::of(&context));
-            let decided = Flags(u8::from(arrival.is_traced));
-            let flags = arrival.told.flags.or(flags).unwrap_or(decided);
             let span = span_id.to_hex();
             let parts: [&[u8]; 6] = [b"00-", &digits, b"-", &span, b"-", flags.to_hex()];
             put(b"traceresponse", Text::concat(&parts));

@@ -12,6 +12,8 @@ use crate::resource::Node;
 
 /// `report` of `mesh_tracing.wasm`; every key but `cluster` is optional.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["cluster"])))]
 #[serde(default, deny_unknown_fields)]
 pub struct ReportConfig {
     /// Required: the Envoy cluster of the collector.
@@ -55,6 +57,7 @@ impl Default for ReportConfig {
 
 /// The protocol of the export (OTLP, "Protocol Details").
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// OTLP/HTTP with binary protobuf.
     #[default]
@@ -67,6 +70,7 @@ pub enum Protocol {
 
 /// Which spans a request is reported as.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RoleConfig {
     /// As the node's id and the listener's direction say.
@@ -82,6 +86,7 @@ pub enum RoleConfig {
 
 /// How spans are gathered before they are sent.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
     /// The most spans of one call.
@@ -107,6 +112,7 @@ impl Default for BatchConfig {
 
 /// What is reported although the head decision was "no".
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepConfig {
     /// Requests that failed for a reason on the server's side.
@@ -138,6 +144,20 @@ pub enum ResourceValue {
     Int(i64),
     /// Any other number.
     Double(f64),
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ResourceValue {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ResourceValue".into()
+    }
+
+    fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "The value of a resource attribute.",
+            "type": ["string", "number", "boolean"],
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for ResourceValue {

@@ -1,7 +1,7 @@
 //! `access_log_trace`: every log line leads to its trace.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Headers, Value};
 use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Counter, Ids, LogIds, Text};
 use meshtrace_propagation::IdGenerator;
 
@@ -44,15 +44,7 @@ impl Composition for AccessLogTrace {
         kept: &mut Self::Kept,
         outcome: &mut Outcome<'a>,
     ) {
-        let arrival = self
-            .ids
-            .arrive(request.headers, &mut outcome.tallies.log_ids);
-        for name in self.ids.own_headers(request.headers) {
-            outcome.headers.remove(name);
-        }
-        // At once: lines that are logged before the end have them too, and so have other filters.
-        self.set(arrival.told(), &Ids::default(), request.arena, outcome);
-        *kept = Some(arrival);
+        *kept = Some(arrive(&self.ids, request, outcome));
     }
 
     fn on_response<'a>(
@@ -61,31 +53,77 @@ impl Composition for AccessLogTrace {
         kept: &mut Self::Kept,
         outcome: &mut Outcome<'a>,
     ) {
-        let Some(arrival) = kept else { return };
-        self.ids.tell_response(arrival, |name, value| {
-            match value.and_then(|text| place(&text, response.arena)) {
-                Some(value) => outcome.headers.replace(name, Value::Borrowed(value)),
-                None => outcome.tallies.log_ids.count(Counter::Dropped),
-            }
-        });
+        if let Some(arrival) = kept {
+            let put = |name, value| answer(name, value, response.arena, outcome);
+            self.ids.tell_response(arrival, put);
+        }
     }
 
     fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
-        let tally = &mut outcome.tallies.log_ids;
-        let ids = self.ids.at_end(kept.as_ref(), end.request_headers, tally);
-        let told = kept.as_ref().map(Arrival::told).copied();
-        self.set(&ids, &told.unwrap_or_default(), end.arena, outcome);
+        finish(
+            &self.ids,
+            kept.as_ref(),
+            end.request_headers,
+            end.arena,
+            outcome,
+        );
     }
 }
 
-impl AccessLogTrace {
-    fn set<'a>(&self, ids: &Ids, told: &Ids, arena: &'a Arena, outcome: &mut Outcome<'a>) {
-        self.ids.write(ids, told, |key, value| {
-            match value.and_then(|text| place(&text, arena)) {
-                Some(value) => outcome.properties.set(key, value),
-                None => outcome.tallies.log_ids.count(Counter::Dropped),
-            }
-        });
+/// Sets at once what is certain: lines that are logged before the end have it too, and so have
+/// other filters.
+pub(crate) fn arrive<'a>(
+    ids: &'a LogIds,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) -> Arrival {
+    let arrival = ids.arrive(request.headers, &mut outcome.tallies.log_ids);
+    for name in ids.own_headers(request.headers) {
+        outcome.headers.remove(name);
+    }
+    set(ids, arrival.told(), &Ids::default(), request.arena, outcome);
+    arrival
+}
+
+/// Sets what only the end tells.
+pub(crate) fn finish<'a>(
+    ids: &LogIds,
+    arrival: Option<&Arrival>,
+    headers: Headers<'_>,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    let known = ids.at_end(arrival, headers, &mut outcome.tallies.log_ids);
+    let told = arrival.map(Arrival::told).copied().unwrap_or_default();
+    set(ids, &known, &told, arena, outcome);
+}
+
+/// Sets the filter state of `known`, as far as `told` had it otherwise.
+pub(crate) fn set<'a>(
+    ids: &LogIds,
+    known: &Ids,
+    told: &Ids,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    ids.write(known, told, |key, value| {
+        match value.and_then(|text| place(&text, arena)) {
+            Some(value) => outcome.properties.set(key, value),
+            None => outcome.tallies.log_ids.count(Counter::Dropped),
+        }
+    });
+}
+
+/// Writes a header of the response.
+pub(crate) fn answer<'a>(
+    name: &'a [u8],
+    value: Option<Text>,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    match value.and_then(|text| place(&text, arena)) {
+        Some(value) => outcome.headers.replace(name, Value::Borrowed(value)),
+        None => outcome.tallies.log_ids.count(Counter::Dropped),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `mesh_tracing`: every stage in one pass.
 
+use meshtrace_attributes::{self as attributes, Attributes, SpanAttributesConfig};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Change, Headers, Value};
+use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
 use meshtrace_otlp::{Node, Report, ReportConfig};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
@@ -12,16 +14,24 @@ use serde::Deserialize;
 
 use crate::background::Background;
 use crate::trace_context::tell;
-use crate::tracer::{Identity, OpenSpan, Tracer};
-use crate::{Callback, Composition, End, Environment, Needs, Outcome, Request, Stage};
+use crate::tracer::{self, Identity, OpenSpan, Tracer};
+use crate::{
+    Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
+    Stage, access_log_trace, span_attributes,
+};
 
 /// `mesh_tracing.wasm`'s configuration: a stage that is absent is off, `{}` is on with its
 /// defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshTracingConfig {
     /// One context, in every format.
     pub trace_context: Option<TraceContextConfig>,
+    /// Business attributes, on the spans of `report` too.
+    pub span_attributes: Option<SpanAttributesConfig>,
+    /// The ids of the span, for the access log.
+    pub access_log: Option<AccessLogTraceConfig>,
     /// The hop's own spans, exported over OTLP.
     pub report: Option<ReportConfig>,
 }
@@ -31,6 +41,8 @@ pub struct MeshTracingConfig {
 pub struct MeshTracing {
     /// Present where `trace_context` is, and where `report` needs it.
     propagation: Option<Propagation>,
+    attributes: Option<Attributes>,
+    log_ids: Option<LogIds>,
     report: Option<Report>,
     /// Made of `report` once the node is known.
     tracer: Option<Tracer>,
@@ -40,24 +52,34 @@ pub struct MeshTracing {
 #[derive(Debug, Default)]
 pub struct MeshTracingKept {
     span: Option<OpenSpan>,
+    /// What the access log was told of a span of this filter.
+    own_ids: Ids,
+    /// Without a span of its own: what came in, for the ids of the access log.
+    arrival: Option<Arrival>,
 }
 
 impl Composition for MeshTracing {
     const NAME: &'static str = "mesh_tracing";
     const CALLBACKS: &'static [Callback] = &[
         Callback::RequestHeaders,
+        Callback::ResponseHeaders,
         Callback::Log,
         Callback::Tick,
         Callback::HttpCallResponse,
         Callback::Done,
     ];
-    const STAGES: &'static [Stage] = &[Stage::Propagation, Stage::Report];
+    const STAGES: &'static [Stage] = &[
+        Stage::Propagation,
+        Stage::Attributes,
+        Stage::LogIds,
+        Stage::Report,
+    ];
     const END_HEADERS: bool = false;
     type Kept = MeshTracingKept;
 
-    fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
+    fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_config::read::<MeshTracingConfig>(json)
-            .and_then(|config| Self::new(&config))
+            .and_then(|config| Self::new(&config, environment))
             .map_err(|error| error.below(Self::NAME))
     }
 
@@ -77,12 +99,15 @@ impl Composition for MeshTracing {
 
     fn needs(&self) -> Needs<'_> {
         let propagation = self.propagation.as_ref();
+        let attributes = self.attributes.as_ref();
         Needs {
             address: propagation.is_some_and(Propagation::needs_address),
             direction: propagation.is_some_and(Propagation::needs_direction),
             cluster: propagation.is_some_and(Propagation::needs_cluster),
+            request_properties: attributes.map_or(&[], Attributes::request_properties),
             now: self.tracer.is_some(),
-            ..Needs::default()
+            response_headers: attributes.is_some_and(Attributes::needs_response_headers),
+            response_properties: attributes.map_or(&[], Attributes::response_properties),
         }
     }
 
@@ -93,26 +118,49 @@ impl Composition for MeshTracing {
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
     ) {
-        let Some(propagation) = &self.propagation else {
-            return;
+        let gathered = match &self.attributes {
+            Some(attributes) => span_attributes::of_request(attributes, request, outcome),
+            None => attributes::Gathered::default(),
+        };
+        let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
+            return self.pass(request, ids, kept, outcome);
         };
         let tally = &mut outcome.tallies.propagation;
         let incoming = propagation.extract(request.headers, request.peer, tally);
-        let Some(tracer) = &self.tracer else {
-            let decision = propagation.decide(&incoming, ids, tally);
-            return tell(propagation, &incoming, &decision, request, outcome);
-        };
         let hop = Hop::join(propagation, &incoming, ids, tally);
-        let span = hop.open(tracer, &incoming, request.headers, request.now, ids);
+        let mut span = hop.open(tracer, &incoming, request.headers, request.now, ids);
+        span.describe(gathered);
         let decision = hop.decision(&span);
         tell(propagation, &incoming, &decision, request, outcome);
         hop.write_tracestate(outcome);
+        kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
         kept.span = Some(span);
+    }
+
+    fn on_response<'a>(
+        &'a self,
+        response: &Response<'a>,
+        kept: &mut MeshTracingKept,
+        outcome: &mut Outcome<'a>,
+    ) {
+        if let Some(attributes) = &self.attributes {
+            let gathered = span_attributes::of_response(attributes, response, outcome);
+            if let Some(span) = &mut kept.span {
+                span.describe(gathered);
+            }
+        }
+        if let Some(log_ids) = &self.log_ids {
+            let put = |name, value| access_log_trace::answer(name, value, response.arena, outcome);
+            match &kept.arrival {
+                Some(arrival) => log_ids.tell_response(arrival, put),
+                None => log_ids.tell_caller(&kept.own_ids, put),
+            }
+        }
     }
 
     fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut MeshTracingKept, outcome: &mut Outcome<'a>) {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return;
+            return self.finish(end, kept, outcome);
         };
         let span = kept.span.take().or_else(|| {
             // The proxy answered before this filter saw the request.
@@ -123,16 +171,24 @@ impl Composition for MeshTracing {
             let start = start.first_chunk().copied().map(u64::from_le_bytes)?;
             let incoming = propagation.extract(headers, Peer::default(), tally);
             let hop = Hop::join(propagation, &incoming, end.ids, tally);
-            Some(hop.open(tracer, &incoming, headers, start, end.ids))
+            let mut span = hop.open(tracer, &incoming, headers, start, end.ids);
+            self.gather_late(headers, end.lookup, end.arena, |late| span.describe(late));
+            self.log(&hop, &incoming, end.arena, outcome);
+            Some(span)
         });
         if let Some(span) = span {
-            tracer.close(span, end.lookup, &mut outcome.tallies.report);
+            let describe = |headers: Headers<'_>, record: &mut meshtrace_otlp::Attributes| {
+                self.gather_late(headers, end.lookup, end.arena, |late| {
+                    tracer::add(late, record);
+                });
+            };
+            tracer.close(span, end.lookup, describe, &mut outcome.tallies.report);
         }
     }
 }
 
 impl MeshTracing {
-    fn new(config: &MeshTracingConfig) -> Result<Self, ConfigError> {
+    fn new(config: &MeshTracingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let report = match &config.report {
             Some(report) => Some(Report::new(report).map_err(|error| error.below("report"))?),
             None => None,
@@ -146,11 +202,122 @@ impl MeshTracing {
                     .map_err(|error| error.below("trace_context"))?,
             ),
         };
+        let attributes = match &config.span_attributes {
+            Some(config) => Some(
+                Attributes::new(config, environment)
+                    .map_err(|error| error.below("span_attributes"))?,
+            ),
+            None => None,
+        };
+        let log_ids = match &config.access_log {
+            Some(config) => Some(
+                refuse_what_report_knows(config, report.is_some())
+                    .and_then(|()| LogIds::new(config))
+                    .map_err(|error| error.below("access_log"))?,
+            ),
+            None => None,
+        };
         Ok(Self {
             propagation,
+            attributes,
+            log_ids,
             report,
             tracer: None,
         })
+    }
+
+    /// Without a span of its own the filter is `trace_context` and `access_log_trace`.
+    fn pass<'a>(
+        &'a self,
+        request: &Request<'a>,
+        ids: &IdGenerator,
+        kept: &mut MeshTracingKept,
+        outcome: &mut Outcome<'a>,
+    ) {
+        if let Some(log_ids) = &self.log_ids {
+            kept.arrival = Some(access_log_trace::arrive(log_ids, request, outcome));
+        }
+        if let Some(propagation) = &self.propagation {
+            let tally = &mut outcome.tallies.propagation;
+            let incoming = propagation.extract(request.headers, request.peer, tally);
+            let decision = propagation.decide(&incoming, ids, tally);
+            tell(propagation, &incoming, &decision, request, outcome);
+        }
+    }
+
+    fn finish<'a>(&self, end: &End<'a>, kept: &MeshTracingKept, outcome: &mut Outcome<'a>) {
+        let Some(log_ids) = &self.log_ids else {
+            return;
+        };
+        let Some(block) = end.lookup.request_headers() else {
+            return;
+        };
+        let headers = Headers::parse(&block).unwrap_or_default();
+        access_log_trace::finish(log_ids, kept.arrival.as_ref(), headers, end.arena, outcome);
+    }
+
+    /// Tells the access log the ids of the hop's own span.
+    fn log<'a>(
+        &self,
+        hop: &Hop,
+        incoming: &Incoming<'_>,
+        arena: &'a Arena,
+        outcome: &mut Outcome<'a>,
+    ) -> Ids {
+        let Some(log_ids) = &self.log_ids else {
+            return Ids::default();
+        };
+        let Participation {
+            context, parent, ..
+        } = hop.participation;
+        let context = TraceContext {
+            sampling: hop.sampling(),
+            ..context
+        };
+        let format = parent.and_then(|_| incoming.format());
+        let ids = Ids::of_own_span(&context, parent, format);
+        access_log_trace::set(log_ids, &ids, &Ids::default(), arena, outcome);
+        ids
+    }
+
+    /// Gathers the attributes of a request that was seen at its end alone, or of which nothing was
+    /// kept: only a span is told them.
+    fn gather_late(
+        &self,
+        headers: Headers<'_>,
+        lookup: &dyn Lookup,
+        arena: &Arena,
+        describe: impl FnOnce(attributes::Gathered<'_>),
+    ) {
+        if let Some(attributes) = &self.attributes {
+            let paths = attributes.request_properties().iter();
+            let properties: Vec<_> = paths.map(|path| lookup.property(path)).collect();
+            let tally = &mut attributes::Tally::default();
+            describe(attributes.of_request(headers, &properties, arena, tally));
+        }
+    }
+}
+
+fn refuse_what_report_knows(
+    config: &AccessLogTraceConfig,
+    reports: bool,
+) -> Result<(), ConfigError> {
+    let of_a_tracer = [
+        (
+            "ids",
+            config.ids.trace_id_header.is_some() || config.ids.span_id_header.is_some(),
+        ),
+        ("tracer", config.tracer.is_some()),
+        ("extract", config.extract.is_some()),
+        ("spawn_upstream_span", config.spawn_upstream_span.is_some()),
+        ("shared_span_context", config.shared_span_context.is_some()),
+    ];
+    match of_a_tracer.iter().find(|(_, is_set)| reports && *is_set) {
+        Some((key, _)) => Err(ConfigError::new(
+            *key,
+            "not with `report`, which opens the span itself and knows its ids",
+        )),
+        None => Ok(()),
     }
 }
 
@@ -248,14 +415,18 @@ impl Hop {
         tracer.open(&identity, &headers, now, ids)
     }
 
-    /// What the next hop is told: the span that calls it, and what was decided.
-    fn decision(&self, span: &OpenSpan) -> Decision {
-        let (span_id, b3_parent) = span.injected();
-        let sampling = match (self.participation.context.sampling, self.sampled) {
+    fn sampling(&self) -> Sampling {
+        match (self.participation.context.sampling, self.sampled) {
             (Sampling::Debug, _) => Sampling::Debug,
             (_, true) => Sampling::Sampled,
             (_, false) => Sampling::NotSampled,
-        };
+        }
+    }
+
+    /// What the next hop is told: the span that calls it, and what was decided.
+    fn decision(&self, span: &OpenSpan) -> Decision {
+        let (span_id, b3_parent) = span.injected();
+        let sampling = self.sampling();
         Decision {
             outgoing: Outgoing::Context(TraceContext {
                 span_id,

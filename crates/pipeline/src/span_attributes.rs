@@ -1,6 +1,6 @@
 //! `span_attributes`: business attributes for the proxy's own spans.
 
-use meshtrace_attributes::{Attribute, Attributes, Counter, SpanAttributesConfig};
+use meshtrace_attributes::{Attribute, Attributes, Counter, Gathered, SpanAttributesConfig};
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
@@ -41,44 +41,60 @@ impl Composition for SpanAttributes {
         (): &mut (),
         outcome: &mut Outcome<'a>,
     ) {
-        let tally = &mut outcome.tallies.attributes;
-        let (headers, arena) = (request.headers, request.arena);
-        let gathered = self
-            .attributes
-            .of_request(headers, request.properties, arena, tally);
-        let edits = &mut outcome.headers;
-        self.attributes
-            .write_headers(&gathered, headers, arena, edits, tally);
-        outcome.removed_family = self.attributes.header_family();
-        if edits.overflowed() {
-            tally.count(Counter::Dropped);
-        }
-        self.set_filter_state(&gathered, outcome);
+        of_request(&self.attributes, request, outcome);
     }
 
     fn on_response<'a>(&'a self, response: &Response<'a>, (): &mut (), outcome: &mut Outcome<'a>) {
-        let tally = &mut outcome.tallies.attributes;
-        let gathered = self.attributes.of_response(
-            response.headers,
-            response.properties,
-            response.arena,
-            tally,
-        );
-        self.set_filter_state(&gathered, outcome);
+        of_response(&self.attributes, response, outcome);
     }
 }
 
-impl SpanAttributes {
-    fn set_filter_state<'a>(&self, gathered: &[Attribute<'a>], outcome: &mut Outcome<'a>) {
-        if !self.attributes.in_filter_state() {
-            return;
-        }
-        for attribute in gathered {
-            let (key, value) = (attribute.key.as_bytes(), attribute.value.as_bytes());
-            outcome.properties.set(key, value);
-        }
-        if outcome.properties.overflowed() {
-            outcome.tallies.attributes.count(Counter::Dropped);
-        }
+/// Gathers the attributes of a request, and has them leave as the configuration says.
+pub(crate) fn of_request<'a>(
+    attributes: &'a Attributes,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) -> Gathered<'a> {
+    let tally = &mut outcome.tallies.attributes;
+    let (headers, arena) = (request.headers, request.arena);
+    let properties = request.properties;
+    let gathered = attributes.of_request(headers, properties, arena, tally);
+    let edits = &mut outcome.headers;
+    attributes.write_headers(&gathered, headers, arena, edits, tally);
+    outcome.removed_family = attributes.header_family();
+    if edits.overflowed() {
+        tally.count(Counter::Dropped);
+    }
+    set_filter_state(attributes, &gathered, outcome);
+    gathered
+}
+
+/// Gathers the attributes of a response, which leave as filter state alone.
+pub(crate) fn of_response<'a>(
+    attributes: &'a Attributes,
+    response: &Response<'a>,
+    outcome: &mut Outcome<'a>,
+) -> Gathered<'a> {
+    let tally = &mut outcome.tallies.attributes;
+    let (headers, arena) = (response.headers, response.arena);
+    let gathered = attributes.of_response(headers, response.properties, arena, tally);
+    set_filter_state(attributes, &gathered, outcome);
+    gathered
+}
+
+fn set_filter_state<'a>(
+    attributes: &Attributes,
+    gathered: &[Attribute<'a>],
+    outcome: &mut Outcome<'a>,
+) {
+    if !attributes.in_filter_state() {
+        return;
+    }
+    for attribute in gathered {
+        let (key, value) = (attribute.key.as_bytes(), attribute.value.as_bytes());
+        outcome.properties.set(key, value);
+    }
+    if outcome.properties.overflowed() {
+        outcome.tallies.attributes.count(Counter::Dropped);
     }
 }

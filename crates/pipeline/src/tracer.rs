@@ -3,6 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
+use meshtrace_attributes::Attribute;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Headers;
 use meshtrace_otlp::conventions::{self, END_VALUES};
@@ -64,6 +65,22 @@ impl OpenSpan {
             Some(client) => (client, Some(self.span_id)),
             None => (self.span_id, self.parent),
         }
+    }
+}
+
+impl OpenSpan {
+    /// Adds attributes of the request or its response, where the span is to be reported.
+    pub(crate) fn describe<'a>(&mut self, attributes: impl IntoIterator<Item = Attribute<'a>>) {
+        if let Some(record) = &mut self.record {
+            add(attributes, &mut record.request);
+        }
+    }
+}
+
+/// Adds `attributes` to those of a span.
+pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &mut Attributes) {
+    for attribute in attributes {
+        to.text(attribute.key, attribute.value.as_bytes());
     }
 }
 
@@ -156,7 +173,15 @@ impl Tracer {
         record
     }
 
-    pub(crate) fn close(&self, mut open: OpenSpan, lookup: &dyn Lookup, tally: &mut Tally) {
+    /// `describe` adds what the request's headers tell besides the conventions, where nothing was
+    /// kept of them.
+    pub(crate) fn close(
+        &self,
+        mut open: OpenSpan,
+        lookup: &dyn Lookup,
+        describe: impl FnOnce(Headers<'_>, &mut Attributes),
+        tally: &mut Tally,
+    ) {
         let now = lookup.now();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
             return;
@@ -182,7 +207,9 @@ impl Tracer {
             None => {
                 let block = lookup.request_headers().unwrap_or_default();
                 let headers = Headers::parse(&block).unwrap_or_default();
-                self.record(&conventions::Request::scan(&headers), None)
+                let mut record = self.record(&conventions::Request::scan(&headers), None);
+                describe(headers, &mut record.request);
+                record
             }
         };
         self.report(&open, &record, &end, reason, now, tally);

@@ -19,7 +19,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             r#"{"reports": {}}"#.to_owned(),
-            "mesh_tracing.reports: unknown field `reports`, expected `trace_context` or `report`",
+            "mesh_tracing.reports: unknown field `reports`, expected one of `trace_context`, `span_attributes`, `access_log`, `report`",
         ),
         (
             r#"{"trace_context": {"inject": ["b4"]}}"#.to_owned(),
@@ -37,6 +37,14 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             r#"{"report": {"cluster": "c"}, "trace_context": {"generate_sampled": true}}"#
                 .to_owned(),
             "mesh_tracing.trace_context.generate_sampled: not with `report`",
+        ),
+        (
+            r#"{"access_log": {"tracer": "b3"}, "report": {"cluster": "c"}}"#.to_owned(),
+            "mesh_tracing.access_log.tracer: not with `report`, which opens the span itself",
+        ),
+        (
+            r#"{"span_attributes": {"attributes": [{"key": "a"}]}}"#.to_owned(),
+            "mesh_tracing.span_attributes.attributes[0]: missing field `from`",
         ),
         (
             report(r#""role": "proxy""#),
