@@ -130,8 +130,9 @@ fn a_span_is_sent_with_the_next_tick_and_the_ticks_end_with_its_answer() {
 #[test]
 fn what_a_request_costs_in_calls_of_the_host() {
     assert!(configure(ROOT, CONFIG));
-    let suspicious = "response.code >= 500 || response.flags != 0";
-    host(|host| drop(host.expressions.insert(suspicious.into(), vec![0])));
+    let well = meshtrace_headers::encode(&[(200_u64.to_le_bytes(), ""), ([0; 8], "")]);
+    let code_and_flags = "[response.code, response.flags]";
+    host(|host| drop(host.expressions.insert(code_and_flags.into(), well)));
     let fetch_and_inject = [
         "proxy_get_header_map_pairs",
         "proxy_get_current_time_nanoseconds",

@@ -69,7 +69,7 @@ impl OpenSpan {
 
 /// Places in [`Tracer::expressions`].
 const VALUES: usize = 0;
-const SUSPICIOUS: usize = 1;
+const CODE_AND_FLAGS: usize = 1;
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -86,8 +86,8 @@ impl Tracer {
     pub(crate) fn expressions(&self) -> Vec<String> {
         vec![
             format!("[{}]", self.end_values().join(", ")),
-            // Where one of the two is missing, the other decides.
-            "response.code >= 500 || response.flags != 0".to_owned(),
+            // Compared here: Envoy takes longer for a comparison than for a value.
+            "[response.code, response.flags]".to_owned(),
         ]
     }
 
@@ -197,12 +197,7 @@ impl Tracer {
         if self.is_slow(open, now) {
             return true;
         }
-        // An expression that has no value decides nothing.
-        self.keep.errors
-            && (open.is_grpc
-                || lookup
-                    .evaluate(SUSPICIOUS)
-                    .is_none_or(|truth| *truth != [0]))
+        self.keep.errors && (open.is_grpc || !is_well(lookup))
     }
 
     fn is_slow(&self, open: &OpenSpan, now: u64) -> bool {
@@ -292,6 +287,18 @@ impl Tracer {
             report(Kind::Client, client, Some(open.span_id), false, None);
         }
     }
+}
+
+/// Whether the answer is none of a server's errors and nothing happened to it. An expression without
+/// a value decides nothing.
+fn is_well(lookup: &dyn Lookup) -> bool {
+    let Some(list) = lookup.evaluate(CODE_AND_FLAGS) else {
+        return false;
+    };
+    let list = Headers::parse(&list).unwrap_or_default();
+    let mut numbers = list.iter().map(|(number, _)| conventions::integer(number));
+    let (code, flags) = (numbers.next().flatten(), numbers.next().flatten());
+    code.is_some_and(|code| code < 500) && flags == Some(0)
 }
 
 /// The values of [`END_VALUES`]: all in one list, or one by one.
