@@ -67,9 +67,8 @@ impl OpenSpan {
     }
 }
 
-/// Places in [`Tracer::expressions`].
+/// The place in [`Tracer::expressions`].
 const VALUES: usize = 0;
-const CODE_AND_FLAGS: usize = 1;
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -84,11 +83,7 @@ impl Tracer {
     }
 
     pub(crate) fn expressions(&self) -> Vec<String> {
-        vec![
-            format!("[{}]", self.end_values().join(", ")),
-            // Compared here: Envoy takes longer for a comparison than for a value.
-            "[response.code, response.flags]".to_owned(),
-        ]
+        vec![format!("[{}]", self.end_values().join(", "))]
     }
 
     /// The [`END_VALUES`] that this role needs; the direction is the last of them.
@@ -289,15 +284,11 @@ impl Tracer {
     }
 }
 
-/// Whether the answer is none of a server's errors and nothing happened to it. An expression without
-/// a value decides nothing.
+/// Whether the answer is none of a server's errors and nothing happened to it. Two values are cheaper
+/// one by one than in a list.
 fn is_well(lookup: &dyn Lookup) -> bool {
-    let Some(list) = lookup.evaluate(CODE_AND_FLAGS) else {
-        return false;
-    };
-    let list = Headers::parse(&list).unwrap_or_default();
-    let mut numbers = list.iter().map(|(number, _)| conventions::integer(number));
-    let (code, flags) = (numbers.next().flatten(), numbers.next().flatten());
+    let number = |path| conventions::integer(&lookup.property(path)?);
+    let (code, flags) = (number(b"response\0code"), number(b"response\0flags"));
     code.is_some_and(|code| code < 500) && flags == Some(0)
 }
 
