@@ -17,6 +17,7 @@ impl<C: Composition> Running<C> {
         if let Some(background) = self.composition.background() {
             background.wake(self.now(), &mut dispatch);
             self.settle(background);
+            self.end_if_finished(background);
         }
     }
 
@@ -39,6 +40,13 @@ impl<C: Composition> Running<C> {
             call::log(LogLevel::Error, &complaint);
         }
         self.settle_tick();
+    }
+
+    /// Ends the root context that was told to end, once it waits for nothing any more.
+    fn end_if_finished(&self, background: &dyn Background) {
+        if background.is_finished() && call::done().is_err() {
+            self.metrics.host_error();
+        }
     }
 
     pub(crate) fn settle_tick(&self) {
@@ -76,9 +84,7 @@ impl<C: Composition> Answered for Running<C> {
         };
         background.answered(token, &answer, &mut dispatch);
         self.settle(background);
-        if background.is_finished() && call::done().is_err() {
-            self.metrics.host_error();
-        }
+        self.end_if_finished(background);
     }
 }
 

@@ -272,6 +272,7 @@ impl<'a> End<'a> {
             response_size,
             direction,
         ] = *values;
+        let integer = |value: Option<&[u8]>| value.and_then(integer);
         let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
         Self {
             code: integer(code)
@@ -423,9 +424,10 @@ enum ErrorType {
     Flags,
 }
 
-/// The host's integers are eight little-endian bytes.
-fn integer(value: Option<&[u8]>) -> Option<u64> {
-    value?.first_chunk::<8>().copied().map(u64::from_le_bytes)
+/// An integer of the host's: eight little-endian bytes.
+#[must_use]
+pub fn integer(value: &[u8]) -> Option<u64> {
+    value.first_chunk::<8>().copied().map(u64::from_le_bytes)
 }
 
 /// "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS" are errors of a

@@ -84,9 +84,8 @@ pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &
     }
 }
 
-/// Places in [`Tracer::expressions`].
+/// The place in [`Tracer::expressions`].
 const VALUES: usize = 0;
-const SUSPICIOUS: usize = 1;
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -101,11 +100,7 @@ impl Tracer {
     }
 
     pub(crate) fn expressions(&self) -> Vec<String> {
-        vec![
-            format!("[{}]", self.end_values().join(", ")),
-            // Where one of the two is missing, the other decides.
-            "response.code >= 500 || response.flags != 0".to_owned(),
-        ]
+        vec![format!("[{}]", self.end_values().join(", "))]
     }
 
     /// The [`END_VALUES`] that this role needs; the direction is the last of them.
@@ -224,12 +219,7 @@ impl Tracer {
         if self.is_slow(open, now) {
             return true;
         }
-        // An expression that has no value decides nothing.
-        self.keep.errors
-            && (open.is_grpc
-                || lookup
-                    .evaluate(SUSPICIOUS)
-                    .is_none_or(|truth| *truth != [0]))
+        self.keep.errors && (open.is_grpc || !is_well(lookup))
     }
 
     fn is_slow(&self, open: &OpenSpan, now: u64) -> bool {
@@ -319,6 +309,14 @@ impl Tracer {
             report(Kind::Client, client, Some(open.span_id), false, None);
         }
     }
+}
+
+/// Whether the answer is none of a server's errors and nothing happened to it. Two values are cheaper
+/// one by one than in a list.
+fn is_well(lookup: &dyn Lookup) -> bool {
+    let number = |path| conventions::integer(&lookup.property(path)?);
+    let (code, flags) = (number(b"response\0code"), number(b"response\0flags"));
+    code.is_some_and(|code| code < 500) && flags == Some(0)
 }
 
 /// The values of [`END_VALUES`]: all in one list, or one by one.
