@@ -33,6 +33,8 @@ type rendered struct {
 	Istiod   string `json:"istiod"`
 	Proxy    string `json:"proxy"`
 	Manifest string `json:"manifest"`
+	// Of the resources in the manifest.
+	Kinds []string `json:"kinds"`
 	// sidecar-inbound, sidecar-outbound, gateway or waypoint
 	Place   string          `json:"place"`
 	Manager json.RawMessage `json:"manager"`
@@ -192,12 +194,16 @@ func TestRender(t *testing.T) {
 		}
 		m.text = here(m.text, store.address, pinned)
 		places := map[string]bool{}
+		var kinds []string
+		for _, c := range m.parse(t) {
+			kinds = append(kinds, c.GroupVersionKind.Kind)
+		}
 		generator := istiodWith(t, m)
 		for _, version := range strings.Split(*proxies, ",") {
 			for _, kind := range []model.NodeType{model.SidecarProxy, model.Router, model.Waypoint} {
 				proxy := generator.SetupProxy(proxyOf(kind, version, selected(t, m)))
 				for _, r := range renderProxy(t, generator, proxy, cache) {
-					r.Istiod, r.Proxy, r.Manifest = *istiod, version, m.path
+					r.Istiod, r.Proxy, r.Manifest, r.Kinds = *istiod, version, m.path, kinds
 					places[r.Place] = true
 					save(t, m.name()+"_"+version+"_"+r.Place, r)
 				}
@@ -225,7 +231,7 @@ func here(text, registry string, pinned map[string]string) string {
 	for name, digest := range pinned {
 		text = pin(text, name, digest)
 	}
-	return strings.ReplaceAll(text, "/etc/meshtrace/trace_context.wasm", *module)
+	return strings.ReplaceAll(text, "/etc/meshtrace/", *checkout+"/dist/")
 }
 
 // pin puts a digest into the `sha256` below a URL of this image.
@@ -321,6 +327,9 @@ func discovered(t *testing.T, generator *core.ConfigGenTest, proxy *model.Proxy,
 			t.Fatal(err)
 		}
 		found[extension.GetName()] = encode(t, message)
+		if strings.Contains(string(found[extension.GetName()]), wasm.DefaultAllowStatPrefix) {
+			t.Errorf("%s was not fetched: is there an image of this filter?", extension.GetName())
+		}
 	}
 	for _, name := range names {
 		if found[name] == nil {
