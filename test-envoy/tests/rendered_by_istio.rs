@@ -213,8 +213,13 @@ fn by_hand(rendered: &Rendered) -> Option<HttpConnectionManager> {
     })
 }
 
+/// Of `manifest_files.rs`: `trace_context` beside the Zipkin tracer.
 fn is_plugin(manifest: &str) -> bool {
-    manifest.starts_with("wasmplugin/") || manifest.starts_with("trafficextension/")
+    let folders = ["wasmplugin/", "trafficextension/"];
+    let name = folders
+        .iter()
+        .find_map(|folder| manifest.strip_prefix(folder));
+    name.is_some_and(|name| name.starts_with("trace-context"))
 }
 
 fn arrivals() -> Vec<Vec<(&'static str, String)>> {
@@ -263,6 +268,10 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
                 envoy.reported_version()
             );
             let manager = rendered.manager(&envoy);
+            // A manifest with it says that it is not for proxies of 1.28 and 1.29 as it stands.
+            if manager.to_string().contains("%SPAN_ID%") && !envoy.is_at_least(1, 38) {
+                continue;
+            }
             let by_hand = by_hand(&rendered);
             let collector = ClosedPort::reserve().expect("a port");
             let upstream = envoy_test_harness::Upstream::start().expect("an upstream");
