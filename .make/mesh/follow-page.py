@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """follow-page.py <README.md>: runs each command of the page's console blocks and compares what it prints.
 
-Ids that a proxy makes differ from run to run: a word of 16 or 32 hexadecimal digits that is not in the command stands
-for itself only, in the order of its appearance.
+Ids that a proxy makes differ from run to run: a word of 16 or 32 hexadecimal digits, or a UUID, that is not in the
+command stands for itself only, in the order of its appearance.
 """
 
 import re
@@ -38,6 +38,7 @@ def named(output, command):
             seen.append(word)
         return f"<new id {seen.index(word) + 1}>"
 
+    output = re.sub(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", name, output)
     output = re.sub(r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b", name, output)
     return "\n".join(line.rstrip() for line in output.strip().splitlines())
 

@@ -33,7 +33,7 @@ render() {
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
             -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
-            -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root" -module "$root/dist/trace_context.wasm"
+            -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod

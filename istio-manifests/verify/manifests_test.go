@@ -24,7 +24,6 @@ import (
 
 var (
 	manifests = flag.String("manifests", "..", "the folder of the manifests")
-	module    = flag.String("module", "", "the released module, for files that mount it")
 	out       = flag.String("out", "", "where what is rendered goes")
 	istiod    = flag.String("istiod", "", "the minor version of the istiod that renders, such as 1.30")
 	proxies   = flag.String("proxies", "", "the versions of the proxies that it renders for, with commas between")
@@ -32,7 +31,7 @@ var (
 	kustomize = flag.String("kustomize", "", "the program kustomize")
 	gateway   = flag.String("gateway", "", "the folder of Envoy Gateway's CRDs")
 	images    = flag.String("images", "", "the program meshtrace-images")
-	checkout  = flag.String("checkout", "../..", "the folder with dist/oci")
+	checkout  = flag.String("checkout", "../..", "the repository, with dist/ and dist/oci/")
 )
 
 // A manifest is a file with resources of Istio's kinds.

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	wasmfilter "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/wasm/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -33,6 +35,8 @@ type rendered struct {
 	Istiod   string `json:"istiod"`
 	Proxy    string `json:"proxy"`
 	Manifest string `json:"manifest"`
+	// Of the resources in the manifest.
+	Kinds []string `json:"kinds"`
 	// sidecar-inbound, sidecar-outbound, gateway or waypoint
 	Place   string          `json:"place"`
 	Manager json.RawMessage `json:"manager"`
@@ -192,12 +196,16 @@ func TestRender(t *testing.T) {
 		}
 		m.text = here(m.text, store.address, pinned)
 		places := map[string]bool{}
+		var kinds []string
+		for _, c := range m.parse(t) {
+			kinds = append(kinds, c.GroupVersionKind.Kind)
+		}
 		generator := istiodWith(t, m)
 		for _, version := range strings.Split(*proxies, ",") {
 			for _, kind := range []model.NodeType{model.SidecarProxy, model.Router, model.Waypoint} {
 				proxy := generator.SetupProxy(proxyOf(kind, version, selected(t, m)))
 				for _, r := range renderProxy(t, generator, proxy, cache) {
-					r.Istiod, r.Proxy, r.Manifest = *istiod, version, m.path
+					r.Istiod, r.Proxy, r.Manifest, r.Kinds = *istiod, version, m.path, kinds
 					places[r.Place] = true
 					save(t, m.name()+"_"+version+"_"+r.Place, r)
 				}
@@ -225,7 +233,7 @@ func here(text, registry string, pinned map[string]string) string {
 	for name, digest := range pinned {
 		text = pin(text, name, digest)
 	}
-	return strings.ReplaceAll(text, "/etc/meshtrace/trace_context.wasm", *module)
+	return strings.ReplaceAll(text, "/etc/meshtrace/", *checkout+"/dist/")
 }
 
 // pin puts a digest into the `sha256` below a URL of this image.
@@ -316,11 +324,14 @@ func discovered(t *testing.T, generator *core.ConfigGenTest, proxy *model.Proxy,
 		if err := wasm.MaybeConvertWasmExtensionConfig(resources, cache); err != nil {
 			t.Fatalf("%s: %v", extension.GetName(), err)
 		}
-		message, err := resources[0].UnmarshalNew()
-		if err != nil {
+		converted := &corev3.TypedExtensionConfig{}
+		if err := resources[0].UnmarshalTo(converted); err != nil {
 			t.Fatal(err)
 		}
-		found[extension.GetName()] = encode(t, message)
+		found[extension.GetName()] = encode(t, withoutEmptyAny(t, converted))
+		if strings.Contains(string(found[extension.GetName()]), wasm.DefaultAllowStatPrefix) {
+			t.Errorf("%s was not fetched: is there an image of this filter?", extension.GetName())
+		}
 	}
 	for _, name := range names {
 		if found[name] == nil {
@@ -328,6 +339,27 @@ func discovered(t *testing.T, generator *core.ConfigGenTest, proxy *model.Proxy,
 		}
 	}
 	return found
+}
+
+// withoutEmptyAny drops a configuration without a type, which an empty pluginConfig becomes: Envoy takes it, JSON has no
+// form for it.
+func withoutEmptyAny(t *testing.T, extension *corev3.TypedExtensionConfig) *corev3.TypedExtensionConfig {
+	t.Helper()
+	filter := &wasmfilter.Wasm{}
+	if !extension.GetTypedConfig().MessageIs(filter) {
+		return extension
+	}
+	if err := extension.GetTypedConfig().UnmarshalTo(filter); err != nil {
+		t.Fatal(err)
+	}
+	if filter.GetConfig().GetConfiguration().GetTypeUrl() == "" {
+		filter.GetConfig().Configuration = nil
+	}
+	typed, err := anypb.New(filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &corev3.TypedExtensionConfig{Name: extension.GetName(), TypedConfig: typed}
 }
 
 // collect gathers the names of filters that are discovered, wherever they are.
@@ -351,7 +383,7 @@ func encode(t *testing.T, message proto.Message) json.RawMessage {
 	t.Helper()
 	text, err := protomarshal.ToJSON(message)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %v", err, message)
 	}
 	return json.RawMessage(text)
 }
