@@ -42,6 +42,7 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
             "proxy_on_http_call_response",
             "proxy_on_log",
             "proxy_on_request_headers",
+            "proxy_on_response_headers",
             "proxy_on_tick",
         ],
     );

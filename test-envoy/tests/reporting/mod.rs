@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use envoy_test_harness::client::{Connection, Request, Response};
 use envoy_test_harness::config::{
-    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Upstream};
@@ -104,7 +104,7 @@ impl Collected {
 }
 
 /// Everything to `upstream`, but for `/direct`.
-pub(crate) fn manager(filter: WasmFilter) -> HttpConnectionManager {
+pub(crate) fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {
     HttpConnectionManager::new()
         .route(Route::prefix("/direct").direct_response(404, "no"))
         .route(Route::prefix("/").cluster("upstream"))
