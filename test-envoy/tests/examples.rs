@@ -503,7 +503,7 @@ mod access_log {
 
     use envoy_test_harness::AccessLog;
     use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
-    use meshtrace_render::{EnvoyMinor, IdsFrom, access_log_fields, expose_ids};
+    use meshtrace_render::{IdsFrom, access_log_fields, expose_ids};
 
     const PATH: &str = "examples/access-log/envoy.yaml";
     const LOG: &str = "/access_log/0/typed_config";
@@ -535,7 +535,7 @@ mod access_log {
         let text = text.and_then(Value::as_str).expect("the configuration");
         let config: AccessLogTraceConfig = read(text.as_bytes()).expect("a configuration");
         let ids = LogIds::new(&config).expect("one that compiles");
-        let step = expose_ids(&config.ids, EnvoyMinor(40)).expect("a step");
+        let step = expose_ids(&config.ids, EnvoyVersion::V1_40).expect("a step");
         assert_eq!(manager["http_filters"][0], step);
         let format = manager.pointer(LOG).expect("the log")["log_format"]["json_format"].clone();
         assert_eq!(format, json!(access_log_fields(&ids, IdsFrom::Filter)));

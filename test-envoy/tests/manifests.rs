@@ -530,8 +530,8 @@ mod in_the_place_of_an_examples_own {
         use envoy_test_harness::AccessLog;
         use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
         use meshtrace_render::{
-            EnvoyMinor, IdsFrom, access_log_fields, expose_ids, istio_envoy_filter, istio_provider,
-            istio_telemetry,
+            EnvoyVersion, IdsFrom, access_log_fields, expose_ids, istio_envoy_filter,
+            istio_provider, istio_telemetry,
         };
 
         const FILTER: &str = "istio-manifests/access-log/envoyfilter.yaml";
@@ -553,7 +553,7 @@ mod in_the_place_of_an_examples_own {
             let manifest = common::yaml(FILTER);
             let config = config(&manifest);
             let ids = LogIds::new(&config).expect("one that compiles");
-            let step = expose_ids(&config.ids, EnvoyMinor(40));
+            let step = expose_ids(&config.ids, EnvoyVersion::V1_40);
             let namespace = manifest["metadata"]["namespace"].as_str().expect("one");
             let filter = value(&manifest, 0);
             assert_eq!(

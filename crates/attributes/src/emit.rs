@@ -1,11 +1,10 @@
 //! How attributes leave, besides filter state.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Edits, Headers, Value};
+use meshtrace_headers::{Edits, Headers, Value, is_token};
 
 use crate::attributes::{Arena, Attribute};
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
-use crate::source::is_token;
 use crate::{Counter, Tally, baggage};
 
 /// Headers that a proxy or an application lives on: a prefix must not take them along.
@@ -162,7 +161,7 @@ fn refuse_lost_sources(prefix: &str, attributes: &[AttributeConfig]) -> Result<(
 fn prefix(text: &str) -> Result<String, ConfigError> {
     let refuse = |message: String| Err(ConfigError::new("emit.request_header_prefix", message));
     let prefix = text.to_ascii_lowercase();
-    if !is_token(&prefix) || !prefix.ends_with('-') || prefix.len() > 64 {
+    if !is_token(prefix.as_bytes()) || !prefix.ends_with('-') || prefix.len() > 64 {
         return refuse(format!(
             "invalid value: string {text:?}, expected the start of a header's name that ends in a \
              dash, such as \"x-span-attr-\", at most 64 bytes"

@@ -7,9 +7,11 @@
 
 mod block;
 mod edits;
+mod token;
 
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Value};
+pub use token::is_token;
 
 #[cfg(feature = "encode")]
 pub use block::encode;

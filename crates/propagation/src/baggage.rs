@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use bumpalo::Bump;
-use meshtrace_headers::{Edits, Headers, Value};
+use meshtrace_headers::{Edits, Headers, Value, is_token};
 use serde::Deserialize;
 
 use crate::config::{IncomingMode, Propagation};
@@ -219,10 +219,4 @@ fn percent_encoded(byte: u8) -> [u8; 3] {
         _ => b'A' + nibble - 10,
     };
     [b'%', digit(byte >> 4), digit(byte & 0xf)]
-}
-
-/// A token (RFC 9110, section 5.6.2): the name of a header, a key of baggage.
-pub(crate) fn is_token(text: &[u8]) -> bool {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_tchar)
 }

@@ -5,11 +5,12 @@ use core::fmt;
 use ipnet::IpNet;
 use meshtrace_config::ConfigError;
 use meshtrace_headers::Headers;
+use meshtrace_headers::is_token;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::baggage::{BaggageSource, is_token};
+use crate::baggage::BaggageSource;
 use crate::egress::{Clear, Egress, Overrides};
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};

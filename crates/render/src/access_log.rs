@@ -4,14 +4,7 @@
 use meshtrace_log_ids::{IdsConfig, LogIds};
 use serde_json::{Map, Value, json};
 
-/// A minor release of Envoy 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EnvoyMinor(pub u32);
-
-impl EnvoyMinor {
-    /// The first that has `%SPAN_ID%`.
-    const WITH_SPAN_ID: Self = Self(38);
-}
+use crate::version::EnvoyVersion;
 
 /// Who tells the access log the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,12 +88,12 @@ pub fn access_log(path: &str, fields: &Map<String, Value>) -> Value {
 /// A client's headers of these names are removed first: where there is no span, nothing is written
 /// over them. Zipkin's tracer does not tell its span id; its header is then absent.
 #[must_use]
-pub fn expose_ids(ids: &IdsConfig, envoy: EnvoyMinor) -> Option<Value> {
+pub fn expose_ids(ids: &IdsConfig, envoy: EnvoyVersion) -> Option<Value> {
     let trace_id = ids.trace_id_header.as_deref()?;
     let span_id = ids
         .span_id_header
         .as_deref()
-        .filter(|_| envoy >= EnvoyMinor::WITH_SPAN_ID);
+        .filter(|_| envoy.logs_span_ids());
     let remove = |name: &str| json!({"remove": name});
     let append = |name: &str, format: &str| {
         json!({"append": {

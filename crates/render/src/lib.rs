@@ -20,8 +20,8 @@ mod tags;
 mod version;
 
 pub use access_log::{
-    EnvoyMinor, IdsFrom, access_log, access_log_fields, expose_ids, istio_envoy_filter,
-    istio_provider, istio_telemetry,
+    IdsFrom, access_log, access_log_fields, expose_ids, istio_envoy_filter, istio_provider,
+    istio_telemetry,
 };
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};

@@ -77,6 +77,11 @@ impl EnvoyVersion {
     pub(crate) fn tags_read_filter_state(self) -> bool {
         self >= Self::V1_37
     }
+
+    /// Whether there is `%SPAN_ID%`.
+    pub(crate) fn logs_span_ids(self) -> bool {
+        self >= Self::V1_38
+    }
 }
 
 impl IstioVersion {

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use meshtrace_config::ConfigError;
+use meshtrace_headers::is_token;
 use meshtrace_propagation::Placement;
 use meshtrace_propagation::format::Format;
 use serde::Deserialize;
@@ -411,7 +412,7 @@ fn compile_methods(methods: &[String]) -> Result<Vec<Box<[u8]>>, ConfigError> {
         ));
     }
     let method = |(i, method): (usize, &String)| {
-        if is_token(method) && !method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        if is_token(method.as_bytes()) && !method.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Ok(method.as_bytes().into());
         }
         Err(ConfigError::new(
@@ -468,17 +469,11 @@ impl HeaderConfig {
 
 /// A header's name, in lower case.
 pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    if is_token(name) && !name.eq_ignore_ascii_case("host") {
+    if is_token(name.as_bytes()) && !name.eq_ignore_ascii_case("host") {
         return Ok(name.to_ascii_lowercase().into_bytes().into());
     }
     Err(ConfigError::new(
         key,
         format!("invalid value: string {name:?}, expected the name of a header other than `host`"),
     ))
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_token)
 }

@@ -13,7 +13,6 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
 use meshtrace_config::read;
 use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
-use meshtrace_render::EnvoyMinor;
 use serde_json::Value;
 
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -81,11 +80,8 @@ pub(crate) fn log_ids(config: &str) -> (AccessLogTraceConfig, LogIds) {
 
 /// The step before `access_log_trace` that its configuration asks for, as this Envoy can have it.
 pub(crate) fn expose_ids(config: &AccessLogTraceConfig, envoy: &EnvoyBinary) -> Option<HttpFilter> {
-    let minor = envoy.reported_version().split('.').nth(1);
-    let minor = minor
-        .and_then(|minor| minor.parse().ok())
-        .expect("a version");
-    let step = meshtrace_render::expose_ids(&config.ids, EnvoyMinor(minor))?;
+    let version = envoy.reported_version().parse().expect("a version");
+    let step = meshtrace_render::expose_ids(&config.ids, version)?;
     let name = step["name"].as_str().expect("a name");
     Some(HttpFilter::raw(name, step["typed_config"].clone()))
 }

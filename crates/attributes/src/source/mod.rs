@@ -7,7 +7,7 @@ mod property;
 
 use arrayvec::ArrayVec;
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, is_token};
 
 use crate::attributes::Environment;
 use crate::baggage;
@@ -140,17 +140,11 @@ fn named(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
 /// A header's name, or that of a pseudo-header (RFC 9113, section 8.3).
 fn header(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
     let token = name.strip_prefix(':').unwrap_or(name);
-    if is_token(token) {
+    if is_token(token.as_bytes()) {
         return Ok(name.to_ascii_lowercase().into_bytes().into());
     }
     Err(ConfigError::new(
         path,
         format!("invalid value: string {name:?}, expected the name of a header"),
     ))
-}
-
-/// RFC 9110, section 5.6.2.
-pub(crate) fn is_token(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token)
 }
