@@ -2,7 +2,7 @@
 # What is fetched or built once goes to MESHTRACE_CACHE (default ~/.cache/meshtrace). The work is in .make/.
 
 # The pure crates: those with tests for Wasm.
-PURE_CRATES := $(shell sed -n 's/^name = "\(.*\)"/\1/p' $$(grep -ls '^wasm-bindgen-test' crates/*/Cargo.toml) /dev/null)
+PURE_CRATES := $(shell sed -n 's/^name = "\(meshtrace-.*\)"/\1/p' $$(grep -ls '^wasm-bindgen-test' crates/*/Cargo.toml) /dev/null)
 FIXTURES := $(patsubst %/Cargo.toml,%,$(wildcard test-envoy/fixtures/*/Cargo.toml))
 SHELL_TESTS := $(wildcard .make/tests/*.sh)
 

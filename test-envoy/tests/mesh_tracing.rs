@@ -182,7 +182,14 @@ fn what_envoy_answers_itself_is_a_span_too() {
             assert_eq!(span.attribute("client.address"), Some("127.0.0.1"));
             assert_eq!(span.attribute("network.protocol.version"), Some("1.1"));
             assert_eq!(span.parent_span_id.as_deref(), Some(SPAN));
+            let cluster = (path == "/down").then_some("down");
+            assert_eq!(
+                span.attribute("upstream_cluster.name"),
+                cluster,
+                "{version} {path}"
+            );
         }
+        assert_eq!(mesh.counter("report.looked_up_singly"), 0, "{version}");
         assert_eq!(mesh.counter("host_errors"), 0, "{version}");
     }
 }
@@ -350,6 +357,7 @@ fn a_client_that_goes_away_is_no_error_of_the_server() {
         );
         assert_eq!(span.attribute("response_flags"), Some("DC"), "{version}");
         assert!(!span.status_error, "{version}");
+        assert_eq!(mesh.counter("report.looked_up_singly"), 2, "{version}");
         assert_eq!(mesh.counter("report.kept"), 0, "{version}");
         assert_eq!(mesh.counter("host_errors"), 0, "{version}");
     }

@@ -273,7 +273,7 @@ fn expressions_are_given_back() {
         proxy_on_delete(ROOT);
     }
     host(|host| {
-        assert_eq!(host.compiled.len(), 1);
+        assert_eq!(host.compiled.len(), 2);
         assert!(host.compiled.iter().all(String::is_empty));
     });
 }

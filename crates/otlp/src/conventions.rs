@@ -234,6 +234,13 @@ pub const END_VALUES: [&str; 10] = [
     "xds.listener_direction",
 ];
 
+/// Those of [`END_VALUES`] that an answer of Envoy's own may lack.
+pub const UPSTREAM_VALUES: [&str; 3] = [
+    "xds.cluster_name",
+    "upstream.address",
+    "upstream.request_attempt_count",
+];
+
 /// What the host knows when a request is over: the values of [`END_VALUES`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {

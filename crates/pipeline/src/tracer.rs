@@ -6,7 +6,7 @@ use core::time::Duration;
 use meshtrace_attributes::Attribute;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Headers;
-use meshtrace_otlp::conventions::{self, END_VALUES};
+use meshtrace_otlp::conventions::{self, END_VALUES, UPSTREAM_VALUES};
 use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
@@ -84,8 +84,9 @@ pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &
     }
 }
 
-/// The place in [`Tracer::expressions`].
+/// Places in [`Tracer::expressions`].
 const VALUES: usize = 0;
+const LOCAL_VALUES: usize = 1;
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -100,7 +101,16 @@ impl Tracer {
     }
 
     pub(crate) fn expressions(&self) -> Vec<String> {
-        vec![format!("[{}]", self.end_values().join(", "))]
+        let all = self.end_values();
+        let local: Vec<_> = all
+            .iter()
+            .copied()
+            .filter(|path| !UPSTREAM_VALUES.contains(path))
+            .collect();
+        vec![
+            format!("[{}]", all.join(", ")),
+            format!("[{}]", local.join(", ")),
+        ]
     }
 
     /// The [`END_VALUES`] that this role needs; the direction is the last of them.
@@ -319,24 +329,29 @@ fn is_well(lookup: &dyn Lookup) -> bool {
     code.is_some_and(|code| code < 500) && flags == Some(0)
 }
 
-/// The values of [`END_VALUES`]: all in one list, or one by one.
+/// The values of [`END_VALUES`]: all in one list, all but those of the upstream, or one by one.
 enum Values {
     List(Box<[u8]>),
+    Local(Box<[u8]>, [Option<Box<[u8]>>; UPSTREAM_VALUES.len()]),
     Single([Option<Box<[u8]>>; END_VALUES.len()]),
 }
 
 impl Values {
     fn fetch(wanted: &[&str], lookup: &dyn Lookup) -> Self {
-        if let Some(list) = lookup.evaluate(VALUES)
-            && Headers::parse(&list).is_some_and(|list| list.iter().count() == wanted.len())
-        {
+        let list = |place, count| {
+            lookup.evaluate(place).filter(|list| {
+                Headers::parse(list).is_some_and(|list| list.iter().count() == count)
+            })
+        };
+        if let Some(list) = list(VALUES, wanted.len()) {
             return Self::List(list);
         }
+        let single = |path| lookup.property(&nul_separated(path));
+        if let Some(list) = list(LOCAL_VALUES, wanted.len() - UPSTREAM_VALUES.len()) {
+            return Self::Local(list, UPSTREAM_VALUES.map(single));
+        }
         let mut wanted = wanted.iter();
-        Self::Single(core::array::from_fn(|_| {
-            let path = wanted.next()?;
-            lookup.property(&nul_separated(path))
-        }))
+        Self::Single(core::array::from_fn(|_| single(wanted.next()?)))
     }
 
     fn all(&self) -> [Option<&[u8]>; END_VALUES.len()] {
@@ -346,6 +361,15 @@ impl Values {
                 let list = Headers::parse(list).unwrap_or_default();
                 let mut elements = list.iter().map(|(element, _)| element);
                 core::array::from_fn(|_| elements.next())
+            }
+            Self::Local(list, further) => {
+                let list = Headers::parse(list).unwrap_or_default();
+                let mut elements = list.iter().map(|(element, _)| element);
+                let mut further = further.iter();
+                END_VALUES.map(|path| match UPSTREAM_VALUES.contains(&path) {
+                    true => further.next()?.as_deref(),
+                    false => elements.next(),
+                })
             }
             Self::Single(values) => core::array::from_fn(|i| values.get(i)?.as_deref()),
         }

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_callback_of_the_filter_s_own_takes_the_place_of_the_sdk_s() {
         let own = r#"(func $own (export "meshtrace_on_request_headers") (param i32 i32 i32) (result i32) i32.const 7)"#;
-        let text = [LIFE, CALLBACKS, own];
+        let text = [LIFE, own, CALLBACKS];
         let pruned = prune(&module(Some("proxy_on_request_headers"), &text)).unwrap();
         let names = functions(&pruned);
         assert!(
