@@ -66,9 +66,7 @@ impl OpenSpan {
             None => (self.span_id, self.parent),
         }
     }
-}
 
-impl OpenSpan {
     /// Adds attributes of the request or its response, where the span is to be reported.
     pub(crate) fn describe<'a>(&mut self, attributes: impl IntoIterator<Item = Attribute<'a>>) {
         if let Some(record) = &mut self.record {
