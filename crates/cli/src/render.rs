@@ -2,11 +2,14 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use meshtrace_config::ConfigError;
+use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{
-    EnvoyVersion, IstioNames, IstioVersion, Tracer, early_mutation, envoy_tags, istio_tags,
+    EnvoyVersion, IdsFrom, IstioNames, IstioVersion, Tracer, access_log, access_log_fields,
+    early_mutation, envoy_tags, expose_ids, istio_tags, sampling_settings,
 };
-use serde_json::json;
+use meshtrace_sampling::SamplingConfig;
+use serde_json::{Value, json};
 
 use crate::input::Input;
 use crate::output::{limits, yaml};
@@ -22,13 +25,26 @@ pub(crate) enum Filter {
         meshtrace render span-attributes --envoy 1.37\n  \
         meshtrace render span-attributes attributes.json --istio 1.29 > span-attributes.yaml")]
     SpanAttributes(SpanAttributes),
+    /// The settings around the filter that make the proxy's own tracer follow its decision
+    ///
+    /// Three YAML documents: parts of the HTTP connection manager, of each virtual host, and, where rules can do without
+    /// the filter, the `tracing` blocks of routes.
+    #[command(after_help = "Examples:\n  \
+        meshtrace render route-sampling rules.json --tracer opentelemetry")]
+    RouteSampling(BesideTracer),
+    /// The JSON access log, and the step that tells the filter the proxy's own ids
+    ///
+    /// An HTTP connection manager's `access_log`, and the filter that belongs directly before access_log_trace.
+    #[command(after_help = "Examples:\n  \
+        meshtrace render access-log-trace ids.json --envoy 1.39")]
+    AccessLogTrace(AccessLogTrace),
     /// The early header mutation that lets the proxy's own tracer continue what the filter reads
     ///
     /// An HTTP connection manager's `early_header_mutation_extensions`, for Envoy 1.36 to 1.40.
     #[command(after_help = "Examples:\n  \
         meshtrace render trace-context --tracer opentelemetry\n  \
         echo '{\"incoming\": \"restart\"}' | meshtrace render trace-context - --tracer zipkin")]
-    TraceContext(TraceContext),
+    TraceContext(BesideTracer),
 }
 
 #[derive(Args, Debug)]
@@ -73,7 +89,19 @@ struct Target {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct TraceContext {
+pub(crate) struct AccessLogTrace {
+    #[command(flatten)]
+    input: Input,
+    /// For this version of Envoy: 1.36 to 1.40
+    #[arg(long, value_name = "VERSION")]
+    envoy: EnvoyVersion,
+    /// Where the lines go
+    #[arg(long, value_name = "PATH", default_value = "/dev/stdout")]
+    log: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BesideTracer {
     #[command(flatten)]
     input: Input,
     /// The proxy's own tracer
@@ -106,7 +134,9 @@ impl Filter {
     pub(crate) fn run(&self) -> Result<String, String> {
         match self {
             Self::SpanAttributes(command) => command.run(),
-            Self::TraceContext(command) => command.run(),
+            Self::RouteSampling(command) => command.route_sampling(),
+            Self::AccessLogTrace(command) => command.run(),
+            Self::TraceContext(command) => command.trace_context(),
         }
     }
 }
@@ -145,14 +175,52 @@ impl SpanAttributes {
     }
 }
 
-impl TraceContext {
+impl AccessLogTrace {
     fn run(&self) -> Result<String, String> {
+        let json = self.input.read()?;
+        let sentence = |error: ConfigError| error.below("access_log_trace").to_string();
+        let config: AccessLogTraceConfig = meshtrace_config::read(&json).map_err(sentence)?;
+        let ids = LogIds::new(&config).map_err(sentence)?;
+        let fields = access_log_fields(&ids, IdsFrom::Filter);
+        let mut parts = json!({"access_log": [access_log(&self.log, &fields)]});
+        let mut comments = vec![format!(
+            "access_log_trace for {}: for an HTTP connection manager.",
+            self.envoy
+        )];
+        if let Some(step) = expose_ids(&config.ids, self.envoy) {
+            parts["http_filters"] = json!([step]);
+            comments.push("The filter stands directly before access_log_trace.".to_owned());
+        }
+        yaml(&parts, &comments)
+    }
+}
+
+impl BesideTracer {
+    fn trace_context(&self) -> Result<String, String> {
         let json = self.input.read()?;
         let sentence = |error: ConfigError| error.below("trace_context").to_string();
         let config: TraceContextConfig = meshtrace_config::read(&json).map_err(sentence)?;
         let rendered = early_mutation(&config, self.tracer.into()).map_err(sentence)?;
-        let parts = json!({"early_header_mutation_extensions": [rendered.extension]});
+        let mut parts = rendered.manager.to_json();
+        parts["early_header_mutation_extensions"] = json!([rendered.extension]);
         let limits = rendered.limits.iter().map(|limit| limit.sentence());
         yaml(&parts, &limits.map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn route_sampling(&self) -> Result<String, String> {
+        let json = self.input.read()?;
+        let sentence = |error: ConfigError| error.below("route_sampling").to_string();
+        let config: SamplingConfig = meshtrace_config::read(&json).map_err(sentence)?;
+        let rendered = sampling_settings(&config, self.tracer.into()).map_err(sentence)?;
+        let part = |value: &Value, what: &str| yaml(value, &[what.to_owned()]);
+        let mut documents = vec![
+            part(&rendered.manager, "For the HTTP connection manager.")?,
+            part(&rendered.virtual_host, "For each virtual host.")?,
+        ];
+        for route in &rendered.routes {
+            let what = format!("For the route {:?}, which needs no filter.", route.route);
+            documents.push(part(&json!({"tracing": route.tracing}), &what)?);
+        }
+        Ok(documents.join("---\n"))
     }
 }

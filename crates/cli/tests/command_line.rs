@@ -210,3 +210,54 @@ fn help_names_the_commands() {
         "{help}"
     );
 }
+
+#[test]
+fn what_an_edge_needs_beside_its_mutation_is_printed_with_it() {
+    let arguments = ["render", "trace-context", "-", "--tracer", "opentelemetry"];
+    let edge = &documents(&printed(&arguments, r#"{"incoming": "restart"}"#))[0];
+    assert_eq!(edge["generate_request_id"], true);
+    assert_eq!(edge["tracing"]["client_sampling"]["value"], 0);
+    let continued = &documents(&printed(&arguments, "{}"))[0];
+    assert_eq!(continued.get("tracing"), None);
+    assert!(continued["early_header_mutation_extensions"][0]["typed_config"].is_object());
+}
+
+#[test]
+fn the_settings_of_route_sampling_are_a_document_for_each_place() {
+    let arguments = ["render", "route-sampling", "-", "--tracer", "opentelemetry"];
+    let rules = r#"{"rules": [{"match": {"route": "health"}, "sample": "never"}]}"#;
+    let text = printed(&arguments, rules);
+    let documents = documents(&text);
+    let [manager, virtual_host, route] = documents.as_slice() else {
+        panic!("three documents: {text}");
+    };
+    assert_eq!(
+        manager["tracing"]["random_sampling"]["value"].as_f64(),
+        Some(0.0)
+    );
+    let removed = virtual_host["request_headers_to_remove"].to_string();
+    assert!(removed.contains("x-envoy-force-trace"), "{removed}");
+    assert!(route["tracing"].is_object());
+    assert!(text.contains("# For the route \"health\""), "{text}");
+
+    let refused = refusal(&arguments, r#"{"default": "sometimes"}"#, 1);
+    assert!(refused.contains("route_sampling.default: "), "{refused}");
+}
+
+#[test]
+fn the_access_log_has_the_step_that_this_envoy_can_take() {
+    let config = r#"{"ids": {"trace_id_header": "x-t", "span_id_header": "x-s"}}"#;
+    for (version, told) in [("1.37", false), ("1.38", true)] {
+        let arguments = ["render", "access-log-trace", "-", "--envoy", version];
+        let parts = &documents(&printed(&arguments, config))[0];
+        let fields = &parts["access_log"][0]["typed_config"]["log_format"]["json_format"];
+        assert_eq!(fields["trace_id"], "%FILTER_STATE(wasm.trace_id:PLAIN)%");
+        let step = parts["http_filters"][0].to_string();
+        assert_eq!(step.contains("%SPAN_ID%"), told, "{step}");
+    }
+    let parts = &documents(&printed(
+        &["render", "access-log-trace", "--envoy", "1.40"],
+        "",
+    ))[0];
+    assert_eq!(parts.get("http_filters"), None);
+}
