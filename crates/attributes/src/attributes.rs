@@ -205,12 +205,12 @@ impl Attributes {
     }
 
     /// Writes the attributes of a request into its headers, as far as the configuration says so.
-    pub fn write_headers<'a, const N: usize>(
+    pub fn write_headers<'a>(
         &'a self,
         gathered: &[Attribute<'a>],
         headers: Headers<'a>,
         arena: &'a Arena,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
         tally: &mut Tally,
     ) {
         self.emit.write(gathered, headers, arena, edits, tally);

@@ -109,12 +109,12 @@ impl Emit {
     }
 
     /// Writes the attributes into the request's headers.
-    pub(crate) fn write<'a, const N: usize>(
+    pub(crate) fn write<'a>(
         &self,
         attributes: &[Attribute<'a>],
         headers: Headers<'a>,
         arena: &'a Arena,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
         tally: &mut Tally,
     ) {
         if let Some(prefix) = &self.prefix

@@ -106,7 +106,7 @@ proptest! {
                 _ => {}
             }
         }
-        let mut edits = Edits::<40>::default();
+        let mut edits = Edits::new_in(&arena, 40);
         attributes.write_headers(&found, headers, &arena, &mut edits, &mut tally);
         prop_assert!(!edits.overflowed());
     }

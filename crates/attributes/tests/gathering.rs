@@ -212,7 +212,7 @@ fn written(json: &str, lines: &[(&str, &str)]) -> (Vec<String>, Tally) {
     let (arena, mut tally) = (Arena::new(), Tally::default());
     let headers = Headers::parse(&block).unwrap();
     let found = attributes.of_request(headers, &[], &arena, &mut tally);
-    let mut edits = Edits::<8>::default();
+    let mut edits = Edits::new_in(&arena, 8);
     attributes.write_headers(&found, headers, &arena, &mut edits, &mut tally);
     let written = edits.iter().map(|edit| {
         let Change::Replace(value) = &edit.change else {

@@ -90,7 +90,7 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     let mut tally = Tally::default();
     let ids = IdGenerator::from_seed([7; 32]);
     let arena = Arena::new();
-    let mut edits = Edits::<MAX_EDITS>::default();
+    let mut edits = Edits::new_in(&arena, MAX_EDITS);
     let incoming = propagation.extract(headers, Peer::default(), &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
     let egress = propagation.egress(&headers, None);

@@ -1,6 +1,8 @@
 //! Header edits as values.
 
 use arrayvec::ArrayVec;
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 
 /// The longest value a format of this project writes, in bytes; longer ones are borrowed.
 const INLINE_BYTES: usize = 88;
@@ -57,14 +59,29 @@ pub struct Edit<'a> {
     pub change: Change<'a>,
 }
 
-/// The edits of one request, in the order in which they are to be made. Room for `N`, no heap.
-#[derive(Clone, Debug, Default)]
-pub struct Edits<'a, const N: usize> {
-    edits: ArrayVec<Edit<'a>, N>,
+/// The edits of one request, in the order in which they are to be made.
+///
+/// Their memory is the request's arena, of which it takes what an edit needs, and no more.
+#[derive(Debug)]
+pub struct Edits<'a> {
+    edits: Vec<'a, Edit<'a>>,
+    room: usize,
     overflowed: bool,
 }
 
-impl<'a, const N: usize> Edits<'a, N> {
+impl<'a> Edits<'a> {
+    /// No edits yet, and room for `room` of them in `arena`.
+    #[must_use]
+    pub fn new_in(arena: &'a Bump, room: usize) -> Self {
+        let mut edits = Vec::new_in(arena);
+        let reserved = edits.try_reserve_exact(room).is_ok();
+        Self {
+            edits,
+            room: if reserved { room } else { 0 },
+            overflowed: false,
+        }
+    }
+
     /// Removes all lines of the header `name`.
     pub fn remove(&mut self, name: &'a [u8]) {
         self.push(Edit {
@@ -82,19 +99,21 @@ impl<'a, const N: usize> Edits<'a, N> {
     }
 
     fn push(&mut self, edit: Edit<'a>) {
-        if self.edits.try_push(edit).is_err() {
+        if self.edits.len() < self.room {
+            self.edits.push(edit);
+        } else {
             self.overflowed = true;
         }
     }
 
-    /// Whether more than `N` edits were asked for; those beyond `N` are lost.
+    /// Whether more edits were asked for than there is room for; those beyond are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }
 }
 
-impl<'a, const N: usize> core::ops::Deref for Edits<'a, N> {
+impl<'a> core::ops::Deref for Edits<'a> {
     type Target = [Edit<'a>];
 
     fn deref(&self) -> &Self::Target {
@@ -110,14 +129,24 @@ mod tests {
 
     #[test]
     fn edits_keep_their_order_and_say_when_there_was_no_room() {
-        let mut edits = Edits::<2>::default();
+        let arena = Bump::new();
+        let mut edits = Edits::new_in(&arena, 2);
         edits.remove(b"b3");
         edits.replace(b"traceparent", Value::Borrowed(b"00"));
         assert!(!edits.overflowed());
         edits.remove(b"x-b3-traceid");
         assert!(edits.overflowed());
-        let names: Vec<_> = edits.iter().map(|edit| edit.name).collect();
-        assert_eq!(names, [&b"b3"[..], b"traceparent"]);
+        let names = edits.iter().map(|edit| edit.name);
+        assert!(names.eq([&b"b3"[..], b"traceparent"]));
+    }
+
+    #[test]
+    fn an_arena_without_room_takes_no_edits() {
+        let arena = Bump::new();
+        arena.set_allocation_limit(Some(0));
+        let mut edits = Edits::new_in(&arena, 2);
+        edits.remove(b"b3");
+        assert!(edits.overflowed() && edits.is_empty());
     }
 
     #[test]

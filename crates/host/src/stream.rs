@@ -56,7 +56,7 @@ impl<C: Composition> Running<C> {
         let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
         let arena = self.arena.take();
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(&arena);
         let request = Request {
             headers,
             peer: Peer {
@@ -93,7 +93,7 @@ impl<C: Composition> Running<C> {
         };
         let properties = self.properties(needs.response_properties);
         let arena = self.arena.take();
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(&arena);
         let response = Response {
             headers,
             properties: &properties,
@@ -119,7 +119,7 @@ impl<C: Composition> Running<C> {
             return self.metrics.host_error();
         };
         let arena = self.arena.take();
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(&arena);
         let end = End {
             request_headers,
             lookup: self,

@@ -1,6 +1,7 @@
 //! What should change, as values.
 
 use arrayvec::ArrayVec;
+use bumpalo::collections::Vec;
 use meshtrace_attributes as attributes;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
@@ -9,26 +10,42 @@ use meshtrace_otlp as otlp;
 use meshtrace_propagation as propagation;
 use meshtrace_sampling as sampling;
 
+use crate::Arena;
+
 /// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage to
 /// clear about as many as the hundred headers that Envoy takes by default.
 pub const MAX_EDITS: usize = 144;
 /// Thirty-two attributes, and the ids of the trace in every shape.
 pub const MAX_PROPERTIES: usize = 48;
 
-/// What should change about a request or its response, for the host crate to apply. Holds no heap
-/// memory.
-#[derive(Clone, Debug, Default)]
+/// What should change about a request or its response, for the host crate to apply. Its memory is
+/// the request's arena.
+#[derive(Debug)]
 pub struct Outcome<'a> {
     /// All headers whose name starts with this go, before the edits are made.
     pub removed_family: Option<&'a [u8]>,
     /// Edits of the headers that the callback is about.
-    pub headers: Edits<'a, MAX_EDITS>,
+    pub headers: Edits<'a>,
     /// Filter state to set.
     pub properties: Properties<'a>,
     /// What is to be counted.
     pub tallies: Tallies,
     /// What is to be counted of the counters that the configuration names.
     pub configured: Configured,
+}
+
+impl<'a> Outcome<'a> {
+    /// Nothing yet, and room in `arena` for [`MAX_EDITS`] and [`MAX_PROPERTIES`].
+    #[must_use]
+    pub fn new_in(arena: &'a Arena) -> Self {
+        Self {
+            removed_family: None,
+            headers: Edits::new_in(arena, MAX_EDITS),
+            properties: Properties::new_in(arena),
+            tallies: Tallies::default(),
+            configured: Configured::default(),
+        }
+    }
 }
 
 /// One request moves a counter of its rule, and there is room for as many more.
@@ -55,9 +72,9 @@ impl core::ops::Deref for Configured {
 }
 
 /// Filter state to set, in order. Room for [`MAX_PROPERTIES`].
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Properties<'a> {
-    properties: ArrayVec<Property<'a>, MAX_PROPERTIES>,
+    properties: Vec<'a, Property<'a>>,
     overflowed: bool,
 }
 
@@ -71,9 +88,21 @@ pub struct Property<'a> {
 }
 
 impl<'a> Properties<'a> {
+    fn new_in(arena: &'a Arena) -> Self {
+        let mut properties = Vec::new_in(arena);
+        // Without room all of them are lost, and that is told.
+        let _ = properties.try_reserve_exact(MAX_PROPERTIES);
+        Self {
+            properties,
+            overflowed: false,
+        }
+    }
+
     /// Sets the filter state `key` to `value`.
     pub fn set(&mut self, key: &'a [u8], value: &'a [u8]) {
-        if self.properties.try_push(Property { key, value }).is_err() {
+        if self.properties.len() < self.properties.capacity() {
+            self.properties.push(Property { key, value });
+        } else {
             self.overflowed = true;
         }
     }

@@ -8,9 +8,10 @@ use meshtrace_propagation::{IdGenerator, Peer};
 /// Memory for what the stages build during one callback; reused, so that a request costs no heap.
 pub type Arena = bumpalo::Bump;
 
-/// The arena's first and only chunk, in bytes: room for thirty-two attributes of 256 bytes, once
-/// raw and once transformed, and for what a header is made of.
-pub const ARENA_BYTES: usize = 32 * 1024;
+/// The arena's first and only chunk, in bytes: room for an [`Outcome`](crate::Outcome), for
+/// thirty-two attributes of 256 bytes, once raw and once transformed, and for what a header is made
+/// of.
+pub const ARENA_BYTES: usize = 64 * 1024;
 
 /// What the host must look up for every request: each costs a call that returns bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

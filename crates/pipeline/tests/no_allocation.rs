@@ -129,7 +129,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
             let before = ALLOCATIONS.get();
 
             let headers = Headers::parse(&block).expect("a header block");
-            let mut outcome = Outcome::default();
+            let mut outcome = Outcome::new_in(&arena);
             let request = Request {
                 headers,
                 peer,
@@ -195,7 +195,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
         let before = ALLOCATIONS.get();
 
         let headers = Headers::parse(&block).expect("a header block");
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(&arena);
         let request = Request {
             headers,
             peer: Peer::default(),
@@ -210,7 +210,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
         drop(outcome);
         arena.reset();
 
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(&arena);
         let response = Response {
             headers,
             properties: &properties,
@@ -273,7 +273,7 @@ fn no_request_that_is_logged_allocates() {
             let headers = Headers::parse(&block).expect("a header block");
             let request_headers = Headers::parse(&end).expect("a header block");
             let mut kept = None;
-            let mut outcome = Outcome::default();
+            let mut outcome = Outcome::new_in(&arena);
             let request = Request {
                 headers,
                 peer,
@@ -340,7 +340,7 @@ fn no_sampling_decision_allocates() {
                 let block = encode(&lines);
                 let before = ALLOCATIONS.get();
 
-                let mut outcome = Outcome::default();
+                let mut outcome = Outcome::new_in(&arena);
                 let request = Request {
                     headers: Headers::parse(&block).expect("a header block"),
                     peer: Peer::default(),

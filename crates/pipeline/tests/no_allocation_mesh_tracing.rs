@@ -160,7 +160,7 @@ fn what_a_request_leaves_for_its_end_is_bounded() {
 fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena: &Arena) {
     let mut kept = Default::default();
     if seen {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::new_in(arena);
         let request = Request {
             headers: Headers::parse(&host.headers).expect("a header block"),
             peer: Peer::default(),
@@ -172,7 +172,7 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
         };
         filter.on_request(&request, ids, &mut kept, &mut outcome);
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new_in(arena);
     let end = End {
         request_headers: Headers::default(),
         lookup: host,

@@ -53,7 +53,7 @@ fn run_with(
         .map(|value| value.map(|value| value.as_bytes().into()))
         .collect();
     let arena = Arena::with_capacity(1024);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new_in(&arena);
     let request = Request {
         headers: Headers::parse(&block).expect("a block"),
         peer: Peer::default(),
@@ -402,7 +402,7 @@ mod properties {
                 let filter = filter(&config);
                 let store = Store::default();
                 let arena = Arena::with_capacity(1024);
-                let mut outcome = Outcome::default();
+                let mut outcome = Outcome::new_in(&arena);
                 let request = Request {
                     headers: Headers::parse(&block).expect("a block"),
                     peer: Peer::default(),

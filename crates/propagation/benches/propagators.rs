@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use bumpalo::Bump;
 use divan::{Bencher, black_box};
 use meshtrace_headers::{Edits, Headers, encode};
 use meshtrace_propagation::format::{Format, Reading, Writing};
@@ -325,9 +326,10 @@ mod convert {
         let block = encode(&case.request());
         let propagation = case.propagation(other(case));
         let ids = IdGenerator::from_seed([7; 32]);
+        let mut arena = Bump::with_capacity(16 * 1024);
         bencher.bench_local(|| {
             let mut tally = Tally::default();
-            let mut edits = Edits::<48>::default();
+            let mut edits = Edits::new_in(&arena, 48);
             let block = headers(black_box(&block));
             let incoming = propagation.extract(block, Peer::default(), &mut tally);
             let decision = propagation.decide(&incoming, &ids, &mut tally);
@@ -340,6 +342,8 @@ mod convert {
                 &mut tally,
             );
             black_box(&edits);
+            drop(edits);
+            arena.reset();
         });
     }
 

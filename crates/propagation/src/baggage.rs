@@ -51,12 +51,12 @@ impl BaggageSource {
 impl Propagation {
     /// Joins the baggage that came in other formats into `baggage`. Members that came in it stay to
     /// the letter and come first; of equal keys, the first counts. The text is kept in `arena`.
-    pub fn join_baggage<'a, const N: usize>(
+    pub fn join_baggage<'a>(
         &self,
         incoming: &Incoming<'a>,
         egress: &Egress,
         arena: &'a Bump,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
         tally: &mut Tally,
     ) {
         let headers = incoming.arrived.headers();
@@ -110,10 +110,10 @@ impl Propagation {
 
 impl Egress {
     /// The baggage of a format goes with the format.
-    pub(crate) fn clear_baggage<'a, const N: usize>(
+    pub(crate) fn clear_baggage<'a>(
         &self,
         incoming: &Incoming<'a>,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
     ) {
         for source in BaggageSource::ALL {
             if !self.clear.formats.contains(source.format()) {

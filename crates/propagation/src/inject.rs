@@ -12,12 +12,12 @@ impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
     /// `egress` injects, and in no other that arrived and was read. Headers that are right already
     /// are not touched.
-    pub fn inject<'a, const N: usize>(
+    pub fn inject<'a>(
         &'a self,
         incoming: &Incoming<'a>,
         outgoing: &Outgoing,
         egress: &'a Egress,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
         tally: &mut Tally,
     ) {
         let written = egress.written(incoming);
@@ -121,7 +121,7 @@ impl Egress {
     }
 
     /// Header names of the configuration, and every other known one of an ignored caller.
-    fn clear<'a, const N: usize>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a, N>) {
+    fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;
         for field in Field::ALL {
             if self.clear.fields.contains(*field) && arrived.raw(*field).is_some() {
@@ -141,12 +141,12 @@ impl Egress {
         self.clear_baggage(incoming, edits);
     }
 
-    fn settle_field<'a, const N: usize>(
+    fn settle_field<'a>(
         &self,
         arrived: &Arrived<'a>,
         field: Field,
         value: Option<Value<'a>>,
-        edits: &mut Edits<'a, N>,
+        edits: &mut Edits<'a>,
     ) {
         if self.clear.fields.contains(field) {
             return;

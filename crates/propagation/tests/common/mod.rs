@@ -65,7 +65,7 @@ pub(crate) fn run_to(config: &str, sent: &Lines, peer: Peer<'_>, cluster: Option
     let mut tally = Tally::default();
     let ids = IdGenerator::from_seed([7; 32]);
     let arena = Bump::new();
-    let mut edits = Edits::<128>::default();
+    let mut edits = Edits::new_in(&arena, 128);
 
     let incoming = propagation.extract(headers, peer, &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
@@ -90,7 +90,7 @@ pub(crate) fn run_to(config: &str, sent: &Lines, peer: Peer<'_>, cluster: Option
 }
 
 /// The request after `edits`, as a host would leave it.
-pub(crate) fn apply<const N: usize>(sent: &Lines, edits: &Edits<'_, N>) -> Lines {
+pub(crate) fn apply(sent: &Lines, edits: &Edits<'_>) -> Lines {
     let mut lines = sent.clone();
     for edit in edits.iter() {
         let name = std::str::from_utf8(edit.name).expect("a header name");
