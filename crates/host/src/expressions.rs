@@ -27,6 +27,10 @@ impl Expressions {
         Self(texts.iter().map(compile).collect())
     }
 
+    pub(crate) fn is_compiled(&self, place: usize) -> bool {
+        matches!(self.0.get(place), Some(Some(_)))
+    }
+
     /// The value of the expression at that place.
     pub(crate) fn evaluate(&self, place: usize) -> Result<Box<[u8]>, Status> {
         match self.0.get(place) {

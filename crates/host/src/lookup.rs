@@ -22,6 +22,10 @@ impl<C: Composition> Lookup for Running<C> {
         Self::property(self, path)
     }
 
+    fn is_compiled(&self, expression: usize) -> bool {
+        self.expressions.is_compiled(expression)
+    }
+
     /// No error of the host's: an expression has no value where an attribute in it has none.
     fn evaluate(&self, expression: usize) -> Option<Box<[u8]>> {
         self.expressions.evaluate(expression).ok()

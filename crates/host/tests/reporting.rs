@@ -128,7 +128,7 @@ fn a_span_is_sent_with_the_next_tick_and_the_ticks_end_with_its_answer() {
     assert_eq!((counter("exported"), host(|host| host.tick)), (1, 0));
 }
 
-/// "Calls that return bytes" cost the most; a request that is not sampled makes three.
+/// Calls that return bytes cost the most: a request that is not sampled makes one.
 #[test]
 fn what_a_request_costs_in_calls_of_the_host() {
     assert!(configure(ROOT, CONFIG));
@@ -145,14 +145,13 @@ fn what_a_request_costs_in_calls_of_the_host() {
     request(ROOT, NOT_SAMPLED);
     let at_end = [
         "proxy_get_current_time_nanoseconds",
-        "proxy_get_property",
-        "proxy_get_property",
+        "proxy_call_foreign_function",
     ];
     let expected = [&fetch_and_inject[..], &at_end].concat();
     host(|host| assert_eq!(host.calls, expected));
 
     let list = host(|host| host.compiled[0].clone());
-    let values: Vec<_> = (0..9).map(|_| (200_u64.to_le_bytes(), "")).collect();
+    let values: Vec<_> = (0..8).map(|_| (200_u64.to_le_bytes(), "")).collect();
     host(|host| {
         host.expressions
             .insert(list, meshtrace_headers::encode(&values))
@@ -165,6 +164,16 @@ fn what_a_request_costs_in_calls_of_the_host() {
     ];
     let expected = [&fetch_and_inject[..], &at_end].concat();
     host(|host| assert_eq!(host.calls, expected));
+}
+
+#[test]
+fn where_no_expression_is_compiled_the_properties_are_asked() {
+    host(|host| host.statuses = [("proxy_call_foreign_function", 1)].into());
+    assert!(configure(ROOT, CONFIG));
+    request(ROOT, NOT_SAMPLED);
+    let is_property = |call: &&&str| **call == "proxy_get_property";
+    let asked = host(|host| host.calls.iter().filter(is_property).count());
+    assert_eq!(asked, 2);
 }
 
 #[test]
@@ -273,7 +282,7 @@ fn expressions_are_given_back() {
         proxy_on_delete(ROOT);
     }
     host(|host| {
-        assert_eq!(host.compiled.len(), 2);
+        assert_eq!(host.compiled.len(), 3);
         assert!(host.compiled.iter().all(String::is_empty));
     });
 }

@@ -220,26 +220,22 @@ fn number(digits: &[u8]) -> Option<u16> {
 }
 
 /// What the host is asked for at a request's end, as paths of Envoy's attributes; in one list
-/// expression where that works. The direction is the last: not every role needs it.
+/// expression where that works.
 pub const END_VALUES: [&str; 10] = [
     "response.code",
     "response.flags",
     "request.protocol",
     "source.address",
+    "request.size",
+    "response.size",
     "xds.cluster_name",
     "upstream.address",
     "upstream.request_attempt_count",
-    "request.size",
-    "response.size",
     "xds.listener_direction",
 ];
 
-/// Those of [`END_VALUES`] that an answer of Envoy's own may lack.
-pub const UPSTREAM_VALUES: [&str; 3] = [
-    "xds.cluster_name",
-    "upstream.address",
-    "upstream.request_attempt_count",
-];
+/// How many of [`END_VALUES`], from the first, an answer of Envoy's own has too.
+pub const LOCAL_END_VALUES: usize = 6;
 
 /// What the host knows when a request is over: the values of [`END_VALUES`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -272,11 +268,11 @@ impl<'a> End<'a> {
             flags,
             protocol,
             source,
+            request_size,
+            response_size,
             cluster,
             upstream,
             attempts,
-            request_size,
-            response_size,
             direction,
         ] = *values;
         let integer = |value: Option<&[u8]>| value.and_then(integer);

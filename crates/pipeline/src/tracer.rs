@@ -6,7 +6,7 @@ use core::time::Duration;
 use meshtrace_attributes::Attribute;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Headers;
-use meshtrace_otlp::conventions::{self, END_VALUES, UPSTREAM_VALUES};
+use meshtrace_otlp::conventions::{self, END_VALUES, LOCAL_END_VALUES};
 use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
@@ -85,6 +85,11 @@ pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &
 /// Places in [`Tracer::expressions`].
 const VALUES: usize = 0;
 const LOCAL_VALUES: usize = 1;
+const IN_TROUBLE: usize = 2;
+
+/// Has a value for a server's error, or where something happened to the answer. Otherwise it fails,
+/// which costs two thirds of what two properties do: the host hands over no bytes.
+const TROUBLE: &str = "1 / (response.flags + response.code / 500)";
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -100,23 +105,24 @@ impl Tracer {
 
     pub(crate) fn expressions(&self) -> Vec<String> {
         let all = self.end_values();
-        let local: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|path| !UPSTREAM_VALUES.contains(path))
-            .collect();
+        let local = all.get(..LOCAL_END_VALUES).unwrap_or(all);
         vec![
             format!("[{}]", all.join(", ")),
             format!("[{}]", local.join(", ")),
+            TROUBLE.to_owned(),
         ]
     }
 
-    /// The [`END_VALUES`] that this role needs; the direction is the last of them.
+    /// The [`END_VALUES`] that this role needs: a server knows of no attempts, and only a sidecar
+    /// asks for its listener's direction.
     fn end_values(&self) -> &'static [&'static str] {
-        match (self.role, END_VALUES.split_last()) {
-            (Role::ByDirection, _) | (_, None) => &END_VALUES,
-            (_, Some((_direction, values))) => values,
-        }
+        let left_out = match self.role {
+            Role::ByDirection => 0,
+            Role::Client | Role::Gateway => 1,
+            Role::Server => 2,
+        };
+        let count = END_VALUES.len() - left_out;
+        END_VALUES.get(..count).unwrap_or(&END_VALUES)
     }
 
     pub(crate) fn open(
@@ -190,7 +196,7 @@ impl Tracer {
             return;
         }
         let values = Values::fetch(self.end_values(), lookup);
-        if matches!(values, Values::Single(_)) {
+        if !values.is_listed {
             tally.count(Counter::LookedUpSingly);
         }
         let grpc_status = open
@@ -227,7 +233,7 @@ impl Tracer {
         if self.is_slow(open, now) {
             return true;
         }
-        self.keep.errors && (open.is_grpc || !is_well(lookup))
+        self.keep.errors && (open.is_grpc || is_in_trouble(lookup))
     }
 
     fn is_slow(&self, open: &OpenSpan, now: u64) -> bool {
@@ -319,58 +325,47 @@ impl Tracer {
     }
 }
 
-/// Whether the answer is none of a server's errors and nothing happened to it. Two values are cheaper
-/// one by one than in a list.
-fn is_well(lookup: &dyn Lookup) -> bool {
+/// Whether the answer is a server's error, or something happened to it.
+fn is_in_trouble(lookup: &dyn Lookup) -> bool {
+    if lookup.is_compiled(IN_TROUBLE) {
+        return lookup.evaluate(IN_TROUBLE).is_some();
+    }
     let number = |path| conventions::integer(&lookup.property(path)?);
     let (code, flags) = (number(b"response\0code"), number(b"response\0flags"));
-    code.is_some_and(|code| code < 500) && flags == Some(0)
+    flags != Some(0) || code.is_some_and(|code| code >= 500)
 }
 
-/// The values of [`END_VALUES`]: all in one list, all but those of the upstream, or one by one.
-enum Values {
-    List(Box<[u8]>),
-    Local(Box<[u8]>, [Option<Box<[u8]>>; UPSTREAM_VALUES.len()]),
-    Single([Option<Box<[u8]>>; END_VALUES.len()]),
+/// The values of [`END_VALUES`].
+struct Values {
+    /// The first of them, in one list; the host serialises that as the names of a header block.
+    list: Box<[u8]>,
+    /// Those that were not in the list, one by one.
+    single: [Option<Box<[u8]>>; END_VALUES.len()],
+    is_listed: bool,
 }
 
 impl Values {
     fn fetch(wanted: &[&str], lookup: &dyn Lookup) -> Self {
-        let list = |place, count| {
-            lookup.evaluate(place).filter(|list| {
-                Headers::parse(list).is_some_and(|list| list.iter().count() == count)
-            })
-        };
-        if let Some(list) = list(VALUES, wanted.len()) {
-            return Self::List(list);
+        let lists = [(VALUES, wanted.len()), (LOCAL_VALUES, LOCAL_END_VALUES)];
+        let list = lists.into_iter().find_map(|(place, count)| {
+            let list = lookup.evaluate(place)?;
+            (Headers::parse(&list)?.iter().count() == count).then_some((list, count))
+        });
+        let is_listed = list.is_some();
+        let (list, listed) = list.unwrap_or_default();
+        let mut others = wanted.iter().skip(listed);
+        Self {
+            list,
+            single: core::array::from_fn(|_| lookup.property(&nul_separated(others.next()?))),
+            is_listed,
         }
-        let single = |path| lookup.property(&nul_separated(path));
-        if let Some(list) = list(LOCAL_VALUES, wanted.len() - UPSTREAM_VALUES.len()) {
-            return Self::Local(list, UPSTREAM_VALUES.map(single));
-        }
-        let mut wanted = wanted.iter();
-        Self::Single(core::array::from_fn(|_| single(wanted.next()?)))
     }
 
     fn all(&self) -> [Option<&[u8]>; END_VALUES.len()] {
-        match self {
-            // The host serialises a list as the names of a header block.
-            Self::List(list) => {
-                let list = Headers::parse(list).unwrap_or_default();
-                let mut elements = list.iter().map(|(element, _)| element);
-                core::array::from_fn(|_| elements.next())
-            }
-            Self::Local(list, further) => {
-                let list = Headers::parse(list).unwrap_or_default();
-                let mut elements = list.iter().map(|(element, _)| element);
-                let mut further = further.iter();
-                END_VALUES.map(|path| match UPSTREAM_VALUES.contains(&path) {
-                    true => further.next()?.as_deref(),
-                    false => elements.next(),
-                })
-            }
-            Self::Single(values) => core::array::from_fn(|i| values.get(i)?.as_deref()),
-        }
+        let list = Headers::parse(&self.list).unwrap_or_default();
+        let listed = list.iter().map(|(element, _)| Some(element));
+        let mut values = listed.chain(self.single.iter().map(Option::as_deref));
+        core::array::from_fn(|_| values.next().flatten())
     }
 }
 

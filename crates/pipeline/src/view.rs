@@ -101,6 +101,10 @@ pub trait Lookup {
     /// The property at `path`, whose elements are separated by NUL.
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>>;
 
+    /// Whether the host has taken the expression at that place in
+    /// [`Composition::expressions`](crate::Composition::expressions).
+    fn is_compiled(&self, expression: usize) -> bool;
+
     /// The value of the expression at that place in
     /// [`Composition::expressions`](crate::Composition::expressions); `None` where it has none for
     /// this request: a list has no value where an element has none.

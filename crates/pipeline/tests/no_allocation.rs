@@ -242,6 +242,10 @@ impl Lookup for Nothing {
         None
     }
 
+    fn is_compiled(&self, _expression: usize) -> bool {
+        false
+    }
+
     fn evaluate(&self, _expression: usize) -> Option<Box<[u8]>> {
         None
     }

@@ -80,6 +80,10 @@ impl Lookup for Host {
         }
     }
 
+    fn is_compiled(&self, _expression: usize) -> bool {
+        false
+    }
+
     fn evaluate(&self, _expression: usize) -> Option<Box<[u8]>> {
         None
     }

@@ -110,11 +110,7 @@ impl Propagation {
 
 impl Egress {
     /// The baggage of a format goes with the format.
-    pub(crate) fn clear_baggage<'a>(
-        &self,
-        incoming: &Incoming<'a>,
-        edits: &mut Edits<'a>,
-    ) {
+    pub(crate) fn clear_baggage<'a>(&self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         for source in BaggageSource::ALL {
             if !self.clear.formats.contains(source.format()) {
                 continue;
