@@ -342,6 +342,8 @@ fn a_client_that_goes_away_is_no_error_of_the_server() {
             .expect("a request");
             mesh.upstream.wait_for_requests(1).expect("the request");
             mesh.upstream.take();
+            // Longer than what is slow.
+            std::thread::sleep(Duration::from_millis(5));
         }
         // The one that is not sampled is not kept either.
         let span = only(&mesh);
