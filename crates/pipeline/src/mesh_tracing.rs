@@ -7,14 +7,16 @@ use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
 use meshtrace_otlp::{Node, Report, ReportConfig};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
-    self as propagation, Decision, IdGenerator, Incoming, OnMissing, Outgoing, Participation, Peer,
-    Placement, Propagation, Sampling, TraceContext, TraceContextConfig,
+    self as propagation, Counter, Decision, Field, IdGenerator, Incoming, OnMissing, Outgoing,
+    Participation, Peer, Placement, Propagation, Sampling, TraceContext, TraceContextConfig,
+    tracestate,
 };
 use serde::Deserialize;
 
 use crate::background::Background;
 use crate::trace_context::tell;
-use crate::tracer::{self, Identity, OpenSpan, Tracer};
+use crate::tracer::{self, Identity, OpenSpan, Tracer, Tracestate};
+use crate::view::concat;
 use crate::{
     Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
     Stage, access_log_trace, span_attributes,
@@ -132,7 +134,7 @@ impl Composition for MeshTracing {
         span.describe(gathered);
         let decision = hop.decision(&span);
         tell(propagation, &incoming, &decision, request, outcome);
-        hop.write_tracestate(outcome);
+        hop.write_tracestate(&incoming, request.arena, outcome);
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
         kept.span = Some(span);
     }
@@ -400,17 +402,18 @@ impl Hop {
             context, parent, ..
         } = self.participation;
         let continues_w3c = parent.is_some() && incoming.format() == Some(Format::Tracecontext);
+        let members = (continues_w3c && self.sampled)
+            .then(|| members(incoming))
+            .flatten();
         let identity = Identity {
             trace_id: context.trace_id,
             span_id: context.span_id,
             parent,
             sampled: self.sampled,
-            tracestate: if continues_w3c {
-                headers
-            } else {
-                Headers::default()
+            tracestate: match parent {
+                Some(_) => Tracestate::Continued(members.as_deref().unwrap_or_default()),
+                None => Tracestate::Started(self.own_member),
             },
-            own_member: self.own_member,
         };
         tracer.open(&identity, &headers, now, ids)
     }
@@ -438,15 +441,44 @@ impl Hop {
         }
     }
 
-    /// Says with what probability the trace was sampled, where W3C is written at all.
-    fn write_tracestate(&self, outcome: &mut Outcome<'_>) {
-        let is_written = outcome
-            .headers
-            .iter()
-            .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
-        if is_written && !self.own_member.is_empty() {
+    /// Where W3C is written at all, says with what probability a trace that starts here was
+    /// sampled, and makes one line of the `tracestate` that goes on: many applications copy but the
+    /// first line of a header to what they call.
+    fn write_tracestate<'a>(
+        &self,
+        incoming: &Incoming<'_>,
+        arena: &'a Arena,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let edits = &outcome.headers;
+        let is_written = edits.iter().any(|edit| {
+            edit.name == Field::Traceparent.name() && matches!(edit.change, Change::Replace(_))
+        });
+        if !is_written {
+            return;
+        }
+        let name = Field::Tracestate.name();
+        if !self.own_member.is_empty() {
             let member = Value::Borrowed(self.own_member);
-            outcome.headers.replace(b"tracestate", member);
+            return outcome.headers.replace(name, member);
+        }
+        let goes_on = !edits.iter().any(|edit| edit.name == name);
+        if !goes_on || !incoming.arrived().is_repeated(Field::Tracestate) {
+            return;
+        }
+        let Some(members) = members(incoming) else {
+            return;
+        };
+        match concat(arena, tracestate::one_line(&members)) {
+            // Nothing but empty lines.
+            Some([]) => outcome.headers.remove(name),
+            Some(line) => outcome.headers.replace(name, Value::Borrowed(line)),
+            None => outcome.tallies.propagation.count(Counter::EditsDropped),
         }
     }
+}
+
+/// The `tracestate` that came in, where it is valid.
+fn members<'a>(incoming: &Incoming<'a>) -> Option<tracestate::Members<'a>> {
+    tracestate::parse(incoming.arrived().lines(Field::Tracestate))
 }

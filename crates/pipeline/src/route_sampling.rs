@@ -12,6 +12,7 @@ use meshtrace_sampling::{
     SamplingConfig, Take, Threshold, Verdict,
 };
 
+use crate::view::concat;
 use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Shared, Stage};
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what
@@ -342,15 +343,11 @@ fn build<'a, 'p>(
     parts: impl IntoIterator<Item = &'p [u8]>,
     outcome: &mut Outcome<'_>,
 ) -> Option<&'a [u8]> {
-    let mut text = bumpalo::collections::Vec::new_in(request.arena);
-    for part in parts {
-        if text.try_reserve(part.len()).is_err() {
-            outcome.tallies.sampling.count(Counter::EditsDropped);
-            return None;
-        }
-        text.extend_from_slice(part);
+    let text = concat(request.arena, parts);
+    if text.is_none() {
+        outcome.tallies.sampling.count(Counter::EditsDropped);
     }
-    Some(text.into_bump_slice())
+    text
 }
 
 fn of_trace_id(id: TraceId) -> Randomness {

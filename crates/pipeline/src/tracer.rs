@@ -11,7 +11,7 @@ use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
 };
-use meshtrace_propagation::{IdGenerator, SpanId, TraceId};
+use meshtrace_propagation::{IdGenerator, SpanId, TraceId, tracestate};
 
 use crate::background::Background;
 use crate::{Lookup, Stage};
@@ -52,10 +52,16 @@ pub(crate) struct Identity<'a> {
     pub(crate) span_id: SpanId,
     pub(crate) parent: Option<SpanId>,
     pub(crate) sampled: bool,
-    /// W3C's `tracestate`, in lines.
-    pub(crate) tracestate: Headers<'a>,
-    /// The member that this hop puts before them.
-    pub(crate) own_member: &'a [u8],
+    pub(crate) tracestate: Tracestate<'a>,
+}
+
+/// W3C's `tracestate` of a span.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tracestate<'a> {
+    /// That of the trace which is continued.
+    Continued(&'a [tracestate::Member<'a>]),
+    /// All that a trace is told which starts here; empty where that is nothing.
+    Started(&'static [u8]),
 }
 
 impl OpenSpan {
@@ -160,23 +166,16 @@ impl Tracer {
         if self.role != Role::Server {
             request.describe_client(&mut record.client);
         }
-        if let Some(identity) = identity {
-            let own = core::iter::once(identity.own_member).filter(|own| !own.is_empty());
-            let lines = identity.tracestate.lines(b"tracestate");
-            for line in own.chain(lines) {
-                let comma: &[u8] = if record.tracestate.is_empty() {
-                    b""
-                } else {
-                    b","
-                };
-                let state = &mut record.tracestate;
-                // Half a list is not the list: none is kept of one that has no room.
-                if state.try_extend_from_slice(comma).is_err()
-                    || state.try_extend_from_slice(line).is_err()
-                {
-                    state.clear();
-                    break;
-                }
+        let (members, own) = match identity.map(|identity| identity.tracestate) {
+            Some(Tracestate::Continued(members)) => (members, None),
+            Some(Tracestate::Started(own)) => (&[][..], Some(own)),
+            None => (&[][..], None),
+        };
+        for part in own.into_iter().chain(tracestate::one_line(members)) {
+            // Half a list is not the list: none is kept of one that has no room.
+            if record.tracestate.try_extend_from_slice(part).is_err() {
+                record.tracestate.clear();
+                break;
             }
         }
         record

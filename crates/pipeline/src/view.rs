@@ -13,6 +13,19 @@ pub type Arena = bumpalo::Bump;
 /// of.
 pub const ARENA_BYTES: usize = 64 * 1024;
 
+/// Concatenates `parts`; `None` where memory is short.
+pub(crate) fn concat<'a, 'p>(
+    arena: &'a Arena,
+    parts: impl IntoIterator<Item = &'p [u8]>,
+) -> Option<&'a [u8]> {
+    let mut text = bumpalo::collections::Vec::new_in(arena);
+    for part in parts {
+        text.try_reserve(part.len()).ok()?;
+        text.extend_from_slice(part);
+    }
+    Some(text.into_bump_slice())
+}
+
 /// What the host must look up for every request: each costs a call that returns bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs<'a> {

@@ -107,6 +107,11 @@ fn requests() -> Vec<Vec<u8>> {
             line("traceparent", &format!("00-{trace}-01")),
             line("tracestate", "a=1,b=2"),
         ]),
+        with(&[
+            line("traceparent", &format!("00-{trace}-01")),
+            line("tracestate", "a=1,b=2"),
+            line("tracestate", &format!("c={}", "d".repeat(250))),
+        ]),
         with(&[line("traceparent", &format!("00-{trace}-00"))]),
         with(&[
             line("b3", &format!("{trace}-1")),

@@ -56,14 +56,19 @@ pub fn with_member<'m>(
 ) -> impl Iterator<Item = &'m [u8]> {
     let own = value.map(|value| Member { key, value });
     let others = members.iter().filter(move |member| member.key != key);
-    own.into_iter()
-        .chain(others.copied())
-        .take(MAX_MEMBERS)
-        .enumerate()
-        .flat_map(|(i, member)| {
-            let comma: &[u8] = if i == 0 { b"" } else { b"," };
-            [comma, member.key, b"=", member.value]
-        })
+    line(own.into_iter().chain(others.copied()).take(MAX_MEMBERS))
+}
+
+/// The list in one line, in parts as those of [`with_member`].
+pub fn one_line<'m>(members: &'m [Member<'m>]) -> impl Iterator<Item = &'m [u8]> {
+    line(members.iter().copied())
+}
+
+fn line<'m>(members: impl Iterator<Item = Member<'m>>) -> impl Iterator<Item = &'m [u8]> {
+    members.enumerate().flat_map(|(i, member)| {
+        let comma: &[u8] = if i == 0 { b"" } else { b"," };
+        [comma, member.key, b"=", member.value]
+    })
 }
 
 fn member(text: &[u8]) -> Option<Member<'_>> {

@@ -140,6 +140,8 @@ pub(crate) fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// Makes `application` one that copies the trace headers of a request to as many requests to `next`
 /// as the body of the request says (one, when it says nothing), and answers when all are answered.
+/// Of a repeated header it copies the first line, which is what most frameworks give to who asks for
+/// a header by its name.
 pub(crate) fn forward(application: &Upstream, next: SocketAddr) {
     application.respond_with(move |request| {
         let request = request.clone();
@@ -148,11 +150,11 @@ pub(crate) fn forward(application: &Upstream, next: SocketAddr) {
             std::thread::spawn(move || {
                 let count = String::from_utf8_lossy(&request.body).parse().unwrap_or(1);
                 for _ in 0..count {
-                    let copied = |name: &[u8]| {
-                        let name = name.to_ascii_lowercase();
-                        name == b"traceparent" || name == b"tracestate"
-                    };
-                    let lines = request.headers.iter().filter(|(name, _)| copied(name));
+                    let names = ["traceparent", "tracestate"].into_iter();
+                    let lines = names.filter_map(|name| {
+                        let values = request.header_values(name);
+                        Some((name, values.first()?.to_vec()))
+                    });
                     let next_request = lines
                         .fold(Request::get("/callback"), |next, (name, value)| {
                             next.header(name, value)
