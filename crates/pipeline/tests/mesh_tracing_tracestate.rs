@@ -24,7 +24,7 @@ fn left(config: &str, lines: &[(&str, &str)]) -> Vec<String> {
         now: 1,
         arena: &arena,
     };
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new_in(&arena);
     let ids = IdGenerator::from_seed([1; 32]);
     filter.on_request(&request, &ids, &mut Default::default(), &mut outcome);
     let mut left: Vec<_> = lines
