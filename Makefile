@@ -42,7 +42,7 @@ lint:
 long: build
 	@.make/long.sh
 
-bench: build
+bench: build fixtures
 	@.make/bench.sh
 
 demo: build

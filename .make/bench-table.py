@@ -1,7 +1,7 @@
 """bench-table.py divan | join <section>… | show <bench.json>: what .make/bench.sh does with its numbers.
 
 A section is {"name", "unit", "statistic", "rows"}; a row is {"operation", "case", "ours", "others": {name: value}}, or
-{"name", "us", "more", "least", "most", "spans": {name: number}} of what a request costs.
+{"name", "us", "more", "least", "most", "spans": {name: number}, "resident_bytes"} of what a request costs.
 """
 
 import datetime
@@ -83,12 +83,17 @@ def show(bench):
 
 def requests(section):
     print(f"Envoy {section['envoy']}, one worker, proxied")
-    row = "{:<46} {:>7} {:>7} {:>15}  {}"
-    print(row.format("", "µs", "more", "spread", "spans"))
-    for entry in section["rows"]:
-        spread = f"{entry['least']:.1f} - {entry['most']:.1f}"
+    rows = {entry["name"]: entry for entry in section["rows"]}
+    tuned = rows.get("OTel tracer, batches of 512")
+    row = "{:<38} {:>7} {:>7} {:>16} {:>7} {:>7}  {}"
+    print(row.format("", "µs", "more", "spread", ": OTel", "MiB", "spans"))
+    for name, entry in rows.items():
+        spread = f"{entry['least']:+.1f} to {entry['most']:+.1f}"
+        beside = f"{entry['more'] / tuned['more']:.2f}" if tuned and tuned["more"] > 0 else ""
         spans = ", ".join(f"{name} {number}" for name, number in entry["spans"].items())
-        print(row.format(entry["name"], f"{entry['us']:.1f}", f"{entry['more']:+.1f}", spread, spans).rstrip())
+        numbers = [f"{entry['us']:.1f}", f"{entry['more']:+.1f}", spread, beside, f"{entry['resident_bytes'] / 2**20:.0f}"]
+        print(row.format(name, *numbers, spans).rstrip())
+    print("more: than the first row, in the same round; : OTel: of what the OTel tracer in batches of 512 costs more")
 
 
 if __name__ == "__main__":

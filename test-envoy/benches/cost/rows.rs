@@ -1,0 +1,213 @@
+//! What is measured.
+
+use envoy_test_harness::config::{HttpFilter, Tracing, WasmFilter};
+use serde_json::{Value, json};
+
+use super::{dist, fixture};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+
+/// One Envoy, and the context that its requests carry.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) context: Option<String>,
+    pub(crate) filters: Vec<HttpFilter>,
+    pub(crate) tracing: Option<Tracing>,
+    /// Envoy's `tracing.opentelemetry.min_flush_spans`: by default 5.
+    pub(crate) min_flush_spans: u64,
+    pub(crate) collector: Collector,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Collector {
+    Answers,
+    /// It takes connections and says nothing.
+    Hangs,
+}
+
+impl Case {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            context: Some(w3c(true)),
+            filters: Vec::new(),
+            tracing: None,
+            min_flush_spans: 5,
+            collector: Collector::Answers,
+        }
+    }
+
+    fn context(mut self, header: String) -> Self {
+        self.context = Some(header);
+        self
+    }
+
+    fn no_context(mut self) -> Self {
+        self.context = None;
+        self
+    }
+
+    fn filter(mut self, filter: impl Into<HttpFilter>) -> Self {
+        self.filters.push(filter.into());
+        self
+    }
+
+    fn tracing(mut self, tracing: Tracing) -> Self {
+        self.tracing = Some(tracing);
+        self
+    }
+
+    /// Batches as large as those of `mesh_tracing`.
+    fn tuned(mut self) -> Self {
+        self.min_flush_spans = 512;
+        self
+    }
+
+    fn hanging_collector(mut self) -> Self {
+        self.collector = Collector::Hangs;
+        self
+    }
+}
+
+fn w3c(sampled: bool) -> String {
+    format!("traceparent: 00-{TRACE}-0{}", u8::from(sampled))
+}
+
+fn b3() -> String {
+    format!("b3: {TRACE}-1")
+}
+
+fn ours(name: &str, config: &Value) -> WasmFilter {
+    let module = dist().join(format!("{name}.wasm"));
+    WasmFilter::new(name, module).configuration(config.to_string())
+}
+
+fn trace_context() -> WasmFilter {
+    ours("trace_context", &json!({"inject": ["tracecontext"]}))
+}
+
+fn span_attributes() -> WasmFilter {
+    ours("span_attributes", &json!({}))
+}
+
+fn access_log_trace() -> WasmFilter {
+    ours("access_log_trace", &json!({}))
+}
+
+fn sampling() -> Value {
+    json!({"rules": [
+        {"name": "health", "match": {"path": {"exact": "/healthz"}}, "sample": "never"},
+        {"name": "api", "match": {"path": {"prefix": "/api/"}}, "sample": {"ratio": 0.01}},
+    ]})
+}
+
+fn route_sampling() -> WasmFilter {
+    ours("route_sampling", &sampling())
+}
+
+fn mesh_tracing(config: &Value) -> WasmFilter {
+    let mut all = json!({"trace_context": {"inject": ["tracecontext"]}});
+    merge(&mut all, config);
+    ours("mesh_tracing", &all)
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    for (key, value) in from.as_object().into_iter().flatten() {
+        into[key] = value.clone();
+    }
+}
+
+fn report(role: &str, keep_errors: bool) -> Value {
+    json!({"cluster": "collector", "role": role, "keep": {"errors": keep_errors}})
+}
+
+fn empty() -> WasmFilter {
+    WasmFilter::new("empty", fixture("empty_filter"))
+}
+
+fn lua(name: &str, source: &str) -> HttpFilter {
+    HttpFilter::lua(name, source)
+}
+
+const LUA_CONTEXT: &str = include_str!("lua/trace_context.lua");
+const LUA_ATTRIBUTES: &str = include_str!("lua/span_attributes.lua");
+const LUA_IDS: &str = include_str!("lua/access_log_trace.lua");
+const LUA_SAMPLING: &str = include_str!("lua/route_sampling.lua");
+
+/// The first is what the others are compared with.
+pub(crate) fn cases() -> Vec<Case> {
+    let otel = || Tracing::opentelemetry_http("collector", "bench");
+    let one_in_a_hundred = || otel().random_sampling(1.0);
+    let sample = || WasmFilter::new("copied_sample", fixture("copied_sample"));
+    let everything = json!({
+        "span_attributes": {}, "access_log": {}, "report": report("server", true),
+    });
+    vec![
+        Case::new("no filter"),
+        Case::new("empty filter").filter(empty()),
+        Case::new("the copied sample").filter(sample()),
+        Case::new("Lua: B3 to W3C")
+            .context(b3())
+            .filter(lua("context", LUA_CONTEXT)),
+        Case::new("trace_context: B3 to W3C")
+            .context(b3())
+            .filter(trace_context()),
+        Case::new("trace_context: W3C").filter(trace_context()),
+        Case::new("Lua: two attributes").filter(lua("attributes", LUA_ATTRIBUTES)),
+        Case::new("span_attributes: two attributes").filter(span_attributes()),
+        Case::new("Lua: ids for the log").filter(lua("ids", LUA_IDS)),
+        Case::new("access_log_trace").filter(access_log_trace()),
+        Case::new("Lua: sampling by path")
+            .no_context()
+            .filter(lua("sampling", LUA_SAMPLING)),
+        Case::new("route_sampling: two rules")
+            .no_context()
+            .filter(route_sampling()),
+        Case::new("Lua: all four scripts")
+            .context(b3())
+            .filter(lua("context", LUA_CONTEXT))
+            .filter(lua("sampling", LUA_SAMPLING))
+            .filter(lua("attributes", LUA_ATTRIBUTES))
+            .filter(lua("ids", LUA_IDS)),
+        Case::new("the four filters, chained")
+            .context(b3())
+            .filter(trace_context())
+            .filter(route_sampling())
+            .filter(span_attributes())
+            .filter(access_log_trace()),
+        Case::new("mesh_tracing, without report")
+            .context(b3())
+            .filter(mesh_tracing(
+                &json!({"span_attributes": {}, "access_log": {}}),
+            )),
+        Case::new("OTel tracer, 1 %")
+            .no_context()
+            .tracing(one_in_a_hundred())
+            .tuned(),
+        Case::new("mesh_tracing, 1 %, keep.errors off")
+            .no_context()
+            .filter(mesh_tracing(&json!({"report": report("server", false)}))),
+        Case::new("mesh_tracing, 1 %")
+            .no_context()
+            .filter(mesh_tracing(&json!({"report": report("server", true)}))),
+        Case::new("OTel tracer, not sampled")
+            .context(w3c(false))
+            .tracing(otel())
+            .tuned(),
+        Case::new("mesh_tracing, not sampled")
+            .context(w3c(false))
+            .filter(mesh_tracing(&json!({"report": report("server", true)}))),
+        Case::new("OTel tracer, batches of 512")
+            .tracing(otel())
+            .tuned(),
+        Case::new("OTel tracer, defaults").tracing(otel()),
+        Case::new("Zipkin tracer").tracing(Tracing::zipkin("collector")),
+        Case::new("mesh_tracing").filter(mesh_tracing(&json!({"report": report("server", true)}))),
+        Case::new("mesh_tracing, attributes and log ids").filter(mesh_tracing(&everything)),
+        Case::new("mesh_tracing, gateway (two spans)")
+            .filter(mesh_tracing(&json!({"report": report("gateway", true)}))),
+        Case::new("mesh_tracing, collector hangs")
+            .filter(mesh_tracing(&json!({"report": report("server", true)})))
+            .hanging_collector(),
+    ]
+}
