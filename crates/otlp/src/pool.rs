@@ -22,6 +22,8 @@ pub struct Record {
     pub name: Name,
     /// What the request's headers told, for either kind of span.
     pub request: Attributes,
+    /// What they told for a SERVER span alone.
+    pub server: Attributes,
     /// What they told for a CLIENT span alone.
     pub client: Attributes,
     /// W3C's `tracestate` of the span; empty where there is none.
@@ -29,9 +31,31 @@ pub struct Record {
 }
 
 impl Record {
+    /// Adds a line of `tracestate`: of one that has no room, the members in front that have.
+    /// Returns whether more may follow.
+    pub fn add_to_tracestate(&mut self, line: &[u8]) -> bool {
+        let state = &mut self.tracestate;
+        let comma: &[u8] = if state.is_empty() { b"" } else { b"," };
+        let room = state.remaining_capacity().saturating_sub(comma.len());
+        let fits = line.len() <= room;
+        let end = match line.get(..=room) {
+            None => line.len(),
+            // What is cut has its comma within the first byte that has no room.
+            Some(cut) => cut.iter().rposition(|byte| *byte == b',').unwrap_or(0),
+        };
+        let part = line.get(..end).unwrap_or_default();
+        if !part.is_empty() {
+            // It fits, by the lines above.
+            let _ = state.try_extend_from_slice(comma);
+            let _ = state.try_extend_from_slice(part);
+        }
+        fits
+    }
+
     fn clear(&mut self) {
         self.name = Name::default();
         self.request.clear();
+        self.server.clear();
         self.client.clear();
         self.tracestate.clear();
     }
@@ -63,7 +87,13 @@ impl Pool {
     /// Takes `record` back.
     pub fn give_back(&self, mut record: Box<Record>) {
         let mut waiting = self.0.take();
-        let bytes = record.request.capacity() + record.client.capacity();
+        let Record {
+            request,
+            server,
+            client,
+            ..
+        } = &*record;
+        let bytes = request.capacity() + server.capacity() + client.capacity();
         if waiting.len() < MAX_WAITING && bytes <= MAX_KEPT_BYTES {
             record.clear();
             waiting.push(record);

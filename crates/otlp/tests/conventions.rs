@@ -46,16 +46,27 @@ fn read(attributes: &Attributes) -> Described {
         .collect()
 }
 
-fn request(lines: &[(&str, &str)], route: Option<&[u8]>) -> (String, Described, Described) {
+/// The span's name, what either kind says, and what a CLIENT and a SERVER span say besides.
+fn request_at(
+    lines: &[(&str, &str)],
+    route: Option<&[u8]>,
+) -> (String, Described, Described, Described) {
     let block = encode(lines);
     let headers = Headers::parse(&block).unwrap();
     let request = Request::scan(&headers);
-    let (mut both, mut client) = (Attributes::new(), Attributes::new());
-    request.describe(route, &mut both);
-    request.describe_client(&mut client);
+    let [mut both, mut client, mut server] = [(); 3].map(|()| Attributes::new());
+    request.describe(&mut both);
+    request.describe_client(route, &mut client);
+    request.describe_server(route, &mut server);
     let name = request.name(route);
     let name = String::from_utf8(name.as_bytes().to_vec()).unwrap();
-    (name, read(&both), read(&client))
+    (name, read(&both), read(&client), read(&server))
+}
+
+fn request(lines: &[(&str, &str)]) -> (String, Described, Described) {
+    let (name, both, client, server) = request_at(lines, None);
+    assert!(server.is_empty(), "{server:?}");
+    (name, both, client)
 }
 
 fn line<'a>(path: &'a str, authority: &'a str, scheme: &'a str) -> [(&'a str, &'a str); 4] {
@@ -87,7 +98,7 @@ fn the_server_is_the_authority_s_host_and_port() {
         ("shop:99999", "http", Some("shop:99999"), Some("80")),
         ("", "http", None, None),
     ] {
-        let (_, described, _) = request(&line("/", authority, scheme), None);
+        let (_, described, _) = request(&line("/", authority, scheme));
         let get = |key: &str| described.get(key).map(String::as_str);
         assert_eq!(get("server.address"), address, "{authority}");
         assert_eq!(get("server.port"), port, "{authority}");
@@ -96,7 +107,7 @@ fn the_server_is_the_authority_s_host_and_port() {
 
 #[test]
 fn a_query_is_in_no_attribute() {
-    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"), None);
+    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"));
     assert_eq!(name, "GET");
     assert_eq!(both["url.path"], "/a/b");
     assert_eq!(client["url.full"], "http://shop:81/a/b");
@@ -106,9 +117,20 @@ fn a_query_is_in_no_attribute() {
 
 #[test]
 fn a_route_is_in_the_name() {
-    let (name, both, _) = request(&line("/users/7", "shop", "http"), Some(b"/users/{id}"));
+    let lines = line("/users/7", "shop", "http");
+    let (name, both, client, server) = request_at(&lines, Some(b"/users/{id}"));
     assert_eq!(name, "GET /users/{id}");
-    assert_eq!(both["http.route"], "/users/{id}");
+    assert_eq!(server["http.route"], "/users/{id}");
+    assert_eq!(client["url.template"], "/users/{id}");
+    let keys = |of: &Described| {
+        of.keys()
+            .any(|key| key == "http.route" || key == "url.template")
+    };
+    assert!(!keys(&both), "a key of one kind");
+    let long = "/a".repeat(200);
+    let (name, _, _, server) = request_at(&lines, Some(long.as_bytes()));
+    assert_eq!(name.len(), 128);
+    assert_eq!(server["http.route"].len(), 256);
 }
 
 #[test]
@@ -125,13 +147,13 @@ fn grpc_has_names_of_its_own() {
         "application/grpc+proto",
         "application/grpc;charset=utf-8",
     ] {
-        let (name, both, _) = request(&lines(kind), None);
+        let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "shop.v1.Cart/Get", "{kind}");
         assert_eq!(both["rpc.system.name"], "grpc");
         assert_eq!(both["rpc.method"], "shop.v1.Cart/Get");
     }
     for kind in ["application/grpc-web", "application/json", ""] {
-        let (name, both, _) = request(&lines(kind), None);
+        let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "GET", "{kind}");
         assert!(!both.contains_key("rpc.method"), "{kind}");
     }
@@ -139,7 +161,7 @@ fn grpc_has_names_of_its_own() {
 
 #[test]
 fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
-    let (name, both, client) = request(&[], None);
+    let (name, both, client) = request(&[]);
     assert_eq!(name, "HTTP");
     let expected = BTreeMap::from([("http.request.method".to_owned(), "_OTHER".to_owned())]);
     assert_eq!((both, client), (expected, BTreeMap::new()));

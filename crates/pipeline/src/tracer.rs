@@ -38,6 +38,7 @@ pub(crate) struct OpenSpan {
     client_id: Option<SpanId>,
     parent: Option<SpanId>,
     sampled: bool,
+    never: bool,
     start: u64,
     is_grpc: bool,
     is_long_lived: bool,
@@ -52,10 +53,26 @@ pub(crate) struct Identity<'a> {
     pub(crate) span_id: SpanId,
     pub(crate) parent: Option<SpanId>,
     pub(crate) sampled: bool,
-    /// W3C's `tracestate`, in lines.
-    pub(crate) tracestate: Headers<'a>,
-    /// The member that this hop puts before them.
-    pub(crate) own_member: &'a [u8],
+    /// Not even a failure is reported.
+    pub(crate) never: bool,
+    /// The template that the path fits; only where it is sampled.
+    pub(crate) route: Option<&'a [u8]>,
+    pub(crate) tracestate: TraceState<'a>,
+}
+
+/// What W3C's `tracestate` says when the request leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TraceState<'a> {
+    /// What these headers have, as it came in.
+    Lines(Headers<'a>),
+    /// This list in its place.
+    Text(&'a [u8]),
+}
+
+impl Default for TraceState<'_> {
+    fn default() -> Self {
+        Self::Lines(Headers::default())
+    }
 }
 
 impl OpenSpan {
@@ -98,6 +115,11 @@ impl Tracer {
         }
     }
 
+    /// Whether requests may be reported although they are not sampled.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keep.any()
+    }
+
     pub(crate) fn expressions(&self) -> Vec<String> {
         let all = self.end_values();
         let local: Vec<_> = all
@@ -133,58 +155,56 @@ impl Tracer {
             client_id: (self.role == Role::Gateway).then(|| ids.span_id()),
             parent: identity.parent,
             sampled: identity.sampled,
+            never: identity.never,
             start,
             is_grpc: request.is_grpc(),
             is_long_lived: request.is_long_lived(),
             record: identity
                 .sampled
-                .then(|| self.record(&request, Some(identity))),
+                .then(|| self.record(&request, identity.route, identity.tracestate)),
         }
     }
 
     fn record(
         &self,
         request: &conventions::Request<'_>,
-        identity: Option<&Identity<'_>>,
+        route: Option<&[u8]>,
+        tracestate: TraceState<'_>,
     ) -> Box<Record> {
         let mut record = self.pool.take();
-        let route = None;
         record.name = request.name(route);
-        request.describe(route, &mut record.request);
+        request.describe(&mut record.request);
+        if self.role != Role::Client {
+            request.describe_server(route, &mut record.server);
+        }
         if self.role != Role::Server {
-            request.describe_client(&mut record.client);
+            request.describe_client(route, &mut record.client);
         }
-        if let Some(identity) = identity {
-            let own = core::iter::once(identity.own_member).filter(|own| !own.is_empty());
-            let lines = identity.tracestate.lines(b"tracestate");
-            for line in own.chain(lines) {
-                let comma: &[u8] = if record.tracestate.is_empty() {
-                    b""
-                } else {
-                    b","
-                };
-                let state = &mut record.tracestate;
-                // Half a list is not the list: none is kept of one that has no room.
-                if state.try_extend_from_slice(comma).is_err()
-                    || state.try_extend_from_slice(line).is_err()
-                {
-                    state.clear();
-                    break;
-                }
-            }
-        }
+        let (headers, text) = match tracestate {
+            TraceState::Lines(headers) => (headers, None),
+            TraceState::Text(text) => (Headers::default(), Some(text)),
+        };
+        let mut lines = text.into_iter().chain(headers.lines(b"tracestate"));
+        while lines
+            .next()
+            .is_some_and(|line| record.add_to_tracestate(line))
+        {}
         record
     }
 
-    /// `describe` adds what the request's headers tell besides the conventions, where nothing was
-    /// kept of them.
-    pub(crate) fn close(
+    /// `route` and `describe` tell what the request's headers do besides the conventions, where
+    /// nothing was kept of them.
+    pub(crate) fn close<'r>(
         &self,
         mut open: OpenSpan,
         lookup: &dyn Lookup,
+        route: impl FnOnce(&Headers<'_>) -> Option<&'r [u8]>,
         describe: impl FnOnce(Headers<'_>, &mut Attributes),
         tally: &mut Tally,
     ) {
+        if !open.sampled && (open.never || !self.keeps()) {
+            return;
+        }
         let now = lookup.now();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
             return;
@@ -210,7 +230,8 @@ impl Tracer {
             None => {
                 let block = lookup.request_headers().unwrap_or_default();
                 let headers = Headers::parse(&block).unwrap_or_default();
-                let mut record = self.record(&conventions::Request::scan(&headers), None);
+                let request = conventions::Request::scan(&headers);
+                let mut record = self.record(&request, route(&headers), TraceState::default());
                 describe(headers, &mut record.request);
                 record
             }
@@ -221,9 +242,6 @@ impl Tracer {
 
     /// Whether a request that is not sampled may have to be kept.
     fn is_suspicious(&self, open: &OpenSpan, now: u64, lookup: &dyn Lookup) -> bool {
-        if !self.keep.any() {
-            return false;
-        }
         if self.is_slow(open, now) {
             return true;
         }
@@ -286,11 +304,11 @@ impl Tracer {
         let mut report = |kind, span_id, parent, is_remote, reason: Option<&[u8]>| {
             at_end.clear();
             if let Some(reason) = reason {
-                at_end.text("meshtrace.kept", reason);
+                at_end.text(conventions::KEPT, reason);
             }
             let status = end.describe(kind, &mut at_end);
             let parts: &[&Attributes] = match kind {
-                Kind::Server => &[&record.request, &at_end],
+                Kind::Server => &[&record.request, &record.server, &at_end],
                 Kind::Client => &[&record.request, &record.client, &at_end],
             };
             if parts.iter().any(|part| part.dropped() > 0) {

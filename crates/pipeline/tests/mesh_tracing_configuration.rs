@@ -19,7 +19,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             r#"{"reports": {}}"#.to_owned(),
-            "mesh_tracing.reports: unknown field `reports`, expected one of `trace_context`, `span_attributes`, `access_log`, `report`",
+            "mesh_tracing.reports: unknown field `reports`, expected one of `trace_context`, `sampling`, `span_attributes`, `access_log`, `report`",
         ),
         (
             r#"{"trace_context": {"inject": ["b4"]}}"#.to_owned(),

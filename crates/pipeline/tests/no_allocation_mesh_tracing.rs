@@ -178,6 +178,7 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
         lookup: host,
         ids,
         arena,
+        shared: &NothingShared,
     };
     filter.on_end(&end, &mut kept, &mut outcome);
 }
