@@ -1,6 +1,7 @@
 //! `mesh_tracing`: every stage in one pass.
 
-use meshtrace_attributes::{self as attributes, Attributes, SpanAttributesConfig};
+use arrayvec::ArrayVec;
+use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES, SpanAttributesConfig};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Change, Headers, Value};
 use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
@@ -391,8 +392,7 @@ impl MeshTracing {
             .is_some_and(SamplingStage::needs_cluster);
         let cluster = needs_cluster.then(|| end.lookup.property(b"xds\0cluster_name"));
         let cluster = cluster.flatten();
-        let paths = self.properties.iter();
-        let properties: Vec<_> = paths.map(|path| end.lookup.property(path)).collect();
+        let properties = look_up(&self.properties, end.lookup);
         let request = Request {
             headers,
             peer: Peer::default(),
@@ -501,12 +501,22 @@ impl MeshTracing {
         describe: impl FnOnce(attributes::Gathered<'_>),
     ) {
         if let Some(attributes) = &self.attributes {
-            let paths = attributes.request_properties().iter();
-            let properties: Vec<_> = paths.map(|path| lookup.property(path)).collect();
+            let properties = look_up(attributes.request_properties(), lookup);
             let tally = &mut attributes::Tally::default();
             describe(attributes.of_request(headers, &properties, arena, tally));
         }
     }
+}
+
+/// One attribute takes at most one, and the rules another.
+const MAX_PROPERTIES: usize = MAX_ATTRIBUTES + 1;
+
+fn look_up(
+    paths: &[Box<[u8]>],
+    lookup: &dyn Lookup,
+) -> ArrayVec<Option<Box<[u8]>>, MAX_PROPERTIES> {
+    let paths = paths.iter().take(MAX_PROPERTIES);
+    paths.map(|path| lookup.property(path)).collect()
 }
 
 fn refuse_what_report_knows(
