@@ -61,9 +61,9 @@ pub struct MeshTracing {
 #[derive(Debug)]
 enum SamplingStage {
     /// This filter, which is the tracer.
-    Here(Rules),
+    Here(Box<Rules>),
     /// The proxy's own tracer, which follows.
-    InTracer(RouteSampling),
+    InTracer(Box<RouteSampling>),
 }
 
 /// What a request leaves for its end.
@@ -223,10 +223,12 @@ impl SamplingStage {
     ) -> Result<Self, ConfigError> {
         refuse_upstream(config.placement)?;
         if !reports {
-            return RouteSampling::new(config, environment).map(Self::InTracer);
+            let filter = RouteSampling::new(config, environment)?;
+            return Ok(Self::InTracer(Box::new(filter)));
         }
         refuse_what_tells_a_tracer(config)?;
-        Rules::new(config, environment).map(Self::Here)
+        let rules = Rules::new(config, environment)?;
+        Ok(Self::Here(Box::new(rules)))
     }
 
     fn needs_cluster(&self) -> bool {
