@@ -9,12 +9,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Collector, decode, exporter};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_otlp::conventions::{END_VALUES, End, Request};
-use meshtrace_otlp::{Attributes, Kind, ReportConfig, Role, RoleConfig, Span, Status};
+use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request};
+use meshtrace_otlp::{
+    Attributes, Kind, MAX_TRACESTATE, Record, ReportConfig, Role, RoleConfig, Span, Status,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 type Described = BTreeMap<String, String>;
@@ -343,4 +345,77 @@ fn the_node_s_id_decides_the_role() {
         assert_eq!(RoleConfig::Server.at(node), Role::Server);
     }
     assert_eq!(ReportConfig::default().role, RoleConfig::Auto);
+}
+
+/// Whoever adds attributes to a span finds here what they must not repeat.
+#[test]
+fn the_list_of_keys_is_what_spans_say() {
+    let mut said = BTreeSet::from([KEPT.to_owned()]);
+    for method in ["GET", "PROPFIND"] {
+        let lines = [
+            (":method", method),
+            (":path", "/shop.v1.Cart/Get"),
+            (":authority", "shop:81"),
+            (":scheme", "https"),
+            ("user-agent", "test"),
+            ("x-request-id", "1"),
+            ("content-type", "application/grpc"),
+        ];
+        let (_, both, client, server) = request_at(&lines, Some(b"/{service}/{method}"));
+        for part in [both, client, server] {
+            said.extend(part.into_keys());
+        }
+    }
+    let (code, flags, attempts) = (503_u64.to_le_bytes(), UF.to_le_bytes(), 2_u64.to_le_bytes());
+    let values: [(&str, &[u8]); 9] = [
+        ("response.code", &code),
+        ("response.flags", &flags),
+        ("request.protocol", b"HTTP/2"),
+        ("source.address", b"192.0.2.1:1"),
+        ("xds.cluster_name", b"c"),
+        ("upstream.address", b"192.0.2.2:2"),
+        ("upstream.request_attempt_count", &attempts),
+        ("request.size", &code),
+        ("response.size", &code),
+    ];
+    for (kind, values) in [
+        (Kind::Server, &values[..]),
+        (Kind::Client, &values),
+        (Kind::Client, &[("response.code", &code[..])]),
+    ] {
+        let (_, _, described) = end(values, Some(14), kind);
+        said.extend(described.into_keys());
+    }
+    assert_eq!(said, KEYS.map(str::to_owned).into());
+}
+
+#[test]
+fn a_list_without_room_is_kept_in_whole_members() {
+    let long = "x".repeat(MAX_TRACESTATE - 6);
+    for (lines, expected) in [
+        (&["a=1,b=2", "c=3"][..], "a=1,b=2,c=3".to_owned()),
+        (&["a=1", ""], "a=1".to_owned()),
+        (&["", "a=1"], "a=1".to_owned()),
+        (&["a=1", &format!("b={long}")], format!("a=1,b={long}")),
+        (&["a=1", &format!("b={long}x"), "c=1"], "a=1".to_owned()),
+        (&[&format!("a=1,b={long}"), "c=1"], format!("a=1,b={long}")),
+        (
+            &[&format!("a=1,b={long},c=1"), "d=1"],
+            format!("a=1,b={long}"),
+        ),
+        (&[&format!("a=1,b={long}x,c=1")], "a=1".to_owned()),
+        (&[&format!("b={long}xxxxx"), "c=1"], String::new()),
+    ] {
+        let mut record = Record::default();
+        for line in lines {
+            if !record.add_to_tracestate(line.as_bytes()) {
+                break;
+            }
+        }
+        assert_eq!(
+            record.tracestate.escape_ascii().to_string(),
+            expected,
+            "{lines:?}"
+        );
+    }
 }
