@@ -7,7 +7,7 @@ use meshtrace_headers::{Edits, Headers};
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
 use crate::lent::Lent;
-use crate::source::{Claims, MAX_TOKENS, Raw, Shared, Source, Token, View};
+use crate::source::{Claims, MAX_TOKENS, Raw, Shared, Source, Template, Token, View};
 use crate::text::{Text, clean, cut, head};
 use crate::transform::{Transform, Verdict, length};
 use crate::{Counter, Tally};
@@ -123,6 +123,25 @@ impl Attributes {
         compiled.request.properties = in_request.properties;
         compiled.response.properties = in_response.properties;
         Ok(compiled)
+    }
+
+    /// The first path template of an attribute that the whole of the request's path fits.
+    #[must_use]
+    pub fn template(&self, headers: &Headers<'_>) -> Option<&str> {
+        let templates = self
+            .request
+            .rules
+            .iter()
+            .filter_map(|rule| match &rule.source {
+                Source::Path(template) => Some(template),
+                _ => None,
+            });
+        let mut templates = templates.peekable();
+        templates.peek()?;
+        let path = headers.lines(b":path").next()?;
+        templates
+            .find(|template| template.fits(path))
+            .map(Template::text)
     }
 
     /// The properties to look up when the request's headers have come.

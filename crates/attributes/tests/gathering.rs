@@ -192,6 +192,35 @@ fn properties_come_in_the_order_in_which_they_are_asked_for_and_each_once() {
 }
 
 #[test]
+fn the_template_of_a_path_is_the_first_one_that_fits_as_it_is_written() {
+    let attributes = compile(
+        r#"{"attributes": [
+            {"key": "a", "from": {"header": "x"}},
+            {"key": "b", "from": {"path": "/users/{id}", "capture": "id"}},
+            {"key": "c", "from": {"path": "/users/{user}/**", "capture": "user"}},
+            {"key": "d", "from": {"path": "/*/{id}/items", "capture": "id"}}
+        ]}"#,
+    );
+    for (path, expected) in [
+        ("/users/7", Some("/users/{id}")),
+        ("/users/7?a=/b", Some("/users/{id}")),
+        ("/users/%2e%ff", Some("/users/{id}")),
+        ("/users/7/items", Some("/users/{user}/**")),
+        ("/carts/7/items", Some("/*/{id}/items")),
+        ("/carts/7", None),
+        ("", None),
+    ] {
+        let block = encode(&[(":path", path)]);
+        let headers = Headers::parse(&block).unwrap();
+        assert_eq!(attributes.template(&headers), expected, "{path}");
+    }
+    assert_eq!(attributes.template(&Headers::default()), None);
+    let none = compile("{}");
+    let block = encode(&[(":path", "/users/7")]);
+    assert_eq!(none.template(&Headers::parse(&block).unwrap()), None);
+}
+
+#[test]
 fn response_headers_are_of_the_response() {
     let attributes =
         compile(r#"{"attributes": [{"key": "a", "from": {"response_header": "X-A"}}]}"#);

@@ -221,7 +221,8 @@ fn mesh_tracing() {
     let is_taken = |json: &[u8]| MeshTracing::from_json(json, &|_| None).is_ok();
     let good = [
         "{}",
-        r#"{"trace_context": {}, "span_attributes": {}, "access_log": {}}"#,
+        r#"{"trace_context": {}, "sampling": {}, "span_attributes": {}, "access_log": {}}"#,
+        r#"{"sampling": {"default": {"ratio": 0.1}, "parent": "ignore"}, "report": {"cluster": "c"}}"#,
         r#"{"trace_context": null, "report": {"cluster": "c"}}"#,
         r#"{"report": {"cluster": "c", "protocol": "grpc", "role": "gateway", "timeout_ms": 10}}"#,
         r#"{"report": {"cluster": "c", "path": "/v1/traces", "authority": null, "headers": {"k": "v"}}}"#,
@@ -239,6 +240,7 @@ fn mesh_tracing() {
         r#"{"report": {"cluster": "c", "batch": {"spans": 8}}}"#,
         r#"{"trace_context": {"extract": ["b4"]}}"#,
         r#"{"access_log": {"shapes": ["hex"]}}"#,
+        r#"{"sampling": {"default": "sometimes"}}"#,
         r#"{"span_attributes": {"attribute": []}}"#,
     ];
     assert_agreement("mesh-tracing", is_taken, &good, &bad);

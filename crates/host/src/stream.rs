@@ -125,6 +125,7 @@ impl<C: Composition> Running<C> {
             lookup: self,
             ids: &self.ids,
             arena: &arena,
+            shared: &self.shared,
         };
         self.composition.on_end(&end, kept, &mut outcome);
         self.apply(&outcome, map, request_headers);

@@ -166,6 +166,72 @@ fn what_a_request_costs_in_calls_of_the_host() {
     host(|host| assert_eq!(host.calls, expected));
 }
 
+/// A rule that drops costs no call that returns bytes but the headers', and one that names a route one
+/// more.
+#[test]
+fn what_a_rule_costs_in_calls_of_the_host() {
+    let counted = |name: &str| {
+        let name = format!("meshtrace.route_sampling.{name}");
+        host(|host| host.metric(&name)).unwrap()
+    };
+    let bytes = ["proxy_get_header_map_pairs", "proxy_get_property"];
+    let count = || host(|host| host.calls.iter().filter(|c| bytes.contains(c)).count());
+    let rules = |rules: &str| {
+        format!(
+            r#"{{"sampling": {{"parent": "ignore", "rules": [{rules}], "default": {{"ratio": 0.000001}}}},
+                "report": {{"cluster": "collector"}}}}"#
+        )
+    };
+    let never = rules(r#"{"match": {"path": {"exact": "/"}}, "sample": "never"}"#);
+    assert!(configure(1, &never));
+    assert_eq!(request(1, SAMPLED), CONTINUE);
+    let asks_whether_it_failed =
+        || host(|host| host.calls.contains(&"proxy_call_foreign_function"));
+    assert_eq!(count(), 1, "{:?}", host(|host| host.calls.clone()));
+    assert!(!asks_whether_it_failed());
+    assert_eq!(
+        (counted("rule.0.dropped"), counted("parent.changed")),
+        (1, 1)
+    );
+    assert_eq!(
+        host(|host| host.header("traceparent").map(<[u8]>::len)),
+        Some(55)
+    );
+    assert_eq!(
+        host(|host| host.header("traceparent").map(|v| v.ends_with(b"-00"))),
+        Some(true)
+    );
+
+    // Whether it failed is asked of one that `keep` may have to report.
+    assert!(configure(2, &rules("")));
+    request(2, SAMPLED);
+    assert_eq!(count(), 1);
+    assert!(asks_whether_it_failed());
+
+    let of_route = rules(r#"{"match": {"route": "checkout"}, "sample": "never"}"#);
+    assert!(configure(3, &of_route));
+    let route = b"xds\0route_name";
+    host(|host| host.properties.insert(route.into(), b"checkout".into()));
+    request(3, SAMPLED);
+    assert_eq!(count(), 2);
+    assert_eq!(counted("rule.0.dropped"), 2);
+}
+
+/// `per_second` is one compare-and-swap, and none where the bucket is known to be empty.
+#[test]
+fn a_rate_is_shared_by_the_workers_and_asked_for_once_a_token() {
+    let json = r#"{"sampling": {"parent": "ignore", "default": {"per_second": 2}},
+                   "report": {"cluster": "collector"}}"#;
+    assert!(configure(ROOT, json));
+    let asked = || host(|host| host.calls.contains(&"proxy_get_shared_data"));
+    for (flag, asks) in [("01", true), ("01", true), ("00", true), ("00", false)] {
+        request(ROOT, SAMPLED);
+        let left = host(|host| host.header("traceparent").map(<[u8]>::to_vec)).unwrap();
+        assert!(left.ends_with(flag.as_bytes()), "{}", left.escape_ascii());
+        assert_eq!(asked(), asks);
+    }
+}
+
 #[test]
 fn where_no_expression_is_compiled_the_properties_are_asked() {
     host(|host| host.statuses = [("proxy_call_foreign_function", 1)].into());
@@ -189,17 +255,23 @@ fn any_status_of_any_call_lets_the_request_pass() {
         "proxy_done",
         "proxy_http_call",
         "proxy_call_foreign_function",
+        "proxy_get_shared_data",
+        "proxy_set_shared_data",
     ];
+    let sampling = r#"{"report": {"cluster": "collector"}, "sampling": {"parent": "ignore",
+        "rules": [{"match": {"route": "checkout", "cluster": "ledger"}, "sample": "always"}],
+        "default": {"per_second": 5}}}"#;
     let mut root = 0;
-    for function in functions {
+    let cases = functions.iter().flat_map(|f| [(f, CONFIG), (f, sampling)]);
+    for (function, config) in cases {
         for status in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99, u32::MAX] {
             root += 1;
             host(|host| {
                 host.statuses.clear();
                 host.shared_data.clear();
             });
-            assert!(configure(root, CONFIG));
-            host(|host| host.statuses = [(function, status)].into());
+            assert!(configure(root, config));
+            host(|host| host.statuses = [(*function, status)].into());
             for traceparent in [SAMPLED, NOT_SAMPLED] {
                 assert_eq!(request(root, traceparent), CONTINUE, "{function}: {status}");
             }

@@ -17,6 +17,40 @@ const MAX_VALUE: usize = 256;
 /// The longest span name, in bytes.
 pub const MAX_NAME: usize = 128;
 
+/// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST be
+/// unique" (OTLP, `Span.attributes`).
+pub const KEYS: [&str; 27] = [
+    "client.address",
+    "error.type",
+    "http.request.body.size",
+    "http.request.header.x-request-id",
+    "http.request.method",
+    "http.request.method_original",
+    "http.request.resend_count",
+    "http.response.body.size",
+    "http.response.status_code",
+    "http.route",
+    KEPT,
+    "network.peer.address",
+    "network.peer.port",
+    "network.protocol.version",
+    "response_flags",
+    "rpc.method",
+    "rpc.response.status_code",
+    "rpc.system.name",
+    "server.address",
+    "server.port",
+    "upstream_address",
+    "upstream_cluster.name",
+    "url.full",
+    "url.path",
+    "url.scheme",
+    "url.template",
+    "user_agent.original",
+];
+/// Why a span is reported although its trace is not sampled.
+pub const KEPT: &str = "meshtrace.kept";
+
 /// What the header block of a request says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
@@ -111,7 +145,7 @@ impl<'a> Request<'a> {
     }
 
     /// Adds what the request's headers tell, for either kind of span.
-    pub fn describe(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+    pub fn describe(&self, attributes: &mut Attributes) {
         match self.known_method() {
             Some(method) => attributes.text("http.request.method", method),
             None => {
@@ -126,9 +160,6 @@ impl<'a> Request<'a> {
         }
         if !self.scheme.is_empty() {
             attributes.text_up_to("url.scheme", self.scheme, MAX_VALUE);
-        }
-        if let Some(route) = route {
-            attributes.text_up_to("http.route", route, MAX_VALUE);
         }
         let (host, port) = host_and_port(self.authority);
         if !host.is_empty() {
@@ -155,8 +186,19 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Adds what only a CLIENT span has: the absolute URL, without its query.
-    pub fn describe_client(&self, attributes: &mut Attributes) {
+    /// Adds what only a SERVER span has: the template that the path fits.
+    pub fn describe_server(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        if let Some(route) = route {
+            attributes.text_up_to("http.route", route, MAX_VALUE);
+        }
+    }
+
+    /// Adds what only a CLIENT span has: the template under its name there, and the absolute URL
+    /// without its query.
+    pub fn describe_client(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        if let Some(route) = route {
+            attributes.text_up_to("url.template", route, MAX_VALUE);
+        }
         if self.authority.is_empty() || self.scheme.is_empty() || !self.target.starts_with(b"/") {
             return;
         }

@@ -22,6 +22,8 @@ pub struct Record {
     pub name: Name,
     /// What the request's headers told, for either kind of span.
     pub request: Attributes,
+    /// What they told for a SERVER span alone.
+    pub server: Attributes,
     /// What they told for a CLIENT span alone.
     pub client: Attributes,
     /// W3C's `tracestate` of the span; empty where there is none.
@@ -29,9 +31,24 @@ pub struct Record {
 }
 
 impl Record {
+    /// Keeps `list`: of one that has no room, the members in front that have.
+    pub fn keep_tracestate(&mut self, list: &[u8]) {
+        let end = match list.get(..=MAX_TRACESTATE) {
+            None => list.len(),
+            // What is cut has its comma within the first byte that has no room.
+            Some(cut) => cut.iter().rposition(|byte| *byte == b',').unwrap_or(0),
+        };
+        self.tracestate.clear();
+        // It fits, by the lines above.
+        let _ = self
+            .tracestate
+            .try_extend_from_slice(list.get(..end).unwrap_or_default());
+    }
+
     fn clear(&mut self) {
         self.name = Name::default();
         self.request.clear();
+        self.server.clear();
         self.client.clear();
         self.tracestate.clear();
     }
@@ -63,7 +80,13 @@ impl Pool {
     /// Takes `record` back.
     pub fn give_back(&self, mut record: Box<Record>) {
         let mut waiting = self.0.take();
-        let bytes = record.request.capacity() + record.client.capacity();
+        let Record {
+            request,
+            server,
+            client,
+            ..
+        } = &*record;
+        let bytes = request.capacity() + server.capacity() + client.capacity();
         if waiting.len() < MAX_WAITING && bytes <= MAX_KEPT_BYTES {
             record.clear();
             waiting.push(record);

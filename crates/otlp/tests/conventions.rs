@@ -9,12 +9,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Collector, decode, exporter};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_otlp::conventions::{END_VALUES, End, Request};
-use meshtrace_otlp::{Attributes, Kind, ReportConfig, Role, RoleConfig, Span, Status};
+use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request};
+use meshtrace_otlp::{
+    Attributes, Kind, MAX_TRACESTATE, Record, ReportConfig, Role, RoleConfig, Span, Status,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 type Described = BTreeMap<String, String>;
@@ -46,16 +48,27 @@ fn read(attributes: &Attributes) -> Described {
         .collect()
 }
 
-fn request(lines: &[(&str, &str)], route: Option<&[u8]>) -> (String, Described, Described) {
+/// The span's name, what either kind says, and what a CLIENT and a SERVER span say besides.
+fn request_at(
+    lines: &[(&str, &str)],
+    route: Option<&[u8]>,
+) -> (String, Described, Described, Described) {
     let block = encode(lines);
     let headers = Headers::parse(&block).unwrap();
     let request = Request::scan(&headers);
-    let (mut both, mut client) = (Attributes::new(), Attributes::new());
-    request.describe(route, &mut both);
-    request.describe_client(&mut client);
+    let [mut both, mut client, mut server] = [(); 3].map(|()| Attributes::new());
+    request.describe(&mut both);
+    request.describe_client(route, &mut client);
+    request.describe_server(route, &mut server);
     let name = request.name(route);
     let name = String::from_utf8(name.as_bytes().to_vec()).unwrap();
-    (name, read(&both), read(&client))
+    (name, read(&both), read(&client), read(&server))
+}
+
+fn request(lines: &[(&str, &str)]) -> (String, Described, Described) {
+    let (name, both, client, server) = request_at(lines, None);
+    assert!(server.is_empty(), "{server:?}");
+    (name, both, client)
 }
 
 fn line<'a>(path: &'a str, authority: &'a str, scheme: &'a str) -> [(&'a str, &'a str); 4] {
@@ -87,7 +100,7 @@ fn the_server_is_the_authority_s_host_and_port() {
         ("shop:99999", "http", Some("shop:99999"), Some("80")),
         ("", "http", None, None),
     ] {
-        let (_, described, _) = request(&line("/", authority, scheme), None);
+        let (_, described, _) = request(&line("/", authority, scheme));
         let get = |key: &str| described.get(key).map(String::as_str);
         assert_eq!(get("server.address"), address, "{authority}");
         assert_eq!(get("server.port"), port, "{authority}");
@@ -96,7 +109,7 @@ fn the_server_is_the_authority_s_host_and_port() {
 
 #[test]
 fn a_query_is_in_no_attribute() {
-    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"), None);
+    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"));
     assert_eq!(name, "GET");
     assert_eq!(both["url.path"], "/a/b");
     assert_eq!(client["url.full"], "http://shop:81/a/b");
@@ -106,9 +119,20 @@ fn a_query_is_in_no_attribute() {
 
 #[test]
 fn a_route_is_in_the_name() {
-    let (name, both, _) = request(&line("/users/7", "shop", "http"), Some(b"/users/{id}"));
+    let lines = line("/users/7", "shop", "http");
+    let (name, both, client, server) = request_at(&lines, Some(b"/users/{id}"));
     assert_eq!(name, "GET /users/{id}");
-    assert_eq!(both["http.route"], "/users/{id}");
+    assert_eq!(server["http.route"], "/users/{id}");
+    assert_eq!(client["url.template"], "/users/{id}");
+    let keys = |of: &Described| {
+        of.keys()
+            .any(|key| key == "http.route" || key == "url.template")
+    };
+    assert!(!keys(&both), "a key of one kind");
+    let long = "/a".repeat(200);
+    let (name, _, _, server) = request_at(&lines, Some(long.as_bytes()));
+    assert_eq!(name.len(), 128);
+    assert_eq!(server["http.route"].len(), 256);
 }
 
 #[test]
@@ -125,13 +149,13 @@ fn grpc_has_names_of_its_own() {
         "application/grpc+proto",
         "application/grpc;charset=utf-8",
     ] {
-        let (name, both, _) = request(&lines(kind), None);
+        let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "shop.v1.Cart/Get", "{kind}");
         assert_eq!(both["rpc.system.name"], "grpc");
         assert_eq!(both["rpc.method"], "shop.v1.Cart/Get");
     }
     for kind in ["application/grpc-web", "application/json", ""] {
-        let (name, both, _) = request(&lines(kind), None);
+        let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "GET", "{kind}");
         assert!(!both.contains_key("rpc.method"), "{kind}");
     }
@@ -139,7 +163,7 @@ fn grpc_has_names_of_its_own() {
 
 #[test]
 fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
-    let (name, both, client) = request(&[], None);
+    let (name, both, client) = request(&[]);
     assert_eq!(name, "HTTP");
     let expected = BTreeMap::from([("http.request.method".to_owned(), "_OTHER".to_owned())]);
     assert_eq!((both, client), (expected, BTreeMap::new()));
@@ -321,4 +345,67 @@ fn the_node_s_id_decides_the_role() {
         assert_eq!(RoleConfig::Server.at(node), Role::Server);
     }
     assert_eq!(ReportConfig::default().role, RoleConfig::Auto);
+}
+
+/// Whoever adds attributes to a span finds here what they must not repeat.
+#[test]
+fn the_list_of_keys_is_what_spans_say() {
+    let mut said = BTreeSet::from([KEPT.to_owned()]);
+    for method in ["GET", "PROPFIND"] {
+        let lines = [
+            (":method", method),
+            (":path", "/shop.v1.Cart/Get"),
+            (":authority", "shop:81"),
+            (":scheme", "https"),
+            ("user-agent", "test"),
+            ("x-request-id", "1"),
+            ("content-type", "application/grpc"),
+        ];
+        let (_, both, client, server) = request_at(&lines, Some(b"/{service}/{method}"));
+        for part in [both, client, server] {
+            said.extend(part.into_keys());
+        }
+    }
+    let (code, flags, attempts) = (503_u64.to_le_bytes(), UF.to_le_bytes(), 2_u64.to_le_bytes());
+    let values: [(&str, &[u8]); 9] = [
+        ("response.code", &code),
+        ("response.flags", &flags),
+        ("request.protocol", b"HTTP/2"),
+        ("source.address", b"192.0.2.1:1"),
+        ("xds.cluster_name", b"c"),
+        ("upstream.address", b"192.0.2.2:2"),
+        ("upstream.request_attempt_count", &attempts),
+        ("request.size", &code),
+        ("response.size", &code),
+    ];
+    for (kind, values) in [
+        (Kind::Server, &values[..]),
+        (Kind::Client, &values),
+        (Kind::Client, &[("response.code", &code[..])]),
+    ] {
+        let (_, _, described) = end(values, Some(14), kind);
+        said.extend(described.into_keys());
+    }
+    assert_eq!(said, KEYS.map(str::to_owned).into());
+}
+
+#[test]
+fn a_list_without_room_is_kept_in_whole_members() {
+    let long = "x".repeat(MAX_TRACESTATE - 6);
+    for (list, expected) in [
+        ("a=1,b=2,c=3".to_owned(), "a=1,b=2,c=3".to_owned()),
+        (String::new(), String::new()),
+        (format!("a=1,b={long}"), format!("a=1,b={long}")),
+        (format!("a=1,b={long},c=1"), format!("a=1,b={long}")),
+        (format!("a=1,b={long}x,c=1"), "a=1".to_owned()),
+        (format!("b={long}xxxxx,c=1"), String::new()),
+    ] {
+        let mut record = Record::default();
+        record.keep_tracestate(list.as_bytes());
+        assert_eq!(
+            record.tracestate.escape_ascii().to_string(),
+            expected,
+            "{list:?}"
+        );
+    }
 }

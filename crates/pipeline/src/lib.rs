@@ -11,6 +11,7 @@ mod background;
 mod mesh_tracing;
 mod outcome;
 mod route_sampling;
+mod rules;
 mod span_attributes;
 mod trace_context;
 mod tracer;

@@ -1,25 +1,27 @@
 //! `mesh_tracing`: every stage in one pass.
 
-use meshtrace_attributes::{self as attributes, Attributes, SpanAttributesConfig};
+use arrayvec::ArrayVec;
+use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES, SpanAttributesConfig};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Change, Headers, Value};
 use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
-use meshtrace_otlp::{Node, Report, ReportConfig};
-use meshtrace_propagation::format::Format;
+use meshtrace_otlp::{Node, Report, ReportConfig, conventions};
 use meshtrace_propagation::{
-    self as propagation, Counter, Decision, Field, IdGenerator, Incoming, OnMissing, Outgoing,
-    Participation, Peer, Placement, Propagation, Sampling, TraceContext, TraceContextConfig,
-    tracestate,
+    Decision, Field, IdGenerator, Incoming, OnMissing, Outgoing, Participation, Peer, Placement,
+    Propagation, Sampling, TraceContext, TraceContextConfig, tracestate,
+};
+use meshtrace_sampling::{
+    self as sampling, Chosen, Counter, Forcing, Randomness, SamplingConfig, Threshold, Verdict,
 };
 use serde::Deserialize;
 
 use crate::background::Background;
+use crate::rules::{self, Asked, Rules, State};
 use crate::trace_context::tell;
-use crate::tracer::{self, Identity, OpenSpan, Tracer, Tracestate};
-use crate::view::concat;
+use crate::tracer::{self, Identity, OpenSpan, Tracer};
 use crate::{
     Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
-    Stage, access_log_trace, span_attributes,
+    RouteSampling, Stage, access_log_trace, span_attributes,
 };
 
 /// `mesh_tracing.wasm`'s configuration: a stage that is absent is off, `{}` is on with its
@@ -30,6 +32,8 @@ use crate::{
 pub struct MeshTracingConfig {
     /// One context, in every format.
     pub trace_context: Option<TraceContextConfig>,
+    /// Which traces are recorded, by rule.
+    pub sampling: Option<SamplingConfig>,
     /// Business attributes, on the spans of `report` too.
     pub span_attributes: Option<SpanAttributesConfig>,
     /// The ids of the span, for the access log.
@@ -43,17 +47,30 @@ pub struct MeshTracingConfig {
 pub struct MeshTracing {
     /// Present where `trace_context` is, and where `report` needs it.
     propagation: Option<Propagation>,
+    sampling: Option<SamplingStage>,
     attributes: Option<Attributes>,
+    /// What `attributes` looks up of a request, and then what `sampling` does.
+    properties: Vec<Box<[u8]>>,
     log_ids: Option<LogIds>,
     report: Option<Report>,
     /// Made of `report` once the node is known.
     tracer: Option<Tracer>,
 }
 
+/// Who makes the decision.
+#[derive(Debug)]
+enum SamplingStage {
+    /// This filter, which is the tracer.
+    Here(Box<Rules>),
+    /// The proxy's own tracer, which follows.
+    InTracer(Box<RouteSampling>),
+}
+
 /// What a request leaves for its end.
 #[derive(Debug, Default)]
 pub struct MeshTracingKept {
     span: Option<OpenSpan>,
+    chosen: Option<Chosen>,
     /// What the access log was told of a span of this filter.
     own_ids: Ids,
     /// Without a span of its own: what came in, for the ids of the access log.
@@ -72,6 +89,7 @@ impl Composition for MeshTracing {
     ];
     const STAGES: &'static [Stage] = &[
         Stage::Propagation,
+        Stage::Sampling,
         Stage::Attributes,
         Stage::LogIds,
         Stage::Report,
@@ -83,6 +101,14 @@ impl Composition for MeshTracing {
         meshtrace_config::read::<MeshTracingConfig>(json)
             .and_then(|config| Self::new(&config, environment))
             .map_err(|error| error.below(Self::NAME))
+    }
+
+    fn counters(&self) -> Vec<String> {
+        match &self.sampling {
+            None => Vec::new(),
+            Some(SamplingStage::Here(rules)) => rules.sampling().counters(),
+            Some(SamplingStage::InTracer(filter)) => filter.counters(),
+        }
     }
 
     fn on_start(&mut self, node: Node<'_>) {
@@ -105,8 +131,12 @@ impl Composition for MeshTracing {
         Needs {
             address: propagation.is_some_and(Propagation::needs_address),
             direction: propagation.is_some_and(Propagation::needs_direction),
-            cluster: propagation.is_some_and(Propagation::needs_cluster),
-            request_properties: attributes.map_or(&[], Attributes::request_properties),
+            cluster: propagation.is_some_and(Propagation::needs_cluster)
+                || self
+                    .sampling
+                    .as_ref()
+                    .is_some_and(SamplingStage::needs_cluster),
+            request_properties: &self.properties,
             now: self.tracer.is_some(),
             response_headers: attributes.is_some_and(Attributes::needs_response_headers),
             response_properties: attributes.map_or(&[], Attributes::response_properties),
@@ -127,15 +157,17 @@ impl Composition for MeshTracing {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
             return self.pass(request, ids, kept, outcome);
         };
-        let tally = &mut outcome.tallies.propagation;
-        let incoming = propagation.extract(request.headers, request.peer, tally);
-        let hop = Hop::join(propagation, &incoming, ids, tally);
-        let mut span = hop.open(tracer, &incoming, request.headers, request.now, ids);
+        let forced = self
+            .rules()
+            .is_some_and(|rules| rules.take_force_header(&request.headers, outcome));
+        let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
+        let mut span = hop.open(tracer, request, self.route_of(&hop, &request.headers), ids);
         span.describe(gathered);
         let decision = hop.decision(&span);
         tell(propagation, &incoming, &decision, request, outcome);
-        hop.write_tracestate(&incoming, request.arena, outcome);
+        hop.write_tracestate(propagation, request, outcome);
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
+        kept.chosen = hop.chosen;
         kept.span = Some(span);
     }
 
@@ -164,27 +196,52 @@ impl Composition for MeshTracing {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
             return self.finish(end, kept, outcome);
         };
-        let span = kept.span.take().or_else(|| {
-            // The proxy answered before this filter saw the request.
-            let tally = &mut outcome.tallies.propagation;
-            let block = end.lookup.request_headers()?;
-            let headers = Headers::parse(&block)?;
-            let start = end.lookup.property(b"request\0time")?;
-            let start = start.first_chunk().copied().map(u64::from_le_bytes)?;
-            let incoming = propagation.extract(headers, Peer::default(), tally);
-            let hop = Hop::join(propagation, &incoming, end.ids, tally);
-            let mut span = hop.open(tracer, &incoming, headers, start, end.ids);
-            self.gather_late(headers, end.lookup, end.arena, |late| span.describe(late));
-            self.log(&hop, &incoming, end.arena, outcome);
-            Some(span)
-        });
-        if let Some(span) = span {
-            let describe = |headers: Headers<'_>, record: &mut meshtrace_otlp::Attributes| {
-                self.gather_late(headers, end.lookup, end.arena, |late| {
-                    tracer::add(late, record);
-                });
-            };
-            tracer.close(span, end.lookup, describe, &mut outcome.tallies.report);
+        let span = match kept.span.take() {
+            Some(span) => Some(span),
+            None => self.open_late(propagation, tracer, end, kept, outcome),
+        };
+        let Some(span) = span else {
+            return;
+        };
+        let chosen = kept.chosen;
+        let route = |headers: &Headers<'_>| self.route(chosen, headers);
+        let describe = |headers: Headers<'_>, record: &mut meshtrace_otlp::Attributes| {
+            self.gather_late(headers, end.lookup, end.arena, |late| {
+                tracer::add(late, record);
+            });
+        };
+        let tally = &mut outcome.tallies.report;
+        tracer.close(span, end.lookup, route, describe, tally);
+    }
+}
+
+impl SamplingStage {
+    fn new(
+        config: &SamplingConfig,
+        reports: bool,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        refuse_upstream(config.placement)?;
+        if !reports {
+            let filter = RouteSampling::new(config, environment)?;
+            return Ok(Self::InTracer(Box::new(filter)));
+        }
+        refuse_what_tells_a_tracer(config)?;
+        let rules = Rules::new(config, environment)?;
+        Ok(Self::Here(Box::new(rules)))
+    }
+
+    fn needs_cluster(&self) -> bool {
+        match self {
+            Self::Here(rules) => rules.sampling().needs_cluster(),
+            Self::InTracer(filter) => filter.needs().cluster,
+        }
+    }
+
+    fn properties(&self) -> Vec<Box<[u8]>> {
+        match self {
+            Self::Here(rules) => rules.property().into_iter().map(Into::into).collect(),
+            Self::InTracer(filter) => filter.needs().request_properties.to_vec(),
         }
     }
 }
@@ -204,9 +261,17 @@ impl MeshTracing {
                     .map_err(|error| error.below("trace_context"))?,
             ),
         };
+        let sampling = match &config.sampling {
+            Some(config) => Some(
+                SamplingStage::new(config, report.is_some(), environment)
+                    .map_err(|error| error.below("sampling"))?,
+            ),
+            None => None,
+        };
         let attributes = match &config.span_attributes {
             Some(config) => Some(
-                Attributes::new(config, environment)
+                refuse_what_report_says(config, report.is_some())
+                    .and_then(|()| Attributes::new(config, environment))
                     .map_err(|error| error.below("span_attributes"))?,
             ),
             None => None,
@@ -219,16 +284,167 @@ impl MeshTracing {
             ),
             None => None,
         };
+        let of_attributes = attributes.as_ref().map(Attributes::request_properties);
+        let mut properties = of_attributes.unwrap_or_default().to_vec();
+        properties.extend(sampling.iter().flat_map(SamplingStage::properties));
         Ok(Self {
             propagation,
+            sampling,
             attributes,
+            properties,
             log_ids,
             report,
             tracer: None,
         })
     }
 
-    /// Without a span of its own the filter is `trace_context` and `access_log_trace`.
+    /// The rules, where this filter decides.
+    fn rules(&self) -> Option<&Rules> {
+        match &self.sampling {
+            Some(SamplingStage::Here(rules)) => Some(rules),
+            Some(SamplingStage::InTracer(_)) | None => None,
+        }
+    }
+
+    /// Those of `properties` that the stage `sampling` asked for.
+    fn of_sampling<'p>(&self, properties: &'p [Option<Box<[u8]>>]) -> &'p [Option<Box<[u8]>>] {
+        let attributes = self.attributes.as_ref();
+        let others = attributes.map_or(0, |attributes| attributes.request_properties().len());
+        properties.get(others..).unwrap_or_default()
+    }
+
+    /// Finds this hop's place in the trace, and whether it is recorded.
+    fn join<'a>(
+        &self,
+        propagation: &Propagation,
+        tracer: &Tracer,
+        request: &Request<'a>,
+        forced: bool,
+        ids: &IdGenerator,
+        outcome: &mut Outcome<'_>,
+    ) -> (Hop<'a>, Incoming<'a>) {
+        let tally = &mut outcome.tallies.propagation;
+        let incoming = propagation.extract(request.headers, request.peer, tally);
+        let participation = propagation.participate(&incoming, ids, tally);
+        let trace_id = participation.context.trace_id;
+        let members = incoming.tracestate(trace_id);
+        let state = State::of(members.as_deref().unwrap_or_default());
+        let asked = Asked {
+            headers: request.headers,
+            route: self
+                .of_sampling(request.properties)
+                .first()
+                .and_then(Option::as_deref),
+            cluster: request.cluster,
+            shared: request.shared,
+        };
+        let (decision, chosen) = match self.rules() {
+            Some(rules) => {
+                let (decision, chosen) =
+                    judge(rules, forced, &participation, &state, &asked, ids, outcome);
+                let compiled = rules.sampling();
+                let tells = match decision.sampled {
+                    true => compiled.has_templates(),
+                    false => tracer.keeps() && (compiled.has_nevers() || compiled.has_templates()),
+                };
+                let rule = || tells.then(|| rules.choose(&asked));
+                (decision, chosen.or_else(rule))
+            }
+            // What came in stands as it is.
+            None => match participation.context.sampling.decision() {
+                Some(sampled) => {
+                    let parent = state.parent(trace_id, sampled);
+                    (sampling::Decision::untouched(parent), None)
+                }
+                None => (start(Verdict::Unchanged, state.randomness(trace_id)), None),
+            },
+        };
+        let is_never = |rules: &Rules| Some(rules.sampling().is_never(chosen?));
+        // Many applications copy but the first line of a header to what they call.
+        let is_repeated = incoming.arrived().is_repeated(Field::Tracestate);
+        let tally = &mut outcome.tallies.sampling;
+        let hop = Hop {
+            participation,
+            sampled: decision.sampled,
+            never: self.rules().and_then(is_never).unwrap_or(false),
+            chosen,
+            tracestate: match (
+                state.telling(decision.threshold, request.arena, tally),
+                &members,
+            ) {
+                (Some(text), _) => TraceState { text, is_new: true },
+                (None, Some(members)) if decision.sampled || is_repeated => {
+                    let parts = tracestate::one_line(members);
+                    let text = rules::build(parts, request.arena, tally);
+                    text.map_or_else(TraceState::default, |text| TraceState {
+                        text,
+                        is_new: is_repeated,
+                    })
+                }
+                (None, _) => TraceState::default(),
+            },
+        };
+        (hop, incoming)
+    }
+
+    /// Opens the span of a request that the proxy answered before this filter saw it.
+    fn open_late<'a>(
+        &'a self,
+        propagation: &Propagation,
+        tracer: &Tracer,
+        end: &End<'a>,
+        kept: &mut MeshTracingKept,
+        outcome: &mut Outcome<'a>,
+    ) -> Option<OpenSpan> {
+        let block = end.lookup.request_headers()?;
+        let headers = Headers::parse(&block)?;
+        let start = end.lookup.property(b"request\0time")?;
+        let now = start.first_chunk().copied().map(u64::from_le_bytes)?;
+        let needs_cluster = self
+            .sampling
+            .as_ref()
+            .is_some_and(SamplingStage::needs_cluster);
+        let cluster = needs_cluster.then(|| end.lookup.property(b"xds\0cluster_name"));
+        let cluster = cluster.flatten();
+        let properties = look_up(&self.properties, end.lookup);
+        let request = Request {
+            headers,
+            peer: Peer::default(),
+            cluster: cluster.as_deref(),
+            properties: &properties,
+            now,
+            arena: end.arena,
+            shared: end.shared,
+        };
+        let tally = &mut outcome.tallies.sampling;
+        let forced = self
+            .rules()
+            .is_some_and(|rules| rules.forcing(&headers, tally) == Forcing::Forced);
+        let (hop, incoming) = self.join(propagation, tracer, &request, forced, end.ids, outcome);
+        let mut span = hop.open(tracer, &request, self.route_of(&hop, &headers), end.ids);
+        if let Some(attributes) = &self.attributes {
+            let tally = &mut attributes::Tally::default();
+            span.describe(attributes.of_request(headers, &properties, end.arena, tally));
+        }
+        self.log(&hop, &incoming, end.arena, outcome);
+        kept.chosen = hop.chosen;
+        Some(span)
+    }
+
+    /// The template that the path of a request fits: that of its rule, or of an attribute.
+    fn route(&self, chosen: Option<Chosen>, headers: &Headers<'_>) -> Option<&[u8]> {
+        let of_rule = || self.rules()?.sampling().template(chosen?);
+        let of_attribute = || self.attributes.as_ref()?.template(headers);
+        of_rule().or_else(of_attribute).map(str::as_bytes)
+    }
+
+    fn route_of(&self, hop: &Hop<'_>, headers: &Headers<'_>) -> Option<&[u8]> {
+        hop.sampled
+            .then(|| self.route(hop.chosen, headers))
+            .flatten()
+    }
+
+    /// Without a span of its own the filter is the single ones.
     fn pass<'a>(
         &'a self,
         request: &Request<'a>,
@@ -244,6 +460,13 @@ impl MeshTracing {
             let incoming = propagation.extract(request.headers, request.peer, tally);
             let decision = propagation.decide(&incoming, ids, tally);
             tell(propagation, &incoming, &decision, request, outcome);
+        }
+        if let Some(SamplingStage::InTracer(filter)) = &self.sampling {
+            let request = Request {
+                properties: self.of_sampling(request.properties),
+                ..*request
+            };
+            filter.on_request(&request, ids, &mut (), outcome);
         }
     }
 
@@ -261,7 +484,7 @@ impl MeshTracing {
     /// Tells the access log the ids of the hop's own span.
     fn log<'a>(
         &self,
-        hop: &Hop,
+        hop: &Hop<'_>,
         incoming: &Incoming<'_>,
         arena: &'a Arena,
         outcome: &mut Outcome<'a>,
@@ -292,12 +515,22 @@ impl MeshTracing {
         describe: impl FnOnce(attributes::Gathered<'_>),
     ) {
         if let Some(attributes) = &self.attributes {
-            let paths = attributes.request_properties().iter();
-            let properties: Vec<_> = paths.map(|path| lookup.property(path)).collect();
+            let properties = look_up(attributes.request_properties(), lookup);
             let tally = &mut attributes::Tally::default();
             describe(attributes.of_request(headers, &properties, arena, tally));
         }
     }
+}
+
+/// One attribute takes at most one, and the rules another.
+const MAX_PROPERTIES: usize = MAX_ATTRIBUTES + 1;
+
+fn look_up(
+    paths: &[Box<[u8]>],
+    lookup: &dyn Lookup,
+) -> ArrayVec<Option<Box<[u8]>>, MAX_PROPERTIES> {
+    let paths = paths.iter().take(MAX_PROPERTIES);
+    paths.map(|path| lookup.property(path)).collect()
 }
 
 fn refuse_what_report_knows(
@@ -323,16 +556,68 @@ fn refuse_what_report_knows(
     }
 }
 
+fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), ConfigError> {
+    let of_a_tracer = [
+        (
+            "request_header",
+            config.request_header.is_some(),
+            "decides itself and needs no header",
+        ),
+        (
+            "extract",
+            config.extract.is_some(),
+            "reads what `trace_context.extract` names",
+        ),
+        ("tracer", config.tracer.is_some(), "is the tracer"),
+        (
+            "ids.trace_id_header",
+            config.ids.trace_id_header.is_some(),
+            "knows the trace id",
+        ),
+    ];
+    match of_a_tracer.iter().find(|(_, is_set, _)| *is_set) {
+        Some((key, _, why)) => Err(ConfigError::new(
+            *key,
+            format!("not with `report`, which {why}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// "The keys of attributes … MUST be unique" (OTLP).
+fn refuse_what_report_says(
+    config: &SpanAttributesConfig,
+    reports: bool,
+) -> Result<(), ConfigError> {
+    let is_said = |key: &str| reports && conventions::KEYS.contains(&key);
+    let mut attributes = config.attributes.iter().enumerate();
+    match attributes.find(|(_, attribute)| is_said(&attribute.key)) {
+        Some((i, attribute)) => Err(ConfigError::new(
+            format!("attributes[{i}].key"),
+            format!(
+                "{:?} is what `report` says itself on its spans, expected another key",
+                attribute.key
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
+    match placement {
+        Placement::Downstream => Ok(()),
+        Placement::Upstream => Err(ConfigError::new(
+            "placement",
+            "\"downstream\" alone: this filter stands among the listener's",
+        )),
+    }
+}
+
 fn refuse_what_report_decides(
     config: &TraceContextConfig,
     reports: bool,
 ) -> Result<(), ConfigError> {
-    if config.placement == Placement::Upstream {
-        return Err(ConfigError::new(
-            "placement",
-            "\"downstream\" alone: this filter stands among the listener's",
-        ));
-    }
+    refuse_upstream(config.placement)?;
     if reports && config.on_missing == Some(OnMissing::Pass) {
         return Err(ConfigError::new(
             "on_missing",
@@ -348,79 +633,95 @@ fn refuse_what_report_decides(
     Ok(())
 }
 
-/// The part of the traces that start here which is reported: one in a hundred, as the least
-/// right-most 56 bits of a trace id that is (OpenTelemetry, "TraceState: Probability Sampling").
-const THRESHOLD: u64 = 0xfd_70a4_0000_0000;
-const THRESHOLD_MEMBER: &[u8] = b"ot=th:fd70a4";
+/// What is decided about a request, and the rule where one was asked.
+fn judge(
+    rules: &Rules,
+    forced: bool,
+    Participation {
+        context, parent, ..
+    }: &Participation,
+    state: &State<'_>,
+    asked: &Asked<'_>,
+    ids: &IdGenerator,
+    outcome: &mut Outcome<'_>,
+) -> (sampling::Decision, Option<Chosen>) {
+    if let Some(sampled) = context.sampling.decision() {
+        let parent = state.parent(context.trace_id, sampled);
+        let (decision, chosen) = rules.settle(parent, forced, asked, ids, outcome);
+        rules::count_parent(parent, decision, &mut outcome.tallies.sampling);
+        return (decision, chosen);
+    }
+    if parent.is_some() {
+        let tally = &mut outcome.tallies.sampling;
+        tally.count(Counter::ParentDeferred);
+    }
+    let randomness = state.randomness(context.trace_id);
+    if forced {
+        return (start(Verdict::Keep(None), randomness), None);
+    }
+    let (chosen, verdict) = rules.ask(asked, Some(randomness), ids, outcome);
+    (start(verdict, randomness), Some(chosen))
+}
+
+/// What a rule decides about a trace of which nobody has decided yet; where it says nothing, one in
+/// a hundred is kept.
+fn start(verdict: Verdict, randomness: Randomness) -> sampling::Decision {
+    let by_ratio = Threshold::ONE_IN_A_HUNDRED;
+    let (sampled, threshold) = match verdict {
+        Verdict::Keep(threshold) => (true, threshold),
+        Verdict::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
+        Verdict::Unchanged | Verdict::Drop => (false, None),
+    };
+    sampling::Decision { sampled, threshold }
+}
+
+/// What W3C's `tracestate` says when the request leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct TraceState<'a> {
+    /// Empty where nothing goes on, and where nobody asks for it.
+    text: &'a [u8],
+    /// It is to be written in place of what came in.
+    is_new: bool,
+}
 
 /// This hop in its trace.
 #[derive(Clone, Copy, Debug)]
-struct Hop {
+struct Hop<'a> {
     participation: Participation,
     sampled: bool,
-    /// What `tracestate` is to say about a decision that was made here.
-    own_member: &'static [u8],
+    /// Not even a failure is reported.
+    never: bool,
+    /// The rule, where it was looked for.
+    chosen: Option<Chosen>,
+    tracestate: TraceState<'a>,
 }
 
-impl Hop {
-    fn join(
-        propagation: &Propagation,
-        incoming: &Incoming<'_>,
-        ids: &IdGenerator,
-        tally: &mut propagation::Tally,
-    ) -> Self {
-        let participation = propagation.participate(incoming, ids, tally);
-        let context = &participation.context;
-        let (sampled, by_ratio) = match context.sampling.decision() {
-            Some(sampled) => (sampled, false),
-            None => {
-                let randomness = context.trace_id.low() & ((1 << 56) - 1);
-                (randomness >= THRESHOLD, true)
-            }
-        };
-        let starts_here = participation.parent.is_none();
-        Self {
-            participation,
-            sampled,
-            own_member: if by_ratio && sampled && starts_here {
-                THRESHOLD_MEMBER
-            } else {
-                b""
-            },
-        }
-    }
-
+impl<'a> Hop<'a> {
     fn open(
         &self,
         tracer: &Tracer,
-        incoming: &Incoming<'_>,
-        headers: Headers<'_>,
-        now: u64,
+        request: &Request<'_>,
+        route: Option<&[u8]>,
         ids: &IdGenerator,
     ) -> OpenSpan {
         let Participation {
             context, parent, ..
         } = self.participation;
-        let continues_w3c = parent.is_some() && incoming.format() == Some(Format::Tracecontext);
-        let members = (continues_w3c && self.sampled)
-            .then(|| members(incoming))
-            .flatten();
         let identity = Identity {
             trace_id: context.trace_id,
             span_id: context.span_id,
             parent,
             sampled: self.sampled,
-            tracestate: match parent {
-                Some(_) => Tracestate::Continued(members.as_deref().unwrap_or_default()),
-                None => Tracestate::Started(self.own_member),
-            },
+            never: self.never,
+            route,
+            tracestate: self.tracestate.text,
         };
-        tracer.open(&identity, &headers, now, ids)
+        tracer.open(&identity, &request.headers, request.now, ids)
     }
 
     fn sampling(&self) -> Sampling {
         match (self.participation.context.sampling, self.sampled) {
-            (Sampling::Debug, _) => Sampling::Debug,
+            (Sampling::Debug, true) => Sampling::Debug,
             (_, true) => Sampling::Sampled,
             (_, false) => Sampling::NotSampled,
         }
@@ -441,44 +742,26 @@ impl Hop {
         }
     }
 
-    /// Where W3C is written at all, says with what probability a trace that starts here was
-    /// sampled, and makes one line of the `tracestate` that goes on: many applications copy but the
-    /// first line of a header to what they call.
-    fn write_tracestate<'a>(
+    /// Writes the list in one line where it is another one, and W3C is written at all.
+    fn write_tracestate(
         &self,
-        incoming: &Incoming<'_>,
-        arena: &'a Arena,
+        propagation: &Propagation,
+        request: &Request<'_>,
         outcome: &mut Outcome<'a>,
     ) {
-        let edits = &outcome.headers;
-        let is_written = edits.iter().any(|edit| {
-            edit.name == Field::Traceparent.name() && matches!(edit.change, Change::Replace(_))
-        });
-        if !is_written {
+        let TraceState { text, is_new } = self.tracestate;
+        let is_written = outcome
+            .headers
+            .iter()
+            .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
+        let egress = propagation.egress(&request.headers, request.cluster);
+        if !is_new || !is_written || egress.clears(Field::Tracestate) {
             return;
         }
         let name = Field::Tracestate.name();
-        if !self.own_member.is_empty() {
-            let member = Value::Borrowed(self.own_member);
-            return outcome.headers.replace(name, member);
-        }
-        let goes_on = !edits.iter().any(|edit| edit.name == name);
-        if !goes_on || !incoming.arrived().is_repeated(Field::Tracestate) {
-            return;
-        }
-        let Some(members) = members(incoming) else {
-            return;
-        };
-        match concat(arena, tracestate::one_line(&members)) {
-            // Nothing but empty lines.
-            Some([]) => outcome.headers.remove(name),
-            Some(line) => outcome.headers.replace(name, Value::Borrowed(line)),
-            None => outcome.tallies.propagation.count(Counter::EditsDropped),
+        match text {
+            [] => outcome.headers.remove(name),
+            text => outcome.headers.replace(name, Value::Borrowed(text)),
         }
     }
-}
-
-/// The `tracestate` that came in, where it is valid.
-fn members<'a>(incoming: &Incoming<'a>) -> Option<tracestate::Members<'a>> {
-    tracestate::parse(incoming.arrived().lines(Field::Tracestate))
 }

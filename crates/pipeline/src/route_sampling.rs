@@ -8,26 +8,24 @@ use meshtrace_propagation::{
     Tally, TraceContext, TraceContextConfig, TraceId, tracestate,
 };
 use meshtrace_sampling::{
-    Bucket, Counter, Decision, Forcing, OtelState, Parent, Randomness, RequestView, Sampling,
-    SamplingConfig, Take, Threshold, Verdict,
+    Counter, Decision, Parent, Randomness, Sampling, SamplingConfig, Threshold, Verdict,
 };
 
-use crate::view::concat;
-use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Shared, Stage};
+use crate::rules::{self, Asked, Rules, State, of_trace_id};
+use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what
 /// was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps it.
 const DECISION: &[u8] = b"sampling_decision";
-const ROUTE: &[u8] = b"xds\0route_name";
-const CLUSTER: &[u8] = b"xds\0cluster_name";
 
 /// The `route_sampling` filter.
 #[derive(Clone, Debug)]
 pub struct RouteSampling {
-    sampling: Sampling,
+    rules: Rules,
     propagation: Propagation,
     placement: Placement,
     trace_id_header: Option<Box<[u8]>>,
+    /// Upstream the decision that was told, and what the rules ask for.
     properties: Vec<Box<[u8]>>,
 }
 
@@ -44,11 +42,12 @@ impl Composition for RouteSampling {
     }
 
     fn counters(&self) -> Vec<String> {
-        self.sampling.counters()
+        self.rules.sampling().counters()
     }
 
     fn needs(&self) -> Needs<'_> {
         Needs {
+            cluster: self.rules.sampling().needs_cluster(),
             request_properties: &self.properties,
             ..Needs::default()
         }
@@ -61,7 +60,7 @@ impl Composition for RouteSampling {
         (): &mut (),
         outcome: &mut Outcome<'a>,
     ) {
-        let forced = self.take_force_header(request, outcome);
+        let forced = self.rules.take_force_header(&request.headers, outcome);
         let incoming =
             self.propagation
                 .extract(request.headers, request.peer, &mut Tally::default());
@@ -81,7 +80,7 @@ impl RouteSampling {
     /// # Errors
     /// When a value is impossible or two contradict each other, with the key's path.
     pub fn new(config: &SamplingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let sampling = Sampling::new(config, environment)?;
+        let rules = Rules::new(config, environment)?;
         let is_upstream = config.placement == Placement::Upstream;
         if is_upstream && config.ids.trace_id_header.is_some() {
             return Err(ConfigError::new(
@@ -96,38 +95,33 @@ impl RouteSampling {
             inject: Some(InjectConfig::Formats(Vec::new())),
             ..TraceContextConfig::default()
         })?;
-        let asked = [
-            (is_upstream, DECISION),
-            (sampling.needs_route(), ROUTE),
-            (sampling.needs_cluster(), CLUSTER),
-        ];
+        let told = is_upstream.then_some(DECISION);
         Ok(Self {
             propagation,
             placement: config.placement,
             trace_id_header: config.trace_id_header()?,
-            properties: asked
-                .iter()
-                .filter(|(is_needed, _)| *is_needed)
-                .map(|(_, path)| (*path).into())
+            properties: told
+                .into_iter()
+                .chain(rules.property())
+                .map(Into::into)
                 .collect(),
-            sampling,
+            rules,
         })
     }
 
-    /// Whether the request is to be kept whatever the rules say. The secret goes no further.
-    fn take_force_header<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
-        let forcing = self.sampling.forcing(&request.headers);
-        let tally = &mut outcome.tallies.sampling;
-        match forcing {
-            Forcing::Absent => return false,
-            Forcing::Forced => tally.count(Counter::Forced),
-            Forcing::Refused => tally.count(Counter::ForceRefused),
-            Forcing::Off => tally.count(Counter::ForceOff),
+    fn sampling(&self) -> &Sampling {
+        self.rules.sampling()
+    }
+
+    fn asked<'r>(&self, request: &'r Request<'_>) -> Asked<'r> {
+        let route = self.rules.property();
+        Asked {
+            headers: request.headers,
+            // It is the last one.
+            route: route.and_then(|_| request.properties.last()?.as_deref()),
+            cluster: request.cluster,
+            shared: request.shared,
         }
-        if let Some(header) = self.sampling.force_header() {
-            outcome.headers.remove(header);
-        }
-        forcing == Forcing::Forced
     }
 
     /// Before the tracer writes: its own decision about a trace that begins here follows a header.
@@ -156,9 +150,13 @@ impl RouteSampling {
         }
         let verdict = match forced {
             true => Verdict::Keep(None),
-            false => self.ask_rules(request, trace_id.map(of_trace_id), ids, outcome),
+            false => {
+                let randomness: Option<Randomness> = trace_id.map(of_trace_id);
+                let asked = self.asked(request);
+                self.rules.ask(&asked, randomness, ids, outcome).1
+            }
         };
-        if let Some(name) = self.sampling.request_header() {
+        if let Some(name) = self.sampling().request_header() {
             let is_there = request.headers.contains(name);
             match verdict {
                 Verdict::Keep(_) => outcome.headers.replace(name, Value::Borrowed(b"true")),
@@ -173,7 +171,8 @@ impl RouteSampling {
             Verdict::Keep(None) => Some(b"keep"),
             Verdict::Keep(Some(threshold)) => {
                 let text: &[u8] = &threshold.to_text();
-                build(request, [b"th:", text], outcome)
+                let tally = &mut outcome.tallies.sampling;
+                rules::build([b"th:", text], request.arena, tally)
             }
         };
         if let Some(told) = told {
@@ -202,7 +201,7 @@ impl RouteSampling {
         ids: &IdGenerator,
         outcome: &mut Outcome<'a>,
     ) {
-        if let Some(name) = self.sampling.request_header()
+        if let Some(name) = self.sampling().request_header()
             && request.headers.contains(name)
         {
             outcome.headers.remove(name);
@@ -219,40 +218,18 @@ impl RouteSampling {
             Some(Format::Tracecontext) => Some(tracestate::parse(lines).unwrap_or_default()),
             _ => None,
         };
-        let own = members.iter().flatten().find(|m| m.key == OtelState::KEY);
-        let state = own.map_or_else(OtelState::default, |m| OtelState::parse(m.value));
-        let randomness = state
-            .randomness
-            .unwrap_or_else(|| of_trace_id(context.trace_id));
-        let parent = Parent {
-            sampled,
-            threshold: state.threshold,
-            randomness,
-        };
+        let state = State::of(members.as_deref().unwrap_or_default());
+        let parent = state.parent(context.trace_id, sampled);
         let told = request.properties.first().and_then(Option::as_deref);
-        let decision = match (forced, told) {
-            (true, _) | (_, Some(b"force")) => Decision {
-                sampled: true,
-                threshold: parent.consistent_threshold().filter(|_| sampled),
-            },
-            (_, Some(told)) => as_told(told, parent),
-            (_, None) => {
-                let policy = self.sampling.parent_policy();
-                let verdict = match policy.keeps(sampled) {
-                    true => Verdict::Unchanged,
-                    false => self.ask_rules(request, Some(randomness), ids, outcome),
-                };
-                Decision::of(parent, policy, verdict)
+        let decision = match told {
+            Some(told) if !forced && told != b"force" => as_told(told, parent),
+            told => {
+                let forced = forced || told.is_some();
+                let asked = self.asked(request);
+                self.rules.settle(parent, forced, &asked, ids, outcome).0
             }
         };
-        outcome
-            .tallies
-            .sampling
-            .count(match (sampled, decision.sampled) {
-                (true, true) => Counter::ParentSampled,
-                (false, false) => Counter::ParentDropped,
-                _ => Counter::ParentChanged,
-            });
+        rules::count_parent(parent, decision, &mut outcome.tallies.sampling);
         if sampled != decision.sampled {
             // W3C Trace Context, section 3.4: a changed flag needs a new parent id.
             let outgoing = Outgoing::Context(TraceContext {
@@ -269,89 +246,16 @@ impl RouteSampling {
             self.propagation
                 .inject(incoming, &outgoing, egress, edits, tally);
         }
-        if let Some(members) = &members
-            && state.threshold != decision.threshold
-        {
-            if decision.threshold.is_none() {
-                outcome.tallies.sampling.count(Counter::ThresholdErased);
+        if members.is_some() {
+            let tally = &mut outcome.tallies.sampling;
+            let name = Field::Tracestate.name();
+            match state.telling(decision.threshold, request.arena, tally) {
+                None => {}
+                Some([]) => outcome.headers.remove(name),
+                Some(text) => outcome.headers.replace(name, Value::Borrowed(text)),
             }
-            self.write_threshold(request, members, &state, decision.threshold, outcome);
         }
     }
-
-    fn write_threshold<'a>(
-        &self,
-        request: &Request<'a>,
-        members: &[tracestate::Member<'_>],
-        state: &OtelState<'_>,
-        threshold: Option<Threshold>,
-        outcome: &mut Outcome<'a>,
-    ) {
-        let name = Field::Tracestate.name();
-        let value = state.with_threshold(threshold);
-        let value = (!value.is_empty()).then_some(value.as_slice());
-        let parts = tracestate::with_member(members, OtelState::KEY, value);
-        match build(request, parts, outcome) {
-            None => {}
-            Some([]) => outcome.headers.remove(name),
-            Some(text) => outcome.headers.replace(name, Value::Borrowed(text)),
-        }
-    }
-
-    /// What the rule of the request says, counted.
-    fn ask_rules(
-        &self,
-        request: &Request<'_>,
-        randomness: Option<Randomness>,
-        ids: &IdGenerator,
-        outcome: &mut Outcome<'_>,
-    ) -> Verdict {
-        let mut view = RequestView::of(request.headers);
-        let property = |path: &[u8]| {
-            let place = self.properties.iter().position(|known| **known == *path)?;
-            request.properties.get(place)?.as_deref()
-        };
-        if self.sampling.needs_route() {
-            view.route = property(ROUTE);
-        }
-        if self.sampling.needs_cluster() {
-            view.cluster = property(CLUSTER);
-        }
-        let chosen = self.sampling.choose(&view);
-        let verdict = self.sampling.verdict(
-            chosen,
-            || match randomness {
-                Some(randomness) => (randomness, true),
-                None => (Randomness::from_low_bits(ids.random()), false),
-            },
-            |bucket| {
-                take(bucket, request.shared).unwrap_or_else(|| {
-                    outcome.tallies.sampling.count(Counter::BucketFailed);
-                    false
-                })
-            },
-        );
-        let counter = self.sampling.counter(chosen, verdict);
-        outcome.configured.count(counter);
-        verdict
-    }
-}
-
-/// Concatenates `parts` in the request's arena.
-fn build<'a, 'p>(
-    request: &Request<'a>,
-    parts: impl IntoIterator<Item = &'p [u8]>,
-    outcome: &mut Outcome<'_>,
-) -> Option<&'a [u8]> {
-    let text = concat(request.arena, parts);
-    if text.is_none() {
-        outcome.tallies.sampling.count(Counter::EditsDropped);
-    }
-    text
-}
-
-fn of_trace_id(id: TraceId) -> Randomness {
-    Randomness::from_low_bits(id.low())
 }
 
 /// What the downstream filter decided about a trace that began in this proxy. The tracer's own
@@ -364,27 +268,4 @@ fn as_told(told: &[u8], parent: Parent) -> Decision {
         sampled: parent.sampled,
         threshold,
     }
-}
-
-/// Whether a token was there; `None` when that cannot be told.
-fn take(bucket: &Bucket, shared: &dyn Shared) -> Option<bool> {
-    let now = shared.now()?;
-    if bucket.is_known_empty(now) {
-        return Some(false);
-    }
-    let mut taken = false;
-    let done = shared.update(
-        bucket.key(),
-        &mut |content| match bucket.take(content, now) {
-            Take::Write(content) => {
-                taken = true;
-                Some(content)
-            }
-            Take::Empty => {
-                taken = false;
-                None
-            }
-        },
-    );
-    done.then_some(taken)
 }

@@ -11,7 +11,7 @@ use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
 };
-use meshtrace_propagation::{IdGenerator, SpanId, TraceId, tracestate};
+use meshtrace_propagation::{IdGenerator, SpanId, TraceId};
 
 use crate::background::Background;
 use crate::{Lookup, Stage};
@@ -38,6 +38,7 @@ pub(crate) struct OpenSpan {
     client_id: Option<SpanId>,
     parent: Option<SpanId>,
     sampled: bool,
+    never: bool,
     start: u64,
     is_grpc: bool,
     is_long_lived: bool,
@@ -52,16 +53,12 @@ pub(crate) struct Identity<'a> {
     pub(crate) span_id: SpanId,
     pub(crate) parent: Option<SpanId>,
     pub(crate) sampled: bool,
-    pub(crate) tracestate: Tracestate<'a>,
-}
-
-/// W3C's `tracestate` of a span.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Tracestate<'a> {
-    /// That of the trace which is continued.
-    Continued(&'a [tracestate::Member<'a>]),
-    /// All that a trace is told which starts here; empty where that is nothing.
-    Started(&'static [u8]),
+    /// Not even a failure is reported.
+    pub(crate) never: bool,
+    /// The template that the path fits; only where it is sampled.
+    pub(crate) route: Option<&'a [u8]>,
+    /// W3C's list; empty where there is none.
+    pub(crate) tracestate: &'a [u8],
 }
 
 impl OpenSpan {
@@ -109,6 +106,11 @@ impl Tracer {
         }
     }
 
+    /// Whether requests may be reported although they are not sampled.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keep.any()
+    }
+
     pub(crate) fn expressions(&self) -> Vec<String> {
         let all = self.end_values();
         let local = all.get(..LOCAL_END_VALUES).unwrap_or(all);
@@ -145,51 +147,48 @@ impl Tracer {
             client_id: (self.role == Role::Gateway).then(|| ids.span_id()),
             parent: identity.parent,
             sampled: identity.sampled,
+            never: identity.never,
             start,
             is_grpc: request.is_grpc(),
             is_long_lived: request.is_long_lived(),
             record: identity
                 .sampled
-                .then(|| self.record(&request, Some(identity))),
+                .then(|| self.record(&request, identity.route, identity.tracestate)),
         }
     }
 
     fn record(
         &self,
         request: &conventions::Request<'_>,
-        identity: Option<&Identity<'_>>,
+        route: Option<&[u8]>,
+        tracestate: &[u8],
     ) -> Box<Record> {
         let mut record = self.pool.take();
-        let route = None;
         record.name = request.name(route);
-        request.describe(route, &mut record.request);
+        request.describe(&mut record.request);
+        if self.role != Role::Client {
+            request.describe_server(route, &mut record.server);
+        }
         if self.role != Role::Server {
-            request.describe_client(&mut record.client);
+            request.describe_client(route, &mut record.client);
         }
-        let (members, own) = match identity.map(|identity| identity.tracestate) {
-            Some(Tracestate::Continued(members)) => (members, None),
-            Some(Tracestate::Started(own)) => (&[][..], Some(own)),
-            None => (&[][..], None),
-        };
-        for part in own.into_iter().chain(tracestate::one_line(members)) {
-            // Half a list is not the list: none is kept of one that has no room.
-            if record.tracestate.try_extend_from_slice(part).is_err() {
-                record.tracestate.clear();
-                break;
-            }
-        }
+        record.keep_tracestate(tracestate);
         record
     }
 
-    /// `describe` adds what the request's headers tell besides the conventions, where nothing was
-    /// kept of them.
-    pub(crate) fn close(
+    /// `route` and `describe` tell what the request's headers do besides the conventions, where
+    /// nothing was kept of them.
+    pub(crate) fn close<'r>(
         &self,
         mut open: OpenSpan,
         lookup: &dyn Lookup,
+        route: impl FnOnce(&Headers<'_>) -> Option<&'r [u8]>,
         describe: impl FnOnce(Headers<'_>, &mut Attributes),
         tally: &mut Tally,
     ) {
+        if !open.sampled && (open.never || !self.keeps()) {
+            return;
+        }
         let now = lookup.now();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
             return;
@@ -215,7 +214,8 @@ impl Tracer {
             None => {
                 let block = lookup.request_headers().unwrap_or_default();
                 let headers = Headers::parse(&block).unwrap_or_default();
-                let mut record = self.record(&conventions::Request::scan(&headers), None);
+                let request = conventions::Request::scan(&headers);
+                let mut record = self.record(&request, route(&headers), b"");
                 describe(headers, &mut record.request);
                 record
             }
@@ -226,9 +226,6 @@ impl Tracer {
 
     /// Whether a request that is not sampled may have to be kept.
     fn is_suspicious(&self, open: &OpenSpan, now: u64, lookup: &dyn Lookup) -> bool {
-        if !self.keep.any() {
-            return false;
-        }
         if self.is_slow(open, now) {
             return true;
         }
@@ -291,11 +288,11 @@ impl Tracer {
         let mut report = |kind, span_id, parent, is_remote, reason: Option<&[u8]>| {
             at_end.clear();
             if let Some(reason) = reason {
-                at_end.text("meshtrace.kept", reason);
+                at_end.text(conventions::KEPT, reason);
             }
             let status = end.describe(kind, &mut at_end);
             let parts: &[&Attributes] = match kind {
-                Kind::Server => &[&record.request, &at_end],
+                Kind::Server => &[&record.request, &record.server, &at_end],
                 Kind::Client => &[&record.request, &record.client, &at_end],
             };
             if parts.iter().any(|part| part.dropped() > 0) {

@@ -137,6 +137,8 @@ pub struct End<'a> {
     pub ids: &'a IdGenerator,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
+    /// What the workers of the proxy share.
+    pub shared: &'a dyn Shared,
 }
 
 impl fmt::Debug for End<'_> {

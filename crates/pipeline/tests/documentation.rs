@@ -35,6 +35,22 @@ fn the_reference_documents_every_key() {
 }
 
 #[test]
+fn the_reference_documents_every_attribute_of_a_span() {
+    let (_, table) = REFERENCE
+        .split_once("## What a span says")
+        .expect("the table");
+    let (table, _) = table.split_once("\n## ").expect("its end");
+    for key in meshtrace_otlp::conventions::KEYS {
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let mut first = rows.filter_map(|line| line.split(" | ").next());
+        assert!(
+            first.any(|keys| keys.contains(&format!("`{key}`"))),
+            "{key}"
+        );
+    }
+}
+
+#[test]
 fn the_reference_documents_every_counter() {
     for counter in meshtrace_otlp::Counter::METRICS {
         assert!(

@@ -12,6 +12,8 @@ fn refusal(json: &str) -> String {
 #[test]
 fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
     let report = |rest: &str| format!(r#"{{"report": {{"cluster": "c", {rest}}}}}"#);
+    let sampling =
+        |rest: &str| format!(r#"{{"sampling": {{{rest}}}, "report": {{"cluster": "c"}}}}"#);
     for (json, expected) in [
         (
             r#"{"report": {}}"#.to_owned(),
@@ -19,7 +21,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             r#"{"reports": {}}"#.to_owned(),
-            "mesh_tracing.reports: unknown field `reports`, expected one of `trace_context`, `span_attributes`, `access_log`, `report`",
+            "mesh_tracing.reports: unknown field `reports`, expected one of `trace_context`, `sampling`, `span_attributes`, `access_log`, `report`",
         ),
         (
             r#"{"trace_context": {"inject": ["b4"]}}"#.to_owned(),
@@ -41,6 +43,51 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         (
             r#"{"access_log": {"tracer": "b3"}, "report": {"cluster": "c"}}"#.to_owned(),
             "mesh_tracing.access_log.tracer: not with `report`, which opens the span itself",
+        ),
+        (
+            sampling(r#""request_header": null"#),
+            "mesh_tracing.sampling.request_header: not with `report`, which decides itself",
+        ),
+        (
+            sampling(r#""extract": ["b3"]"#),
+            "mesh_tracing.sampling.extract: not with `report`, which reads what `trace_context.extract` \
+             names",
+        ),
+        (
+            sampling(r#""tracer": "b3""#),
+            "mesh_tracing.sampling.tracer: not with `report`, which is the tracer",
+        ),
+        (
+            sampling(r#""ids": {"trace_id_header": "x"}"#),
+            "mesh_tracing.sampling.ids.trace_id_header: not with `report`, which knows the trace id",
+        ),
+        (
+            sampling(r#""placement": "upstream""#),
+            "mesh_tracing.sampling.placement: \"downstream\" alone",
+        ),
+        (
+            r#"{"sampling": {"placement": "upstream", "tracer": "b3"}}"#.to_owned(),
+            "mesh_tracing.sampling.placement: \"downstream\" alone",
+        ),
+        (
+            sampling(r#""rules": [{"sample": "sometimes"}]"#),
+            "mesh_tracing.sampling.rules[0].sample: invalid value: string \"sometimes\"",
+        ),
+        (
+            sampling(r#""default": {"ratio": 2}"#),
+            "mesh_tracing.sampling.default.ratio: impossible value: 2",
+        ),
+        (
+            r#"{"sampling": {"tracer": "b3"}}"#.to_owned(),
+            "mesh_tracing.sampling.tracer: only with placement",
+        ),
+        (
+            r#"{"report": {"cluster": "c"}, "span_attributes": {"attributes": [
+                {"key": "user.id", "from": {"header": "x"}},
+                {"key": "http.route", "from": {"response_header": "x-route"}}]}}"#
+                .to_owned(),
+            "mesh_tracing.span_attributes.attributes[1].key: \"http.route\" is what `report` says \
+             itself on its spans, expected another key",
         ),
         (
             r#"{"span_attributes": {"attributes": [{"key": "a"}]}}"#.to_owned(),
@@ -103,5 +150,21 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             "{json}\n{refusal}\n{expected}"
         );
         assert!(!refusal.contains("secret"));
+    }
+}
+
+/// What only a tracer in the proxy is told, and keys of spans that it exports, are refused where
+/// there is none.
+#[test]
+fn without_report_the_keys_are_those_of_the_single_filters() {
+    for json in [
+        r#"{"sampling": {"request_header": "x-force", "extract": ["b3"], "placement": "downstream",
+            "ids": {"trace_id_header": "x-trace"}}}"#,
+        r#"{"span_attributes": {"attributes": [{"key": "url.path", "from": {"header": ":path"}}]}}"#,
+        r#"{"sampling": {"placement": "downstream", "force": {"header": "x", "value_env": "K"}},
+            "report": {"cluster": "c"}}"#,
+    ] {
+        let taken = MeshTracing::from_json(json.as_bytes(), &|_| None);
+        assert!(taken.is_ok(), "{json}: {taken:?}");
     }
 }

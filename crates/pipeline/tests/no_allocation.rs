@@ -299,6 +299,7 @@ fn no_request_that_is_logged_allocates() {
                 lookup: &Nothing,
                 ids: &ids,
                 arena: &arena,
+                shared: &NothingShared,
             };
             filter.on_end(&end, &mut kept, &mut outcome);
             drop(outcome);

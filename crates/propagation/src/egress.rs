@@ -6,7 +6,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_headers::Headers;
 
 use crate::config::Inject;
-use crate::field::FieldSet;
+use crate::field::{Field, FieldSet};
 use crate::format::FormatSet;
 
 /// What is written, and what is removed.
@@ -16,6 +16,14 @@ pub struct Egress {
     pub(crate) clear: Clear,
     /// Rewritten where they arrived, so that none of them leaves with other ids.
     pub(crate) in_step: FormatSet,
+}
+
+impl Egress {
+    /// Whether the header `field` is removed whatever it says.
+    #[must_use]
+    pub fn clears(&self, field: Field) -> bool {
+        self.clear.fields.contains(field)
+    }
 }
 
 #[derive(Clone, Debug, Default)]

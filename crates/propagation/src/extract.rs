@@ -3,7 +3,7 @@
 use meshtrace_headers::Headers;
 
 use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
-use crate::format::{Extracted, Format};
+use crate::format::{Extracted, Format, members_of};
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, TraceId, tracestate};
 
@@ -71,6 +71,13 @@ impl<'a> Incoming<'a> {
     #[must_use]
     pub fn arrived(&self) -> &Arrived<'a> {
         &self.arrived
+    }
+
+    /// The members of the `tracestate` that goes on with the trace `id`, whatever format its context
+    /// was taken from; `None` where there is none.
+    #[must_use]
+    pub fn tracestate(&self, id: TraceId) -> Option<tracestate::Members<'a>> {
+        members_of(id, &self.arrived)
     }
 
     /// The format that the context was taken from.

@@ -64,6 +64,15 @@ pub struct RuleConfig {
     pub sample: SampleConfig,
 }
 
+impl RuleConfig {
+    pub(crate) fn template(&self) -> Option<Box<str>> {
+        match &self.matches.path {
+            Some(PathConfig::Template(template)) => Some(template.as_str().into()),
+            _ => None,
+        }
+    }
+}
+
 /// The requests of a rule; all that is set must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -45,6 +45,24 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What is told of a trace of which nothing is changed, right or wrong.
+    #[must_use]
+    pub fn untouched(parent: Parent) -> Self {
+        Self {
+            sampled: parent.sampled,
+            threshold: parent.threshold,
+        }
+    }
+
+    /// What is told of a trace that is kept whatever its decision was.
+    #[must_use]
+    pub fn forced(parent: Parent) -> Self {
+        Self {
+            sampled: true,
+            threshold: parent.consistent_threshold().filter(|_| parent.sampled),
+        }
+    }
+
     /// What is told of a trace whose decision came in, given what the rules say about it.
     #[must_use]
     pub fn of(parent: Parent, policy: ParentPolicy, verdict: Verdict) -> Self {

@@ -22,6 +22,9 @@ impl Threshold {
     /// Every trace is kept: a ratio of 1.
     pub const ALWAYS: Self = Self(0);
 
+    /// One trace in a hundred is kept: a ratio of 0.01.
+    pub const ONE_IN_A_HUNDRED: Self = Self(0xfd_70a4_0000_0000);
+
     /// The threshold that keeps `ratio` of all traces, with 4 significant hexadecimal digits behind
     /// the leading ones, as the specification's examples have it.
     ///

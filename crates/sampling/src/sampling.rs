@@ -4,7 +4,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_headers::Headers;
 
 use crate::bucket::Bucket;
-use crate::config::{ParentPolicy, Sample, SamplingConfig};
+use crate::config::{ParentPolicy, RuleConfig, Sample, SamplingConfig};
 use crate::decision::Verdict;
 use crate::force::{Force, Forcing};
 use crate::matcher::{Matcher, RequestView};
@@ -26,6 +26,10 @@ pub struct Sampling {
     /// The default comes last.
     samples: Vec<Sample>,
     names: Vec<String>,
+    /// By rule: the template that its path fits.
+    templates: Vec<Option<Box<str>>>,
+    has_templates: bool,
+    has_nevers: bool,
     parent: ParentPolicy,
     force: Option<Force>,
     request_header: Option<Box<[u8]>>,
@@ -55,12 +59,17 @@ impl Sampling {
                 rule.sample.compile(&path, &counted_rule(name))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let has_nevers = samples.iter().any(|sample| matches!(sample, Sample::Never));
         samples.push(config.default.compile("default", COUNTED_DEFAULT)?);
+        let templates: Vec<_> = config.rules.iter().map(RuleConfig::template).collect();
         let force = config.force.as_ref();
         Ok(Self {
             matcher: Matcher::build(&conditions)?,
             samples,
             names,
+            has_templates: templates.iter().any(Option::is_some),
+            has_nevers,
+            templates,
             parent: config.parent,
             force: force
                 .map(|force| Force::compile(force, environment))
@@ -82,6 +91,18 @@ impl Sampling {
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         self.needs_cluster
+    }
+
+    /// Whether a rule has a [`template`](Self::template).
+    #[must_use]
+    pub fn has_templates(&self) -> bool {
+        self.has_templates
+    }
+
+    /// Whether a rule [keeps nothing](Self::is_never).
+    #[must_use]
+    pub fn has_nevers(&self) -> bool {
+        self.has_nevers
     }
 
     /// What becomes of a decision that comes in.
@@ -155,6 +176,18 @@ impl Sampling {
     #[must_use]
     pub fn name(&self, chosen: Chosen) -> Option<&str> {
         self.names.get(chosen.0).map(String::as_str)
+    }
+
+    /// The path template that the request fits, where its rule has one.
+    #[must_use]
+    pub fn template(&self, chosen: Chosen) -> Option<&str> {
+        self.templates.get(chosen.0)?.as_deref()
+    }
+
+    /// Whether the rule keeps no request at all. The default is no rule.
+    #[must_use]
+    pub fn is_never(&self, chosen: Chosen) -> bool {
+        chosen.0 < self.names.len() && matches!(self.samples.get(chosen.0), Some(Sample::Never))
     }
 
     /// The rules' counters, three a rule and the default's last.

@@ -386,3 +386,32 @@ fn every_rule_has_its_counters_and_so_has_the_default() {
         .map(|name| format!("meshtrace.route_sampling.{name}"))
     );
 }
+
+#[test]
+fn a_rule_tells_its_template_and_whether_it_keeps_nothing() {
+    let sampling = sampling(
+        r#"{"rules": [
+            {"match": {"path": {"template": "/users/{id}"}}, "sample": "never"},
+            {"match": {"path": {"exact": "/zero"}}, "sample": {"ratio": 0}},
+            {"match": {"path": {"prefix": "/none"}}, "sample": {"per_second": 0}},
+            {"match": {"path": {"template": "/carts/{id}"}}, "sample": {"ratio": 0.1}}
+        ], "default": "never"}"#,
+    );
+    for (path, template, is_never) in [
+        ("/users/7", Some("/users/{id}"), true),
+        ("/zero", None, true),
+        ("/none/at/all", None, true),
+        ("/carts/7?a=1", Some("/carts/{id}"), false),
+        // The default is no rule.
+        ("/else", None, false),
+    ] {
+        let block = encode(&[(":path", path)]);
+        let view = RequestView::of(Headers::parse(&block).expect("a block"));
+        let chosen = sampling.choose(&view);
+        assert_eq!(sampling.template(chosen), template, "{path}");
+        assert_eq!(sampling.is_never(chosen), is_never, "{path}");
+    }
+    assert!(sampling.has_templates() && sampling.has_nevers());
+    let plain = rules(&[r#"{"path": {"prefix": "/a"}}"#]);
+    assert!(!plain.has_templates() && !plain.has_nevers());
+}

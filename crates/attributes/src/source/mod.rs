@@ -15,7 +15,7 @@ use crate::config::SourceConfig;
 use crate::text::MAX_TEXT;
 
 pub(crate) use jwt::{Claims, MAX_HEADERS as MAX_TOKENS, Token};
-use path::Template;
+pub(crate) use path::Template;
 use property::Kind;
 
 /// Room for a value that is not in the request as it is; what is longer is cut.

@@ -11,6 +11,7 @@ const MAX_SEGMENTS: usize = 32;
 /// A path with one segment to take, such as `/api/users/{id}`.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
+    text: Box<str>,
     segments: Box<[Segment]>,
     /// Whether more segments may follow.
     open: bool,
@@ -77,13 +78,28 @@ impl Template {
             ));
         }
         Ok(Self {
+            text: path.into(),
             segments: segments.into(),
             open,
         })
     }
 
-    /// The segment to take of `path`, without its percent-encoding. The query has no part in it.
+    /// The template as it is written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the whole of `path` fits. The query has no part in it.
+    pub(crate) fn fits(&self, path: &[u8]) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// The segment to take of `path`, without its percent-encoding.
     pub(super) fn capture<'r>(&self, path: &[u8], raw: &'r mut Raw) -> Option<&'r [u8]> {
+        percent_decoded(self.find(path)?, raw)
+    }
+
+    fn find<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let path = path.split(|byte| matches!(byte, b'?' | b'#')).next()?;
         let mut given = path.strip_prefix(b"/")?.split(|byte| *byte == b'/');
         let mut taken = None;
@@ -99,7 +115,7 @@ impl Template {
         if !self.open && given.next().is_some() {
             return None;
         }
-        percent_decoded(taken?, raw)
+        taken
     }
 }
 

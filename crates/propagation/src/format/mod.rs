@@ -18,6 +18,8 @@ use serde::Deserialize;
 use crate::config::{B3TraceIdBits, OnDefer};
 use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
+pub(crate) use tracecontext::members_of;
+
 /// A way to write a trace context into headers.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -90,13 +90,23 @@ pub(super) fn emit<'a>(
     };
     put(Field::Traceparent, traceparent);
 
-    // `tracestate` belongs to its trace, and an invalid one never invalidates `traceparent`.
-    let keeps = incoming.is_some_and(|(_, incoming)| incoming.trace_id == context.trace_id)
-        && !arrived.is_repeated(Field::Traceparent)
-        && tracestate::parse(arrived.lines(Field::Tracestate)).is_some();
-    if !keeps {
+    if members_of(context.trace_id, arrived).is_none() {
         put(Field::Tracestate, None);
     }
+}
+
+/// The `tracestate` that goes on with the trace `id`: it belongs to its trace, and an invalid one
+/// never invalidates `traceparent`.
+pub(crate) fn members_of<'a>(
+    id: TraceId,
+    arrived: &Arrived<'a>,
+) -> Option<tracestate::Members<'a>> {
+    arrived.raw(Field::Tracestate)?;
+    let (_, incoming) = traceparent(arrived.value(Field::Traceparent)?)?;
+    if incoming.trace_id != id || arrived.is_repeated(Field::Traceparent) {
+        return None;
+    }
+    tracestate::parse(arrived.lines(Field::Tracestate))
 }
 
 fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {
