@@ -16,5 +16,6 @@ fi
 runner=$(.make/cargo-tool.sh wasm-bindgen-cli "$version" "about two minutes")/wasm-bindgen-test-runner
 
 step "pure crates on wasm32-unknown-unknown under Node: $* (seconds)"
-CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner \
+# The runner rewrites each module before it runs: most of that time would go into debug information.
+CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner \
     .make/wasm-cargo.sh test --locked --target wasm32-unknown-unknown --tests "${@/#/--package=}"

@@ -14,4 +14,7 @@ done
 .make/docker-registry.sh >/dev/null
 
 step "native tests"
-cargo test --workspace --locked
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+cargo test --workspace --locked --no-run --message-format=json-render-diagnostics >"$list"
+python3 .make/run-tests.py "$list"

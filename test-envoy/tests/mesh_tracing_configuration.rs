@@ -2,17 +2,23 @@
 //! in one line. The rest of it is the host crate's, as for `trace_context.wasm`.
 
 mod common;
+mod refusal;
 mod reporting;
 
 use common::{SPAN, TRACE, get, trace_headers};
 use envoy_test_harness::config::{Bootstrap, Listener};
+use refusal::Filter;
 use reporting::{Collected, envoys, manager, mesh_tracing};
 
-const GOOD: &str = r#"{"report": {"cluster": "collector"}}"#;
-const BAD: &str = r#"{"report": {"cluster": "collector", "protocol": "http/json"}}"#;
-const BAD_LINE: &str = "mesh_tracing.report.protocol: unknown variant `http/json`, expected \
-                        `http/protobuf` or `grpc`";
-const BAD_UPDATE: &str = r#"{"report": {"cluster": "collector", "batch": {"max_spans": 0}}}"#;
+const FILTER: Filter = Filter {
+    name: "mesh_tracing",
+    good: r#"{"report": {"cluster": "collector"}}"#,
+    bad: r#"{"report": {"cluster": "collector", "protocol": "http/json"}}"#,
+    bad_line: "mesh_tracing.report.protocol: unknown variant `http/json`, expected \
+               `http/protobuf` or `grpc`",
+    bad_update: r#"{"report": {"cluster": "collector", "batch": {"max_spans": 0}}}"#,
+    bad_update_line: "mesh_tracing.report.batch.max_spans: invalid value: 0, expected 1 to 8192",
+};
 
 fn ingress(config: &str) -> Listener {
     Listener::http("ingress", manager(mesh_tracing(config)))
@@ -31,23 +37,9 @@ fn reports(mesh: &Collected) -> bool {
 #[test]
 fn a_bad_first_configuration_is_inert_and_a_bad_update_is_refused() {
     for envoy in envoys() {
-        let bootstrap = Bootstrap::new().watched_listener(ingress(BAD));
+        let bootstrap = Bootstrap::new().watched_listener(ingress(FILTER.bad));
         let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
-        assert!(!reports(&mesh));
-        mesh.envoy.wait_for_log(BAD_LINE).expect("the refusal");
-        assert_eq!(mesh.counter("config_invalid"), 1);
-
-        mesh.envoy
-            .update_listener(ingress(GOOD))
-            .expect("an update");
-        assert!(reports(&mesh));
-        assert_eq!(mesh.counter("config_invalid"), 0);
-
-        let refused = mesh.envoy.update_listener(ingress(BAD_UPDATE));
-        assert!(refused.is_err(), "Envoy must not take it");
-        let line = "mesh_tracing.report.batch.max_spans: invalid value: 0, expected 1 to 8192";
-        mesh.envoy.wait_for_log(line).expect("the refusal");
-        assert!(reports(&mesh));
+        FILTER.updates(&mesh.envoy, ingress, || reports(&mesh));
         mesh.sink.wait_for_spans(2).expect("the spans");
     }
 }

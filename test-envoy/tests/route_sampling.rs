@@ -152,21 +152,30 @@ struct TwoProxies {
     sinks: Sinks,
 }
 
-fn two_proxies(envoy: &EnvoyBinary, tracer: Tracer) -> TwoProxies {
+/// Both have a listener for each tracer, of the tracer's name.
+fn two_proxies(envoy: &EnvoyBinary) -> TwoProxies {
     let sinks = Sinks::start();
     let application = Upstream::start().expect("an application");
-    let json = config(tracer, TENTH);
-    let manager = || to_upstream(sampling(tracer, &json));
+    let listener = |tracer: Tracer, cluster: &str| {
+        let manager = sampling(tracer, &config(tracer, TENTH));
+        let manager = manager.route(Route::prefix("/").cluster(cluster));
+        Listener::http(&format!("{tracer:?}"), manager)
+    };
     let bootstrap = sinks
         .connect(Bootstrap::new())
-        .listener(Listener::http("inbound", manager()))
         .cluster(Cluster::http1("upstream", application.address()));
+    let bootstrap = TRACERS.iter().fold(bootstrap, |bootstrap, tracer| {
+        bootstrap.listener(listener(*tracer, "upstream"))
+    });
     let sidecar = Envoy::start(envoy, bootstrap).expect("a sidecar");
-    let inbound = sidecar.address("inbound").expect("its address");
-    let bootstrap = sinks
-        .connect(Bootstrap::new())
-        .listener(Listener::http("ingress", manager()))
-        .cluster(Cluster::http1("upstream", inbound));
+    let bootstrap = sinks.connect(Bootstrap::new());
+    let bootstrap = TRACERS.iter().fold(bootstrap, |bootstrap, tracer| {
+        let name = format!("{tracer:?}");
+        let inbound = sidecar.address(&name).expect("its address");
+        bootstrap
+            .listener(listener(*tracer, &name))
+            .cluster(Cluster::http1(&name, inbound))
+    });
     TwoProxies {
         gateway: Mesh {
             envoy: Envoy::start(envoy, bootstrap).expect("a gateway"),
@@ -179,61 +188,69 @@ fn two_proxies(envoy: &EnvoyBinary, tracer: Tracer) -> TwoProxies {
 
 #[test]
 fn a_tenth_of_all_traces_is_whole_and_the_rest_is_nowhere() {
+    /// Of each tracer.
+    const ORDERS: usize = 400;
     for envoy in envoys() {
+        let what = envoy.reported_version();
+        let proxies = two_proxies(&envoy);
+        let (mesh, sinks) = (&proxies.gateway, &proxies.sinks);
+        let (mut orders, mut payments) = (BTreeSet::new(), BTreeSet::new());
         for tracer in TRACERS {
-            let what = format!("{tracer:?} on {}", envoy.reported_version());
-            let proxies = two_proxies(&envoy, tracer);
-            let (mesh, sinks) = (&proxies.gateway, &proxies.sinks);
-            let orders = send(mesh, "ingress", tracer, "/orders?page=2", 1000);
-            let health = send(mesh, "ingress", tracer, "/health", 20);
-            let metrics = send(mesh, "ingress", tracer, "/metrics/envoy", 20);
-            let payments = send(mesh, "ingress", tracer, "/payments/7", 20);
-            let last = send(mesh, "ingress", tracer, "/last", 1);
-
-            let last = &last[0].0;
-            let of = |case: &str| exported(sinks, tracer, case, last, 2);
-            let kept = of("/orders?page=2");
+            let what = format!("{tracer:?} on {what}");
+            let name = format!("{tracer:?}");
+            let sent = |path: &str, count| sampled(&send(mesh, &name, tracer, path, count));
+            let kept = sent("/orders?page=2", ORDERS);
+            assert_about(kept.len(), 0.1, ORDERS, &what);
+            orders.extend(kept);
+            assert!(sent("/health", 20).is_empty(), "{what}");
+            assert!(sent("/metrics/envoy", 20).is_empty(), "{what}");
+            let paid = sent("/payments/7", 20);
+            assert_eq!(paid.len(), 20, "{what}");
+            payments.extend(paid);
+            let last = send(mesh, &name, tracer, "/last", 1).remove(0).0;
+            let of = |case: &str| exported(sinks, tracer, case, &last, 2);
             assert_eq!(
-                kept,
-                sampled(&orders),
+                of("/orders?page=2"),
+                orders,
                 "{what}: gateway, sidecar and application agree"
             );
-            assert_about(kept.len(), 0.1, 1000, &what);
-            assert!(
-                of("/health").is_empty() && sampled(&health).is_empty(),
-                "{what}"
-            );
-            assert!(
-                of("/metrics/envoy").is_empty() && sampled(&metrics).is_empty(),
-                "{what}"
-            );
-            assert_eq!(of("/payments/7"), sampled(&payments), "{what}");
-            assert_eq!(sampled(&payments).len(), 20, "{what}");
-
-            let counter = |name: &str| {
-                let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
-                mesh.envoy.stat(&name).expect("a counter")
-            };
-            assert_eq!(counter("rule.payments.sampled"), 20, "{what}");
-            assert_eq!(counter("rule.probes.dropped"), 20, "{what}");
-            assert_eq!(counter("rule.metrics.dropped"), 20, "{what}");
-            let kept = u64::try_from(kept.len()).expect("a number");
-            assert_eq!(counter("default.sampled"), kept, "{what}");
-            assert_eq!(counter("default.dropped"), 1000 - kept, "{what}");
+            assert!(of("/health").is_empty(), "{what}");
+            assert!(of("/metrics/envoy").is_empty(), "{what}");
+            assert_eq!(of("/payments/7"), payments, "{what}");
         }
+        let count = ORDERS * TRACERS.len();
+        assert_about(orders.len(), 0.1, count, what);
+
+        let counter = |name: &str| {
+            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+            mesh.envoy.stat(&name).expect("a counter")
+        };
+        assert_eq!(counter("rule.payments.sampled"), 60, "{what}");
+        assert_eq!(counter("rule.probes.dropped"), 60, "{what}");
+        assert_eq!(counter("rule.metrics.dropped"), 60, "{what}");
+        let number = |count: usize| u64::try_from(count).expect("a number");
+        assert_eq!(counter("default.sampled"), number(orders.len()), "{what}");
+        let dropped = number(count - orders.len());
+        assert_eq!(counter("default.dropped"), dropped, "{what}");
     }
 }
 
 #[test]
 fn a_decision_that_comes_in_stands_and_nothing_of_the_filter_goes_on() {
     for envoy in envoys() {
+        let sinks = Sinks::start();
+        let listener = |tracer: Tracer| {
+            let manager = to_upstream(sampling(tracer, &config(tracer, TENTH)));
+            Listener::http(&format!("{tracer:?}"), manager)
+        };
+        let bootstrap = TRACERS
+            .map(listener)
+            .into_iter()
+            .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
+        let mesh = Mesh::with(&envoy, bootstrap);
         for tracer in TRACERS {
             let what = format!("{tracer:?} on {}", envoy.reported_version());
-            let sinks = Sinks::start();
-            let json = config(tracer, TENTH);
-            let listener = Listener::http("ingress", to_upstream(sampling(tracer, &json)));
-            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
-            let mut connection = mesh.connect("ingress");
+            let mut connection = mesh.connect(&format!("{tracer:?}"));
             let mut pass = |path: &str, lines: &[&str]| {
                 let caller = Caller::new();
                 let request = Request::get(path).header(CASE, path);
@@ -671,27 +688,29 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
     let w3c = ("traceparent", "00-$T-$S-0$D");
     let single = ("b3", "$T-$S-$D");
     for envoy in envoys() {
+        let sinks = Sinks::start();
+        let policies = ["ignore", "respect_sampled", "respect_dropped"];
+        let name = |tracer: Tracer, policy: &str| format!("{tracer:?} {policy}");
+        let listener = |(tracer, policy): (Tracer, &str)| {
+            let keys = format!(r#""parent": "{policy}", {EARLY}"#);
+            let json = config(tracer, &keys);
+            Listener::http(&name(tracer, policy), to_upstream(sampling(tracer, &json)))
+        };
+        let bootstrap = TRACERS
+            .iter()
+            .flat_map(|tracer| policies.map(|policy| (*tracer, policy)))
+            .map(listener)
+            .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
+        let mesh = Mesh::with(&envoy, bootstrap);
+        let mut expected = BTreeSet::new();
+        let mut count = 0;
         for (tracer, arrivals) in [
             (Tracer::OpenTelemetry, vec![Some(w3c)]),
             (Tracer::ZipkinB3, vec![Some(single), None]),
             (Tracer::ZipkinB3WithW3c, vec![Some(w3c), Some(single), None]),
         ] {
-            let sinks = Sinks::start();
-            let policies = ["ignore", "respect_sampled", "respect_dropped"];
-            let listener = |policy: &str| {
-                let keys = format!(r#""parent": "{policy}", {EARLY}"#);
-                let json = config(tracer, &keys);
-                Listener::http(policy, to_upstream(sampling(tracer, &json)))
-            };
-            let bootstrap = policies
-                .into_iter()
-                .map(listener)
-                .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
-            let mesh = Mesh::with(&envoy, bootstrap);
-            let mut expected = BTreeSet::new();
-            let mut count = 0;
             for policy in policies {
-                let mut connection = mesh.connect(policy);
+                let mut connection = mesh.connect(&name(tracer, policy));
                 for arrival in &arrivals {
                     for (path, host, randomness, came) in [
                         ("/health", "h", RANDOM[0], true),
@@ -747,7 +766,7 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
                     }
                 }
             }
-            let last = send(&mesh, "ignore", tracer, "/last", 1);
+            let last = send(&mesh, &name(tracer, "ignore"), tracer, "/last", 1);
             let found = exported(&sinks, tracer, "early", &last[0].0, 1);
             assert_eq!(
                 found,

@@ -1,121 +1,53 @@
-//! `span_attributes`: a bad configuration is inert at first load, refused as an update, and said in one line.
+//! A bad configuration of `span_attributes`.
 
 mod common;
+mod refusal;
 
-use common::{Mesh, manager, module};
+use common::Mesh;
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route, WasmFilter};
-use envoy_test_harness::{Envoy, EnvoyBinary};
+use refusal::Filter;
 
-/// What the filter does is seen in a header.
-const GOOD: &str = r#"{"emit": {"request_header_prefix": "x-span-attr-"}}"#;
-/// Bad, and nothing that Envoy has seen before.
-const BAD_UPDATE: &str = r#"{"emit": {"filter_state": false}}"#;
-const BAD: &str = r#"{"attributes": [
-    {"key": "a", "from": {"header": "a"}},
-    {"key": "b", "from": {"header": "b"}},
-    {"key": "c", "from": {"cookies": "c"}}
-]}"#;
-const BAD_LINE: &str = "span_attributes.attributes[2].from: unknown source \"cookies\", expected one of `header`, \
-                        `response_header`, `cookie`, `query`, `path` (with `capture`), `baggage`, `jwt_claim`, \
-                        `property`, `env`, `literal`";
-const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
+const FILTER: Filter = Filter {
+    name: "span_attributes",
+    // What the filter does is seen in a header.
+    good: r#"{"emit": {"request_header_prefix": "x-span-attr-"}}"#,
+    bad: r#"{"attributes": [
+        {"key": "a", "from": {"header": "a"}},
+        {"key": "b", "from": {"header": "b"}},
+        {"key": "c", "from": {"cookies": "c"}}
+    ]}"#,
+    bad_line: "span_attributes.attributes[2].from: unknown source \"cookies\", expected one of `header`, \
+               `response_header`, `cookie`, `query`, `path` (with `capture`), `baggage`, `jwt_claim`, \
+               `property`, `env`, `literal`",
+    bad_update: r#"{"emit": {"filter_state": false}}"#,
+    bad_update_line: "span_attributes.emit: the attributes leave in no way",
+};
 
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
-fn filter(config: &str) -> WasmFilter {
-    WasmFilter::new("span_attributes", module("span_attributes")).configuration(config)
-}
-
-fn ingress(filter: WasmFilter) -> Listener {
-    Listener::http("ingress", manager(filter))
-}
-
-/// What leaves in the header of `user.id`.
-fn left(mesh: &Mesh) -> Option<String> {
+/// Whether the attribute `user.id` leaves.
+fn works(mesh: &Mesh) -> bool {
     let request = Request::get("/").header("x-user-id", "alice");
     let left = mesh.pass(&mut mesh.connect("ingress"), &request);
-    left.header_text("x-span-attr-user-id")
-}
-
-fn assert_works(mesh: &Mesh) {
-    assert_eq!(left(mesh).as_deref(), Some("alice"));
-}
-
-fn assert_inert(mesh: &Mesh) {
-    assert_eq!(left(mesh), None);
-    mesh.envoy
-        .wait_for_log(BAD_LINE)
-        .expect("the refusal in Envoy's log");
-    mesh.envoy
-        .wait_for_log("the filter is loaded inert and changes nothing")
-        .expect("what follows from it");
-    assert_eq!(mesh.envoy.stat(INVALID).ok(), Some(1));
+    let user = left.header_text("x-span-attr-user-id");
+    assert!(matches!(user.as_deref(), None | Some("alice")), "{user:?}");
+    user.is_some()
 }
 
 #[test]
 fn a_bad_first_configuration_loads_inert_in_a_static_listener() {
-    for envoy in envoys() {
-        let bootstrap = Bootstrap::new().listener(ingress(filter(BAD)));
-        assert_inert(&Mesh::with(&envoy, bootstrap));
-    }
+    FILTER.in_a_static_listener(works);
 }
 
 #[test]
 fn over_lds_a_bad_first_configuration_loads_inert_and_a_bad_update_is_refused() {
-    for envoy in envoys() {
-        let bootstrap = Bootstrap::new().watched_listener(ingress(filter(BAD)));
-        let mesh = Mesh::with(&envoy, bootstrap);
-        assert_inert(&mesh);
-
-        mesh.envoy
-            .update_listener(ingress(filter(GOOD)))
-            .expect("an update that is taken");
-        assert_works(&mesh);
-        assert_eq!(mesh.envoy.stat(INVALID).ok(), Some(0));
-
-        let refused = mesh.envoy.update_listener(ingress(filter(BAD_UPDATE)));
-        assert!(refused.is_err(), "Envoy must not take it");
-        assert_works(&mesh);
-        assert_eq!(mesh.envoy.stat(INVALID).ok(), Some(1));
-    }
+    FILTER.over_lds(works);
 }
 
 #[test]
 fn over_ecds_a_bad_first_configuration_loads_inert_and_a_bad_update_is_refused() {
-    for envoy in envoys() {
-        let discovered = HttpConnectionManager::new()
-            .route(Route::prefix("/").cluster("upstream"))
-            .filter(filter(BAD).discovered());
-        let bootstrap = Bootstrap::new().listener(Listener::http("ingress", discovered));
-        let mesh = Mesh::with(&envoy, bootstrap);
-        assert_inert(&mesh);
-
-        mesh.envoy
-            .update_extension(filter(GOOD))
-            .expect("an update that is taken");
-        assert_works(&mesh);
-
-        let refused = mesh.envoy.update_extension(filter(BAD_UPDATE));
-        assert!(refused.is_err(), "Envoy must not take it");
-        assert_works(&mesh);
-    }
+    FILTER.over_ecds(works);
 }
 
 #[test]
 fn strict_refuses_a_bad_first_configuration() {
-    for envoy in envoys() {
-        let strict = filter(BAD).env("MESHTRACE_STRICT", "1");
-        let manager = HttpConnectionManager::new()
-            .route(Route::prefix("/").direct_response(200, "ok"))
-            .filter(strict);
-        let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
-        let refusal = Envoy::start(&envoy, bootstrap)
-            .expect_err("a refused start")
-            .to_string();
-        assert!(refusal.contains(BAD_LINE), "{refusal}");
-        assert!(refusal.contains("MESHTRACE_STRICT=1"), "{refusal}");
-    }
+    FILTER.where_it_is_strict();
 }

@@ -1,7 +1,7 @@
 //! Baggage of other formats, joined into W3C's `baggage`.
 
-use arrayvec::ArrayVec;
 use bumpalo::Bump;
+use meshtrace_baggage::{Baggage, NAME, encode, members};
 use meshtrace_headers::{Edits, Headers, Value, is_token};
 use serde::Deserialize;
 
@@ -10,13 +10,6 @@ use crate::egress::Egress;
 use crate::extract::Incoming;
 use crate::format::Format;
 use crate::{Counter, Tally};
-
-/// W3C Baggage, section 3.3.2: at least this many members are to be propagated.
-const MAX_MEMBERS: usize = 64;
-/// The same section, in bytes of the whole header.
-const MAX_BYTES: usize = 8192;
-
-const BAGGAGE: &[u8] = b"baggage";
 
 /// A format that sends baggage in one header an entry.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -46,6 +39,14 @@ impl BaggageSource {
             Self::Ottrace => Format::Ottrace,
         }
     }
+
+    /// Adds an entry of this format as a whole member; `None` where there is no room.
+    fn add(self, baggage: &mut Baggage, key: &[u8], value: &[u8]) -> Option<()> {
+        match self {
+            Self::Jaeger => baggage.add(key, url_encoded(value)),
+            Self::Ottrace => baggage.add(key, encode(value)),
+        }
+    }
 }
 
 impl Propagation {
@@ -64,17 +65,17 @@ impl Propagation {
             let mut names = headers.iter().map(|(name, _)| name);
             names.any(|name| name.starts_with(source.prefix()))
         });
-        let is_wanted = incoming.mode != IncomingMode::Ignore && !egress.clear.names(BAGGAGE);
+        let is_wanted = incoming.mode != IncomingMode::Ignore && !egress.clear.names(NAME);
         if !any || !is_wanted {
             return;
         }
         let Some(baggage) = self.joined(headers, tally) else {
             return;
         };
-        match arena.try_alloc_slice_copy(&baggage.text) {
+        match arena.try_alloc_slice_copy(baggage.text()) {
             Ok(text) => {
                 tally.count(Counter::BaggageJoined);
-                edits.replace(BAGGAGE, Value::Borrowed(text));
+                edits.replace(NAME, Value::Borrowed(text));
             }
             Err(_) => tally.count(Counter::EditsDropped),
         }
@@ -83,10 +84,15 @@ impl Propagation {
     /// What came in `baggage`, and what of the rest has room; `None` where that adds nothing.
     #[cold]
     fn joined(&self, headers: &Headers<'_>, tally: &mut Tally) -> Option<Baggage> {
-        let Some(mut baggage) = Baggage::read(headers.lines(BAGGAGE)) else {
+        let mut baggage = Baggage::new();
+        if headers
+            .lines(NAME)
+            .try_for_each(|line| baggage.keep(line))
+            .is_none()
+        {
             tally.count(Counter::BaggageFull);
             return None;
-        };
+        }
         let mut joined = false;
         for source in &self.baggage_from {
             for (name, value) in headers {
@@ -95,9 +101,9 @@ impl Propagation {
                 };
                 if !is_token(key) {
                     tally.count(Counter::BaggageMalformed);
-                } else if baggage.contains(key) {
+                } else if contains(&baggage, key) {
                     // What is there already is not overwritten.
-                } else if baggage.push(key, value.trim_ascii(), *source).is_some() {
+                } else if source.add(&mut baggage, key, value.trim_ascii()).is_some() {
                     joined = true;
                 } else {
                     tally.count(Counter::BaggageFull);
@@ -125,94 +131,31 @@ impl Egress {
     }
 }
 
-/// The `baggage` that is to leave.
-struct Baggage {
-    text: ArrayVec<u8, MAX_BYTES>,
-    members: usize,
+/// Names of HTTP/2 are lower-case, whatever case the entry's key had.
+fn contains(baggage: &Baggage, key: &[u8]) -> bool {
+    members([baggage.text()]).any(|member| member.key.eq_ignore_ascii_case(key))
 }
 
-impl Baggage {
-    /// Takes over what came, of which several lines are one list (RFC 9110, section 5.3); `None`
-    /// when that leaves no room.
-    fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
-        let mut text = ArrayVec::new();
-        for line in lines.filter(|line| !line.is_empty()) {
-            if !text.is_empty() {
-                text.try_push(b',').ok()?;
-            }
-            text.try_extend_from_slice(line).ok()?;
-        }
-        let members = members(&text).count();
-        Some(Self { text, members })
-    }
-
-    /// Names of HTTP/2 are lower-case, whatever case the entry's key had.
-    fn contains(&self, key: &[u8]) -> bool {
-        members(&self.text).any(|member| {
-            let end = |byte: &u8| matches!(byte, b'=' | b';');
-            let known = member.split(end).next().unwrap_or_default();
-            known.trim_ascii().eq_ignore_ascii_case(key)
-        })
-    }
-
-    /// Adds a whole member, or nothing and `None` where there is no room.
-    fn push(&mut self, key: &[u8], value: &[u8], source: BaggageSource) -> Option<()> {
-        if self.members >= MAX_MEMBERS {
-            return None;
-        }
-        let before = self.text.len();
-        if self.try_push(key, value, source).is_none() {
-            self.text.truncate(before);
-            return None;
-        }
-        self.members += 1;
-        Some(())
-    }
-
-    fn try_push(&mut self, key: &[u8], value: &[u8], source: BaggageSource) -> Option<()> {
-        let text = &mut self.text;
-        if !text.is_empty() {
-            text.try_push(b',').ok()?;
-        }
-        text.try_extend_from_slice(key).ok()?;
-        text.try_push(b'=').ok()?;
-        let mut rest = value;
-        while let [byte, after @ ..] = rest {
-            match (source, rest) {
-                (BaggageSource::Jaeger, [b'%', high, low, ..])
-                    if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-                {
-                    text.try_push(b'%').ok()?;
-                }
-                // A form's space: the clients of Java and Go write it so, and `%2B` for a plus.
-                (BaggageSource::Jaeger, [b'+', ..]) => {
-                    text.try_extend_from_slice(b"%20").ok()?;
-                }
-                _ if is_baggage_octet(*byte) && *byte != b'%' => text.try_push(*byte).ok()?,
-                _ => text.try_extend_from_slice(&percent_encoded(*byte)).ok()?,
-            }
-            rest = after;
-        }
-        Some(())
-    }
-}
-
-/// The members that are not empty.
-fn members(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
-}
-
-/// `baggage-octet` (W3C Baggage, section 3.3.1).
-fn is_baggage_octet(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\",;\\".contains(&byte)
-}
-
-fn percent_encoded(byte: u8) -> [u8; 3] {
-    let digit = |nibble: u8| match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'A' + nibble - 10,
-    };
-    [b'%', digit(byte >> 4), digit(byte & 0xf)]
+/// A value that is URL-encoded, in pieces, as one of W3C's.
+fn url_encoded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = value;
+    core::iter::from_fn(move || {
+        let length = match rest {
+            [] => return None,
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 3,
+            _ => 1,
+        };
+        let (piece, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some(piece)
+    })
+    .flat_map(|piece| {
+        let (whole, plain) = match piece {
+            // A form's space: the clients of Java and Go write it so, and `%2B` for a plus.
+            b"+" => (&b"%20"[..], &b""[..]),
+            [b'%', _, ..] => (piece, &b""[..]),
+            _ => (&b""[..], piece),
+        };
+        core::iter::once(whole).chain(encode(plain))
+    })
 }

@@ -121,6 +121,8 @@ fn what_came_in_baggage_stays_to_the_letter_and_comes_first() {
         ("baggage: a=1,,\nbaggage: b=2", "a=1,,,b=2,user=1"),
         ("baggage:", "user=1"),
         ("baggage: no-value", "no-value,user=1"),
+        // Without an equals sign it is no member (W3C Baggage, section 3.3.1), and so not the entry's key.
+        ("baggage: user", "user,user=1"),
         ("baggage: usersname=2", "usersname=2,user=1"),
     ] {
         let sent = format!("uberctx-user: 1\n{came}");

@@ -6,11 +6,11 @@ mod path;
 mod property;
 
 use arrayvec::ArrayVec;
+use meshtrace_baggage as baggage;
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, is_token};
 
 use crate::attributes::Environment;
-use crate::baggage;
 use crate::config::SourceConfig;
 use crate::text::MAX_TEXT;
 
@@ -113,7 +113,7 @@ impl Source {
             Self::Query(name) => list::query(path()?, name, raw),
             Self::Path(template) => template.capture(path()?, raw),
             Self::Baggage(key) => {
-                let member = baggage::members(view.headers.lines(b"baggage"))
+                let member = baggage::members(view.headers.lines(baggage::NAME))
                     .find(|member| member.key == &**key)?;
                 list::percent_decoded(member.value, raw)
             }

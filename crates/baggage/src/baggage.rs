@@ -1,0 +1,80 @@
+//! The header that is to leave.
+
+use arrayvec::ArrayVec;
+
+use crate::member::elements;
+
+/// Members that every platform propagates, at least; more are not sent (W3C Baggage, section 3.3.2).
+pub const MAX_MEMBERS: usize = 64;
+
+/// Bytes of the whole header that every platform propagates, at least; more are not sent (W3C Baggage, section 3.3.2).
+pub const MAX_BYTES: usize = 8192;
+
+/// A `baggage` of at most [`MAX_MEMBERS`] members and [`MAX_BYTES`] bytes. It stands on the stack, whole.
+#[derive(Debug, Default)]
+pub struct Baggage {
+    text: ArrayVec<u8, MAX_BYTES>,
+    members: usize,
+}
+
+impl Baggage {
+    /// Without members.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            text: ArrayVec::new_const(),
+            members: 0,
+        }
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Takes over one or more members as they came, to the letter; `None`, and nothing of it, where that has too many
+    /// bytes. Only what is added is limited to [`MAX_MEMBERS`]: what came is not ours to cut.
+    pub fn keep(&mut self, list: &[u8]) -> Option<()> {
+        if list.is_empty() {
+            return Some(());
+        }
+        self.whole(|text| text.try_extend_from_slice(list).ok())?;
+        self.members += elements(list).count();
+        Some(())
+    }
+
+    /// Adds a member whose value is given in pieces, [encoded](crate::encode); `None`, and nothing of it, where there is
+    /// no room.
+    pub fn add<'v>(&mut self, key: &[u8], value: impl IntoIterator<Item = &'v [u8]>) -> Option<()> {
+        if self.members >= MAX_MEMBERS {
+            return None;
+        }
+        self.whole(|text| {
+            text.try_extend_from_slice(key).ok()?;
+            text.try_push(b'=').ok()?;
+            value
+                .into_iter()
+                .try_for_each(|piece| text.try_extend_from_slice(piece).ok())
+        })?;
+        self.members += 1;
+        Some(())
+    }
+
+    /// Writes all of it after a comma, or nothing.
+    fn whole(
+        &mut self,
+        write: impl FnOnce(&mut ArrayVec<u8, MAX_BYTES>) -> Option<()>,
+    ) -> Option<()> {
+        let before = self.text.len();
+        let comma = match before {
+            0 => Some(()),
+            _ => self.text.try_push(b',').ok(),
+        };
+        let written = comma.and_then(|()| write(&mut self.text));
+        if written.is_none() {
+            self.text.truncate(before);
+        }
+        written
+    }
+}
