@@ -4,15 +4,7 @@ use std::collections::BTreeSet;
 
 use envoy_test_harness::span::{Span, SpanKind};
 
-/// A Python application, and the one propagator its SDK is given.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) name: &'static str,
-    /// For `OTEL_PROPAGATORS`.
-    pub(crate) propagator: &'static str,
-    /// The variable through which it learns where the other application's proxy listens.
-    pub(crate) next: &'static str,
-}
+use crate::apps::App;
 
 pub(crate) const STOREFRONT: App = App {
     name: "storefront",
