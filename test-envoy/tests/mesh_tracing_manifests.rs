@@ -451,6 +451,27 @@ fn each_place_reports_the_spans_of_its_kind_to_the_cluster_that_istio_names() {
     }
 }
 
+/// What the file for a whole mesh says in a comment, at the mesh's gateway.
+#[test]
+fn callers_from_elsewhere_are_not_believed_where_the_networks_are_named() {
+    let [plugin, _] = documents(&resource(KINDS[0], PLACES[0]));
+    let mut config = plugin["spec"]["pluginConfig"].clone();
+    let comment = PLACES[0].trace_context.lines();
+    let comment = comment.filter_map(|line| line.strip_prefix("#   "));
+    let comment: Value = serde_saphyr::from_str(&comment.collect::<String>()).expect("YAML");
+    assert!(comment["incoming"]["when"].is_object(), "{comment}");
+    config["trace_context"] = comment;
+    let cluster = config["report"]["cluster"].as_str().expect("a cluster");
+    let node = "router~10.0.0.1~gateway-1.istio-system~svc";
+    for envoy in ends() {
+        let mesh = start(&envoy, &config, node, TrafficDirection::Outbound, |sink| {
+            Cluster::http1(cluster, sink.http_addr())
+        });
+        let kinds = [SpanKind::Server, SpanKind::Client];
+        check(&mesh, &kinds, true, envoy.reported_version());
+    }
+}
+
 #[test]
 fn envoy_gateways_policy_reports_to_the_cluster_of_its_bootstrap() {
     let [policy, proxy] = documents(&envoy_gateway());
