@@ -120,7 +120,10 @@ fn introduce() {
     for (name, what) in CAST {
         println!("  {name:10}  {what}");
     }
-    println!("\nEvery span that any of them exports is drawn: █ applications, ━ proxies.");
+    println!(
+        "\nThree acts: as they are; with trace_context.wasm beside the proxies' tracers; with mesh_tracing.wasm in the \
+         place of those.\nEvery span that any of them exports is drawn: █ applications, ━ proxies."
+    );
 }
 
 fn traces(pieces: &[Piece]) -> String {
