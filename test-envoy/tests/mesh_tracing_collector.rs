@@ -39,6 +39,8 @@ const REQUEST_ID: &str = "7f5c4d5c-0b5c-9f5c-8f5c-7f5c4d5c0b5c";
 struct Collector {
     binary: std::ffi::OsString,
     sink: SocketAddr,
+    /// Gets the same as JSON, which tells the types of values.
+    typed: Upstream,
     http: Port,
     grpc: Port,
     process: Option<Child>,
@@ -70,6 +72,7 @@ impl Collector {
         let mut collector = Self {
             binary: env::var_os("COLLECTOR_BIN").expect("COLLECTOR_BIN, as `make test-mesh` does"),
             sink: sink.http_addr(),
+            typed: Upstream::start().expect("a server"),
             http: Port::reserve(),
             grpc: Port::reserve(),
             process: None,
@@ -86,10 +89,20 @@ impl Collector {
                 "http": {"endpoint": self.http.address().to_string()},
                 "grpc": {"endpoint": self.grpc.address().to_string()},
             }}},
-            "exporters": {"otlphttp": {"endpoint": format!("http://{}", self.sink)}},
+            "exporters": {
+                "otlphttp": {"endpoint": format!("http://{}", self.sink)},
+                "otlphttp/typed": {
+                    "endpoint": format!("http://{}", self.typed.address()),
+                    "encoding": "json",
+                    "compression": "none",
+                },
+            },
             "service": {
                 "telemetry": {"metrics": {"level": "none"}},
-                "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlphttp"]}},
+                "pipelines": {"traces": {
+                    "receivers": ["otlp"],
+                    "exporters": ["otlphttp", "otlphttp/typed"],
+                }},
             },
         });
         let log = self.folder.path().join("log");
@@ -517,6 +530,7 @@ fn gateway_sidecars_and_applications_are_one_trace() {
             assert!(id(5).is_some() && id(5) != id(0) && id(9) != id(5), "{at}");
             assert_eq!(id(6), id(5), "{at}");
             assert_lines_lead(&shop, &chain, &at);
+            assert_types(&collector, &at);
             for envoy in [&shop.gateway, &shop.storefront, &shop.payments] {
                 // The sink may have a span before its proxy has the Collector's answer.
                 let exported = "wasmcustom.meshtrace.report.exported";
@@ -549,6 +563,70 @@ fn compare(span: &Span, expected: BTreeMap<String, String>, at: &str) {
         PYTHON.clone_into(agent);
     }
     assert_eq!(found, expected, "{at}");
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
+    value[key].as_array().into_iter().flatten().collect()
+}
+
+fn spans_of(resource: &Value) -> Vec<&Value> {
+    let scopes = list(resource, "scopeSpans").into_iter();
+    scopes.flat_map(|scope| list(scope, "spans")).collect()
+}
+
+/// The values of the proxies' spans and resources have the types of the semantic conventions, and the flags say whether
+/// the parent is another's span.
+fn assert_types(collector: &Collector, at: &str) {
+    const NUMBERS: [&str; 7] = [
+        "http.request.body.size",
+        "http.response.body.size",
+        "http.response.status_code",
+        "network.peer.port",
+        "server.port",
+        "shard",
+        "http.request.resend_count",
+    ];
+    let start = Instant::now();
+    let resources = loop {
+        let mut resources = Vec::new();
+        for request in collector.typed.requests() {
+            let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+            resources.extend(list(&body, "resourceSpans").into_iter().cloned());
+        }
+        if resources.iter().flat_map(spans_of).count() >= STATIONS.len() {
+            break resources;
+        }
+        assert!(start.elapsed() < WAIT_LIMIT, "{at}: {resources:?}");
+        thread::sleep(Duration::from_millis(20));
+    };
+    let mut flags = Vec::new();
+    for resource in &resources {
+        if resource["scopeSpans"][0]["scope"]["name"] != PROXY {
+            continue;
+        }
+        let spans = spans_of(resource);
+        let of_spans = spans.iter().flat_map(|span| list(span, "attributes"));
+        for attribute in list(&resource["resource"], "attributes")
+            .into_iter()
+            .chain(of_spans)
+        {
+            let key = attribute["key"].as_str().expect("a key");
+            let expected = match key {
+                "canary" => "boolValue",
+                "http.request.header.x-request-id" => "arrayValue",
+                key if NUMBERS.contains(&key) => "intValue",
+                _ => "stringValue",
+            };
+            assert!(
+                attribute["value"].get(expected).is_some(),
+                "{at}: {attribute}"
+            );
+        }
+        flags.extend(spans.iter().filter_map(|span| span["flags"].as_u64()));
+    }
+    // Sampled, and known to have a parent elsewhere; but that a gateway's CLIENT span has its SERVER span.
+    flags.sort_unstable();
+    assert_eq!(flags, [0x101, 0x301, 0x301, 0x301, 0x301, 0x301], "{at}");
 }
 
 /// The line of each proxy names its span; at a gateway the one that the upstream was told.
