@@ -38,8 +38,10 @@ type rendered struct {
 	// Of the resources in the manifest.
 	Kinds []string `json:"kinds"`
 	// sidecar-inbound, sidecar-outbound, gateway or waypoint
-	Place   string          `json:"place"`
-	Manager json.RawMessage `json:"manager"`
+	Place string `json:"place"`
+	// Of the listener: INBOUND or OUTBOUND.
+	Direction string          `json:"direction"`
+	Manager   json.RawMessage `json:"manager"`
 	// The routes, where the manager asks for them by name.
 	Routes []json.RawMessage `json:"routes"`
 	// By name, as the agent hands them to Envoy.
@@ -97,13 +99,19 @@ func meshConfig(tracer string) *meshconfig.MeshConfig {
 // istiodWith is istiod's generator over the mesh and one manifest.
 func istiodWith(t *testing.T, m manifest) *core.ConfigGenTest {
 	t.Helper()
+	return istiodOf(t, m, meshConfig(tracer(m)))
+}
+
+// istiodOf is the same with another mesh configuration.
+func istiodOf(t *testing.T, m manifest, config *meshconfig.MeshConfig) *core.ConfigGenTest {
+	t.Helper()
 	fixture, err := os.ReadFile("mesh.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return core.NewConfigGenTest(t, core.TestOptions{
 		ConfigString: string(fixture) + "\n---\n" + m.text,
-		MeshConfig:   meshConfig(tracer(m)),
+		MeshConfig:   config,
 		CreateConfigStore: func(c model.ConfigStoreController) model.ConfigStoreController {
 			// It makes TrafficExtensions of WasmPlugins.
 			return extensions.NewController(c, nil, krt.GlobalDebugHandler)
@@ -273,7 +281,7 @@ func renderProxy(t *testing.T, generator *core.ConfigGenTest, proxy *model.Proxy
 				}
 				seen[where] = true
 				all = append(all, rendered{
-					Place: where, Manager: encode(t, manager),
+					Place: where, Direction: l.GetTrafficDirection().String(), Manager: encode(t, manager),
 					Routes:     routes(t, generator, proxy, manager),
 					Extensions: discovered(t, generator, proxy, manager, cache),
 				})

@@ -1,4 +1,5 @@
-//! The two Python applications, instrumented from outside by the OpenTelemetry SDK.
+//! The two Python applications, instrumented from outside by the OpenTelemetry SDK; a test of `make test-mesh` runs them
+//! too.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,8 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::story::App;
-
 /// Importing the SDK takes a second on an idle machine and many on a busy one.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,14 +19,24 @@ const WATCH: &str =
     r#"trap '' INT HUP; "$@" 3>&1 1>&2 2>"$0" & exec >/dev/null 2>&1; cat; kill $!"#;
 const LISTEN_FD: &str = "3";
 
+/// A Python application, and the one propagator its SDK is given.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) name: &'static str,
+    /// For `OTEL_PROPAGATORS`.
+    pub(crate) propagator: &'static str,
+    /// The variable through which it learns where the other application's proxy listens.
+    pub(crate) next: &'static str,
+}
+
 /// The interpreter whose environment has what `requirements.txt` lists.
 #[derive(Debug)]
 pub(crate) struct Python(PathBuf);
 
 impl Python {
-    /// The one that `make demo` prepared.
+    /// The one that `make demo` or `make test-mesh` prepared.
     pub(crate) fn from_env() -> Result<Self, String> {
-        let hint = "run the demo through `make demo`";
+        let hint = "run the demo through `make demo`, and the tests through `make test-mesh`";
         let Some(python) = std::env::var_os("DEMO_PYTHON") else {
             return Err(format!("DEMO_PYTHON is not set: {hint}."));
         };

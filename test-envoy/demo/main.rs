@@ -18,7 +18,7 @@ use envoy_test_harness::waterfall::{self, Hop, Page, Terminal};
 use envoy_test_harness::{EnvoyBinary, OtlpSink, ZipkinSink};
 
 use apps::{Python, Running};
-use proxies::{Addresses, Proxies};
+use proxies::{Addresses, Modules, Proxies};
 use story::{ACTS, Act, CAST, PAYMENTS, Piece, SIDECAR, STATIONS, STOREFRONT};
 
 /// Twice the time after which the SDKs and the tracers send what they have: a span too many would have come by then.
@@ -36,10 +36,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     introduce();
-    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../dist/trace_context.wasm")
-        .canonicalize()
-        .map_err(|_| "dist/trace_context.wasm is missing: run `make build`.")?;
+    let modules = Modules {
+        trace_context: released("trace_context")?,
+        mesh_tracing: released("mesh_tracing")?,
+    };
     let python = Python::from_env()?;
     println!("Looking for an Envoy; where there is none, one is downloaded the first time.");
     let envoy = EnvoyBinary::find()?;
@@ -47,52 +47,64 @@ fn run() -> Result<(), Box<dyn Error>> {
         "Starting Envoy {} twice, and both applications.",
         envoy.reported_version()
     );
-    let set = Set::start(&envoy, &python, module.clone())?;
+    let set = Set::start(&envoy, &python, modules.clone())?;
 
     let mut pictures = Vec::new();
     let mut failures = Vec::new();
     for (nth, act) in (1..).zip(&ACTS) {
         println!("\nAct {nth} of {}: {}", ACTS.len(), act.title);
         if !act.pieces.is_empty() {
-            println!("The applications run on as they are; the proxies, while they run, get");
+            println!("{}", act.intro);
             for piece in act.pieces {
                 println!("  {:49}  {}", piece.name(), piece.effect());
             }
         }
+        let is_tracer = act.pieces == [Piece::Tracer];
+        if is_tracer {
+            println!("with one configuration for both:");
+            for (key, value, what) in proxies::STAGES {
+                println!("  {:49}  {what}", format!("{key:?}: {value}"));
+            }
+            println!(
+                "The client asks to be recorded (b3: 1); of others one trace in a hundred is."
+            );
+        }
         let spans = set.play(act.pieces)?;
         println!("\n{}", Terminal::of_stdout().render(&spans));
+        let told = is_tracer.then(|| set.tell(&spans));
         let picture = picture(act, spans, &mut failures);
-        println!(
-            "  {} {}",
-            if picture.good { "✓" } else { "✗" },
-            picture.text
-        );
+        println!("  {} {}", mark(picture.good), picture.text);
         pictures.push(picture);
-    }
-
-    // After a failure they would only repeat it.
-    if failures.is_empty() {
-        println!("\nEach of the three is needed:");
-        for left_out in Piece::ALL {
-            let pieces: Vec<_> = Piece::ALL
-                .into_iter()
-                .filter(|piece| *piece != left_out)
-                .collect();
-            let without = format!("without {}", left_out.name());
-            match story::check(&pieces, &set.play(&pieces)?) {
-                Ok(()) => println!("  {} {without}", traces(&pieces)),
-                Err(why) => failures.push(format!("{without} it did not end as it should. {why}")),
-            }
+        match told {
+            Some(Ok(told)) => println!("\n{told}"),
+            Some(Err(why)) => failures.push(why),
+            None => {}
+        }
+        // After a failure they would only repeat it.
+        if act.pieces == Piece::BESIDE && failures.is_empty() {
+            set.leave_each_out(&mut failures)?;
         }
     }
 
-    let page = write_page(&module, &envoy, pictures)?;
+    let page = write_page(&modules.trace_context, &envoy, pictures)?;
     println!("\nThe pictures as a page: {}", page.display());
     if failures.is_empty() {
         Ok(())
     } else {
         Err(failures.join("\n").into())
     }
+}
+
+/// A filter as `make build` leaves it.
+fn released(name: &str) -> Result<PathBuf, String> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../dist/{name}.wasm"))
+        .canonicalize()
+        .map_err(|_| format!("dist/{name}.wasm is missing: run `make build`."))
+}
+
+fn mark(good: bool) -> char {
+    if good { '✓' } else { '✗' }
 }
 
 fn introduce() {
@@ -108,7 +120,10 @@ fn introduce() {
     for (name, what) in CAST {
         println!("  {name:10}  {what}");
     }
-    println!("\nEvery span that any of them exports is drawn: █ applications, ━ proxies.");
+    println!(
+        "\nThree acts: as they are; with trace_context.wasm beside the proxies' tracers; with mesh_tracing.wasm in the \
+         place of those.\nEvery span that any of them exports is drawn: █ applications, ━ proxies."
+    );
 }
 
 fn traces(pieces: &[Piece]) -> String {
@@ -164,7 +179,7 @@ impl Set {
     fn start(
         envoy: &EnvoyBinary,
         python: &Python,
-        module: PathBuf,
+        modules: Modules,
     ) -> Result<Self, Box<dyn Error>> {
         let otlp = OtlpSink::start()?;
         let zipkin = ZipkinSink::start()?;
@@ -173,7 +188,7 @@ impl Set {
         let (storefront, payments) = (socket()?, socket()?);
         let proxies = Proxies::start(
             envoy,
-            module,
+            modules,
             Addresses {
                 storefront: storefront.local_addr()?,
                 payments: payments.local_addr()?,
@@ -211,7 +226,12 @@ impl Set {
         self.proxies.configure(pieces)?;
         self.otlp.clear();
         self.zipkin.clear();
-        let response = Request::get(story::PATH).send(self.proxies.entrance()?)?;
+        let mut request = Request::get(story::PATH).header("x-user-id", "ada");
+        let is_tracer = pieces == [Piece::Tracer];
+        if is_tracer {
+            request = request.header("b3", "1");
+        }
+        let response = request.send(self.proxies.entrance()?)?;
         if response.status != 200 {
             let logs: Vec<_> = self.apps.iter().map(Running::log).collect();
             return Err(format!(
@@ -222,15 +242,64 @@ impl Set {
             )
             .into());
         }
+        let is_zipkins = |service: &str| service == SIDECAR && !is_tracer;
         // Too few are the story's to judge, and to show.
         let _ = self
             .otlp
-            .wait_for_spans(story::spans_of(|service| service != SIDECAR));
-        let _ = self
-            .zipkin
-            .wait_for_spans(story::spans_of(|service| service == SIDECAR));
+            .wait_for_spans(story::spans_of(|service| !is_zipkins(service)));
+        let _ = self.zipkin.wait_for_spans(story::spans_of(is_zipkins));
         std::thread::sleep(SETTLE);
         Ok([self.otlp.spans(), self.zipkin.spans()].concat())
+    }
+
+    /// Plays the request without each of the pieces.
+    fn leave_each_out(&self, failures: &mut Vec<String>) -> Result<(), Box<dyn Error>> {
+        println!("\nEach of the three is needed:");
+        for left_out in Piece::BESIDE {
+            let pieces: Vec<_> = Piece::BESIDE
+                .into_iter()
+                .filter(|piece| *piece != left_out)
+                .collect();
+            let without = format!("without {}", left_out.name());
+            match story::check(&pieces, &self.play(&pieces)?) {
+                Ok(()) => println!("  {} {without}", traces(&pieces)),
+                Err(why) => failures.push(format!("{without} it did not end as it should. {why}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the plugin put into the gateway's span, and the line of the log that leads to it.
+    fn tell(&self, spans: &[Span]) -> Result<String, String> {
+        let Some(span) = story::entrance(&[Piece::Tracer], spans) else {
+            return Err("the gateway's span did not arrive.".to_owned());
+        };
+        let lines = self.proxies.log().wait_for_lines(1);
+        let lines = lines.map_err(|error| error.to_string())?;
+        let line = lines.last().ok_or("the gateway logged nothing.")?;
+        for (key, id) in [("trace_id", &span.trace_id), ("span_id", &span.span_id)] {
+            if line[key] != id.as_str() {
+                return Err(format!("the log's {key} should be {id}: {line}"));
+            }
+        }
+        if span.attribute("user.id") != Some("ada") {
+            return Err(format!(
+                "the gateway's span should have a user: {:?}",
+                span.attributes
+            ));
+        }
+        let mut told = format!(
+            "  The gateway's first span, {}, as the plugin exported it:\n",
+            span.span_id
+        );
+        for (key, value) in &span.attributes {
+            told += &format!("    {key:34}  {value}\n");
+        }
+        told += &format!(
+            "\n  The line of the gateway's access log:\n    {line}\n  ✓ It names that span; user.id comes from the \
+             request's x-user-id."
+        );
+        Ok(told)
     }
 }
 
@@ -250,14 +319,15 @@ fn write_page(
         title: "One request, before and after the filters".to_owned(),
         lead: "Two applications and two proxies; each reads and writes one trace format only, so wherever B3 meets \
                W3C the trace breaks. With trace_context.wasm and an early header mutation in the proxies it does \
-               not, and nothing changes in the applications."
+               not, nor with mesh_tracing.wasm alone in the place of their tracers. Nothing changes in the \
+               applications."
             .to_owned(),
         path: path.into(),
         acts,
         footer: format!(
             "Envoy {}. The spans are those that the applications' OpenTelemetry SDKs and the proxies' own tracers \
-             exported: OpenTelemetry's in the gateway, Zipkin's in the sidecar. Times of one act share one axis; a \
-             click on a span shows its attributes.",
+             exported, OpenTelemetry's in the gateway and Zipkin's in the sidecar; in the third act mesh_tracing's in \
+             both. Times of one act share one axis; a click on a span shows its attributes.",
             envoy.reported_version()
         ),
     };

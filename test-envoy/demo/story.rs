@@ -4,15 +4,7 @@ use std::collections::BTreeSet;
 
 use envoy_test_harness::span::{Span, SpanKind};
 
-/// A Python application, and the one propagator its SDK is given.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub(crate) name: &'static str,
-    /// For `OTEL_PROPAGATORS`.
-    pub(crate) propagator: &'static str,
-    /// The variable through which it learns where the other application's proxy listens.
-    pub(crate) next: &'static str,
-}
+use crate::apps::App;
 
 pub(crate) const STOREFRONT: App = App {
     name: "storefront",
@@ -69,10 +61,13 @@ pub(crate) enum Piece {
     GatewayFilter,
     SidecarFilter,
     SidecarMutation,
+    /// The tracer of both proxies, in the place of their own.
+    Tracer,
 }
 
 impl Piece {
-    pub(crate) const ALL: [Self; 3] = [
+    /// Those that stand beside the proxies' own tracers.
+    pub(crate) const BESIDE: [Self; 3] = [
         Self::GatewayFilter,
         Self::SidecarFilter,
         Self::SidecarMutation,
@@ -84,6 +79,7 @@ impl Piece {
             Self::GatewayFilter => "trace_context.wasm behind the gateway's tracer",
             Self::SidecarFilter => "trace_context.wasm behind the sidecar's tracer",
             Self::SidecarMutation => "early header mutation before the sidecar's tracer",
+            Self::Tracer => "mesh_tracing.wasm in gateway and sidecar",
         }
     }
 
@@ -93,6 +89,7 @@ impl Piece {
             Self::GatewayFilter => "adds B3 to its W3C: storefront sees the gateway",
             Self::SidecarFilter => "adds W3C to its B3: payments sees the sidecar",
             Self::SidecarMutation => "makes B3 of W3C: the sidecar sees payments",
+            Self::Tracer => "is the tracer of both",
         }
     }
 }
@@ -102,20 +99,30 @@ impl Piece {
 pub(crate) struct Act {
     pub(crate) title: &'static str,
     pub(crate) pieces: &'static [Piece],
+    /// What to say before.
+    pub(crate) intro: &'static str,
     /// What to say when the spans are as expected.
     pub(crate) text: &'static str,
 }
 
-pub(crate) const ACTS: [Act; 2] = [
+pub(crate) const ACTS: [Act; 3] = [
     Act {
         title: "Without the filters",
         pieces: &[],
+        intro: "",
         text: "Four traces: storefront does not see the gateway, nor do payments and the sidecar see each other.",
     },
     Act {
         title: "With the filters",
-        pieces: &Piece::ALL,
+        pieces: &Piece::BESIDE,
+        intro: "The applications run on as they are; the proxies, while they run, get",
         text: "One trace, every parent right, the proxies' own spans included.",
+    },
+    Act {
+        title: "One plugin does everything",
+        pieces: &[Piece::Tracer],
+        intro: "What act 2 added is gone, and the proxies' own tracers are off. While they run, they get",
+        text: "One trace, every parent right; the spans of gateway and sidecar are the plugin's.",
     },
 ];
 
@@ -131,7 +138,7 @@ struct Expected {
 enum Parent {
     Nobody,
     Always(Role),
-    /// Only with the piece; without it the span begins a trace of its own.
+    /// Only with the piece, or the tracer; without them the span begins a trace of its own.
     With(Piece, Role),
 }
 
@@ -158,6 +165,20 @@ const fn client(service: &'static str, name: &'static str) -> Role {
         service,
         kind,
         name,
+    }
+}
+
+impl Role {
+    /// The same with these pieces: Envoy's tracers name spans after the route's operation, the plugin after the method.
+    fn with(self, pieces: &[Piece]) -> Self {
+        let of_proxy = [GATEWAY, SIDECAR].contains(&self.service);
+        match of_proxy && pieces.contains(&Piece::Tracer) {
+            true => Self {
+                name: "GET",
+                ..self
+            },
+            false => self,
+        }
     }
 }
 
@@ -241,7 +262,11 @@ impl Parent {
     fn with(&self, pieces: &[Piece]) -> Option<Role> {
         match *self {
             Self::Always(role) => Some(role),
-            Self::With(piece, role) if pieces.contains(&piece) => Some(role),
+            Self::With(piece, role)
+                if pieces.contains(&piece) || pieces.contains(&Piece::Tracer) =>
+            {
+                Some(role)
+            }
             Self::With(..) | Self::Nobody => None,
         }
     }
@@ -271,10 +296,23 @@ impl<'a> From<&'a Span> for Seen<'a> {
     }
 }
 
+/// The span of the request at its entrance.
+pub(crate) fn entrance<'a>(pieces: &[Piece], spans: &'a [Span]) -> Option<&'a Span> {
+    let Role {
+        service,
+        kind,
+        name,
+    } = ENTRANCE.with(pieces);
+    let is_it = |span: &&Span| {
+        (span.service.as_str(), span.kind, span.name.as_str()) == (service, kind, name)
+    };
+    spans.iter().find(is_it)
+}
+
 fn compare(pieces: &[Piece], spans: &[Seen<'_>]) -> Result<(), String> {
     let mut traces = BTreeSet::new();
     for expected in &SPANS {
-        let role = expected.role;
+        let role = expected.role.with(pieces);
         let span = only(spans, role)?;
         let Some(parent) = expected.parent.with(pieces) else {
             if let Some(parent) = span.parent {
@@ -288,6 +326,7 @@ fn compare(pieces: &[Piece], spans: &[Seen<'_>]) -> Result<(), String> {
             }
             continue;
         };
+        let parent = parent.with(pieces);
         let wanted = only(spans, parent)?;
         if span.trace != wanted.trace {
             return Err(format!(
@@ -353,12 +392,12 @@ mod tests {
             let parent = expected
                 .parent
                 .with(pieces)
-                .map(|parent| only(&seen, parent).unwrap());
+                .map(|parent| only(&seen, parent.with(pieces)).unwrap());
             let Role {
                 service,
                 kind,
                 name,
-            } = expected.role;
+            } = expected.role.with(pieces);
             seen.push(Seen {
                 service,
                 kind,
@@ -372,22 +411,25 @@ mod tests {
     }
 
     fn left_out(piece: Piece) -> Vec<Piece> {
-        Piece::ALL
+        Piece::BESIDE
             .into_iter()
             .filter(|each| *each != piece)
             .collect()
     }
 
     #[test]
-    fn the_first_act_is_four_traces_and_the_last_is_one() {
-        assert_eq!(ACTS.map(|act| traces(act.pieces)), [4, 1]);
-        assert_eq!(Piece::ALL.map(|piece| traces(&left_out(piece))), [2, 2, 2]);
+    fn the_first_act_is_four_traces_and_the_others_are_one() {
+        assert_eq!(ACTS.map(|act| traces(act.pieces)), [4, 1, 1]);
+        assert_eq!(
+            Piece::BESIDE.map(|piece| traces(&left_out(piece))),
+            [2, 2, 2]
+        );
     }
 
     #[test]
     fn every_set_of_pieces_takes_its_own_picture_and_no_other() {
-        let mut sets = vec![vec![], Piece::ALL.to_vec()];
-        sets.extend(Piece::ALL.map(left_out));
+        let mut sets = vec![vec![], Piece::BESIDE.to_vec(), vec![Piece::Tracer]];
+        sets.extend(Piece::BESIDE.map(left_out));
         for wanted in &sets {
             for got in &sets {
                 let verdict = compare(wanted, &played(got));
@@ -405,20 +447,20 @@ mod tests {
         for nth in 1..SPANS.len() {
             let role = say(SPANS[nth].role);
             for parent in [None, Some("9"), Some("0")] {
-                let mut spans = played(&Piece::ALL);
+                let mut spans = played(&Piece::BESIDE);
                 if spans[nth].parent == parent {
                     continue;
                 }
                 spans[nth].parent = parent;
-                let why = compare(&Piece::ALL, &spans).unwrap_err();
+                let why = compare(&Piece::BESIDE, &spans).unwrap_err();
                 assert!(
                     why.starts_with(&format!("{role} should be a child of")),
                     "{why}"
                 );
             }
-            let mut spans = played(&Piece::ALL);
+            let mut spans = played(&Piece::BESIDE);
             spans[nth].trace = "other";
-            assert!(compare(&Piece::ALL, &spans).is_err(), "{role}");
+            assert!(compare(&Piece::BESIDE, &spans).is_err(), "{role}");
         }
     }
 
@@ -442,7 +484,7 @@ mod tests {
 
     #[test]
     fn spans_that_are_missing_or_too_many_are_named() {
-        let whole = played(&Piece::ALL);
+        let whole = played(&Piece::BESIDE);
         let twice = [&whole[..], &whole[8..]].concat();
         let mut stray = whole.clone();
         stray.push(Seen {
@@ -460,7 +502,7 @@ mod tests {
             ),
             (&stray, "The request should leave 9 spans and left 10."),
         ] {
-            assert_eq!(compare(&Piece::ALL, spans), Err(what.to_owned()));
+            assert_eq!(compare(&Piece::BESIDE, spans), Err(what.to_owned()));
         }
     }
 }

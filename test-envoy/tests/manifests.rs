@@ -3,7 +3,6 @@
 mod common;
 mod example;
 mod rendered;
-mod reporting;
 mod tracers;
 
 use std::collections::BTreeSet;
@@ -65,59 +64,6 @@ fn spans(headers: &[String]) -> BTreeSet<String> {
         multi.map(|(trace, span)| format!("{trace}-{span}")),
     ];
     named.into_iter().flatten().collect()
-}
-
-mod as_the_tracer {
-    use super::*;
-    use envoy_test_harness::{OtlpSink, SpanKind};
-
-    #[test]
-    fn the_wasm_plugin_reports_both_sides_of_a_sidecar_to_the_cluster_that_istio_names() {
-        let mut manifest = common::yaml("istio-manifests/wasmplugin/mesh-tracing.yaml");
-        let spec = manifest["spec"].take();
-        assert_eq!(spec["failStrategy"], "FAIL_OPEN");
-        let cluster = spec["pluginConfig"]["report"]["cluster"].as_str();
-        let cluster = cluster.expect("the collector's cluster");
-        for envoy in envoys() {
-            let sink = OtlpSink::start().expect("a collector");
-            let side = |name: &str, direction| {
-                let filter = reporting::mesh_tracing(&spec["pluginConfig"])
-                    .failure_policy(FailurePolicy::FailOpen);
-                let manager = HttpConnectionManager::new()
-                    .route(Route::prefix("/").cluster("upstream"))
-                    .filter(filter);
-                Listener::http(name, manager).direction(direction)
-            };
-            let bootstrap = Bootstrap::new()
-                .node(
-                    "sidecar~10.0.0.1~shop-1.default~default.svc.cluster.local",
-                    "shop.default",
-                )
-                .listener(side("in", TrafficDirection::Inbound))
-                .listener(side("out", TrafficDirection::Outbound))
-                .cluster(Cluster::http1(cluster, sink.http_addr()));
-            let mesh = Mesh::with(&envoy, bootstrap);
-            let traceparent = format!("00-{TRACE}-{SPAN}-01");
-            for (listener, kind) in [("in", SpanKind::Server), ("out", SpanKind::Client)] {
-                let left = leaving(&mesh, listener, &[("traceparent", &traceparent)]);
-                let spans = sink.wait_for_spans(1).expect("a span");
-                let span = spans.first().expect("a span");
-                assert_eq!((spans.len(), span.kind), (1, kind), "{spans:#?}");
-                assert_eq!(span.parent_span_id.as_deref(), Some(SPAN));
-                assert!(
-                    left.iter().any(|header| header.contains(&span.span_id)),
-                    "{left:?}"
-                );
-                let exports = sink.exports();
-                let host = exports
-                    .first()
-                    .and_then(|export| export.header_text("host"));
-                let expected = "otel-collector.observability.svc.cluster.local";
-                assert_eq!(host.as_deref(), Some(expected));
-                sink.clear();
-            }
-        }
-    }
 }
 
 mod beside_the_zipkin_tracer {

@@ -1,15 +1,14 @@
 //! What Istio's own code makes of the manifests, in real Envoys: `make test-mesh` has it rendered by istiod's generator
 //! and the agent's image puller, and runs this. The answers are those of configurations written by hand.
 
+mod by_istio;
 mod common;
 mod example;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::PathBuf;
 
+use by_istio::{Rendered, clusters, envoys, rendered};
 use common::{Mesh, SPAN, TRACE, get, trace_context, trace_headers};
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TraceContextOption,
     Tracing,
@@ -18,158 +17,10 @@ use envoy_test_harness::upstream::ClosedPort;
 use example::with_new_ids_named;
 use meshtrace_config::read;
 use meshtrace_render::{Tracer, early_mutation};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const OTHER_TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
 const OTHER_SPAN: &str = "e457b5a2e4d86bd1";
-const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-
-/// A connection manager as Istio renders it, and what its proxy is told beside it.
-#[derive(Debug)]
-struct Rendered {
-    proxy: String,
-    manifest: String,
-    place: String,
-    manager: Value,
-    routes: Value,
-    extensions: Value,
-    kinds: Value,
-}
-
-/// All that `make test-mesh` had rendered.
-fn rendered() -> Vec<Rendered> {
-    let folder = std::env::var_os("RENDERED_BY_ISTIO").expect("set by `make test-mesh`");
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
-        .collect();
-    paths.sort();
-    assert!(paths.len() > 20, "only {} files", paths.len());
-    let read = |path: PathBuf| {
-        let text = fs::read(&path).expect("a file");
-        let mut value: Value = serde_json::from_slice(&text).expect("JSON");
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        Rendered {
-            proxy: text(&value["proxy"]),
-            manifest: text(&value["manifest"]),
-            place: text(&value["place"]),
-            manager: value["manager"].take(),
-            routes: value["routes"].take(),
-            extensions: value["extensions"].take(),
-            kinds: value["kinds"].take(),
-        }
-    };
-    paths.into_iter().map(read).collect()
-}
-
-/// The Envoys that stand for the proxy of an Istio version. Of 1.30's none has Wasm within reach.
-fn envoys(proxy: &str) -> Vec<EnvoyBinary> {
-    let minors: &[u32] = match proxy.get(..4) {
-        Some("1.28") => &[36],
-        Some("1.29") => &[37],
-        Some("1.31") => &[39, 40],
-        _ => &[],
-    };
-    let all = EnvoyBinary::all_supported().expect("the supported Envoys");
-    let is_wanted = |envoy: &EnvoyBinary| {
-        let exactly = |minor: u32| envoy.is_at_least(1, minor) && !envoy.is_at_least(1, minor + 1);
-        minors.iter().any(|minor| exactly(*minor))
-    };
-    all.into_iter().filter(is_wanted).collect()
-}
-
-impl Rendered {
-    /// Whether the manifest put something of ours into this place: a plugin that is discovered, or what an EnvoyFilter
-    /// brings.
-    fn has_ours(&self) -> bool {
-        let discovered = self
-            .extensions
-            .as_object()
-            .is_some_and(|all| !all.is_empty());
-        discovered || self.manager.to_string().contains("meshtrace")
-    }
-
-    /// Whether the manifest only selects what Istio has itself.
-    fn is_telemetry(&self) -> bool {
-        let mut kinds = self.kinds.as_array().expect("kinds").iter();
-        kinds.all(|kind| kind == "Telemetry")
-    }
-
-    /// As Envoy takes it: what is discovered stands in place, routes too, and Istio's own filters are left out.
-    fn manager(&self, envoy: &EnvoyBinary) -> Value {
-        let mut manager = self.manager.clone();
-        // A newer istiod than the proxy: over xDS an unknown field is passed over, and in a file it is refused.
-        if !envoy.is_at_least(1, 37)
-            && let Some(tags) = manager.pointer_mut("/tracing/customTags")
-        {
-            let tags = tags.as_array_mut().expect("tags");
-            tags.retain(|tag| tag.get("value").is_none());
-        }
-        let filters = manager["httpFilters"].as_array_mut().expect("filters");
-        filters.retain(|filter| !is_istios(filter));
-        inline(&mut manager, &self.extensions);
-        if manager.get("rds").is_some() {
-            let fields = manager.as_object_mut().expect("an object");
-            fields.remove("rds");
-            manager["routeConfig"] = self.routes[0].clone();
-            strip_type(&mut manager["routeConfig"]);
-        }
-        manager["@type"] = json!(MANAGER);
-        manager
-    }
-}
-
-/// A filter of Istio's build of Envoy, known by its name or by the type inside of a `TypedStruct`.
-fn is_istios(filter: &Value) -> bool {
-    let name = filter["name"].as_str().expect("a name");
-    let typed = filter["typedConfig"]["typeUrl"].as_str();
-    name.starts_with("istio.") || typed.is_some_and(|typed| typed.contains("istio"))
-}
-
-fn strip_type(value: &mut Value) {
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("@type");
-    }
-}
-
-/// Puts the extension in place of its discovery, among upstream filters too.
-fn inline(value: &mut Value, extensions: &Value) {
-    match value {
-        Value::Object(fields) => {
-            if fields.remove("configDiscovery").is_some() {
-                let name = fields["name"].as_str().expect("a name");
-                let found = &extensions[name]["typedConfig"];
-                assert!(found.is_object(), "{name} is not in {extensions}");
-                fields.insert("typedConfig".to_owned(), found.clone());
-            }
-            fields
-                .values_mut()
-                .for_each(|inner| inline(inner, extensions));
-        }
-        Value::Array(list) => list.iter_mut().for_each(|inner| inline(inner, extensions)),
-        _ => {}
-    }
-}
-
-/// The clusters that anything refers to.
-fn clusters(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, inner) in fields {
-                if let ("cluster" | "clusterName" | "collectorCluster", Some(name)) =
-                    (key.as_str(), inner.as_str())
-                {
-                    found.insert(name.to_owned());
-                }
-                clusters(inner, found);
-            }
-        }
-        Value::Array(list) => list.iter().for_each(|inner| clusters(inner, found)),
-        _ => {}
-    }
-}
-
 /// The tracers that `make test-mesh` lets Istio configure.
 fn zipkin() -> Tracing {
     Tracing::zipkin("collector")
@@ -251,7 +102,8 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
     let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut compared = 0;
     for rendered in rendered() {
-        if rendered.is_telemetry() {
+        // Those of mesh_tracing are in `rendered_mesh_tracing.rs`.
+        if !rendered.extends_proxies() || rendered.is_of_mesh_tracing() {
             continue;
         }
         let ran = places.entry(rendered.manifest.clone()).or_default();

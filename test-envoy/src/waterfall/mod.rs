@@ -1,8 +1,8 @@
 //! Draws spans as waterfalls: one block a trace, one line a span, one time axis for all of them.
 //!
 //! Everything here is a function of the spans alone. [`Terminal`] writes text, [`Page`] one self-contained HTML page;
-//! both show the same tree, which [`traces`] makes of the spans. Spans of proxies (`component` is `proxy`, as in those of
-//! Envoy's tracers) are drawn lighter than those of applications.
+//! both show the same tree, which [`traces`] makes of the spans. Spans of proxies (`component` is `proxy`, or there is an
+//! `upstream_cluster.name`: both as in those of Envoy's tracers) are drawn lighter than those of applications.
 
 mod forest;
 mod html;
@@ -59,9 +59,11 @@ fn services<'a>(traces: &[Trace<'a>]) -> Vec<&'a str> {
     seen
 }
 
-/// Whether a proxy reported the span and not an application: Envoy's tracers say so, whichever they are.
+/// Whether a proxy reported the span and not an application: Envoy's tracers say the one and the other, whichever they
+/// are, and tracers among its filters the other.
 fn of_proxy(span: &Span) -> bool {
     span.attribute("component") == Some("proxy")
+        || span.attribute("upstream_cluster.name").is_some()
 }
 
 fn nanos_of(span: &Span) -> u64 {
@@ -101,6 +103,23 @@ fn printable(text: &str) -> String {
 
 fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{ONE, by_proxy, span};
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_known_by_its_component_or_by_the_cluster_that_it_chose() {
+        let plain = span(ONE, "a1", None, SpanKind::Server, "shop", "GET", (0, 1));
+        assert!(!of_proxy(&plain));
+        assert!(of_proxy(&by_proxy(plain.clone())));
+        let mut routed = plain;
+        let cluster = ("upstream_cluster.name".into(), "next".into());
+        routed.attributes.extend([cluster]);
+        assert!(of_proxy(&routed));
+    }
 }
 
 #[cfg(test)]
