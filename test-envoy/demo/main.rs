@@ -65,9 +65,6 @@ fn run() -> Result<(), Box<dyn Error>> {
             for (key, value, what) in proxies::STAGES {
                 println!("  {:49}  {what}", format!("{key:?}: {value}"));
             }
-            println!(
-                "The client asks to be recorded (b3: 1); of others one trace in a hundred is."
-            );
         }
         let spans = set.play(act.pieces)?;
         println!("\n{}", Terminal::of_stdout().render(&spans));
@@ -226,11 +223,8 @@ impl Set {
         self.proxies.configure(pieces)?;
         self.otlp.clear();
         self.zipkin.clear();
-        let mut request = Request::get(story::PATH).header("x-user-id", "ada");
+        let request = Request::get(story::PATH).header("x-user-id", "ada");
         let is_tracer = pieces == [Piece::Tracer];
-        if is_tracer {
-            request = request.header("b3", "1");
-        }
         let response = request.send(self.proxies.entrance()?)?;
         if response.status != 200 {
             let logs: Vec<_> = self.apps.iter().map(Running::log).collect();

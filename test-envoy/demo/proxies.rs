@@ -31,11 +31,16 @@ const SIDECAR_FILTER: &str =
 
 /// The configuration of `mesh_tracing`, key, value and what it does; in every proxy the same, as each knows by its node
 /// what it is.
-pub(crate) const STAGES: [(&str, &str, &str); 4] = [
+pub(crate) const STAGES: [(&str, &str, &str); 5] = [
     (
         "trace_context",
         "{}",
         "reads W3C and B3, and tells the next hop in both",
+    ),
+    (
+        "sampling",
+        r#"{"default": "always"}"#,
+        "records every trace that begins here; by default one in a hundred",
     ),
     (
         "span_attributes",
