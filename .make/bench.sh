@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: measures, section by section, and writes dist/bench.json and a table. Each section is a function that leaves
 # its rows in a file of its own; a new one is a function and its name in the list below.
-# BENCH_ROUNDS (5) and BENCH_SECONDS (3) a row of requests, BENCH_ONLY a part of the names of those to measure;
+# BENCH_ROUNDS (15) and BENCH_SECONDS (1) a row of requests, BENCH_ONLY a part of the names of those to measure;
 # ENVOY_BIN for another Envoy than the newest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh

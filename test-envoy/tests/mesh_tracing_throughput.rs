@@ -43,6 +43,10 @@ fn no_span_is_dropped_under_full_load() {
         let elapsed = started.elapsed();
 
         let counter = |name: &str| envoy_process.stat(name).expect("the counter");
+        // wrk goes away in the middle of its last requests.
+        envoy_process
+            .wait_for_stat("http.ingress.downstream_cx_active", |active| active == 0)
+            .expect("no request to be open");
         let requests = counter("http.ingress.downstream_rq_completed");
         envoy_process
             .wait_for_stat("wasmcustom.meshtrace.report.exported", |spans| {

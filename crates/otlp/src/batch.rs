@@ -5,9 +5,9 @@ use crate::resource::Head;
 use crate::{Span, wire};
 
 /// The size of a batch's buffer, in bytes.
-pub const BATCH_BYTES: usize = 384 * 1024;
+pub const BATCH_BYTES: usize = 224 * 1024;
 /// The most batches there are at a time, open, waiting and in flight: what bounds the memory.
-pub const MAX_BATCHES: usize = 8;
+pub const MAX_BATCHES: usize = 16;
 
 /// `ExportTraceServiceRequest.resource_spans`.
 const RESOURCE_SPANS: u32 = 1;

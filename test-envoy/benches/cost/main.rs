@@ -54,7 +54,7 @@ fn answering(binary: &EnvoyBinary) -> Envoy {
 
 fn main() {
     let binary = EnvoyBinary::find().expect("an Envoy");
-    let (rounds, seconds) = (setting("BENCH_ROUNDS", 5), setting("BENCH_SECONDS", 3));
+    let (rounds, seconds) = (setting("BENCH_ROUNDS", 15), setting("BENCH_SECONDS", 1));
     let [upstream, collector] = [(); 2].map(|()| answering(&binary));
     let address = |envoy: &Envoy| envoy.address("all").expect("its address");
     // The kernel takes the connections, and nobody reads from them.
