@@ -1,8 +1,8 @@
-//! What the released modules export: no callback that their composition does not need.
+//! What the released modules export: no callback that their composition does not need; and how large they are.
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use common::module;
@@ -48,21 +48,106 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
     );
 }
 
+/// A module, the bytes that it may have, and those that one of its functions may have.
+///
+/// They hold down the memory of a proxy: docs/performance.md, Memory. The largest functions are regex_automata's,
+/// regex_lite's, and those that read a configuration.
+const SIZES: [(&str, usize, usize); 5] = [
+    ("access_log_trace", 275_000, 6_000),
+    ("mesh_tracing", 1_230_000, 20_000),
+    ("route_sampling", 790_000, 20_000),
+    ("span_attributes", 400_000, 11_500),
+    ("trace_context", 335_000, 8_000),
+];
+
+#[test]
+fn a_module_and_its_functions_are_small_enough_to_compile_in_little_memory() {
+    let modules: BTreeSet<_> = SIZES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(modules, released(), "each has its limits");
+    for (name, most, most_of_a_function) in SIZES {
+        let bytes = fs::read(module(name)).expect("the module");
+        let large: Vec<_> = functions(&bytes)
+            .into_iter()
+            .filter(|(_, size)| *size > most_of_a_function)
+            .collect();
+        assert!(
+            large.is_empty(),
+            "{name}: functions of more than {most_of_a_function} bytes; split them, with #[inline(never)] at the seams \
+             (what is inlined into them is missing from the module): {large:#?}"
+        );
+        assert!(
+            bytes.len() <= most,
+            "{name}: {} bytes, more than {most}; a byte costs a proxy many: is there code that does the same, \
+             or a dependency that is not worth it?",
+            bytes.len()
+        );
+    }
+}
+
+/// The names of the modules in dist/.
+fn released() -> BTreeSet<String> {
+    let files = fs::read_dir(common::root().join("dist")).expect("dist/");
+    files
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+/// The names of a module's own functions, and the size of their bodies in bytes.
+fn functions(module: &[u8]) -> Vec<(String, usize)> {
+    let mut imported = 0;
+    let mut names = BTreeMap::new();
+    let mut sizes = Vec::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        match payload.expect("a valid module") {
+            wasmparser::Payload::ImportSection(section) => imported = section.count() as usize,
+            wasmparser::Payload::CodeSectionEntry(body) => sizes.push(body.range().len()),
+            wasmparser::Payload::CustomSection(section) => {
+                let wasmparser::KnownCustom::Name(subsections) = section.as_known() else {
+                    continue;
+                };
+                for subsection in subsections {
+                    if let wasmparser::Name::Function(map) = subsection.expect("names") {
+                        let map = map.into_iter().map(|naming| naming.expect("a name"));
+                        names.extend(
+                            map.map(|naming| (naming.index as usize, naming.name.to_owned())),
+                        );
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(
+        !names.is_empty() && !sizes.is_empty(),
+        "a module with names"
+    );
+    let name = |i: usize| names.get(&(imported + i)).cloned().unwrap_or_default();
+    sizes
+        .into_iter()
+        .enumerate()
+        .map(|(i, size)| (name(i), size))
+        .collect()
+}
+
 #[test]
 fn every_module_has_a_schema_of_its_configuration() {
-    let modules = fs::read_dir(common::root().join("dist")).expect("dist/");
-    let mut count = 0;
-    for path in modules.map(|entry| entry.expect("an entry").path()) {
-        if path.extension().is_none_or(|extension| extension != "wasm") {
-            continue;
-        }
-        let name = path.file_stem().expect("a name").to_string_lossy();
+    let modules = released();
+    assert!(modules.len() >= 2, "only {modules:?}");
+    for name in modules {
         let schema = common::text(&format!("dist/schema/{name}.json"));
         let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
         assert_eq!(schema["title"], *name);
-        count += 1;
     }
-    assert!(count >= 2, "only {count} modules");
 }
 
 fn check(name: &str, needed: &[&str]) {

@@ -88,6 +88,7 @@ impl Attributes {
     ///
     /// # Errors
     /// When a value is impossible or two contradict each other, with the path.
+    #[inline(never)]
     pub fn new(
         config: &SpanAttributesConfig,
         environment: Environment<'_>,
@@ -256,6 +257,7 @@ impl Attributes {
 }
 
 impl Rule {
+    #[inline(never)]
     fn new(
         config: &AttributeConfig,
         shared: &mut Shared,

@@ -44,6 +44,7 @@ pub(crate) struct Emit {
 }
 
 impl Emit {
+    #[inline(never)]
     pub(crate) fn new(
         config: &EmitConfig,
         attributes: &[AttributeConfig],

@@ -44,6 +44,7 @@ pub(crate) enum Verdict {
 }
 
 impl Transform {
+    #[inline(never)]
     pub(crate) fn new(
         config: &TransformConfig,
         environment: Environment<'_>,
@@ -79,6 +80,7 @@ impl Transform {
     }
 
     /// Transforms `text`; `spare` is room to do it in.
+    #[inline(never)]
     pub(crate) fn apply(&self, text: &mut Text, spare: &mut Text, tally: &mut Tally) -> Verdict {
         match self {
             Self::Lowercase if text.is_ascii() => text.make_ascii_lowercase(),
@@ -137,6 +139,7 @@ impl Key {
         Hmac::new_from_slice(key).ok().map(Self)
     }
 
+    #[inline(never)]
     fn hash(&self, text: &mut Text, tally: &mut Tally) {
         let mut hmac = self.0.clone();
         hmac.update(text.as_bytes());
@@ -174,6 +177,7 @@ enum Piece {
 }
 
 impl Replace {
+    #[inline(never)]
     fn new(config: &ReplaceConfig) -> Result<Self, ConfigError> {
         if config.pattern.len() > MAX_PATTERN {
             return Err(ConfigError::new(
@@ -258,6 +262,7 @@ impl Replace {
 }
 
 /// Reads a replacement: text, `$1`, `${1}`, `${name}` and `$$`.
+#[inline(never)]
 fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = with;

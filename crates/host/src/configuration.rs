@@ -28,6 +28,7 @@ pub(crate) enum Load<C> {
     Refuse,
 }
 
+#[inline(never)]
 pub(crate) fn load<C: Composition>() -> Load<C> {
     let plugin = Plugin::identify();
     let json = match call::plugin_configuration() {

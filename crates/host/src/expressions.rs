@@ -13,6 +13,7 @@ pub(crate) struct Expressions(Vec<Option<Token>>);
 type Token = Box<[u8]>;
 
 impl Expressions {
+    #[inline(never)]
     pub(crate) fn compile(texts: &[String]) -> Self {
         let compile = |text: &String| {
             call::foreign("expr_create", text.as_bytes())

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
 type Counters = Vec<Option<u32>>;
 
 impl Metrics {
+    #[inline(never)]
     pub(crate) fn define(stages: &[Stage], configured: &[String]) -> Self {
         let counter = |name: &str| define(MetricType::Counter, name);
         let counters = |stage: Stage| stage.metrics().iter().map(|name| counter(name)).collect();

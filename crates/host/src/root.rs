@@ -107,6 +107,7 @@ impl<C: Composition> RootContext for Root<C> {
     }
 }
 
+#[inline(never)]
 fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
     let mut seed = [0; 32];
     if let Err(error) = getrandom::fill(&mut seed) {

@@ -245,6 +245,7 @@ impl LogIds {
     ///
     /// # Errors
     /// When two keys contradict each other or a value is impossible, with the key's path.
+    #[inline(never)]
     pub fn new(config: &AccessLogTraceConfig) -> Result<Self, ConfigError> {
         let Source::Auto = config.source;
         let (tracer, formats) = tracer(config)?;

@@ -269,6 +269,7 @@ impl Report {
     ///
     /// # Errors
     /// When a key is missing or a value is impossible, with the key's path.
+    #[inline(never)]
     pub fn new(config: &ReportConfig) -> Result<Self, ConfigError> {
         if config.cluster.is_empty() {
             return Err(ConfigError::new(

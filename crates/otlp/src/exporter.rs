@@ -90,6 +90,7 @@ struct Flight {
 impl Exporter {
     /// An exporter that has sent nothing, for the resource that `node` tells of.
     #[must_use]
+    #[inline(never)]
     pub fn new(report: Report, node: Node<'_>) -> Self {
         let head = Head::new(resource::resource(&report.resource, node));
         Self {

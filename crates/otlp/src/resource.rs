@@ -116,6 +116,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    #[inline(never)]
     pub(crate) fn new(attributes: BTreeMap<String, ResourceValue>) -> Self {
         let attributes = attributes
             .into_iter()

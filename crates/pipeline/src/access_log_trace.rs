@@ -37,6 +37,7 @@ impl Composition for AccessLogTrace {
         Needs::default()
     }
 
+    #[inline(never)]
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -47,6 +48,7 @@ impl Composition for AccessLogTrace {
         *kept = Some(arrive(&self.ids, request, outcome));
     }
 
+    #[inline(never)]
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
@@ -59,6 +61,7 @@ impl Composition for AccessLogTrace {
         }
     }
 
+    #[inline(never)]
     fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
         finish(
             &self.ids,

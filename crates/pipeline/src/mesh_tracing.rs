@@ -111,6 +111,7 @@ impl Composition for MeshTracing {
         }
     }
 
+    #[inline(never)]
     fn on_start(&mut self, node: Node<'_>) {
         self.tracer = self.report.clone().map(|report| Tracer::new(report, node));
     }
@@ -143,6 +144,7 @@ impl Composition for MeshTracing {
         }
     }
 
+    #[inline(never)]
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -171,6 +173,7 @@ impl Composition for MeshTracing {
         kept.span = Some(span);
     }
 
+    #[inline(never)]
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
@@ -192,6 +195,7 @@ impl Composition for MeshTracing {
         }
     }
 
+    #[inline(never)]
     fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut MeshTracingKept, outcome: &mut Outcome<'a>) {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
             return self.finish(end, kept, outcome);
@@ -247,6 +251,7 @@ impl SamplingStage {
 }
 
 impl MeshTracing {
+    #[inline(never)]
     fn new(config: &MeshTracingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let report = match &config.report {
             Some(report) => Some(Report::new(report).map_err(|error| error.below("report"))?),

@@ -53,6 +53,7 @@ impl Composition for RouteSampling {
         }
     }
 
+    #[inline(never)]
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,

@@ -34,6 +34,7 @@ impl Composition for SpanAttributes {
         }
     }
 
+    #[inline(never)]
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -44,6 +45,7 @@ impl Composition for SpanAttributes {
         of_request(&self.attributes, request, outcome);
     }
 
+    #[inline(never)]
     fn on_response<'a>(&'a self, response: &Response<'a>, (): &mut (), outcome: &mut Outcome<'a>) {
         of_response(&self.attributes, response, outcome);
     }

@@ -39,6 +39,7 @@ impl Composition for TraceContext {
         self.propagation.caution()
     }
 
+    #[inline(never)]
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,

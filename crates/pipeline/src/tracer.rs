@@ -133,6 +133,7 @@ impl Tracer {
         END_VALUES.get(..count).unwrap_or(&END_VALUES)
     }
 
+    #[inline(never)]
     pub(crate) fn open(
         &self,
         identity: &Identity<'_>,
@@ -178,6 +179,7 @@ impl Tracer {
 
     /// `route` and `describe` tell what the request's headers do besides the conventions, where
     /// nothing was kept of them.
+    #[inline(never)]
     pub(crate) fn close<'r>(
         &self,
         mut open: OpenSpan,

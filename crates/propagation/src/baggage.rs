@@ -52,6 +52,7 @@ impl BaggageSource {
 impl Propagation {
     /// Joins the baggage that came in other formats into `baggage`. Members that came in it stay to
     /// the letter and come first; of equal keys, the first counts. The text is kept in `arena`.
+    #[inline(never)]
     pub fn join_baggage<'a>(
         &self,
         incoming: &Incoming<'a>,

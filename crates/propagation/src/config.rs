@@ -181,8 +181,7 @@ impl OnDefer {
 }
 
 /// The width of trace ids in B3.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "u64")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum B3TraceIdBits {
     /// 32 digits.
     #[default]
@@ -191,15 +190,29 @@ pub enum B3TraceIdBits {
     Bits64,
 }
 
-impl TryFrom<u64> for B3TraceIdBits {
-    type Error = String;
+impl<'de> Deserialize<'de> for B3TraceIdBits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BitsVisitor;
 
-    fn try_from(bits: u64) -> Result<Self, String> {
-        match bits {
-            128 => Ok(Self::Bits128),
-            64 => Ok(Self::Bits64),
-            _ => Err(format!("invalid value: {bits}, expected 128 or 64")),
+        impl Visitor<'_> for BitsVisitor {
+            type Value = B3TraceIdBits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("128 or 64")
+            }
+
+            fn visit_u64<E: Error>(self, bits: u64) -> Result<B3TraceIdBits, E> {
+                match bits {
+                    128 => Ok(B3TraceIdBits::Bits128),
+                    64 => Ok(B3TraceIdBits::Bits64),
+                    _ => Err(E::custom(format!(
+                        "invalid value: {bits}, expected 128 or 64"
+                    ))),
+                }
+            }
         }
+
+        deserializer.deserialize_u64(BitsVisitor)
     }
 }
 
@@ -299,6 +312,7 @@ impl Propagation {
     ///
     /// # Errors
     /// When two keys contradict each other or a value is impossible, with the key's path.
+    #[inline(never)]
     pub fn new(config: &TraceContextConfig) -> Result<Self, ConfigError> {
         let extract = match config.placement {
             Placement::Downstream => downstream(config)?,
@@ -439,6 +453,7 @@ fn preserves(config: &TraceContextConfig) -> bool {
 }
 
 /// What is written and removed at the top level, or where one of its overrides matches.
+#[inline(never)]
 fn egress(
     config: &TraceContextConfig,
     extract: &[Format],
@@ -500,6 +515,7 @@ fn refuse_cleared(
     Err(ConfigError::new(format!("inject[{i}]"), message))
 }
 
+#[inline(never)]
 fn overrides(config: &TraceContextConfig, extract: &[Format]) -> Result<Overrides, ConfigError> {
     let mut overrides = Overrides::default();
     for (i, entry) in config.overrides.iter().enumerate() {
@@ -531,6 +547,7 @@ fn add_override(
     }
 }
 
+#[inline(never)]
 fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
     let mut clear = Clear::default();
     for (i, entry) in entries.iter().enumerate() {
@@ -570,6 +587,7 @@ pub fn is_header_name(name: &str) -> bool {
     is_token(name.as_bytes()) && name != "host"
 }
 
+#[inline(never)]
 fn incoming(config: Option<&IncomingConfig>) -> Result<(IncomingMode, Untrusted), ConfigError> {
     let Some(IncomingConfig { mode, when }) = config else {
         return Ok((IncomingMode::Continue, Untrusted::default()));

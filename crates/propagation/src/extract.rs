@@ -92,6 +92,7 @@ impl<'a> Incoming<'a> {
 
 impl Propagation {
     /// Reads the formats in their order and chooses the first valid one.
+    #[inline(never)]
     pub fn extract<'a>(
         &self,
         headers: Headers<'a>,

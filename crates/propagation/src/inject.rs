@@ -12,6 +12,7 @@ impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
     /// `egress` injects, and in no other that arrived and was read. Headers that are right already
     /// are not touched.
+    #[inline(never)]
     pub fn inject<'a>(
         &'a self,
         incoming: &Incoming<'a>,
@@ -141,6 +142,7 @@ impl Egress {
         self.clear_baggage(incoming, edits);
     }
 
+    #[inline(never)]
     fn settle_field<'a>(
         &self,
         arrived: &Arrived<'a>,

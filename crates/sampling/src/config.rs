@@ -244,6 +244,7 @@ pub(crate) enum Sample {
 
 impl SampleConfig {
     /// `path` is where it stands in the configuration, `rule` how its rule is counted.
+    #[inline(never)]
     pub(crate) fn compile(self, path: &str, rule: &str) -> Result<Sample, ConfigError> {
         match self {
             Self::Always => Ok(Sample::Always),
@@ -296,6 +297,7 @@ impl SamplingConfig {
             .transpose()
     }
 
+    #[inline(never)]
     pub(crate) fn conditions(&self) -> Result<Vec<Conditions>, ConfigError> {
         if self.rules.len() > MAX_RULES {
             return Err(ConfigError::new(
@@ -314,6 +316,7 @@ impl SamplingConfig {
     }
 
     /// The rules' names, each its own.
+    #[inline(never)]
     pub(crate) fn names(&self) -> Result<Vec<String>, ConfigError> {
         let mut names: Vec<String> = Vec::new();
         let mut known = std::collections::BTreeSet::new();
@@ -343,6 +346,7 @@ impl SamplingConfig {
 }
 
 impl MatchConfig {
+    #[inline(never)]
     fn compile(&self) -> Result<Conditions, ConfigError> {
         let mut conditions = Conditions::default();
         match &self.path {
@@ -392,6 +396,7 @@ fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {
     ))
 }
 
+#[inline(never)]
 fn segments(template: &str) -> Result<Vec<Option<Box<[u8]>>>, ConfigError> {
     literal_path("path.template", template)?;
     let segment = |segment: &str| {
@@ -432,6 +437,7 @@ fn compile_methods(methods: &[String]) -> Result<Vec<Box<[u8]>>, ConfigError> {
     methods.iter().enumerate().map(method).collect()
 }
 
+#[inline(never)]
 fn host_pattern(host: &str) -> Result<HostPattern, ConfigError> {
     let lower = host.to_ascii_lowercase();
     let (name, is_below) = match lower.strip_prefix("*.") {
@@ -457,6 +463,7 @@ fn host_pattern(host: &str) -> Result<HostPattern, ConfigError> {
 }
 
 impl HeaderConfig {
+    #[inline(never)]
     fn compile(&self) -> Result<HeaderPattern, ConfigError> {
         let value = match (&self.exact, &self.prefix, self.present) {
             (Some(text), None, None) => ValuePattern::Exact(text.as_bytes().into()),

@@ -38,6 +38,7 @@ impl fmt::Debug for Force {
 }
 
 impl Force {
+    #[inline(never)]
     pub(crate) fn compile(
         config: &ForceConfig,
         environment: &dyn Fn(&str) -> Option<Vec<u8>>,

@@ -46,6 +46,7 @@ impl Sampling {
     ///
     /// # Errors
     /// When a value is impossible or two contradict each other, with the key's path.
+    #[inline(never)]
     pub fn new(
         config: &SamplingConfig,
         environment: &dyn Fn(&str) -> Option<Vec<u8>>,

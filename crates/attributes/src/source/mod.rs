@@ -61,6 +61,7 @@ pub(crate) struct View<'v> {
 }
 
 impl Source {
+    #[inline(never)]
     pub(crate) fn new(
         config: &SourceConfig,
         shared: &mut Shared,
@@ -105,6 +106,7 @@ impl Source {
     }
 
     /// The value, of any length and made of any bytes.
+    #[inline(never)]
     pub(crate) fn find<'v>(&'v self, view: View<'v>, raw: &'v mut Raw) -> Option<&'v [u8]> {
         let path = || view.headers.lines(b":path").next();
         match self {

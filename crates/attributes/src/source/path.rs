@@ -27,6 +27,7 @@ enum Segment {
 }
 
 impl Template {
+    #[inline(never)]
     pub(super) fn new(path: &str, capture: &str) -> Result<Self, ConfigError> {
         let refuse = |message: String| Err(ConfigError::new("path", message));
         let Some(rest) = path.strip_prefix('/') else {

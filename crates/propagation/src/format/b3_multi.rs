@@ -6,6 +6,7 @@ use super::b3::{self, TraceIdText};
 use super::{Extracted, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     let ids = (
         arrived.value(Field::XB3TraceId),
@@ -67,6 +68,7 @@ fn context(
     })
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,

@@ -6,6 +6,7 @@ use super::b3::{self, TraceIdText};
 use super::{Extracted, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     let Some(text) = arrived.value(Field::B3) else {
         return Extracted::Absent;
@@ -59,6 +60,7 @@ fn sampling_state(text: &[u8]) -> Option<Sampling> {
     }
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,

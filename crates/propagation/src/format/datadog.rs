@@ -20,6 +20,7 @@ pub(super) const FIELDS: &[Field] = &[
 /// The tag of the left half of a trace id, in 16 lower-case hexadecimal digits.
 const TID: &[u8] = b"_dd.p.tid=";
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(trace_id) = arrived.value(Field::XDatadogTraceId) else {
         // Without a trace none of the others means anything.
@@ -122,6 +123,7 @@ fn is_tag(tag: &[u8]) -> bool {
     equals.is_some_and(|equals| equals > 0 && equals + 1 < tag.len())
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

@@ -9,6 +9,7 @@ use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 /// The bit of the options that says "traced".
 const SAMPLED: u64 = 1;
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(text) = arrived.value(Field::XCloudTraceContext) else {
         return Extracted::Absent;
@@ -46,6 +47,7 @@ fn sampling(options: &[u8]) -> Option<Sampling> {
     }
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

@@ -22,6 +22,7 @@ const BUFFER: usize = TEXT / 4 * 3;
 /// The bit of the options that says "sampled".
 const SAMPLED: u8 = 1;
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(text) = arrived.value(Field::GrpcTraceBin) else {
         return Extracted::Absent;
@@ -54,6 +55,7 @@ fn context(text: &[u8]) -> Option<TraceContext> {
     ))
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

@@ -9,6 +9,7 @@ use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 const SAMPLED: u64 = 0b01;
 const DEBUG: u64 = 0b10;
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(text) = arrived.value(Field::UberTraceId) else {
         return Extracted::Absent;
@@ -48,6 +49,7 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

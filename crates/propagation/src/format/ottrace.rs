@@ -12,6 +12,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::OtTracerSampled,
 ];
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if FIELDS.iter().all(|field| arrived.raw(*field).is_none()) {
         return Extracted::Absent;
@@ -38,6 +39,7 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
     Some(TraceContext::new(trace_id, span_id, sampling))
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

@@ -11,6 +11,7 @@ const LENGTH: usize = 55;
 const SAMPLED: u8 = 0b01;
 const RANDOM: u8 = 0b10;
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(text) = arrived.value(Field::Traceparent) else {
         return Extracted::Absent;
@@ -67,6 +68,7 @@ fn byte(text: &[u8]) -> Option<u8> {
     hex::decode_byte(text, Case::Lower)
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

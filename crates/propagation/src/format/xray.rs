@@ -6,6 +6,7 @@ use super::{Extracted, only_header};
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
+#[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     let Some(text) = arrived.value(Field::XAmznTraceId) else {
         return Extracted::Absent;
@@ -65,6 +66,7 @@ fn sampled(text: &[u8]) -> Option<Sampling> {
     }
 }
 
+#[inline(never)]
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,

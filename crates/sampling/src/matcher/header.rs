@@ -78,6 +78,7 @@ pub(super) struct Matching<'r> {
 }
 
 impl HeaderMap {
+    #[inline(never)]
     pub(super) fn build(any: &[usize], patterns: &[(usize, &HeaderPattern)]) -> Self {
         let mut by_name: ByteMap<Vec<(usize, &ValuePattern)>> = ByteMap::default();
         for (rule, pattern) in patterns {
@@ -144,6 +145,7 @@ impl Matching<'_> {
 }
 
 impl Values {
+    #[inline(never)]
     fn build(patterns: &[(usize, &ValuePattern)]) -> Self {
         // A text of its own rule is a value that fits it, and fits all that are more general.
         let fitting = |text: &[u8], whole: bool| {

@@ -26,6 +26,7 @@ pub(super) struct HostMap {
 }
 
 impl HostMap {
+    #[inline(never)]
     pub(super) fn build(any: &[usize], patterns: &[(usize, &HostPattern)]) -> Self {
         let matching = |host: &[u8], is_exact: bool| {
             let fits = patterns.iter().filter(|(_, pattern)| match pattern {

@@ -103,6 +103,7 @@ struct Names {
 
 impl Matcher {
     /// Compiles the conditions of all rules, in their order; at most [`MAX_RULES`].
+    #[inline(never)]
     pub(crate) fn build(rules: &[Conditions]) -> Result<Self, ConfigError> {
         let numbered = || rules.iter().enumerate();
         let without = |is_set: fn(&Conditions) -> bool| -> Vec<usize> {
@@ -224,6 +225,7 @@ impl Matcher {
 }
 
 impl Names {
+    #[inline(never)]
     fn build(rules: &[Conditions], asked: impl Fn(&Conditions) -> Vec<&[u8]>) -> Self {
         let mut names: ByteMap<Vec<usize>> = ByteMap::default();
         let mut any = Vec::new();

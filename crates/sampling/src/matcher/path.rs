@@ -94,6 +94,7 @@ struct Node {
 }
 
 impl Trie {
+    #[inline(never)]
     fn build(patterns: &[(usize, &PathPattern)]) -> Self {
         let mut trie = Self {
             nodes: vec![Node::default()],
@@ -156,6 +157,7 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 type Place = (Vec<usize>, Vec<usize>);
 
 /// Makes one state of all places that a path can be in at once.
+#[inline(never)]
 fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> {
     let mut known: BTreeMap<Place, usize> = BTreeMap::new();
     let mut places: Vec<Place> = Vec::new();

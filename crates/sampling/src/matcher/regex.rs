@@ -47,7 +47,11 @@ pub(super) enum Refusal {
     Groups,
 }
 
+/// One automaton of these expressions is.
+struct TooLarge;
+
 impl Regexes {
+    #[inline(never)]
     pub(super) fn build(patterns: &[(usize, &str)]) -> Result<Self, Refusal> {
         let mut regexes = Self::default();
         if patterns.is_empty() {
@@ -145,7 +149,8 @@ fn syntax_config() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
 
-fn automaton(patterns: &[&str]) -> Result<dense::DFA<Vec<u32>>, Box<dense::BuildError>> {
+#[inline(never)]
+fn automaton(patterns: &[&str]) -> Result<dense::DFA<Vec<u32>>, TooLarge> {
     // All matches, not the first one: what fits the whole path must not be hidden by what fits its
     // beginning.
     let config = dense::Config::new()
@@ -153,13 +158,23 @@ fn automaton(patterns: &[&str]) -> Result<dense::DFA<Vec<u32>>, Box<dense::Build
         .start_kind(StartKind::Anchored)
         .dfa_size_limit(Some(MAX_BYTES))
         .determinize_size_limit(Some(MAX_BYTES));
-    let nfa = thompson::Config::new().nfa_size_limit(Some(MAX_BYTES));
+    let nfa = nfa(patterns)?;
     dense::Builder::new()
         .configure(config)
-        .thompson(nfa)
+        .build_from_nfa(&nfa)
+        .map_err(|_| TooLarge)
+}
+
+#[inline(never)]
+fn nfa(patterns: &[&str]) -> Result<thompson::NFA, TooLarge> {
+    let config = thompson::Config::new()
+        .which_captures(thompson::WhichCaptures::None)
+        .nfa_size_limit(Some(MAX_BYTES));
+    thompson::Compiler::new()
+        .configure(config)
         .syntax(syntax_config())
         .build_many(patterns)
-        .map_err(Box::new)
+        .map_err(|_| TooLarge)
 }
 
 /// The first line of what the parser says is the sentence, the rest a drawing.
