@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod path;
-
 use core::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
@@ -64,9 +62,6 @@ impl fmt::Write for OneLine<'_, '_> {
 
 /// Reads `json` as a `T`; an empty configuration is `T`'s default.
 ///
-/// The path of a refusal is where `json` was read to, so a `T` refuses a value in its visitor: with
-/// serde's `try_from` the path may be that of the object around it.
-///
 /// # Errors
 /// When `json` is not JSON or not a `T`, with the path of the offending value.
 #[inline(never)]
@@ -84,18 +79,20 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
     }
 
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = T::deserialize(&mut deserializer).map_err(|error| refusal(json, &error))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        let inner = error.into_inner();
+        if inner.is_data() {
+            ConfigError::new(path, inner.to_string())
+        } else {
+            not_json(&inner)
+        }
+    })?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
-}
-
-fn refusal(json: &[u8], error: &serde_json::Error) -> ConfigError {
-    if error.is_data() {
-        let path = path::at(json, error.line(), error.column());
-        ConfigError::new(path, error.to_string())
-    } else {
-        not_json(error)
-    }
 }
 
 fn not_json(error: &serde_json::Error) -> ConfigError {

@@ -181,7 +181,8 @@ impl OnDefer {
 }
 
 /// The width of trace ids in B3.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "u64")]
 pub enum B3TraceIdBits {
     /// 32 digits.
     #[default]
@@ -190,29 +191,15 @@ pub enum B3TraceIdBits {
     Bits64,
 }
 
-impl<'de> Deserialize<'de> for B3TraceIdBits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct BitsVisitor;
+impl TryFrom<u64> for B3TraceIdBits {
+    type Error = String;
 
-        impl Visitor<'_> for BitsVisitor {
-            type Value = B3TraceIdBits;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("128 or 64")
-            }
-
-            fn visit_u64<E: Error>(self, bits: u64) -> Result<B3TraceIdBits, E> {
-                match bits {
-                    128 => Ok(B3TraceIdBits::Bits128),
-                    64 => Ok(B3TraceIdBits::Bits64),
-                    _ => Err(E::custom(format!(
-                        "invalid value: {bits}, expected 128 or 64"
-                    ))),
-                }
-            }
+    fn try_from(bits: u64) -> Result<Self, String> {
+        match bits {
+            128 => Ok(Self::Bits128),
+            64 => Ok(Self::Bits64),
+            _ => Err(format!("invalid value: {bits}, expected 128 or 64")),
         }
-
-        deserializer.deserialize_u64(BitsVisitor)
     }
 }
 

@@ -113,7 +113,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             matching(r#"{"path": {"glob": "*"}}"#),
-            "rules[0].match.path.glob: unknown variant `glob`, expected one of",
+            "rules[0].match.path: unknown variant `glob`, expected one of",
         ),
         (
             matching(r#"{"path": {"template": "/a/{b}c"}}"#),
