@@ -416,8 +416,10 @@ fn check(mesh: &Collected, kinds: &[SpanKind], restarts: bool, at: &str) {
         .first()
         .and_then(|export| export.header_text("host"));
     assert_eq!(host.as_deref(), Some(COLLECTOR), "{at}");
-    let lines = mesh.envoy.access_log("ingress").wait_for_lines(1);
-    let lines = lines.expect("a line");
+    let requests = mesh.envoy.stat("http.ingress.downstream_rq_total");
+    let requests = usize::try_from(requests.expect("the counter")).expect("a number");
+    let lines = mesh.envoy.access_log("ingress").wait_for_lines(requests);
+    let lines = lines.expect("a line a request");
     let ids = json!([spans[0].trace_id, spans[0].span_id]);
     let logged = |line: &Value| json!([line["trace_id"], line["span_id"]]) == ids;
     assert!(lines.iter().any(logged), "{at}: {lines:?}");
