@@ -1,24 +1,30 @@
 //! `mesh_tracing`: every stage in one pass.
 
+mod hop;
+mod refusal;
+
 use arrayvec::ArrayVec;
 use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES, SpanAttributesConfig};
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Change, Headers, Value};
+use meshtrace_headers::Headers;
 use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
-use meshtrace_otlp::{Node, Report, ReportConfig, conventions};
+use meshtrace_otlp::{Node, Report, ReportConfig};
 use meshtrace_propagation::{
-    Decision, Field, IdGenerator, Incoming, OnMissing, Outgoing, Participation, Peer, Placement,
-    Propagation, Sampling, TraceContext, TraceContextConfig, tracestate,
+    Field, IdGenerator, Incoming, Participation, Peer, Propagation, TraceContext,
+    TraceContextConfig, tracestate,
 };
-use meshtrace_sampling::{
-    self as sampling, Chosen, Counter, Forcing, Randomness, SamplingConfig, Threshold, Verdict,
-};
+use meshtrace_sampling::{self as sampling, Chosen, Forcing, SamplingConfig, Verdict};
 use serde::Deserialize;
 
+use self::hop::{Hop, TraceState, judge, start};
+use self::refusal::{
+    refuse_upstream, refuse_what_report_decides, refuse_what_report_knows, refuse_what_report_says,
+    refuse_what_tells_a_tracer,
+};
 use crate::background::Background;
 use crate::rules::{self, Asked, Rules, State};
 use crate::trace_context::tell;
-use crate::tracer::{self, Identity, OpenSpan, Tracer};
+use crate::tracer::{self, OpenSpan, Tracer};
 use crate::{
     Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
     RouteSampling, Stage, access_log_trace, span_attributes,
@@ -536,237 +542,4 @@ fn look_up(
 ) -> ArrayVec<Option<Box<[u8]>>, MAX_PROPERTIES> {
     let paths = paths.iter().take(MAX_PROPERTIES);
     paths.map(|path| lookup.property(path)).collect()
-}
-
-fn refuse_what_report_knows(
-    config: &AccessLogTraceConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
-    let of_a_tracer = [
-        (
-            "ids",
-            config.ids.trace_id_header.is_some() || config.ids.span_id_header.is_some(),
-        ),
-        ("tracer", config.tracer.is_some()),
-        ("extract", config.extract.is_some()),
-        ("spawn_upstream_span", config.spawn_upstream_span.is_some()),
-        ("shared_span_context", config.shared_span_context.is_some()),
-    ];
-    match of_a_tracer.iter().find(|(_, is_set)| reports && *is_set) {
-        Some((key, _)) => Err(ConfigError::new(
-            *key,
-            "not with `report`, which opens the span itself and knows its ids",
-        )),
-        None => Ok(()),
-    }
-}
-
-fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), ConfigError> {
-    let of_a_tracer = [
-        (
-            "request_header",
-            config.request_header.is_some(),
-            "decides itself and needs no header",
-        ),
-        (
-            "extract",
-            config.extract.is_some(),
-            "reads what `trace_context.extract` names",
-        ),
-        ("tracer", config.tracer.is_some(), "is the tracer"),
-        (
-            "ids.trace_id_header",
-            config.ids.trace_id_header.is_some(),
-            "knows the trace id",
-        ),
-    ];
-    match of_a_tracer.iter().find(|(_, is_set, _)| *is_set) {
-        Some((key, _, why)) => Err(ConfigError::new(
-            *key,
-            format!("not with `report`, which {why}"),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// "The keys of attributes … MUST be unique" (OTLP).
-fn refuse_what_report_says(
-    config: &SpanAttributesConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
-    let is_said = |key: &str| reports && conventions::KEYS.contains(&key);
-    let mut attributes = config.attributes.iter().enumerate();
-    match attributes.find(|(_, attribute)| is_said(&attribute.key)) {
-        Some((i, attribute)) => Err(ConfigError::new(
-            format!("attributes[{i}].key"),
-            format!(
-                "{:?} is what `report` says itself on its spans, expected another key",
-                attribute.key
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
-    match placement {
-        Placement::Downstream => Ok(()),
-        Placement::Upstream => Err(ConfigError::new(
-            "placement",
-            "\"downstream\" alone: this filter stands among the listener's",
-        )),
-    }
-}
-
-fn refuse_what_report_decides(
-    config: &TraceContextConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
-    refuse_upstream(config.placement)?;
-    if reports && config.on_missing == Some(OnMissing::Pass) {
-        return Err(ConfigError::new(
-            "on_missing",
-            "not \"pass\" with `report`, which starts a trace where none came in",
-        ));
-    }
-    if reports && config.generate_sampled {
-        return Err(ConfigError::new(
-            "generate_sampled",
-            "not with `report`, which decides about the traces that start here",
-        ));
-    }
-    Ok(())
-}
-
-/// What is decided about a request, and the rule where one was asked.
-fn judge(
-    rules: &Rules,
-    forced: bool,
-    Participation {
-        context, parent, ..
-    }: &Participation,
-    state: &State<'_>,
-    asked: &Asked<'_>,
-    ids: &IdGenerator,
-    outcome: &mut Outcome<'_>,
-) -> (sampling::Decision, Option<Chosen>) {
-    if let Some(sampled) = context.sampling.decision() {
-        let parent = state.parent(context.trace_id, sampled);
-        let (decision, chosen) = rules.settle(parent, forced, asked, ids, outcome);
-        rules::count_parent(parent, decision, &mut outcome.tallies.sampling);
-        return (decision, chosen);
-    }
-    if parent.is_some() {
-        let tally = &mut outcome.tallies.sampling;
-        tally.count(Counter::ParentDeferred);
-    }
-    let randomness = state.randomness(context.trace_id);
-    if forced {
-        return (start(Verdict::Keep(None), randomness), None);
-    }
-    let (chosen, verdict) = rules.ask(asked, Some(randomness), ids, outcome);
-    (start(verdict, randomness), Some(chosen))
-}
-
-/// What a rule decides about a trace of which nobody has decided yet; where it says nothing, one in
-/// a hundred is kept.
-fn start(verdict: Verdict, randomness: Randomness) -> sampling::Decision {
-    let by_ratio = Threshold::ONE_IN_A_HUNDRED;
-    let (sampled, threshold) = match verdict {
-        Verdict::Keep(threshold) => (true, threshold),
-        Verdict::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
-        Verdict::Unchanged | Verdict::Drop => (false, None),
-    };
-    sampling::Decision { sampled, threshold }
-}
-
-/// What W3C's `tracestate` says when the request leaves.
-#[derive(Clone, Copy, Debug, Default)]
-struct TraceState<'a> {
-    /// Empty where nothing goes on, and where nobody asks for it.
-    text: &'a [u8],
-    /// It is to be written in place of what came in.
-    is_new: bool,
-}
-
-/// This hop in its trace.
-#[derive(Clone, Copy, Debug)]
-struct Hop<'a> {
-    participation: Participation,
-    sampled: bool,
-    /// Not even a failure is reported.
-    never: bool,
-    /// The rule, where it was looked for.
-    chosen: Option<Chosen>,
-    tracestate: TraceState<'a>,
-}
-
-impl<'a> Hop<'a> {
-    fn open(
-        &self,
-        tracer: &Tracer,
-        request: &Request<'_>,
-        route: Option<&[u8]>,
-        ids: &IdGenerator,
-    ) -> OpenSpan {
-        let Participation {
-            context, parent, ..
-        } = self.participation;
-        let identity = Identity {
-            trace_id: context.trace_id,
-            span_id: context.span_id,
-            parent,
-            sampled: self.sampled,
-            never: self.never,
-            route,
-            tracestate: self.tracestate.text,
-        };
-        tracer.open(&identity, &request.headers, request.now, ids)
-    }
-
-    fn sampling(&self) -> Sampling {
-        match (self.participation.context.sampling, self.sampled) {
-            (Sampling::Debug, true) => Sampling::Debug,
-            (_, true) => Sampling::Sampled,
-            (_, false) => Sampling::NotSampled,
-        }
-    }
-
-    /// What the next hop is told: the span that calls it, and what was decided.
-    fn decision(&self, span: &OpenSpan) -> Decision {
-        let (span_id, b3_parent) = span.injected();
-        let sampling = self.sampling();
-        Decision {
-            outgoing: Outgoing::Context(TraceContext {
-                span_id,
-                b3_parent,
-                sampling,
-                ..self.participation.context
-            }),
-            previous_trace_id: self.participation.previous_trace_id,
-        }
-    }
-
-    /// Writes the list in one line where it is another one, and W3C is written at all.
-    fn write_tracestate(
-        &self,
-        propagation: &Propagation,
-        request: &Request<'_>,
-        outcome: &mut Outcome<'a>,
-    ) {
-        let TraceState { text, is_new } = self.tracestate;
-        let is_written = outcome
-            .headers
-            .iter()
-            .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
-        let egress = propagation.egress(&request.headers, request.cluster);
-        if !is_new || !is_written || egress.clears(Field::Tracestate) {
-            return;
-        }
-        let name = Field::Tracestate.name();
-        match text {
-            [] => outcome.headers.remove(name),
-            text => outcome.headers.replace(name, Value::Borrowed(text)),
-        }
-    }
 }
