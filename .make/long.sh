@@ -17,4 +17,7 @@ step "one worker under full load, on every supported Envoy (half a minute)"
 command -v wrk >/dev/null || .make/apt.sh wrk
 cargo test --release --locked --package envoy-test-harness --test mesh_tracing_throughput -- --ignored --nocapture
 
+step "what goes out when Envoy ends, on every supported Envoy (a minute or two)"
+cargo test --release --locked --package envoy-test-harness --test mesh_tracing_export -- --ignored
+
 .make/fuzz.sh
