@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: measures, section by section, and writes dist/bench.json and a table. Each section is a function that leaves
 # its rows in a file of its own; a new one is a function and its name in the list below.
-# BENCH_ROUNDS (15) and BENCH_SECONDS (1) a row of requests, BENCH_ONLY a part of the names of those to measure;
+# BENCH_ROUNDS (40) and BENCH_REQUESTS (1600) a round, BENCH_ONLY parts of the names of the rows, with commas between;
 # ENVOY_BIN for another Envoy than the newest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -19,7 +19,6 @@ propagators() {
 
 # What a request costs in Envoy, beside the alternatives.
 requests() {
-    command -v wrk >/dev/null || .make/apt.sh wrk
     step "an Envoy a row, in turn (about eight minutes; the machine should have nothing else to do)"
     ENVOY_BIN=${ENVOY_BIN:-$(.make/envoy.sh)} BENCH_JSON=$1 \
         cargo bench --quiet --locked --package envoy-test-harness --bench cost

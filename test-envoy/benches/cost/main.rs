@@ -1,10 +1,12 @@
 //! What a request costs: CPU of Envoy per proxied request, from `/proc`, in interleaved rounds.
 //!
 //! Every row is an Envoy of its own with one worker, before the same upstream and collector, which are Envoys too. The
-//! load is wrk's. `BENCH_JSON` is the file to write, `BENCH_ONLY` a part of the names of the rows to measure; the first
-//! row is always among them. A row's number is the median of its rounds, and what it costs more than the first row is
-//! the median of the differences within a round, so that a machine that becomes slower or faster counts for both.
+//! measured ones have a core for themselves, on which nothing else of ours runs. `BENCH_JSON` is the file to write,
+//! `BENCH_ONLY` parts of the names of the rows to measure, with commas between them; the first row is always among them.
+//! A row's number is the median of its rounds, and what it costs more than the first row is the median of the
+//! differences within a round, so that a machine that becomes slower or faster counts for both.
 
+mod load;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -15,14 +17,15 @@ use std::process::Command;
 
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::{Envoy, EnvoyBinary};
+use load::Load;
 use rows::{Case, Collector};
 use serde_json::{Value, json};
 
 /// What is measured, and what came of it.
 struct Row {
     name: &'static str,
-    context: Option<String>,
     envoy: Envoy,
+    load: Load,
     /// Microseconds of CPU per request, by round.
     costs: Vec<f64>,
     requests: u64,
@@ -45,18 +48,47 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     root().join(format!("target/fixtures/{name}.wasm"))
 }
 
+/// The cores, where there are two: that of the Envoy that is measured, and that of everything else.
+const MEASURED: &str = "0";
+const OTHERS: &str = "1";
+
+/// Has all threads of a process run on one core.
+fn pin(process: u32, core: &str) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        return;
+    }
+    let output = Command::new("taskset")
+        .args([
+            "--all-tasks",
+            "--cpu-list",
+            "--pid",
+            core,
+            &process.to_string(),
+        ])
+        .output()
+        .expect("taskset, from the Debian package util-linux");
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// An Envoy that answers everything with 200.
 fn answering(binary: &EnvoyBinary) -> Envoy {
     let manager = HttpConnectionManager::new().route(Route::prefix("/").direct_response(200, ""));
     let bootstrap = Bootstrap::new().listener(Listener::http("all", manager));
-    Envoy::start(binary, bootstrap).expect("an Envoy that starts")
+    let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+    pin(envoy.process_id(), OTHERS);
+    envoy
 }
+
+/// Rounds that are not counted: the first ones of a process are slower.
+const WARM_UP: u64 = 2;
 
 fn main() {
     let binary = EnvoyBinary::find().expect("an Envoy");
-    let (rounds, seconds) = (setting("BENCH_ROUNDS", 15), setting("BENCH_SECONDS", 1));
+    let rounds = setting("BENCH_ROUNDS", 40);
+    let requests = setting("BENCH_REQUESTS", 1600);
     let [upstream, collector] = [(); 2].map(|()| answering(&binary));
-    let address = |envoy: &Envoy| envoy.address("all").expect("its address");
+    let address = |envoy: &Envoy, listener| envoy.address(listener).expect("its address");
     // The kernel takes the connections, and nobody reads from them.
     let hanging = TcpListener::bind("127.0.0.1:0").expect("a port");
 
@@ -70,7 +102,7 @@ fn main() {
             manager = manager.filter(filter);
         }
         let collector = match case.collector {
-            Collector::Answers => address(&collector),
+            Collector::Answers => address(&collector, "all"),
             Collector::Hangs => hanging.local_addr().expect("its address"),
         };
         let bootstrap = Bootstrap::new()
@@ -80,82 +112,54 @@ fn main() {
                 case.min_flush_spans,
             )
             .runtime("tracing.opentelemetry.flush_interval_ms", 5000)
-            .cluster(Cluster::http1("upstream", address(&upstream)))
+            .cluster(Cluster::http1("upstream", address(&upstream, "all")))
             .cluster(Cluster::http1("collector", collector));
+        let envoy = Envoy::start(&binary, bootstrap).expect("an Envoy that starts");
+        pin(envoy.process_id(), MEASURED);
+        let business = ["x-user-id: alice", "x-tenant-id: acme"];
+        let headers = case.context.iter().map(String::as_str).chain(business);
         Row {
             name: case.name,
-            context: case.context,
-            envoy: Envoy::start(&binary, bootstrap).expect("an Envoy that starts"),
+            load: Load::new(address(&envoy, "ingress"), headers, envoy.process_id()),
+            envoy,
             costs: Vec::new(),
             requests: 0,
         }
     };
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let is_chosen = |name: &str| only.split(',').any(|part| name.contains(part.trim()));
     let cases = rows::cases().into_iter().enumerate();
-    let chosen = cases.filter(|(place, case)| *place == 0 || case.name.contains(&only));
+    let chosen = cases.filter(|(place, case)| *place == 0 || is_chosen(case.name));
     let mut rows: Vec<Row> = chosen.map(|(_, case)| start(case)).collect();
+    pin(std::process::id(), OTHERS);
 
-    for round in 0..=rounds {
-        // The first round warms up.
-        let of = if round == 0 { "to warm up" } else { "measured" };
-        eprintln!("    round {round} of {rounds}, {of}");
+    for round in 0..WARM_UP + rounds {
+        match round.checked_sub(WARM_UP) {
+            None => eprintln!("    round {} of {WARM_UP} to warm up", round + 1),
+            Some(round) => eprintln!("    round {} of {rounds}", round + 1),
+        }
         for row in &mut rows {
-            let (cpu, requests) = (cpu_us(&row.envoy), count(&row.envoy));
-            load(row, seconds);
-            let cpu = cpu_us(&row.envoy) - cpu;
-            let requests = count(&row.envoy) - requests;
-            if round > 0 {
-                row.costs.push(cpu / requests as f64);
-                row.requests += requests;
+            let (cost, sent) = row.load.round(requests);
+            if round >= WARM_UP {
+                row.costs.push(cost);
+                row.requests += sent;
             }
         }
     }
-    let section = section(&rows, binary.reported_version(), rounds, seconds);
+    let section = section(&rows, binary.reported_version(), rounds, requests);
     let path = std::env::var_os("BENCH_JSON").expect("BENCH_JSON, the file to write");
     fs::write(path, format!("{section:#}\n")).expect("the file of the section");
 }
 
-fn load(row: &Row, seconds: u64) {
-    let address = row.envoy.address("ingress").expect("its address");
-    let business = ["x-user-id: alice", "x-tenant-id: acme"];
-    let headers = row.context.iter().map(String::as_str).chain(business);
-    let output = Command::new("wrk")
-        .args(["-t1", "-c16", &format!("-d{seconds}s")])
-        .args(headers.flat_map(|header| ["-H", header]))
-        .arg(format!("http://{address}/api/items?id=7"))
-        .output()
-        .expect("wrk, from the Debian package of that name");
-    assert!(output.status.success(), "{output:?}");
-}
-
-/// CPU time of the whole process, in microseconds.
-fn cpu_us(envoy: &Envoy) -> f64 {
-    let stat =
-        fs::read_to_string(format!("/proc/{}/stat", envoy.process_id())).expect("the process");
-    let (_, fields) = stat.rsplit_once(") ").expect("its fields");
-    let fields: Vec<f64> = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse().expect("a number"))
-        .collect();
-    // In hundredths of a second, as on every Linux that Envoy is built for.
-    fields.iter().sum::<f64>() * 10_000.0
-}
-
-fn count(envoy: &Envoy) -> u64 {
-    let name = "http.ingress.downstream_rq_completed";
-    envoy.stat(name).expect("the counter")
-}
-
-fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<f64> = numbers.into_iter().collect();
+/// The number below which `quarters` quarters of these are.
+fn quartile(numbers: &[f64], quarters: usize) -> f64 {
+    let mut numbers = numbers.to_vec();
     numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+    numbers[(numbers.len() - 1) * quarters / 4]
 }
 
 /// The section of `dist/bench.json`, which `.make/bench-table.py` shows.
-fn section(rows: &[Row], version: &str, rounds: u64, seconds: u64) -> Value {
+fn section(rows: &[Row], version: &str, rounds: u64, requests: u64) -> Value {
     let base = &rows[0];
     let of_row = |row: &Row| {
         let more = row
@@ -166,10 +170,9 @@ fn section(rows: &[Row], version: &str, rounds: u64, seconds: u64) -> Value {
         let more: Vec<f64> = more.collect();
         json!({
             "name": row.name,
-            "us": median(row.costs.iter().copied()),
-            "more": median(more.iter().copied()),
-            "least": more.iter().copied().fold(f64::INFINITY, f64::min),
-            "most": more.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            "us": quartile(&row.costs, 2),
+            "more": quartile(&more, 2),
+            "more_quartiles": [quartile(&more, 1), quartile(&more, 3)],
             "requests": row.requests,
             "spans": spans(&row.envoy),
             "resident_bytes": resident(&row.envoy),
@@ -177,7 +180,7 @@ fn section(rows: &[Row], version: &str, rounds: u64, seconds: u64) -> Value {
     };
     json!({
         "name": "requests", "unit": "µs of CPU", "envoy": version,
-        "statistic": format!("median of {rounds} rounds of {seconds} s"),
+        "statistic": format!("median of {rounds} rounds of {requests} requests"),
         "rows": rows.iter().map(of_row).collect::<Vec<_>>(),
     })
 }
