@@ -125,6 +125,10 @@ fn empty() -> WasmFilter {
     WasmFilter::new("empty", fixture("empty_filter"))
 }
 
+fn host_calls() -> WasmFilter {
+    WasmFilter::new("host_calls", fixture("host_calls"))
+}
+
 fn lua(name: &str, source: &str) -> HttpFilter {
     HttpFilter::lua(name, source)
 }
@@ -202,6 +206,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .tuned(),
         Case::new("OTel tracer, defaults").tracing(otel()),
         Case::new("Zipkin tracer").tracing(Tracing::zipkin("collector")),
+        Case::new("the host calls of mesh_tracing alone").filter(host_calls()),
         Case::new("mesh_tracing").filter(mesh_tracing(&json!({"report": report("server", true)}))),
         Case::new("mesh_tracing, attributes and log ids").filter(mesh_tracing(&everything)),
         Case::new("mesh_tracing, gateway (two spans)")
