@@ -3,7 +3,7 @@
 //! The SDK exports every callback of the ABI, and a host calls every callback that a module exports: twice a
 //! request, say, for bodies that the filter never looks at. A composition names the callbacks that it needs, one a
 //! line, in the custom section [`CALLBACKS_SECTION`]; [`prune`] removes the other exports and what only they
-//! reached. Function names stay, for a trap's backtrace.
+//! reached. Function names stay, for a trap's backtrace, in the form in which people write them.
 //!
 //! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*` instead, which takes
 //! the place of the SDK's `proxy_on_*`.
@@ -122,7 +122,18 @@ pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
         module.exports.delete(id);
     }
     walrus::passes::gc::run(&mut module);
+    demangle(&mut module);
     Ok(module.emit_wasm())
+}
+
+/// Hosts print the names of a backtrace's functions as they are in the module.
+fn demangle(module: &mut Module) {
+    for function in module.funcs.iter_mut() {
+        if let Some(name) = &mut function.name {
+            // `#` leaves out the hash.
+            *name = format!("{:#}", rustc_demangle::demangle(name));
+        }
+    }
 }
 
 /// Gives every callback of the filter's own the name that hosts call, in place of the SDK's.
@@ -219,6 +230,21 @@ mod tests {
         assert!(expected.remove("proxy_on_request_body"));
         assert_eq!(exports(&pruned), expected);
         assert!(expected.contains("proxy_on_request_headers"));
+    }
+
+    #[test]
+    fn function_names_become_legible() {
+        let mangled = r#"
+            (func $_ZN5other5thing17h0123456789abcdefE)
+            (func (export "extra") call $_ZN5other5thing17h0123456789abcdefE)
+        "#;
+        let pruned = prune(&module(
+            Some("proxy_on_request_headers"),
+            &[LIFE, mangled, CALLBACKS],
+        ));
+        let names = functions(&pruned.unwrap());
+        assert!(names.contains("other::thing"), "{names:?}");
+        assert!(names.contains("headers"), "{names:?}");
     }
 
     #[test]
