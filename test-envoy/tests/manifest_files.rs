@@ -2,19 +2,14 @@
 //! way of loading it. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
 
 mod common;
-
-use std::fs;
+mod plugins;
 
 use meshtrace_config::read;
 use meshtrace_propagation::{Placement, Propagation, TraceContextConfig};
+use plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
 use serde_json::Value;
 
 const UPDATE: &str = "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test manifest_files";
-const URL: &str = "oci://registry.example.com/meshtrace/trace_context";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// In the place of a digest that only the reader's own push knows.
-const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
 /// Beside the Zipkin tracer: key, value, and why.
 const BESIDE_ZIPKIN: [(&str, &str, &str); 3] = [
     (
@@ -88,34 +83,11 @@ fn configuration(keys: &[(&str, &str, &str)]) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-fn indented(text: &str, by: usize) -> String {
-    let line = |line: &str| format!("{}{line}\n", " ".repeat(by));
-    text.lines().map(line).collect()
-}
-
-/// What both kinds have in common of the module and its configuration.
-fn module(keys: &[(&str, &str, &str)]) -> String {
+/// The configuration as YAML, each key with its reason.
+fn commented(keys: &[(&str, &str, &str)]) -> String {
     configuration(keys);
-    let mut text = format!(
-        "# A registry that wants credentials: `imagePullSecret` with a kubernetes.io/dockerconfigjson Secret of this\n\
-         # namespace. One that is named and missing is a failed fetch.\n\
-         url: {URL}:{VERSION}\n\
-         # The digest that `make push` prints, without `sha256:`. A tag may move, and then proxies of one mesh run\n\
-         # different modules; with another digest than the registry's nothing is fetched.\n\
-         sha256: \"{NO_DIGEST}\"\n\
-         # A pinned module never changes: no proxy asks for it twice.\n\
-         imagePullPolicy: IfNotPresent\n\
-         # Names the plugin in Envoy's log and metrics.\n\
-         pluginName: trace_context\n\
-         # A module that cannot be fetched or crashes lets requests pass as they are. FAIL_CLOSE and FAIL_RELOAD answer\n\
-         # 403 to every request when the fetch fails.\n\
-         failStrategy: FAIL_OPEN\n\
-         pluginConfig:\n"
-    );
-    for (key, value, why) in keys {
-        text.push_str(&format!("  # {why}\n  {key}: {value}\n"));
-    }
-    text
+    let line = |(key, value, why): &(&str, &str, &str)| format!("# {why}\n{key}: {value}\n");
+    keys.iter().map(line).collect()
 }
 
 fn order() -> &'static str {
@@ -130,33 +102,12 @@ fn matching(place: Place) -> String {
     format!("# {}\nmatch:\n- mode: {}\n", place.why, place.mode)
 }
 
-/// A way of loading by a resource of Istio's extensions API.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    folder: &'static str,
-    since: &'static str,
-}
-
-const KINDS: [Kind; 2] = [
-    Kind {
-        name: "WasmPlugin",
-        folder: "wasmplugin",
-        since: "1.28 to 1.31",
-    },
-    Kind {
-        name: "TrafficExtension",
-        folder: "trafficextension",
-        since: "1.30 or later; before, the same is in ../wasmplugin",
-    },
-];
-
 fn head(kind: Kind, place: Place) -> String {
     format!(
         "# tracer: zipkin\n\
          # trace_context {}, beside a Zipkin tracing provider with traceContextOption: USE_B3_WITH_W3C_PROPAGATION.\n\
          # Istio {}. A fetch that fails: requests pass as they are (failStrategy).\n\
-         # Resources: about 22 MB for a proxy's first Wasm plugin, and 0.3 MB of the agent's disk for the module.\n\
+         # Resources: about 35 MB for a proxy's first Wasm plugin, and 0.3 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n",
         place.title, kind.since
     )
@@ -179,13 +130,7 @@ fn resource(kind: Kind, place: Place) -> String {
     let mut spec = place.attachment.to_owned();
     spec.push_str(&matching(place));
     spec.push_str(order());
-    let module = module(&BESIDE_ZIPKIN);
-    if kind.name == "TrafficExtension" {
-        spec.push_str("wasm:\n");
-        spec.push_str(&indented(&module, 2));
-    } else {
-        spec.push_str(&module);
-    }
+    spec.push_str(&kind.module("trace_context", &commented(&BESIDE_ZIPKIN)));
     head(kind, place) + &metadata(kind, place.suffix) + &indented(&spec, 2)
 }
 
@@ -227,9 +172,9 @@ fn envoy_gateway() -> String {
          code:\n      type: Image\n      \
          # A pinned module never changes: it is fetched once.\n      pullPolicy: IfNotPresent\n      \
          image:\n        # A registry that wants credentials: `pullSecretRef` with a dockerconfigjson Secret of this namespace.\n        \
-         url: {}:{VERSION}\n        # The digest that `make push` prints, without `sha256:`.\n        sha256: \"{NO_DIGEST}\"\n    \
+         url: {}\n        # The digest that `make push` prints, without `sha256:`.\n        sha256: \"{NO_DIGEST}\"\n    \
          # No key: the defaults. Beside the proxy's own tracer see docs/early-mutation.md.\n    config: {{}}\n",
-        URL.trim_start_matches("oci://")
+        image("trace_context")
     )
 }
 
@@ -278,8 +223,9 @@ fn upstream_from_image() -> String {
          configuration:\n              # JSON in a StringValue: a Struct would reach the filter as protobuf.\n              \
          \"@type\": type.googleapis.com/google.protobuf.StringValue\n              value: '{text}'\n            \
          vm_config:\n              runtime: envoy.wasm.runtime.v8\n              code:\n                remote:\n                  \
-         http_uri: {{uri: \"{URL}:{VERSION}\", cluster: _, timeout: 30s}}\n                  \
-         # The digest that `make push` prints, without `sha256:`.\n                  sha256: \"{NO_DIGEST}\"\n"
+         http_uri: {{uri: \"oci://{}\", cluster: _, timeout: 30s}}\n                  \
+         # The digest that `make push` prints, without `sha256:`.\n                  sha256: \"{NO_DIGEST}\"\n",
+        image("trace_context")
     )
 }
 
@@ -354,20 +300,7 @@ fn files() -> Vec<(String, String)> {
 
 #[test]
 fn the_files_are_what_the_configuration_makes_of_them() {
-    let update = std::env::var_os("UPDATE_EXAMPLES").is_some();
-    for (path, text) in files() {
-        let path = common::root().join("istio-manifests").join(path);
-        if update {
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            fs::write(&path, &text).expect("written");
-        }
-        let there = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{} is stale. To write it anew: {UPDATE}",
-            path.display()
-        );
-    }
+    check_files(&files(), UPDATE);
 }
 
 #[test]

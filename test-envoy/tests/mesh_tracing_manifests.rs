@@ -2,24 +2,20 @@
 //! each configuration does in real Envoys. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
 
 mod common;
+mod plugins;
 mod reporting;
-
-use std::fs;
 
 use common::{SPAN, TRACE, get};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream};
+use plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
 use reporting::{Collected, envoys, mesh_tracing, traceparent};
 use serde_json::{Value, json};
 
 const UPDATE: &str =
     "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test mesh_tracing_manifests";
-const IMAGE: &str = "registry.example.com/meshtrace/mesh_tracing";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// In the place of a digest that only the reader's own push knows.
-const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const COLLECTOR: &str = "otel-collector.observability.svc.cluster.local";
 
 /// Where a plugin runs.
@@ -114,32 +110,6 @@ trace_context: {}
     },
 ];
 
-/// A way of loading by a resource of Istio's extensions API.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    folder: &'static str,
-    since: &'static str,
-}
-
-const KINDS: [Kind; 2] = [
-    Kind {
-        name: "WasmPlugin",
-        folder: "wasmplugin",
-        since: "1.28 to 1.31",
-    },
-    Kind {
-        name: "TrafficExtension",
-        folder: "trafficextension",
-        since: "1.30 or later; before, the same is in ../wasmplugin",
-    },
-];
-
-fn indented(text: &str, by: usize) -> String {
-    let line = |line: &str| format!("{}{line}\n", " ".repeat(by));
-    text.lines().map(line).collect()
-}
-
 /// What the plugin is told, as YAML.
 fn configuration(place: Place) -> String {
     format!(
@@ -157,27 +127,6 @@ fn configuration(place: Place) -> String {
            keep:\n    errors: true\n    slower_than_ms: 1000\n",
         place.trace_context,
         indented(place.cluster, 2),
-    )
-}
-
-/// What both kinds have in common of the module and its configuration.
-fn module(place: Place) -> String {
-    format!(
-        "# A registry that wants credentials: `imagePullSecret` with a kubernetes.io/dockerconfigjson Secret of this\n\
-         # namespace. One that is named and missing is a failed fetch.\n\
-         url: oci://{IMAGE}:{VERSION}\n\
-         # The digest that `make push` prints, without `sha256:`. A tag may move, and then proxies of one mesh run\n\
-         # different modules; with another digest than the registry's nothing is fetched.\n\
-         sha256: \"{NO_DIGEST}\"\n\
-         # A pinned module never changes: no proxy asks for it twice.\n\
-         imagePullPolicy: IfNotPresent\n\
-         # Names the plugin in Envoy's log and metrics.\n\
-         pluginName: mesh_tracing\n\
-         # A module that cannot be fetched or crashes lets requests pass as they are. FAIL_CLOSE and FAIL_RELOAD answer\n\
-         # 403 to every request when the fetch fails.\n\
-         failStrategy: FAIL_OPEN\n\
-         pluginConfig:\n{}",
-        indented(&configuration(place), 2)
     )
 }
 
@@ -199,17 +148,12 @@ fn resource(kind: Kind, place: Place) -> String {
          # Before other plugins of this phase, which then see the hop's own context.\n\
          priority: 1000\n",
     );
-    if kind.name == "TrafficExtension" {
-        spec.push_str("wasm:\n");
-        spec.push_str(&indented(&module(place), 2));
-    } else {
-        spec.push_str(&module(place));
-    }
+    spec.push_str(&kind.module("mesh_tracing", &configuration(place)));
     format!(
         "# tracer: otel\n\
          # mesh_tracing as the tracer {}, with the proxies' own tracer off, whichever that is.\n\
          # Istio {}. A fetch that fails: requests pass as they are (failStrategy), and are not traced.\n\
-         # Resources: about 22 MB for a proxy's first Wasm plugin, and 0.8 MB of the agent's disk for the module.\n\
+         # Resources: about 60 MB for a proxy's first Wasm plugin, and 1.2 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n\
          apiVersion: extensions.istio.io/v1alpha1\n\
          kind: {}\n{}{}\
@@ -255,7 +199,7 @@ fn envoy_gateway() -> String {
          code:\n      type: Image\n      \
          # A pinned module never changes: it is fetched once.\n      pullPolicy: IfNotPresent\n      \
          image:\n        # A registry that wants credentials: `pullSecretRef` with a dockerconfigjson Secret of this namespace.\n        \
-         url: {IMAGE}:{VERSION}\n        # The digest that `make push` prints, without `sha256:`.\n        sha256: \"{NO_DIGEST}\"\n    \
+         url: {}\n        # The digest that `make push` prints, without `sha256:`.\n        sha256: \"{NO_DIGEST}\"\n    \
          config:\n      \
          # Clients do not say what is traced. For callers that are to be believed: `continue`.\n      \
          trace_context:\n        incoming: restart\n      \
@@ -277,7 +221,8 @@ fn envoy_gateway() -> String {
          static_resources:\n        clusters:\n        - name: meshtrace-collector\n          \
          type: STRICT_DNS\n          connect_timeout: 5s\n          \
          load_assignment:\n            cluster_name: meshtrace-collector\n            endpoints:\n            - lb_endpoints:\n              \
-         - endpoint:\n                  address:\n                    socket_address: {{address: {COLLECTOR}, port_value: 4318}}\n"
+         - endpoint:\n                  address:\n                    socket_address: {{address: {COLLECTOR}, port_value: 4318}}\n",
+        image("mesh_tracing")
     )
 }
 
@@ -304,19 +249,7 @@ fn documents(text: &str) -> [Value; 2] {
 
 #[test]
 fn the_files_are_what_is_written() {
-    let update = std::env::var_os("UPDATE_EXAMPLES").is_some();
-    for (path, text) in files() {
-        let path = common::root().join("istio-manifests").join(path);
-        if update {
-            fs::write(&path, &text).expect("written");
-        }
-        let there = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{} is stale. To write it anew: {UPDATE}",
-            path.display()
-        );
-    }
+    check_files(&files(), UPDATE);
 }
 
 #[test]
