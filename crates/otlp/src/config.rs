@@ -357,17 +357,29 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
             ));
         }
     };
+    let is_host = |text: &str| !text.is_empty() && is_visible(text);
     let authority = match config.authority.as_deref() {
+        Some(authority) if is_host(authority) => authority,
+        Some(authority) => {
+            return Err(ConfigError::new(
+                "authority",
+                format!("invalid value: string {authority:?}, expected a host"),
+            ));
+        }
         // Istio: outbound|4318||otel-collector.observability.svc.cluster.local
-        None => config.cluster.rsplit('|').next().unwrap_or_default(),
-        Some(authority) => authority,
+        None => match config.cluster.rsplit('|').next() {
+            Some(host) if is_host(host) => host,
+            _ => {
+                return Err(ConfigError::new(
+                    "authority",
+                    format!(
+                        "missing, and the cluster's name, {:?}, has no host in it; expected a host",
+                        config.cluster
+                    ),
+                ));
+            }
+        },
     };
-    if authority.is_empty() || !is_visible(authority) {
-        return Err(ConfigError::new(
-            "authority",
-            format!("invalid value: string {authority:?}, expected a host"),
-        ));
-    }
     let mut lines = vec![
         (":method", "POST"),
         (":path", path),

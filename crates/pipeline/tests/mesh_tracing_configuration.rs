@@ -111,6 +111,11 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             "mesh_tracing.report.authority: invalid value: string \"a b\", expected a host",
         ),
         (
+            r#"{"report": {"cluster": "my collector"}}"#.to_owned(),
+            "mesh_tracing.report.authority: missing, and the cluster's name, \"my collector\", has no host in it; \
+             expected a host",
+        ),
+        (
             report(r#""headers": {"te": "x"}"#).replace("te\"", "content-type\""),
             "mesh_tracing.report.headers.content-type: the protocol decides it",
         ),
