@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_log_ids::AccessLogTraceConfig;
-use meshtrace_pipeline::MeshTracingConfig;
+use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
 use schemars::{Schema, schema_for};

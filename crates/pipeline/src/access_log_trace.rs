@@ -2,7 +2,7 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, Value};
-use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Counter, Ids, LogIds, Text};
+use meshtrace_log_ids::{Arrival, Counter, Ids, LogIds, Text};
 use meshtrace_propagation::IdGenerator;
 
 use crate::{
@@ -27,7 +27,7 @@ impl Composition for AccessLogTrace {
     type Kept = Option<Arrival>;
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
-        meshtrace_config::read::<AccessLogTraceConfig>(json)
+        meshtrace_plugin_config::access_log_trace(json)
             .and_then(|config| LogIds::new(&config))
             .map(|ids| Self { ids })
             .map_err(|error| error.below(Self::NAME))

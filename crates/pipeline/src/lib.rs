@@ -22,7 +22,7 @@ use meshtrace_propagation::IdGenerator;
 
 pub use access_log_trace::AccessLogTrace;
 pub use background::Background;
-pub use mesh_tracing::{MeshTracing, MeshTracingConfig, MeshTracingKept};
+pub use mesh_tracing::{MeshTracing, MeshTracingKept};
 pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,

@@ -4,17 +4,17 @@ mod hop;
 mod refusal;
 
 use arrayvec::ArrayVec;
-use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES, SpanAttributesConfig};
+use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::Headers;
-use meshtrace_log_ids::{AccessLogTraceConfig, Arrival, Ids, LogIds};
-use meshtrace_otlp::{Node, Report, ReportConfig};
+use meshtrace_log_ids::{Arrival, Ids, LogIds};
+use meshtrace_otlp::{Node, Report};
+use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
     Field, IdGenerator, Incoming, Participation, Peer, Propagation, TraceContext,
     TraceContextConfig, tracestate,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Forcing, SamplingConfig, Verdict};
-use serde::Deserialize;
 
 use self::hop::{Hop, TraceState, judge, start};
 use self::refusal::{
@@ -29,24 +29,6 @@ use crate::{
     Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
     RouteSampling, Stage, access_log_trace, span_attributes,
 };
-
-/// `mesh_tracing.wasm`'s configuration: a stage that is absent is off, `{}` is on with its
-/// defaults.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
-pub struct MeshTracingConfig {
-    /// One context, in every format.
-    pub trace_context: Option<TraceContextConfig>,
-    /// Which traces are recorded, by rule.
-    pub sampling: Option<SamplingConfig>,
-    /// Business attributes, on the spans of `report` too.
-    pub span_attributes: Option<SpanAttributesConfig>,
-    /// The ids of the span, for the access log.
-    pub access_log: Option<AccessLogTraceConfig>,
-    /// The hop's own spans, exported over OTLP.
-    pub report: Option<ReportConfig>,
-}
 
 /// The `mesh_tracing` filter.
 #[derive(Debug)]
@@ -104,7 +86,7 @@ impl Composition for MeshTracing {
     type Kept = MeshTracingKept;
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
-        meshtrace_config::read::<MeshTracingConfig>(json)
+        meshtrace_plugin_config::mesh_tracing(json)
             .and_then(|config| Self::new(&config, environment))
             .map_err(|error| error.below(Self::NAME))
     }

@@ -36,7 +36,7 @@ impl Composition for RouteSampling {
     type Kept = ();
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
-        meshtrace_config::read::<SamplingConfig>(json)
+        meshtrace_plugin_config::route_sampling(json)
             .and_then(|config| Self::new(&config, environment))
             .map_err(|error| error.below(Self::NAME))
     }

@@ -1,6 +1,6 @@
 //! `span_attributes`: business attributes for the proxy's own spans.
 
-use meshtrace_attributes::{Attribute, Attributes, Counter, Gathered, SpanAttributesConfig};
+use meshtrace_attributes::{Attribute, Attributes, Counter, Gathered};
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
@@ -19,7 +19,7 @@ impl Composition for SpanAttributes {
     type Kept = ();
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
-        meshtrace_config::read::<SpanAttributesConfig>(json)
+        meshtrace_plugin_config::span_attributes(json)
             .and_then(|config| Attributes::new(&config, environment))
             .map(|attributes| Self { attributes })
             .map_err(|error| error.below(Self::NAME))

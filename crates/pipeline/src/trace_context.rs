@@ -1,9 +1,7 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{
-    Counter, Decision, IdGenerator, Incoming, Propagation, TraceContextConfig,
-};
+use meshtrace_propagation::{Counter, Decision, IdGenerator, Incoming, Propagation};
 
 use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
@@ -20,7 +18,7 @@ impl Composition for TraceContext {
     type Kept = ();
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
-        meshtrace_config::read::<TraceContextConfig>(json)
+        meshtrace_plugin_config::trace_context(json)
             .and_then(|config| Propagation::new(&config))
             .map(|propagation| Self { propagation })
             .map_err(|error| error.below(Self::NAME))
