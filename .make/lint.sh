@@ -24,6 +24,11 @@ else
     .make/wasm-cargo.sh clippy --locked --target wasm32-wasip1 "${names[@]}" -- -D warnings
 fi
 
+# `make long` alone compiles them, and --locked.
+step "the lock file of the fuzzing programs"
+cargo metadata --quiet --locked --format-version 1 --manifest-path crates/fuzz-targets/fuzz/Cargo.toml >/dev/null ||
+    die "crates/fuzz-targets/fuzz/Cargo.lock is stale: cargo metadata --manifest-path crates/fuzz-targets/fuzz/Cargo.toml writes it anew"
+
 deny=("$(.make/cargo-tool.sh cargo-deny 0.20.2 "about two minutes")/cargo-deny"
     --log-level error --locked --config .cargo-deny.toml)
 step "licences, bans, sources"
