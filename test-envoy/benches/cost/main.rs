@@ -134,13 +134,14 @@ fn main() {
     pin(std::process::id(), OTHERS);
 
     for round in 0..WARM_UP + rounds {
-        match round.checked_sub(WARM_UP) {
+        let measured = round.checked_sub(WARM_UP);
+        match measured {
             None => eprintln!("    round {} of {WARM_UP} to warm up", round + 1),
             Some(round) => eprintln!("    round {} of {rounds}", round + 1),
         }
         for row in &mut rows {
             let (cost, sent) = row.load.round(requests);
-            if round >= WARM_UP {
+            if measured.is_some() {
                 row.costs.push(cost);
                 row.requests += sent;
             }
