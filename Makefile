@@ -10,7 +10,7 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 REGISTRY ?=
 TAG ?=
 
-.PHONY: help build test test-mesh lint long bench demo images push clean shell-tests fixtures test-wasm
+.PHONY: help build test test-mesh lint long bench demo images push faults clean shell-tests fixtures test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -25,6 +25,7 @@ help:
 	@echo 'make lint    format, clippy, licences, advisories'
 	@echo 'make bench   what a request costs, and our formats beside the published propagators: a table, dist/bench.json'
 	@echo 'make long    the property and statistical tests with a million cases each, full load, and fuzzing (half an hour)'
+	@echo 'make faults  docs/faults.md anew, from the tests that make test ran'
 	@echo 'make clean   removes target/ and dist/; the downloads in ~/.cache/meshtrace stay'
 
 build:
@@ -53,6 +54,9 @@ images: build
 
 push: images
 	@.make/push.sh '$(REGISTRY)' '$(TAG)'
+
+faults:
+	@python3 .make/faults.py --write
 
 clean:
 	rm -rf target dist

@@ -17,4 +17,6 @@ step "native tests"
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 cargo test --workspace --locked --no-run --message-format=json-render-diagnostics >"$list"
+rm -rf target/promises
 python3 .make/run-tests.py "$list"
+python3 .make/faults.py
