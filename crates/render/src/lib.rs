@@ -16,6 +16,7 @@
 mod access_log;
 mod cel;
 mod early;
+pub mod priority;
 mod tags;
 mod version;
 
