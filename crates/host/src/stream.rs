@@ -179,7 +179,7 @@ impl<C: Composition> Running<C> {
 
     /// `headers` are those of `map`, as they were when the callback began.
     fn apply(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
-        if let Some(family) = outcome.removed_family {
+        for family in outcome.headers.families() {
             for (name, _) in headers.iter().filter(|(name, _)| name.starts_with(family)) {
                 if call::remove_header(map, name).is_err() {
                     self.metrics.host_error();
