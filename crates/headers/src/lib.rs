@@ -10,7 +10,7 @@ mod edits;
 mod token;
 
 pub use block::{Headers, Iter};
-pub use edits::{Change, Edit, Edits, Value};
+pub use edits::{Change, Edit, Edits, Managed, Value};
 pub use token::is_token;
 
 #[cfg(feature = "encode")]

@@ -23,7 +23,7 @@ pub enum BaggageSource {
 }
 
 impl BaggageSource {
-    const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
+    pub(crate) const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
 
     /// What its headers' names begin with; the entry's key follows.
     const fn prefix(self) -> &'static [u8] {
@@ -33,7 +33,7 @@ impl BaggageSource {
         }
     }
 
-    const fn format(self) -> Format {
+    pub(crate) const fn format(self) -> Format {
         match self {
             Self::Jaeger => Format::Jaeger,
             Self::Ottrace => Format::Ottrace,
