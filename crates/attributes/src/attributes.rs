@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Edits, Headers};
+use meshtrace_headers::{Edits, Headers, Managed};
 use meshtrace_propagation::filter_state;
 
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
@@ -159,6 +159,17 @@ impl Attributes {
     #[must_use]
     pub fn in_filter_state(&self) -> bool {
         self.emit.filter_state
+    }
+
+    /// The request headers that the attributes of the configuration are written into.
+    #[must_use]
+    pub fn managed_headers(&self) -> Vec<Managed<'_>> {
+        let headers = self.request.rules.iter().map(|rule| rule.header.as_deref());
+        headers
+            .chain([self.emit.baggage()])
+            .flatten()
+            .map(|name| Managed { name, leaves: true })
+            .collect()
     }
 
     /// Gathers what the request says.

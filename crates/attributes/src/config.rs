@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use meshtrace_config::RequestHeaders;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -21,6 +22,9 @@ pub struct SpanAttributesConfig {
     pub attributes: Vec<AttributeConfig>,
     /// How they leave.
     pub emit: EmitConfig,
+    /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
+    /// request-headers` prints. Default `edit`.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 impl Default for SpanAttributesConfig {
@@ -38,6 +42,7 @@ impl Default for SpanAttributesConfig {
                 from_header("tenant.id", "x-tenant-id"),
             ],
             emit: EmitConfig::default(),
+            request_headers: None,
         }
     }
 }

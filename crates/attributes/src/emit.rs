@@ -100,6 +100,11 @@ impl Emit {
         })
     }
 
+    /// The name of the list that they are added to.
+    pub(crate) fn baggage(&self) -> Option<&'static [u8]> {
+        self.baggage.then_some(meshtrace_baggage::NAME)
+    }
+
     /// The request header that carries the attribute `key`.
     pub(crate) fn header(&self, key: &str) -> Option<Box<[u8]>> {
         let prefix = core::str::from_utf8(self.prefix.as_deref()?).ok()?;
@@ -129,7 +134,7 @@ impl Emit {
         if self.baggage
             && let Some(list) = baggage::with(attributes, headers, edits, arena, tally)
         {
-            edits.replace(b"baggage", Value::Borrowed(list));
+            edits.replace(meshtrace_baggage::NAME, Value::Borrowed(list));
         }
     }
 }

@@ -237,7 +237,7 @@ fn the_rest_is_refused_with_its_path() {
         ),
         (
             r#"{"attribute": []}"#,
-            "attribute: unknown field `attribute`, expected `attributes` or `emit`",
+            "attribute: unknown field `attribute`, expected one of `attributes`, `emit`, `request_headers`",
         ),
         (
             r#"{"emit": {"filter_state": false}}"#,

@@ -3,16 +3,19 @@
 use clap::{Args, Subcommand, ValueEnum};
 use meshtrace_config::ConfigError;
 use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+use meshtrace_pipeline::{self as pipeline, Composition};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{
     EnvoyVersion, IdsFrom, IstioNames, IstioVersion, Tracer, access_log, access_log_fields,
-    early_mutation, envoy_tags, expose_ids, istio_tags, sampling_settings,
+    early_mutation, envoy_tags, expose_ids, istio_tags, route_configuration,
+    route_configuration_patch, sampling_settings,
 };
 use meshtrace_sampling::SamplingConfig;
 use serde_json::{Value, json};
 
 use crate::input::Input;
 use crate::output::{limits, yaml};
+use crate::schema;
 
 /// The filters that need configuration beside them.
 #[derive(Debug, Subcommand)]
@@ -45,6 +48,14 @@ pub(crate) enum Filter {
         meshtrace render trace-context --tracer opentelemetry\n  \
         echo '{\"incoming\": \"restart\"}' | meshtrace render trace-context - --tracer zipkin")]
     TraceContext(BesideTracer),
+    /// The route configuration that writes the headers of a filter with `"request_headers": "filter_state"`
+    ///
+    /// For Envoy: `request_headers_to_remove` and `request_headers_to_add` of a route configuration, to be put into
+    /// yours. With --istio: an EnvoyFilter, to be applied. Without it the filter's headers do not leave.
+    #[command(after_help = "Examples:\n  \
+        echo '{\"request_headers\": \"filter_state\"}' | meshtrace render request-headers trace-context -\n  \
+        meshtrace render request-headers mesh-tracing mesh.json --istio 1.29 --context GATEWAY")]
+    RequestHeaders(RequestHeaders),
 }
 
 #[derive(Args, Debug)]
@@ -109,6 +120,34 @@ pub(crate) struct BesideTracer {
     tracer: TracerName,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct RequestHeaders {
+    /// The filter
+    filter: schema::Filter,
+    #[command(flatten)]
+    input: Input,
+    /// An EnvoyFilter for this version of Istio: 1.28 to 1.31
+    #[arg(long, value_name = "VERSION")]
+    istio: Option<IstioVersion>,
+    /// Istio: the `match.context` of the place in which the filter stands
+    #[arg(long, default_value = "SIDECAR_INBOUND", requires = "istio")]
+    context: String,
+    /// Istio: the name of the manifest
+    #[arg(long, default_value = "meshtrace-request-headers", requires = "istio")]
+    name: String,
+    /// Istio: its namespace; the mesh's root namespace is for the whole mesh
+    #[arg(long, default_value = "default", requires = "istio")]
+    namespace: String,
+    /// Istio: the label of the proxies
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        default_value = "meshtrace-request-headers=enabled",
+        requires = "istio"
+    )]
+    label: String,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TracerName {
     /// envoy.tracers.opentelemetry
@@ -137,6 +176,7 @@ impl Filter {
             Self::RouteSampling(command) => command.route_sampling(),
             Self::AccessLogTrace(command) => command.run(),
             Self::TraceContext(command) => command.trace_context(),
+            Self::RequestHeaders(command) => command.run(),
         }
     }
 }
@@ -240,4 +280,50 @@ impl BesideTracer {
         }
         Ok(documents.join("---\n"))
     }
+}
+
+impl RequestHeaders {
+    fn run(&self) -> Result<String, String> {
+        let json = self.input.read()?;
+        let (leaving, removed) = match self.filter {
+            schema::Filter::AccessLogTrace => headers_of::<pipeline::AccessLogTrace>(&json),
+            schema::Filter::MeshTracing => headers_of::<pipeline::MeshTracing>(&json),
+            schema::Filter::RouteSampling => headers_of::<pipeline::RouteSampling>(&json),
+            schema::Filter::SpanAttributes => headers_of::<pipeline::SpanAttributes>(&json),
+            schema::Filter::TraceContext => headers_of::<pipeline::TraceContext>(&json),
+        }?;
+        let parts = route_configuration(&leaving, &removed);
+        let filter = self.filter.name();
+        let Some(version) = self.istio else {
+            let what =
+                format!("{filter}: for every route configuration of the listeners that it is in.");
+            return yaml(&parts, &[what]);
+        };
+        let label = self
+            .label
+            .split_once('=')
+            .ok_or_else(|| format!("--label {:?}: expected KEY=VALUE", self.label))?;
+        let patch =
+            route_configuration_patch(&parts, &self.context, &self.name, &self.namespace, label);
+        let what = format!("{filter} for {version}: for the proxies that the filter is in.");
+        yaml(&patch, &[what])
+    }
+}
+
+/// The names of headers: those that leave by filter state, and those that never do.
+type Names = (Vec<String>, Vec<String>);
+
+fn headers_of<C: Composition>(json: &[u8]) -> Result<Names, String> {
+    let composition = C::from_json(json, &|_| None).map_err(|error| error.to_string())?;
+    let headers = composition.by_filter_state().ok_or_else(|| {
+        format!(
+            "{}.request_headers: \"edit\", with which the filter writes the headers itself; expected \"filter_state\"",
+            C::NAME
+        )
+    })?;
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    Ok((
+        headers.leaving().map(text).collect(),
+        headers.removed().map(text).collect(),
+    ))
 }

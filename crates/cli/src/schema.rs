@@ -24,7 +24,7 @@ pub(crate) struct Command {
 
 /// A filter with a configuration.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Filter {
+pub(crate) enum Filter {
     /// access_log_trace.wasm
     AccessLogTrace,
     /// mesh_tracing.wasm
@@ -54,7 +54,7 @@ impl Command {
 }
 
 impl Filter {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AccessLogTrace => "access_log_trace",
             Self::MeshTracing => "mesh_tracing",

@@ -6,6 +6,7 @@ mod secret;
 
 use core::fmt::{self, Write as _};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Why a plugin configuration is refused: a sentence for the person who wrote it.
@@ -60,6 +61,19 @@ impl fmt::Write for OneLine<'_, '_> {
             }
         })
     }
+}
+
+/// How what a filter says about request headers reaches the request.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RequestHeaders {
+    /// The filter edits the headers. Envoy then chooses the request's route again.
+    #[default]
+    Edit,
+    /// The filter edits none. It sets filter state `wasm.<header>` to what should leave, and the
+    /// route configuration writes the header from it.
+    FilterState,
 }
 
 /// Reads `json` as a `T`; an empty configuration is `T`'s default.

@@ -27,6 +27,15 @@ pub struct Edit<'a> {
     pub change: Change<'a>,
 }
 
+/// A request header that a stage writes or removes, by its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Managed<'n> {
+    /// The header's name, lower-case.
+    pub name: &'n [u8],
+    /// Whether any request leaves with it.
+    pub leaves: bool,
+}
+
 /// The edits of one request: the families first, then at most one edit of each name, in order.
 ///
 /// Their memory is the request's arena, of which it takes what an edit needs, and no more.
@@ -114,6 +123,14 @@ impl<'a> Edits<'a> {
         }
     }
 
+    /// What is written once all edits are made: names, each with its only line.
+    pub fn written(&self) -> impl Iterator<Item = (&'a [u8], &[u8])> {
+        self.edits.iter().filter_map(|edit| match &edit.change {
+            Change::Replace(value) => Some((edit.name, value.as_bytes())),
+            Change::Remove => None,
+        })
+    }
+
     /// Whether more edits were asked for than there is room for; those beyond are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
@@ -146,6 +163,19 @@ mod tests {
         assert!(edits.overflowed());
         let names = edits.iter().map(|edit| edit.name);
         assert!(names.eq([&b"b3"[..], b"traceparent"]));
+    }
+
+    #[test]
+    fn of_the_edits_of_one_header_the_last_says_what_is_written() {
+        let arena = Bump::new();
+        let mut edits = Edits::new_in(&arena, 5);
+        edits.replace(b"tracestate", Value::Borrowed(b"a=1"));
+        edits.replace(b"traceparent", Value::Borrowed(b"00"));
+        edits.remove(b"tracestate");
+        edits.remove(b"b3");
+        edits.replace(b"b3", Value::Borrowed(b"0"));
+        let written: std::vec::Vec<_> = edits.written().collect();
+        assert_eq!(written, [(&b"traceparent"[..], &b"00"[..]), (b"b3", b"0")]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod token;
 mod value;
 
 pub use block::{Headers, Iter};
-pub use edits::{Change, Edit, Edits};
+pub use edits::{Change, Edit, Edits, Managed};
 pub use name::{FRAMING, NameRefusal, check_name};
 pub use template::{PathTemplate, Segment, TemplateRefusal};
 pub use token::is_token;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Change, Headers};
 use meshtrace_pipeline::{Composition, End, Lookup as _, Needs, Outcome, Request, Response};
 use meshtrace_propagation::{Direction, Peer};
@@ -179,6 +180,27 @@ impl<C: Composition> Running<C> {
 
     /// `headers` are those of `map`, as they were when the callback began.
     fn apply(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
+        match outcome.request_headers {
+            RequestHeaders::Edit => self.edit(outcome, map, headers),
+            // No edit: Envoy would choose the route again.
+            RequestHeaders::FilterState => {
+                for (name, value) in outcome.headers.written() {
+                    self.set_property(name, value);
+                }
+            }
+        }
+        for property in outcome.properties.iter() {
+            self.set_property(property.key, property.value);
+        }
+    }
+
+    fn set_property(&self, key: &[u8], value: &[u8]) {
+        if call::set_property(key, value).is_err() {
+            self.metrics.host_error();
+        }
+    }
+
+    fn edit(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
         for family in outcome.headers.families() {
             for (name, _) in headers.iter().filter(|(name, _)| name.starts_with(family)) {
                 if call::remove_header(map, name).is_err() {
@@ -192,11 +214,6 @@ impl<C: Composition> Running<C> {
                 Change::Replace(value) => call::replace_header(map, edit.name, value.as_bytes()),
             };
             if done.is_err() {
-                self.metrics.host_error();
-            }
-        }
-        for property in outcome.properties.iter() {
-            if call::set_property(property.key, property.value).is_err() {
                 self.metrics.host_error();
             }
         }

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use meshtrace_config::ConfigError;
-use meshtrace_headers::check_name;
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_headers::{Managed, check_name};
 use meshtrace_propagation::filter_state;
 use meshtrace_propagation::format::Format;
 use serde::Deserialize;
@@ -37,6 +37,9 @@ pub struct AccessLogTraceConfig {
     pub shapes: Vec<ShapeConfig>,
     /// The response header that tells the caller the trace id. Default none.
     pub response_header: Option<ResponseHeaderConfig>,
+    /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
+    /// request-headers` prints. Default `edit`.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 /// Where the ids come from.
@@ -283,6 +286,19 @@ impl LogIds {
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         let shapes = self.shapes.iter().flat_map(|shape| shape.keys());
         Self::KEYS.iter().chain(shapes).copied()
+    }
+
+    /// The helper headers, which never leave.
+    #[must_use]
+    pub fn managed_headers(&self) -> Vec<Managed<'_>> {
+        let names = [&self.trace_id_header, &self.span_id_header].into_iter();
+        names
+            .filter_map(|name| name.as_deref())
+            .map(|name| Managed {
+                name,
+                leaves: false,
+            })
+            .collect()
     }
 
     /// The filter state keys that every configuration sets, without Envoy's `wasm.` before them.

@@ -5,14 +5,17 @@ use meshtrace_headers::{Headers, Value};
 use meshtrace_log_ids::{Arrival, Counter, Ids, LogIds, Text};
 use meshtrace_propagation::IdGenerator;
 
+use crate::by_filter_state::say_all;
 use crate::{
-    Arena, Callback, Composition, End, Environment, Needs, Outcome, Request, Response, Stage,
+    Arena, ByFilterState, Callback, Composition, End, Environment, Needs, Outcome, Request,
+    Response, Stage,
 };
 
 /// The `access_log_trace` filter.
 #[derive(Clone, Debug)]
 pub struct AccessLogTrace {
     ids: LogIds,
+    by_filter_state: Option<ByFilterState>,
 }
 
 impl Composition for AccessLogTrace {
@@ -28,13 +31,23 @@ impl Composition for AccessLogTrace {
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
-            .and_then(|config| LogIds::new(&config))
-            .map(|ids| Self { ids })
+            .and_then(|config| {
+                let ids = LogIds::new(&config)?;
+                let managed = ids.managed_headers();
+                Ok(Self {
+                    by_filter_state: ByFilterState::new(config.request_headers, &managed, &[])?,
+                    ids,
+                })
+            })
             .map_err(|error| error.below(Self::NAME))
     }
 
     fn needs(&self) -> Needs<'_> {
         Needs::default()
+    }
+
+    fn by_filter_state(&self) -> Option<&ByFilterState> {
+        self.by_filter_state.as_ref()
     }
 
     #[inline(never)]
@@ -46,6 +59,9 @@ impl Composition for AccessLogTrace {
         outcome: &mut Outcome<'a>,
     ) {
         *kept = Some(arrive(&self.ids, request, outcome));
+        if !say_all(self.by_filter_state.as_ref(), request, outcome) {
+            outcome.tallies.log_ids.count(Counter::Dropped);
+        }
     }
 
     #[inline(never)]

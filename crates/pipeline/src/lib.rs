@@ -8,6 +8,7 @@
 
 mod access_log_trace;
 mod background;
+mod by_filter_state;
 mod mesh_tracing;
 mod outcome;
 mod route_sampling;
@@ -22,6 +23,7 @@ use meshtrace_propagation::IdGenerator;
 
 pub use access_log_trace::AccessLogTrace;
 pub use background::Background;
+pub use by_filter_state::ByFilterState;
 pub use mesh_tracing::{MeshTracing, MeshTracingKept};
 pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
 pub use outcome::{
@@ -79,6 +81,9 @@ pub trait Composition: Sized + 'static {
 
     /// What the host must look up for every request, besides the headers.
     fn needs(&self) -> Needs<'_>;
+
+    /// The request headers that leave by filter state; `None` where the filter edits them.
+    fn by_filter_state(&self) -> Option<&ByFilterState>;
 
     /// What a person should know about this configuration although it is a good one.
     fn caution(&self) -> Option<&'static str> {

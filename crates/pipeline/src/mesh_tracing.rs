@@ -5,29 +5,30 @@ mod refusal;
 
 use arrayvec::ArrayVec;
 use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
-use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_headers::{Headers, Managed};
 use meshtrace_log_ids::{Arrival, Ids, LogIds};
 use meshtrace_otlp::{Node, Report};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
-    Field, IdGenerator, Incoming, Participation, Peer, Propagation, TraceContext,
+    Field, IdGenerator, Incoming, Participation, Peer, Placement, Propagation, TraceContext,
     TraceContextConfig, tracestate,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Forcing, SamplingConfig, Verdict};
 
 use self::hop::{Hop, TraceState, judge, start};
 use self::refusal::{
-    refuse_upstream, refuse_what_report_decides, refuse_what_report_knows, refuse_what_report_says,
-    refuse_what_tells_a_tracer,
+    refuse_below_the_top, refuse_upstream, refuse_what_report_decides, refuse_what_report_knows,
+    refuse_what_report_says, refuse_what_tells_a_tracer,
 };
 use crate::background::Background;
+use crate::by_filter_state::{self, refuse_header_keys, say_all};
 use crate::rules::{self, Asked, Rules, State};
 use crate::trace_context::tell;
 use crate::tracer::{self, OpenSpan, Tracer};
 use crate::{
-    Arena, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request, Response,
-    RouteSampling, Stage, access_log_trace, span_attributes,
+    Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
+    Response, RouteSampling, Stage, access_log_trace, route_sampling, span_attributes,
 };
 
 /// The `mesh_tracing` filter.
@@ -43,6 +44,7 @@ pub struct MeshTracing {
     report: Option<Report>,
     /// Made of `report` once the node is known.
     tracer: Option<Tracer>,
+    by_filter_state: Option<ByFilterState>,
 }
 
 /// Who makes the decision.
@@ -132,6 +134,10 @@ impl Composition for MeshTracing {
         }
     }
 
+    fn by_filter_state(&self) -> Option<&ByFilterState> {
+        self.by_filter_state.as_ref()
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,
@@ -140,25 +146,13 @@ impl Composition for MeshTracing {
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
     ) {
-        let gathered = match &self.attributes {
-            Some(attributes) => span_attributes::of_request(attributes, request, outcome),
-            None => attributes::Gathered::default(),
-        };
-        let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return self.pass(request, ids, kept, outcome);
-        };
-        let forced = self
-            .rules()
-            .is_some_and(|rules| rules.take_force_header(&request.headers, outcome));
-        let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
-        let mut span = hop.open(tracer, request, self.route_of(&hop, &request.headers), ids);
-        span.describe(gathered);
-        let decision = hop.decision(&span);
-        tell(propagation, &incoming, &decision, request, outcome);
-        hop.write_tracestate(propagation, request, outcome);
-        kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
-        kept.chosen = hop.chosen;
-        kept.span = Some(span);
+        self.begin(request, ids, kept, outcome);
+        if !say_all(self.by_filter_state.as_ref(), request, outcome) {
+            outcome
+                .tallies
+                .propagation
+                .count(meshtrace_propagation::Counter::EditsDropped);
+        }
     }
 
     #[inline(never)]
@@ -211,11 +205,16 @@ impl SamplingStage {
     fn new(
         config: &SamplingConfig,
         reports: bool,
+        request_headers: Option<RequestHeaders>,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         refuse_upstream(config.placement)?;
         if !reports {
-            let filter = RouteSampling::new(config, environment)?;
+            let config = SamplingConfig {
+                request_headers,
+                ..config.clone()
+            };
+            let filter = RouteSampling::new(&config, environment)?;
             return Ok(Self::InTracer(Box::new(filter)));
         }
         refuse_what_tells_a_tracer(config)?;
@@ -230,6 +229,13 @@ impl SamplingStage {
         }
     }
 
+    fn managed_headers(&self) -> Vec<Managed<'_>> {
+        match self {
+            Self::Here(rules) => route_sampling::managed_headers(rules, None),
+            Self::InTracer(filter) => filter.managed_headers(),
+        }
+    }
+
     fn properties(&self) -> Vec<Box<[u8]>> {
         match self {
             Self::Here(rules) => rules.property().into_iter().map(Into::into).collect(),
@@ -241,6 +247,8 @@ impl SamplingStage {
 impl MeshTracing {
     #[inline(never)]
     fn new(config: &MeshTracingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        refuse_below_the_top(config)?;
+        let asked = config.request_headers;
         let report = match &config.report {
             Some(report) => Some(Report::new(report).map_err(|error| error.below("report"))?),
             None => None,
@@ -256,7 +264,7 @@ impl MeshTracing {
         };
         let sampling = match &config.sampling {
             Some(config) => Some(
-                SamplingStage::new(config, report.is_some(), environment)
+                SamplingStage::new(config, report.is_some(), asked, environment)
                     .map_err(|error| error.below("sampling"))?,
             ),
             None => None,
@@ -264,6 +272,7 @@ impl MeshTracing {
         let attributes = match &config.span_attributes {
             Some(config) => Some(
                 refuse_what_report_says(config, report.is_some())
+                    .and_then(|()| refuse_header_keys(&config.attributes))
                     .and_then(|()| Attributes::new(config, environment))
                     .map_err(|error| error.below("span_attributes"))?,
             ),
@@ -280,7 +289,19 @@ impl MeshTracing {
         let of_attributes = attributes.as_ref().map(Attributes::request_properties);
         let mut properties = of_attributes.unwrap_or_default().to_vec();
         properties.extend(sampling.iter().flat_map(SamplingStage::properties));
+        let mut managed = match &propagation {
+            Some(propagation) => {
+                by_filter_state::of_propagation(propagation, asked, Placement::Downstream)?
+            }
+            None => Vec::new(),
+        };
+        managed.extend(sampling.iter().flat_map(SamplingStage::managed_headers));
+        managed.extend(attributes.iter().flat_map(Attributes::managed_headers));
+        managed.extend(log_ids.iter().flat_map(LogIds::managed_headers));
+        let keys = config.span_attributes.as_ref();
+        let keys = keys.map_or(&[][..], |config| &config.attributes);
         Ok(Self {
+            by_filter_state: ByFilterState::new(asked, &managed, keys)?,
             propagation,
             sampling,
             attributes,
@@ -289,6 +310,35 @@ impl MeshTracing {
             report,
             tracer: None,
         })
+    }
+
+    /// Joins the trace, and says what the next hop is told.
+    fn begin<'a>(
+        &'a self,
+        request: &Request<'a>,
+        ids: &IdGenerator,
+        kept: &mut MeshTracingKept,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let gathered = match &self.attributes {
+            Some(attributes) => span_attributes::of_request(attributes, request, outcome),
+            None => attributes::Gathered::default(),
+        };
+        let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
+            return self.pass(request, ids, kept, outcome);
+        };
+        let forced = self
+            .rules()
+            .is_some_and(|rules| rules.take_force_header(&request.headers, outcome));
+        let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
+        let mut span = hop.open(tracer, request, self.route_of(&hop, &request.headers), ids);
+        span.describe(gathered);
+        let decision = hop.decision(&span);
+        tell(propagation, &incoming, &decision, request, outcome);
+        hop.write_tracestate(propagation, request, outcome);
+        kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
+        kept.chosen = hop.chosen;
+        kept.span = Some(span);
     }
 
     /// The rules, where this filter decides.

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use bumpalo::collections::Vec;
 use meshtrace_attributes as attributes;
+use meshtrace_config::RequestHeaders;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_log_ids as log_ids;
@@ -24,6 +25,9 @@ pub const MAX_PROPERTIES: usize = 48;
 pub struct Outcome<'a> {
     /// Edits of the headers that the callback is about.
     pub headers: Edits<'a>,
+    /// With [`RequestHeaders::FilterState`], `headers` are no edits: they say what each managed
+    /// header is to be, and [`Edits::written`] is to be set as filter state.
+    pub request_headers: RequestHeaders,
     /// Filter state to set.
     pub properties: Properties<'a>,
     /// What is to be counted.
@@ -38,6 +42,7 @@ impl<'a> Outcome<'a> {
     pub fn new_in(arena: &'a Arena) -> Self {
         Self {
             headers: Edits::new_in(arena, MAX_EDITS),
+            request_headers: RequestHeaders::Edit,
             properties: Properties::new_in(arena),
             tallies: Tallies::default(),
             configured: Configured::default(),

@@ -1,7 +1,7 @@
 //! `route_sampling`: which traces are recorded, by rule.
 
-use meshtrace_config::ConfigError;
-use meshtrace_headers::Value;
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
     Field, IdGenerator, Incoming, InjectConfig, Outgoing, Placement, Propagation, Sampling as Flag,
@@ -11,8 +11,9 @@ use meshtrace_sampling::{
     Counter, Decision, Parent, Randomness, Sampling, SamplingConfig, Threshold, Verdict,
 };
 
+use crate::by_filter_state::{self, say_all};
 use crate::rules::{self, Asked, Rules, State, of_trace_id};
-use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
+use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what
 /// was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps it.
@@ -25,6 +26,7 @@ pub struct RouteSampling {
     propagation: Propagation,
     placement: Placement,
     trace_id_header: Option<Box<[u8]>>,
+    by_filter_state: Option<ByFilterState>,
     /// Upstream the decision that was told, and what the rules ask for.
     properties: Vec<Box<[u8]>>,
 }
@@ -53,6 +55,10 @@ impl Composition for RouteSampling {
         }
     }
 
+    fn by_filter_state(&self) -> Option<&ByFilterState> {
+        self.by_filter_state.as_ref()
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,
@@ -69,7 +75,8 @@ impl Composition for RouteSampling {
             Placement::Downstream => self.downstream(request, forced, &incoming, ids, outcome),
             Placement::Upstream => self.upstream(request, forced, &incoming, ids, outcome),
         }
-        if outcome.headers.overflowed() {
+        if !say_all(self.by_filter_state.as_ref(), request, outcome) || outcome.headers.overflowed()
+        {
             outcome.tallies.sampling.count(Counter::EditsDropped);
         }
     }
@@ -97,10 +104,24 @@ impl RouteSampling {
             ..TraceContextConfig::default()
         })?;
         let told = is_upstream.then_some(DECISION);
+        let trace_id_header = config.trace_id_header()?;
+        let asked = config.request_headers;
+        if asked == Some(RequestHeaders::FilterState) {
+            by_filter_state::refuse_upstream(config.placement)?;
+            if rules.sampling().request_header().is_some() {
+                return Err(by_filter_state::refusal(
+                    "\"filter_state\" only with `request_header` null: this proxy's tracer reads \
+                     that header among the request's own, and reads it because of the edit",
+                ));
+            }
+        }
+        let managed = managed_headers(&rules, trace_id_header.as_deref());
+        let by_filter_state = ByFilterState::new(asked, &managed, &[])?;
         Ok(Self {
+            by_filter_state,
             propagation,
             placement: config.placement,
-            trace_id_header: config.trace_id_header()?,
+            trace_id_header,
             properties: told
                 .into_iter()
                 .chain(rules.property())
@@ -112,6 +133,10 @@ impl RouteSampling {
 
     fn sampling(&self) -> &Sampling {
         self.rules.sampling()
+    }
+
+    pub(crate) fn managed_headers(&self) -> Vec<Managed<'_>> {
+        managed_headers(&self.rules, self.trace_id_header.as_deref())
     }
 
     fn asked<'r>(&self, request: &'r Request<'_>) -> Asked<'r> {
@@ -257,6 +282,22 @@ impl RouteSampling {
             }
         }
     }
+}
+
+/// Helper headers and secrets, which never leave.
+pub(crate) fn managed_headers<'n>(
+    rules: &'n Rules,
+    trace_id_header: Option<&'n [u8]>,
+) -> Vec<Managed<'n>> {
+    let names = [rules.sampling().force_header(), trace_id_header];
+    names
+        .into_iter()
+        .flatten()
+        .map(|name| Managed {
+            name,
+            leaves: false,
+        })
+        .collect()
 }
 
 /// What the downstream filter decided about a trace that began in this proxy. The tracer's own

@@ -4,12 +4,16 @@ use meshtrace_attributes::{Attribute, Attributes, Counter, Gathered};
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
-use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Response, Stage};
+use crate::by_filter_state::{refuse_header_keys, say_all};
+use crate::{
+    ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Response, Stage,
+};
 
 /// The `span_attributes` filter.
 #[derive(Debug)]
 pub struct SpanAttributes {
     attributes: Attributes,
+    by_filter_state: Option<ByFilterState>,
 }
 
 impl Composition for SpanAttributes {
@@ -20,8 +24,18 @@ impl Composition for SpanAttributes {
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::span_attributes(json)
-            .and_then(|config| Attributes::new(&config, environment))
-            .map(|attributes| Self { attributes })
+            .and_then(|config| {
+                refuse_header_keys(&config.attributes)?;
+                let attributes = Attributes::new(&config, environment)?;
+                Ok(Self {
+                    by_filter_state: ByFilterState::new(
+                        config.request_headers,
+                        &attributes.managed_headers(),
+                        &config.attributes,
+                    )?,
+                    attributes,
+                })
+            })
             .map_err(|error| error.below(Self::NAME))
     }
 
@@ -34,6 +48,10 @@ impl Composition for SpanAttributes {
         }
     }
 
+    fn by_filter_state(&self) -> Option<&ByFilterState> {
+        self.by_filter_state.as_ref()
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,
@@ -43,6 +61,9 @@ impl Composition for SpanAttributes {
         outcome: &mut Outcome<'a>,
     ) {
         of_request(&self.attributes, request, outcome);
+        if !say_all(self.by_filter_state.as_ref(), request, outcome) {
+            outcome.tallies.attributes.count(Counter::Dropped);
+        }
     }
 
     #[inline(never)]

@@ -3,12 +3,14 @@
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::{Counter, Decision, IdGenerator, Incoming, Propagation, filter_state};
 
-use crate::{Callback, Composition, Environment, Needs, Outcome, Request, Stage};
+use crate::by_filter_state::{self, say_all};
+use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
 #[derive(Clone, Debug)]
 pub struct TraceContext {
     propagation: Propagation,
+    by_filter_state: Option<ByFilterState>,
 }
 
 impl Composition for TraceContext {
@@ -19,8 +21,16 @@ impl Composition for TraceContext {
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::trace_context(json)
-            .and_then(|config| Propagation::new(&config))
-            .map(|propagation| Self { propagation })
+            .and_then(|config| {
+                let propagation = Propagation::new(&config)?;
+                let asked = config.request_headers;
+                let managed =
+                    by_filter_state::of_propagation(&propagation, asked, config.placement)?;
+                Ok(Self {
+                    by_filter_state: ByFilterState::new(asked, &managed, &[])?,
+                    propagation,
+                })
+            })
             .map_err(|error| error.below(Self::NAME))
     }
 
@@ -31,6 +41,10 @@ impl Composition for TraceContext {
             cluster: self.propagation.needs_cluster(),
             ..Needs::default()
         }
+    }
+
+    fn by_filter_state(&self) -> Option<&ByFilterState> {
+        self.by_filter_state.as_ref()
     }
 
     fn caution(&self) -> Option<&'static str> {
@@ -49,6 +63,9 @@ impl Composition for TraceContext {
         let incoming = propagation.extract(request.headers, request.peer, tally);
         let decision = propagation.decide(&incoming, ids, tally);
         tell(propagation, &incoming, &decision, request, outcome);
+        if !say_all(self.by_filter_state.as_ref(), request, outcome) {
+            outcome.tallies.propagation.count(Counter::EditsDropped);
+        }
     }
 }
 

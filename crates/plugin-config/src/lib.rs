@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_config::{ConfigError, read};
+use meshtrace_config::{ConfigError, RequestHeaders, read};
 use meshtrace_log_ids::AccessLogTraceConfig;
 use meshtrace_otlp::ReportConfig;
 use meshtrace_propagation::TraceContextConfig;
@@ -29,6 +29,9 @@ pub struct MeshTracingConfig {
     pub access_log: Option<AccessLogTraceConfig>,
     /// The hop's own spans, exported over OTLP.
     pub report: Option<ReportConfig>,
+    /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
+    /// request-headers` prints. Default `edit`.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 /// Reads `trace_context.wasm`'s configuration.

@@ -35,7 +35,7 @@ impl BaggageSource {
         }
     }
 
-    const fn format(self) -> Format {
+    pub(crate) const fn format(self) -> Format {
         match self {
             Self::Jaeger => Format::Jaeger,
             Self::Ottrace => Format::Ottrace,

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use ipnet::IpNet;
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Headers, NameRefusal, check_name, is_token};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -59,6 +59,9 @@ pub struct TraceContextConfig {
     pub b3_strict: bool,
     /// Set W3C's `random` flag on traces that are started here. Default false.
     pub random_flag: bool,
+    /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
+    /// request-headers` prints. Default `edit`.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 /// Where the filter stands.

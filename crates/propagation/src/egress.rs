@@ -92,6 +92,10 @@ impl Overrides {
         Ok(())
     }
 
+    pub(crate) fn egresses(&self) -> &[Egress] {
+        &self.egresses
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.egresses.is_empty()
     }

@@ -22,6 +22,7 @@ mod hex;
 mod id;
 mod id_generator;
 mod inject;
+mod managed;
 #[cfg(feature = "schema")]
 mod schema;
 mod tracer;

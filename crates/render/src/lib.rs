@@ -10,6 +10,8 @@
 //!   for, and [`expose_ids`] is the step that tells it the proxy's own ids.
 //! - [`sampling_settings`] is what `route_sampling` needs around it, so that its decision is the one
 //!   that the tracer follows.
+//! - [`route_configuration`] writes the headers of a filter that edits none
+//!   (`request_headers: "filter_state"`).
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +19,7 @@ mod access_log;
 mod cel;
 mod early;
 pub mod priority;
+mod request_headers;
 mod tags;
 mod version;
 
@@ -25,6 +28,7 @@ pub use access_log::{
     istio_telemetry,
 };
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
+pub use request_headers::{route_configuration, route_configuration_patch};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};
 mod sampling;

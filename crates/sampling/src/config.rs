@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{PathTemplate, Segment, TemplateRefusal, check_name, is_token};
 use meshtrace_propagation::Placement;
 use meshtrace_propagation::format::Format;
@@ -47,6 +47,9 @@ pub struct SamplingConfig {
     pub tracer: Option<Format>,
     /// Downstream: the helper header that tells the trace id of the span that the tracer started.
     pub ids: IdsConfig,
+    /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
+    /// request-headers` prints. Default `edit`.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 /// One rule.

@@ -4,6 +4,7 @@ use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_config::ConfigError;
 use meshtrace_log_ids::AccessLogTraceConfig;
 use meshtrace_otlp::conventions;
+use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{OnMissing, Placement, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
 
@@ -74,6 +75,36 @@ pub(super) fn refuse_what_report_says(
             ),
         )),
         None => Ok(()),
+    }
+}
+
+/// One filter changes a request in one way.
+pub(super) fn refuse_below_the_top(config: &MeshTracingConfig) -> Result<(), ConfigError> {
+    let trace_context = config.trace_context.as_ref();
+    let sampling = config.sampling.as_ref();
+    let span_attributes = config.span_attributes.as_ref();
+    let access_log = config.access_log.as_ref();
+    let stages = [
+        (
+            "trace_context",
+            trace_context.and_then(|stage| stage.request_headers),
+        ),
+        ("sampling", sampling.and_then(|stage| stage.request_headers)),
+        (
+            "span_attributes",
+            span_attributes.and_then(|stage| stage.request_headers),
+        ),
+        (
+            "access_log",
+            access_log.and_then(|stage| stage.request_headers),
+        ),
+    ];
+    match stages.iter().find(|(_, asked)| asked.is_some()) {
+        None => Ok(()),
+        Some((stage, _)) => Err(ConfigError::new(
+            format!("{stage}.request_headers"),
+            "expected at the top of the configuration, for all stages together",
+        )),
     }
 }
 

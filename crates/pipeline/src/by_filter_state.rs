@@ -1,0 +1,178 @@
+//! `request_headers: "filter_state"`: request headers leave without an edit.
+//!
+//! Envoy chooses the route of a request again when a filter edits a header of it, from whatever
+//! headers the filters in front have changed by then. Filter state changes no route.
+
+use meshtrace_attributes::AttributeConfig;
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_headers::{Managed, Value};
+use meshtrace_propagation::{Field, Placement, Propagation, filter_state};
+
+use crate::{Outcome, Request};
+
+/// The request headers that a filter writes or removes, none of them by an edit.
+///
+/// For every request it sets filter state `wasm.<name>` to what the header is to be. The route
+/// configuration removes the headers and writes them from that state, which needs all names to be
+/// known beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct ByFilterState {
+    leaving: Vec<Box<[u8]>>,
+    removed: Vec<Box<[u8]>>,
+}
+
+impl ByFilterState {
+    /// `None` where the headers are edited; `attributes` are those of the same filter.
+    #[inline(never)]
+    pub(crate) fn new(
+        asked: Option<RequestHeaders>,
+        managed: &[Managed<'_>],
+        attributes: &[AttributeConfig],
+    ) -> Result<Option<Self>, ConfigError> {
+        if asked.unwrap_or_default() == RequestHeaders::Edit {
+            return Ok(None);
+        }
+        let mut headers = Self::default();
+        for &Managed { name, leaves } in managed {
+            let known = headers.leaving.iter().chain(&headers.removed);
+            if known.into_iter().any(|known| **known == *name) {
+                continue;
+            }
+            if leaves {
+                refuse_key(name, attributes)?;
+            }
+            match leaves {
+                true => headers.leaving.push(name.into()),
+                false => headers.removed.push(name.into()),
+            }
+        }
+        Ok(Some(headers))
+    }
+
+    /// The headers that leave as their filter state says; without one they do not.
+    pub fn leaving(&self) -> impl Iterator<Item = &[u8]> {
+        self.leaving.iter().map(|name| &**name)
+    }
+
+    /// The headers that never leave.
+    pub fn removed(&self) -> impl Iterator<Item = &[u8]> {
+        self.removed.iter().map(|name| &**name)
+    }
+
+    /// Has `outcome` say of every managed header what it is to be. Returns whether there was room
+    /// for all of them.
+    #[inline(never)]
+    fn say_all<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
+        outcome.request_headers = RequestHeaders::FilterState;
+        let mut complete = true;
+        for name in &self.leaving {
+            let is_said = outcome.headers.iter().any(|edit| edit.name == &**name);
+            let mut families = outcome.headers.families().iter();
+            if is_said || families.any(|family| name.starts_with(family)) {
+                continue;
+            }
+            let mut lines = request.headers.lines(name);
+            let value = match (lines.next(), lines.next()) {
+                (None, _) => continue,
+                (Some(line), None) => Some(line),
+                (Some(_), Some(_)) => joined(request, name),
+            };
+            match value {
+                Some(value) => outcome.headers.replace(name, Value::Borrowed(value)),
+                None => complete = false,
+            }
+        }
+        complete && !outcome.headers.overflowed()
+    }
+}
+
+/// Does what `headers` says, where it is `Some`. Returns whether there was room for all of it.
+pub(crate) fn say_all<'a>(
+    headers: Option<&'a ByFilterState>,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) -> bool {
+    headers.is_none_or(|headers| headers.say_all(request, outcome))
+}
+
+/// One line that means what several do (RFC 9110, section 5.3); `None` where memory is short.
+fn joined<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let lines = || request.headers.lines(name);
+    let length = lines().fold(0_usize, |length, line| {
+        length.saturating_add(line.len()).saturating_add(1)
+    });
+    let mut text = bumpalo::collections::Vec::new_in(request.arena);
+    text.try_reserve_exact(length).ok()?;
+    for (i, line) in lines().enumerate() {
+        if i > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(line);
+    }
+    Some(text.into_bump_slice())
+}
+
+/// What one propagation stage manages.
+pub(crate) fn of_propagation(
+    propagation: &Propagation,
+    asked: Option<RequestHeaders>,
+    placement: Placement,
+) -> Result<Vec<Managed<'_>>, ConfigError> {
+    if asked.unwrap_or_default() == RequestHeaders::FilterState {
+        refuse_upstream(placement)?;
+        if propagation.removes_families() {
+            return Err(refusal(
+                "not with `clear` of \"jaeger\" or \"ottrace\", whose baggage headers \
+                 (`uberctx-*`, `ot-baggage-*`) have names that nobody knows beforehand; clear \
+                 `uber-trace-id` or `ot-tracer-*` by their names, and remove the baggage by an \
+                 early header mutation",
+            ));
+        }
+    }
+    Ok(propagation.managed_headers())
+}
+
+/// Upstream the route is chosen already, and its headers are written.
+pub(crate) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
+    match placement {
+        Placement::Downstream => Ok(()),
+        Placement::Upstream => Err(refusal(
+            "\"filter_state\" not with placement \"upstream\", where the route configuration has \
+             written the headers already and an edit changes no route",
+        )),
+    }
+}
+
+pub(crate) fn refusal(message: &str) -> ConfigError {
+    ConfigError::new("request_headers", message)
+}
+
+/// Two meanings of one filter state.
+fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
+    let is_name = |key: &str| key.as_bytes() == name;
+    let of_project = filter_state::ALL.iter().any(|key| is_name(key));
+    if of_project || attributes.iter().any(|attribute| is_name(&attribute.key)) {
+        let name = name.escape_ascii();
+        return Err(refusal(&format!(
+            "\"filter_state\" not with a header {name}: the filter state `wasm.{name}` is an id's \
+             or an attribute's"
+        )));
+    }
+    Ok(())
+}
+
+/// Names of headers are keys of filter state here, and of other filters in the same proxy.
+pub(crate) fn refuse_header_keys(attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
+    let is_header = |key: &str| Field::from_name(key.as_bytes()).is_some() || key == "baggage";
+    let mut attributes = attributes.iter().enumerate();
+    match attributes.find(|(_, attribute)| is_header(&attribute.key)) {
+        None => Ok(()),
+        Some((i, attribute)) => Err(ConfigError::new(
+            format!("attributes[{i}].key"),
+            format!(
+                "{:?} is the filter state of a header of that name, expected another key",
+                attribute.key
+            ),
+        )),
+    }
+}

@@ -1,0 +1,77 @@
+//! Which request headers a configuration can make another of.
+
+use meshtrace_baggage::NAME as BAGGAGE;
+use meshtrace_headers::Managed;
+
+use crate::Field;
+use crate::baggage::BaggageSource;
+use crate::config::{IncomingMode, Inject, Propagation};
+use crate::egress::Egress;
+use crate::format::Format;
+
+impl Propagation {
+    /// The headers that are written or removed, for some request at least.
+    #[must_use]
+    pub fn managed_headers(&self) -> Vec<Managed<'_>> {
+        let baggage = (!self.baggage_from.is_empty()).then_some(BAGGAGE);
+        let fields = Field::ALL.iter().filter(|field| self.manages(**field));
+        let names = self.egresses().flat_map(|egress| &egress.clear.names);
+        let mut managed: Vec<Managed<'_>> = Vec::new();
+        for name in fields
+            .map(|field| field.name())
+            .chain(names.map(|name| &**name))
+            .chain(baggage)
+        {
+            if managed.iter().all(|known| known.name != name) {
+                let leaves = !self.egresses().all(|egress| egress.clears_name(name));
+                managed.push(Managed { name, leaves });
+            }
+        }
+        managed
+    }
+
+    /// Whether headers are removed whose names only their first part is known of.
+    #[must_use]
+    pub fn removes_families(&self) -> bool {
+        self.egresses().any(|egress| {
+            let cleared = |source: &BaggageSource| egress.clear.formats.contains(source.format());
+            BaggageSource::ALL.iter().any(cleared)
+        })
+    }
+
+    fn egresses(&self) -> impl Iterator<Item = &Egress> {
+        self.overrides.egresses().iter().chain([&self.egress])
+    }
+
+    fn manages(&self, field: Field) -> bool {
+        let is_of = |format: &Format| format.fields().contains(&field);
+        self.incoming == IncomingMode::Ignore
+            // `preserve` writes a format that is read, or its default.
+            || self.extract.iter().any(is_of)
+            || self.egresses().any(|egress| {
+                let written = |format: &Format| match egress.inject {
+                    Inject::Formats(formats) => formats.contains(*format),
+                    Inject::Preserve { default } => *format == default,
+                };
+                let mut formats = Format::ALL.iter().filter(|format| is_of(format));
+                egress.clears(field)
+                    || formats.any(|format| {
+                        written(format)
+                            || egress.in_step.contains(*format)
+                            || egress.clear.formats.contains(*format)
+                    })
+            })
+    }
+}
+
+impl Egress {
+    fn clears_name(&self, name: &[u8]) -> bool {
+        let of_format = |field: Field| {
+            let mut cleared = Format::ALL
+                .iter()
+                .filter(|format| self.clear.formats.contains(**format));
+            self.clears(field) || cleared.any(|format| format.fields().contains(&field))
+        };
+        self.clear.names(name) || Field::from_name(name).is_some_and(of_format)
+    }
+}

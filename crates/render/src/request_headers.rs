@@ -1,0 +1,51 @@
+//! The route configuration that writes request headers from a filter's filter state.
+
+use serde_json::{Value, json};
+
+/// For a route configuration (Envoy 1.36 to 1.40): the headers are removed, and those of `leaving`
+/// are written from the filter state `wasm.<header>`.
+///
+/// Envoy removes before it adds, writes nothing where there is no such filter state, and does both
+/// behind the last filter: the route stands. The proxy's own tracer writes its headers after that.
+#[must_use]
+pub fn route_configuration(leaving: &[String], removed: &[String]) -> Value {
+    let add = |name: &String| {
+        json!({
+            "header": {"key": name, "value": format!("%FILTER_STATE(wasm.{name}:PLAIN)%")},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        })
+    };
+    let mut names: Vec<_> = leaving.iter().chain(removed).collect();
+    names.sort();
+    json!({
+        "request_headers_to_remove": names,
+        "request_headers_to_add": leaving.iter().map(add).collect::<Vec<_>>(),
+    })
+}
+
+/// Istio: an EnvoyFilter that puts [`route_configuration`] into the proxies with this label.
+///
+/// `context` is the `match.context` of the filter's own place: `SIDECAR_INBOUND`, `GATEWAY` and the
+/// like.
+#[must_use]
+pub fn route_configuration_patch(
+    route_configuration: &Value,
+    context: &str,
+    name: &str,
+    namespace: &str,
+    label: (&str, &str),
+) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "workloadSelector": {"labels": {label.0: label.1}},
+            "configPatches": [{
+                "applyTo": "ROUTE_CONFIGURATION",
+                "match": {"context": context},
+                "patch": {"operation": "MERGE", "value": route_configuration},
+            }],
+        },
+    })
+}

@@ -1,0 +1,289 @@
+//! A filter in front of which another one changes what routes are chosen by.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fmt;
+
+use envoy_test_harness::client::{Connection, Request, Response};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, RouteMatch, WasmFilter,
+};
+use envoy_test_harness::upstream::{RecordedRequest, Reply};
+use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use meshtrace_pipeline::{
+    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+};
+use meshtrace_render::route_configuration;
+use serde_json::{Value, json};
+
+use crate::common::module;
+
+pub(crate) const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+pub(crate) const RBAC: &str = "envoy.filters.http.rbac";
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters.http";
+
+/// A filter with its configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    pub(crate) name: &'static str,
+    pub(crate) config: &'static str,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.config)
+    }
+}
+
+impl Filter {
+    fn filter(self, by_filter_state: bool) -> WasmFilter {
+        let config = match by_filter_state {
+            true => by_state(self.config),
+            false => self.config.to_owned(),
+        };
+        WasmFilter::new(self.name, module(self.name))
+            .configuration(config)
+            .env("FORCE", "secret")
+    }
+
+    /// The listener in which it stands so.
+    pub(crate) fn listener(self, way: Way) -> String {
+        format!("{way:?} {self}")
+    }
+
+    /// What `meshtrace render request-headers` prints for it.
+    pub(crate) fn routes(self) -> Value {
+        let config = by_state(self.config);
+        rendered(self.name, &config)
+    }
+}
+
+/// What `meshtrace render request-headers` prints for the filter `name`.
+pub(crate) fn rendered(name: &str, config: &str) -> Value {
+    match name {
+        "access_log_trace" => rendered_for::<AccessLogTrace>(config),
+        "mesh_tracing" => rendered_for::<MeshTracing>(config),
+        "route_sampling" => rendered_for::<RouteSampling>(config),
+        "span_attributes" => rendered_for::<SpanAttributes>(config),
+        "trace_context" => rendered_for::<TraceContext>(config),
+        name => panic!("no filter {name}"),
+    }
+}
+
+fn rendered_for<C: Composition>(config: &str) -> Value {
+    let composition = C::from_json(config.as_bytes(), &|_| None).expect("a configuration");
+    let headers = composition.by_filter_state().expect("by filter state");
+    let text = |name: &[u8]| String::from_utf8(name.to_vec()).expect("a header's name");
+    let leaving: Vec<_> = headers.leaving().map(text).collect();
+    let removed: Vec<_> = headers.removed().map(text).collect();
+    route_configuration(&leaving, &removed)
+}
+
+pub(crate) fn by_state(config: &str) -> String {
+    let mut config: Value = serde_json::from_str(config).expect("JSON");
+    config["request_headers"] = json!("filter_state");
+    config.to_string()
+}
+
+/// Where the filter stands, and how its headers leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Without the filter.
+    Without,
+    /// It edits headers, and stands in front of all other filters.
+    EditFirst,
+    /// So, and directly behind it a filter asks for the route and edits nothing.
+    EditPinned,
+    /// It edits headers, and stands behind the filter that changes what routes are chosen by.
+    EditBehind,
+    /// It edits none, and stands behind that filter.
+    StateBehind,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Without,
+        Self::EditFirst,
+        Self::EditPinned,
+        Self::EditBehind,
+        Self::StateBehind,
+    ];
+}
+
+/// `x-role: admin` from a filter in the chain, as an authoriser or a JWT filter would set it.
+pub(crate) fn role() -> HttpFilter {
+    HttpFilter::header_mutation(
+        "role",
+        json!([{"append": {
+            "header": {"key": "x-role", "value": "admin"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }}]),
+    )
+}
+
+/// An authoriser that is asked over HTTP.
+pub(crate) fn ext_authz() -> HttpFilter {
+    HttpFilter::raw(
+        EXT_AUTHZ,
+        json!({
+            "@type": format!("{TYPES}.ext_authz.v3.ExtAuthz"),
+            "transport_api_version": "V3",
+            "http_service": {
+                "server_uri": {"uri": "http://authz", "cluster": "authz", "timeout": "5s"},
+            },
+        }),
+    )
+}
+
+/// It asks for the route and, without a policy, does nothing else.
+pub(crate) fn cors() -> HttpFilter {
+    HttpFilter::raw(
+        "envoy.filters.http.cors",
+        json!({"@type": format!("{TYPES}.cors.v3.Cors")}),
+    )
+}
+
+/// Nobody is allowed, where the route does not say otherwise.
+pub(crate) fn rbac() -> HttpFilter {
+    HttpFilter::raw(
+        RBAC,
+        json!({"@type": format!("{TYPES}.rbac.v3.RBAC"), "rules": {"action": "ALLOW"}}),
+    )
+}
+
+/// The route without authorisation.
+pub(crate) fn open(route: Route) -> Route {
+    route.merge(json!({"typed_per_filter_config": {
+        EXT_AUTHZ: {"@type": format!("{TYPES}.ext_authz.v3.ExtAuthzPerRoute"), "disabled": true},
+        RBAC: {"@type": format!("{TYPES}.rbac.v3.RBACPerRoute")},
+    }}))
+}
+
+/// A route for requests with this header, whatever its value.
+pub(crate) fn with_header(name: &str) -> RouteMatch {
+    Route::prefix("/").merge(json!({"headers": [{"name": name, "present_match": true}]}))
+}
+
+/// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener for each [`Way`].
+#[derive(Debug)]
+pub(crate) struct Rig {
+    pub(crate) envoy: Envoy,
+    pub(crate) public: Upstream,
+    pub(crate) admin: Upstream,
+    pub(crate) authz: Upstream,
+}
+
+/// Where a request went, and what the client was told.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) response: Response,
+    /// `None` where it reached no upstream.
+    pub(crate) upstream: Option<(&'static str, RecordedRequest)>,
+    /// How often the authoriser was asked.
+    pub(crate) asked: usize,
+}
+
+impl Seen {
+    pub(crate) fn upstream(&self) -> &'static str {
+        self.upstream.as_ref().map_or("none", |(name, _)| name)
+    }
+
+    pub(crate) fn request(&self) -> &RecordedRequest {
+        let (_, request) = self.upstream.as_ref().expect("a request at an upstream");
+        request
+    }
+}
+
+impl Rig {
+    /// `front` are the filters before the one that is tried, and `routes` have the clusters `public` and `admin`.
+    pub(crate) fn start(
+        binary: &EnvoyBinary,
+        filters: &[Filter],
+        front: &[HttpFilter],
+        routes: &[Route],
+    ) -> Self {
+        let listeners = filters.iter().flat_map(|filter| {
+            let manager = |way| chain(*filter, way, front, routes);
+            Way::ALL.map(|way| Listener::http(&filter.listener(way), manager(way)))
+        });
+        Self::with(binary, listeners, Cluster::http1)
+    }
+
+    /// An Envoy with these listeners, whose upstreams `cluster` leads to.
+    pub(crate) fn with(
+        binary: &EnvoyBinary,
+        listeners: impl IntoIterator<Item = Listener>,
+        cluster: fn(&str, std::net::SocketAddr) -> Cluster,
+    ) -> Self {
+        let upstream = || Upstream::start().expect("an upstream");
+        let [public, admin, authz] = [upstream(), upstream(), upstream()];
+        authz.respond_with(|_| Reply::status(403));
+        let bootstrap = listeners
+            .into_iter()
+            .fold(Bootstrap::new(), Bootstrap::listener)
+            .cluster(cluster("public", public.address()))
+            .cluster(cluster("admin", admin.address()))
+            .cluster(Cluster::http1("authz", authz.address()))
+            // Where nobody listens: what is exported is not looked at.
+            .cluster(Cluster::http1("otlp", authz.address()));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        Self {
+            envoy,
+            public,
+            admin,
+            authz,
+        }
+    }
+
+    pub(crate) fn send(&self, listener: &str, request: &Request) -> Seen {
+        let address = self.envoy.address(listener).expect("the listener's");
+        let mut connection = Connection::open(address).expect("a connection");
+        for upstream in [&self.public, &self.admin, &self.authz] {
+            upstream.take();
+        }
+        let response = connection.send(request).expect("a response");
+        let public = self.public.take().into_iter();
+        let admin = self.admin.take().into_iter();
+        let mut seen: Vec<_> = public
+            .map(|request| ("public", request))
+            .chain(admin.map(|request| ("admin", request)))
+            .collect();
+        assert!(seen.len() < 2, "{seen:?}");
+        let is_question = |request: &&RecordedRequest| request.path != "/v1/traces";
+        Seen {
+            response,
+            upstream: seen.pop(),
+            asked: self.authz.take().iter().filter(is_question).count(),
+        }
+    }
+}
+
+/// The filters of one listener, and its routes.
+pub(crate) fn chain(
+    filter: Filter,
+    way: Way,
+    front: &[HttpFilter],
+    routes: &[Route],
+) -> HttpConnectionManager {
+    let own: Option<HttpFilter> = match way {
+        Way::Without => None,
+        Way::EditFirst | Way::EditPinned | Way::EditBehind => Some(filter.filter(false).into()),
+        Way::StateBehind => Some(filter.filter(true).into()),
+    };
+    let (first, last) = match way {
+        Way::EditFirst | Way::EditPinned => (own, None),
+        _ => (None, own),
+    };
+    let pin = (way == Way::EditPinned).then(cors);
+    let filters = first.into_iter().chain(pin).chain(front.to_vec());
+    let filters = filters.chain(last);
+    let mut manager = filters.fold(HttpConnectionManager::new(), |manager, filter| {
+        manager.filter(filter)
+    });
+    for route in routes {
+        manager = manager.route(route.clone());
+    }
+    if way == Way::StateBehind {
+        manager = manager.merge(json!({"route_config": filter.routes()}));
+    }
+    manager
+}
