@@ -4,7 +4,10 @@ use std::rc::Rc;
 
 use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{Composition, End, Lookup as _, Needs, Outcome, Request, Response};
+use meshtrace_pipeline::{
+    Composition, End, LISTENER_DIRECTION, Lookup as _, Needs, Outcome, Request, Response,
+    SOURCE_ADDRESS, direction_of,
+};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -31,6 +34,14 @@ impl<C: Composition> HttpContext for Stream<C> {
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
             running.on_response(&mut self.kept);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        if let Some(running) = &self.running {
+            let composition = &running.composition;
+            composition.on_response_trailers(&**running, &mut self.kept);
         }
         Action::Continue
     }
@@ -98,6 +109,7 @@ impl<C: Composition> Running<C> {
         let response = Response {
             headers,
             properties: &properties,
+            lookup: self,
             arena: &arena,
         };
         self.composition.on_response(&response, kept, &mut outcome);
@@ -156,7 +168,7 @@ impl<C: Composition> Running<C> {
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .address
-            .then(|| self.property(b"source\0address"))
+            .then(|| self.property(SOURCE_ADDRESS))
             .flatten()
     }
 
@@ -170,12 +182,7 @@ impl<C: Composition> Running<C> {
     /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
     /// direction.
     fn direction(&self) -> Direction {
-        // envoy.config.core.v3.TrafficDirection, as eight little-endian bytes.
-        match self.property(b"xds\0listener_direction").as_deref() {
-            Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
-            Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
-            _ => Direction::Unspecified,
-        }
+        direction_of(self.property(LISTENER_DIRECTION).as_deref())
     }
 
     /// `headers` are those of `map`, as they were when the callback began.

@@ -92,3 +92,12 @@ unsafe extern "C" {
         results_size: *mut usize,
     ) -> u32;
 }
+
+// The clocks of WASI, preview 1: the ABI has the wall clock alone. Each answers an `errno`.
+#[cfg_attr(
+    target_arch = "wasm32",
+    link(wasm_import_module = "wasi_snapshot_preview1")
+)]
+unsafe extern "C" {
+    pub(crate) fn clock_time_get(clock: u32, precision: u64, nanoseconds: *mut u64) -> u32;
+}

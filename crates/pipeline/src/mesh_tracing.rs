@@ -8,7 +8,7 @@ use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_log_ids::{Arrival, Ids, LogIds};
-use meshtrace_otlp::{Node, Report};
+use meshtrace_otlp::{Node, Report, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
     Field, IdGenerator, Incoming, Participation, Peer, Placement, Propagation, TraceContext,
@@ -26,6 +26,7 @@ use crate::by_filter_state::{self, refuse_header_keys, say_all};
 use crate::rules::{self, Asked, Rules, State};
 use crate::trace_context::tell;
 use crate::tracer::{self, OpenSpan, Tracer};
+use crate::view::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
 use crate::{
     Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
     Response, RouteSampling, Stage, access_log_trace, route_sampling, span_attributes,
@@ -72,6 +73,7 @@ impl Composition for MeshTracing {
     const CALLBACKS: &'static [Callback] = &[
         Callback::RequestHeaders,
         Callback::ResponseHeaders,
+        Callback::ResponseTrailers,
         Callback::Log,
         Callback::Tick,
         Callback::HttpCallResponse,
@@ -162,6 +164,9 @@ impl Composition for MeshTracing {
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
     ) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+            tracer.on_response(span, response.lookup);
+        }
         if let Some(attributes) = &self.attributes {
             let gathered = span_attributes::of_response(attributes, response, outcome);
             if let Some(span) = &mut kept.span {
@@ -174,6 +179,12 @@ impl Composition for MeshTracing {
                 Some(arrival) => log_ids.tell_response(arrival, put),
                 None => log_ids.tell_caller(&kept.own_ids, put),
             }
+        }
+    }
+
+    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut MeshTracingKept) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+            tracer.on_response_trailers(span, lookup);
         }
     }
 
@@ -441,8 +452,16 @@ impl MeshTracing {
     ) -> Option<OpenSpan> {
         let block = end.lookup.request_headers()?;
         let headers = Headers::parse(&block)?;
-        let start = end.lookup.property(b"request\0time")?;
-        let now = start.first_chunk().copied().map(u64::from_le_bytes)?;
+        let duration = end.lookup.property(b"request\0duration");
+        let duration = duration.as_deref().and_then(conventions::integer);
+        let now = end.lookup.now().saturating_sub(duration.unwrap_or(0));
+        // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
+        // is not believed of a request that was refused either.
+        let property = |path: &[u8]| end.lookup.property(path);
+        let needs_address = propagation.needs_address();
+        let address = needs_address.then(|| property(SOURCE_ADDRESS)).flatten();
+        let needs_direction = propagation.needs_direction();
+        let direction = needs_direction.then(|| property(LISTENER_DIRECTION));
         let needs_cluster = self
             .sampling
             .as_ref()
@@ -452,7 +471,10 @@ impl MeshTracing {
         let properties = look_up(&self.properties, end.lookup);
         let request = Request {
             headers,
-            peer: Peer::default(),
+            peer: Peer {
+                address: address.as_deref(),
+                direction: direction_of(direction.flatten().as_deref()),
+            },
             cluster: cluster.as_deref(),
             properties: &properties,
             now,

@@ -214,6 +214,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
         let response = Response {
             headers,
             properties: &properties,
+            lookup: &Nothing,
             arena: &arena,
         };
         filter.on_response(&response, &mut (), &mut outcome);
@@ -232,6 +233,14 @@ struct Nothing;
 impl Lookup for Nothing {
     fn now(&self) -> u64 {
         0
+    }
+
+    fn wall(&self) -> u64 {
+        self.now()
+    }
+
+    fn response_trailers(&self) -> Option<Box<[u8]>> {
+        None
     }
 
     fn request_headers(&self) -> Option<Box<[u8]>> {
@@ -291,6 +300,7 @@ fn no_request_that_is_logged_allocates() {
             let response = Response {
                 headers: Headers::default(),
                 properties: &[],
+                lookup: &Nothing,
                 arena: &arena,
             };
             filter.on_response(&response, &mut kept, &mut outcome);

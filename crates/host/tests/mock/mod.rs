@@ -28,6 +28,10 @@ pub(crate) struct Host {
     pub(crate) races: Vec<Vec<u8>>,
     /// Nanoseconds since the Unix epoch.
     pub(crate) now: u64,
+    /// Nanoseconds of the clock that is never set.
+    pub(crate) monotonic: u64,
+    /// The trailers of the response.
+    pub(crate) trailers: Lines,
     pub(crate) metrics: Vec<(String, i64)>,
     pub(crate) log: Vec<String>,
     /// Statuses to answer instead of doing anything, by function.
@@ -176,6 +180,7 @@ unsafe extern "C" fn proxy_get_header_map_pairs(
     start: *mut *mut u8,
     size: *mut usize,
 ) -> u32 {
+    const RESPONSE_TRAILERS: u32 = 3;
     const ANSWER_HEADERS: u32 = 6;
     const ANSWER_TRAILERS: u32 = 7;
     let function = "proxy_get_header_map_pairs";
@@ -184,6 +189,7 @@ unsafe extern "C" fn proxy_get_header_map_pairs(
             match map {
                 ANSWER_HEADERS => return Some(encode(&host.answer.0)),
                 ANSWER_TRAILERS => return Some(encode(&host.answer.2)),
+                RESPONSE_TRAILERS => return Some(encode(&host.trailers)),
                 _ => {}
             }
             let raw = host.raw_block.clone();
@@ -315,6 +321,19 @@ unsafe extern "C" fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -
     call("proxy_get_current_time_nanoseconds", |host| {
         unsafe { nanoseconds.write(host.now) };
         OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_time_get(clock: u32, _precision: u64, nanoseconds: *mut u64) -> u32 {
+    const MONOTONIC: u32 = 1;
+    const INVALID: u32 = 28;
+    call("clock_time_get", |host| match clock {
+        MONOTONIC => {
+            unsafe { nanoseconds.write(host.monotonic) };
+            OK
+        }
+        _ => INVALID,
     })
 }
 
