@@ -1,6 +1,6 @@
 //! Making every format tell the same.
 
-use meshtrace_headers::{Edits, Value};
+use meshtrace_headers::{Edits, Value, field_value};
 
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
 use crate::egress::Egress;
@@ -159,7 +159,10 @@ impl Egress {
         match (arrived.raw(field), value) {
             (None, None) => {}
             (Some(_), None) => edits.remove(name),
-            (Some(text), Some(value)) if !repeated && text == value.as_bytes() => {}
+            // Envoy hands on what a client of HTTP/2 puts around a value, and the next hop may close
+            // the connection on it.
+            (Some(text), Some(value))
+                if !repeated && text == value.as_bytes() && field_value(text) == Some(text) => {}
             (_, Some(value)) => edits.replace(name, value),
         }
     }
