@@ -192,14 +192,34 @@ func TestValidatorsAcceptEveryManifest(t *testing.T) {
 	}
 }
 
-// newerThan says whether a text asks for a later istiod than the one of this run, in a comment of the form
-// "# Istio >= 1.31".
-func newerThan(text string) bool {
-	for _, line := range strings.Split(text, "\n") {
-		if wanted, found := strings.CutPrefix(strings.TrimSpace(line), "# Istio >= "); found {
-			wanted, _, _ = strings.Cut(wanted, " ")
-			return *istiod < strings.TrimRight(wanted, ".:,")
+// head is the value of a line of the form "# Istio: 1.28 to 1.31" that a file begins with.
+func head(text, name string) string {
+	for _, line := range strings.SplitN(text, "\n", 3) {
+		if value, found := strings.CutPrefix(line, "# "+name+": "); found {
+			return value
 		}
 	}
-	return false
+	return ""
+}
+
+// newerThan says whether a text asks for a later istiod than the one of this run.
+func newerThan(text string) bool {
+	first, _, _ := strings.Cut(head(text, "Istio"), " to ")
+	return *istiod < first
+}
+
+// proxiesOf are the proxies of this run that the head of a text names.
+func proxiesOf(text string) []string {
+	first, last, found := strings.Cut(head(text, "Istio"), " to ")
+	if !found {
+		last = first
+	}
+	var named []string
+	for _, version := range strings.Split(*proxies, ",") {
+		minor := version[:strings.LastIndex(version, ".")]
+		if first <= minor && minor <= last {
+			named = append(named, version)
+		}
+	}
+	return named
 }

@@ -83,7 +83,7 @@ func TestTheCollectorsClusterIsIstios(t *testing.T) {
 		if name != overHTTP {
 			t.Errorf("%s: %s", m.path, name)
 		}
-		for _, version := range strings.Split(*proxies, ",") {
+		for _, version := range proxiesOf(m.text) {
 			for _, kind := range []model.NodeType{model.SidecarProxy, model.Router, model.Waypoint} {
 				alone := clusters(t, m, meshConfig(tracer(m)), kind, version)
 				if has := alone[name] != nil; has == (kind == model.Waypoint) {

@@ -48,14 +48,17 @@ type rendered struct {
 	Extensions map[string]json.RawMessage `json:"extensions"`
 }
 
-// The tracing provider that a manifest is made for stands in a comment of the form "# tracer: zipkin".
+// tracer is the provider that the mesh has beside a manifest: what its head names, and for a file that stands beside any
+// tracer, OpenTelemetry's. A Telemetry selects its own.
 func tracer(m manifest) string {
-	for _, line := range strings.Split(m.text, "\n") {
-		if name, found := strings.CutPrefix(line, "# tracer: "); found {
-			return strings.TrimSpace(name)
-		}
+	name := head(m.text, "Tracer")
+	switch {
+	case name == "", strings.HasPrefix(m.path, "telemetry/"):
+		return "none"
+	case name == "any":
+		return "otel"
 	}
-	return "none"
+	return name
 }
 
 func meshConfig(tracer string) *meshconfig.MeshConfig {
@@ -71,6 +74,9 @@ func meshConfig(tracer string) *meshconfig.MeshConfig {
 				Service: collector, Port: 9411,
 				TraceContextOption: meshconfig.MeshConfig_ExtensionProvider_ZipkinTracingProvider_USE_B3_WITH_W3C_PROPAGATION,
 			},
+		}},
+		{Name: "zipkin-b3", Provider: &meshconfig.MeshConfig_ExtensionProvider_Zipkin{
+			Zipkin: &meshconfig.MeshConfig_ExtensionProvider_ZipkinTracingProvider{Service: collector, Port: 9411},
 		}},
 		{Name: "otel", Provider: &meshconfig.MeshConfig_ExtensionProvider_Opentelemetry{
 			Opentelemetry: &meshconfig.MeshConfig_ExtensionProvider_OpenTelemetryTracingProvider{
@@ -198,10 +204,7 @@ func TestRender(t *testing.T) {
 	mkdir(t, filepath.Join(*out, "modules"))
 	defer cache.Cleanup()
 
-	for _, m := range readManifests(t) {
-		if newerThan(m.text) {
-			continue
-		}
+	render := func(m manifest, versions []string) {
 		m.text = here(m.text, store.address, pinned)
 		places := map[string]bool{}
 		var kinds []string
@@ -209,7 +212,7 @@ func TestRender(t *testing.T) {
 			kinds = append(kinds, c.GroupVersionKind.Kind)
 		}
 		generator := istiodWith(t, m)
-		for _, version := range strings.Split(*proxies, ",") {
+		for _, version := range versions {
 			for _, kind := range []model.NodeType{model.SidecarProxy, model.Router, model.Waypoint} {
 				proxy := generator.SetupProxy(proxyOf(kind, version, selected(t, m)))
 				for _, r := range renderProxy(t, generator, proxy, cache) {
@@ -224,6 +227,14 @@ func TestRender(t *testing.T) {
 				t.Errorf("%s: nothing was rendered for %s", m.path, expected)
 			}
 		}
+	}
+	for _, m := range readManifests(t) {
+		if versions := proxiesOf(m.text); !newerThan(m.text) && len(versions) > 0 {
+			render(m, versions)
+		}
+	}
+	for _, version := range strings.Split(*proxies, ",") {
+		render(together(t, version), []string{version})
 	}
 }
 

@@ -10,7 +10,7 @@ use plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
 use serde_json::Value;
 
 const UPDATE: &str = "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test manifest_files";
-/// Beside the Zipkin tracer: key, value, and why.
+/// Beside the Zipkin tracer with `USE_B3_WITH_W3C_PROPAGATION`: key, value, and why.
 const BESIDE_ZIPKIN: [(&str, &str, &str); 3] = [
     (
         "extract",
@@ -32,7 +32,7 @@ const BESIDE_ZIPKIN: [(&str, &str, &str); 3] = [
 /// Where a plugin runs.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Behind `trace-context` in the names of files and resources.
+    /// Behind `trace-context-zipkin` in the names of files and resources.
     suffix: &'static str,
     /// The overlay's folder; the sidecar is the base.
     overlay: Option<&'static str>,
@@ -104,12 +104,15 @@ fn matching(place: Place) -> String {
 
 fn head(kind: Kind, place: Place) -> String {
     format!(
-        "# tracer: zipkin\n\
-         # trace_context {}, beside a Zipkin tracing provider with traceContextOption: USE_B3_WITH_W3C_PROPAGATION.\n\
-         # Istio {}. A fetch that fails: requests pass as they are (failStrategy).\n\
+        "# Istio: {}\n\
+         # Tracer: zipkin\n\
+         # trace_context {}, beside a Zipkin provider with traceContextOption: USE_B3_WITH_W3C_PROPAGATION, and no other\n\
+         # tracer: beside OpenTelemetry's it takes the caller's b3 away, and beside USE_B3 (Istio's default) a W3C caller's\n\
+         # trace ends here. Their files are in ../envoyfilter.\n\
+         # A fetch that fails: requests pass as they are (failStrategy).\n\
          # Resources: about 35 MB for a proxy's first Wasm plugin, and 0.3 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n",
-        place.title, kind.since
+        kind.versions, place.title
     )
 }
 
@@ -118,9 +121,7 @@ fn metadata(kind: Kind, suffix: &str) -> String {
         "apiVersion: extensions.istio.io/v1alpha1\n\
          kind: {}\n\
          metadata:\n  \
-           name: trace-context{suffix}\n  \
-           # One namespace; in the mesh's root namespace it is for the whole mesh.\n  \
-           namespace: default\n\
+           name: trace-context-zipkin{suffix}\n\
          spec:\n",
         kind.name
     )
@@ -137,16 +138,19 @@ fn resource(kind: Kind, place: Place) -> String {
 /// An overlay: what differs from the base, which is the sidecars'.
 fn overlay(kind: Kind, place: Place) -> String {
     let patch = format!(
-        "apiVersion: extensions.istio.io/v1alpha1\nkind: {}\nmetadata:\n  name: trace-context\n  namespace: default\n\
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: {}\nmetadata:\n  name: trace-context-zipkin\n\
          spec:\n{}",
         kind.name,
         indented(&(place.attachment.to_owned() + &matching(place)), 2)
     );
     format!(
-        "# trace_context {}: the base with another attachment. Rendered: ../../../{}/trace-context{}.yaml\n\
+        "# Istio: {}\n\
+         # Tracer: zipkin\n\
+         # trace_context {}: the base with another attachment. Rendered: ../../../../{}/trace-context-zipkin{}.yaml\n\
          # Generated: {UPDATE}\n\
          apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- ../../base\n\
          nameSuffix: {}\npatches:\n- patch: |\n{}",
+        kind.versions,
         place.title,
         kind.folder,
         place.suffix,
@@ -158,13 +162,16 @@ fn overlay(kind: Kind, place: Place) -> String {
 fn envoy_gateway() -> String {
     configuration(&[]);
     format!(
-        "# trace_context in Envoy Gateway, with its defaults: W3C and both shapes of B3 are read, W3C and x-b3-* written.\n\
+        "# Envoy Gateway: 1.9\n\
+         # Tracer: none\n\
+         # trace_context in Envoy Gateway, with its defaults: W3C and both shapes of B3 are read, W3C and x-b3-* written.\n\
+         # For proxies without a tracer (no EnvoyProxy has `telemetry.tracing`).\n\
          # Envoy Gateway itself fetches the image and serves it to its proxies. A fetch that fails: the policy's status\n\
          # says so, and with failOpen requests pass as they are; without it they are answered 500.\n\
          # Generated: {UPDATE}\n\
          apiVersion: gateway.envoyproxy.io/v1alpha1\n\
          kind: EnvoyExtensionPolicy\n\
-         metadata:\n  name: trace-context\n  namespace: default\n\
+         metadata:\n  name: trace-context-no-tracer\n\
          spec:\n  targetRefs:\n  # A Gateway is all of its routes; an HTTPRoute here is that route alone.\n  \
          - group: gateway.networking.k8s.io\n    kind: Gateway\n    name: eg\n  \
          wasm:\n  - name: trace_context\n    rootID: trace_context\n    \
@@ -173,77 +180,187 @@ fn envoy_gateway() -> String {
          # A pinned module never changes: it is fetched once.\n      pullPolicy: IfNotPresent\n      \
          image:\n        # A registry that wants credentials: `pullSecretRef` with a dockerconfigjson Secret of this namespace.\n        \
          url: {}\n        # The digest that `make push` prints, without `sha256:`.\n        sha256: \"{NO_DIGEST}\"\n    \
-         # No key: the defaults. Beside the proxy's own tracer see docs/early-mutation.md.\n    config: {{}}\n",
+         # No key: the defaults.\n    config: {{}}\n",
         image("trace_context")
     )
 }
 
-/// Behind the OpenTelemetry tracer, with the module from an image.
-fn upstream_from_image() -> String {
-    let text = r#"{"placement": "upstream", "tracer": "tracecontext", "inject": ["b3multi"]}"#;
-    let config: TraceContextConfig = read(text.as_bytes()).expect("a configuration");
-    assert_eq!(config.placement, Placement::Upstream);
-    Propagation::new(&config).expect("one that compiles");
-    let types = "type.googleapis.com/envoy.extensions.filters.http";
+/// A tracer behind which the filter stands.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    /// As heads and file names call it.
+    tracer: &'static str,
+    title: &'static str,
+    configuration: &'static str,
+    why: &'static str,
+}
+
+const OTEL: Behind = Behind {
+    tracer: "otel",
+    title: "behind the OpenTelemetry tracer",
+    configuration: r#"{"placement": "upstream", "tracer": "tracecontext", "inject": ["b3multi"]}"#,
+    why: "Reads what the tracer writes, and writes B3 beside it.",
+};
+
+const ZIPKIN_B3: Behind = Behind {
+    tracer: "zipkin-b3",
+    title: "behind the Zipkin tracer with USE_B3",
+    configuration: r#"{"placement": "upstream", "tracer": "b3multi", "inject": ["tracecontext", "b3multi"]}"#,
+    why: "Reads what the tracer writes, and writes W3C beside it; a b3 that the tracer left stale is written anew.",
+};
+
+/// What all files of the upstream placement begin with.
+fn upstream_metadata(name: &str, label: &str) -> String {
     format!(
-        "# tracer: otel\n\
-         # Istio >= 1.31: trace_context behind the OpenTelemetry tracer, in pods that carry the label, from an image.\n\
-         # A fetch that fails: the agent puts an RBAC filter that allows everything in its place. Envoy 1.36 and 1.37 (Istio\n\
-         # 1.28 and 1.29) know none among upstream filters and refuse the listener: there, and in 1.30, which nobody has run,\n\
-         # it is trace-context-upstream.yaml with a mounted file. Apply one of the two.\n\
-         # Generated: {UPDATE}\n\
+        "# Generated: {UPDATE}\n\
          apiVersion: networking.istio.io/v1alpha3\n\
          kind: EnvoyFilter\n\
-         metadata:\n  name: trace-context-upstream-image\n  \
-         # One namespace; in the mesh's root namespace it is for the whole mesh.\n  namespace: default\n\
+         metadata:\n  name: {name}\n\
          spec:\n  \
-         # A proxy older than 1.31 must not get it: label only pods that are newer.\n  \
-         workloadSelector:\n    labels:\n      meshtrace: upstream-image\n  \
-         configPatches:\n  - applyTo: HTTP_FILTER\n    match:\n      \
-         # Inbound, so that the application is told; outbound, so that the next hop is.\n      context: ANY\n      \
-         listener:\n        filterChain:\n          filter:\n            \
-         name: envoy.filters.network.http_connection_manager\n            subFilter:\n              name: envoy.filters.http.router\n    \
-         patch:\n      \
-         # Istio leaves the router's list empty, so these two are all of it; another EnvoyFilter must not add to it.\n      \
-         operation: MERGE\n      value:\n        name: envoy.filters.http.router\n        typed_config:\n          \
-         \"@type\": {types}.router.v3.Router\n          upstream_http_filters:\n          \
-         - name: meshtrace.trace_context\n            config_discovery:\n              \
-         # Without a limit a listener waits until the agent has fetched; nothing runs unfiltered meanwhile.\n              \
-         config_source: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 0s}}\n              \
-         # RBAC is what the agent puts there when it cannot fetch.\n              type_urls:\n              \
-         - {types}.wasm.v3.Wasm\n              - {types}.rbac.v3.RBAC\n          \
-         # Envoy wants it last.\n          \
-         - name: envoy.filters.http.upstream_codec\n            typed_config:\n              \
-         \"@type\": {types}.upstream_codec.v3.UpstreamCodec\n  \
-         # The agent fetches images for what is discovered, and for nothing that stands in place.\n  \
-         - applyTo: EXTENSION_CONFIG\n    match:\n      context: ANY\n    patch:\n      operation: ADD\n      value:\n        \
-         name: meshtrace.trace_context\n        typed_config:\n          \"@type\": {types}.wasm.v3.Wasm\n          config:\n            \
-         name: trace_context\n            root_id: trace_context\n            \
-         # A module that cannot be fetched or crashes lets requests pass as they are.\n            failure_policy: FAIL_OPEN\n            \
-         configuration:\n              # JSON in a StringValue: a Struct would reach the filter as protobuf.\n              \
-         \"@type\": type.googleapis.com/google.protobuf.StringValue\n              value: '{text}'\n            \
-         vm_config:\n              runtime: envoy.wasm.runtime.v8\n              code:\n                remote:\n                  \
-         http_uri: {{uri: \"oci://{}\", cluster: _, timeout: 30s}}\n                  \
-         # The digest that `make push` prints, without `sha256:`.\n                  sha256: \"{NO_DIGEST}\"\n",
-        image("trace_context")
+         # The order is in docs/istio.md; this piece adds to none of the others.\n  \
+         priority: 50\n  \
+         # {label}\n  \
+         workloadSelector:\n    labels:\n      meshtrace-upstream: enabled\n"
     )
 }
 
-/// The early place for a tracing provider.
-fn telemetry(provider: &str, since: &str, why: &str) -> String {
+/// The patch of the router, up to the filter's own configuration.
+const ROUTER: &str = "  \
+configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      # Inbound, so that the application is told; outbound, so that the next hop is.
+      context: ANY
+      listener:
+        filterChain:
+          filter:
+            name: envoy.filters.network.http_connection_manager
+            subFilter:
+              name: envoy.filters.http.router
+    patch:
+      # Istio leaves the router's list empty, so these two are all of it; another EnvoyFilter must not add to it.
+      operation: MERGE
+      value:
+        name: envoy.filters.http.router
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+          upstream_http_filters:
+          - name: meshtrace.trace_context_upstream
+";
+const CODEC: &str = "          \
+# Envoy wants it last.
+          - name: envoy.filters.http.upstream_codec
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
+";
+
+/// The configuration that the filter is told; it must be what the filter takes.
+fn upstream_configuration(behind: Behind) -> &'static str {
+    let config: TraceContextConfig =
+        read(behind.configuration.as_bytes()).expect("a configuration");
+    assert_eq!(config.placement, Placement::Upstream);
+    Propagation::new(&config).expect("one that compiles");
+    behind.configuration
+}
+
+/// With the module mounted into the pod.
+fn upstream_mounted(behind: Behind) -> String {
+    let config = format!(
+        "typed_config:\n  \
+           \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n  \
+           config:\n    \
+             # Not the name of trace-context-no-tracer.yaml's: both may be in one proxy.\n    \
+             name: trace_context_upstream\n    \
+             root_id: trace_context_upstream\n    \
+             # After a crash requests pass on as they are; Envoy's default answers 503.\n    \
+             failure_policy: FAIL_OPEN\n    \
+             vm_config:\n      \
+               runtime: envoy.wasm.runtime.v8\n      \
+               # A mounted file: the agent's image fetch has no safe fallback among upstream filters.\n      \
+               code: {{local: {{filename: /etc/meshtrace/trace_context.wasm}}}}\n    \
+             configuration:\n      \
+               # JSON in a StringValue: a Struct would reach the filter as protobuf.\n      \
+               \"@type\": type.googleapis.com/google.protobuf.StringValue\n      \
+               # {}\n      \
+               value: '{}'\n",
+        behind.why,
+        upstream_configuration(behind)
+    );
     format!(
-        "# tracer: none\n\
+        "# Istio: 1.28 to 1.31\n\
+         # Tracer: {}\n\
+         # trace_context {}, in pods that carry the label and have the module mounted. It goes together with\n\
+         # trace-context-{}-early.yaml where callers speak a format that the tracer does not read.\n{}{ROUTER}{}{CODEC}",
+        behind.tracer,
+        behind.title,
+        behind.tracer,
+        upstream_metadata(
+            &format!("trace-context-{}-upstream", behind.tracer),
+            "A proxy without the file refuses the listeners that name it: label only pods that mount it."
+        ),
+        indented(&config, 12),
+    )
+}
+
+/// With the module from an image, which Envoy's agent fetches.
+fn upstream_from_image(behind: Behind) -> String {
+    let types = "type.googleapis.com/envoy.extensions.filters.http";
+    let discovery = format!(
+        "config_discovery:\n  \
+           # Without a limit a listener waits until the agent has fetched; nothing runs unfiltered meanwhile.\n  \
+           config_source: {{ads: {{}}, resource_api_version: V3, initial_fetch_timeout: 0s}}\n  \
+           # RBAC is what the agent puts there when it cannot fetch.\n  \
+           type_urls:\n  - {types}.wasm.v3.Wasm\n  - {types}.rbac.v3.RBAC\n"
+    );
+    let extension = format!(
+        "# The agent fetches images for what is discovered, and for nothing that stands in place.\n\
+         - applyTo: EXTENSION_CONFIG\n  match:\n    context: ANY\n  patch:\n    operation: ADD\n    value:\n      \
+         name: meshtrace.trace_context_upstream\n      typed_config:\n        \"@type\": {types}.wasm.v3.Wasm\n        \
+         config:\n          name: trace_context_upstream\n          root_id: trace_context_upstream\n          \
+         # A module that cannot be fetched or crashes lets requests pass as they are.\n          failure_policy: FAIL_OPEN\n          \
+         configuration:\n            # JSON in a StringValue: a Struct would reach the filter as protobuf.\n            \
+         \"@type\": type.googleapis.com/google.protobuf.StringValue\n            # {}\n            value: '{}'\n          \
+         vm_config:\n            runtime: envoy.wasm.runtime.v8\n            code:\n              remote:\n                \
+         http_uri: {{uri: \"oci://{}\", cluster: _, timeout: 30s}}\n                \
+         # The digest that `make push` prints, without `sha256:`.\n                sha256: \"{NO_DIGEST}\"\n",
+        behind.why,
+        upstream_configuration(behind),
+        image("trace_context")
+    );
+    format!(
+        "# Istio: 1.31\n\
+         # Tracer: {}\n\
+         # trace_context {}, in pods that carry the label, from an image.\n\
+         # A fetch that fails: the agent puts an RBAC filter that allows everything in its place. Envoy 1.36 and 1.37 (Istio\n\
+         # 1.28 and 1.29) know none among upstream filters and refuse the listener: there, and in 1.30, which nobody has run,\n\
+         # it is trace-context-{}-upstream.yaml with a mounted file. Apply one of the two.\n{}{ROUTER}{}{CODEC}{}",
+        behind.tracer,
+        behind.title,
+        behind.tracer,
+        upstream_metadata(
+            &format!("trace-context-{}-upstream-image", behind.tracer),
+            "A proxy older than 1.31 must not get it: label only pods that are newer."
+        ),
+        indented(&discovery, 12),
+        indented(&extension, 2),
+    )
+}
+
+/// The selection of a tracing provider.
+fn telemetry(provider: &str, why: &str, decision: &str) -> String {
+    format!(
+        "# Istio: 1.28 to 1.31\n\
+         # Tracer: {provider}\n\
          # Selects the tracing provider `{provider}` of the mesh configuration, and JSON access logs with the trace id.\n\
          # {why}\n\
-         # Istio {since}. Nothing is fetched for it.\n\
+         # Istio takes one Telemetry without a selector a namespace: put this into yours where you have one.\n\
          # Generated: {UPDATE}\n\
          apiVersion: telemetry.istio.io/v1\n\
          kind: Telemetry\n\
-         metadata:\n  name: tracing-{provider}\n  \
-         # One namespace; in the mesh's root namespace it is for the whole mesh. A namespace has one without selector.\n  namespace: default\n\
-         spec:\n  tracing:\n  - providers:\n    - name: {provider}\n    \
-         # Percent of the requests that come without a decision. A caller's decision stays the caller's.\n    randomSamplingPercentage: 10\n  \
-         accessLogging:\n  - providers:\n    # Of the mesh configuration; its fields are in ../README.md.\n    - name: json-log\n"
+         metadata:\n  name: tracing-{provider}\n\
+         spec:\n  tracing:\n  - providers:\n    - name: {provider}\n{}    randomSamplingPercentage: 10\n  \
+         accessLogging:\n  - providers:\n    # Of the mesh configuration; its fields are in docs/istio.md.\n    - name: json-log\n",
+        indented(decision, 4)
     )
 }
 
@@ -255,46 +372,51 @@ fn files() -> Vec<(String, String)> {
         for place in PLACES {
             let text = resource(kind, place);
             files.push((
-                format!("{}/trace-context{}.yaml", kind.folder, place.suffix),
+                format!("{}/trace-context-zipkin{}.yaml", kind.folder, place.suffix),
                 text.clone(),
             ));
             if let Some(name) = place.overlay {
                 let path = format!("{kustomize}/overlays/{name}/kustomization.yaml");
                 files.push((path, overlay(kind, place)));
             } else {
-                files.push((format!("{kustomize}/base/trace-context.yaml"), text));
-                let base = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- trace-context.yaml\n";
-                files.push((
-                    format!("{kustomize}/base/kustomization.yaml"),
-                    base.to_owned(),
-                ));
+                files.push((format!("{kustomize}/base/trace-context-zipkin.yaml"), text));
+                let base = format!(
+                    "# Istio: {}\n# Tracer: zipkin\n# trace_context in sidecars: the base of the overlays beside.\n\
+                     # Generated: {UPDATE}\n\
+                     apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- trace-context-zipkin.yaml\n",
+                    kind.versions
+                );
+                files.push((format!("{kustomize}/base/kustomization.yaml"), base));
             }
         }
     }
-    files.push((
-        "envoy-gateway/trace-context.yaml".to_owned(),
+    let mut file = |path: &str, text: String| files.push((path.to_owned(), text));
+    file(
+        "envoy-gateway/trace-context-no-tracer.yaml",
         envoy_gateway(),
-    ));
-    files.push((
-        "envoyfilter/trace-context-upstream-image.yaml".to_owned(),
-        upstream_from_image(),
-    ));
-    files.push((
-        "telemetry/zipkin.yaml".to_owned(),
+    );
+    for behind in [OTEL, ZIPKIN_B3] {
+        let path = format!("envoyfilter/trace-context-{}-upstream", behind.tracer);
+        file(&format!("{path}.yaml"), upstream_mounted(behind));
+        file(&format!("{path}-image.yaml"), upstream_from_image(behind));
+    }
+    file(
+        "telemetry/zipkin.yaml",
         telemetry(
             "zipkin",
-            "1.28 to 1.31",
-            "Goes with wasmplugin/ or trafficextension/: this tracer reads and writes B3 and W3C.",
+            "Goes with wasmplugin/ or trafficextension/trace-context-zipkin*.yaml: this tracer reads and writes B3 and W3C.",
+            "# Percent of the requests that come without a decision. A caller's decision stays the caller's.\n",
         ),
-    ));
-    files.push((
-        "telemetry/opentelemetry.yaml".to_owned(),
+    );
+    file(
+        "telemetry/opentelemetry.yaml",
         telemetry(
             "otel",
-            "1.28 to 1.31",
-            "Goes with envoyfilter/trace-context-upstream.yaml and -early.yaml: this tracer knows W3C alone.",
+            "Goes with envoyfilter/trace-context-otel-*.yaml: this tracer knows W3C alone.",
+            "# Percent of the requests that come without a decision. From Istio 1.31 on this tracer asks it for the others too,\n\
+             # so that a caller's sampled trace may end here: trace-context-otel-early.yaml keeps the caller's decision.\n",
         ),
-    ));
+    );
     files
 }
 

@@ -1,5 +1,6 @@
 //! The Istio manifests: their plugin configuration in real Envoys, beside the tracers that they are for.
 
+mod applied;
 mod common;
 mod example;
 mod rendered;
@@ -70,7 +71,7 @@ mod beside_the_zipkin_tracer {
     use super::*;
 
     fn manifest() -> Value {
-        common::yaml("istio-manifests/wasmplugin/trace-context.yaml")["spec"].take()
+        common::yaml("istio-manifests/wasmplugin/trace-context-zipkin.yaml")["spec"].take()
     }
 
     /// The tracer as Istio sets it, alone and with the filter of the manifest.
@@ -189,7 +190,8 @@ mod behind_the_opentelemetry_tracer {
 
     /// The router that the EnvoyFilter makes of Istio's, which has no configuration of its own there.
     fn router() -> Value {
-        let mut manifest = common::yaml("istio-manifests/envoyfilter/trace-context-upstream.yaml");
+        let mut manifest =
+            common::yaml("istio-manifests/envoyfilter/trace-context-otel-upstream.yaml");
         let patch = &mut manifest["spec"]["configPatches"][0];
         assert_eq!(patch["applyTo"], "HTTP_FILTER");
         assert_eq!(patch["patch"]["operation"], "MERGE");
@@ -239,74 +241,23 @@ mod behind_the_opentelemetry_tracer {
 
 mod in_the_place_of_an_examples_own {
     use super::*;
+    use applied::{envoy_filter, list};
     use envoy_test_harness::client::Response;
     use envoy_test_harness::{Envoy, Options};
     use example::{MANAGER, set_cluster, with_new_ids_named};
 
-    const EARLY: &str = "istio-manifests/envoyfilter/trace-context-early.yaml";
+    const EARLY: &str = "istio-manifests/envoyfilter/trace-context-otel-early.yaml";
+    const ZIPKIN_EARLY: &str = "istio-manifests/envoyfilter/trace-context-zipkin-b3-early.yaml";
     const EDGE: &str = "istio-manifests/envoyfilter/trace-context-edge.yaml";
-    const UPSTREAM: &str = "istio-manifests/envoyfilter/trace-context-upstream.yaml";
-    const DOWNSTREAM: &str = "istio-manifests/envoyfilter/trace-context-downstream.yaml";
-
-    /// An EnvoyFilter, with the module where it is here.
-    fn manifest(path: &str) -> Value {
-        let module = common::module("trace_context");
-        let module = module.to_str().expect("a path in UTF-8");
-        let text = common::text(path).replace("/etc/meshtrace/trace_context.wasm", module);
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
+    const UPSTREAM: &str = "istio-manifests/envoyfilter/trace-context-otel-upstream.yaml";
+    const DOWNSTREAM: &str = "istio-manifests/envoyfilter/trace-context-no-tracer.yaml";
 
     /// Applies an EnvoyFilter to the first listener as Istio does.
     fn apply(manifest: &Value, bootstrap: &mut Value) {
-        let manager = bootstrap.pointer_mut(MANAGER).expect("the manager");
-        let patches = manifest["spec"]["configPatches"].as_array();
-        for patch in patches.expect("patches") {
-            let operation = &patch["patch"]["operation"];
-            let value = patch["patch"]["value"].clone();
-            match (patch["applyTo"].as_str(), operation.as_str()) {
-                (Some("NETWORK_FILTER"), Some("MERGE")) => {
-                    assert_eq!(matched_filter(patch)["name"], value["name"]);
-                    merge(manager, &value["typed_config"]);
-                }
-                (Some("HTTP_FILTER"), Some("MERGE")) => {
-                    let name = &matched_filter(patch)["subFilter"]["name"];
-                    let mut filters = list(&mut manager["http_filters"]).iter_mut();
-                    let filter = filters.find(|filter| filter["name"] == *name);
-                    merge(filter.expect("the filter that is matched"), &value);
-                }
-                (Some("HTTP_FILTER"), Some("INSERT_FIRST")) => {
-                    assert_eq!(matched_filter(patch)["subFilter"], Value::Null);
-                    list(&mut manager["http_filters"]).insert(0, value);
-                }
-                other => panic!("{other:?} is not known here"),
-            }
-        }
-    }
-
-    fn matched_filter(patch: &Value) -> &Value {
-        let filter = &patch["match"]["listener"]["filterChain"]["filter"];
-        assert_eq!(
-            filter["name"],
-            "envoy.filters.network.http_connection_manager"
+        applied::apply(
+            manifest,
+            bootstrap.pointer_mut(MANAGER).expect("the manager"),
         );
-        filter
-    }
-
-    /// Fields of messages are merged, lists appended, and the rest is replaced.
-    fn merge(target: &mut Value, patch: &Value) {
-        match (target, patch) {
-            (Value::Object(target), Value::Object(patch)) => {
-                for (key, value) in patch {
-                    merge(target.entry(key).or_insert(Value::Null), value);
-                }
-            }
-            (Value::Array(target), Value::Array(patch)) => target.extend(patch.iter().cloned()),
-            (target, patch) => *target = patch.clone(),
-        }
-    }
-
-    fn list(value: &mut Value) -> &mut Vec<Value> {
-        value.as_array_mut().expect("a list")
     }
 
     /// What `bootstrap` answers to a request with each of `arrivals`; ids that it makes are named.
@@ -328,13 +279,10 @@ mod in_the_place_of_an_examples_own {
 
     #[test]
     fn the_early_mutations_are_what_is_rendered() {
-        for path in [EARLY, EDGE] {
+        for path in [EARLY, ZIPKIN_EARLY, EDGE] {
             let rendered = rendered::early_mutation_of(path);
-            let mut bootstrap = json!({"static_resources": {"listeners": [
-                {"filter_chains": [{"filters": [{"typed_config": {}}]}]},
-            ]}});
-            apply(&common::yaml(path), &mut bootstrap);
-            let patched = bootstrap.pointer(MANAGER).expect("the manager");
+            let mut patched = json!({"route_config": {"virtual_hosts": [{}]}});
+            applied::apply(&common::yaml(path), &mut patched);
             assert_eq!(
                 patched["early_header_mutation_extensions"],
                 json!([rendered.extension])
@@ -343,7 +291,9 @@ mod in_the_place_of_an_examples_own {
             // Istio merges messages as protobuf does: a zero in the patch changes nothing.
             settings["tracing"].take();
             assert_eq!(patched["tracing"], settings["tracing"]);
-            rendered::assert_has(patched, &settings);
+            rendered::assert_has(&patched, &settings);
+            let host = &patched["route_config"]["virtual_hosts"][0];
+            assert_eq!(*host, rendered.virtual_host, "{path}");
         }
     }
 
@@ -360,7 +310,7 @@ mod in_the_place_of_an_examples_own {
         manager["early_header_mutation_extensions"] = json!([]);
         manager["tracing"]["client_sampling"] = json!({"value": 100});
         let mut patched = without.clone();
-        apply(&manifest(EDGE), &mut patched);
+        apply(&envoy_filter(EDGE), &mut patched);
 
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
@@ -389,11 +339,12 @@ mod in_the_place_of_an_examples_own {
         let mut without = example.clone();
         let manager = without.pointer_mut(MANAGER).expect("the manager");
         manager["early_header_mutation_extensions"] = json!([]);
+        manager["route_config"]["virtual_hosts"][0]["request_headers_to_remove"] = json!([]);
         let router = list(&mut manager["http_filters"]).last_mut();
         router.expect("the router")["typed_config"]["upstream_http_filters"] = json!([]);
         let mut patched = without.clone();
         for path in [EARLY, UPSTREAM] {
-            apply(&manifest(path), &mut patched);
+            apply(&envoy_filter(path), &mut patched);
         }
 
         let w3c = format!("00-{TRACE}-{SPAN}-01");
@@ -438,7 +389,7 @@ mod in_the_place_of_an_examples_own {
             },
         });
         let mut patched = behind.clone();
-        apply(&manifest(DOWNSTREAM), &mut patched);
+        apply(&envoy_filter(DOWNSTREAM), &mut patched);
 
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
@@ -480,7 +431,8 @@ mod in_the_place_of_an_examples_own {
             istio_provider, istio_telemetry,
         };
 
-        const FILTER: &str = "istio-manifests/access-log/envoyfilter.yaml";
+        const FILTER: &str = "istio-manifests/access-log/envoyfilter-otel.yaml";
+        const FILTER_1_28: &str = "istio-manifests/access-log/envoyfilter-otel-1.28.yaml";
         const PROVIDER: &str = "json-with-trace";
 
         fn value(manifest: &Value, patch: usize) -> &Value {
@@ -496,16 +448,19 @@ mod in_the_place_of_an_examples_own {
 
         #[test]
         fn the_manifests_are_what_is_rendered() {
-            let manifest = common::yaml(FILTER);
-            let config = config(&manifest);
-            let ids = LogIds::new(&config).expect("one that compiles");
-            let step = expose_ids(&config.ids, EnvoyVersion::V1_40);
-            let namespace = manifest["metadata"]["namespace"].as_str().expect("one");
-            let filter = value(&manifest, 0);
-            assert_eq!(
-                manifest,
-                istio_envoy_filter(namespace, step.as_ref(), filter)
-            );
+            let [_, ids] = [
+                (FILTER_1_28, EnvoyVersion::V1_37),
+                (FILTER, EnvoyVersion::V1_38),
+            ]
+            .map(|(path, envoy)| {
+                let manifest = common::yaml(path);
+                let config = config(&manifest);
+                let step = expose_ids(&config.ids, envoy);
+                let name = manifest["metadata"]["name"].as_str().expect("one");
+                let filter = value(&manifest, 0);
+                assert_eq!(manifest, istio_envoy_filter(name, step.as_ref(), filter));
+                LogIds::new(&config).expect("one that compiles")
+            });
 
             let fields = access_log_fields(&ids, IdsFrom::Filter);
             let mesh = common::yaml("istio-manifests/access-log/mesh-config.yaml");
@@ -514,15 +469,11 @@ mod in_the_place_of_an_examples_own {
                 json!({"extensionProviders": [istio_provider(PROVIDER, &fields)]})
             );
             let telemetry = common::yaml("istio-manifests/access-log/telemetry.yaml");
-            assert_eq!(telemetry, istio_telemetry(PROVIDER, "istio-system"));
+            assert_eq!(telemetry, istio_telemetry(PROVIDER));
         }
 
         #[test]
         fn in_the_place_of_the_examples_filters_every_line_names_the_span_that_called() {
-            let module = common::module("access_log_trace");
-            let module = module.to_str().expect("a path in UTF-8");
-            let text = common::text(FILTER).replace("/etc/meshtrace/access_log_trace.wasm", module);
-            let manifest: Value = serde_saphyr::from_str(&text).expect("YAML");
             let mesh = common::yaml("istio-manifests/access-log/mesh-config.yaml");
             let labels =
                 &mesh["extensionProviders"][0]["envoyFileAccessLog"]["logFormat"]["labels"];
@@ -531,15 +482,15 @@ mod in_the_place_of_an_examples_own {
             set_cluster(&mut patched, "collector", collector.address());
             let manager = patched.pointer_mut(MANAGER).expect("the manager");
             list(&mut manager["http_filters"]).drain(..2);
-            apply(&manifest, &mut patched);
             let w3c = format!("00-{TRACE}-{SPAN}-01");
             for envoy in envoys() {
                 let mut patched = patched.clone();
+                let path = match envoy.is_at_least(1, 38) {
+                    true => FILTER,
+                    false => FILTER_1_28,
+                };
+                apply(&envoy_filter(path), &mut patched);
                 let manager = patched.pointer_mut(MANAGER).expect("the manager");
-                if !envoy.is_at_least(1, 38) {
-                    let step = &mut manager["http_filters"][0]["typed_config"];
-                    list(&mut step["mutations"]["request_mutations"]).pop();
-                }
                 let folder = tempfile::tempdir().expect("a folder");
                 let log = folder.path().join("access.log");
                 let logger = &mut manager["access_log"][0]["typed_config"];
@@ -588,7 +539,7 @@ mod attributes_on_the_sidecars_spans {
             let text = |value: &Value| value.as_str().expect("text").to_owned();
             let names = IstioNames {
                 name: text(&plugin["metadata"]["name"]),
-                namespace: text(&plugin["metadata"]["namespace"]),
+                namespace: None,
                 url: text(&plugin["spec"]["url"]),
             };
             let json = plugin["spec"]["pluginConfig"].to_string();
@@ -657,8 +608,8 @@ mod around_route_sampling {
     use envoy_test_harness::config::WasmFilter;
     use meshtrace_sampling::{Sampling, SamplingConfig};
 
-    const SETTINGS: &str = "istio-manifests/envoyfilter/route-sampling.yaml";
-    const PLUGIN: &str = "istio-manifests/wasmplugin/route-sampling.yaml";
+    const SETTINGS: &str = "istio-manifests/envoyfilter/route-sampling-otel.yaml";
+    const PLUGIN: &str = "istio-manifests/wasmplugin/route-sampling-otel.yaml";
     const TELEMETRY: &str = "istio-manifests/telemetry/route-sampling.yaml";
 
     fn plugin_config() -> String {
@@ -676,7 +627,7 @@ mod around_route_sampling {
             return;
         }
         let label = ("meshtrace-sampling", "enabled");
-        let rendered = settings.to_envoy_filter("route-sampling", "default", label);
+        let rendered = settings.to_envoy_filter("route-sampling-otel", label);
         assert_eq!(common::yaml(SETTINGS), rendered);
         for path in [PLUGIN, TELEMETRY] {
             let labels = &common::yaml(path)["spec"]["selector"]["matchLabels"];

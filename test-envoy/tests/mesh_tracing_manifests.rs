@@ -24,7 +24,8 @@ struct Place {
     /// Behind `mesh-tracing` in the names of files and resources.
     suffix: &'static str,
     title: &'static str,
-    namespace: &'static str,
+    /// The namespace to apply it to.
+    where_to: &'static str,
     /// Lines of the spec of both resources, before everything else.
     attachment: &'static str,
     /// How often a request passes it.
@@ -40,10 +41,7 @@ const PLACES: [Place; 3] = [
     Place {
         suffix: "",
         title: "of every sidecar and gateway of a namespace",
-        namespace: "\
-# One namespace; in the mesh's root namespace it is for the whole mesh, gateways included, and waypoints not.
-namespace: default
-",
+        where_to: "In the mesh's root namespace it is for the whole mesh, gateways included, and waypoints not.",
         attachment: "",
         passes: "\
 # Without `match` it is on the way in and on the way out: a span each.
@@ -63,10 +61,7 @@ trace_context: {}
     Place {
         suffix: "-gateway",
         title: "of ingress gateways",
-        namespace: "\
-# The gateway's namespace. Where mesh-tracing.yaml is in the root namespace, gateways have it already: apply one.
-namespace: default
-",
+        where_to: "For the gateway's namespace. Where mesh-tracing.yaml is in the root namespace, gateways have it already: apply one.",
         attachment: "\
 selector:
   matchLabels:
@@ -86,10 +81,7 @@ trace_context:
     Place {
         suffix: "-waypoint",
         title: "of a waypoint",
-        namespace: "\
-# The waypoint's namespace.
-namespace: default
-",
+        where_to: "For the waypoint's namespace.",
         attachment: "\
 targetRefs:
 # A waypoint takes what names its Gateway, and no selector.
@@ -105,7 +97,7 @@ trace_context: {}
         node: "waypoint",
         cluster: "\
 # A waypoint knows only the services behind it and those of the mesh configuration's extensionProviders: one of
-# those must name the collector, see ../README.md.
+# those must name the collector, see docs/istio.md.
 ",
     },
 ];
@@ -130,12 +122,8 @@ fn configuration(place: Place) -> String {
     )
 }
 
-fn metadata(place: Place, namespace: &str) -> String {
-    format!(
-        "metadata:\n  name: mesh-tracing{}\n{}spec:\n",
-        place.suffix,
-        indented(namespace, 2)
-    )
+fn metadata(place: Place) -> String {
+    format!("metadata:\n  name: mesh-tracing{}\nspec:\n", place.suffix)
 }
 
 /// The plugin, and the proxy's own tracer turned off.
@@ -150,9 +138,11 @@ fn resource(kind: Kind, place: Place) -> String {
     );
     spec.push_str(&kind.module("mesh_tracing", &configuration(place)));
     format!(
-        "# tracer: otel\n\
+        "# Istio: {}\n\
+         # Tracer: any\n\
          # mesh_tracing as the tracer {}, with the proxies' own tracer off, whichever that is.\n\
-         # Istio {}. A fetch that fails: requests pass as they are (failStrategy), and are not traced.\n\
+         # {}\n\
+         # A fetch that fails: requests pass as they are (failStrategy), and are not traced.\n\
          # Resources: about 60 MB for a proxy's first Wasm plugin, and 1.2 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n\
          apiVersion: extensions.istio.io/v1alpha1\n\
@@ -161,10 +151,11 @@ fn resource(kind: Kind, place: Place) -> String {
          # A tracer of the proxy's would write its own span over the filter's when the request leaves.\n{}\
          apiVersion: telemetry.istio.io/v1\n\
          kind: Telemetry\n{}{}",
+        kind.versions,
         place.title,
-        kind.since,
+        place.where_to,
         kind.name,
-        metadata(place, place.namespace),
+        metadata(place),
         indented(&spec, 2),
         if place.attachment.is_empty() {
             "# Istio takes one Telemetry without a selector a namespace: put this into yours where you have one. It is for the\n\
@@ -172,7 +163,7 @@ fn resource(kind: Kind, place: Place) -> String {
         } else {
             ""
         },
-        metadata(place, "namespace: default\n"),
+        metadata(place),
         indented(
             &format!(
                 "{}tracing:\n- disableSpanReporting: true\n",
@@ -185,13 +176,15 @@ fn resource(kind: Kind, place: Place) -> String {
 
 fn envoy_gateway() -> String {
     format!(
-        "# mesh_tracing as the tracer of Envoy Gateway's proxies. Their own is off unless an EnvoyProxy has `telemetry.tracing`.\n\
+        "# Envoy Gateway: 1.9\n\
+         # Tracer: none\n\
+         # mesh_tracing as the tracer of Envoy Gateway's proxies. Their own is off unless an EnvoyProxy has `telemetry.tracing`.\n\
          # Envoy Gateway itself fetches the image and serves it to its proxies. A fetch that fails: the policy's status\n\
          # says so, and with failOpen requests pass as they are; without it they are answered 500.\n\
          # Generated: {UPDATE}\n\
          apiVersion: gateway.envoyproxy.io/v1alpha1\n\
          kind: EnvoyExtensionPolicy\n\
-         metadata:\n  name: mesh-tracing\n  namespace: default\n\
+         metadata:\n  name: mesh-tracing\n\
          spec:\n  targetRefs:\n  # A Gateway is all of its routes; an HTTPRoute here is that route alone.\n  \
          - group: gateway.networking.k8s.io\n    kind: Gateway\n    name: eg\n  \
          wasm:\n  - name: mesh_tracing\n    rootID: mesh_tracing\n    \
@@ -215,7 +208,7 @@ fn envoy_gateway() -> String {
          # `infrastructure.parametersRef` of the Gateway, or in `parametersRef` of the GatewayClass.\n\
          apiVersion: gateway.envoyproxy.io/v1alpha1\n\
          kind: EnvoyProxy\n\
-         metadata:\n  name: mesh-tracing\n  namespace: default\n\
+         metadata:\n  name: mesh-tracing\n\
          spec:\n  bootstrap:\n    \
          # Adds to Envoy Gateway's own.\n    type: Merge\n    value: |\n      \
          static_resources:\n        clusters:\n        - name: meshtrace-collector\n          \

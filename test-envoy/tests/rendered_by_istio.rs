@@ -28,6 +28,10 @@ fn zipkin() -> Tracing {
         .shared_span_context(false)
 }
 
+fn zipkin_b3() -> Tracing {
+    zipkin().trace_context_option(TraceContextOption::B3)
+}
+
 fn otel() -> Tracing {
     Tracing::opentelemetry_grpc("collector", "sidecar")
 }
@@ -36,6 +40,8 @@ fn otel() -> Tracing {
 fn by_hand(rendered: &Rendered) -> Option<HttpConnectionManager> {
     const UPSTREAM: &str =
         r#"{"placement": "upstream", "tracer": "tracecontext", "inject": ["b3multi"]}"#;
+    const BEHIND_ZIPKIN_B3: &str =
+        r#"{"placement": "upstream", "tracer": "b3multi", "inject": ["tracecontext", "b3multi"]}"#;
     const BESIDE_ZIPKIN: &str = r#"{"extract": ["b3", "b3multi", "tracecontext"], "inject": ["tracecontext"], "clear": ["b3"]}"#;
     let filter = |config: &str| trace_context(config).failure_policy(FailurePolicy::FailOpen);
     let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
@@ -44,17 +50,27 @@ fn by_hand(rendered: &Rendered) -> Option<HttpConnectionManager> {
     let manager = manager.use_remote_address(gateway);
     let otel = || otel().spawn_upstream_span(gateway);
     Some(match rendered.manifest.as_str() {
-        "envoyfilter/trace-context-downstream.yaml" => {
+        "envoyfilter/trace-context-no-tracer.yaml" => {
             manager.filter(filter(r#"{"inject": ["tracecontext", "b3multi"]}"#))
         }
-        path if path.starts_with("envoyfilter/trace-context-upstream") => {
+        path if path.starts_with("envoyfilter/trace-context-otel-upstream") => {
             manager.tracing(otel()).upstream_filter(filter(UPSTREAM))
         }
-        "envoyfilter/trace-context-early.yaml" => {
+        path if path.starts_with("envoyfilter/trace-context-zipkin-b3-upstream") => manager
+            .tracing(zipkin_b3().spawn_upstream_span(gateway))
+            .upstream_filter(filter(BEHIND_ZIPKIN_B3)),
+        "envoyfilter/trace-context-otel-early.yaml" => {
             let config = read(b"{}").expect("a configuration");
             let made = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
             manager
                 .tracing(otel())
+                .early_header_mutation(made.extension)
+        }
+        "envoyfilter/trace-context-zipkin-b3-early.yaml" => {
+            let config = read(b"{}").expect("a configuration");
+            let made = early_mutation(&config, Tracer::ZipkinB3).expect("a mutation");
+            manager
+                .tracing(zipkin_b3().spawn_upstream_span(gateway))
                 .early_header_mutation(made.extension)
         }
         path if is_plugin(path) => manager
@@ -120,10 +136,6 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
                 envoy.reported_version()
             );
             let manager = rendered.manager(&envoy);
-            // A manifest with it says that it is not for proxies of 1.28 and 1.29 as it stands.
-            if manager.to_string().contains("%SPAN_ID%") && !envoy.is_at_least(1, 38) {
-                continue;
-            }
             let by_hand = by_hand(&rendered);
             let collector = ClosedPort::reserve().expect("a port");
             let upstream = envoy_test_harness::Upstream::start().expect("an upstream");
@@ -181,15 +193,14 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
     let expected = |manifest: &str| -> Option<&[&str]> {
         Some(match manifest {
             // A waypoint takes what names its Gateway; an EnvoyFilter with a selector is not for it.
-            "envoyfilter/trace-context-downstream.yaml" => &["sidecar-inbound"],
+            "envoyfilter/trace-context-no-tracer.yaml" => &["sidecar-inbound"],
             path if is_plugin(path) && path.ends_with("-gateway.yaml") => &["gateway"],
             path if is_plugin(path) && path.ends_with("-waypoint.yaml") => &["waypoint"],
             path if is_plugin(path) => &["sidecar-inbound"],
-            "envoyfilter/trace-context-early.yaml"
-            | "envoyfilter/trace-context-upstream.yaml"
-            | "envoyfilter/trace-context-upstream-image.yaml" => {
+            path if path.starts_with("envoyfilter/trace-context-") && !path.contains("-edge") => {
                 &["gateway", "sidecar-inbound", "sidecar-outbound"]
             }
+            "together.yaml" => &["gateway", "sidecar-inbound", "sidecar-outbound"],
             _ => return None,
         })
     };

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Edits, Headers, Managed};
+use meshtrace_propagation::filter_state;
 
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
@@ -23,16 +24,6 @@ pub type Properties<'a> = &'a [Option<Box<[u8]>>];
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 64;
-
-/// Filter state that this project's filters set themselves.
-const RESERVED: &[&str] = &[
-    "parent_span_id",
-    "previous_trace_id",
-    "span_id",
-    "trace_flags",
-    "trace_format",
-    "trace_id",
-];
 
 /// A compiled [`SpanAttributesConfig`].
 #[derive(Debug)]
@@ -74,7 +65,7 @@ struct Scratch {
 pub struct Attribute<'a> {
     /// Its name.
     pub key: &'a str,
-    /// Its value: 1 to 256 bytes without control characters.
+    /// Its value: 1 to 256 bytes without control characters, and not white space alone.
     pub value: &'a str,
     /// The request header that carries it, where the configuration has a prefix.
     pub header: Option<&'a [u8]>,
@@ -170,13 +161,6 @@ impl Attributes {
         self.emit.filter_state
     }
 
-    /// The prefix of the headers that only this proxy may write: those of a client must go, and go
-    /// before [`write_headers`](Self::write_headers)'s edits.
-    #[must_use]
-    pub fn header_family(&self) -> Option<&[u8]> {
-        self.emit.family()
-    }
-
     /// The request headers that the attributes of the configuration are written into.
     #[must_use]
     pub fn managed_headers(&self) -> Vec<Managed<'_>> {
@@ -236,6 +220,7 @@ impl Attributes {
     }
 
     /// Writes the attributes of a request into its headers, as far as the configuration says so.
+    /// With a prefix, only this proxy writes headers with it: those of a client go.
     pub fn write_headers<'a>(
         &'a self,
         gathered: &[Attribute<'a>],
@@ -327,7 +312,10 @@ impl Rule {
             }
         }
         cut(text, self.max_length, tally);
-        if text.is_empty() {
+        if text.trim().is_empty() {
+            if !text.is_empty() {
+                tally.count(Counter::Blank);
+            }
             return default;
         }
         match arena.try_alloc_str(text) {
@@ -355,7 +343,7 @@ fn check_key<'k>(
              first, at most {MAX_KEY}"
         ));
     }
-    if RESERVED.contains(&key) {
+    if filter_state::ALL.contains(&key) {
         return refuse(format!(
             "{key:?} is the filter state of another filter of this project, expected another key"
         ));
@@ -371,12 +359,13 @@ fn default(text: Option<&str>, max_length: usize) -> Result<Option<Box<str>>, Co
     let Some(text) = text else {
         return Ok(None);
     };
-    if text.is_empty() || text.contains(char::is_control) || head(text, max_length) != text {
+    let is_value = !text.trim().is_empty() && head(text, max_length) == text;
+    if !is_value || text.contains(char::is_control) {
         return Err(ConfigError::new(
             "default",
             format!(
                 "invalid value: string {text:?}, expected 1 to {max_length} bytes without control \
-                 characters; without a default the attribute is left out"
+                 characters, and not white space alone; without a default the attribute is left out"
             ),
         ));
     }

@@ -10,6 +10,8 @@ meshtrace_counters::counters! {
     Truncated = "truncated",
     /// A value had control characters or was not UTF-8.
     Replaced = "replaced",
+    /// A value was nothing but white space, which is no value.
+    Blank = "blank",
     /// A value was not in its list of allowed ones.
     NotAllowed = "not_allowed",
     /// An attribute was left out: the environment has no key for its `hmac_sha256`.
@@ -20,6 +22,8 @@ meshtrace_counters::counters! {
     JwtTooLong = "jwt.too_long",
     /// A client sent headers of the family that the filter writes; they were removed.
     HeadersRemoved = "headers_removed",
+    /// A member of `baggage` was not well-formed, and was left out when the header was written.
+    BaggageMalformed = "baggage_malformed",
     /// The `baggage` header had no room for a member.
     BaggageFull = "baggage_full",
     /// There was no room for an attribute.

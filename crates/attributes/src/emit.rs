@@ -1,13 +1,15 @@
 //! How attributes leave, besides filter state.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Edits, Headers, Value, is_token};
+use meshtrace_headers::{Edits, FRAMING, Headers, Value, is_token};
+use meshtrace_propagation::{BaggageSource, Field};
 
 use crate::attributes::{Arena, Attribute};
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
 use crate::{Counter, Tally, baggage};
 
-/// Headers that a proxy or an application lives on: a prefix must not take them along.
+/// Headers that a proxy or an application lives on, besides those that frame a message and those of
+/// trace context: a prefix must not take them along.
 const KEPT: &[&str] = &[
     "accept-",
     "access-control-",
@@ -98,11 +100,6 @@ impl Emit {
         })
     }
 
-    /// The prefix of the headers that are ours to write.
-    pub(crate) fn family(&self) -> Option<&[u8]> {
-        self.prefix.as_deref()
-    }
-
     /// The name of the list that they are added to.
     pub(crate) fn baggage(&self) -> Option<&'static [u8]> {
         self.baggage.then_some(meshtrace_baggage::NAME)
@@ -116,7 +113,7 @@ impl Emit {
 
     /// Writes the attributes into the request's headers.
     pub(crate) fn write<'a>(
-        &self,
+        &'a self,
         attributes: &[Attribute<'a>],
         headers: Headers<'a>,
         arena: &'a Arena,
@@ -127,6 +124,7 @@ impl Emit {
             && headers.iter().any(|(name, _)| name.starts_with(prefix))
         {
             tally.count(Counter::HeadersRemoved);
+            edits.remove_family(prefix);
         }
         for attribute in attributes {
             if let Some(header) = attribute.header {
@@ -134,7 +132,7 @@ impl Emit {
             }
         }
         if self.baggage
-            && let Some(list) = baggage::with(attributes, headers, arena, tally)
+            && let Some(list) = baggage::with(attributes, headers, edits, arena, tally)
         {
             edits.replace(meshtrace_baggage::NAME, Value::Borrowed(list));
         }
@@ -173,11 +171,19 @@ fn prefix(text: &str) -> Result<String, ConfigError> {
              dash, such as \"x-span-attr-\", at most 64 bytes"
         ));
     }
-    let taken = |kept: &&&str| kept.starts_with(&prefix) || prefix.starts_with(**kept);
-    if let Some(kept) = KEPT.iter().find(taken) {
+    let in_kept_family = KEPT.iter().find(|kept| prefix.starts_with(**kept));
+    let fields = Field::ALL.iter().map(|field| field.name());
+    let families = BaggageSource::ALL.iter().map(|source| source.prefix());
+    let names = FRAMING.iter().chain(KEPT).map(|name| name.as_bytes());
+    let mut names = names.chain(fields).chain(families);
+    let taken = in_kept_family
+        .map(|kept| kept.as_bytes())
+        .or_else(|| names.find(|name| name.starts_with(prefix.as_bytes())));
+    if let Some(taken) = taken {
         return refuse(format!(
-            "{text:?} would remove other headers ({kept}…) from requests, expected a prefix of its \
-             own, such as \"x-span-attr-\""
+            "{text:?} would remove other headers ({}…) from requests, expected a prefix of its \
+             own, such as \"x-span-attr-\"",
+            taken.escape_ascii()
         ));
     }
     Ok(prefix)

@@ -1,6 +1,7 @@
 //! Values as text: cleaned, and bounded.
 
 use arrayvec::ArrayString;
+use meshtrace_config::ConfigError;
 
 use crate::{Counter, Tally};
 
@@ -42,6 +43,17 @@ pub(crate) fn clean(bytes: &[u8], text: &mut Text, tally: &mut Tally) {
                 return;
             }
         }
+    }
+}
+
+/// Refuses control characters in `text` of the configuration: what leaves would have them replaced.
+pub(crate) fn refuse_controls(path: &str, text: &str) -> Result<(), ConfigError> {
+    match text.chars().find(|char| char.is_control()) {
+        None => Ok(()),
+        Some(char) => Err(ConfigError::new(
+            path,
+            format!("has the control character {char:?}, expected text without any"),
+        )),
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use crate::attributes::Environment;
 use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
 use crate::lent::Lent;
-use crate::text::{Text, cut, push, push_str};
+use crate::text::{Text, cut, push, push_str, refuse_controls};
 use crate::{Counter, Tally};
 
 /// The longest pattern, in bytes.
@@ -73,6 +73,9 @@ impl Transform {
                         "allow",
                         format!("{} values, expected 1 to {MAX_ALLOWED}", values.len()),
                     ));
+                }
+                for (i, value) in values.iter().enumerate() {
+                    refuse_controls(&format!("allow[{i}]"), value)?;
                 }
                 Self::Allow(values.iter().map(|value| value.as_str().into()).collect())
             }
@@ -197,6 +200,7 @@ impl Replace {
                     format!("not a regular expression that can be used: {error}"),
                 )
             })?;
+        refuse_controls("with", &config.with)?;
         let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
         let mut locations = regex.capture_locations();
         // Makes the room that searches share now, and not with the first request.

@@ -164,6 +164,34 @@ fn the_rest_is_refused_with_its_path() {
             "attributes[1].key: \"trace_id\" is the filter state of another filter",
         ),
         (
+            &keys("a", "sampling_decision", "{}"),
+            "attributes[1].key: \"sampling_decision\" is the filter state of another filter",
+        ),
+        (
+            &keys("a", "trace_id_datadog", "{}"),
+            "attributes[1].key: \"trace_id_datadog\" is the filter state of another filter",
+        ),
+        (
+            &with(r#""default": "  ""#),
+            "attributes[0].default: invalid value: string \"  \", expected 1 to 256 bytes without control",
+        ),
+        (
+            &with(r#""transform": [{"replace": {"pattern": "/", "with": "\r\nx: y"}}]"#),
+            "attributes[0].transform[0].replace.with: has the control character '\\r', expected text without any",
+        ),
+        (
+            &with(r#""transform": [{"allow": ["a", "b\u007f"]}]"#),
+            "attributes[0].transform[0].allow[1]: has the control character '\\u{7f}'",
+        ),
+        (
+            r#"{"attributes": [{"key": "a", "from": {"literal": "a\u0000"}}]}"#,
+            "attributes[0].from.literal: has the control character '\\0'",
+        ),
+        (
+            &with(r#""transform": [{"hmac_sha256": "hunter2"}]"#),
+            "attributes[0].transform[0].hmac_sha256: invalid type (not repeated, it may be confidential)",
+        ),
+        (
             &keys("a.b", "A-b", r#"{"request_header_prefix": "x-attr-"}"#),
             "attributes[1].key: its request header \"x-attr-a-b\" is that of attributes[0] too",
         ),
@@ -238,6 +266,26 @@ fn the_rest_is_refused_with_its_path() {
         (
             &prefix("x-attr"),
             "emit.request_header_prefix: invalid value: string \"x-attr\"",
+        ),
+        (
+            &prefix("uber-"),
+            "emit.request_header_prefix: \"uber-\" would remove other headers (uber-trace-id…)",
+        ),
+        (
+            &prefix("uberctx-"),
+            "emit.request_header_prefix: \"uberctx-\" would remove other headers (uberctx-…)",
+        ),
+        (
+            &prefix("ot-"),
+            "emit.request_header_prefix: \"ot-\" would remove other headers",
+        ),
+        (
+            &prefix("Transfer-"),
+            "emit.request_header_prefix: \"Transfer-\" would remove other headers (transfer-encoding…)",
+        ),
+        (
+            &prefix("keep-"),
+            "emit.request_header_prefix: \"keep-\" would remove other headers (keep-alive…)",
         ),
         (&prefix(""), "emit.request_header_prefix: invalid value"),
         (&prefix(":x-"), "emit.request_header_prefix: invalid value"),

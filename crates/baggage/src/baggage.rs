@@ -1,8 +1,9 @@
 //! The header that is to leave.
 
 use arrayvec::ArrayVec;
+use meshtrace_headers::is_token;
 
-use crate::member::elements;
+use crate::member::{Member, elements};
 
 /// Members that every platform propagates, at least; more are not sent (W3C Baggage, section 3.3.2).
 pub const MAX_MEMBERS: usize = 64;
@@ -33,15 +34,28 @@ impl Baggage {
         &self.text
     }
 
-    /// Takes over one or more members as they came, to the letter; `None`, and nothing of it, where that has too many
-    /// bytes. Only what is added is limited to [`MAX_MEMBERS`]: what came is not ours to cut.
-    pub fn keep(&mut self, list: &[u8]) -> Option<()> {
-        if list.is_empty() {
-            return Some(());
+    /// Takes over the members of `lines` as they came, to the letter, but for those whose key
+    /// `is_replaced`. What is no member (W3C Baggage, section 3.3.1) is left out; its number is the answer. `None`
+    /// where they have too many bytes: it then holds what had room. Only what is added is limited to [`MAX_MEMBERS`]:
+    /// what came is not ours to cut.
+    pub fn keep<'l>(
+        &mut self,
+        lines: impl IntoIterator<Item = &'l [u8]>,
+        is_replaced: impl Fn(&[u8]) -> bool,
+    ) -> Option<usize> {
+        let mut malformed = 0;
+        for text in lines.into_iter().flat_map(elements) {
+            match Member::parse(text) {
+                Some(member) if is_token(member.key) => {
+                    if !is_replaced(member.key) {
+                        self.whole(|list| list.try_extend_from_slice(text).ok())?;
+                        self.members += 1;
+                    }
+                }
+                _ => malformed += 1,
+            }
         }
-        self.whole(|text| text.try_extend_from_slice(list).ok())?;
-        self.members += elements(list).count();
-        Some(())
+        Some(malformed)
     }
 
     /// Adds a member whose value is given in pieces, [encoded](crate::encode); `None`, and nothing of it, where there is

@@ -11,18 +11,26 @@ pub struct Member<'a> {
     pub text: &'a [u8],
 }
 
-/// The members of the header's lines, which together are one list (RFC 9110, section 5.3). What has no equals sign is
-/// no member, and left out.
-pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = Member<'a>> {
-    lines.into_iter().flat_map(elements).filter_map(|text| {
+impl<'a> Member<'a> {
+    /// `None` without an equals sign.
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let pair = text.split(|byte| *byte == b';').next()?;
         let equals = pair.iter().position(|byte| *byte == b'=')?;
-        Some(Member {
+        Some(Self {
             key: pair.get(..equals)?.trim_ascii(),
             value: pair.get(equals + 1..)?.trim_ascii(),
             text,
         })
-    })
+    }
+}
+
+/// The members of the header's lines, which together are one list (RFC 9110, section 5.3). What has no equals sign is
+/// no member, and left out.
+pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = Member<'a>> {
+    lines
+        .into_iter()
+        .flat_map(elements)
+        .filter_map(Member::parse)
 }
 
 /// What stands between the commas of a line, the empty ones left out (RFC 9110, section 5.6.1.2).

@@ -83,9 +83,9 @@ pub(crate) struct SpanAttributes {
     /// Istio: the name of both manifests
     #[arg(long, default_value = "span-attributes", conflicts_with = "envoy")]
     name: String,
-    /// Istio: the namespace of both manifests; the mesh's root namespace is for the whole mesh
-    #[arg(long, default_value = "default", conflicts_with = "envoy")]
-    namespace: String,
+    /// Istio: the namespace of both manifests; without it they are for the one that they are applied to
+    #[arg(long, conflicts_with = "envoy")]
+    namespace: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -243,8 +243,21 @@ impl BesideTracer {
         let rendered = early_mutation(&config, self.tracer.into()).map_err(sentence)?;
         let mut parts = rendered.manager.to_json();
         parts["early_header_mutation_extensions"] = json!([rendered.extension]);
-        let limits = rendered.limits.iter().map(|limit| limit.sentence());
-        yaml(&parts, &limits.map(str::to_owned).collect::<Vec<_>>())
+        let mut comments = vec![
+            "For the HTTP connection manager. Mutations run in the order of the list: this one stands in front of \
+             route_sampling's, which reads what this one writes."
+                .to_owned(),
+        ];
+        comments.extend(limits(&rendered.limits));
+        let manager = yaml(&parts, &comments)?;
+        if rendered.virtual_host == json!({}) {
+            return Ok(manager);
+        }
+        let for_each = "For each virtual host.".to_owned();
+        Ok(format!(
+            "{manager}---\n{}",
+            yaml(&rendered.virtual_host, &[for_each])?
+        ))
     }
 
     fn route_sampling(&self) -> Result<String, String> {
@@ -254,7 +267,11 @@ impl BesideTracer {
         let rendered = sampling_settings(&config, self.tracer.into()).map_err(sentence)?;
         let part = |value: &Value, what: &str| yaml(value, &[what.to_owned()]);
         let mut documents = vec![
-            part(&rendered.manager, "For the HTTP connection manager.")?,
+            part(
+                &rendered.manager,
+                "For the HTTP connection manager. Mutations run in the order of the list: one of trace_context stands in \
+                 front of this one, which reads the parent that it writes.",
+            )?,
             part(&rendered.virtual_host, "For each virtual host.")?,
         ];
         for route in &rendered.routes {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod secret;
+
 use core::fmt::{self, Write as _};
 
 use serde::Deserialize;
@@ -100,7 +102,11 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         };
         let inner = error.into_inner();
         if inner.is_data() {
-            ConfigError::new(path, inner.to_string())
+            let message = match secret::is_secret(&path) {
+                true => secret::without_value(&inner.to_string()),
+                false => inner.to_string(),
+            };
+            ConfigError::new(path, message)
         } else {
             not_json(&inner)
         }

@@ -105,6 +105,8 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     assert!(!edits.overflowed(), "{edits:?}");
 
     let mut left = sent.clone();
+    let families = edits.families();
+    left.retain(|(name, _)| !families.iter().any(|prefix| name.starts_with(prefix)));
     for edit in edits.iter() {
         let before = left.clone();
         left.retain(|(name, _)| name != edit.name);

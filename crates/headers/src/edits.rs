@@ -4,42 +4,10 @@ use arrayvec::ArrayVec;
 use bumpalo::Bump;
 use bumpalo::collections::Vec;
 
-/// The longest value a format of this project writes, in bytes; longer ones are borrowed.
-const INLINE_BYTES: usize = 88;
+use crate::{FieldValue, Headers, Value};
 
-/// The text of a header that a stage writes: built in place, or borrowed from the request or the
-/// configuration.
-#[derive(Clone, Debug)]
-pub enum Value<'a> {
-    /// Built on the stack.
-    Inline(ArrayVec<u8, INLINE_BYTES>),
-    /// Taken as it is from the request or the configuration.
-    Borrowed(&'a [u8]),
-}
-
-impl Value<'_> {
-    /// Concatenates `parts`.
-    ///
-    /// `None` when they exceed the 88 bytes of an inline value: no format of this project does,
-    /// so a caller's test finds it.
-    #[must_use]
-    pub fn concat(parts: &[&[u8]]) -> Option<Self> {
-        let mut text = ArrayVec::new();
-        for part in parts {
-            text.try_extend_from_slice(part).ok()?;
-        }
-        Some(Self::Inline(text))
-    }
-
-    /// The bytes to write.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline(text) => text,
-            Self::Borrowed(text) => text,
-        }
-    }
-}
+/// The headers of a configured prefix, and those of the baggage of two formats.
+const MAX_FAMILIES: usize = 4;
 
 /// What happens to one header name.
 #[derive(Clone, Debug)]
@@ -47,7 +15,7 @@ pub enum Change<'a> {
     /// All lines of that name go.
     Remove,
     /// One line of that name stands afterwards, with this value.
-    Replace(Value<'a>),
+    Replace(FieldValue<'a>),
 }
 
 /// One edit of the request's headers.
@@ -68,11 +36,12 @@ pub struct Managed<'n> {
     pub leaves: bool,
 }
 
-/// The edits of one request, in the order in which they are to be made.
+/// The edits of one request: the families first, then at most one edit of each name, in order.
 ///
 /// Their memory is the request's arena, of which it takes what an edit needs, and no more.
 #[derive(Debug)]
 pub struct Edits<'a> {
+    families: ArrayVec<&'a [u8], MAX_FAMILIES>,
     edits: Vec<'a, Edit<'a>>,
     room: usize,
     overflowed: bool,
@@ -85,10 +54,25 @@ impl<'a> Edits<'a> {
         let mut edits = Vec::new_in(arena);
         let reserved = edits.try_reserve_exact(room).is_ok();
         Self {
+            families: ArrayVec::new(),
             edits,
             room: if reserved { room } else { 0 },
             overflowed: false,
         }
+    }
+
+    /// Removes all headers whose name begins with `prefix`, whatever their number, before the edits
+    /// are made: what an edit writes stays.
+    pub fn remove_family(&mut self, prefix: &'a [u8]) {
+        if !self.families.contains(&prefix) {
+            self.overflowed |= self.families.try_push(prefix).is_err();
+        }
+    }
+
+    /// The prefixes of [`remove_family`](Self::remove_family).
+    #[must_use]
+    pub fn families(&self) -> &[&'a [u8]] {
+        &self.families
     }
 
     /// Removes all lines of the header `name`.
@@ -99,32 +83,49 @@ impl<'a> Edits<'a> {
         });
     }
 
-    /// Makes `value` the only line of the header `name`.
+    /// Makes `value` the only line of the header `name`. Where it is none that a header may have
+    /// ([`FieldValue`]), no line of that name stands afterwards.
     pub fn replace(&mut self, name: &'a [u8], value: Value<'a>) {
-        self.push(Edit {
-            name,
-            change: Change::Replace(value),
-        });
+        let change = FieldValue::new(value).map_or(Change::Remove, Change::Replace);
+        self.push(Edit { name, change });
+    }
+
+    /// What the edits so far do to the header `name`.
+    #[must_use]
+    pub fn change_of(&self, name: &[u8]) -> Option<&Change<'a>> {
+        let edit = self.edits.iter().find(|edit| edit.name == name)?;
+        Some(&edit.change)
+    }
+
+    /// The lines of the header `name` as they stand after the edits so far: a stage that adds to a
+    /// header adds to what the stages before it wrote.
+    pub fn lines<'s>(
+        &'s self,
+        name: &'s [u8],
+        headers: Headers<'s>,
+    ) -> impl Iterator<Item = &'s [u8]> {
+        let change = self.change_of(name);
+        let written = match change {
+            Some(Change::Replace(value)) => Some(value.as_bytes()),
+            Some(Change::Remove) | None => None,
+        };
+        let arrived = change.is_none().then(|| headers.lines(name));
+        written.into_iter().chain(arrived.into_iter().flatten())
     }
 
     fn push(&mut self, edit: Edit<'a>) {
-        if self.edits.len() < self.room {
+        if let Some(known) = self.edits.iter_mut().find(|known| known.name == edit.name) {
+            known.change = edit.change;
+        } else if self.edits.len() < self.room {
             self.edits.push(edit);
         } else {
             self.overflowed = true;
         }
     }
 
-    /// What is left to write once all edits are made: names, each with its only line.
+    /// What is written once all edits are made: names, each with its only line.
     pub fn written(&self) -> impl Iterator<Item = (&'a [u8], &[u8])> {
-        let mut rest = self.edits.as_slice();
-        core::iter::from_fn(move || {
-            let (edit, later) = rest.split_first()?;
-            rest = later;
-            Some((edit, later))
-        })
-        .filter(|(edit, later)| later.iter().all(|other| other.name != edit.name))
-        .filter_map(|(edit, _)| match &edit.change {
+        self.edits.iter().filter_map(|edit| match &edit.change {
             Change::Replace(value) => Some((edit.name, value.as_bytes())),
             Change::Remove => None,
         })
@@ -187,9 +188,34 @@ mod tests {
     }
 
     #[test]
-    fn concat_refuses_what_does_not_fit() {
-        let text = [b'a'; INLINE_BYTES];
-        assert_eq!(Value::concat(&[&text]).unwrap().as_bytes(), text);
-        assert!(Value::concat(&[&text, b"b"]).is_none());
+    fn the_last_edit_of_a_name_counts_and_a_stage_reads_what_stands() {
+        let block = crate::encode(&[("baggage", "a=1"), ("baggage", "b=2"), ("b3", "0")]);
+        let headers = Headers::parse(&block).unwrap();
+        let arena = Bump::new();
+        let mut edits = Edits::new_in(&arena, 2);
+        let lines = |edits: &Edits<'_>, name| {
+            let lines = edits.lines(name, headers);
+            lines.map(<[u8]>::to_vec).collect::<std::vec::Vec<_>>()
+        };
+        assert_eq!(lines(&edits, b"baggage"), [b"a=1", b"b=2"]);
+        edits.replace(b"baggage", Value::Borrowed(b" c=3"));
+        edits.replace(b"b3", Value::Borrowed(b"a\r\nb"));
+        assert_eq!(lines(&edits, b"baggage"), [b"c=3"]);
+        assert_eq!(lines(&edits, b"b3"), [b""; 0]);
+        edits.remove(b"baggage");
+        assert_eq!(lines(&edits, b"baggage"), [b""; 0]);
+        assert_eq!(edits.len(), 2);
+        assert!(!edits.overflowed());
+    }
+
+    #[test]
+    fn a_family_is_listed_once() {
+        let arena = Bump::new();
+        let mut edits = Edits::new_in(&arena, 0);
+        for prefix in [&b"uberctx-"[..], b"ot-baggage-", b"uberctx-"] {
+            edits.remove_family(prefix);
+        }
+        assert_eq!(edits.families(), [&b"uberctx-"[..], b"ot-baggage-"]);
+        assert!(!edits.overflowed());
     }
 }

@@ -7,11 +7,17 @@
 
 mod block;
 mod edits;
+mod name;
+mod template;
 mod token;
+mod value;
 
 pub use block::{Headers, Iter};
-pub use edits::{Change, Edit, Edits, Managed, Value};
+pub use edits::{Change, Edit, Edits, Managed};
+pub use name::{FRAMING, NameRefusal, check_name};
+pub use template::{PathTemplate, Segment, TemplateRefusal};
 pub use token::is_token;
+pub use value::{FieldValue, Value, field_value};
 
 #[cfg(feature = "encode")]
 pub use block::encode;

@@ -201,7 +201,7 @@ impl<C: Composition> Running<C> {
     }
 
     fn edit(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
-        if let Some(family) = outcome.removed_family {
+        for family in outcome.headers.families() {
             for (name, _) in headers.iter().filter(|(name, _)| name.starts_with(family)) {
                 if call::remove_header(map, name).is_err() {
                     self.metrics.host_error();

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
-use meshtrace_headers::Managed;
+use meshtrace_headers::{Managed, check_name};
+use meshtrace_propagation::filter_state;
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::is_header_name;
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -303,11 +303,11 @@ impl LogIds {
 
     /// The filter state keys that every configuration sets, without Envoy's `wasm.` before them.
     pub const KEYS: &'static [&'static str] = &[
-        "trace_id",
-        "span_id",
-        "parent_span_id",
-        "trace_flags",
-        "trace_format",
+        filter_state::TRACE_ID,
+        filter_state::SPAN_ID,
+        filter_state::PARENT_SPAN_ID,
+        filter_state::TRACE_FLAGS,
+        filter_state::TRACE_FORMAT,
     ];
 
     /// Whether responses are told of the trace.
@@ -377,13 +377,10 @@ fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {
 
 fn header_name(path: &str, name: &Option<String>) -> Result<Option<Box<[u8]>>, ConfigError> {
     let Some(name) = name else { return Ok(None) };
+    check_name(name).map_err(|refusal| {
+        ConfigError::new(path, format!("invalid value: string {name:?}, {refusal}"))
+    })?;
     let lower = name.to_ascii_lowercase();
-    if !is_header_name(&lower) {
-        return Err(ConfigError::new(
-            path,
-            format!("invalid value: string {name:?}, expected the name of a header"),
-        ));
-    }
     Ok(Some(lower.into_bytes().into_boxed_slice()))
 }
 

@@ -4,7 +4,7 @@
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{Arrived, Sampling, SpanId, TraceContext, TraceId};
+use meshtrace_propagation::{Arrived, Sampling, SpanId, TraceContext, TraceId, filter_state};
 
 use crate::arrival::{Arrival, Contexts};
 use crate::config::{LogIds, TracerKind};
@@ -357,20 +357,35 @@ impl LogIds {
     /// otherwise; `None` for a value that is too long.
     pub fn write(&self, ids: &Ids, told: &Ids, mut put: impl FnMut(&'static [u8], Option<Text>)) {
         if let Some(id) = ids.trace_id.filter(|_| ids.trace_id != told.trace_id) {
-            put(b"trace_id", Text::concat(&[&id.to_hex()]));
+            put(
+                filter_state::TRACE_ID.as_bytes(),
+                Text::concat(&[&id.to_hex()]),
+            );
         }
         if let Some(id) = ids.span_id.filter(|_| ids.span_id != told.span_id) {
-            put(b"span_id", Text::concat(&[&id.to_hex()]));
+            put(
+                filter_state::SPAN_ID.as_bytes(),
+                Text::concat(&[&id.to_hex()]),
+            );
         }
         let parent = ids.parent_span_id;
         if let Some(id) = parent.filter(|_| parent != told.parent_span_id) {
-            put(b"parent_span_id", Text::concat(&[&id.to_hex()]));
+            put(
+                filter_state::PARENT_SPAN_ID.as_bytes(),
+                Text::concat(&[&id.to_hex()]),
+            );
         }
         if let Some(flags) = ids.flags.filter(|_| ids.flags != told.flags) {
-            put(b"trace_flags", Text::concat(&[flags.to_hex()]));
+            put(
+                filter_state::TRACE_FLAGS.as_bytes(),
+                Text::concat(&[flags.to_hex()]),
+            );
         }
         if let Some(format) = ids.format.filter(|_| ids.format != told.format) {
-            put(b"trace_format", Text::concat(&[format.name().as_bytes()]));
+            put(
+                filter_state::TRACE_FORMAT.as_bytes(),
+                Text::concat(&[format.name().as_bytes()]),
+            );
         }
         for shape in &self.shapes {
             shape.write(ids, told, &mut put);

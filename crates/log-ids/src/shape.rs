@@ -1,5 +1,8 @@
 //! The same ids as the back ends write them.
 
+use meshtrace_propagation::filter_state::{
+    SPAN_ID_DATADOG, TRACE_ID_B3_64, TRACE_ID_DATADOG, TRACE_ID_GCP,
+};
 use meshtrace_propagation::{SpanId, TraceId};
 
 use crate::decide::Ids;
@@ -25,9 +28,9 @@ impl Shape {
     #[must_use]
     pub const fn keys(&self) -> &'static [&'static str] {
         match self {
-            Self::Datadog => &["trace_id_datadog", "span_id_datadog"],
-            Self::Gcp { .. } => &["trace_id_gcp"],
-            Self::B3Bits64 => &["trace_id_b3_64"],
+            Self::Datadog => &[TRACE_ID_DATADOG, SPAN_ID_DATADOG],
+            Self::Gcp { .. } => &[TRACE_ID_GCP],
+            Self::B3Bits64 => &[TRACE_ID_B3_64],
         }
     }
 
@@ -45,21 +48,24 @@ impl Shape {
                 let decimal =
                     |number: u64| Text::concat(&[itoa::Buffer::new().format(number).as_bytes()]);
                 if let Some(id) = trace_id {
-                    put(b"trace_id_datadog", decimal(id.low()));
+                    put(TRACE_ID_DATADOG.as_bytes(), decimal(id.low()));
                 }
                 if let Some(id) = span_id {
-                    put(b"span_id_datadog", decimal(SpanId::get(id)));
+                    put(SPAN_ID_DATADOG.as_bytes(), decimal(SpanId::get(id)));
                 }
             }
             Self::Gcp { project } => {
                 if let Some(id) = trace_id {
                     let parts: [&[u8]; 4] = [b"projects/", project, b"/traces/", &id.to_hex()];
-                    put(b"trace_id_gcp", Text::concat(&parts));
+                    put(TRACE_ID_GCP.as_bytes(), Text::concat(&parts));
                 }
             }
             Self::B3Bits64 => {
                 if let Some(id) = trace_id {
-                    put(b"trace_id_b3_64", Text::concat(&[&TraceId::low_to_hex(id)]));
+                    put(
+                        TRACE_ID_B3_64.as_bytes(),
+                        Text::concat(&[&TraceId::low_to_hex(id)]),
+                    );
                 }
             }
         }

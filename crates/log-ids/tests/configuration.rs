@@ -64,6 +64,15 @@ fn impossible_configurations_are_refused_with_their_path() {
             "ids.span_id_header: the same as",
         ),
         (
+            r#"{"ids": {"trace_id_header": "Content-Length"}}"#,
+            "ids.trace_id_header: invalid value: string \"Content-Length\", expected the name of a header that does \
+             not frame or route the message",
+        ),
+        (
+            r#"{"response_header": {"name": "transfer-encoding"}}"#,
+            "response_header: invalid value: string \"transfer-encoding\", expected the name of a header that",
+        ),
+        (
             r#"{"ids": {"trace_id_header": ":path"}}"#,
             "ids.trace_id_header: invalid value: string \":path\", expected the name of a header",
         ),

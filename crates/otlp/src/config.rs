@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use meshtrace_config::ConfigError;
+use meshtrace_headers::{NameRefusal, check_name, field_value};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -402,36 +403,40 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
         .iter()
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
         .collect();
+    let mut values = Vec::new();
     for (name, value) in &further {
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) || name == "host" {
-            return Err(ConfigError::new(
-                "headers",
-                format!("invalid name: string {name:?}, expected that of a header"),
-            ));
-        }
         if fixed.contains(&name.as_str()) && name != "user-agent" {
             return Err(ConfigError::new(
                 format!("headers.{name}"),
                 "the protocol decides it",
             ));
         }
-        let is_text = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
-        if !value.bytes().all(is_text) {
+        match check_name(name) {
+            Ok(()) => {}
+            // A whole line, with a secret in it, may have been written in the place of a name.
+            Err(refusal @ NameRefusal::NotAToken) => {
+                let message =
+                    format!("invalid name (not repeated, it may be confidential), {refusal}");
+                return Err(ConfigError::new("headers", message));
+            }
+            Err(refusal @ NameRefusal::Framing) => {
+                let message = format!("invalid name: string {name:?}, {refusal}");
+                return Err(ConfigError::new("headers", message));
+            }
+        }
+        let text = field_value(value.as_bytes()).filter(|text| text.is_ascii());
+        let text = text.and_then(|text| str::from_utf8(text).ok());
+        let text = text.ok_or_else(|| {
             // The value may be a secret.
-            return Err(ConfigError::new(
+            ConfigError::new(
                 format!("headers.{name}"),
                 "invalid value, expected printable ASCII",
-            ));
-        }
+            )
+        })?;
+        values.push((name.as_str(), text));
     }
     lines.retain(|(name, _)| further.iter().all(|(other, _)| other != name));
-    lines.extend(
-        further
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    );
+    lines.extend(values);
     Ok(meshtrace_headers::encode(&lines).into_boxed_slice())
 }
 

@@ -6,20 +6,9 @@
 use meshtrace_attributes::AttributeConfig;
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
-use meshtrace_log_ids::LogIds;
-use meshtrace_propagation::{Field, Placement, Propagation};
+use meshtrace_propagation::{Field, Placement, Propagation, filter_state};
 
 use crate::{Outcome, Request};
-
-/// Filter state of this project besides that of the access log: no header can have its name.
-const KEYS: &[&str] = &[
-    "previous_trace_id",
-    "sampling_decision",
-    "span_id_datadog",
-    "trace_id_b3_64",
-    "trace_id_datadog",
-    "trace_id_gcp",
-];
 
 /// The request headers that a filter writes or removes, none of them by an edit.
 ///
@@ -78,8 +67,8 @@ impl ByFilterState {
         let mut complete = true;
         for name in &self.leaving {
             let is_said = outcome.headers.iter().any(|edit| edit.name == &**name);
-            let family = outcome.removed_family;
-            if is_said || family.is_some_and(|family| name.starts_with(family)) {
+            let mut families = outcome.headers.families().iter();
+            if is_said || families.any(|family| name.starts_with(family)) {
                 continue;
             }
             let mut lines = request.headers.lines(name);
@@ -161,7 +150,7 @@ pub(crate) fn refusal(message: &str) -> ConfigError {
 /// Two meanings of one filter state.
 fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_name = |key: &str| key.as_bytes() == name;
-    let of_project = KEYS.iter().chain(LogIds::KEYS).any(|key| is_name(key));
+    let of_project = filter_state::ALL.iter().any(|key| is_name(key));
     if of_project || attributes.iter().any(|attribute| is_name(&attribute.key)) {
         let name = name.escape_ascii();
         return Err(refusal(&format!(

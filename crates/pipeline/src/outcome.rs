@@ -13,9 +13,9 @@ use meshtrace_sampling as sampling;
 
 use crate::Arena;
 
-/// The known trace headers, sixteen of the configuration's own, thirty-two attributes, and of baggage to
-/// clear about as many as the hundred headers that Envoy takes by default.
-pub const MAX_EDITS: usize = 144;
+/// Every known trace header, sixteen of `clear`, every attribute, and the few of single stages: the
+/// helper headers of two, the secret of `force`, `request_header`, `baggage`.
+pub const MAX_EDITS: usize = propagation::Field::ALL.len() + 16 + attributes::MAX_ATTRIBUTES + 8;
 /// Thirty-two attributes, and the ids of the trace in every shape.
 pub const MAX_PROPERTIES: usize = 48;
 
@@ -23,8 +23,6 @@ pub const MAX_PROPERTIES: usize = 48;
 /// the request's arena.
 #[derive(Debug)]
 pub struct Outcome<'a> {
-    /// All headers whose name starts with this go, before the edits are made.
-    pub removed_family: Option<&'a [u8]>,
     /// Edits of the headers that the callback is about.
     pub headers: Edits<'a>,
     /// With [`RequestHeaders::FilterState`], `headers` are no edits: they say what each managed
@@ -43,7 +41,6 @@ impl<'a> Outcome<'a> {
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
         Self {
-            removed_family: None,
             headers: Edits::new_in(arena, MAX_EDITS),
             request_headers: RequestHeaders::Edit,
             properties: Properties::new_in(arena),

@@ -5,7 +5,7 @@ use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
     Field, IdGenerator, Incoming, InjectConfig, Outgoing, Placement, Propagation, Sampling as Flag,
-    Tally, TraceContext, TraceContextConfig, TraceId, tracestate,
+    Tally, TraceContext, TraceContextConfig, TraceId, filter_state, tracestate,
 };
 use meshtrace_sampling::{
     Counter, Decision, Parent, Randomness, Sampling, SamplingConfig, Threshold, Verdict,
@@ -17,7 +17,7 @@ use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, R
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what
 /// was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps it.
-const DECISION: &[u8] = b"sampling_decision";
+const DECISION: &[u8] = filter_state::SAMPLING_DECISION.as_bytes();
 
 /// The `route_sampling` filter.
 #[derive(Clone, Debug)]

@@ -84,7 +84,6 @@ pub(crate) fn of_request<'a>(
     let gathered = attributes.of_request(headers, properties, arena, tally);
     let edits = &mut outcome.headers;
     attributes.write_headers(&gathered, headers, arena, edits, tally);
-    outcome.removed_family = attributes.header_family();
     if edits.overflowed() {
         tally.count(Counter::Dropped);
     }

@@ -1,7 +1,7 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{Counter, Decision, IdGenerator, Incoming, Propagation};
+use meshtrace_propagation::{Counter, Decision, IdGenerator, Incoming, Propagation, filter_state};
 
 use crate::by_filter_state::{self, say_all};
 use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
@@ -83,7 +83,9 @@ pub(crate) fn tell<'a>(
     propagation.inject(incoming, &decision.outgoing, egress, edits, tally);
     if let Some(id) = decision.previous_trace_id {
         match request.arena.try_alloc(id.to_hex()) {
-            Ok(digits) => outcome.properties.set(b"previous_trace_id", digits),
+            Ok(digits) => outcome
+                .properties
+                .set(filter_state::PREVIOUS_TRACE_ID.as_bytes(), digits),
             Err(_) => tally.count(Counter::EditsDropped),
         }
     }

@@ -121,7 +121,28 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             report(r#""headers": {":path": "x"}"#),
-            "mesh_tracing.report.headers: invalid name: string \":path\"",
+            "mesh_tracing.report.headers.:path: the protocol decides it",
+        ),
+        (
+            report(r#""headers": {"authorization: Bearer hunter2": "x"}"#),
+            "mesh_tracing.report.headers: invalid name (not repeated, it may be confidential), expected the name",
+        ),
+        (
+            report(r#""headers": {"Transfer-Encoding": "chunked"}"#),
+            "mesh_tracing.report.headers: invalid name: string \"transfer-encoding\", expected the name of a header \
+             that does not frame or route the message",
+        ),
+        (
+            report(r#""headers": "authorization=Bearer hunter2""#),
+            "mesh_tracing.report.headers: invalid type (not repeated, it may be confidential), expected a map",
+        ),
+        (
+            report(r#""headers": {"authorization": ["hunter2"]}"#),
+            "mesh_tracing.report.headers.authorization: invalid type",
+        ),
+        (
+            report(r#""headers": {"authorization": 4242}"#),
+            "mesh_tracing.report.headers.authorization: invalid type (not repeated",
         ),
         (
             report(r#""headers": {"x": "secret\n"}"#),
@@ -154,7 +175,9 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             refusal.starts_with(expected),
             "{json}\n{refusal}\n{expected}"
         );
-        assert!(!refusal.contains("secret"));
+        for secret in ["secret", "hunter2", "4242"] {
+            assert!(!refusal.contains(secret), "{refusal}");
+        }
     }
 }
 

@@ -23,10 +23,12 @@ pub enum BaggageSource {
 }
 
 impl BaggageSource {
-    pub(crate) const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
 
     /// What its headers' names begin with; the entry's key follows.
-    const fn prefix(self) -> &'static [u8] {
+    #[must_use]
+    pub const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Jaeger => b"uberctx-",
             Self::Ottrace => b"ot-baggage-",
@@ -50,8 +52,9 @@ impl BaggageSource {
 }
 
 impl Propagation {
-    /// Joins the baggage that came in other formats into `baggage`. Members that came in it stay to
-    /// the letter and come first; of equal keys, the first counts. The text is kept in `arena`.
+    /// Joins the baggage that came in other formats into `baggage`, as the stages before this one
+    /// left it. Its members stay to the letter and come first; of equal keys, the first counts. The
+    /// text is kept in `arena`.
     #[inline(never)]
     pub fn join_baggage<'a>(
         &self,
@@ -70,7 +73,7 @@ impl Propagation {
         if !any || !is_wanted {
             return;
         }
-        let Some(baggage) = self.joined(headers, tally) else {
+        let Some(baggage) = self.joined(headers, edits, tally) else {
             return;
         };
         match arena.try_alloc_slice_copy(baggage.text()) {
@@ -82,18 +85,19 @@ impl Propagation {
         }
     }
 
-    /// What came in `baggage`, and what of the rest has room; `None` where that adds nothing.
+    /// What stands in `baggage`, and what of the rest has room; `None` where that adds nothing.
     #[cold]
-    fn joined(&self, headers: &Headers<'_>, tally: &mut Tally) -> Option<Baggage> {
+    fn joined(
+        &self,
+        headers: &Headers<'_>,
+        edits: &Edits<'_>,
+        tally: &mut Tally,
+    ) -> Option<Baggage> {
         let mut baggage = Baggage::new();
-        if headers
-            .lines(NAME)
-            .try_for_each(|line| baggage.keep(line))
-            .is_none()
-        {
+        let Some(malformed) = baggage.keep(edits.lines(NAME, *headers), |_| false) else {
             tally.count(Counter::BaggageFull);
             return None;
-        }
+        };
         let mut joined = false;
         for source in &self.baggage_from {
             for (name, value) in headers {
@@ -111,6 +115,9 @@ impl Propagation {
                 }
             }
         }
+        if joined && malformed > 0 {
+            tally.count(Counter::BaggageMalformed);
+        }
         joined.then_some(baggage)
     }
 }
@@ -119,14 +126,11 @@ impl Egress {
     /// The baggage of a format goes with the format.
     pub(crate) fn clear_baggage<'a>(&self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         for source in BaggageSource::ALL {
-            if !self.clear.formats.contains(source.format()) {
-                continue;
-            }
-            for (name, _) in incoming.arrived.headers() {
-                let is_new = || edits.iter().all(|edit| edit.name != name);
-                if name.starts_with(source.prefix()) && is_new() {
-                    edits.remove(name);
-                }
+            let mut names = incoming.arrived.headers().iter().map(|(name, _)| name);
+            if self.clear.formats.contains(source.format())
+                && names.any(|name| name.starts_with(source.prefix()))
+            {
+                edits.remove_family(source.prefix());
             }
         }
     }

@@ -4,8 +4,7 @@ use core::fmt;
 
 use ipnet::IpNet;
 use meshtrace_config::{ConfigError, RequestHeaders};
-use meshtrace_headers::Headers;
-use meshtrace_headers::is_token;
+use meshtrace_headers::{Headers, NameRefusal, check_name, is_token};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -549,15 +548,15 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
             clear.formats.insert(format);
         } else if let Some(field) = Field::from_name(name.as_bytes()) {
             clear.fields.insert(field);
-        } else if !is_header_name(&name) {
-            return Err(ConfigError::new(
-                format!("clear[{i}]"),
-                format!(
-                    "invalid value: string {entry:?}, expected a format ({}) or the name of a header \
-                     other than `host`",
+        } else if let Err(refusal) = check_name(&name) {
+            let message = match refusal {
+                NameRefusal::NotAToken => format!(
+                    "invalid value: string {entry:?}, expected a format ({}) or the name of a header",
                     Format::NAMES
                 ),
-            ));
+                NameRefusal::Framing => format!("invalid value: string {entry:?}, {refusal}"),
+            };
+            return Err(ConfigError::new(format!("clear[{i}]"), message));
         } else if clear.names.len() == MAX_CLEAR {
             return Err(ConfigError::new(
                 format!("clear[{i}]"),
@@ -570,13 +569,6 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
     Ok(clear)
 }
 
-/// Whether `name` is a token (RFC 9110, section 5.6.2) whose removal leaves a request that can be
-/// routed.
-#[must_use]
-pub fn is_header_name(name: &str) -> bool {
-    is_token(name.as_bytes()) && name != "host"
-}
-
 #[inline(never)]
 fn incoming(config: Option<&IncomingConfig>) -> Result<(IncomingMode, Untrusted), ConfigError> {
     let Some(IncomingConfig { mode, when }) = config else {
@@ -586,7 +578,7 @@ fn incoming(config: Option<&IncomingConfig>) -> Result<(IncomingMode, Untrusted)
         None => None,
         Some(name) => {
             let name = name.to_ascii_lowercase();
-            if !is_header_name(&name) {
+            if !is_token(name.as_bytes()) || name == "host" {
                 return Err(ConfigError::new(
                     "incoming.when.header_absent",
                     format!("invalid value: string {name:?}, expected the name of a header"),

@@ -135,7 +135,8 @@ impl Egress {
             }
         }
         for name in &self.clear.names {
-            if arrived.headers().contains(name) {
+            // A stage before this one may have written it: what is cleared does not leave.
+            if arrived.headers().contains(name) || edits.change_of(name).is_some() {
                 edits.remove(name);
             }
         }

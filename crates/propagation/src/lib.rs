@@ -16,6 +16,7 @@ mod decide;
 mod egress;
 mod extract;
 mod field;
+pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;
@@ -32,7 +33,7 @@ pub use arrived::Arrived;
 pub use baggage::BaggageSource;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig, is_header_name,
+    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};

@@ -116,18 +116,27 @@ fn what_came_in_baggage_stays_to_the_letter_and_comes_first() {
     for (came, left) in [
         (
             "baggage: k = v ; p=1;q , l=%41",
-            "k = v ; p=1;q , l=%41,user=1",
+            "k = v ; p=1;q,l=%41,user=1",
         ),
-        ("baggage: a=1,,\nbaggage: b=2", "a=1,,,b=2,user=1"),
+        ("baggage: a=1,,\nbaggage: b=2", "a=1,b=2,user=1"),
+        ("baggage: a=1,", "a=1,user=1"),
+        ("baggage: ,", "user=1"),
         ("baggage:", "user=1"),
-        ("baggage: no-value", "no-value,user=1"),
         // Without an equals sign it is no member (W3C Baggage, section 3.3.1), and so not the entry's key.
-        ("baggage: user", "user,user=1"),
+        ("baggage: no-value", "user=1"),
+        ("baggage: user,k=v", "k=v,user=1"),
         ("baggage: usersname=2", "usersname=2,user=1"),
     ] {
         let sent = format!("uberctx-user: 1\n{came}");
         assert_eq!(baggage(&sent).as_deref(), Some(left), "{came}");
     }
+    let malformed = |sent: &str| run(BOTH, &parse(sent)).tally.has(Counter::BaggageMalformed);
+    assert!(malformed("uberctx-user: 1\nbaggage: junk"));
+    assert!(
+        !malformed("baggage: junk"),
+        "nothing is joined, and it stays"
+    );
+    assert_eq!(baggage("baggage: junk").as_deref(), Some("junk"));
 }
 
 // W3C Baggage, section 3.3.1: what is no baggage-octet is percent-encoded, and so is a percent sign.
@@ -214,7 +223,8 @@ fn no_more_than_8192_bytes_leave_and_no_member_is_cut() {
 
     for length in [8192, 8193, 100_000] {
         let mut sent = sent(1);
-        sent.push(("baggage".to_owned(), vec![b'x'; length]));
+        let member = format!("k={}", "x".repeat(length - 2));
+        sent.push(("baggage".to_owned(), member.into_bytes()));
         let left = run(BOTH, &sent);
         assert_eq!(left.edits, 0, "what came stays, however long");
         assert!(full(&left));

@@ -114,6 +114,14 @@ fn impossible_configurations_are_refused_with_their_path() {
             "overrides[0].clear[0]: invalid value: string \":path\"",
         ),
         (
+            r#"{"clear": ["Transfer-Encoding"]}"#,
+            "clear[0]: invalid value: string \"Transfer-Encoding\", expected the name of a header that does not frame",
+        ),
+        (
+            r#"{"overrides": [{"host": "a", "clear": ["host"]}]}"#,
+            "overrides[0].clear[0]: invalid value: string \"host\"",
+        ),
+        (
             r#"{"baggage_from": ["jaeger", "jaeger"]}"#,
             "baggage_from[1]: listed before",
         ),

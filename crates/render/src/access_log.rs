@@ -4,6 +4,7 @@
 use meshtrace_log_ids::{IdsConfig, LogIds};
 use serde_json::{Map, Value, json};
 
+use crate::priority;
 use crate::version::EnvoyVersion;
 
 /// Who tells the access log the ids.
@@ -131,22 +132,23 @@ pub fn istio_provider(name: &str, fields: &Map<String, Value>) -> Value {
     })
 }
 
-/// Istio: the Telemetry resource that makes the provider `name` log for the namespace, or for the
-/// whole mesh where that is the root namespace.
+/// Istio: the Telemetry resource that makes the provider `name` log for the namespace that it is
+/// applied to, or for the whole mesh where that is the root namespace.
 #[must_use]
-pub fn istio_telemetry(name: &str, namespace: &str) -> Value {
+pub fn istio_telemetry(name: &str) -> Value {
     json!({
         "apiVersion": "telemetry.istio.io/v1",
         "kind": "Telemetry",
-        "metadata": {"name": "access-log-trace", "namespace": namespace},
+        "metadata": {"name": "access-log-trace"},
         "spec": {"accessLogging": [{"providers": [{"name": name}]}]},
     })
 }
 
 /// Istio: the EnvoyFilter that puts [`expose_ids`] in front of every other HTTP filter of what
-/// comes in, and with it `filter`, the entry of `access_log_trace`.
+/// comes in, and with it `filter`, the entry of `access_log_trace`. It is for proxies with the label
+/// `meshtrace-access-log: enabled`.
 #[must_use]
-pub fn istio_envoy_filter(namespace: &str, expose_ids: Option<&Value>, filter: &Value) -> Value {
+pub fn istio_envoy_filter(name: &str, expose_ids: Option<&Value>, filter: &Value) -> Value {
     let first = |value: &Value| {
         json!({
             "applyTo": "HTTP_FILTER",
@@ -168,9 +170,10 @@ pub fn istio_envoy_filter(namespace: &str, expose_ids: Option<&Value>, filter: &
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
-        "metadata": {"name": "access-log-trace", "namespace": namespace},
+        "metadata": {"name": name},
         "spec": {
-            "workloadSelector": {"labels": {"meshtrace": "access-log"}},
+            "priority": priority::ACCESS_LOG,
+            "workloadSelector": {"labels": {"meshtrace-access-log": "enabled"}},
             "configPatches": patches,
         },
     })

@@ -18,6 +18,7 @@
 mod access_log;
 mod cel;
 mod early;
+pub mod priority;
 mod request_headers;
 mod tags;
 mod version;

@@ -140,6 +140,8 @@ fn only_a_valid_traceparent_reaches_a_tracer_that_reads_nothing_else() {
             "tracestate removed",
             "traceparent = %REQ(~traceparent)%",
             "tracestate = %REQ(~tracestate)%",
+            "x-client-trace-id if absent = %CEL(('~chosen' in headers) ? \
+             ((headers['~chosen'].matches('[13579bdf]$')) ? 'sampled' : '') : '')%",
         ]
     );
 }
@@ -274,7 +276,7 @@ fn formats_that_nobody_reads_are_left_alone() {
 }
 
 #[test]
-fn a_decision_without_ids_steers_the_opentelemetry_tracer_alone() {
+fn the_callers_decision_steers_the_opentelemetry_tracer_alone() {
     let steers = |json, tracer| {
         let steps = steps(json, tracer);
         steps
@@ -282,7 +284,7 @@ fn a_decision_without_ids_steers_the_opentelemetry_tracer_alone() {
             .any(|step| step.starts_with("x-client-trace-id if absent = "))
     };
     assert!(steers("{}", Tracer::OpenTelemetry));
-    assert!(!steers(
+    assert!(steers(
         r#"{"extract": ["tracecontext"]}"#,
         Tracer::OpenTelemetry
     ));

@@ -93,7 +93,7 @@ fn an_envoy_filter_has_all_but_the_numbers_that_no_merge_can_set() {
         r#"{"rules": [{"match": {"route": "pay"}, "sample": "always"}]}"#,
         Tracer::OpenTelemetry,
     );
-    let filter = settings.to_envoy_filter("sampling", "default", ("app", "gateway"));
+    let filter = settings.to_envoy_filter("sampling", ("app", "gateway"));
     let patches = filter["spec"]["configPatches"].as_array().expect("patches");
     let kinds: Vec<_> = patches
         .iter()

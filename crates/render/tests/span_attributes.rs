@@ -26,7 +26,7 @@ const CONFIG: &str = r#"{
 fn names() -> IstioNames {
     IstioNames {
         name: "attributes".to_owned(),
-        namespace: "shop".to_owned(),
+        namespace: Some("shop".to_owned()),
         url: "oci://registry.example.com/span_attributes:1".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
-use meshtrace_headers::is_token;
+use meshtrace_headers::{PathTemplate, Segment, TemplateRefusal, check_name, is_token};
 use meshtrace_propagation::Placement;
 use meshtrace_propagation::format::Format;
 use serde::Deserialize;
@@ -104,7 +104,8 @@ pub enum PathConfig {
     Exact(String),
     /// It is this, or goes on after it with a slash.
     Prefix(String),
-    /// It has these segments, where `{name}` stands for any one that is not empty.
+    /// It has these segments, where `{name}` and `*` stand for any one that is not empty, and `**` at
+    /// the end for any number of them.
     Template(String),
     /// The whole of it fits this regular expression.
     Regex(String),
@@ -363,7 +364,7 @@ impl MatchConfig {
                 conditions.path = Some(PathPattern::Prefix(path));
             }
             Some(PathConfig::Template(template)) => {
-                conditions.path = Some(PathPattern::Template(segments(template)?));
+                conditions.path = Some(template_pattern(template)?);
             }
             Some(PathConfig::Regex(regex)) => conditions.regex = Some(regex.clone()),
         }
@@ -400,25 +401,25 @@ fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {
 }
 
 #[inline(never)]
-fn segments(template: &str) -> Result<Vec<Option<Box<[u8]>>>, ConfigError> {
-    literal_path("path.template", template)?;
-    let segment = |segment: &str| {
-        let name = segment
-            .strip_prefix('{')
-            .and_then(|name| name.strip_suffix('}'));
-        match name {
-            Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(None),
-            None if !segment.contains(['{', '}']) => Ok(Some(segment.as_bytes().into())),
-            _ => Err(ConfigError::new(
-                "path.template",
-                format!(
-                    "invalid value: string {template:?}, expected variables that are whole \
-                     segments, such as \"/users/{{id}}\""
-                ),
-            )),
-        }
+fn template_pattern(text: &str) -> Result<PathPattern, ConfigError> {
+    let template = PathTemplate::parse(text).map_err(|refusal| {
+        let expected = match refusal {
+            TemplateRefusal::NoSlash => "a path such as \"/users/{id}\"",
+            TemplateRefusal::Segment(_) => {
+                "segments of text, `{name}`, `*`, or at the end `**`, such as \"/users/{id}\""
+            }
+        };
+        let message = format!("invalid value: string {text:?}, expected {expected}");
+        ConfigError::new("path.template", message)
+    })?;
+    let segment = |segment: &Segment<'_>| match segment {
+        Segment::Text(text) => Some(text.as_bytes().into()),
+        Segment::Any(_) => None,
     };
-    template.split('/').skip(1).map(segment).collect()
+    Ok(PathPattern::Template {
+        segments: template.segments.iter().map(segment).collect(),
+        open: template.open,
+    })
 }
 
 fn compile_methods(methods: &[String]) -> Result<Vec<Box<[u8]>>, ConfigError> {
@@ -480,14 +481,14 @@ impl HeaderConfig {
             }
         };
         Ok(HeaderPattern {
-            name: header_name("name", &self.name)?,
+            name: read_name("name", &self.name)?,
             value,
         })
     }
 }
 
-/// A header's name, in lower case.
-pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
+/// The name of a header that is only read, in lower case.
+fn read_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
     if is_token(name.as_bytes()) && !name.eq_ignore_ascii_case("host") {
         return Ok(name.to_ascii_lowercase().into_bytes().into());
     }
@@ -495,4 +496,12 @@ pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigErro
         key,
         format!("invalid value: string {name:?}, expected the name of a header other than `host`"),
     ))
+}
+
+/// The name of a header that is written or removed, in lower case.
+pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
+    check_name(name).map_err(|refusal| {
+        ConfigError::new(key, format!("invalid value: string {name:?}, {refusal}"))
+    })?;
+    Ok(name.to_ascii_lowercase().into_bytes().into())
 }

@@ -23,7 +23,7 @@ pub enum Forcing {
     Absent,
     /// It has the right value.
     Forced,
-    /// It has another one.
+    /// It has another one, or several lines.
     Refused,
     /// There is no right value.
     Off,
@@ -47,9 +47,8 @@ impl Force {
         if variable.is_empty() || variable.contains(['=', '\0']) {
             return Err(ConfigError::new(
                 "value_env",
-                format!(
-                    "invalid value: string {variable:?}, expected the name of an environment variable"
-                ),
+                // What stands here may be the secret itself.
+                "invalid value, expected the name of an environment variable",
             ));
         }
         Ok(Self {
@@ -61,19 +60,18 @@ impl Force {
     }
 
     pub(crate) fn of(&self, headers: &Headers<'_>) -> Forcing {
-        let mut is_there = false;
-        let mut is_right = subtle::Choice::from(0);
-        for value in headers.lines(&self.header) {
-            is_there = true;
-            if let Some(secret) = &self.secret {
-                is_right |= secret.ct_eq(value);
-            }
-        }
-        match (is_there, &self.secret) {
-            (false, _) => Forcing::Absent,
-            (true, None) => Forcing::Off,
-            (true, Some(_)) if bool::from(is_right) => Forcing::Forced,
-            (true, Some(_)) => Forcing::Refused,
+        let mut lines = headers.lines(&self.header);
+        let Some(value) = lines.next() else {
+            return Forcing::Absent;
+        };
+        let Some(secret) = &self.secret else {
+            return Forcing::Off;
+        };
+        // A request is one guess: of several lines none is looked at.
+        let is_only_line = lines.next().is_none();
+        match is_only_line && bool::from(secret.ct_eq(value)) {
+            true => Forcing::Forced,
+            false => Forcing::Refused,
         }
     }
 }

@@ -84,6 +84,22 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             "force.value_env: invalid value",
         ),
         (
+            r#"{"force": {"header": "x", "value_env": "aHVudGVyMg=="}}"#.into(),
+            "force.value_env: invalid value, expected the name of an environment variable",
+        ),
+        (
+            r#"{"force": "hunter2"}"#.into(),
+            "force: invalid type (not repeated, it may be confidential), expected struct ForceConfig",
+        ),
+        (
+            r#"{"force": {"header": "Content-Length", "value_env": "A"}}"#.into(),
+            "force.header: invalid value: string \"Content-Length\", expected the name of a header that does not frame",
+        ),
+        (
+            r#"{"request_header": "connection"}"#.into(),
+            "request_header: invalid value: string \"connection\", expected the name of a header that does not",
+        ),
+        (
             r#"{"request_header": ":path"}"#.into(),
             "request_header: invalid value: string \":path\"",
         ),
@@ -122,6 +138,18 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         (
             matching(r#"{"path": {"template": "/{}"}}"#),
             "rules[0].match.path.template: invalid value",
+        ),
+        (
+            matching(r#"{"path": {"template": "/files/*.js"}}"#),
+            "rules[0].match.path.template: invalid value: string \"/files/*.js\", expected segments",
+        ),
+        (
+            matching(r#"{"path": {"template": "/**/x"}}"#),
+            "rules[0].match.path.template: invalid value",
+        ),
+        (
+            matching(r#"{"path": {"template": "a/{b}"}}"#),
+            "rules[0].match.path.template: invalid value: string \"a/{b}\", expected a path",
         ),
         (
             matching(r#"{"path": {"regex": "/a["}}"#),

@@ -99,6 +99,16 @@ fn a_path_is_exact_a_prefix_of_whole_segments_a_template_or_a_regex() {
         ],
     );
     check(
+        r#"{"path": {"template": "/*/{id}/**"}}"#,
+        &["//a/x/7", "//a/x/7/", "//a/x/7/8/9?y"],
+        &["//a/x", "//a/x/", "//a//7", "//a/"],
+    );
+    check(
+        r#"{"path": {"template": "/**"}}"#,
+        &["//a/", "//a/x/y"],
+        &["//a"],
+    );
+    check(
         r#"{"path": {"regex": "/v[0-9]+/items|/other"}}"#,
         &["//a/v1/items", "//a/v23/items?x", "//a/other"],
         &[
@@ -349,10 +359,11 @@ fn only_the_secret_forces_and_without_one_nobody_does() {
     let secret = Some("hunter2");
     assert_eq!(with(secret, &[]), Forcing::Absent);
     assert_eq!(with(secret, &[(header, "hunter2")]), Forcing::Forced);
-    assert_eq!(
-        with(secret, &[(header, "x"), (header, "hunter2")]),
-        Forcing::Forced
-    );
+    // A request is one guess.
+    for lines in [["x", "hunter2"], ["hunter2", "x"], ["hunter2", "hunter2"]] {
+        let lines = lines.map(|line| (header, line));
+        assert_eq!(with(secret, &lines), Forcing::Refused, "{lines:?}");
+    }
     for wrong in ["", "hunter", "hunter22", "Hunter2", "\u{e9}"] {
         assert_eq!(
             with(secret, &[(header, wrong)]),

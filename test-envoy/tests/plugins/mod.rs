@@ -20,19 +20,20 @@ pub(crate) fn image(filter: &str) -> String {
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) folder: &'static str,
-    pub(crate) since: &'static str,
+    /// Of Istio, as a head says them.
+    pub(crate) versions: &'static str,
 }
 
 pub(crate) const KINDS: [Kind; 2] = [
     Kind {
         name: "WasmPlugin",
         folder: "wasmplugin",
-        since: "1.28 to 1.31",
+        versions: "1.28 to 1.31",
     },
     Kind {
         name: "TrafficExtension",
         folder: "trafficextension",
-        since: "1.30 or later; before, the same is in ../wasmplugin",
+        versions: "1.30 to 1.31",
     },
 ];
 

@@ -34,14 +34,19 @@ pub(crate) fn assert_has(manager: &Value, settings: &Value) {
     }
 }
 
-/// What is rendered for the OpenTelemetry tracer from the configuration that the file names; the file must have it.
+/// What is rendered from the configuration that the file names; the file must have it. The tracer is OpenTelemetry's
+/// but for a file that has another one in its name.
 ///
 /// With `UPDATE_EXAMPLES` in the environment it is written into the file first.
 pub(crate) fn early_mutation_of(path: &str) -> EarlyMutation {
     let text = common::text(path);
     let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
     let config: TraceContextConfig = read(part.config.as_bytes()).expect("a configuration");
-    let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("an early mutation");
+    let tracer = match path.contains("zipkin-b3") {
+        true => Tracer::ZipkinB3,
+        false => Tracer::OpenTelemetry,
+    };
+    let rendered = early_mutation(&config, tracer).expect("an early mutation");
     hold(path, &part, &rendered.extension);
     rendered
 }

@@ -12,7 +12,7 @@ use meshtrace_headers::{Headers, is_token};
 
 use crate::attributes::Environment;
 use crate::config::SourceConfig;
-use crate::text::MAX_TEXT;
+use crate::text::{MAX_TEXT, refuse_controls};
 
 pub(crate) use jwt::{Claims, MAX_HEADERS as MAX_TOKENS, Token};
 pub(crate) use path::Template;
@@ -101,7 +101,10 @@ impl Source {
                 named("env", name)?;
                 Self::Constant(environment(name).map(Vec::into_boxed_slice))
             }
-            SourceConfig::Literal(text) => Self::Constant(Some(text.as_bytes().into())),
+            SourceConfig::Literal(text) => {
+                refuse_controls("literal", text)?;
+                Self::Constant(Some(text.as_bytes().into()))
+            }
         })
     }
 

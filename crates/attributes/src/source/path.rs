@@ -1,6 +1,7 @@
 //! Path templates.
 
 use meshtrace_config::ConfigError;
+use meshtrace_headers::{self as headers, PathTemplate, TemplateRefusal};
 
 use super::Raw;
 use super::list::percent_decoded;
@@ -29,47 +30,29 @@ enum Segment {
 impl Template {
     #[inline(never)]
     pub(super) fn new(path: &str, capture: &str) -> Result<Self, ConfigError> {
-        let refuse = |message: String| Err(ConfigError::new("path", message));
-        let Some(rest) = path.strip_prefix('/') else {
-            return refuse(format!(
+        let refuse = |message: String| ConfigError::new("path", message);
+        let template = PathTemplate::parse(path).map_err(|refusal| match refusal {
+            TemplateRefusal::NoSlash => refuse(format!(
                 "invalid value: string {path:?}, expected a template such as \"/api/users/{{id}}\""
-            ));
+            )),
+            TemplateRefusal::Segment(text) => refuse(format!(
+                "invalid segment {text:?}, expected text, `{{name}}`, `*`, or at the end `**`"
+            )),
+        })?;
+        let segment = |segment: &headers::Segment<'_>| match segment {
+            headers::Segment::Text(text) => Segment::Text(text.as_bytes().into()),
+            headers::Segment::Any(Some(name)) if *name == capture => Segment::Taken,
+            headers::Segment::Any(_) => Segment::Any,
         };
-        let (rest, open) = match rest.strip_suffix("**") {
-            Some(rest) if rest.is_empty() || rest.ends_with('/') => {
-                (rest.strip_suffix('/').unwrap_or(rest), true)
-            }
-            _ => (rest, false),
-        };
-        let mut segments = Vec::new();
-        for text in rest.split('/').filter(|_| !(open && rest.is_empty())) {
-            let segment = match text
-                .strip_prefix('{')
-                .and_then(|name| name.strip_suffix('}'))
-            {
-                Some(name) if name == capture => Segment::Taken,
-                Some(name) if is_name(name) => Segment::Any,
-                None if text == "*" => Segment::Any,
-                None if !text.contains(['{', '}', '*', '?', '#']) => {
-                    Segment::Text(text.as_bytes().into())
-                }
-                _ => {
-                    return refuse(format!(
-                        "invalid segment {text:?}, expected text, `{{name}}`, `*`, or at the end \
-                         `**`"
-                    ));
-                }
-            };
-            segments.push(segment);
-        }
+        let segments: Vec<_> = template.segments.iter().map(segment).collect();
         if segments.len() > MAX_SEGMENTS {
-            return refuse(format!(
+            return Err(refuse(format!(
                 "{} segments, expected at most {MAX_SEGMENTS}",
                 segments.len()
-            ));
+            )));
         }
         let taken = segments.iter().filter(|s| **s == Segment::Taken).count();
-        if !is_name(capture) || taken != 1 {
+        if taken != 1 {
             return Err(ConfigError::new(
                 "capture",
                 format!(
@@ -81,7 +64,7 @@ impl Template {
         Ok(Self {
             text: path.into(),
             segments: segments.into(),
-            open,
+            open: template.open,
         })
     }
 
@@ -118,10 +101,6 @@ impl Template {
         }
         taken
     }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]
@@ -173,7 +152,7 @@ mod tests {
             ),
             ("/users/{id}/{id}", "id", "capture: invalid value"),
             ("/**", "id", "capture: invalid value"),
-            ("/users/{}", "", "capture: invalid value"),
+            ("/users/{id}", "", "capture: invalid value"),
         ] {
             let refusal = Template::new(template, capture).unwrap_err().to_string();
             assert!(refusal.starts_with(expected), "{template}: {refusal}");

@@ -92,6 +92,12 @@ pub(crate) fn run_to(config: &str, sent: &Lines, peer: Peer<'_>, cluster: Option
 /// The request after `edits`, as a host would leave it.
 pub(crate) fn apply(sent: &Lines, edits: &Edits<'_>) -> Lines {
     let mut lines = sent.clone();
+    let families = edits.families();
+    lines.retain(|(name, _)| {
+        !families
+            .iter()
+            .any(|prefix| name.as_bytes().starts_with(prefix))
+    });
     for edit in edits.iter() {
         let name = std::str::from_utf8(edit.name).expect("a header name");
         lines.retain(|(n, _)| n != name);

@@ -13,6 +13,8 @@ use crate::script::Script;
 
 /// What `tracestate` consists of, white space around its members included (section 3.3.1).
 const PRINTABLE: &str = r"^[\t -~]*$";
+/// Of a `traceparent` of version 00.
+const SAMPLED: &str = "[13579bdf]$";
 
 /// The mutations that let `tracer` continue what came in.
 pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
@@ -31,7 +33,7 @@ pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
         reading.write_b3_multi_decision(&mut script);
     }
     writing.tracecontext(&mut script);
-    if tracer == Tracer::OpenTelemetry && reading.reads_b3() {
+    if tracer == Tracer::OpenTelemetry {
         writing.decision(&mut script);
     }
     writing.b3(&mut script);
@@ -76,8 +78,18 @@ impl Writing<'_> {
         script.set(TRACESTATE, first(helper::TRACESTATE));
     }
 
-    /// The OpenTelemetry tracer has no input for a decision without ids.
+    /// The OpenTelemetry tracer has no input for a decision without ids; and from Envoy 1.39 on it drops a sampled parent
+    /// that the connection manager does not sample too.
     fn decision(&self, script: &mut Script) {
+        let undecided = has(helper::CHOSEN);
+        let sampled = when(matches(helper::CHOSEN, SAMPLED), "'sampled'");
+        if !self.reading.reads_b3() {
+            script.set_if_absent(
+                CLIENT_TRACE_ID,
+                cel(when(undecided, format!("({sampled})"))),
+            );
+            return;
+        }
         // A parent that nobody reports, of a trace that nobody samples: the trace starts here all
         // the same, and stays unsampled.
         let unsampled = format!(
@@ -86,14 +98,13 @@ impl Writing<'_> {
             hex = "([0-9a-f]+)",
         );
         script.set(helper::UNIQUE, "%UNIQUE_ID%");
-        let undecided = has(helper::CHOSEN);
         let client_trace_id = value(helper::UNIQUE);
-        for (header, accept, effect) in [
-            (TRACEPARENT, false, &unsampled),
-            (CLIENT_TRACE_ID, true, &client_trace_id),
+        for (header, accept, continued, effect) in [
+            (TRACEPARENT, false, "''", &unsampled),
+            (CLIENT_TRACE_ID, true, &sampled, &client_trace_id),
         ] {
             let effect = when(self.reading.decides(accept), effect);
-            script.set_if_absent(header, cel(choose(&undecided, "''", &effect)));
+            script.set_if_absent(header, cel(choose(&undecided, continued, &effect)));
         }
     }
 
@@ -148,7 +159,7 @@ impl Writing<'_> {
         let chosen = self.is_chosen(Format::Tracecontext);
         let context = value(helper::CHOSEN);
         let part = |pattern: &str| format!(r"re.extract({context}, r'{pattern}', r'\1')");
-        let sampled = format!("({} ? '1' : '0')", matches(helper::CHOSEN, "[13579bdf]$"));
+        let sampled = format!("({} ? '1' : '0')", matches(helper::CHOSEN, SAMPLED));
         for (header, value) in [
             (B3_TRACE_ID, part("^00-([0-9a-f]+)")),
             (B3_SPAN_ID, part("^00-[0-9a-f]+-([0-9a-f]+)")),

@@ -64,7 +64,12 @@ limits! {
         OpenTelemetry sampler ignores its parent.",
     /// `b3: 1` before the OpenTelemetry tracer.
     AcceptanceWithoutIds = "An acceptance without ids (`b3: 1`, `b3: d`) becomes \
-        `x-client-trace-id`, which Envoy obeys where `client_sampling` is not 0, and forwards.",
+        `x-client-trace-id`, which Envoy obeys where `client_sampling` is not 0; with `route_sampling` the \
+        rules decide.",
+    /// A sampled parent before the OpenTelemetry tracer.
+    SampledByClientTraceId = "A sampled context becomes `x-client-trace-id` too: from Envoy 1.39 the \
+        OpenTelemetry tracer drops it otherwise where `random_sampling` is below 100. Remove that header \
+        behind the tracer, by `request_headers_to_remove` of the virtual hosts.",
     /// Debug before the OpenTelemetry tracer.
     DebugIsSampled = "B3's debug flag becomes the sampled flag, as W3C has no other.",
     /// A deferred decision before a Zipkin tracer.
@@ -132,6 +137,7 @@ impl Limit {
             Self::DenialWithoutIds | Self::AcceptanceWithoutIds | Self::DebugIsSampled => {
                 b3 && opentelemetry
             }
+            Self::SampledByClientTraceId => opentelemetry,
             Self::DeferredByTracer => b3 && !opentelemetry,
             Self::ParentWithoutState => single && !opentelemetry && !config.b3_strict,
             Self::TraceIdBitsIgnored => {

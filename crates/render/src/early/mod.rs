@@ -13,7 +13,7 @@ use meshtrace_propagation::{
     IncomingConfig, IncomingMode, Placement, Propagation, TraceContextConfig,
 };
 use names::Format;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use limit::Limit;
 pub use manager::ManagerSettings;
@@ -46,6 +46,8 @@ pub struct EarlyMutation {
     pub extension: Value,
     /// What the connection manager must have beside it.
     pub manager: ManagerSettings,
+    /// For each virtual host: what must not reach the next hop. Empty where nothing is left to remove.
+    pub virtual_host: Value,
     /// What the mutation does otherwise than the Wasm filter, or cannot do.
     pub limits: Vec<Limit>,
 }
@@ -83,9 +85,16 @@ pub fn early_mutation(
             ManagerSettings::beside_removals(when),
         ),
     };
+    let virtual_host = match (mode, tracer) {
+        (IncomingMode::Continue, Tracer::OpenTelemetry) => {
+            json!({"request_headers_to_remove": [names::CLIENT_TRACE_ID]})
+        }
+        _ => json!({}),
+    };
     Ok(EarlyMutation {
         extension: script.to_extension("meshtrace-trace-context"),
         manager,
+        virtual_host,
         limits: Limit::of(config, mode, tracer),
     })
 }

@@ -8,7 +8,7 @@ use meshtrace_propagation::Placement;
 use meshtrace_sampling::{Sampling, SamplingConfig};
 use serde_json::{Value, json};
 
-use crate::Tracer;
+use crate::{Tracer, priority};
 
 pub use route::RouteTracing;
 
@@ -71,7 +71,7 @@ impl SamplingSettings {
     /// The same as an Istio EnvoyFilter for the proxies with this label, without the sampling
     /// percentages: a merge cannot set a number to 0, so a Telemetry resource has to.
     #[must_use]
-    pub fn to_envoy_filter(&self, name: &str, namespace: &str, label: (&str, &str)) -> Value {
+    pub fn to_envoy_filter(&self, name: &str, label: (&str, &str)) -> Value {
         let mut manager = self.manager.clone();
         if let Some(manager) = manager.as_object_mut() {
             manager.remove("tracing");
@@ -95,8 +95,9 @@ impl SamplingSettings {
         json!({
             "apiVersion": "networking.istio.io/v1alpha3",
             "kind": "EnvoyFilter",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name},
             "spec": {
+                "priority": priority::SAMPLING,
                 "workloadSelector": {"labels": {label.0: label.1}},
                 "configPatches": patches,
             },

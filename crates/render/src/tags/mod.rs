@@ -43,8 +43,8 @@ pub struct IstioTags {
 pub struct IstioNames {
     /// The name of both.
     pub name: String,
-    /// The namespace of both.
-    pub namespace: String,
+    /// The namespace of both; without it they are for the one that they are applied to.
+    pub namespace: Option<String>,
     /// The module: `oci://…`, `https://…` or `file://…`.
     pub url: String,
 }
@@ -145,7 +145,10 @@ pub fn istio_tags(
     }
     limits.extend(way.limit());
 
-    let metadata = json!({"name": names.name, "namespace": names.namespace});
+    let metadata = match &names.namespace {
+        None => json!({"name": names.name}),
+        Some(namespace) => json!({"name": names.name, "namespace": namespace}),
+    };
     Ok(IstioTags {
         wasm_plugin: json!({
             "apiVersion": "extensions.istio.io/v1alpha1",

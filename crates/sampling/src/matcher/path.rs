@@ -16,8 +16,12 @@ pub(crate) enum PathPattern {
     Exact(Box<[u8]>),
     /// This, and whatever follows after a slash.
     Prefix(Box<[u8]>),
-    /// As many segments; `None` stands for any that is not empty.
-    Template(Vec<Option<Box<[u8]>>>),
+    /// These segments; `None` stands for any that is not empty.
+    Template {
+        segments: Vec<Option<Box<[u8]>>>,
+        /// Whether more may follow.
+        open: bool,
+    },
 }
 
 /// The patterns of all rules. Looking a path up takes one step a segment, whatever the number of
@@ -110,9 +114,12 @@ impl Trie {
                     let end = trie.insert(segments(path).map(|s| Some(s.into())));
                     trie.node(end, |node| node.prefix.push(*rule));
                 }
-                PathPattern::Template(segments) => {
+                PathPattern::Template { segments, open } => {
                     let end = trie.insert(segments.iter().cloned());
-                    trie.node(end, |node| node.whole.push(*rule));
+                    trie.node(end, |node| match open {
+                        true => node.prefix.push(*rule),
+                        false => node.whole.push(*rule),
+                    });
                 }
             }
         }

@@ -1,0 +1,90 @@
+//! Names of the headers that a configuration may have written or removed.
+
+use core::fmt;
+
+use crate::is_token;
+
+/// Headers by which HTTP ends a message, chooses a connection or routes a request: no filter writes
+/// or removes one, or the next hop reads another message than was sent.
+///
+/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (gRPC is told by it, and
+/// Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer` 6.6.2,
+/// `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive` and
+/// `proxy-connection`. RFC 7540, section 3.2.1: `http2-settings`.
+pub const FRAMING: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Why a filter may not write or remove a header of some name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRefusal {
+    /// It is the name of no header (RFC 9110, section 5.6.2), or that of a pseudo-header.
+    NotAToken,
+    /// It is one of [`FRAMING`].
+    Framing,
+}
+
+impl fmt::Display for NameRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAToken => "expected the name of a header",
+            Self::Framing => {
+                "expected the name of a header that does not frame or route the message (RFC 9110)"
+            }
+        })
+    }
+}
+
+/// Whether a filter may write or remove the header `name`, whatever the case of its letters.
+///
+/// # Errors
+/// When it may not.
+pub fn check_name(name: &str) -> Result<(), NameRefusal> {
+    if !is_token(name.as_bytes()) {
+        return Err(NameRefusal::NotAToken);
+    }
+    match FRAMING.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        true => Err(NameRefusal::Framing),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn what_frames_a_message_and_what_is_no_name_is_refused() {
+        for name in FRAMING {
+            assert_eq!(check_name(name), Err(NameRefusal::Framing));
+            let upper = name.to_ascii_uppercase();
+            assert_eq!(check_name(&upper), Err(NameRefusal::Framing));
+        }
+        for name in ["", ":path", ":authority", "a b", "a:", "a\r\nb", "é", "a,b"] {
+            assert_eq!(check_name(name), Err(NameRefusal::NotAToken), "{name:?}");
+        }
+        for name in [
+            "x-trace-id",
+            "baggage",
+            "authorization",
+            "X_Y",
+            "tea",
+            "hosts",
+        ] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+    }
+}
