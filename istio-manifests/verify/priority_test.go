@@ -11,7 +11,8 @@ import (
 )
 
 // together is one manifest of all EnvoyFilters that a pod with every label takes beside the OpenTelemetry tracer. The
-// ones that are to be applied last are the oldest: without a priority they would be the first.
+// ones that are to be applied last are the oldest, and one of them is in the root namespace: without a priority they would
+// be the first.
 func together(t *testing.T, version string) manifest {
 	t.Helper()
 	var filters []manifest
@@ -26,6 +27,9 @@ func together(t *testing.T, version string) manifest {
 	var texts []string
 	for i, m := range filters {
 		created := "metadata:\n  creationTimestamp: 2026-01-0" + string(rune('1'+i)) + "T00:00:00Z"
+		if strings.HasPrefix(m.path, "envoyfilter/route-sampling") {
+			created += "\n  namespace: istio-system"
+		}
 		texts = append(texts, strings.Replace(m.text, "metadata:", created, 1))
 	}
 	if len(texts) != 5 {

@@ -98,13 +98,7 @@ impl Proxy {
                 self.manager["tracing"]["random_sampling"] = json!({"value": percent});
             }
             for (key, tag) in tracing["customTags"].as_object().into_iter().flatten() {
-                let tag = match (&tag["formatter"]["value"], &tag["header"]["name"]) {
-                    (Value::String(value), Value::Null) => json!({"tag": key, "value": value}),
-                    (Value::Null, Value::String(name)) => {
-                        json!({"tag": key, "request_header": {"name": name}})
-                    }
-                    _ => panic!("{path}: {key}: {tag}"),
-                };
+                let tag = applied::tag(key, tag);
                 merge(&mut self.manager["tracing"], &json!({"custom_tags": [tag]}));
             }
         }

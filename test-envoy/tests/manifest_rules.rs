@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use applied::{apply_by_priority, listener, manager, merge};
 use common::{Mesh, text};
 use envoy_test_harness::EnvoyBinary;
+use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
 use heads::{Head, Product, files, manifests};
 use meshtrace_render::{EnvoyVersion, envoy_tags, priority};
@@ -383,6 +384,53 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
         "all EnvoyFilters of a tracer in one proxy, by their priorities, W3C and both shapes of B3 arriving",
         "10 of 10 proxies start (4 versions), one trace in 30 of 30 requests, and none of the pieces' own headers leaves",
     );
+}
+
+/// At a gateway the edge is first: what a client sends is gone, and the rules decide about a trace of the gateway's.
+#[test]
+fn at_a_gateway_with_labels_no_client_decides() {
+    const FILES: [&str; 4] = [
+        "istio-manifests/envoyfilter/trace-context-otel-upstream.yaml",
+        "istio-manifests/envoyfilter/route-sampling-otel.yaml",
+        "istio-manifests/envoyfilter/trace-context-otel-early.yaml",
+        "istio-manifests/envoyfilter/trace-context-edge.yaml",
+    ];
+    const PLUGIN: &str = "istio-manifests/wasmplugin/route-sampling-otel.yaml";
+    let mut gateway = applied::patched("otel", &[&FILES[..], &[PLUGIN]].concat());
+    gateway["tracing"]["random_sampling"] = json!({"value": 0});
+    let early = &gateway["early_header_mutation_extensions"];
+    let removed = &early[0]["typed_config"]["mutations"][0];
+    assert_eq!(*removed, json!({"remove": "traceparent"}));
+    assert_eq!(early.as_array().map(Vec::len), Some(3));
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let sinks = Sinks::start();
+        let bootstrap = sinks.connect(Bootstrap::new());
+        let mesh = Mesh::with(&envoy, bootstrap.listener(listener("ingress", &gateway)));
+        for (path, kept) in [("/payments/1", true), ("/health", false)] {
+            for line in [
+                "traceparent: 00-$T-$S-01",
+                "traceparent: 00-$T-$S-00",
+                "b3: $T-$S-1",
+                "b3: 1",
+                "b3: 0",
+                "x-b3-sampled: 1",
+                "x-client-trace-id: 1",
+            ] {
+                let caller = Caller::new();
+                let (name, value) = line.split_once(": ").expect("a header line");
+                let request = Request::get(path).header(name, caller.fill(value));
+                let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
+                let at = format!("{path} {line} on {}", envoy.reported_version());
+                for reader in [Reader::W3c, Reader::B3Multi] {
+                    let told = reader
+                        .read(&seen)
+                        .unwrap_or_else(|| panic!("{at}: {seen:?}"));
+                    assert_ne!(told.trace_id, caller.trace_id, "{at}");
+                    assert_eq!(told.sampled, Some(kept), "{at}");
+                }
+            }
+        }
+    }
 }
 
 /// What a row of "Which tracer" says to type: each file is there, and what is to be removed is what was applied.

@@ -549,17 +549,6 @@ mod attributes_on_the_sidecars_spans {
         }
     }
 
-    /// A tag of Envoy, as istiod makes it of one of the Telemetry.
-    fn tag(key: &str, tag: &Value) -> Value {
-        match (&tag["formatter"]["value"], &tag["header"]["name"]) {
-            (Value::String(value), Value::Null) => json!({"tag": key, "value": value}),
-            (Value::Null, Value::String(name)) => {
-                json!({"tag": key, "request_header": {"name": name}})
-            }
-            _ => panic!("{key}: neither a formatter nor a header: {tag}"),
-        }
-    }
-
     #[test]
     fn the_attributes_are_on_the_spans() {
         for envoy in envoys() {
@@ -580,7 +569,7 @@ mod attributes_on_the_sidecars_spans {
             let sinks = Sinks::start();
             let tracing = Tracer::OpenTelemetry.tracing().expect("a tracer");
             let tracing = tags.fold(tracing, |tracing, (key, value)| {
-                tracing.custom_tag(tag(key, value))
+                tracing.custom_tag(applied::tag(key, value))
             });
             let manager = HttpConnectionManager::new()
                 .tracing(tracing)

@@ -12,10 +12,11 @@ use common::{Mesh, module};
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
+use envoy_test_harness::upstream::RecordedRequest;
 use meshtrace_render::{Tracer as Rendered, early_mutation, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
 use serde_json::{Value, json};
-use tracers::{CASE, Caller, Reader, Sinks, Tracer};
+use tracers::{CASE, Caller, Reader, Sinks, Told, Tracer};
 
 const EARLY: &str = "istio-manifests/envoyfilter/trace-context-otel-early.yaml";
 const SAMPLING: &str = "istio-manifests/envoyfilter/route-sampling-otel.yaml";
@@ -32,22 +33,72 @@ enum Order {
 
 const ORDERS: [Order; 2] = [Order::ContextFirst, Order::SamplingFirst];
 
-/// `route_sampling` behind both mutations, with the OpenTelemetry tracer at a random sampling of 0.
-fn sampled_by_rule(parent: &str, order: Order) -> Value {
+/// A tracer behind both mutations.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    /// As heads call it.
+    name: &'static str,
+    rendered: Rendered,
+    measured: Tracer,
+    /// What `route_sampling` reads: the tracer's own formats.
+    extract: &'static str,
+    /// Those of [`ARRIVALS`] that come in a format of the tracer's.
+    own: &'static [usize],
+}
+
+const TRACERS: [Beside; 3] = [
+    Beside {
+        name: "otel",
+        rendered: Rendered::OpenTelemetry,
+        measured: Tracer::OpenTelemetry,
+        extract: r#"["tracecontext"]"#,
+        own: &[0],
+    },
+    Beside {
+        name: "zipkin-b3",
+        rendered: Rendered::ZipkinB3,
+        measured: Tracer::ZipkinB3,
+        extract: r#"["b3", "b3multi"]"#,
+        own: &[1, 2, 3],
+    },
+    Beside {
+        name: "zipkin",
+        rendered: Rendered::ZipkinB3WithW3c,
+        measured: Tracer::ZipkinB3WithW3c,
+        extract: r#"["b3", "b3multi", "tracecontext"]"#,
+        own: &[0, 1, 2, 3],
+    },
+];
+
+impl Beside {
+    /// The span that the tracer tells the next hop.
+    fn told(self, request: &RecordedRequest) -> Option<Told> {
+        let readers: &[Reader] = match self.measured {
+            Tracer::ZipkinB3 => &[Reader::B3Multi, Reader::B3],
+            _ => &[Reader::W3c],
+        };
+        readers.iter().find_map(|reader| reader.read(request))
+    }
+}
+
+fn name(tracer: Beside, order: Order) -> String {
+    format!("{} {order:?}", tracer.name)
+}
+
+/// `route_sampling` behind both mutations, at a random sampling of 0.
+fn sampled_by_rule(tracer: Beside, parent: &str, order: Order) -> Value {
     let config = format!(
-        r#"{{"extract": ["tracecontext"], "parent": "{parent}", "rules": [
+        r#"{{"extract": {}, "parent": "{parent}", "rules": [
             {{"match": {{"path": {{"prefix": "/keep"}}}}, "sample": "always"}},
             {{"match": {{"path": {{"prefix": "/drop"}}}}, "sample": "never"}}
-        ]}}"#
+        ]}}"#,
+        tracer.extract
     );
     let parsed: SamplingConfig = serde_json::from_str(&config).expect("a configuration");
-    let settings = sampling_settings(&parsed, Rendered::OpenTelemetry).expect("settings");
-    let context = early_mutation(
-        &serde_json::from_str("{}").expect("one"),
-        Rendered::OpenTelemetry,
-    );
+    let settings = sampling_settings(&parsed, tracer.rendered).expect("settings");
+    let context = early_mutation(&serde_json::from_str("{}").expect("one"), tracer.rendered);
     let context = context.expect("a mutation");
-    let mut made = manager("otel");
+    let mut made = manager(tracer.name);
     let mut both = vec![
         context.extension,
         settings.manager["early_header_mutation_extensions"][0].clone(),
@@ -83,13 +134,28 @@ fn sampled_by_rule(parent: &str, order: Order) -> Value {
     made
 }
 
-/// Whether the caller's trace goes on, and whether it is sampled, on one of the listeners.
-fn decided(
-    mesh: &Mesh,
-    listener: &str,
-    path: &str,
-    headers: &[&str],
-) -> (Caller, bool, bool, String) {
+/// All tracers in all orders.
+fn bootstrap(sinks: &Sinks, parent: &str) -> Bootstrap {
+    let mut bootstrap = sinks.connect(Bootstrap::new());
+    for tracer in TRACERS {
+        for order in ORDERS {
+            let made = sampled_by_rule(tracer, parent, order);
+            bootstrap = bootstrap.listener(listener(&name(tracer, order), &made));
+        }
+    }
+    bootstrap
+}
+
+/// What became of a request.
+#[derive(Debug)]
+struct Decided {
+    caller: Caller,
+    continued: bool,
+    sampled: bool,
+    case: String,
+}
+
+fn decided(mesh: &Mesh, tracer: Beside, listener: &str, path: &str, headers: &[&str]) -> Decided {
     let caller = Caller::new();
     let case = format!("{listener} {path} {headers:?} {}", caller.trace_id);
     let mut request = Request::get(path).header(CASE, &case);
@@ -98,13 +164,18 @@ fn decided(
         request = request.header(name, caller.fill(value));
     }
     let seen = mesh.pass(&mut mesh.connect(listener), &request);
-    let told = Reader::W3c
-        .read(&seen)
+    let told = tracer
+        .told(&seen)
         .unwrap_or_else(|| panic!("{case}: {seen:?}"));
-    let continued = told.trace_id == caller.trace_id;
-    assert_eq!(seen.header_text("x-client-trace-id"), None, "{case}");
-    assert_eq!(seen.header_text("x-envoy-force-trace"), None, "{case}");
-    (caller, continued, told.sampled == Some(true), case)
+    for own in ["x-client-trace-id", "x-envoy-force-trace"] {
+        assert_eq!(seen.header_text(own), None, "{case}");
+    }
+    Decided {
+        continued: told.trace_id == caller.trace_id,
+        sampled: told.sampled == Some(true),
+        caller,
+        case,
+    }
 }
 
 /// The ways of a caller with a trace of its own; the flag is filled in.
@@ -123,73 +194,73 @@ fn with_flag(headers: &[&str], flag: &str) -> Vec<String> {
 fn a_parents_decision_is_respected_in_either_order() {
     for envoy in envoys() {
         let sinks = Sinks::start();
-        let mut bootstrap = sinks.connect(Bootstrap::new());
-        for order in ORDERS {
-            let made = sampled_by_rule("respect", order);
-            bootstrap = bootstrap.listener(listener(&format!("{order:?}"), &made));
-        }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "respect"));
         let version = envoy.reported_version();
-        for order in ORDERS.map(|order| format!("{order:?}")) {
+        for (tracer, order) in TRACERS
+            .iter()
+            .flat_map(|one| ORDERS.map(|order| (*one, order)))
+        {
+            let at = name(tracer, order);
             for headers in ARRIVALS {
                 for (flag, path) in [("1", "/drop"), ("1", "/other"), ("0", "/keep")] {
                     let headers = with_flag(headers, flag);
                     let headers: Vec<_> = headers.iter().map(String::as_str).collect();
-                    let (caller, continued, sampled, case) = decided(&mesh, &order, path, &headers);
-                    assert!(continued, "{version}: {case}");
-                    assert_eq!(sampled, flag == "1", "{version}: {case}");
-                    if sampled {
-                        let spans = sinks.spans(Tracer::OpenTelemetry, &caller.trace_id, &case, 1);
+                    let seen = decided(&mesh, tracer, &at, path, &headers);
+                    assert!(seen.continued, "{version}: {seen:?}");
+                    assert_eq!(seen.sampled, flag == "1", "{version}: {seen:?}");
+                    if seen.sampled {
+                        let caller = &seen.caller;
+                        let spans = sinks.spans(tracer.measured, &caller.trace_id, &seen.case, 1);
                         let parent = spans[0].parent_span_id.as_ref();
-                        assert_eq!(parent, Some(&caller.span_id), "{version}: {case}");
+                        assert_eq!(parent, Some(&caller.span_id), "{version}: {seen:?}");
                     }
                 }
             }
-            // Without a parent the rules decide.
-            for (path, kept) in [("/keep", true), ("/drop", false)] {
-                let (_, _, sampled, case) = decided(&mesh, &order, path, &[]);
-                assert_eq!(sampled, kept, "{version}: {case}");
+            // Without a parent the rules decide, and not a client.
+            for (path, headers, kept) in [
+                ("/keep", &[][..], true),
+                ("/drop", &[], false),
+                ("/drop", &["x-client-trace-id: 1"], false),
+            ] {
+                let seen = decided(&mesh, tracer, &at, path, headers);
+                assert_eq!(seen.sampled, kept, "{version}: {seen:?}");
             }
-            // A client asks for a trace of its own.
-            let (_, _, sampled, case) = decided(&mesh, &order, "/drop", &["x-client-trace-id: 1"]);
-            assert!(!sampled, "{version}: {case}");
         }
     }
     promises::held(
         "Manifests and examples",
         "Two early mutations in one proxy keep a sampled trace",
-        "those of trace_context and route_sampling in both orders, random_sampling 0, W3C and B3 parents, rules that would decide otherwise",
-        "24 of 24 decisions of a parent stand on each of 4 versions",
+        "those of trace_context and route_sampling in both orders beside three tracers, random_sampling 0, W3C and B3 parents, \
+         rules that would decide otherwise",
+        "72 of 72 decisions of a parent stand on each of 4 versions",
     );
 }
 
-/// In the order of the priorities the rules see every parent; in the other one they do not see one in B3.
+/// In the order of the priorities the rules see every parent; in the other one they see none that comes in another format
+/// than the tracer's.
 #[test]
 fn rules_against_a_parent_are_for_the_order_of_the_priorities() {
     for envoy in envoys() {
         let sinks = Sinks::start();
-        let mut bootstrap = sinks.connect(Bootstrap::new());
-        for order in ORDERS {
-            let made = sampled_by_rule("ignore", order);
-            bootstrap = bootstrap.listener(listener(&format!("{order:?}"), &made));
-        }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "ignore"));
         let version = envoy.reported_version();
-        for order in ORDERS {
+        for (tracer, order) in TRACERS
+            .iter()
+            .flat_map(|one| ORDERS.map(|order| (*one, order)))
+        {
             for (i, headers) in ARRIVALS.into_iter().enumerate() {
                 for (flag, path) in [("1", "/drop"), ("0", "/keep")] {
                     let headers = with_flag(headers, flag);
                     let headers: Vec<_> = headers.iter().map(String::as_str).collect();
-                    let name = format!("{order:?}");
-                    let (_, continued, sampled, case) = decided(&mesh, &name, path, &headers);
-                    assert!(continued, "{version}: {case}");
-                    let by_rule = order == Order::ContextFirst || i == 0;
+                    let seen = decided(&mesh, tracer, &name(tracer, order), path, &headers);
+                    assert!(seen.continued, "{version}: {seen:?}");
+                    let by_rule = order == Order::ContextFirst || tracer.own.contains(&i);
                     let expected = if by_rule {
                         path == "/keep"
                     } else {
                         flag == "1"
                     };
-                    assert_eq!(sampled, expected, "{version}: {case}");
+                    assert_eq!(seen.sampled, expected, "{version}: {seen:?}");
                 }
             }
         }
@@ -199,21 +270,19 @@ fn rules_against_a_parent_are_for_the_order_of_the_priorities() {
 /// A decision without ids is obeyed by the context's mutation alone, and is no parent to the rules.
 #[test]
 fn an_acceptance_without_ids_is_the_rules_to_decide_in_the_order_of_the_priorities() {
+    let [otel, ..] = TRACERS;
     for envoy in envoys() {
         let sinks = Sinks::start();
-        let made = sampled_by_rule("respect", Order::ContextFirst);
-        let bootstrap = sinks
-            .connect(Bootstrap::new())
-            .listener(listener("both", &made));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "respect"));
         for (header, path, kept) in [
             ("b3: 1", "/drop", false),
             ("b3: 1", "/keep", true),
             ("b3: 0", "/keep", false),
             ("x-b3-sampled: 1", "/drop", false),
         ] {
-            let (_, _, sampled, case) = decided(&mesh, "both", path, &[header]);
-            assert_eq!(sampled, kept, "{}: {case}", envoy.reported_version());
+            let at = name(otel, Order::ContextFirst);
+            let seen = decided(&mesh, otel, &at, path, &[header]);
+            assert_eq!(seen.sampled, kept, "{}: {seen:?}", envoy.reported_version());
         }
     }
 }
@@ -257,23 +326,27 @@ fn a_callers_sampled_trace_goes_on_at_any_percentage() {
         );
         let mesh = Mesh::with(&envoy, bootstrap);
         let version = envoy.reported_version();
-        let w3c = ["traceparent: 00-$T-$S-01"];
-        let (_, _, sampled, case) = decided(&mesh, "alone", "/", &w3c);
-        assert_eq!(sampled, !envoy.is_at_least(1, 39), "{version}: {case}");
+        let [otel, ..] = TRACERS;
+        let seen = decided(&mesh, otel, "alone", "/", &["traceparent: 00-$T-$S-01"]);
+        assert_eq!(
+            seen.sampled,
+            !envoy.is_at_least(1, 39),
+            "{version}: {seen:?}"
+        );
         for headers in ARRIVALS {
             for flag in ["1", "0"] {
                 let headers = with_flag(headers, flag);
                 let headers: Vec<_> = headers.iter().map(String::as_str).collect();
-                let (caller, continued, sampled, case) = decided(&mesh, "early", "/", &headers);
-                assert!(continued, "{version}: {case}");
-                assert_eq!(sampled, flag == "1", "{version}: {case}");
-                if sampled {
-                    sinks.spans(Tracer::OpenTelemetry, &caller.trace_id, &case, 1);
+                let seen = decided(&mesh, otel, "early", "/", &headers);
+                assert!(seen.continued, "{version}: {seen:?}");
+                assert_eq!(seen.sampled, flag == "1", "{version}: {seen:?}");
+                if seen.sampled {
+                    sinks.spans(otel.measured, &seen.caller.trace_id, &seen.case, 1);
                 }
             }
         }
-        let (_, _, sampled, case) = decided(&mesh, "early", "/", &[]);
-        assert!(!sampled, "{version}: {case}");
+        let seen = decided(&mesh, otel, "early", "/", &[]);
+        assert!(!seen.sampled, "{version}: {seen:?}");
     }
     promises::held(
         "Manifests and examples",

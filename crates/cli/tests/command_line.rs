@@ -222,6 +222,46 @@ fn what_an_edge_needs_beside_its_mutation_is_printed_with_it() {
     assert!(continued["early_header_mutation_extensions"][0]["typed_config"].is_object());
 }
 
+/// Two early mutations in one list run in its order.
+#[test]
+fn what_is_printed_says_in_which_order_two_mutations_stand() {
+    let flat = |text: &str| {
+        let words = text.split_whitespace().filter(|word| *word != "#");
+        words.collect::<Vec<_>>().join(" ")
+    };
+    for tracer in ["opentelemetry", "zipkin", "zipkin-with-w3c"] {
+        let context = flat(&printed(
+            &["render", "trace-context", "--tracer", tracer],
+            "",
+        ));
+        assert!(
+            context.contains("this one stands in front of route_sampling's"),
+            "{context}"
+        );
+        let rules = ["render", "route-sampling", "-", "--tracer", tracer];
+        let sampling = flat(&printed(&rules, "{}"));
+        assert!(
+            sampling.contains("one of trace_context stands in front of this one"),
+            "{sampling}"
+        );
+    }
+}
+
+#[test]
+fn what_tells_the_tracer_a_decision_is_removed_behind_it() {
+    let of = |tracer| {
+        documents(&printed(
+            &["render", "trace-context", "--tracer", tracer],
+            "",
+        ))
+    };
+    let removed = &of("opentelemetry")[1]["request_headers_to_remove"];
+    assert_eq!(*removed, json!(["x-client-trace-id"]));
+    for tracer in ["zipkin", "zipkin-with-w3c"] {
+        assert_eq!(of(tracer).len(), 1, "{tracer}");
+    }
+}
+
 #[test]
 fn the_settings_of_route_sampling_are_a_document_for_each_place() {
     let arguments = ["render", "route-sampling", "-", "--tracer", "opentelemetry"];

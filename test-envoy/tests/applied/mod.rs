@@ -259,3 +259,14 @@ pub(crate) fn patched(tracer: &str, files: &[&str]) -> Value {
     apply_by_priority(&filters, &mut manager);
     manager
 }
+
+/// A tag of Envoy, as istiod makes it of one of a Telemetry.
+pub(crate) fn tag(key: &str, tag: &Value) -> Value {
+    match (&tag["formatter"]["value"], &tag["header"]["name"]) {
+        (Value::String(value), Value::Null) => json!({"tag": key, "value": value}),
+        (Value::Null, Value::String(name)) => {
+            json!({"tag": key, "request_header": {"name": name}})
+        }
+        _ => panic!("{key}: neither a formatter nor a header: {tag}"),
+    }
+}

@@ -40,8 +40,13 @@ pub(crate) fn with_new_ids_named(output: &str, command: &str) -> String {
     for word in ids.filter(hexadecimal).chain(uuids) {
         if !command.contains(word) && !seen.contains(&word) {
             seen.push(word);
-            named = named.replace(word, &format!("<new id {}>", seen.len()));
         }
+    }
+    // The long ones first: a tracer may take the half of a new trace id for the id of its first span.
+    let mut numbered: Vec<_> = seen.iter().zip(1..).collect();
+    numbered.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+    for (word, number) in numbered {
+        named = named.replace(word, &format!("<new id {number}>"));
     }
     named
 }
