@@ -95,6 +95,7 @@ fn main() {
     let start = |case: Case| {
         let mut manager =
             HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
+        manager = manager.merge(json!({"route_config": case.routes}));
         if let Some(tracing) = case.tracing {
             manager = manager.tracing(tracing);
         }

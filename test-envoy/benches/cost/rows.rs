@@ -16,6 +16,8 @@ pub(crate) struct Case {
     /// Envoy's `tracing.opentelemetry.min_flush_spans`: by default 5.
     pub(crate) min_flush_spans: u64,
     pub(crate) collector: Collector,
+    /// Merged into the route configuration.
+    pub(crate) routes: Value,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,7 @@ impl Case {
             tracing: None,
             min_flush_spans: 5,
             collector: Collector::Answers,
+            routes: json!({}),
         }
     }
 
@@ -49,6 +52,13 @@ impl Case {
 
     fn filter(mut self, filter: impl Into<HttpFilter>) -> Self {
         self.filters.push(filter.into());
+        self
+    }
+
+    /// What writes these headers from filter state.
+    fn by_filter_state(mut self, headers: &[&str]) -> Self {
+        let headers: Vec<_> = headers.iter().map(|name| (*name).to_owned()).collect();
+        self.routes = meshtrace_render::route_configuration(&headers, &[]);
         self
     }
 
@@ -85,6 +95,24 @@ fn ours(name: &str, config: &Value) -> WasmFilter {
 fn trace_context() -> WasmFilter {
     ours("trace_context", &json!({"inject": ["tracecontext"]}))
 }
+
+/// Four headers: `traceparent`, and B3's three.
+fn to_four_headers(request_headers: &str) -> WasmFilter {
+    let config = json!({"inject": ["tracecontext", "b3multi"], "request_headers": request_headers});
+    ours("trace_context", &config)
+}
+
+/// All that the filter above manages.
+const MANAGED: &[&str] = &[
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
 
 fn span_attributes() -> WasmFilter {
     ours("span_attributes", &json!({}))
@@ -157,6 +185,13 @@ pub(crate) fn cases() -> Vec<Case> {
             .context(b3())
             .filter(trace_context()),
         Case::new("trace_context: W3C").filter(trace_context()),
+        Case::new("trace_context: B3 to four headers")
+            .context(b3())
+            .filter(to_four_headers("edit")),
+        Case::new("trace_context: the same by filter state")
+            .context(b3())
+            .filter(to_four_headers("filter_state"))
+            .by_filter_state(MANAGED),
         Case::new("Lua: two attributes").filter(lua("attributes", LUA_ATTRIBUTES)),
         Case::new("span_attributes: two attributes").filter(span_attributes()),
         Case::new("Lua: ids for the log").filter(lua("ids", LUA_IDS)),
@@ -208,6 +243,11 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("Zipkin tracer").tracing(Tracing::zipkin("collector")),
         Case::new("the host calls of mesh_tracing alone").filter(host_calls()),
         Case::new("mesh_tracing").filter(mesh_tracing(&json!({"report": report("server", true)}))),
+        Case::new("mesh_tracing, headers by filter state")
+            .filter(mesh_tracing(&json!({
+                "report": report("server", true), "request_headers": "filter_state",
+            })))
+            .by_filter_state(MANAGED),
         Case::new("mesh_tracing, attributes and log ids").filter(mesh_tracing(&everything)),
         Case::new("mesh_tracing, gateway (two spans)")
             .filter(mesh_tracing(&json!({"report": report("gateway", true)}))),

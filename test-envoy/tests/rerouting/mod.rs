@@ -15,7 +15,7 @@ use meshtrace_pipeline::{
 use meshtrace_render::route_configuration;
 use serde_json::{Value, json};
 
-use crate::common::module;
+use crate::common::{get, module};
 
 pub(crate) const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 pub(crate) const RBAC: &str = "envoy.filters.http.rbac";
@@ -234,6 +234,13 @@ impl Rig {
         }
     }
 
+    /// A counter of the filters; 0 where none has moved it.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let stats = self.envoy.stats().expect("the counters");
+        let name = format!("wasmcustom.meshtrace.{name}");
+        stats.get(&name).copied().unwrap_or(0)
+    }
+
     pub(crate) fn send(&self, listener: &str, request: &Request) -> Seen {
         let address = self.envoy.address(listener).expect("the listener's");
         let mut connection = Connection::open(address).expect("a connection");
@@ -286,4 +293,63 @@ pub(crate) fn chain(
         manager = manager.merge(json!({"route_config": filter.routes()}));
     }
     manager
+}
+
+pub(crate) const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+pub(crate) const TRACEPARENT: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
+
+pub(crate) const TRACE_CONTEXT: Filter = Filter {
+    name: "trace_context",
+    config: "{}",
+};
+/// With something to edit in the requests of [`edited`], each in its way.
+pub(crate) const FILTERS: &[Filter] = &[
+    TRACE_CONTEXT,
+    Filter {
+        name: "span_attributes",
+        config: r#"{"emit": {"request_header_prefix": "x-span-attr-", "baggage": true}}"#,
+    },
+    Filter {
+        name: "access_log_trace",
+        config: r#"{"ids": {"trace_id_header": "x-own-trace"}}"#,
+    },
+    Filter {
+        name: "route_sampling",
+        config: r#"{"request_header": null, "force": {"header": "x-force", "value_env": "FORCE"}}"#,
+    },
+    Filter {
+        name: "mesh_tracing",
+        config: r#"{"trace_context": {"clear": ["x-secret"]}, "sampling": {"force": {"header": "x-force",
+                    "value_env": "FORCE"}}, "span_attributes": {"emit": {"baggage": true}},
+                    "access_log": {}, "report": {"cluster": "otlp"}}"#,
+    },
+    Filter {
+        name: "mesh_tracing",
+        config: r#"{"trace_context": {"inject": "preserve"}, "access_log": {}}"#,
+    },
+];
+
+pub(crate) fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+pub(crate) fn edited() -> Request {
+    get(&[
+        ("b3", B3),
+        ("tracestate", "a=1"),
+        ("x-user-id", "alice"),
+        ("x-own-trace", "80f198ee56343ba864fe8b2a57d3eff7"),
+        ("x-force", "secret"),
+        ("x-secret", "1"),
+    ])
+}
+
+pub(crate) fn by_role() -> [Route; 2] {
+    let admin = Route::prefix("/")
+        .header("x-role", "admin")
+        .cluster("admin");
+    [
+        admin.name("admin"),
+        open(Route::prefix("/").cluster("public")).name("public"),
+    ]
 }

@@ -6,7 +6,7 @@ use meshtrace_attributes::{
     AttributeConfig, Attributes, Phase, SourceConfig, SpanAttributesConfig, TransformConfig,
     header_name,
 };
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, RequestHeaders};
 use serde_json::{Map, Value, json};
 
 pub use limit::TagLimit;
@@ -245,6 +245,12 @@ impl Plugin {
             .any(|attribute| attribute.from.phase() == Phase::Response && has_tag(&attribute.key))
     }
 
+    fn edits_headers(&self) -> bool {
+        let emit = &self.config.emit;
+        let edits = self.config.request_headers.unwrap_or_default() == RequestHeaders::Edit;
+        edits && (emit.request_header_prefix.is_some() || emit.baggage)
+    }
+
     /// The variables that the filter reads at start.
     fn variables(&self) -> Vec<&str> {
         let attributes = self.config.attributes.iter();
@@ -304,6 +310,10 @@ impl Plugin {
             "failStrategy": "FAIL_OPEN",
             "pluginConfig": self.json,
         });
+        if self.edits_headers() {
+            // An edit makes Envoy choose the route again: before other filters change headers.
+            insert(&mut spec, "phase", json!("AUTHN"));
+        }
         let variables = self.variables();
         if !variables.is_empty() {
             let env = |name| json!({"name": name, "valueFrom": "HOST"});

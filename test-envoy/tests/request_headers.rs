@@ -1,0 +1,216 @@
+//! `request_headers: "filter_state"`: what leaves, and what does not.
+
+mod common;
+mod promises;
+mod rerouting;
+
+use common::get;
+use envoy_test_harness::config::{Cluster, Listener, Route, Tracing};
+use rerouting::{
+    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, by_role, chain, edited, envoys,
+};
+use serde_json::json;
+
+/// Names and values as the upstream saw them, but for what differs from request to request.
+fn headers(seen: &Seen) -> Vec<(String, Vec<u8>)> {
+    let headers = seen.request().headers.iter();
+    let mut headers: Vec<_> = headers
+        .map(|(name, value)| (String::from_utf8_lossy(name).to_lowercase(), value.to_vec()))
+        .filter(|(name, _)| name != "x-request-id" && name != "host" && name != ":authority")
+        .collect();
+    headers.sort();
+    headers
+}
+
+#[test]
+fn by_filter_state_leaves_what_leaves_by_edits() {
+    let split = get(&[
+        ("traceparent", TRACEPARENT),
+        ("tracestate", "a=1"),
+        ("b3", "0"),
+        ("baggage", "k=v"),
+        ("x-user-id", "a,b 100%"),
+    ]);
+    let malformed = get(&[("traceparent", "00-0-0-00"), ("b3", "zz")]);
+    let requests = [edited(), split, malformed, get(&[])];
+    // A filter that is the tracer makes ids of its own, which differ.
+    let is_tracer = |filter: &Filter| filter.config.contains("report");
+    let filters = || FILTERS.iter().filter(|filter| !is_tracer(filter));
+    let ways = [Way::EditPinned, Way::StateBehind];
+    for envoy in envoys() {
+        for cluster in [Cluster::http1 as fn(&str, _) -> _, Cluster::http2] {
+            let listeners = filters().flat_map(|filter| {
+                ways.map(|way| {
+                    let manager = chain(*filter, way, &[], &by_role());
+                    Listener::http(&filter.listener(way), manager)
+                })
+            });
+            let rig = Rig::with(&envoy, listeners, cluster);
+            for (filter, request) in filters().flat_map(|f| requests.iter().map(move |r| (f, r))) {
+                let [edits, state] =
+                    ways.map(|way| headers(&rig.send(&filter.listener(way), request)));
+                let version = envoy.reported_version();
+                assert_eq!(edits, state, "{filter} {request:?} on {version}");
+            }
+        }
+    }
+}
+
+/// A managed header that passes as it is unless the host is another one.
+const PASSING: Filter = Filter {
+    name: "trace_context",
+    config: r#"{"overrides": [{"host": "third-party.example", "clear": ["x-any"]}]}"#,
+};
+
+#[test]
+fn a_value_leaves_to_the_byte_and_several_lines_in_one() {
+    let long = [b'a'; 55 * 1024];
+    let half = [b'a'; 20 * 1024];
+    let halves = [&half[..], b",", &half].concat();
+    for envoy in envoys() {
+        let rig = Rig::start(&envoy, &[PASSING], &[], &by_role());
+        for (lines, expected) in [
+            (&[&b"a,b;c=\"d\", e"[..]][..], Some(&b"a,b;c=\"d\", e"[..])),
+            (
+                &[b"100% %REQ(x-user-id)% %%"],
+                Some(b"100% %REQ(x-user-id)% %%"),
+            ),
+            (&[b"\xff\xfe caf\xe9"], Some(b"\xff\xfe caf\xe9")),
+            (&[&long], Some(&long)),
+            (&[b"1", b"2", b"3"], Some(b"1,2,3")),
+            (&[&half, &half], Some(&halves)),
+            // An empty header does not leave: Envoy adds no empty values.
+            (&[b""], None),
+            (&[], None),
+        ] {
+            let request = lines.iter().fold(get(&[("b3", B3)]), |request, line| {
+                request.header("x-any", line)
+            });
+            let seen = rig.send(&PASSING.listener(Way::StateBehind), &request);
+            let values = seen.request().header_values("x-any");
+            let version = envoy.reported_version();
+            let shown = lines.first().map(|line| line.len());
+            assert!(
+                values.iter().copied().eq(expected),
+                "{shown:?} on {version}"
+            );
+        }
+        assert_eq!(rig.counter("trace_context.edits_dropped"), 0);
+    }
+}
+
+/// A request that the filter does not see leaves without the managed headers.
+#[test]
+fn without_the_filter_the_route_configuration_removes_the_headers() {
+    for envoy in envoys() {
+        let route = Route::prefix("/")
+            .cluster("public")
+            .disable_filter(TRACE_CONTEXT.name);
+        let rig = Rig::start(&envoy, &[TRACE_CONTEXT], &[], &[route]);
+        let traced = get(&[
+            ("traceparent", TRACEPARENT),
+            ("b3", B3),
+            ("x-user-id", "alice"),
+        ]);
+        let seen = rig.send(&TRACE_CONTEXT.listener(Way::StateBehind), &traced);
+        let names: Vec<_> = headers(&seen).into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"x-user-id".to_owned()), "{names:?}");
+        for name in ["traceparent", "b3"] {
+            assert!(!names.contains(&name.to_owned()), "{names:?}");
+        }
+    }
+}
+
+/// Lines that are longer than the filter's memory are left out, and counted.
+#[test]
+fn lines_without_room_for_one_line_are_counted() {
+    for envoy in envoys() {
+        let rig = Rig::start(&envoy, &[PASSING], &[], &by_role());
+        let line = [b'a'; 27 * 1024];
+        let request = get(&[("b3", B3)])
+            .header("x-any", line)
+            .header("x-any", line);
+        let seen = rig.send(&PASSING.listener(Way::StateBehind), &request);
+        assert_eq!(seen.response.status, 200);
+        assert_eq!(seen.request().header("x-any"), None);
+        assert!(seen.request().header("traceparent").is_some());
+        assert_eq!(rig.counter("trace_context.edits_dropped"), 1);
+    }
+}
+
+/// Envoy's tracer writes behind the route configuration, in either way.
+#[test]
+fn the_proxys_own_tracer_has_the_last_word() {
+    for envoy in envoys() {
+        let tracing = Tracing::opentelemetry_http("otlp", "proxy");
+        let ways = [Way::EditPinned, Way::StateBehind];
+        let listeners = ways.map(|way| {
+            let manager = chain(TRACE_CONTEXT, way, &[], &by_role()).tracing(tracing.clone());
+            Listener::http(&TRACE_CONTEXT.listener(way), manager)
+        });
+        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        for way in ways {
+            let seen = rig.send(&TRACE_CONTEXT.listener(way), &get(&[("b3", B3)]));
+            let values = seen.request().header_values("traceparent");
+            let [value] = values.as_slice() else {
+                panic!("{way:?}: one traceparent, not {values:?}");
+            };
+            assert_eq!(value.len(), TRACEPARENT.len());
+            // The tracer reads W3C alone: it has begun a trace.
+            assert_ne!(value[..35], TRACEPARENT.as_bytes()[..35], "{way:?}");
+            // What it does not write is the filter's.
+            let trace_id = seen.request().header_text("x-b3-traceid");
+            assert_eq!(trace_id.as_deref(), Some(&B3[..32]), "{way:?}");
+        }
+    }
+}
+
+/// The route configuration removes whole names; an early mutation takes the rest of the prefix.
+#[test]
+fn a_clients_headers_with_the_prefix_of_attributes_go_early() {
+    const ATTRIBUTES: Filter = Filter {
+        name: "span_attributes",
+        config: r#"{"emit": {"request_header_prefix": "x-span-attr-"}}"#,
+    };
+    let early = json!({
+        "name": "meshtrace-attributes",
+        "typed_config": {
+            "@type": concat!(
+                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
+                "header_mutation.v3.HeaderMutation"
+            ),
+            "mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-span-attr-"}}}],
+        },
+    });
+    let forged = get(&[
+        ("x-tenant-id", "acme"),
+        ("x-span-attr-user-id", "mallory"),
+        ("x-span-attr-admin", "1"),
+    ]);
+    for envoy in envoys() {
+        let manager = || chain(ATTRIBUTES, Way::StateBehind, &[], &by_role());
+        let listeners = [
+            Listener::http("plain", manager()),
+            Listener::http("early", manager().early_header_mutation(early.clone())),
+        ];
+        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        for (listener, unknown) in [("plain", Some("1")), ("early", None)] {
+            let seen = rig.send(listener, &forged);
+            let header = |name: &str| seen.request().header_text(name);
+            assert_eq!(
+                header("x-span-attr-admin").as_deref(),
+                unknown,
+                "{listener}"
+            );
+            assert_eq!(header("x-span-attr-user-id"), None, "{listener}");
+            assert_eq!(header("x-span-attr-tenant-id").as_deref(), Some("acme"));
+        }
+    }
+    promises::held(
+        "Headers and connections",
+        "With `request_headers: \"filter_state\"` a request leaves with the headers that edits would give it",
+        "every filter over HTTP/1.1 and HTTP/2; commas, `%`, bytes that are no UTF-8, 55 KiB, several lines; beside \
+         Envoy's own tracer",
+        "4 versions, the same to the byte; not so: empty values and lines of more than 40 KiB together are left out",
+    );
+}
