@@ -48,6 +48,8 @@ pub enum Change<'a> {
     Remove,
     /// One line of that name stands afterwards, with this value.
     Replace(Value<'a>),
+    /// One more line of that name stands behind those that there are.
+    Append(Value<'a>),
 }
 
 /// One edit of the request's headers.
@@ -82,6 +84,12 @@ impl<'a> Edits<'a> {
         }
     }
 
+    /// Where the edits are, and a value that must outlive the stage can be built.
+    #[must_use]
+    pub fn arena(&self) -> &'a Bump {
+        self.edits.bump()
+    }
+
     /// Removes all lines of the header `name`.
     pub fn remove(&mut self, name: &'a [u8]) {
         self.push(Edit {
@@ -95,6 +103,14 @@ impl<'a> Edits<'a> {
         self.push(Edit {
             name,
             change: Change::Replace(value),
+        });
+    }
+
+    /// Adds a line of the header `name`, which is a list.
+    pub fn append(&mut self, name: &'a [u8], value: Value<'a>) {
+        self.push(Edit {
+            name,
+            change: Change::Append(value),
         });
     }
 

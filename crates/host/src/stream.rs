@@ -55,6 +55,8 @@ impl<C: Composition> Running<C> {
         let direction = needs.direction.then(|| self.direction());
         let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
+        let own = self.own_context.as_ref();
+        let own = own.and_then(|own| self.property(own.key()));
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
         let request = Request {
@@ -62,6 +64,7 @@ impl<C: Composition> Running<C> {
             peer: Peer {
                 address: address.as_deref(),
                 direction: direction.unwrap_or_default(),
+                own: own.as_deref(),
             },
             cluster: cluster.as_deref(),
             properties: &properties,
@@ -190,6 +193,7 @@ impl<C: Composition> Running<C> {
             let done = match &edit.change {
                 Change::Remove => call::remove_header(map, edit.name),
                 Change::Replace(value) => call::replace_header(map, edit.name, value.as_bytes()),
+                Change::Append(value) => call::add_header(map, edit.name, value.as_bytes()),
             };
             if done.is_err() {
                 self.metrics.host_error();
@@ -199,6 +203,11 @@ impl<C: Composition> Running<C> {
             if call::set_property(property.key, property.value).is_err() {
                 self.metrics.host_error();
             }
+        }
+        if let (Some(own), Some(context)) = (&self.own_context, &outcome.own_context)
+            && call::set_property(own.key(), context).is_err()
+        {
+            self.metrics.host_error();
         }
     }
 }

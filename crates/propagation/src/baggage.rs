@@ -8,8 +8,7 @@ use serde::Deserialize;
 use crate::config::{IncomingMode, Propagation};
 use crate::egress::Egress;
 use crate::extract::Incoming;
-use crate::format::Format;
-use crate::{Counter, Tally};
+use crate::{Counter, Tally, vendor};
 
 /// A format that sends baggage in one header an entry.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -23,20 +22,11 @@ pub enum BaggageSource {
 }
 
 impl BaggageSource {
-    const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
-
     /// What its headers' names begin with; the entry's key follows.
     const fn prefix(self) -> &'static [u8] {
         match self {
-            Self::Jaeger => b"uberctx-",
-            Self::Ottrace => b"ot-baggage-",
-        }
-    }
-
-    const fn format(self) -> Format {
-        match self {
-            Self::Jaeger => Format::Jaeger,
-            Self::Ottrace => Format::Ottrace,
+            Self::Jaeger => vendor::JAEGER.prefix.as_bytes(),
+            Self::Ottrace => vendor::OTTRACE.prefix.as_bytes(),
         }
     }
 
@@ -112,23 +102,6 @@ impl Propagation {
             }
         }
         joined.then_some(baggage)
-    }
-}
-
-impl Egress {
-    /// The baggage of a format goes with the format.
-    pub(crate) fn clear_baggage<'a>(&self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
-        for source in BaggageSource::ALL {
-            if !self.clear.formats.contains(source.format()) {
-                continue;
-            }
-            for (name, _) in incoming.arrived.headers() {
-                let is_new = || edits.iter().all(|edit| edit.name != name);
-                if name.starts_with(source.prefix()) && is_new() {
-                    edits.remove(name);
-                }
-            }
-        }
     }
 }
 

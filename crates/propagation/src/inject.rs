@@ -6,6 +6,7 @@ use crate::config::{IncomingMode, Inject, Placement, Propagation};
 use crate::egress::Egress;
 use crate::extract::Incoming;
 use crate::format::{Extracted, Format, FormatSet};
+use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
@@ -22,6 +23,7 @@ impl Propagation {
         tally: &mut Tally,
     ) {
         let written = egress.written(incoming);
+        let arena = edits.arena();
         for format in Format::ALL {
             match self.fate(*format, written, incoming, outgoing, egress) {
                 Fate::Untouched => {}
@@ -33,7 +35,7 @@ impl Propagation {
                 Fate::Written => {
                     let arrived = &incoming.arrived;
                     let outgoing = self.told_in(*format, incoming, outgoing);
-                    format.emit(&outgoing, arrived, self.writing, |field, value| {
+                    format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         egress.settle_field(arrived, field, value, edits);
                     });
                 }
@@ -129,17 +131,17 @@ impl Egress {
                 edits.remove(field.name());
             }
         }
-        if incoming.mode == IncomingMode::Ignore {
-            for field in Field::UNCONVERTIBLE {
-                self.settle_field(arrived, *field, None, edits);
-            }
-        }
         for name in &self.clear.names {
             if arrived.headers().contains(name) {
                 edits.remove(name);
             }
         }
-        self.clear_baggage(incoming, edits);
+        for family in &self.clear.families {
+            remove_family(*family, arrived, edits);
+        }
+        if incoming.mode == IncomingMode::Ignore {
+            families().for_each(|family| remove_family(family, arrived, edits));
+        }
     }
 
     #[inline(never)]
@@ -169,6 +171,14 @@ enum Fate {
     Untouched,
     Removed,
     Written,
+}
+
+fn remove_family<'a>(family: Family, arrived: &Arrived<'a>, edits: &mut Edits<'a>) {
+    for (name, _) in arrived.headers() {
+        if family.contains(name) && edits.iter().all(|edit| edit.name != name) {
+            edits.remove(name);
+        }
+    }
 }
 
 fn arrived(format: Format, arrived: &Arrived<'_>) -> bool {

@@ -26,12 +26,14 @@ mod schema;
 mod tracer;
 pub mod tracestate;
 mod trust;
+mod vendor;
 
 pub use arrived::Arrived;
 pub use baggage::BaggageSource;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig, is_header_name,
+    OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    is_header_name,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
@@ -42,3 +44,4 @@ pub use field::Field;
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use trust::{Direction, Peer};
+pub use vendor::{Family, Vendor, families};
