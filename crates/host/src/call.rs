@@ -34,6 +34,20 @@ pub(crate) fn replace_header(map: MapType, name: &[u8], value: &[u8]) -> Result<
     })
 }
 
+/// Adds a line of the header `name` behind those that there are.
+pub(crate) fn add_header(map: MapType, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads both ranges.
+    Status::check(unsafe {
+        sys::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
 /// Removes all lines of the header `name`.
 pub(crate) fn remove_header(map: MapType, name: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the range.

@@ -67,6 +67,8 @@ impl<C: Composition> Running<C> {
         let direction = needs.direction.then(|| self.direction());
         let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
+        let own = self.own_context.as_ref();
+        let own = own.and_then(|own| self.property(own.key()));
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
         let request = Request {
@@ -74,6 +76,7 @@ impl<C: Composition> Running<C> {
             peer: Peer {
                 address: address.as_deref(),
                 direction: direction.unwrap_or_default(),
+                own: own.as_deref(),
             },
             cluster: cluster.as_deref(),
             properties: &properties,
@@ -199,6 +202,9 @@ impl<C: Composition> Running<C> {
         for property in outcome.properties.iter() {
             self.set_property(property.key, property.value);
         }
+        if let (Some(own), Some(context)) = (&self.own_context, &outcome.own_context) {
+            self.set_property(own.key(), context);
+        }
     }
 
     fn set_property(&self, key: &[u8], value: &[u8]) {
@@ -219,6 +225,7 @@ impl<C: Composition> Running<C> {
             let done = match &edit.change {
                 Change::Remove => call::remove_header(map, edit.name),
                 Change::Replace(value) => call::replace_header(map, edit.name, value.as_bytes()),
+                Change::Append(value) => call::add_header(map, edit.name, value.as_bytes()),
             };
             if done.is_err() {
                 self.metrics.host_error();

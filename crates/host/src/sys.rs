@@ -18,6 +18,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    pub(crate) fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     pub(crate) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize)
     -> u32;
 

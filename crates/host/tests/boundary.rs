@@ -51,6 +51,7 @@ fn reconfigure(root: u32, json: &str) -> bool {
 fn request(root: u32, headers: &[(&str, &[u8])]) -> u32 {
     host(|host| {
         host.calls.clear();
+        host.forget_requests();
         host.request_headers = headers
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))

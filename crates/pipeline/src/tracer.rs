@@ -80,6 +80,27 @@ impl OpenSpan {
         }
     }
 
+    /// The span that the next hop was told, where it is not the request's own.
+    pub(crate) fn client_id(&self) -> Option<SpanId> {
+        self.client_id
+    }
+
+    /// Nobody was told of a call: the proxy had answered before this filter saw the request.
+    pub(crate) fn without_call(mut self) -> Self {
+        self.client_id = None;
+        self
+    }
+
+    /// Gives the request's own span the id that was told, where no upstream was called: whoever was
+    /// told it, as an authoriser in between, has a parent that is reported. Returns that id.
+    fn take_told_id(&mut self, has_upstream: bool) -> Option<SpanId> {
+        if has_upstream {
+            return None;
+        }
+        self.span_id = self.client_id.take()?;
+        Some(self.span_id)
+    }
+
     /// Adds attributes of the request or its response, where the span is to be reported.
     pub(crate) fn describe<'a>(&mut self, attributes: impl IntoIterator<Item = Attribute<'a>>) {
         if let Some(record) = &mut self.record {
@@ -231,7 +252,8 @@ impl Tracer {
     }
 
     /// `route` and `describe` tell what the request's headers do besides the conventions, where
-    /// nothing was kept of them.
+    /// nothing was kept of them. Returns the id of the request's own span where it has become another
+    /// one.
     #[inline(never)]
     pub(crate) fn close<'r>(
         &self,
@@ -240,13 +262,13 @@ impl Tracer {
         route: impl FnOnce(&Headers<'_>) -> Option<&'r [u8]>,
         describe: impl FnOnce(Headers<'_>, &mut Attributes),
         tally: &mut Tally,
-    ) {
+    ) -> Option<SpanId> {
         if !self.may_report(&open) {
-            return;
+            return None;
         }
         let now = lookup.now();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
-            return;
+            return None;
         }
         let values = Values::fetch(self.end_values(), lookup);
         if !values.is_listed {
@@ -262,9 +284,10 @@ impl Tracer {
             true => None,
             false => match self.reason_to_keep(&open, &end, now, tally) {
                 Some(reason) => Some(reason),
-                None => return,
+                None => return None,
             },
         };
+        let told_id = open.take_told_id(end.has_upstream());
         let spans = Spans {
             of_client: self.client_span(&open, &end),
             of_server: self.is_server(&end),
@@ -304,6 +327,12 @@ impl Tracer {
         };
         self.report(&open, &record, spans, &closing, tally);
         self.pool.give_back(record);
+        told_id
+    }
+
+    /// Whether a request is a SERVER span and a CLIENT one.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.role == Role::Gateway
     }
 
     /// Whether there is a SERVER span.

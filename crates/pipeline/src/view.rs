@@ -33,6 +33,10 @@ pub struct Needs<'a> {
     pub address: bool,
     /// [`Peer::direction`].
     pub direction: bool,
+    /// [`Peer::own`], and that the host keeps [`Outcome::own_context`] as long as the request lives.
+    ///
+    /// [`Outcome::own_context`]: crate::Outcome::own_context
+    pub own_context: bool,
     /// [`Request::cluster`].
     pub cluster: bool,
     /// [`Request::properties`]: paths whose elements are separated by NUL.

@@ -104,6 +104,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
     let peer = Peer {
         address: Some(b"192.0.2.1:4567"),
         direction: Direction::Inbound,
+        own: None,
     };
     let ids = IdGenerator::from_seed([1; 32]);
     let mut arena = Arena::with_capacity(ARENA_BYTES);
@@ -265,6 +266,7 @@ fn no_request_that_is_logged_allocates() {
     let peer = Peer {
         address: None,
         direction: Direction::Unspecified,
+        own: None,
     };
     let ids = IdGenerator::from_seed([1; 32]);
     let mut arena = Arena::with_capacity(ARENA_BYTES);
