@@ -125,7 +125,8 @@ pub(crate) fn of_propagation(
                 "\"filter_state\" not with `incoming` \"ignore\", nor with `clear` of \"jaeger\", \
                  \"ottrace\" or \"instana\": they remove headers of whose names only the beginning \
                  is known (`uberctx-*`, `ot-baggage-*`, `x-instana-*`), and a route configuration \
-                 cannot; use \"restart\", or clear headers by their whole names",
+                 cannot; remove those by `remove_on_match` in an early header mutation, and clear the \
+                 others here by their whole names",
             ));
         }
     }

@@ -67,6 +67,7 @@ const MENDED: &[(&str, &str)] = &[
         "the right half of the id is valid",
     ),
     ("datadog/tags-malformed", "the ids are valid"),
+    ("xray/spaces", "a header's value begins with no space"),
 ];
 
 /// The vector set's name of a format, and the formats that are read and written for it.
