@@ -1,5 +1,5 @@
-//! A bad configuration of `mesh_tracing.wasm`: inert at first load, refused as an update, and said
-//! in one line. The rest of it is the host crate's, as for `trace_context.wasm`.
+//! A bad configuration of `mesh_tracing.wasm`: inert at first load, the last good one as an
+//! update, and said in one line. The rest of it is the host crate's, as for `trace_context.wasm`.
 
 mod common;
 mod refusal;
@@ -35,7 +35,7 @@ fn reports(mesh: &Collected) -> bool {
 }
 
 #[test]
-fn a_bad_first_configuration_is_inert_and_a_bad_update_is_refused() {
+fn a_bad_first_configuration_is_inert_and_a_bad_update_runs_the_last_good_one() {
     for envoy in envoys() {
         let bootstrap = Bootstrap::new().watched_listener(ingress(FILTER.bad));
         let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);

@@ -5,11 +5,8 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
-use common::{Mesh, SPAN, TRACE, get, trace_headers};
-use envoy_test_harness::client::Connection;
+use common::{Mesh, SPAN, TRACE, get, trace_headers, under_load};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, HttpFilter, Listener, Route,
     WasmFilter,
@@ -18,9 +15,6 @@ use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
 use serde_json::json;
 use tempfile::TempDir;
 
-const CLIENTS: usize = 4;
-/// By each client, before the next change: some are on their way at every moment of it.
-const REQUESTS: usize = 25;
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 
 /// The released module as another version: a custom section changes what Envoy knows a module by, and nothing else.
@@ -63,38 +57,6 @@ fn told(mesh: &Mesh) -> (bool, bool) {
     let left = mesh.pass(&mut mesh.connect("ingress"), &get(&[("b3", &b3)]));
     let left = trace_headers(&left).join("\n");
     (left.contains("traceparent"), left.contains("x-b3-traceid"))
-}
-
-/// Sends requests without a pause while `change` runs, and until each client has had some more; returns how many.
-fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
-    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let b3 = format!("{TRACE}-{SPAN}-1");
-    thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut connection =
-                    Connection::open(mesh.address("ingress")).expect("a connection");
-                while !stop.load(Ordering::Relaxed) {
-                    // One connection for all: nothing may close it either.
-                    let response = connection.send(&get(&[("b3", &b3)])).expect("a response");
-                    assert_eq!(response.status, 200, "{}", response.text());
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        let wait_for_more = || {
-            let before = sent.load(Ordering::Relaxed);
-            while sent.load(Ordering::Relaxed) < before + CLIENTS * REQUESTS {
-                thread::yield_now();
-            }
-        };
-        wait_for_more();
-        change();
-        wait_for_more();
-        stop.store(true, Ordering::Relaxed);
-    });
-    mesh.upstream.take();
-    sent.into_inner()
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-mod secret;
+mod number;
+mod quote;
 
-use core::fmt::{self, Write as _};
+use core::fmt;
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +14,8 @@ use serde::de::DeserializeOwned;
 /// Why a plugin configuration is refused: a sentence for the person who wrote it.
 ///
 /// Displays as `trace_context.extract[1]: unknown variant …`: the path, what was found, and what is
-/// allowed.
+/// allowed. It is one line of at most 1,800 bytes, whatever the configuration, it quotes at most 200 bytes of a value,
+/// and none of a header's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     path: String,
@@ -42,25 +45,28 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(OneLine(f), "{}: {}", self.path, self.message)
+        let path = quote::one_line(&self.path, MAX_PATH);
+        let message = match hides_values(&self.path) {
+            true => quote::hide_value(&self.message),
+            false => Cow::Borrowed(self.message.as_str()),
+        };
+        let message = quote::one_line(&quote::shorten_quotes(&message), MAX_MESSAGE);
+        write!(f, "{path}: {message}")
     }
 }
 
 impl core::error::Error for ConfigError {}
 
-/// Escapes control characters: a key of the configuration's may hold any, and a log line is one line.
-struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+/// Most bytes of a path in a refusal.
+const MAX_PATH: usize = 400;
+/// Most bytes of what a refusal says of the value there.
+const MAX_MESSAGE: usize = 1_390;
 
-impl fmt::Write for OneLine<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|c| {
-            if c.is_control() {
-                write!(self.0, "{}", c.escape_default())
-            } else {
-                self.0.write_char(c)
-            }
-        })
-    }
+/// Whether what stands at `path` may be a secret, as a header's value often is, or have been written
+/// there in the place of a secret's name.
+fn hides_values(path: &str) -> bool {
+    let mut keys = path.split(['.', '[']);
+    keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
 
 /// How what a filter says about request headers reaches the request.
@@ -94,39 +100,89 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         ));
     }
 
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        let inner = error.into_inner();
-        if inner.is_data() {
-            let message = match secret::is_secret(&path) {
-                true => secret::without_value(&inner.to_string()),
-                false => inner.to_string(),
-            };
-            ConfigError::new(path, message)
-        } else {
-            not_json(&inner)
+    /// Each costs one reading of all.
+    const MAX_INTEGERS: usize = 64;
+
+    let mut json = Cow::Borrowed(json);
+    let mut integers = 0;
+    let refusal = loop {
+        match parse(&json) {
+            Ok(value) => return Ok(value),
+            // 5000.0 and 1e3 are integers too (JSON has one kind of number), and some tools write them so.
+            Err(refusal)
+                if integers < MAX_INTEGERS
+                    && refusal.message.starts_with("invalid type: floating point") =>
+            {
+                integers += 1;
+                match number::as_integer(&json, refusal.position) {
+                    Some(integer) => json = Cow::Owned(integer),
+                    None => break refusal,
+                }
+            }
+            Err(refusal) => break refusal,
         }
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
+    };
+    match quote::shorten_strings(&json).map(|short| parse::<T>(&short)) {
+        // The same refusal, with values that can be quoted.
+        Some(Err(short)) if refusal.is_data => Err(short.at(refusal.position)),
+        _ => Err(refusal.at(refusal.position)),
+    }
+}
+
+/// Why a text is refused, and where.
+struct Refusal {
+    path: String,
+    message: String,
+    is_data: bool,
+    /// Line and column, from 1; 0 when there is none.
+    position: (usize, usize),
+}
+
+impl Refusal {
+    fn at(&self, position: (usize, usize)) -> ConfigError {
+        let (line, column) = self.position;
+        let own = format!(" at line {line} column {column}");
+        let message = self.message.strip_suffix(&own).unwrap_or(&self.message);
+        if !self.is_data {
+            return ConfigError::new("", not_json(&self.message));
+        }
+        let (line, column) = position;
+        let message = match line {
+            0 => message.to_owned(),
+            _ => format!("{message} at line {line} column {column}"),
+        };
+        ConfigError::new(&*self.path, message)
+    }
+}
+
+#[inline(never)]
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let refusal = |path: String, error: &serde_json::Error| Refusal {
+        path: if path == "." { String::new() } else { path },
+        message: error.to_string(),
+        is_data: error.is_data(),
+        position: (error.line(), error.column()),
+    };
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| refusal(error.path().to_string(), error.inner()))?;
+    deserializer
+        .end()
+        .map_err(|error| refusal(String::new(), &error))?;
     Ok(value)
 }
 
-fn not_json(error: &serde_json::Error) -> ConfigError {
-    ConfigError::new(
-        "",
-        format!(
-            "not JSON ({error}); expected a JSON object in a google.protobuf.StringValue \
-             (a google.protobuf.Struct does not arrive as JSON)"
-        ),
+fn not_json(error: &str) -> String {
+    format!(
+        "not JSON ({error}); expected a JSON object in a google.protobuf.StringValue \
+         (a google.protobuf.Struct does not arrive as JSON)"
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use serde::Deserialize;
 
@@ -135,6 +191,17 @@ mod tests {
     struct Example {
         list: Vec<u8>,
         inner: Inner,
+        kind: Kind,
+        map: BTreeMap<String, u8>,
+        headers: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        #[default]
+        One,
+        Two,
     }
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -179,6 +246,108 @@ mod tests {
     fn a_refusal_is_one_line_whatever_the_keys() {
         let refusal = refusal(r#"{"inner": {"a\nb\u0000": true}}"#);
         let expected = r"plugin.inner.a\nb\u{0}: unknown field `a\nb\u{0}`, expected `on`";
+        assert!(refusal.starts_with(expected), "{refusal}");
+    }
+
+    /// Each is refused in one line that can be read.
+    #[test]
+    fn a_refusal_is_short_whatever_the_value() {
+        let long = "é\"\\`, expected ".repeat(100_000);
+        let quoted = serde_json::to_string(&long).unwrap();
+        let deep = format!("{}1{}", r#"{"inner": "#.repeat(100), "}".repeat(100));
+        let many = format!(
+            r#"{{"inner": {{{}"on": 1}}}}"#,
+            r#""on": true, "#.repeat(10_000)
+        );
+        for json in [
+            format!(r#"{{"list": [{quoted}]}}"#),
+            format!(r#"{{"list": {quoted}}}"#),
+            format!(r#"{{"inner": {quoted}}}"#),
+            format!(r#"{{"inner": {{{quoted}: true}}}}"#),
+            format!(r#"{{{quoted}: {{{quoted}: true}}}}"#),
+            format!(r#"{{"kind": {quoted}}}"#),
+            format!(r#"{{"map": {{{quoted}: {quoted}}}}}"#),
+            format!(r#"{{"list": [{}]}}"#, "9".repeat(1_000_000)),
+            format!(r#"{{"list": [{}]}}"#, "1,".repeat(1_000_000)),
+            format!(r#"{{"list": {}}}"#, "[".repeat(100_000)),
+            format!(r#"{{"list": {quoted}"#),
+            quoted.clone(),
+            deep,
+            many,
+        ] {
+            let refusal = refusal(&json);
+            assert!(refusal.len() <= 1_800, "{} bytes: {refusal}", refusal.len());
+            assert!(!refusal.chars().any(char::is_control), "{refusal}");
+            assert!(refusal.matches('é').count() < 400, "{refusal}");
+            let says_why = ["expected", "duplicate field `on`"]
+                .iter()
+                .any(|why| refusal.contains(why));
+            assert!(says_why, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
+        let json = "{\n\"list\": [1.0, 1e2, 20e-1,\n 3, 0.5e1, -0.0]}";
+        let example = read::<Example>(json.as_bytes()).unwrap();
+        assert_eq!(example.list, [1, 100, 2, 3, 5, 0]);
+        for number in ["1.5", "1e3", "-1.0", "1e400", "1e-1"] {
+            let refusal = refusal(&format!(r#"{{"list": [2.0, {number}]}}"#));
+            let is_told = refusal.starts_with("plugin.list[1]: invalid") || number == "1e400";
+            assert!(is_told, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_at_a_character_and_its_length_told() {
+        let key = "é".repeat(5_000_000);
+        let refusal = refusal(&format!("{{\n\"inner\": {{\"{key}\": 1}}}}"));
+        let (path, message) = refusal.split_once(": ").unwrap();
+        let shown = "é".repeat(80);
+        assert_eq!(path, format!("plugin.inner.{shown}… (10000000 bytes)"));
+        let expected =
+            format!("unknown field `{shown}… (10000000 bytes)`, expected `on` at line 2");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+
+    #[test]
+    fn a_refusal_does_not_tell_a_header_s_value() {
+        for (json, expected) in [
+            (
+                r#"{"headers": "authorization: secret"}"#,
+                "plugin.headers: invalid type (not repeated, it may be confidential), expected a map",
+            ),
+            (
+                r#"{"headers": {"authorization": ["secret"]}}"#,
+                "plugin.headers.authorization: invalid type: sequence, expected a string",
+            ),
+            (
+                r#"{"headers": {"x-key": 5555}}"#,
+                "plugin.headers.x-key: invalid type (not repeated, it may be confidential), expected a string",
+            ),
+        ] {
+            let refusal = refusal(json);
+            assert!(refusal.starts_with(expected), "{refusal}");
+            assert!(
+                !refusal.contains("secret") && !refusal.contains("5555"),
+                "{refusal}"
+            );
+        }
+        let own = ConfigError::new(
+            "report.headers.a",
+            "invalid value: string \"secret\", expected text",
+        );
+        assert_eq!(
+            own.to_string(),
+            "report.headers.a: invalid value (not repeated, it may be confidential), expected text"
+        );
+    }
+
+    /// A key may look like the end of a line and the begin of another one.
+    #[test]
+    fn a_refusal_forges_no_line() {
+        let refusal = refusal("{\"a\\r\\n\\u0085\\u2028\\u202e[error] b\": 1}");
+        let expected = r"plugin.a\r\n\u{85}\u{2028}\u{202e}[error] b: unknown field `a\r\n\u{85}\u{2028}\u{202e}[error] b`, expected";
         assert!(refusal.starts_with(expected), "{refusal}");
     }
 

@@ -1,12 +1,16 @@
 //! Loading a plugin configuration: what happens to a bad one.
 //!
-//! Envoy keeps the configuration in force when an update is refused. At first load there is none to
-//! keep: a refusal would answer 500 over ECDS, take the listener away over LDS, and end Envoy in a
-//! static configuration, whatever the failure policy. So a bad first configuration loads inert.
+//! A filter takes every configuration. Envoy keeps the configuration in force when an update is refused, but while it is
+//! refused, it also refuses every other change to the listeners that use the plugin, and every new one: a rule that
+//! denies access would not come into force. At first load there is nothing to keep: a refusal would answer 500 over
+//! ECDS, take the listener away over LDS, and end Envoy in a static configuration, whatever the failure policy.
 //!
-//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is
-//! in use: a configuration that once loaded inert is never asked about again there, and refusing it
-//! on a worker would fail every request. So it loads inert whenever it comes back.
+//! So a bad update runs the last good configuration of the same plugin, which the shared data remember, and a bad
+//! configuration without such a one loads inert. [`in_force`] tells which plugin is the same. `MESHTRACE_STRICT=1` in
+//! the VM's environment refuses a bad configuration that would load inert.
+//!
+//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is in use, and a worker
+//! that refuses fails every request. So what was once taken is taken again, strict or not.
 
 use std::ffi::OsString;
 
@@ -15,48 +19,179 @@ use meshtrace_pipeline::Composition;
 use proxy_wasm::types::LogLevel;
 
 use crate::call::{self, Version};
+use crate::in_force::{self, Arrival, Decision, Entry};
 use crate::metrics;
 use crate::status::Status;
 
 /// What `on_configure` is to answer.
 pub(crate) enum Load<C> {
-    /// The filter runs.
-    Run(C),
+    /// The filter runs with what it was given.
+    Good(C),
+    /// The filter runs with the last good configuration of its plugin.
+    LastGood(C),
+    /// The root context goes on with what it runs already.
+    Keep,
     /// The filter changes nothing.
     Inert,
-    /// The update is refused, and the configuration in force stays.
+    /// No configuration of the plugin is in force, and the user wants no other than the given one.
     Refuse,
 }
 
+/// The last good configuration of a plugin.
+const GOOD: &[u8] = b"meshtrace.good";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What was taken although it is bad and the user is strict.
+const TAKEN: &[u8] = b"meshtrace.taken";
+
+/// Loads what the root context `context` is given; `is_running` when it runs a configuration already.
 #[inline(never)]
-pub(crate) fn load<C: Composition>() -> Load<C> {
+pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
     let plugin = Plugin::identify();
-    let json = match call::plugin_configuration() {
-        Ok(json) => json,
+    let (json, read) = match call::plugin_configuration() {
+        Ok(json) => {
+            let read = parse::<C>(&json);
+            (json, read)
+        }
         Err(status) => {
             let message = format!("the host did not hand it over: {status}");
-            return plugin.refuse(&ConfigError::new(C::NAME, message), b"");
+            (Box::default(), Err(ConfigError::new(C::NAME, message)))
         }
     };
-    match C::from_json(&json, &variable) {
+    let is_strict = variable("MESHTRACE_STRICT").is_some_and(|value| value == b"1");
+    let entry = Entry::new(
+        plugin.digest(C::NAME),
+        digest(&[&json]),
+        digest(&[
+            C::NAME.as_bytes(),
+            VERSION.as_bytes(),
+            &[u8::from(is_strict)],
+        ]),
+    );
+    let arrival = Arrival {
+        entry,
+        is_named: !plugin.name.is_empty(),
+        is_good: read.is_ok(),
+    };
+    match read {
         Ok(composition) => {
-            plugin.remember(GOOD, b"");
-            plugin.report(false);
+            if arrival.is_named {
+                remember(&entry, &json);
+            }
+            let decision = enter(context, arrival);
+            // What was refused is on no list.
+            let invalid = decision.invalid.or(is_strict.then_some(false));
+            metrics::record_config_invalid(invalid);
+            if decision.is_new {
+                call::log(LogLevel::Info, "the configuration is in force");
+            }
             if let Some(caution) = composition.caution() {
                 call::log(LogLevel::Warn, caution);
             }
-            Load::Run(composition)
+            Load::Good(composition)
         }
-        Err(error) => plugin.refuse(&error, &json),
+        Err(error) => {
+            let taken = key(TAKEN, entry.plugin, entry.given);
+            let decision = enter(context, arrival);
+            metrics::record_config_invalid(Some(true));
+            let last_good = recall(entry.plugin, decision.runs);
+            let (consequence, load) = if is_running && decision.runs != 0 {
+                (LAST_GOOD, Load::Keep)
+            } else if let Some(composition) = last_good {
+                (LAST_GOOD, Load::LastGood(composition))
+            } else if is_strict && call::shared_data(&taken).is_ok_and(|taken| taken.is_none()) {
+                in_force::leave(context);
+                ("refused, as MESHTRACE_STRICT=1 asks", Load::Refuse)
+            } else {
+                (INERT, Load::Inert)
+            };
+            let is_refused = matches!(load, Load::Refuse);
+            if is_strict && !is_refused {
+                // Where it cannot be written, nothing could be remembered either.
+                let _ = call::set_shared_data(&taken, b"1", Version::ANY);
+            }
+            if decision.is_new || is_refused {
+                call::log(LogLevel::Error, &format!("{error} ({consequence})"));
+            }
+            load
+        }
     }
 }
 
-/// A good configuration is, or was, in force.
-const GOOD: &[u8] = b"meshtrace.good";
-/// The plugins that run without the configuration that they were given.
-const INVALID: &[u8] = b"meshtrace.invalid";
-/// This very configuration was loaded inert.
-const INERT: &[u8] = b"meshtrace.inert";
+const LAST_GOOD: &str = "the configuration in force stays: the last good one of this plugin runs";
+const INERT: &str = "the filter is loaded inert and changes nothing";
+
+/// The good configuration that came after the bad one of the root context `context`, told once.
+///
+/// Envoy keeps a root context while a listener of its drains, and takes it again without a word when the same
+/// configuration comes back.
+#[inline(never)]
+pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
+    let entry = in_force::successor(context)?;
+    recall(entry.plugin, entry.given)
+}
+
+/// The root context `context` ends.
+#[inline(never)]
+pub(crate) fn unload(context: u32) {
+    match in_force::leave(context) {
+        None => {}
+        Some(Ok(left)) => {
+            if let Some(entry) = left.forgotten {
+                // The shared data have no way to remove an entry.
+                let _ =
+                    call::set_shared_data(&key(GOOD, entry.plugin, entry.runs), b"", Version::ANY);
+            }
+            if left.invalid.is_some() {
+                metrics::record_config_invalid(left.invalid);
+            }
+            if left.returned.is_some_and(|entry| entry.is_invalid()) {
+                call::log(
+                    LogLevel::Error,
+                    "a configuration that was found bad before is back: see the line that said so",
+                );
+            }
+        }
+        Some(Err(status)) => shared_data_fails(status),
+    }
+}
+
+/// Tells all workers, and the root contexts that replace this one.
+fn remember(entry: &Entry, json: &[u8]) {
+    let key = key(GOOD, entry.plugin, entry.given);
+    // The first byte: an empty configuration is a good one too.
+    let value = [b"=", json].concat();
+    if let Err(status) = call::set_shared_data(&key, &value, Version::ANY) {
+        shared_data_fails(status);
+    }
+}
+
+fn recall<C: Composition>(plugin: u64, configuration: u64) -> Option<C> {
+    let (value, _) = call::shared_data(&key(GOOD, plugin, configuration)).ok()??;
+    parse(value.strip_prefix(b"=")?).ok()
+}
+
+fn key(fact: &[u8], plugin: u64, configuration: u64) -> Vec<u8> {
+    [fact, &plugin.to_le_bytes(), &configuration.to_le_bytes()].concat()
+}
+
+/// Where the shared data fail, each VM decides for itself.
+fn enter(context: u32, arrival: Arrival) -> Decision {
+    in_force::enter(context, arrival).unwrap_or_else(|status| {
+        shared_data_fails(status);
+        Decision {
+            runs: in_force::runs(context),
+            is_new: true,
+            invalid: Some(!arrival.is_good),
+        }
+    })
+}
+
+fn shared_data_fails(status: Status) {
+    call::log(
+        LogLevel::Warn,
+        &format!("shared data fails, so a bad update loads inert: {status}"),
+    );
+}
 
 /// Plugins that share a VM are told apart by name and root id.
 #[derive(Debug)]
@@ -74,85 +209,9 @@ impl Plugin {
         }
     }
 
-    fn refuse<C>(&self, error: &ConfigError, json: &[u8]) -> Load<C> {
-        self.report(true);
-        let inert = "the filter is loaded inert and changes nothing";
-        let (consequence, load) = if self.remembers(INERT, json) {
-            (inert, Load::Inert)
-        } else if self.remembers(GOOD, b"") {
-            ("the configuration in force stays", Load::Refuse)
-        } else if is_strict() {
-            ("refused, as MESHTRACE_STRICT=1 asks", Load::Refuse)
-        } else {
-            self.remember(INERT, json);
-            (inert, Load::Inert)
-        };
-        call::log(LogLevel::Error, &format!("{error} ({consequence})"));
-        load
-    }
-
-    /// Tells all workers, and the root contexts that replace this one.
-    fn remember(&self, fact: &[u8], detail: &[u8]) {
-        if let Err(status) = call::set_shared_data(&self.key(fact, detail), b"1", Version::ANY) {
-            call::log(
-                LogLevel::Warn,
-                &format!("shared data cannot be written, a bad update may load inert: {status}"),
-            );
-        }
-    }
-
-    fn remembers(&self, fact: &[u8], detail: &[u8]) -> bool {
-        call::shared_data(&self.key(fact, detail))
-            .unwrap_or_else(|status| {
-                call::log(
-                    LogLevel::Warn,
-                    &format!("shared data cannot be read, taken for the first load: {status}"),
-                );
-                None
-            })
-            .is_some()
-    }
-
-    /// Keeps the gauge at 1 while any plugin of this VM is without the configuration that it was
-    /// given: a plugin that loads well must not hide another one that did not.
-    fn report(&self, invalid: bool) {
-        let changed = self.change_invalid(invalid).unwrap_or_else(|status| {
-            call::log(
-                LogLevel::Warn,
-                &format!("shared data fails, the gauge tells of this plugin alone: {status}"),
-            );
-            Some(invalid)
-        });
-        metrics::record_config_invalid(changed);
-    }
-
-    /// Puts this plugin on the list of the invalid ones, or takes it off. Returns whether any is on
-    /// it then, or `None` when nothing changed and the gauge has been told already.
-    fn change_invalid(&self, invalid: bool) -> Result<Option<bool>, Status> {
-        // Every worker may be loading at this moment, and each gets its turn.
-        const ATTEMPTS: usize = 1000;
-
-        let own = self.key(b"", b"");
-        for _ in 0..ATTEMPTS {
-            let (list, version) = call::shared_data(INVALID)?.unwrap_or_default();
-            let mut plugins: Vec<_> = list
-                .split(|byte| *byte == b'\n')
-                .filter(|plugin| !plugin.is_empty())
-                .collect();
-            let listed = plugins.contains(&own.as_slice());
-            match (listed, invalid) {
-                (false, false) => return Ok(None),
-                (true, true) => return Ok(Some(true)),
-                (false, true) => plugins.push(&own),
-                (true, false) => plugins.retain(|plugin| *plugin != own),
-            }
-            match call::set_shared_data(INVALID, &plugins.join(&b'\n'), version) {
-                Err(Status::CAS_MISMATCH) => {}
-                Err(status) => return Err(status),
-                Ok(()) => return Ok(Some(!plugins.is_empty())),
-            }
-        }
-        Err(Status::CAS_MISMATCH)
+    /// One `vm_id` may have modules of several filters.
+    fn digest(&self, filter: &str) -> u64 {
+        digest(&[filter.as_bytes(), &self.name, &self.root_id])
     }
 
     /// A name in the shared data that no other plugin has.
@@ -161,8 +220,23 @@ impl Plugin {
     }
 }
 
-fn is_strict() -> bool {
-    variable("MESHTRACE_STRICT").is_some_and(|value| value == b"1")
+/// Reads a configuration: one function for all who do.
+#[inline(never)]
+fn parse<C: Composition>(json: &[u8]) -> Result<C, ConfigError> {
+    C::from_json(json, &variable)
+}
+
+/// FNV-1a with 64 bits, never 0.
+#[inline(never)]
+fn digest(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        // No byte of UTF-8: what is between two parts is in none.
+        for byte in part.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash.max(1)
 }
 
 /// A variable of the VM's environment, which Envoy serves through WASI.

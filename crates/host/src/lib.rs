@@ -13,6 +13,7 @@ mod call;
 mod configuration;
 mod export;
 mod expressions;
+mod in_force;
 mod lookup;
 mod metrics;
 mod own_context;

@@ -1,6 +1,6 @@
 //! The root context: one plugin configuration on one worker.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
@@ -46,7 +46,9 @@ impl<C> Running<C> {
 struct Root<C: Composition> {
     context: u32,
     /// `None` while the filter is inert.
-    running: Option<Rc<Running<C>>>,
+    running: RefCell<Option<Rc<Running<C>>>>,
+    /// Whether it was given a bad configuration.
+    is_invalid: bool,
 }
 
 /// Makes a root context for the composition `C`: what the SDK's dispatcher is given.
@@ -54,53 +56,76 @@ struct Root<C: Composition> {
 pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
     Box::new(Root::<C> {
         context: context_id,
-        running: None,
+        running: RefCell::new(None),
+        is_invalid: false,
     })
+}
+
+impl<C: Composition> Root<C> {
+    fn running(&self) -> Option<Rc<Running<C>>> {
+        // It is changed between two looks at it, and never during one.
+        self.running
+            .try_borrow()
+            .ok()
+            .and_then(|running| running.clone())
+    }
+
+    /// Runs `composition` from now on, or nothing.
+    fn start(&self, composition: Option<C>) {
+        answers::forget(self.context);
+        let running = composition.and_then(run).map(Rc::new);
+        if let Some(running) = &running {
+            answers::expect(self.context, running);
+        }
+        if let Ok(mut place) = self.running.try_borrow_mut() {
+            *place = running;
+        }
+    }
 }
 
 impl<C: Composition> Context for Root<C> {
     fn on_done(&mut self) -> bool {
-        self.running
-            .as_ref()
-            .is_none_or(|running| running.on_done())
+        self.running().is_none_or(|running| running.on_done())
     }
 }
 
 impl<C: Composition> Drop for Root<C> {
     fn drop(&mut self) {
         answers::forget(self.context);
+        configuration::unload(self.context);
     }
 }
 
 impl<C: Composition> RootContext for Root<C> {
     fn on_configure(&mut self, _size: usize) -> bool {
-        match configuration::load() {
-            Load::Run(composition) => {
-                self.running = run(composition).map(Rc::new);
-                answers::forget(self.context);
-                if let Some(running) = &self.running {
-                    answers::expect(self.context, running);
-                }
-                true
-            }
-            Load::Inert => {
-                self.running = None;
-                answers::forget(self.context);
-                true
-            }
-            Load::Refuse => false,
+        let load = configuration::load(self.context, self.running().is_some());
+        self.is_invalid = !matches!(load, Load::Good(_));
+        match load {
+            Load::Good(composition) | Load::LastGood(composition) => self.start(Some(composition)),
+            Load::Keep => {}
+            Load::Inert => self.start(None),
+            Load::Refuse => return false,
         }
+        true
     }
 
     fn on_tick(&mut self) {
-        if let Some(running) = &self.running {
+        if let Some(running) = self.running() {
             running.on_tick();
         }
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        if self.is_invalid
+            && let Some(composition) = configuration::successor(self.context)
+        {
+            if let Some(running) = self.running() {
+                running.on_done();
+            }
+            self.start(Some(composition));
+        }
         Some(Box::new(Stream {
-            running: self.running.clone(),
+            running: self.running(),
             kept: C::Kept::default(),
         }))
     }

@@ -14,7 +14,7 @@ use crate::bucket::{self, Bucket};
 use crate::matcher::{
     Conditions, HeaderPattern, HostPattern, MAX_RULES, PathPattern, ValuePattern,
 };
-use crate::probability::{self, Threshold};
+use crate::probability::Threshold;
 
 /// Most bytes of a rule's name: it becomes part of a counter's.
 const MAX_NAME: usize = 64;
@@ -259,12 +259,15 @@ impl SampleConfig {
                 Threshold::from_ratio(ratio)
                     .map(Sample::Ratio)
                     .ok_or_else(|| {
-                        let allowed = probability::MIN_RATIO;
+                        let allowed = match ratio > 1.0 {
+                            true => {
+                                "a part of all traces, 0 < ratio <= 1 (one in a hundred is 0.01)"
+                            }
+                            false => "0, or 2^-56 <= ratio <= 1",
+                        };
                         ConfigError::new(
                             format!("{path}.ratio"),
-                            format!(
-                                "impossible value: {ratio}, expected 0, or from {allowed:e} to 1"
-                            ),
+                            format!("impossible value: {ratio}, expected {allowed}"),
                         )
                     })
             }

@@ -53,7 +53,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             r#"{"default": {"ratio": 1.5}}"#.into(),
-            "default.ratio: impossible value: 1.5, expected 0, or from 1.",
+            "default.ratio: impossible value: 1.5, expected a part of all traces, 0 < ratio <= 1",
         ),
         (
             r#"{"default": {"ratio": -1}}"#.into(),

@@ -4,6 +4,8 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{
@@ -147,6 +149,42 @@ impl Mesh {
         assert_eq!(requests.len(), 1, "{request:?}");
         requests.remove(0)
     }
+}
+
+/// Sends requests to `ingress` without a pause while `change` runs, and until each client has had some more; returns how many.
+pub(crate) fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
+    const CLIENTS: usize = 4;
+    /// By each client, before the next change: some are on their way at every moment of it.
+    const REQUESTS: usize = 25;
+
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let b3 = format!("{TRACE}-{SPAN}-1");
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut connection =
+                    Connection::open(mesh.address("ingress")).expect("a connection");
+                while !stop.load(Ordering::Relaxed) {
+                    // One connection for all: nothing may close it either.
+                    let response = connection.send(&get(&[("b3", &b3)])).expect("a response");
+                    assert_eq!(response.status, 200, "{}", response.text());
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let wait_for_more = || {
+            let before = sent.load(Ordering::Relaxed);
+            while sent.load(Ordering::Relaxed) < before + CLIENTS * REQUESTS {
+                thread::yield_now();
+            }
+        };
+        wait_for_more();
+        change();
+        wait_for_more();
+        stop.store(true, Ordering::Relaxed);
+    });
+    mesh.upstream.take();
+    sent.into_inner()
 }
 
 pub(crate) fn get(headers: &[(&str, &str)]) -> Request {

@@ -138,10 +138,13 @@ impl Matcher {
                 Refusal::Pattern(rule, reason) => {
                     ConfigError::new(format!("rules[{rule}].match.path.regex"), reason)
                 }
-                Refusal::Groups => ConfigError::new(
+                Refusal::Groups(rule) => ConfigError::new(
                     "rules",
-                    "the regular expressions are too large together; expected fewer, or more of \
-                     them as prefix or template",
+                    format!(
+                        "the regular expressions are too large together: there is no room for \
+                         rules[{rule}].match.path.regex; expected fewer, more of them as prefix or \
+                         template, and few that begin with `.*`"
+                    ),
                 ),
             })?,
             hosts: HostMap::build(&without(|rule| rule.host.is_some()), &hosts),

@@ -1,0 +1,146 @@
+//! What a refusal repeats of a configuration: little enough for a log line, and nothing that breaks one.
+
+use core::fmt::Write as _;
+use std::borrow::Cow;
+
+/// Most bytes that are quoted of one value, with what is said of its length.
+const MAX_QUOTE: usize = 200;
+/// Of them, most bytes of the value itself.
+const MAX_VALUE: usize = 160;
+
+/// A copy of the JSON text with its long strings cut, keys too; `None` when it has none.
+pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
+    let mut short = Vec::new();
+    let mut rest = json;
+    let mut is_shortened = false;
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        let (before, string) = rest.split_at_checked(start + 1)?;
+        let end = end_of_string(string);
+        let (content, after) = string.split_at_checked(end)?;
+        short.extend_from_slice(before);
+        match core::str::from_utf8(content) {
+            Ok(text) if text.len() > MAX_QUOTE => {
+                is_shortened = true;
+                let head = head(text, MAX_VALUE);
+                // A cut escape sequence is none: `\\u00` or a lone backslash.
+                let head = match head.rfind('\\') {
+                    Some(escape) if head.len() - escape < 12 => head.get(..escape)?,
+                    _ => head,
+                };
+                short.extend_from_slice(head.as_bytes());
+                short.extend_from_slice(length(text).as_bytes());
+            }
+            _ => short.extend_from_slice(content),
+        }
+        rest = after;
+        // The quote that ends it.
+        if let Some((quote, after)) = rest.split_first() {
+            short.push(*quote);
+            rest = after;
+        }
+    }
+    short.extend_from_slice(rest);
+    is_shortened.then_some(short)
+}
+
+/// Where the string that begins here ends: at its quote.
+fn end_of_string(string: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = string.iter().position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.unwrap_or(string.len())
+}
+
+/// Cuts what stands between quotes, as `{:?}` writes it.
+pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
+    if message.len() <= 2 * MAX_QUOTE {
+        return Cow::Borrowed(message);
+    }
+    let mut short = String::new();
+    let mut rest = message;
+    while let Some((before, string)) = rest.split_once('"') {
+        let (content, after) = string
+            .split_at_checked(end_of_string(string.as_bytes()))
+            .unwrap_or((string, ""));
+        short.push_str(before);
+        short.push('"');
+        if content.len() > MAX_QUOTE {
+            short.push_str(head(content, MAX_VALUE));
+            short.push_str(&length(content));
+        } else {
+            short.push_str(content);
+        }
+        rest = after;
+        if let Some(after) = rest.strip_prefix('"') {
+            short.push('"');
+            rest = after;
+        }
+    }
+    short.push_str(rest);
+    Cow::Owned(short)
+}
+
+/// `invalid type: string "secret", expected a map` without the value.
+pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
+    const QUOTING: [&str; 3] = ["invalid type", "invalid value", "unknown variant"];
+    // No value, but the shape of one.
+    const SHAPES: [&str; 3] = [": map", ": sequence", ": null"];
+
+    let quoting = QUOTING.iter().find_map(|problem| {
+        let found = message.strip_prefix(problem)?;
+        let is_shape = SHAPES.iter().any(|shape| found.starts_with(shape));
+        (!is_shape).then_some(problem)
+    });
+    let Some(problem) = quoting else {
+        return Cow::Borrowed(message);
+    };
+    // The last one: a value can have these words in it, and what is expected has them not.
+    let expected = message.rfind(", expected ");
+    let expected = expected
+        .and_then(|at| message.get(at..))
+        .unwrap_or_default();
+    Cow::Owned(format!(
+        "{problem} (not repeated, it may be confidential){expected}"
+    ))
+}
+
+/// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left out of the middle.
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
+    const CUT: &str = " … ";
+
+    let mut line = String::new();
+    for c in text.chars() {
+        // Control characters, what ends a line for some readers, and what shows it in another order.
+        let breaks = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        // Nothing fails: a `String` takes everything.
+        let _ = if breaks {
+            write!(line, "{}", c.escape_default())
+        } else {
+            line.write_char(c)
+        };
+    }
+    if line.len() <= limit {
+        return line;
+    }
+    // What is allowed stands at the end.
+    let half = (limit - CUT.len()) / 2;
+    let mut tail = line.len() - half;
+    while !line.is_char_boundary(tail) {
+        tail += 1;
+    }
+    let tail = line.get(tail..).unwrap_or_default();
+    format!("{}{CUT}{tail}", head(&line, half))
+}
+
+/// At most `limit` bytes of `text`.
+fn head(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+fn length(text: &str) -> String {
+    format!("… ({} bytes)", text.len())
+}

@@ -1,0 +1,305 @@
+//! Which plugin configurations are in force: one list in the shared data, for all VMs of one `vm_id`.
+//!
+//! The VM that sees a configuration first decides what becomes of it, and writes the decision down; the other VMs find
+//! it there and do the same, so that all workers agree, and one of them logs it. Envoy's main thread comes first: it
+//! tries a configuration in a VM of its own, which it throws away without a word to it.
+//!
+//! What tells plugins apart is what a root context can know of its plugin: the filter, and Envoy's `name` and
+//! `root_id`, which together are one plugin by the words of Envoy's API (`PluginConfig.name`: "a unique name"). The
+//! listener, its direction and its metadata are told to requests alone. Where the names are not unique, these signs show
+//! it, and nobody is given the configuration of another plugin:
+//!
+//! - without a name nothing tells a plugin's update from a second plugin;
+//! - a configuration that no worker has loaded yet when the next one comes (two plugins of one bootstrap) is not in
+//!   force, so the next one is not its update;
+//! - two different configurations that are in force at once are two plugins.
+
+use std::cell::{Cell, RefCell};
+
+use crate::call::{self, Version};
+use crate::status::Status;
+
+/// The name of the list in the shared data.
+const LIST: &[u8] = b"meshtrace.plugins";
+
+/// A configuration that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What tells plugins apart.
+    pub(crate) plugin: u64,
+    /// What the plugin was given.
+    pub(crate) given: u64,
+    /// What loaded it: an old VM that ends does not speak for the new one.
+    pub(crate) module: u64,
+    /// The configuration that runs: the given one, the last good one, or 0, which is none.
+    pub(crate) runs: u64,
+    /// How many VMs have loaded it, without the one that Envoy only tries it in.
+    loads: u64,
+}
+
+/// As many numbers as an [`Entry`] has.
+const FIELDS: usize = 5;
+/// The main thread's VM, and one of a worker.
+const LOADS_IN_FORCE: u64 = 2;
+
+impl Entry {
+    pub(crate) fn new(plugin: u64, given: u64, module: u64) -> Self {
+        Self {
+            plugin,
+            given,
+            module,
+            runs: given,
+            loads: 0,
+        }
+    }
+
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.runs != self.given
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (self.plugin, self.given, self.module) == (other.plugin, other.given, other.module)
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        for number in [self.plugin, self.given, self.module, self.runs, self.loads] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let [plugin, given, module, runs, loads] = *numbers.first_chunk::<FIELDS>()?;
+        Some(Self {
+            plugin: u64::from_le_bytes(plugin),
+            given: u64::from_le_bytes(given),
+            module: u64::from_le_bytes(module),
+            runs: u64::from_le_bytes(runs),
+            loads: u64::from_le_bytes(loads),
+        })
+    }
+}
+
+/// What is known of a configuration when it is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) entry: Entry,
+    /// Whether the plugin has a name, without which nothing is its own.
+    pub(crate) is_named: bool,
+    /// Whether the filter takes the configuration.
+    pub(crate) is_good: bool,
+}
+
+/// What becomes of a configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Decision {
+    /// The configuration to run, or 0.
+    pub(crate) runs: u64,
+    /// Whether this VM is the first one that sees the change.
+    pub(crate) is_new: bool,
+    /// What the gauge is to say.
+    pub(crate) invalid: Option<bool>,
+}
+
+thread_local! {
+    /// The root contexts of this VM, the newest last.
+    static ROOTS: RefCell<Vec<Root>> = const { RefCell::new(Vec::new()) };
+    /// Whether this VM has loaded a configuration. The one that Envoy tries a configuration in has not.
+    static IS_USED: Cell<bool> = const { Cell::new(false) };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Root {
+    context: u32,
+    entry: Entry,
+    /// A good configuration of the same plugin that came later, which is to run in the place of what runs.
+    successor: Option<Entry>,
+}
+
+fn with_roots<T: Default>(with: impl FnOnce(&mut Vec<Root>) -> T) -> T {
+    // Natively a thread's end may come before a root context's.
+    ROOTS
+        .try_with(|roots| {
+            roots
+                .try_borrow_mut()
+                .ok()
+                .map(|mut roots| with(&mut roots))
+        })
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// Enters the configuration that the root context `context` is given, and decides what runs.
+pub(crate) fn enter(context: u32, arrival: Arrival) -> Result<Decision, Status> {
+    // Envoy makes a root context for each configuration; one that is configured again is the same plugin for certain.
+    let previous = with_roots(|roots| {
+        let position = roots.iter().position(|root| root.context == context)?;
+        Some(roots.remove(position).entry)
+    });
+    let first_load = u64::from(IS_USED.try_with(|used| used.replace(true)).unwrap_or(true));
+    let mut entry = arrival.entry;
+    let mut decision = Decision::default();
+    let decided = change(&mut |before, list| {
+        entry = arrival.entry;
+        if let Some(previous) = previous {
+            list.retain(|other| !other.is_same(&previous));
+        }
+        let known = list.iter_mut().find(|other| other.is_same(&entry));
+        decision.is_new = known.is_none();
+        if let Some(known) = known {
+            known.loads += 1;
+            entry.runs = known.runs;
+        } else {
+            let replaced = match previous {
+                None if arrival.is_named => take_replaced(list, entry.plugin),
+                previous => previous,
+            };
+            if !arrival.is_good {
+                entry.runs = replaced.map_or(0, |replaced| replaced.runs);
+            }
+            entry.loads = first_load;
+            list.push(entry);
+        }
+        decision.invalid = invalid(before, list);
+    });
+    if decided.is_err() {
+        // What the others do is not known. What is not sure to be this plugin's is not run.
+        entry.runs = match (arrival.is_good, previous) {
+            (true, _) => entry.given,
+            (false, Some(previous)) => previous.runs,
+            (false, None) => 0,
+        };
+    }
+    decision.runs = entry.runs;
+    with_roots(|roots| {
+        if !entry.is_invalid() {
+            let list = decided.as_deref().unwrap_or_default();
+            let is_listed = |entry: &Entry| list.iter().any(|other| other.is_same(entry));
+            for root in roots.iter_mut() {
+                if root.entry.plugin == entry.plugin && !is_listed(&root.entry) {
+                    root.successor = Some(entry);
+                }
+            }
+        }
+        roots.push(Root {
+            context,
+            entry,
+            successor: None,
+        });
+    });
+    decided.map(|_| decision)
+}
+
+/// What the root context `context` runs, or 0.
+pub(crate) fn runs(context: u32) -> u64 {
+    with_roots(|roots| {
+        let root = roots.iter().find(|root| root.context == context);
+        root.map_or(0, |root| root.entry.runs)
+    })
+}
+
+/// Takes what a new configuration of `plugin` is the update of off the list: the only configuration that is in force
+/// under its name.
+fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
+    let in_force = |entry: &&Entry| entry.plugin == plugin && entry.loads >= LOADS_IN_FORCE;
+    let replaced = *list.iter().rfind(in_force)?;
+    if list
+        .iter()
+        .filter(in_force)
+        .any(|other| other.given != replaced.given)
+    {
+        return None;
+    }
+    list.retain(|entry| !in_force(&entry));
+    Some(replaced)
+}
+
+/// What the end of a root context leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    /// What the gauge is to say.
+    pub(crate) invalid: Option<bool>,
+    /// The configuration of the same plugin that Envoy went back to without asking.
+    pub(crate) returned: Option<Entry>,
+    /// What the root context ran, when no plugin runs it any more.
+    pub(crate) forgotten: Option<Entry>,
+}
+
+/// Strikes out what the root context `context` was given, unless another one of this VM has it too.
+pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
+    let (gone, rest) = with_roots(|roots| {
+        let position = roots.iter().position(|root| root.context == context)?;
+        let gone = roots.remove(position).entry;
+        let of_the_plugin = roots.iter().map(|root| root.entry);
+        let of_the_plugin = of_the_plugin.filter(|entry| entry.plugin == gone.plugin);
+        Some((gone, of_the_plugin.collect::<Vec<_>>()))
+    })?;
+    if rest.iter().any(|entry| entry.is_same(&gone)) {
+        return None;
+    }
+    let mut left = Left::default();
+    let changed = change(&mut |before, list| {
+        list.retain(|entry| !entry.is_same(&gone));
+        // Envoy keeps a root context for as long as a listener of its drains, and takes it again where the same
+        // configuration comes back.
+        let is_listed = list.iter().any(|entry| entry.plugin == gone.plugin);
+        left.returned = rest.last().copied().filter(|_| !is_listed);
+        list.extend(left.returned.map(|entry| Entry {
+            loads: LOADS_IN_FORCE,
+            ..entry
+        }));
+        let is_run = |entry: &Entry| (entry.plugin, entry.runs) == (gone.plugin, gone.runs);
+        left.forgotten = Some(gone).filter(|gone| gone.runs != 0 && !list.iter().any(is_run));
+        left.invalid = invalid(before, list);
+    });
+    Some(changed.map(|_| left))
+}
+
+/// Whether any plugin is without the configuration that it was given; `None` when none is and none was: lists of other
+/// `vm_id`s may say something else.
+fn invalid(before: &[Entry], after: &[Entry]) -> Option<bool> {
+    let any = |list: &[Entry]| list.iter().any(Entry::is_invalid);
+    let is_invalid = any(after);
+    (is_invalid || any(before)).then_some(is_invalid)
+}
+
+/// The good configuration that came after the one of the root context `context`, told once.
+pub(crate) fn successor(context: u32) -> Option<Entry> {
+    with_roots(|roots| {
+        let mut roots = roots.iter_mut();
+        roots.find(|root| root.context == context)?.successor.take()
+    })
+}
+
+/// Changes the list, which every VM may be changing at this moment; each gets its turn. Returns it as it is then.
+#[inline(never)]
+fn change(with: &mut dyn FnMut(&[Entry], &mut Vec<Entry>)) -> Result<Vec<Entry>, Status> {
+    const ATTEMPTS: usize = 1000;
+
+    for _ in 0..ATTEMPTS {
+        let (bytes, version) = match call::shared_data(LIST)? {
+            Some(entry) => entry,
+            None => (Box::default(), Version::ABSENT),
+        };
+        let mut before = Vec::new();
+        for bytes in bytes.chunks_exact(FIELDS * 8) {
+            before.extend(Entry::decode(bytes));
+        }
+        let mut list = before.clone();
+        with(&before, &mut list);
+        if list == before {
+            return Ok(list);
+        }
+        let mut bytes = Vec::new();
+        for entry in &list {
+            entry.encode(&mut bytes);
+        }
+        match call::set_shared_data(LIST, &bytes, version) {
+            Ok(()) => return Ok(list),
+            Err(Status::CAS_MISMATCH) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::CAS_MISMATCH)
+}
