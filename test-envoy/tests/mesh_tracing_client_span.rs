@@ -6,6 +6,7 @@ mod reporting;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::thread;
 use std::time::Duration;
 
 use common::{SPAN, TRACE};
@@ -67,7 +68,7 @@ fn routes(cluster: &str) -> Vec<Route> {
 
 fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
     let of_role = |role: &str| {
-        let report = json!({"role": role}).to_string();
+        let report = json!({"role": role, "keep": {"per_second": 1000}}).to_string();
         let mut manager = HttpConnectionManager::new()
             .filter(mesh_tracing(reporting("http/protobuf", &report)))
             .virtual_host(json!({"include_request_attempt_count": true}))
@@ -81,13 +82,15 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
             .route(Route::prefix("/there/").cluster("http1"));
         Listener::http(role, manager).direction(TrafficDirection::Outbound)
     };
+    // Of all calls at once.
+    let retries = json!({"circuit_breakers": {"thresholds": [{"max_retries": 1000}]}});
     let nobody = Cluster::http1("nobody", server.address())
         .merge(json!({"load_assignment": {"cluster_name": "nobody", "endpoints": []}}));
     let bootstrap = Bootstrap::new()
         .listener(of_role("gateway"))
         .listener(of_role("client"))
-        .cluster(Cluster::http1("http1", server.address()))
-        .cluster(Cluster::http2("http2", server.address()))
+        .cluster(Cluster::http1("http1", server.address()).merge(retries.clone()))
+        .cluster(Cluster::http2("http2", server.address()).merge(retries))
         .cluster(nobody);
     Collected::with(envoy, "http/protobuf", bootstrap)
 }
@@ -119,11 +122,11 @@ const CALLS: [(&str, Option<&str>, bool); 18] = [
 ];
 
 /// A request whose response may be cut off.
-fn send(mesh: &Collected, listener: &str, path: &str, flags: &str) {
+fn send_in(mesh: &Collected, listener: &str, path: &str, trace: &str, flags: &str) {
     let address = mesh.envoy.address(listener).expect("its address");
     let mut request = Request::get(path)
         .header("host", "shop.example:80")
-        .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"));
+        .header("traceparent", format!("00-{trace}-{SPAN}-{flags}"));
     if path.contains("/grpc/") {
         request = request
             .header("content-type", "application/grpc")
@@ -134,36 +137,54 @@ fn send(mesh: &Collected, listener: &str, path: &str, flags: &str) {
     let _ = request.send(address);
 }
 
+fn send(mesh: &Collected, listener: &str, path: &str) {
+    send_in(mesh, listener, path, TRACE, "01");
+}
+
 #[test]
 fn a_client_span_has_the_status_that_the_upstream_sent() {
     for envoy in envoys() {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
         let mesh = mesh(&envoy, &server);
-        for role in ["gateway", "client"] {
-            let count = if role == "gateway" { 2 } else { 1 };
-            for cluster in ["http1", "http2"] {
-                for (call, status, is_error) in CALLS {
-                    // What is not sampled is kept where it failed: then it says the same.
-                    for flags in ["01", "00"] {
-                        let path = format!("/{cluster}/{call}");
-                        let at = format!("{} {role} {path} {flags}", envoy.reported_version());
-                        let before = mesh.counter("report.kept");
-                        send(&mesh, role, &path, flags);
-                        if flags == "00" && mesh.counter("report.kept") == before {
-                            continue;
-                        }
-                        let spans = mesh.sink.wait_for_spans(count).expect(&at);
-                        mesh.sink.clear();
-                        let client = of_kind(&spans, SpanKind::Client)[0];
-                        let told = client.attribute("http.response.status_code");
-                        assert_eq!(told, status, "{at}: {client:#?}");
-                        assert_eq!(client.status_error, is_error, "{at}: {client:#?}");
-                        let error = client.attribute("error.type");
-                        assert_eq!(error.is_some(), is_error, "{at}: {error:?}");
-                        assert_ne!(error, Some("_OTHER"), "{at}");
-                    }
+        for (role, count) in [("gateway", 2), ("client", 1)] {
+            // Each in a trace of its own; what is not sampled is kept where it failed, and then says the same.
+            let calls: Vec<_> = ["http1", "http2"]
+                .into_iter()
+                .flat_map(|cluster| CALLS.map(|call| (cluster, call)))
+                .flat_map(|(cluster, call)| ["01", "00"].map(|flags| (cluster, call, flags)))
+                .zip(1_u128..)
+                .collect();
+            let before = mesh.counter("report.kept");
+            thread::scope(|scope| {
+                for ((cluster, (call, ..), flags), id) in &calls {
+                    let (path, trace) = (format!("/{cluster}/{call}"), format!("{id:032x}"));
+                    let mesh = &mesh;
+                    scope.spawn(move || send_in(mesh, role, &path, &trace, flags));
                 }
+            });
+            let kept = usize::try_from(mesh.counter("report.kept") - before).expect("a number");
+            assert!(kept > 20, "{kept}");
+            let spans = (calls.len() / 2 + kept) * count;
+            let spans = mesh.sink.wait_for_spans(spans).expect("the spans");
+            mesh.sink.clear();
+            for ((cluster, (call, status, is_error), flags), id) in &calls {
+                let at = format!(
+                    "{} {role} {cluster} {call} {flags}",
+                    envoy.reported_version()
+                );
+                let trace = format!("{id:032x}");
+                let mut clients = of_kind(&spans, SpanKind::Client).into_iter();
+                let Some(client) = clients.find(|span| span.trace_id == trace) else {
+                    assert_eq!(*flags, "00", "{at}");
+                    continue;
+                };
+                let told = client.attribute("http.response.status_code");
+                assert_eq!(told, *status, "{at}: {client:#?}");
+                assert_eq!(client.status_error, *is_error, "{at}: {client:#?}");
+                let error = client.attribute("error.type");
+                assert_eq!(error.is_some(), *is_error, "{at}: {error:?}");
+                assert_ne!(error, Some("_OTHER"), "{at}");
             }
         }
         assert_eq!(mesh.counter("host_errors"), 0);
@@ -173,7 +194,7 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
         "A CLIENT span has `http.response.status_code` if the upstream sent one, and only then",
         "18 ways to end (answers, cuts, six limits of time, retries), HTTP/1.1 and HTTP/2 upstreams, roles gateway and \
          client, sampled and kept",
-        "72 calls a version, 4 versions",
+        "144 requests a version, 4 versions",
     );
 }
 
@@ -184,14 +205,14 @@ fn a_call_that_was_never_made_has_no_span_and_is_no_resend() {
         let mesh = mesh(&envoy, &server);
         let at = envoy.reported_version();
         for path in ["/nobody/ok", "/nobody/retry/ok", "/direct"] {
-            send(&mesh, "gateway", path, "01");
+            send(&mesh, "gateway", path);
             let spans = mesh.sink.wait_for_spans(1).expect("a span");
             std::thread::sleep(Duration::from_millis(200));
             assert_eq!(mesh.sink.spans().len(), 1, "{at} {path}");
             mesh.sink.clear();
             assert_eq!(spans[0].kind, SpanKind::Server, "{at} {path}");
             // As one span alone the call is told as one that failed, without an answer of anybody's.
-            send(&mesh, "client", path, "01");
+            send(&mesh, "client", path);
             let spans = mesh.sink.wait_for_spans(1).expect("a span");
             mesh.sink.clear();
             let told = |key| spans[0].attribute(key);
@@ -231,7 +252,7 @@ fn a_redirect_that_envoy_follows_leaves_each_call_its_status_and_its_url() {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
         let mesh = mesh(&envoy, &server);
-        send(&mesh, "gateway", "/http1/led/led", "01");
+        send(&mesh, "gateway", "/http1/led/led");
         let spans = mesh.sink.wait_for_spans(4).expect("four spans");
         let at = envoy.reported_version();
         let clients = of_kind(&spans, SpanKind::Client);
@@ -439,7 +460,7 @@ fn response_flags_stand_in_the_order_of_the_access_log() {
             "cut",
         ];
         for (nth, call) in calls.into_iter().enumerate() {
-            send(&mesh, "ingress", &format!("/http1/{call}"), "01");
+            send(&mesh, "ingress", &format!("/http1/{call}"));
             let spans = mesh.sink.wait_for_spans(2).expect("two spans");
             mesh.sink.clear();
             let lines = log.wait_for_lines(nth + 1).expect("a line");

@@ -43,6 +43,7 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
             "proxy_on_log",
             "proxy_on_request_headers",
             "proxy_on_response_headers",
+            "proxy_on_response_trailers",
             "proxy_on_tick",
         ],
     );

@@ -77,7 +77,7 @@ fn what_is_too_large_for_every_batch_is_refused_by_its_key_with_both_sizes() {
         ),
     ] {
         let refusal = report(&json).expect_err(key);
-        assert!(refusal.starts_with(key), "{key}: {}", &refusal[..200]);
+        assert!(refusal.starts_with(key), "{key}");
         assert!(refusal.contains(&limit.to_string()), "{key}");
         // A person reads it, and headers may be secrets.
         assert!(refusal.len() < 300, "{key}: {}", refusal.len());
