@@ -57,7 +57,7 @@ const SIZES: [(&str, usize, usize); 5] = [
     ("mesh_tracing", 1_220_000, 20_000),
     ("route_sampling", 760_000, 20_000),
     ("span_attributes", 390_000, 11_500),
-    ("trace_context", 330_000, 11_000),
+    ("trace_context", 345_000, 11_500),
 ];
 
 #[test]
