@@ -13,7 +13,8 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink};
 use meshtrace_headers::{Headers, encode};
 use meshtrace_propagation::{
-    IdGenerator, OnDefer, Outgoing, Peer, Propagation, Sampling, Tally, TraceContextConfig,
+    IdGenerator, OnDefer, OnRepeated, Outgoing, Peer, Propagation, Sampling, Tally,
+    TraceContextConfig,
 };
 use meshtrace_render::{Tracer, early_mutation};
 use serde_json::Value;
@@ -229,7 +230,11 @@ fn context(left: &RecordedRequest, tracer: Tracer) -> Option<(String, String, bo
 
 /// What the filter's own reading makes of a request, where random sampling is 100 %.
 fn as_the_filter_reads(config: &str, tracer: Tracer, sent: &Lines) -> Hop {
-    let config = parsed(config);
+    // CEL sees repeated lines joined by commas: a limit that is told.
+    let config = TraceContextConfig {
+        on_repeated: Some(OnRepeated::Reject),
+        ..parsed(config)
+    };
     let propagation = Propagation::new(&config).expect("a configuration that compiles");
     let block = encode(sent);
     let headers = Headers::parse(&block).expect("a header block");
@@ -401,6 +406,11 @@ const B3: Forms = &[
     &[("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1")],
     &[("b3", "64fe8b2a57d3eff7-e457b5a2e4d86bd1-05e3ac9a4f6e3b90")],
     &[("b3", "80f198ee56343ba864fe8b2a57d3eff7-0000000000000000-1")],
+    // A parent of zeros is none.
+    &[(
+        "b3",
+        "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-0000000000000000",
+    )],
     // As long as the valid ones, with a dash elsewhere.
     &[("b3", "80f198ee56343ba864fe8b2a57d3eff-e457b5a2e4d86bd11-1")],
     &[("b3", "80f198ee56343ba864fe8b2a57d3ef-e457b5a2e4d86bd1-1")],
@@ -439,6 +449,12 @@ const B3_MULTI: Forms = &[
         ("x-b3-spanid", "a2fb4a1d1a96d312"),
         ("x-b3-parentspanid", "short"),
         ("x-b3-sampled", "maybe"),
+    ],
+    &[
+        ("x-b3-traceid", "463ac35c9f6413ad48485a3953bb6124"),
+        ("x-b3-spanid", "a2fb4a1d1a96d312"),
+        ("x-b3-parentspanid", "0000000000000000"),
+        ("x-b3-sampled", "1"),
     ],
     &[
         ("x-b3-traceid", "463ac35c9f6413ad48485a3953bb612"),

@@ -103,10 +103,11 @@ fn two_traceparents_restart_nothing_and_neither_is_forwarded() {
     let mesh = mesh();
     let mut connection = mesh.connect("default");
     let one = format!("00-{}-{}-01", common::TRACE, common::SPAN);
+    let other = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
     let request = get(&[
         ("traceparent", &one),
         ("tracestate", "a=1"),
-        ("traceparent", &one),
+        ("traceparent", other),
     ]);
     let left = trace_headers(&mesh.pass(&mut connection, &request));
     assert_eq!(left, Vec::<String>::new());

@@ -104,7 +104,10 @@ fn every_vector_of_the_three_formats_arrives_as_its_specification_says_on_every_
 fn send_vectors(envoy: &EnvoyBinary) {
     let inject = r#""inject": ["tracecontext", "b3multi"]"#;
     let listener = |extract: &str, strict: bool| {
-        let config = format!(r#"{{"extract": [{extract}], {inject}, "b3_strict": {strict}}}"#);
+        // The specifications have one `traceparent`, whatever the others name.
+        let config = format!(
+            r#"{{"extract": [{extract}], {inject}, "b3_strict": {strict}, "on_repeated": "reject"}}"#
+        );
         manager(trace_context(&config))
     };
     let b3 = r#""b3", "b3multi""#;

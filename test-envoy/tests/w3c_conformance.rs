@@ -482,7 +482,7 @@ fn tracestate_rows() -> Vec<Row> {
         Row::new(
             "3.3",
             "with two traceparents it is not read",
-            &[VALID, VALID, "tracestate: a=1"],
+            &[VALID, "traceparent: 00-$U-$V-01", "tracestate: a=1"],
             Nothing,
         )
         .traced(Traced::Continued),

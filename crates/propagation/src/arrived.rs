@@ -78,29 +78,37 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    /// What `read` makes of `field`, which names a trace. Several values count as the first of them
-    /// where all of them are valid and name one trace.
+    /// The text of `field`, which names a trace: several values count as the first of them where all
+    /// of them are valid and name one trace, as `trace_of` reads it.
     ///
     /// `lines` says which lines are asked: W3C allows one, and of B3's "the first" counts.
-    pub(crate) fn one_trace<T>(
+    #[inline(never)]
+    pub(crate) fn one_trace(
         &self,
         field: Field,
         lines: Asked,
-        read: impl Fn(&'a [u8]) -> Option<(TraceId, T)>,
-    ) -> Option<T> {
+        trace_of: &dyn Fn(&[u8]) -> Option<TraceId>,
+    ) -> Option<&'a [u8]> {
         let text = self.value(field)?;
         let is_repeated = lines == Asked::EveryLine && self.is_repeated(field);
-        if !is_repeated && let Some((_, first)) = read(text) {
-            return Some(first);
+        let is_joined = text.contains(&b',');
+        if !is_repeated && (!is_joined || trace_of(text).is_some()) {
+            return Some(text);
         }
-        if self.on_repeated == OnRepeated::Reject || !(is_repeated || text.contains(&b',')) {
+        if self.on_repeated == OnRepeated::Reject {
             return None;
         }
         let count = if is_repeated { usize::MAX } else { 1 };
-        let mut values = self.lines(field).take(count).flat_map(items).map(read);
-        let (trace_id, first) = values.next()??;
-        let is_same = |value: Option<(TraceId, T)>| value.is_some_and(|(id, _)| id == trace_id);
-        values.all(is_same).then_some(first)
+        let mut first = None;
+        for value in self.lines(field).take(count).flat_map(items) {
+            let trace_id = trace_of(value)?;
+            match first {
+                None => first = Some((value, trace_id)),
+                Some((_, id)) if id == trace_id => {}
+                Some(_) => return None,
+            }
+        }
+        first.map(|(value, _)| value)
     }
 
     /// The whole header block.

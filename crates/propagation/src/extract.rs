@@ -296,7 +296,9 @@ impl Propagation {
         for format in self.extract.iter().filter(|format| **format != chosen) {
             let ours = (chosen, context.trace_id);
             let Extracted::Context(other) = verdicts.of(*format) else {
-                if context.sampling == Sampling::Deferred {
+                // What `b3` leaves open, x-b3-* without ids does not decide.
+                let completes = (chosen, *format) != (Format::B3, Format::B3Multi);
+                if context.sampling == Sampling::Deferred && completes {
                     context.sampling = without_span(ours, (*format, verdicts.of(*format)));
                 }
                 continue;

@@ -311,6 +311,21 @@ fn a_decision_about_another_trace_is_none_about_this_one() {
     }]);
 }
 
+// "The single header takes precedence": x-b3-* without ids are about the trace of another caller.
+#[test]
+fn what_b3_leaves_open_x_b3_without_ids_does_not_decide() {
+    check(&[Row {
+        promise: "b3 stays open",
+        config: r#"{"extract": ["b3", "b3multi"], "inject": ["b3"]}"#,
+        sent: "b3: $T-$S
+               x-b3-sampled: 1",
+        left: "b3: $T-$S
+               x-b3-traceid: $T
+               x-b3-spanid: $S",
+        counted: &[ExtractedB3, Deferred],
+    }]);
+}
+
 #[test]
 fn what_every_format_is_told_is_the_decision_that_was_made() {
     check(&[Row {

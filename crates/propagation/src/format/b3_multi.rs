@@ -59,9 +59,10 @@ fn context(
             parent => parent.flatten(),
         },
     };
-    let trace_id = |text| b3::trace_id(text, reading).map(|id| (id, id));
+    let trace_of = |text: &[u8]| b3::trace_id(text, reading);
+    let trace_id = arrived.one_trace(Field::XB3TraceId, Asked::FirstLine, &trace_of)?;
     Some(TraceContext {
-        trace_id: arrived.one_trace(Field::XB3TraceId, Asked::FirstLine, trace_id)?,
+        trace_id: trace_of(trace_id)?,
         span_id: b3::span_id(span_id, reading)?,
         sampling,
         random: false,

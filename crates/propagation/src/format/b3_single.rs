@@ -15,17 +15,16 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     if let Some(sampling) = sampling_state(text) {
         return Extracted::Sampling(sampling);
     }
-    let context = arrived.one_trace(Field::B3, Asked::FirstLine, |text| {
-        let context = context(text, reading)?;
-        Some((context.trace_id, context))
-    });
-    match context {
+    let trace_of = |text: &[u8]| context(text, reading).map(|context| context.trace_id);
+    let text = arrived.one_trace(Field::B3, Asked::FirstLine, &trace_of);
+    match text.and_then(|text| context(text, reading)) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
 }
 
-pub(crate) fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
+#[inline(never)]
+fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     let (trace_id, rest) = match text.split_first_chunk::<32>() {
         Some((digits, [b'-', rest @ ..])) => (&digits[..], rest),
         _ => match text.split_first_chunk::<16>()? {

@@ -15,15 +15,16 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::XCloudTraceContext).is_none() {
         return Extracted::Absent;
     }
-    let extracted = arrived.one_trace(Field::XCloudTraceContext, Asked::FirstLine, |text| {
-        let (trace_id, span_id, sampling) = fields(text)?;
-        let extracted = Extracted::from_ids(trace_id, span_id, sampling);
-        Some((trace_id, extracted))
-    });
-    extracted.unwrap_or(Extracted::Malformed)
+    let trace_of = |text: &[u8]| fields(text).map(|(trace_id, ..)| trace_id);
+    let text = arrived.one_trace(Field::XCloudTraceContext, Asked::FirstLine, &trace_of);
+    match text.and_then(fields) {
+        Some((trace_id, span_id, sampling)) => Extracted::from_ids(trace_id, span_id, sampling),
+        None => Extracted::Malformed,
+    }
 }
 
 /// Span and options may be absent; a span of 0 is none.
+#[inline(never)]
 fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
     let (trace_id, rest) = text.split_first_chunk::<32>()?;
     let trace_id = TraceId::from_hex128(trace_id, Case::Any)?;

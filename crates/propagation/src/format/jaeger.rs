@@ -15,16 +15,15 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::UberTraceId).is_none() {
         return Extracted::Absent;
     }
-    let context = arrived.one_trace(Field::UberTraceId, Asked::FirstLine, |text| {
-        let context = context(text)?;
-        Some((context.trace_id, context))
-    });
-    match context {
+    let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
+    let text = arrived.one_trace(Field::UberTraceId, Asked::FirstLine, &trace_of);
+    match text.and_then(context) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
 }
 
+#[inline(never)]
 fn context(text: &[u8]) -> Option<TraceContext> {
     let (trace_id, rest) = split(text)?;
     let (span_id, rest) = split(rest)?;

@@ -25,9 +25,8 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 }
 
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
-    let trace_id = arrived.one_trace(Field::OtTracerTraceId, Asked::FirstLine, |text| {
-        TraceId::parse(text).map(|id| (id, id))
-    })?;
+    let text = arrived.one_trace(Field::OtTracerTraceId, Asked::FirstLine, &TraceId::parse)?;
+    let trace_id = TraceId::parse(text)?;
     let span_id = SpanId::from_hex(arrived.first_item(Field::OtTracerSpanId)?, Case::Any)?;
     let sampled = arrived.first_item(Field::OtTracerSampled);
     Some(TraceContext::new(trace_id, span_id, sampling(sampled)))

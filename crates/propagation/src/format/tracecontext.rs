@@ -25,13 +25,13 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 
 /// Section 3.2: exactly one `traceparent`, or several that name one trace where they are taken.
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
-    arrived.one_trace(Field::Traceparent, Asked::EveryLine, |text| {
-        let (_, context) = traceparent(text)?;
-        Some((context.trace_id, context))
-    })
+    let trace_of = |text: &[u8]| traceparent(text).map(|(_, context)| context.trace_id);
+    let text = arrived.one_trace(Field::Traceparent, Asked::EveryLine, &trace_of)?;
+    traceparent(text).map(|(_, context)| context)
 }
 
 /// Version and context of a `traceparent` (sections 3.2.2 and 3.2.4).
+#[inline(never)]
 fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
     let (known, future) = text.split_first_chunk::<LENGTH>()?;
     let [v0, v1, b'-', rest @ ..] = known else {

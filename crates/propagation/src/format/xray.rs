@@ -17,11 +17,12 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::XAmznTraceId).is_none() {
         return Extracted::Absent;
     }
-    let extracted = arrived.one_trace(Field::XAmznTraceId, Asked::FirstLine, |text| {
-        let known = Known::read(text)?;
-        Some((known.trace_id, known.extracted()))
-    });
-    extracted.unwrap_or(Extracted::Malformed)
+    let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
+    let text = arrived.one_trace(Field::XAmznTraceId, Asked::FirstLine, &trace_of);
+    match text.and_then(Known::read) {
+        Some(known) => known.extracted(),
+        None => Extracted::Malformed,
+    }
 }
 
 /// The fields that are read.
@@ -37,6 +38,7 @@ struct Known {
 
 impl Known {
     /// The fields in any order, white space around them, and others between them.
+    #[inline(never)]
     fn read(text: &[u8]) -> Option<Self> {
         let (mut trace_id, mut span_id, mut sampling) = (None, None, None);
         let mut well_formed = true;

@@ -51,8 +51,8 @@ limits! {
     UpperCaseB3OtherTrace = "A B3 trace id in upper case counts as another trace than the same id \
         in `traceparent`, which is then removed.",
     /// Two formats with one span and two decisions.
-    SameSpanOtherDecision = "Where two formats name the same span and differ in the decision, the \
-        one listed first wins; the filter lets debug win, and a decision over none.",
+    SameSpanOtherDecision = "Where two formats name one trace and differ in the decision, the one \
+        listed first wins; the filter lets debug win, and a decision over none.",
     /// A trace id of 64 bits in B3 beside the whole one.
     HalfIdOtherTrace = "A B3 trace id of 64 bits counts as another trace than the id of 128 bits \
         whose right half it is; the filter takes both for one.",

@@ -112,8 +112,14 @@ impl Reading {
         let b3 = value(helper::B3);
         let digit = self.b3_digit;
         let id = digits(digit, 16);
-        let zero = format!("^0+-|-{}", zeros(16));
+        let parent = format!("-{id}");
         let shaped = |rest: &str, flags: &str| {
+            // A parent of zeros is none, and refuses nothing.
+            let before = match rest.ends_with(&parent) {
+                true => format!("^{digit}+"),
+                false => String::new(),
+            };
+            let zero = format!("^0+-|{before}-{}", zeros(16));
             let shape = matches(helper::B3, &format!("^{digit}+-{id}{rest}$"));
             let nonzero = format!("!{}", matches(helper::B3, &zero));
             format!("({})", when(format!("{shape} && {nonzero}"), flags))
@@ -122,7 +128,6 @@ impl Reading {
         let decided = format!("({b3}.endsWith('-0') ? '00' : '01')");
         let decided_before_parent = format!("({b3}.contains('-0-') ? '00' : '01')");
         let deferred = format!("'{}'", self.deferred);
-        let parent = format!("-{id}");
         let ids = width + 17;
         let mut shapes = vec![
             (ids + 2, shaped("-[01d]", &decided)),
@@ -192,8 +197,12 @@ impl Reading {
             format!("{} != '{}'", value(helper::SPAN_ID), zeros(16)),
         ];
         if self.strict {
-            let absent = lacks(helper::PARENT);
-            conditions.push(format!("({absent} || {})", self.b3_multi_has_parent()));
+            // One of zeros is none, and does no harm.
+            let (absent, shape) = (
+                lacks(helper::PARENT),
+                matches(helper::PARENT, &format!("^{id}$")),
+            );
+            conditions.push(format!("({absent} || {shape})"));
         }
         if let Some(superseded) = self.superseded() {
             conditions.push(format!("({} || !({superseded}))", has(helper::FROM_B3)));
