@@ -82,23 +82,26 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
 
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." => String::new(),
-            path => path,
-        };
-        let inner = error.into_inner();
-        if inner.is_data() {
-            let message = match secret::is_secret(&path) {
-                true => secret::without_value(&inner.to_string()),
-                false => inner.to_string(),
-            };
-            ConfigError::new(path, message)
-        } else {
-            not_json(&inner)
-        }
+        let path = error.path().to_string();
+        refusal(path, &error.into_inner())
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
+}
+
+/// Not a part of `read`, of which there is one for every filter.
+#[inline(never)]
+fn refusal(path: String, error: &serde_json::Error) -> ConfigError {
+    if !error.is_data() {
+        return not_json(error);
+    }
+    let path = if path == "." { String::new() } else { path };
+    let message = error.to_string();
+    let message = match secret::is_secret(&path) {
+        true => secret::without_value(&message),
+        false => message,
+    };
+    ConfigError::new(path, message)
 }
 
 fn not_json(error: &serde_json::Error) -> ConfigError {

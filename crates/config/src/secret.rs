@@ -16,19 +16,19 @@ pub(crate) fn is_secret(path: &str) -> bool {
     })
 }
 
-/// What serde says without the value that it found (`invalid type: string "…", expected a map`).
+/// What serde says without the value that it found: `invalid type: string, expected a map`.
 pub(crate) fn without_value(message: &str) -> String {
-    const QUOTING: [&str; 3] = ["invalid type", "invalid value", "unknown variant"];
-
-    let Some(problem) = QUOTING.iter().find(|start| message.starts_with(**start)) else {
+    let parts = message
+        .split_once(": ")
+        .filter(|(problem, _)| problem.starts_with("invalid"));
+    // The last one: a value can have these words in it, and what is expected has them not.
+    let Some((problem, (found, expected))) =
+        parts.and_then(|(problem, rest)| Some((problem, rest.rsplit_once(", expected ")?)))
+    else {
         return message.to_owned();
     };
-    // The last one: a value can have these words in it, and what is expected has them not.
-    let expected = message
-        .rfind(", expected ")
-        .and_then(|at| message.get(at..));
-    let expected = expected.unwrap_or_default();
-    format!("{problem} (not repeated, it may be confidential){expected}")
+    let kind = found.split(['"', '`']).next().unwrap_or_default();
+    format!("{problem}: {}, expected {expected}", kind.trim_end())
 }
 
 #[cfg(test)]
@@ -58,15 +58,19 @@ mod tests {
         for (message, expected) in [
             (
                 "invalid type: string \"Bearer a, expected b\", expected a map at line 1 column 2",
-                "invalid type (not repeated, it may be confidential), expected a map at line 1 column 2",
+                "invalid type: string, expected a map at line 1 column 2",
+            ),
+            (
+                "invalid type: floating point `4.2`, expected a string",
+                "invalid type: floating point, expected a string",
+            ),
+            (
+                "invalid type: sequence, expected a string",
+                "invalid type: sequence, expected a string",
             ),
             (
                 "unknown field `key`, expected `key_env`",
                 "unknown field `key`, expected `key_env`",
-            ),
-            (
-                "invalid type: integer `42`",
-                "invalid type (not repeated, it may be confidential)",
             ),
         ] {
             assert_eq!(without_value(message), expected);
