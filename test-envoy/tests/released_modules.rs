@@ -56,8 +56,8 @@ const SIZES: [(&str, usize, usize); 5] = [
     ("access_log_trace", 270_000, 10_000),
     ("mesh_tracing", 1_220_000, 20_000),
     ("route_sampling", 760_000, 20_000),
-    ("span_attributes", 390_000, 11_500),
-    ("trace_context", 330_000, 11_000),
+    ("span_attributes", 395_000, 11_500),
+    ("trace_context", 335_000, 11_000),
 ];
 
 #[test]
