@@ -376,3 +376,91 @@ fn no_refusal_repeats_what_may_be_a_secret() {
         "9 of 9 refusals without it",
     );
 }
+
+/// Neither a client's value, nor the environment's, nor a text of the configuration.
+#[test]
+fn no_control_character_reaches_a_header_or_filter_state() {
+    let config = r#"{"attributes": [
+        {"key": "query", "from": {"query": "a"}},
+        {"key": "cut", "from": {"query": "a"}, "transform": [{"truncate": 4}]},
+        {"key": "group", "from": {"query": "a"}, "transform": [{"replace": {"pattern": "(.*)y", "with": "$1-"}}]},
+        {"key": "path", "from": {"path": "/{id}", "capture": "id"}},
+        {"key": "claim", "from": {"jwt_claim": {"claim": "sub"}}},
+        {"key": "env", "from": {"env": "CONTROLS"}}
+    ], "emit": {"request_header_prefix": "x-p-", "baggage": true}}"#;
+    let keys = ["query", "cut", "group", "path", "claim", "env"];
+    let expected = [
+        "x\u{fffd}\u{fffd}y\u{fffd}",
+        "x\u{fffd}",
+        "x\u{fffd}\u{fffd}-\u{fffd}",
+        "\u{fffd}p",
+        "\u{fffd}s",
+        "e\u{fffd}",
+    ];
+    let with = |text: &str| {
+        format!(r#"{{"attributes": [{{"key": "a", "from": {{"query": "a"}}, {text}}}]}}"#)
+    };
+    let refused = [
+        (
+            with(r#""transform": [{"replace": {"pattern": "/", "with": "\r\nx: y"}}]"#),
+            "replace.with",
+        ),
+        (
+            with(r#""transform": [{"replace": {"pattern": "/", "with": "\u0085"}}]"#),
+            "replace.with",
+        ),
+        (with(r#""transform": [{"allow": ["a\u0000"]}]"#), "allow[0]"),
+        (with(r#""default": "a\u007f""#), "default"),
+        (
+            r#"{"attributes": [{"key": "a", "from": {"literal": "a\tb"}}]}"#.to_owned(),
+            "literal",
+        ),
+    ];
+    let plugins: Vec<_> = (0..refused.len()).map(|i| format!("plugin-{i}")).collect();
+    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        let version = envoy.reported_version();
+        let states = keys.map(|key| {
+            (
+                key.to_owned(),
+                json!(format!("%FILTER_STATE(wasm.{key}:PLAIN)%")),
+            )
+        });
+        let states = serde_json::Map::from_iter(states);
+        let filter = filter("span_attributes", config).env("CONTROLS", "e\n");
+        let mut managers = vec![("ingress", roomy(vec![filter]).access_log(states.into()))];
+        for ((config, _), plugin) in refused.iter().zip(&plugins) {
+            let filter =
+                WasmFilter::new(plugin, module("span_attributes")).configuration(config.as_str());
+            managers.push((plugin, roomy(vec![filter])));
+        }
+        let mesh = start(&envoy, managers);
+        // {"sub": "\u0001s"}
+        let token = "Bearer e30.eyJzdWIiOiAiXHUwMDAxcyJ9.";
+        let request = Request::get("/%0Ap?a=x%0d%0ay%00").header("authorization", token);
+        let left = mesh.pass(&mut mesh.connect("ingress"), &request);
+        let lines = mesh
+            .envoy
+            .access_log("ingress")
+            .wait_for_lines(1)
+            .expect("a line");
+        for (key, expected) in keys.iter().zip(expected) {
+            let header = left.header_text(&format!("x-p-{key}"));
+            assert_eq!(header.as_deref(), Some(expected), "{key} on {version}");
+            assert_eq!(lines[0][*key], json!(expected), "{key} on {version}");
+        }
+        for ((config, key), plugin) in refused.iter().zip(&plugins) {
+            let line = mesh.envoy.wait_for_log(&format!("{key}: "));
+            assert!(line.is_ok(), "{config} on {version}");
+            // It is inert.
+            mesh.pass(&mut mesh.connect(plugin), &request);
+        }
+    }
+    promises::held(
+        "Headers and connections",
+        "No control character of a value reaches a header or filter state, and texts of the configuration with one are \
+         refused.",
+        "CR LF, NUL and others in the query, the path, a claim and the environment, after transformations; with, allow, \
+         default and literal.",
+        "6 of 6 values, 5 of 5 refusals, 4 versions",
+    );
+}
