@@ -360,3 +360,33 @@ fn spaces_of_a_client_of_http2_are_envoys_to_refuse_but_in_trace_headers() {
         }
     }
 }
+
+/// The filter's own calls, over OTLP/HTTP and gRPC.
+#[test]
+fn a_strict_collector_takes_the_headers_of_report() {
+    let report = |protocol: &str| {
+        let config = format!(
+            r#"{{"sampling": {{"default": "always"}}, "report": {{"cluster": "upstream", "protocol": "{protocol}",
+                "headers": {{"x-key": " v w\t ", "user-agent": "agent "}}}}}}"#
+        );
+        WasmFilter::new("mesh_tracing", module("mesh_tracing")).configuration(config)
+    };
+    let envoy = EnvoyBinary::find().expect("an Envoy");
+    let managers = vec![
+        ("http", manager(report("http/protobuf"))),
+        ("grpc", manager(report("grpc"))),
+    ];
+    let mesh = StrictMesh::start_on(&envoy, managers, Bootstrap::new());
+    for listener in ["http", "grpc"] {
+        let answer = Request::get("/")
+            .send(mesh.address(listener))
+            .expect("a response");
+        assert_eq!(answer.status, 200);
+    }
+    // Two requests, and a call for each.
+    let answered = "cluster.upstream.upstream_rq_200";
+    mesh.envoy
+        .wait_for_stat(answered, |count| count >= 4)
+        .expect("calls that are answered");
+    assert_eq!(mesh.connections(), (1, 0));
+}

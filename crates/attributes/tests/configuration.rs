@@ -189,7 +189,7 @@ fn the_rest_is_refused_with_its_path() {
         ),
         (
             &with(r#""transform": [{"hmac_sha256": "hunter2"}]"#),
-            "attributes[0].transform[0].hmac_sha256: invalid type (not repeated, it may be confidential)",
+            "attributes[0].transform[0].hmac_sha256: invalid type: string, expected",
         ),
         (
             &keys("a.b", "A-b", r#"{"request_header_prefix": "x-attr-"}"#),

@@ -315,7 +315,7 @@ mod tests {
         for (json, expected) in [
             (
                 r#"{"headers": "authorization: secret"}"#,
-                "plugin.headers: invalid type (not repeated, it may be confidential), expected a map",
+                "plugin.headers: invalid type: string, expected a map",
             ),
             (
                 r#"{"headers": {"authorization": ["secret"]}}"#,
@@ -323,7 +323,7 @@ mod tests {
             ),
             (
                 r#"{"headers": {"x-key": 5555}}"#,
-                "plugin.headers.x-key: invalid type (not repeated, it may be confidential), expected a string",
+                "plugin.headers.x-key: invalid type: integer, expected a string",
             ),
         ] {
             let refusal = refusal(json);
@@ -339,7 +339,7 @@ mod tests {
         );
         assert_eq!(
             own.to_string(),
-            "report.headers.a: invalid value (not repeated, it may be confidential), expected text"
+            "report.headers.a: invalid value: string, expected text"
         );
     }
 

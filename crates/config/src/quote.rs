@@ -85,26 +85,35 @@ pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
 
 /// `invalid type: string "secret", expected a map` without the value.
 pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
-    const QUOTING: [&str; 3] = ["invalid type", "invalid value", "unknown variant"];
-    // No value, but the shape of one.
-    const SHAPES: [&str; 3] = [": map", ": sequence", ": null"];
+    const KINDS: [&str; 6] = [
+        "string",
+        "integer",
+        "floating point",
+        "boolean",
+        "character",
+        "map",
+    ];
 
-    let quoting = QUOTING.iter().find_map(|problem| {
-        let found = message.strip_prefix(problem)?;
-        let is_shape = SHAPES.iter().any(|shape| found.starts_with(shape));
-        (!is_shape).then_some(problem)
+    const EXPECTED: &[u8] = b", expected ";
+
+    if message.starts_with("unknown variant ") {
+        let expected = message
+            .rfind(", expected ")
+            .and_then(|at| message.get(at..));
+        return Cow::Owned(["unknown variant", expected.unwrap_or_default()].concat());
+    }
+    let what = ["invalid type: ", "invalid value: "];
+    let what = what.iter().find(|what| message.starts_with(**what));
+    let kind = what.and_then(|what| {
+        let found = message.get(what.len()..)?;
+        KINDS.iter().find(|kind| found.starts_with(**kind))
     });
-    let Some(problem) = quoting else {
-        return Cow::Borrowed(message);
-    };
-    // The last one: a value can have these words in it, and what is expected has them not.
-    let expected = message.rfind(", expected ");
-    let expected = expected
-        .and_then(|at| message.get(at..))
-        .unwrap_or_default();
-    Cow::Owned(format!(
-        "{problem} (not repeated, it may be confidential){expected}"
-    ))
+    let mut places = message.as_bytes().windows(EXPECTED.len());
+    let expected = places.rposition(|text| text == EXPECTED);
+    match (what, kind, expected.and_then(|place| message.get(place..))) {
+        (Some(what), Some(kind), Some(expected)) => Cow::Owned([*what, *kind, expected].concat()),
+        _ => Cow::Borrowed(message),
+    }
 }
 
 /// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left out of the middle.

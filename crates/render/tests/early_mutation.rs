@@ -312,6 +312,7 @@ fn a_caller_that_is_not_believed_brings_no_context() {
         "x-envoy-force-trace removed",
         "x-request-id removed",
         "x-envoy-decorator-operation removed",
+        "x-envoy-downstream-service-cluster removed",
     ];
     for tracer in TRACERS {
         assert_eq!(steps(r#"{"incoming": "restart"}"#, tracer), restart);
@@ -391,8 +392,8 @@ fn a_believed_callers_headers_are_put_back() {
     assert_eq!(
         steps[steps.len() - 4..],
         [
-            "x-envoy-decorator-operation removed",
-            "x-envoy-decorator-operation = %REQ(~kept)%",
+            "x-envoy-downstream-service-cluster removed",
+            "x-envoy-downstream-service-cluster = %REQ(~kept)%",
             "~kept removed",
             "~believed removed",
         ]

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
 use super::believed;
-use super::names::{CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name};
+use super::names::{
+    CALLERS_CLUSTER, CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name,
+};
 use crate::cel::{cel, first, has, value, when};
 use crate::script::Script;
 
@@ -48,7 +50,7 @@ pub(super) fn script(
     Ok(script)
 }
 
-/// What carries a trace context, or makes Envoy sample or name a span as the caller wants.
+/// What carries a trace context, or makes Envoy sample, name or describe a span as the caller wants.
 fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
     let mut headers = Vec::new();
     let mut add = |header: &str| {
@@ -64,7 +66,14 @@ fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
             fields.for_each(|field| add(name(*field)));
         }
     }
-    for header in [CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME] {
+    let obeyed = [
+        CLIENT_TRACE_ID,
+        FORCE_TRACE,
+        REQUEST_ID,
+        SPAN_NAME,
+        CALLERS_CLUSTER,
+    ];
+    for header in obeyed {
         add(header);
     }
     for entry in &config.clear {

@@ -19,6 +19,8 @@ pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
 pub(super) const REQUEST_ID: &str = "x-request-id";
 /// The name of the proxy's span.
 pub(super) const SPAN_NAME: &str = "x-envoy-decorator-operation";
+/// An attribute of the proxy's span, `downstream_cluster`.
+pub(super) const CALLERS_CLUSTER: &str = "x-envoy-downstream-service-cluster";
 
 /// Names the caller behind another proxy.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
