@@ -157,6 +157,7 @@ fn what_cannot_be_so_is_refused_with_a_reason() {
     let attribute = r#"{"request_headers": "filter_state", "trace_context": {"incoming": "restart",
                         "clear": ["user.id"], "overrides": [{"cluster": "c", "clear": []}]},
                         "span_attributes": {}}"#;
+    let decision = r#"{"attributes": [{"key": "sampling_decision", "from": {"literal": "1"}}]}"#;
     let header = r#"{"attributes": [{"key": "tracestate", "from": {"literal": "1"}}]}"#;
     for (refusal, expected) in [
         (
@@ -194,6 +195,10 @@ fn what_cannot_be_so_is_refused_with_a_reason() {
         (
             refusal::<MeshTracing>(r#"{"trace_context": {"request_headers": "edit"}}"#),
             "mesh_tracing.trace_context.request_headers: expected at the top",
+        ),
+        (
+            refusal::<SpanAttributes>(decision),
+            "span_attributes.attributes[0].key: \"sampling_decision\" is the filter state of",
         ),
         (
             refusal::<SpanAttributes>(header),
