@@ -20,4 +20,8 @@ cargo test --release --locked --package envoy-test-harness --test mesh_tracing_t
 step "what goes out when Envoy ends, on every supported Envoy (a minute or two)"
 cargo test --release --locked --package envoy-test-harness --test mesh_tracing_export -- --ignored
 
+step "10,000 hostile requests a filter before a strict HTTP/2 upstream (three to ten minutes)"
+.make/python-env.sh test-envoy/tests/strict/requirements.txt >/dev/null
+HOSTILE_REQUESTS_PER_FILTER=10000 cargo test --release --locked --package envoy-test-harness --test hostile -- --nocapture
+
 .make/fuzz.sh

@@ -22,6 +22,7 @@ pub mod client;
 pub mod config;
 pub mod envoy;
 mod error;
+mod frames;
 mod http1;
 pub mod otlp;
 mod process;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::frames::{End, Frames, StreamReset};
 use crate::http1::{self, Framing, Header};
 use crate::sync::{self, Recorder, Task};
 
@@ -162,6 +163,7 @@ pub struct Reply {
     status: u16,
     headers: Vec<Header>,
     body: Vec<u8>,
+    trailers: Vec<Header>,
     delay: Duration,
     connection: Afterwards,
 }
@@ -171,6 +173,8 @@ enum Afterwards {
     Keep,
     Close,
     Reset,
+    Cut,
+    Stall,
 }
 
 impl Reply {
@@ -185,6 +189,7 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            trailers: Vec::new(),
             delay: Duration::ZERO,
             connection: Afterwards::Keep,
         }
@@ -211,19 +216,50 @@ impl Reply {
         self
     }
 
+    /// Adds a trailer line over HTTP/2; no effect over HTTP/1.1.
+    pub fn trailer(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.trailers
+            .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Ends the connection (over HTTP/2 the stream) after the body, of which more was announced.
+    pub fn cut(mut self) -> Self {
+        self.connection = Afterwards::Cut;
+        self
+    }
+
+    /// Sends nothing after the body, of which more was announced, until the peer goes away.
+    pub fn stall(mut self) -> Self {
+        self.connection = Afterwards::Stall;
+        self
+    }
+
     /// Waits before the answer, or before the reset.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Closes the connection after the answer, announced by `connection: close`; no effect over HTTP/2.
+    /// Closes the connection after the answer, announced by `connection: close`; over HTTP/2 only a tunnel.
+    ///
+    /// A tunnel is 101, or 2xx for CONNECT: its end is the connection's. Without this it stays open until the peer
+    /// closes it.
     pub fn close(mut self) -> Self {
         self.connection = Afterwards::Close;
         self
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// Whether the answer opens a tunnel.
+    fn is_tunnel(&self, method: &str) -> bool {
+        self.status == 101 || (method == "CONNECT" && (200..300).contains(&self.status))
+    }
+
+    fn is_partial(&self) -> bool {
+        matches!(self.connection, Afterwards::Cut | Afterwards::Stall)
+    }
+
+    fn encode(&self, is_tunnel: bool) -> Vec<u8> {
         let mut bytes = format!("HTTP/1.1 {} \r\n", self.status).into_bytes();
         for (name, value) in &self.headers {
             bytes.extend_from_slice(name);
@@ -231,10 +267,12 @@ impl Reply {
             bytes.extend_from_slice(value);
             bytes.extend_from_slice(b"\r\n");
         }
-        if !matches!(self.status, 100..=199 | 204 | 304) {
-            bytes.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
+        if !is_tunnel && !matches!(self.status, 100..=199 | 204 | 304) {
+            let missing = usize::from(self.is_partial());
+            let length = self.body.len() + missing;
+            bytes.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
         }
-        if self.connection == Afterwards::Close {
+        if !is_tunnel && self.connection == Afterwards::Close {
             bytes.extend_from_slice(b"connection: close\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
@@ -314,12 +352,28 @@ async fn serve_http1(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Some(request) = read_request(&mut stream, &mut unread).await {
         let keep_alive = !http1::all(&request.headers, "connection")
             .any(|value| value.eq_ignore_ascii_case(b"close"));
+        let method = request.method.clone();
         let reply = shared.record(request);
+        let is_tunnel = reply.is_tunnel(&method);
         tokio::time::sleep(reply.delay).await;
         if reply.connection == Afterwards::Reset {
             return;
         }
-        if stream.write_all(&reply.encode()).await.is_err() {
+        if stream.write_all(&reply.encode(is_tunnel)).await.is_err() {
+            return;
+        }
+        if reply.connection == Afterwards::Cut {
+            return;
+        }
+        if reply.connection == Afterwards::Stall
+            || (is_tunnel && reply.connection != Afterwards::Close)
+        {
+            while fill(&mut stream, &mut unread).await.is_some() {}
+            return;
+        }
+        if is_tunnel {
+            // Long enough for the peer to see the tunnel open.
+            tokio::time::sleep(TUNNEL_TIME).await;
             return;
         }
         if reply.connection == Afterwards::Close || !keep_alive {
@@ -380,14 +434,17 @@ async fn serve_http2(stream: TcpStream, shared: Arc<Shared>) {
     // A peer that goes away is no concern of the test.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(MAX_HTTP2_HEADER_BYTES)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
 async fn answer_http2(
-    request: http::Request<Incoming>,
+    mut request: http::Request<Incoming>,
     shared: Arc<Shared>,
-) -> Result<http::Response<Full<Bytes>>, StreamReset> {
+) -> Result<http::Response<Frames>, StreamReset> {
+    let is_connect = request.method() == http::Method::CONNECT;
+    let upgraded = is_connect.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let mut headers: Vec<Header> = Vec::new();
     if let Some(authority) = head.uri.authority() {
@@ -398,7 +455,10 @@ async fn answer_http2(
             .iter()
             .map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec())),
     );
-    let body = body.collect().await.map_err(|_| StreamReset)?;
+    let body = match is_connect {
+        true => Bytes::new(),
+        false => body.collect().await.map_err(|_| StreamReset)?.to_bytes(),
+    };
     let reply = shared.record(RecordedRequest {
         method: head.method.to_string(),
         path: head
@@ -407,14 +467,32 @@ async fn answer_http2(
             .map_or_else(String::new, ToString::to_string),
         protocol: Protocol::Http2,
         headers,
-        body: body.to_bytes().to_vec(),
+        body: body.to_vec(),
     });
     tokio::time::sleep(reply.delay).await;
     if reply.connection == Afterwards::Reset {
         return Err(StreamReset);
     }
 
-    let mut response = http::Response::new(Full::from(reply.body));
+    let mut response = http::Response::new(Frames::default());
+    match upgraded {
+        Some(upgraded) if reply.is_tunnel("CONNECT") => {
+            let (bytes, connection) = (reply.body, reply.connection);
+            tokio::spawn(async move {
+                if let Ok(stream) = upgraded.await {
+                    run_tunnel(TokioIo::new(stream), &bytes, connection).await;
+                }
+            });
+        }
+        _ => {
+            let end = match reply.connection {
+                Afterwards::Cut => End::Cut(TUNNEL_TIME),
+                Afterwards::Stall => End::Stall,
+                _ => End::Whole,
+            };
+            *response.body_mut() = Frames::new(&reply.body, &reply.trailers, end)?;
+        }
+    }
     *response.status_mut() = http::StatusCode::from_u16(reply.status).map_err(|_| StreamReset)?;
     for (name, value) in &reply.headers {
         let name = http::HeaderName::from_bytes(name);
@@ -426,9 +504,25 @@ async fn answer_http2(
     Ok(response)
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the test asked for a reset")]
-struct StreamReset;
+async fn run_tunnel(
+    mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    bytes: &[u8],
+    connection: Afterwards,
+) {
+    if stream.write_all(bytes).await.is_err() {
+        return;
+    }
+    if connection == Afterwards::Close {
+        tokio::time::sleep(TUNNEL_TIME).await;
+        // The peer may have gone first.
+        let _ = stream.shutdown().await;
+    }
+    let mut rest = Vec::new();
+    // So may it here.
+    let _ = stream.read_to_end(&mut rest).await;
+}
 
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a tunnel stays open that the server closes.
+const TUNNEL_TIME: Duration = Duration::from_millis(100);
 const MAX_HTTP2_HEADER_BYTES: u32 = 1024 * 1024;

@@ -106,18 +106,19 @@ fn traceparent_rows() -> Vec<Row> {
         )
         // It reads the first line and writes one.
         .traced(Continued),
+        // What names one trace is continued, against the letter: see `on_repeated`.
         row(
             "3.2",
             "exactly one: two that are equal",
             &[VALID, VALID],
-            Nothing,
+            Written("00-$T-$S-01"),
         )
         .traced(Continued),
         row(
             "3.2",
             "two in one line",
             &["traceparent: 00-$T-$S-01,00-$T-$S-01"],
-            Nothing,
+            Written("00-$T-$S-01"),
         ),
         row(
             "3.2",

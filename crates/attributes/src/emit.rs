@@ -2,7 +2,7 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Edits, FRAMING, Headers, Value, is_token};
-use meshtrace_propagation::{BaggageSource, Field};
+use meshtrace_propagation::{Field, families};
 
 use crate::attributes::{Arena, Attribute};
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
@@ -173,7 +173,9 @@ fn prefix(text: &str) -> Result<String, ConfigError> {
     }
     let in_kept_family = KEPT.iter().find(|kept| prefix.starts_with(**kept));
     let fields = Field::ALL.iter().map(|field| field.name());
-    let families = BaggageSource::ALL.iter().map(|source| source.prefix());
+    let families =
+        families().flat_map(|family| family.names.iter().copied().chain([family.prefix]));
+    let families = families.map(str::as_bytes);
     let names = FRAMING.iter().chain(KEPT).map(|name| name.as_bytes());
     let mut names = names.chain(fields).chain(families);
     let taken = in_kept_family

@@ -23,7 +23,7 @@ fn of_query(rest: &str, value: &str) -> (Option<String>, Option<Vec<u8>>, Tally)
     attributes.write_headers(&found, headers, &arena, &mut edits, &mut tally);
     let header = edits.change_of(b"x-p-a").map(|change| match change {
         Change::Replace(value) => value.as_bytes().to_vec(),
-        Change::Remove => panic!("an attribute without a value is not written"),
+        Change::Remove | Change::Append(_) => panic!("an attribute without a value is not written"),
     });
     (
         found.first().map(|found| found.value.to_owned()),

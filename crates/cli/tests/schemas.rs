@@ -156,6 +156,7 @@ fn access_log_trace() {
         r#"{"shapes": ["datadog", "b3_64", {"gcp": {"project": "shop-1"}}]}"#,
         r#"{"response_header": "x-trace-id"}"#,
         r#"{"response_header": {"name": "x-trace-id", "traceresponse": true}}"#,
+        r#"{"response_header": {"server_timing": true}}"#,
         r#"{"response_header": null}"#,
     ];
     let bad = [

@@ -1,5 +1,6 @@
 //! What holds for every format.
 
+use meshtrace_pipeline::Arena;
 use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
 use meshtrace_propagation::{Outgoing, Sampling, TraceContext};
 
@@ -61,13 +62,20 @@ pub(crate) fn read(format: Format, lines: &Lines, reading: Reading) -> Extracted
 /// The lines after `format` was told `outgoing`, by name.
 fn write(format: Format, lines: &Lines, outgoing: &Outgoing) -> Lines {
     let mut left = lines.clone();
+    let arena = Arena::new();
     lines::arrive(lines, |arrived| {
-        format.emit(outgoing, arrived, Writing::default(), |field, value| {
-            left.retain(|(name, _)| name != field.name());
-            if let Some(value) = value {
-                left.push((field.name().to_vec(), value.as_bytes().to_vec()));
-            }
-        });
+        format.emit(
+            outgoing,
+            arrived,
+            Writing::default(),
+            &arena,
+            |field, value| {
+                left.retain(|(name, _)| name != field.name());
+                if let Some(value) = value {
+                    left.push((field.name().to_vec(), value.as_bytes().to_vec()));
+                }
+            },
+        );
     });
     // By name alone: the order of repeated lines means something.
     left.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -16,6 +16,8 @@ pub enum Change<'a> {
     Remove,
     /// One line of that name stands afterwards, with this value.
     Replace(FieldValue<'a>),
+    /// One more line of that name stands behind those that there are.
+    Append(FieldValue<'a>),
 }
 
 /// One edit of the request's headers.
@@ -59,6 +61,12 @@ impl<'a> Edits<'a> {
             room: if reserved { room } else { 0 },
             overflowed: false,
         }
+    }
+
+    /// Where the edits are, and a value that must outlive the stage can be built.
+    #[must_use]
+    pub fn arena(&self) -> &'a Bump {
+        self.edits.bump()
     }
 
     /// Removes all headers whose name begins with `prefix`, whatever their number, before the edits
@@ -107,10 +115,19 @@ impl<'a> Edits<'a> {
         let change = self.change_of(name);
         let written = match change {
             Some(Change::Replace(value)) => Some(value.as_bytes()),
-            Some(Change::Remove) | None => None,
+            Some(Change::Remove | Change::Append(_)) | None => None,
         };
         let arrived = change.is_none().then(|| headers.lines(name));
         written.into_iter().chain(arrived.into_iter().flatten())
+    }
+
+    /// Adds a line of the header `name`, which is a list: of a response's, where no stage writes the
+    /// same header. Where `value` is none that a header may have ([`FieldValue`]), nothing is added.
+    pub fn append(&mut self, name: &'a [u8], value: Value<'a>) {
+        if let Some(value) = FieldValue::new(value) {
+            let change = Change::Append(value);
+            self.push(Edit { name, change });
+        }
     }
 
     fn push(&mut self, edit: Edit<'a>) {
@@ -127,7 +144,7 @@ impl<'a> Edits<'a> {
     pub fn written(&self) -> impl Iterator<Item = (&'a [u8], &[u8])> {
         self.edits.iter().filter_map(|edit| match &edit.change {
             Change::Replace(value) => Some((edit.name, value.as_bytes())),
-            Change::Remove => None,
+            Change::Remove | Change::Append(_) => None,
         })
     }
 

@@ -81,6 +81,7 @@ impl<C: Composition> Answered for Running<C> {
             body: &body,
             trailers: Headers::parse(&trailers).unwrap_or_default(),
             now: self.now(),
+            wall: self.wall(),
         };
         background.answered(token, &answer, &mut dispatch);
         self.settle(background);

@@ -34,6 +34,20 @@ pub(crate) fn replace_header(map: MapType, name: &[u8], value: &[u8]) -> Result<
     })
 }
 
+/// Adds a line of the header `name` behind those that there are.
+pub(crate) fn add_header(map: MapType, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    // SAFETY: the host reads both ranges.
+    Status::check(unsafe {
+        sys::proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
 /// Removes all lines of the header `name`.
 pub(crate) fn remove_header(map: MapType, name: &[u8]) -> Result<(), Status> {
     // SAFETY: the host reads the range.
@@ -77,6 +91,18 @@ pub(crate) fn now() -> Result<u64, Status> {
     let mut now = 0;
     // SAFETY: the host writes one `u64`.
     Status::check(unsafe { sys::proxy_get_current_time_nanoseconds(&raw mut now) })?;
+    Ok(now)
+}
+
+/// Nanoseconds of a clock that nobody sets, from any start; one clock for all workers.
+pub(crate) fn monotonic() -> Result<u64, Status> {
+    /// `clockid_t.monotonic`, and a precision that hosts need not keep (WASI, preview 1).
+    const MONOTONIC: u32 = 1;
+    const PRECISION: u64 = 1_000_000;
+
+    let mut now = 0;
+    // SAFETY: the host writes one `u64`.
+    Status::check(unsafe { sys::clock_time_get(MONOTONIC, PRECISION, &raw mut now) })?;
     Ok(now)
 }
 

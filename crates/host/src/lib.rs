@@ -15,6 +15,7 @@ mod export;
 mod expressions;
 mod lookup;
 mod metrics;
+mod own_context;
 mod root;
 mod shared;
 mod status;

@@ -7,11 +7,20 @@ use crate::call;
 use crate::root::Running;
 
 impl<C: Composition> Lookup for Running<C> {
+    /// A host that keeps its other clock to itself has one clock.
     fn now(&self) -> u64 {
+        call::monotonic().unwrap_or_else(|_| self.wall())
+    }
+
+    fn wall(&self) -> u64 {
         call::now().unwrap_or_else(|_| {
             self.metrics.host_error();
             0
         })
+    }
+
+    fn response_trailers(&self) -> Option<Box<[u8]>> {
+        self.headers(MapType::HttpResponseTrailers)
     }
 
     fn request_headers(&self) -> Option<Box<[u8]>> {

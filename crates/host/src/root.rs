@@ -13,6 +13,7 @@ use crate::call;
 use crate::configuration::{self, Load};
 use crate::expressions::Expressions;
 use crate::metrics::Metrics;
+use crate::own_context::OwnContext;
 use crate::shared::SharedByWorkers;
 use crate::stream::Stream;
 
@@ -28,6 +29,8 @@ pub(crate) struct Running<C> {
     /// Lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
     pub(crate) expressions: Expressions,
+    /// Where the composition needs it.
+    pub(crate) own_context: Option<OwnContext>,
     /// What the host was last told of how often to wake the root context, in milliseconds.
     pub(crate) tick: Cell<u32>,
 }
@@ -119,8 +122,13 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
     }
     composition.on_start(&node);
     let expressions = Expressions::compile(&composition.expressions());
+    let ids = IdGenerator::from_seed(seed);
+    let needs_own_context = composition.needs().own_context;
     Some(Running {
-        ids: IdGenerator::from_seed(seed),
+        own_context: needs_own_context
+            .then(|| OwnContext::declare(&ids))
+            .flatten(),
+        ids,
         metrics: Metrics::define(C::STAGES, &composition.counters()),
         shared: SharedByWorkers::of_this_plugin(),
         composition,

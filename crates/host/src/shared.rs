@@ -25,7 +25,7 @@ impl SharedByWorkers {
 
 impl Shared for SharedByWorkers {
     fn now(&self) -> Option<u64> {
-        call::now().ok()
+        call::monotonic().or_else(|_| call::now()).ok()
     }
 
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {

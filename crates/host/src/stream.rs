@@ -4,7 +4,10 @@ use std::rc::Rc;
 
 use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{Composition, End, Lookup as _, Needs, Outcome, Request, Response};
+use meshtrace_pipeline::{
+    Composition, End, LISTENER_DIRECTION, Lookup as _, Needs, Outcome, Request, Response,
+    SOURCE_ADDRESS, direction_of,
+};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -35,6 +38,14 @@ impl<C: Composition> HttpContext for Stream<C> {
         Action::Continue
     }
 
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        if let Some(running) = &self.running {
+            let composition = &running.composition;
+            composition.on_response_trailers(&**running, &mut self.kept);
+        }
+        Action::Continue
+    }
+
     fn on_log(&mut self) {
         if let Some(running) = &self.running {
             running.on_end(&mut self.kept);
@@ -56,6 +67,8 @@ impl<C: Composition> Running<C> {
         let direction = needs.direction.then(|| self.direction());
         let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
+        let own = self.own_context.as_ref();
+        let own = own.and_then(|own| self.property(own.key()));
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
         let request = Request {
@@ -63,6 +76,7 @@ impl<C: Composition> Running<C> {
             peer: Peer {
                 address: address.as_deref(),
                 direction: direction.unwrap_or_default(),
+                own: own.as_deref(),
             },
             cluster: cluster.as_deref(),
             properties: &properties,
@@ -98,6 +112,7 @@ impl<C: Composition> Running<C> {
         let response = Response {
             headers,
             properties: &properties,
+            lookup: self,
             arena: &arena,
         };
         self.composition.on_response(&response, kept, &mut outcome);
@@ -156,7 +171,7 @@ impl<C: Composition> Running<C> {
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .address
-            .then(|| self.property(b"source\0address"))
+            .then(|| self.property(SOURCE_ADDRESS))
             .flatten()
     }
 
@@ -170,12 +185,7 @@ impl<C: Composition> Running<C> {
     /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
     /// direction.
     fn direction(&self) -> Direction {
-        // envoy.config.core.v3.TrafficDirection, as eight little-endian bytes.
-        match self.property(b"xds\0listener_direction").as_deref() {
-            Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
-            Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
-            _ => Direction::Unspecified,
-        }
+        direction_of(self.property(LISTENER_DIRECTION).as_deref())
     }
 
     /// `headers` are those of `map`, as they were when the callback began.
@@ -191,6 +201,9 @@ impl<C: Composition> Running<C> {
         }
         for property in outcome.properties.iter() {
             self.set_property(property.key, property.value);
+        }
+        if let (Some(own), Some(context)) = (&self.own_context, &outcome.own_context) {
+            self.set_property(own.key(), context);
         }
     }
 
@@ -212,6 +225,7 @@ impl<C: Composition> Running<C> {
             let done = match &edit.change {
                 Change::Remove => call::remove_header(map, edit.name),
                 Change::Replace(value) => call::replace_header(map, edit.name, value.as_bytes()),
+                Change::Append(value) => call::add_header(map, edit.name, value.as_bytes()),
             };
             if done.is_err() {
                 self.metrics.host_error();

@@ -18,6 +18,13 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+    pub(crate) fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     pub(crate) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize)
     -> u32;
 
@@ -91,4 +98,13 @@ unsafe extern "C" {
         results: *mut *mut u8,
         results_size: *mut usize,
     ) -> u32;
+}
+
+// The clocks of WASI, preview 1: the ABI has the wall clock alone. Each answers an `errno`.
+#[cfg_attr(
+    target_arch = "wasm32",
+    link(wasm_import_module = "wasi_snapshot_preview1")
+)]
+unsafe extern "C" {
+    pub(crate) fn clock_time_get(clock: u32, precision: u64, nanoseconds: *mut u64) -> u32;
 }

@@ -51,6 +51,7 @@ fn reconfigure(root: u32, json: &str) -> bool {
 fn request(root: u32, headers: &[(&str, &[u8])]) -> u32 {
     host(|host| {
         host.calls.clear();
+        host.forget_requests();
         host.request_headers = headers
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
@@ -412,7 +413,7 @@ fn workers(json: &str, roots: core::ops::RangeInclusive<u32>) {
         });
         assert!(reconfigure(root, json));
     }
-    host(|host| host.now = 1_700_000_000 * SECOND);
+    host(|host| host.monotonic = 1_700_000_000 * SECOND);
 }
 
 fn metric(name: &str) -> i64 {
@@ -427,7 +428,7 @@ fn workers_take_tokens_out_of_one_bucket() {
     }
     assert_eq!((metric(SAMPLED), metric(DROPPED)), (3, 3));
     // A third of a second is no whole number of nanoseconds.
-    host(|host| host.now += SECOND + 3);
+    host(|host| host.monotonic += SECOND + 3);
     for root in [1, 2, 1, 2] {
         request(root, &[]);
     }
@@ -443,7 +444,7 @@ fn a_token_costs_a_look_and_a_write_and_none_costs_a_look_at_the_clock() {
         calls(),
         [
             "proxy_get_header_map_pairs",
-            "proxy_get_current_time_nanoseconds",
+            "clock_time_get",
             "proxy_get_shared_data",
             "proxy_set_shared_data",
             "proxy_replace_header_map_value",
@@ -458,7 +459,7 @@ fn a_token_costs_a_look_and_a_write_and_none_costs_a_look_at_the_clock() {
         calls(),
         [
             "proxy_get_header_map_pairs",
-            "proxy_get_current_time_nanoseconds",
+            "clock_time_get",
             "proxy_set_property",
             "proxy_increment_metric",
         ]
@@ -469,7 +470,7 @@ fn a_token_costs_a_look_and_a_write_and_none_costs_a_look_at_the_clock() {
 fn a_worker_that_was_slower_looks_again() {
     workers(r#"{"default": {"per_second": 2}}"#, 1..=1);
     let full_at = |tokens: u64| {
-        let now = host(|host| host.now);
+        let now = host(|host| host.monotonic);
         (now + tokens * SECOND / 2).to_le_bytes().to_vec()
     };
     // The other workers take the first token, and both.
@@ -478,7 +479,7 @@ fn a_worker_that_was_slower_looks_again() {
     request(1, &[]);
     assert_eq!((metric(SAMPLED), metric(DROPPED)), (1, 0));
 
-    host(|host| host.now += 10 * SECOND);
+    host(|host| host.monotonic += 10 * SECOND);
     let both = full_at(2);
     host(|host| host.races = vec![both]);
     request(1, &[]);
@@ -488,13 +489,16 @@ fn a_worker_that_was_slower_looks_again() {
 #[test]
 fn a_host_that_refuses_the_clock_or_the_store_keeps_nothing() {
     workers(r#"{"default": {"per_second": 1000}}"#, 1..=1);
-    for function in [
-        "proxy_get_current_time_nanoseconds",
-        "proxy_get_shared_data",
-        "proxy_set_shared_data",
-    ] {
+    // A host that serves one of the two clocks has a clock.
+    let functions: [&[&str]; 3] = [
+        &["clock_time_get", "proxy_get_current_time_nanoseconds"],
+        &["proxy_get_shared_data"],
+        &["proxy_set_shared_data"],
+    ];
+    for functions in functions {
         for status in [2, 8, 10, u32::MAX] {
-            host(|host| host.statuses = [(function, status)].into());
+            let statuses = functions.iter().map(|function| (*function, status));
+            host(|host| host.statuses = statuses.collect());
             assert_eq!(request(1, &[]), CONTINUE);
         }
     }

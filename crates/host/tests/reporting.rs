@@ -44,6 +44,7 @@ fn configure(root: u32, json: &str) -> bool {
     host(|host| {
         host.configuration = json.into();
         host.now = SECOND;
+        host.monotonic = SECOND;
         let name = format!("plugin-{root}");
         host.properties.insert(b"plugin_name".into(), name.into());
         let code = 200_u64.to_le_bytes().into();
@@ -81,7 +82,10 @@ fn request(root: u32, traceparent: &str) -> u32 {
 }
 
 fn tick(root: u32) {
-    host(|host| host.now += SECOND / 10);
+    host(|host| {
+        host.now += SECOND / 10;
+        host.monotonic += SECOND / 10;
+    });
     unsafe { proxy_on_tick(root) };
 }
 
@@ -134,7 +138,7 @@ fn what_a_request_costs_in_calls_of_the_host() {
     assert!(configure(ROOT, CONFIG));
     let fetch_and_inject = [
         "proxy_get_header_map_pairs",
-        "proxy_get_current_time_nanoseconds",
+        "clock_time_get",
         "proxy_replace_header_map_value",
         "proxy_replace_header_map_value",
         "proxy_replace_header_map_value",
@@ -143,10 +147,7 @@ fn what_a_request_costs_in_calls_of_the_host() {
         "proxy_increment_metric",
     ];
     request(ROOT, NOT_SAMPLED);
-    let at_end = [
-        "proxy_get_current_time_nanoseconds",
-        "proxy_call_foreign_function",
-    ];
+    let at_end = ["clock_time_get", "proxy_call_foreign_function"];
     let expected = [&fetch_and_inject[..], &at_end].concat();
     host(|host| assert_eq!(host.calls, expected));
 
@@ -158,8 +159,9 @@ fn what_a_request_costs_in_calls_of_the_host() {
     });
     request(ROOT, SAMPLED);
     let at_end = [
-        "proxy_get_current_time_nanoseconds",
+        "clock_time_get",
         "proxy_call_foreign_function",
+        "proxy_get_current_time_nanoseconds",
         "proxy_set_tick_period_milliseconds",
     ];
     let expected = [&fetch_and_inject[..], &at_end].concat();
@@ -251,6 +253,7 @@ fn any_status_of_any_call_lets_the_request_pass() {
         "proxy_get_buffer_bytes",
         "proxy_increment_metric",
         "proxy_get_current_time_nanoseconds",
+        "clock_time_get",
         "proxy_set_tick_period_milliseconds",
         "proxy_done",
         "proxy_http_call",

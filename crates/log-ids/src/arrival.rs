@@ -115,7 +115,7 @@ impl LogIds {
     /// As [`arrive`](Self::arrive), for a request of which only the end was seen. The headers of
     /// `ids` are not believed then: whether the step that writes them has run is not known.
     pub(crate) fn read_arrival(&self, headers: Headers<'_>) -> Arrival {
-        let matters = self.traceresponse || self.tracer == TracerKind::Unknown;
+        let matters = self.tells_span() || self.tracer == TracerKind::Unknown;
         let is_traced = matters
             && headers
                 .lines(b"x-request-id")

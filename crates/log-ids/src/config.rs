@@ -92,8 +92,10 @@ pub enum ShapeConfig {
 pub struct ResponseHeaderConfig {
     /// Its name.
     pub name: Option<String>,
-    /// Whether W3C's `traceresponse` is set too.
+    /// Whether `traceresponse` is set too: what drafts of W3C Trace Context Level 2 and 3 had.
     pub traceresponse: bool,
+    /// Whether `Server-Timing` tells the trace too: what the draft of Level 3 has in its place.
+    pub server_timing: bool,
 }
 
 impl<'de> Deserialize<'de> for TracerConfig {
@@ -179,6 +181,7 @@ impl<'de> Deserialize<'de> for ResponseHeaderConfig {
         struct Object {
             name: Option<String>,
             traceresponse: bool,
+            server_timing: bool,
         }
 
         struct HeaderVisitor;
@@ -187,13 +190,16 @@ impl<'de> Deserialize<'de> for ResponseHeaderConfig {
             type Value = ResponseHeaderConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a header, or an object of `name` and `traceresponse`")
+                f.write_str(
+                    "the name of a header, or an object of `name`, `traceresponse` and \
+                     `server_timing`",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<ResponseHeaderConfig, E> {
                 Ok(ResponseHeaderConfig {
                     name: Some(text.to_owned()),
-                    traceresponse: false,
+                    ..ResponseHeaderConfig::default()
                 })
             }
 
@@ -204,10 +210,12 @@ impl<'de> Deserialize<'de> for ResponseHeaderConfig {
                 let Object {
                     name,
                     traceresponse,
+                    server_timing,
                 } = Object::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(ResponseHeaderConfig {
                     name,
                     traceresponse,
+                    server_timing,
                 })
             }
         }
@@ -229,6 +237,7 @@ pub struct LogIds {
     pub(crate) shapes: Vec<Shape>,
     pub(crate) response_header: Option<Box<[u8]>>,
     pub(crate) traceresponse: bool,
+    pub(crate) server_timing: bool,
 }
 
 /// What is known of the proxy's tracer.
@@ -278,6 +287,7 @@ impl LogIds {
             shares: config.shared_span_context,
             shapes: shapes(&config.shapes)?,
             traceresponse: response_header.traceresponse,
+            server_timing: response_header.server_timing,
             response_header: header_name(name_path, &response_header.name)?,
         })
     }
@@ -313,7 +323,13 @@ impl LogIds {
     /// Whether responses are told of the trace.
     #[must_use]
     pub fn tells_responses(&self) -> bool {
-        self.traceresponse || self.response_header.is_some()
+        self.tells_span() || self.response_header.is_some()
+    }
+
+    /// Whether responses are told the span, not only the trace.
+    #[must_use]
+    pub fn tells_span(&self) -> bool {
+        self.traceresponse || self.server_timing
     }
 }
 

@@ -76,6 +76,25 @@ impl Flags {
     }
 }
 
+/// A response header, and what becomes of those of its name that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderLine<'s> {
+    /// They go.
+    Only(&'s [u8]),
+    /// They stay: the header is a list, and the application's own lines are in it.
+    Appended(&'s [u8]),
+}
+
+impl<'s> HeaderLine<'s> {
+    /// The header's name.
+    #[must_use]
+    pub const fn name(self) -> &'s [u8] {
+        match self {
+            Self::Only(name) | Self::Appended(name) => name,
+        }
+    }
+}
+
 /// What the tracer has written for the next hop.
 #[derive(Clone, Copy, Debug)]
 struct Written {
@@ -394,7 +413,11 @@ impl LogIds {
 
     /// Gives by `put` the response headers that tell the caller of the trace, as far as it is known
     /// then: the `sampled` flag is the decision, else 0.
-    pub fn tell_response<'s>(&'s self, arrival: &Arrival, put: impl FnMut(&'s [u8], Option<Text>)) {
+    pub fn tell_response<'s>(
+        &'s self,
+        arrival: &Arrival,
+        put: impl FnMut(HeaderLine<'s>, Option<Text>),
+    ) {
         let Some(trace_id) = arrival.told.trace_id else {
             return;
         };
@@ -410,22 +433,31 @@ impl LogIds {
 
     /// Gives by `put` the response headers that tell the caller of `ids`.
     ///
-    /// `traceresponse` as the editor's draft has it (W3C Trace Context, "Trace Context HTTP
-    /// Response Headers Format"): it needs the span id and the flags.
-    pub fn tell_caller<'s>(&'s self, ids: &Ids, mut put: impl FnMut(&'s [u8], Option<Text>)) {
+    /// `Server-Timing` as the editor's draft of W3C Trace Context Level 3 has it since 2025-10-20, with
+    /// the metric `trace`; a `traceparent` is a token (RFC 9110, section 5.6.2), so it needs no quotes.
+    /// `traceresponse` as the drafts before it had it. Both need the span id and the flags.
+    pub fn tell_caller<'s>(&'s self, ids: &Ids, mut put: impl FnMut(HeaderLine<'s>, Option<Text>)) {
         let Some(trace_id) = ids.trace_id else {
             return;
         };
         let digits = trace_id.to_hex();
         if let Some(name) = &self.response_header {
-            put(name, Text::concat(&[&digits]));
+            put(HeaderLine::Only(name), Text::concat(&[&digits]));
         }
-        if self.traceresponse
+        if self.tells_span()
             && let (Some(span_id), Some(flags)) = (ids.span_id, ids.flags)
         {
             let span = span_id.to_hex();
             let parts: [&[u8]; 6] = [b"00-", &digits, b"-", &span, b"-", flags.to_hex()];
-            put(b"traceresponse", Text::concat(&parts));
+            if self.traceresponse {
+                put(HeaderLine::Only(b"traceresponse"), Text::concat(&parts));
+            }
+            if self.server_timing {
+                let [version, trace_id, dash, span_id, other_dash, flags] = parts;
+                let metric = b"trace;desc=";
+                let parts = [metric, version, trace_id, dash, span_id, other_dash, flags];
+                put(HeaderLine::Appended(b"server-timing"), Text::concat(&parts));
+            }
         }
     }
 }

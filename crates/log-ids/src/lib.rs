@@ -22,6 +22,6 @@ pub use config::{
     TracerConfig,
 };
 pub use counter::{Counter, Tally};
-pub use decide::{Flags, Ids};
+pub use decide::{Flags, HeaderLine, Ids};
 pub use shape::Shape;
 pub use text::Text;

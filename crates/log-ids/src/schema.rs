@@ -69,6 +69,7 @@ impl JsonSchema for ResponseHeaderConfig {
                     "properties": {
                         "name": {"type": ["string", "null"]},
                         "traceresponse": {"type": "boolean", "default": false},
+                        "server_timing": {"type": "boolean", "default": false},
                     },
                     "additionalProperties": false,
                 },

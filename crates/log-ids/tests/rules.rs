@@ -86,9 +86,9 @@ fn tell(config: &str, came: Option<&[&str]>, end: &[&str]) -> Told {
     let arrival = came.as_ref().map(|came| {
         let arrival = ids.arrive(Headers::parse(came).unwrap(), &mut tally);
         set(arrival.told(), &Ids::default());
-        ids.tell_response(&arrival, |name, value| {
+        ids.tell_response(&arrival, |header, value| {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            response.insert(text(name), text(&value.expect("one that fits")));
+            response.insert(text(header.name()), text(&value.expect("one that fits")));
         });
         arrival
     });

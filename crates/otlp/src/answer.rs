@@ -18,8 +18,10 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
     /// The trailers.
     pub trailers: Headers<'a>,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds of a clock that is never set.
     pub now: u64,
+    /// Nanoseconds since the Unix epoch: what a date in the answer is compared with.
+    pub wall: u64,
 }
 
 /// What an answer means.
@@ -132,6 +134,8 @@ impl Answer<'_> {
             },
         };
         let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
+        // What answers in HTTP alone, before the collector, says it as in HTTP.
+        let after = after.or_else(|| self.retry_after());
         match code {
             code::OK => taken(unframed(self.body)),
             code::CANCELLED
@@ -145,16 +149,25 @@ impl Answer<'_> {
         }
     }
 
-    /// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3).
+    /// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3); a date that has passed is no
+    /// time at all.
     fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.lines(b"retry-after").next()?.trim_ascii();
         if let Some(seconds) = decimal(value) {
             return Some(Duration::from_secs(seconds.into()));
         }
-        let date = httpdate::parse_http_date(core::str::from_utf8(value).ok()?).ok()?;
-        let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Some(date.saturating_sub(Duration::from_nanos(self.now)))
+        let until = since_epoch(value)?;
+        // The clock that made this date made `Date` too; the proxy's may be another one.
+        let made = self.headers.lines(b"date").next().and_then(since_epoch);
+        Some(until.saturating_sub(made.unwrap_or(Duration::from_nanos(self.wall))))
     }
+}
+
+/// An HTTP date, as the time since the Unix epoch.
+fn since_epoch(date: &[u8]) -> Option<Duration> {
+    let text = core::str::from_utf8(date.trim_ascii()).ok()?;
+    let date = httpdate::parse_http_date(text).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
 fn taken(body: Option<&[u8]>) -> Verdict {
@@ -185,10 +198,12 @@ fn retry_info(details: &[u8]) -> Option<Duration> {
         .details
         .iter()
         .find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
-    let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?;
-    let seconds = Duration::from_secs(u64::try_from(delay.seconds).ok()?);
-    let nanos = Duration::from_nanos(u64::try_from(delay.nanos).ok()?);
-    Some(seconds.saturating_add(nanos))
+    let info = RetryInfo::decode(info.value.as_slice()).ok()?;
+    // Without a delay, or with one below nothing, it still says that the call may be repeated.
+    let delay = info.retry_delay.unwrap_or_default();
+    let seconds = u64::try_from(delay.seconds).unwrap_or(0);
+    let nanos = u64::try_from(delay.nanos).unwrap_or(0);
+    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos)))
 }
 
 /// A decimal number without a sign; what is too big for 32 bits is their greatest.

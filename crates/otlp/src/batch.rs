@@ -30,7 +30,7 @@ pub(crate) struct Batch {
     /// Where the message begins once it is sealed.
     start: usize,
     pub(crate) spans: u32,
-    /// When the first span came, in nanoseconds since the Unix epoch.
+    /// When the first span came, on the exporter's clock.
     pub(crate) opened: u64,
 }
 

@@ -9,7 +9,7 @@ use meshtrace_headers::{NameRefusal, check_name, field_value};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use crate::resource::Node;
+use crate::resource::{self, Node};
 
 /// `report` of `mesh_tracing.wasm`; every key but `cluster` is optional.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,7 +25,7 @@ pub struct ReportConfig {
     pub path: Option<String>,
     /// The request's host. Default: the host in an Istio cluster's name, else the cluster's name.
     pub authority: Option<String>,
-    /// Further headers of the request.
+    /// Further headers of the request: at most 16, and 60 KiB with those of the protocol.
     pub headers: BTreeMap<String, String>,
     /// How long an answer may take, in milliseconds.
     pub timeout_ms: u32,
@@ -33,7 +33,8 @@ pub struct ReportConfig {
     pub role: RoleConfig,
     /// How spans are gathered before they are sent.
     pub batch: BatchConfig,
-    /// Attributes of the resource; they win over what the node tells.
+    /// Attributes of the resource; they win over what the node tells. At most 160 KiB, for they go
+    /// with every batch.
     pub resource: BTreeMap<String, ResourceValue>,
     /// What is reported although the head decision was "no".
     pub keep: KeepConfig,
@@ -264,6 +265,10 @@ pub struct Report {
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// Most headers besides those of the protocol.
 const MAX_HEADERS: usize = 16;
+/// The most that the headers of an export call take together, names and values, in bytes: what Envoy
+/// takes of a request by default (`max_request_headers_kb`). A collector that refuses the headers of
+/// one call refuses those of all.
+pub const MAX_HEADER_BYTES: usize = 60 * 1024;
 
 impl Report {
     /// Compiles `config`.
@@ -308,6 +313,7 @@ impl Report {
                 "invalid value: 0, expected milliseconds, or null for never",
             ));
         }
+        resource::refuse_too_large(&config.resource)?;
         Ok(Self {
             cluster: config.cluster.clone(),
             protocol: config.protocol,
@@ -437,7 +443,30 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
     }
     lines.retain(|(name, _)| further.iter().all(|(other, _)| other != name));
     lines.extend(values);
+    refuse_too_large(&lines)?;
     Ok(meshtrace_headers::encode(&lines).into_boxed_slice())
+}
+
+/// The values may be secrets: only the key and sizes are said.
+fn refuse_too_large(lines: &[(&str, &str)]) -> Result<(), ConfigError> {
+    let length = |(name, value): &(&str, &str)| name.len() + value.len();
+    let size: usize = lines.iter().map(length).sum();
+    if size <= MAX_HEADER_BYTES {
+        return Ok(());
+    }
+    let largest = lines.iter().max_by_key(|line| length(line));
+    let key = match largest.map(|(name, _)| *name) {
+        Some(":path") => "path",
+        Some(":authority") => "authority",
+        _ => "headers",
+    };
+    Err(ConfigError::new(
+        key,
+        format!(
+            "too large: the headers of an export call would take {size} bytes, expected at most \
+             {MAX_HEADER_BYTES}"
+        ),
+    ))
 }
 
 const USER_AGENT: &str = concat!("meshtrace/", env!("CARGO_PKG_VERSION"));

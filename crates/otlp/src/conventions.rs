@@ -11,9 +11,9 @@ use meshtrace_headers::Headers;
 use crate::{Attributes, Kind, Status};
 
 /// The longest `url.path` and `url.full`, in bytes.
-const MAX_URL: usize = 1024;
+pub(crate) const MAX_URL: usize = 1024;
 /// The longest of the other values, in bytes.
-const MAX_VALUE: usize = 256;
+pub(crate) const MAX_VALUE: usize = 256;
 /// The longest span name, in bytes.
 pub const MAX_NAME: usize = 128;
 
@@ -64,6 +64,9 @@ pub struct Request<'a> {
     pub authority: &'a [u8],
     user_agent: &'a [u8],
     request_id: &'a [u8],
+    original_target: Option<&'a [u8]>,
+    original_authority: Option<&'a [u8]>,
+    original_url: Option<&'a [u8]>,
     is_grpc: bool,
     is_upgrade: bool,
 }
@@ -83,23 +86,68 @@ impl<'a> Request<'a> {
                 b"x-request-id" => request.request_id = value,
                 b"content-type" => request.is_grpc = is_grpc(value),
                 b"upgrade" => request.is_upgrade = true,
+                b"x-envoy-original-path" => request.original_target = Some(value),
+                b"x-envoy-original-url" => request.original_url = Some(value),
+                b"x-envoy-original-host" => request.original_authority = Some(value),
                 _ => {}
             }
         }
         request
     }
 
-    /// Whether it is gRPC.
+    /// Whether it is gRPC or gRPC-Web.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         self.is_grpc
+    }
+
+    /// Whether it asks for a tunnel by its method.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.method == b"CONNECT"
+    }
+
+    /// Whether a route has rewritten its path or its host: of a request that has just come in, a
+    /// route of a proxy before this one.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        self.original_target.is_some() || self.original_authority.is_some()
+    }
+
+    /// The request as it was before a route rewrote it: Envoy keeps what it replaces in
+    /// `x-envoy-original-path` and `x-envoy-original-host`.
+    #[must_use]
+    pub fn before_rewrite(self) -> Self {
+        Self {
+            target: self.original_target.unwrap_or(self.target),
+            authority: self.original_authority.unwrap_or(self.authority),
+            ..self
+        }
     }
 
     /// Whether it may last for as long as its ends like: an upgrade, CONNECT, or gRPC, whose
     /// streams cannot be told from its calls by their headers.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
-        self.is_grpc || self.is_upgrade || self.method == b"CONNECT"
+        self.is_grpc || self.is_upgrade || self.is_connect()
+    }
+
+    /// The request as it was before a response of the upstream led it elsewhere ("internal redirect"):
+    /// Envoy keeps the URL in `x-envoy-original-url`. `None` where it did not.
+    #[must_use]
+    pub fn before_redirect(self) -> Option<Self> {
+        let url = self.original_url?;
+        let end = url.windows(3).position(|bytes| bytes == b"://")?;
+        let (scheme, rest) = url.split_at_checked(end)?;
+        let rest = rest.get(3..)?;
+        let path = rest.iter().position(|byte| *byte == b'/');
+        let (authority, target) = rest.split_at_checked(path.unwrap_or(rest.len()))?;
+        Some(Self {
+            scheme,
+            authority,
+            target,
+            ..self
+        })
     }
 
     /// The path without its query.
@@ -144,7 +192,7 @@ impl<'a> Request<'a> {
         name
     }
 
-    /// Adds what the request's headers tell, for either kind of span.
+    /// Adds what the request's headers tell, for either kind of span and wherever it is sent.
     pub fn describe(&self, attributes: &mut Attributes) {
         match self.known_method() {
             Some(method) => attributes.text("http.request.method", method),
@@ -155,6 +203,21 @@ impl<'a> Request<'a> {
                 }
             }
         }
+        if !self.user_agent.is_empty() {
+            attributes.text_up_to("user_agent.original", self.user_agent, MAX_VALUE);
+        }
+        if !self.request_id.is_empty() {
+            let key = "http.request.header.x-request-id";
+            attributes.text_list(key, self.request_id, MAX_VALUE);
+        }
+        if let Some(method) = self.rpc_method() {
+            attributes.text("rpc.system.name", b"grpc");
+            attributes.text_up_to("rpc.method", method, MAX_VALUE);
+        }
+    }
+
+    /// Adds where it is sent to: a route may rewrite all of it.
+    fn describe_target(&self, attributes: &mut Attributes) {
         if !self.target.is_empty() {
             attributes.text_up_to("url.path", self.path(), MAX_URL);
         }
@@ -173,29 +236,21 @@ impl<'a> Request<'a> {
                 attributes.int("server.port", port.into());
             }
         }
-        if !self.user_agent.is_empty() {
-            attributes.text_up_to("user_agent.original", self.user_agent, MAX_VALUE);
-        }
-        if !self.request_id.is_empty() {
-            let key = "http.request.header.x-request-id";
-            attributes.text_list(key, self.request_id, MAX_VALUE);
-        }
-        if let Some(method) = self.rpc_method() {
-            attributes.text("rpc.system.name", b"grpc");
-            attributes.text_up_to("rpc.method", method, MAX_VALUE);
-        }
     }
 
-    /// Adds what only a SERVER span has: the template that the path fits.
+    /// Adds what a SERVER span says of the request as it came in, and the template that its path
+    /// fits.
     pub fn describe_server(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        self.describe_target(attributes);
         if let Some(route) = route {
             attributes.text_up_to("http.route", route, MAX_VALUE);
         }
     }
 
-    /// Adds what only a CLIENT span has: the template under its name there, and the absolute URL
-    /// without its query.
+    /// Adds what a CLIENT span says of the request as it was sent: where to, and the absolute URL
+    /// without its query. The `route` is the template that the path fits.
     pub fn describe_client(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        self.describe_target(attributes);
         if let Some(route) = route {
             attributes.text_up_to("url.template", route, MAX_VALUE);
         }
@@ -232,12 +287,18 @@ impl Name {
     }
 }
 
-/// `application/grpc`, with any suffix or parameter, but not gRPC-Web.
+/// `application/grpc`, and those of gRPC-Web, with any suffix or parameter.
 fn is_grpc(content_type: &[u8]) -> bool {
-    matches!(
-        content_type.strip_prefix(b"application/grpc"),
-        Some([] | [b'+' | b';', ..])
-    )
+    let grpc = content_type.strip_prefix(b"application/grpc");
+    matches!(grpc, Some([] | [b'+' | b';', ..])) || is_grpc_web(content_type)
+}
+
+/// `application/grpc-web` or `application/grpc-web-text`, with any suffix or parameter.
+#[must_use]
+pub fn is_grpc_web(content_type: &[u8]) -> bool {
+    let kind = content_type.strip_prefix(b"application/grpc-web");
+    let kind = kind.map(|kind| kind.strip_prefix(b"-text").unwrap_or(kind));
+    matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
 /// A host without brackets, and its port (RFC 3986, section 3.2.2).
@@ -263,7 +324,7 @@ fn number(digits: &[u8]) -> Option<u16> {
 
 /// What the host is asked for at a request's end, as paths of Envoy's attributes; in one list
 /// expression where that works.
-pub const END_VALUES: [&str; 10] = [
+pub const END_VALUES: [&str; 11] = [
     "response.code",
     "response.flags",
     "request.protocol",
@@ -273,21 +334,41 @@ pub const END_VALUES: [&str; 10] = [
     "xds.cluster_name",
     "upstream.address",
     "upstream.request_attempt_count",
+    "response.code_details",
     "xds.listener_direction",
 ];
+
+/// How many of [`END_VALUES`], from the last, a SERVER span at any listener needs not.
+pub const CLIENT_END_VALUES: usize = 3;
+
+/// The attribute that says who made a response.
+pub const CODE_DETAILS: &str = "response.code_details";
+/// What it says of one that came from the upstream.
+pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// How many of [`END_VALUES`], from the first, an answer of Envoy's own has too.
 pub const LOCAL_END_VALUES: usize = 6;
 
-/// What the host knows when a request is over: the values of [`END_VALUES`].
+/// What a request and its response have shown before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// gRPC's status, where it is gRPC and the status is known.
+    pub grpc_status: Option<u32>,
+    /// The headers of the response came from the upstream.
+    pub answered: bool,
+    /// The request's method is CONNECT.
+    pub is_connect: bool,
+}
+
+/// What is known when a request is over: the values of [`END_VALUES`], and what was seen before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
     /// `response.code`; none when no response was begun.
     pub code: Option<u16>,
     /// `response.flags`.
     pub flags: u64,
-    /// gRPC's status, where it is gRPC.
-    pub grpc_status: Option<u32>,
+    seen: Seen,
+    details: &'a [u8],
     protocol: &'a [u8],
     source: &'a [u8],
     cluster: &'a [u8],
@@ -304,7 +385,7 @@ const OUTBOUND: u64 = 2;
 impl<'a> End<'a> {
     /// Reads the values of [`END_VALUES`], in their order.
     #[must_use]
-    pub fn new(values: &[Option<&'a [u8]>; END_VALUES.len()], grpc_status: Option<&[u8]>) -> Self {
+    pub fn new(values: &[Option<&'a [u8]>; END_VALUES.len()], seen: Seen) -> Self {
         let [
             code,
             flags,
@@ -315,6 +396,7 @@ impl<'a> End<'a> {
             cluster,
             upstream,
             attempts,
+            details,
             direction,
         ] = *values;
         let integer = |value: Option<&[u8]>| value.and_then(integer);
@@ -324,7 +406,8 @@ impl<'a> End<'a> {
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| *code != 0),
             flags: integer(flags).unwrap_or(0),
-            grpc_status: integer(grpc_status).and_then(|status| u32::try_from(status).ok()),
+            seen,
+            details: details.unwrap_or_default(),
             protocol: protocol.unwrap_or_default(),
             source: source.unwrap_or_default(),
             cluster: cluster.unwrap_or_default(),
@@ -345,7 +428,37 @@ impl<'a> End<'a> {
     /// Whether the request was sent on to an upstream.
     #[must_use]
     pub fn has_upstream(&self) -> bool {
-        self.attempts > 0
+        self.calls() > 0
+    }
+
+    /// How often it was sent: Envoy counts the attempts that found no endpoint, or no room among the
+    /// connections and requests that the cluster allows. No attempt follows one of these.
+    fn calls(&self) -> u64 {
+        let last_was_none = self.flags & flag::NO_ENDPOINT != 0 || self.details == OVERFLOW;
+        self.attempts.saturating_sub(last_was_none.into())
+    }
+
+    /// Whether the upstream has begun an answer. Of one that was cut, and of one that sent the
+    /// request elsewhere ("internal redirect"), the code's details are other ones by now.
+    fn is_answered(&self) -> bool {
+        let by_details = [VIA_UPSTREAM, INTERNAL_REDIRECT, CUT];
+        self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
+    }
+
+    /// Whether the request has become something else at the end: its headers are the next one's.
+    #[must_use]
+    pub fn is_redirected(&self) -> bool {
+        self.details == INTERNAL_REDIRECT
+    }
+
+    /// Whether it was a tunnel (RFC 9110, sections 7.8 and 9.3.6), which ends by being closed at
+    /// either end.
+    fn is_tunnel(&self) -> bool {
+        match self.code {
+            Some(101) => true,
+            Some(code) => self.seen.is_connect && (200..300).contains(&code),
+            None => false,
+        }
     }
 
     /// Whether the client went away before the end.
@@ -357,23 +470,25 @@ impl<'a> End<'a> {
     /// Whether it failed for a reason on the server's side.
     #[must_use]
     pub fn is_server_error(&self) -> bool {
-        let is_upgraded = self.code == Some(101);
-        if self.client_went_away() || is_upgraded {
+        if self.client_went_away() || self.is_tunnel() {
             return false;
         }
         self.code.is_some_and(|code| code >= 500)
-            || self.grpc_status.is_some_and(is_grpc_server_error)
+            || self.seen.grpc_status.is_some_and(is_grpc_server_error)
             || self.flags & flag::UPSTREAM_FAILED != 0
     }
 
     /// Adds what is known at the end for a span of this `kind`, and says its status ("Status").
     pub fn describe(&self, kind: Kind, attributes: &mut Attributes) -> Status {
-        let no_answer = kind == Kind::Client && self.flags & flag::UPSTREAM_FAILED != 0;
-        let code = self.code.filter(|_| !no_answer);
+        // A CLIENT span has the code that the upstream sent: what Envoy answers in its place goes to the
+        // client alone.
+        let code = self
+            .code
+            .filter(|_| kind == Kind::Server || self.is_answered());
         if let Some(code) = code {
             attributes.int("http.response.status_code", code.into());
         }
-        if let Some(status) = self.grpc_status {
+        if let Some(status) = self.seen.grpc_status {
             attributes.text("rpc.response.status_code", grpc_code(status));
         }
         match kind {
@@ -396,10 +511,6 @@ impl<'a> End<'a> {
             }
             ErrorType::Text(text) => attributes.text("error.type", text),
             ErrorType::Flags => attributes.text("error.type", &flags),
-        }
-        // Who goes away is no error of the server's.
-        if kind == Kind::Server && self.client_went_away() {
-            return Status::Unset;
         }
         Status::Error
     }
@@ -432,15 +543,18 @@ impl<'a> End<'a> {
                 attributes.int("network.peer.port", port.into());
             }
         }
-        if let Some(resends) = self.attempts.checked_sub(1).filter(|resends| *resends > 0) {
+        if let Some(resends) = self.calls().checked_sub(1).filter(|resends| *resends > 0) {
             let resends = i64::try_from(resends).unwrap_or(i64::MAX);
             attributes.int("http.request.resend_count", resends);
         }
     }
 
-    /// "If the HTTP response status code is 4xx (CLIENT) or 5xx, … `error.type` SHOULD be set to
-    /// the status code"; without a response, to what went wrong.
-    fn error(&self, kind: Kind, code: Option<u16>) -> Option<ErrorType> {
+    /// "If the request fails with an error before response status code was sent or received,
+    /// `error.type` SHOULD be set to … a component-specific low cardinality error identifier. If
+    /// response status code was sent or received and status indicates an error …, `error.type` SHOULD
+    /// be set to the status code". A SERVER span whose client went away has none: "If the operation has
+    /// completed successfully, instrumentations SHOULD NOT set `error.type`", and its status is unset.
+    fn error(&self, kind: Kind, code: Option<u16>) -> Option<ErrorType<'a>> {
         let least = match kind {
             Kind::Server => 500,
             Kind::Client => 400,
@@ -449,23 +563,52 @@ impl<'a> End<'a> {
             Kind::Server => is_grpc_server_error(*status),
             Kind::Client => *status != 0,
         };
-        match (code, self.grpc_status) {
-            (Some(code), _) if code >= least => Some(ErrorType::Code(code)),
-            (_, Some(status)) if is_grpc_error(&status) => Some(ErrorType::Text(grpc_code(status))),
-            // An upgraded connection ends by being closed.
-            (Some(101), _) => None,
-            _ if self.flags & (flag::UPSTREAM_FAILED | flag::CLIENT_WENT_AWAY) != 0 => {
-                Some(ErrorType::Flags)
+        match (code, self.seen.grpc_status) {
+            (Some(code), _) if code >= least => return Some(ErrorType::Code(code)),
+            (_, Some(status)) if is_grpc_error(&status) => {
+                return Some(ErrorType::Text(grpc_code(status)));
             }
-            (None, _) => Some(ErrorType::Text(b"_OTHER")),
-            _ => None,
+            _ => {}
+        }
+        let went_away = self.client_went_away();
+        match kind {
+            _ if self.is_tunnel() => None,
+            Kind::Server if went_away => None,
+            _ if self.flags & flag::UPSTREAM_FAILED != 0 => Some(ErrorType::Flags),
+            // The upstream was answering until then.
+            Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
+            Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
+            // The upstream said nothing: Envoy's own answer tells whether that is an error.
+            Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
+                Some(ErrorType::Text(self.details_type()))
+            }
+            Kind::Client => None,
+        }
+    }
+
+    /// The code's details without what is particular to one request.
+    fn details_type(&self) -> &'a [u8] {
+        let mut parts = self.details.split(|byte| *byte == b'{');
+        match parts.next() {
+            None | Some([]) => OTHER,
+            Some(details) => details,
         }
     }
 }
 
-enum ErrorType {
+/// "A fallback error value to be used when the instrumentation doesn't define a custom value".
+const OTHER: &[u8] = b"_OTHER";
+
+/// What [`CODE_DETAILS`] says of a response that led the request elsewhere.
+const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
+/// How it begins where the upstream ended in the midst of its response.
+const CUT: &[u8] = b"upstream_reset_after_response_started";
+/// What it says of an attempt that a circuit breaker stopped.
+const OVERFLOW: &[u8] = b"upstream_reset_before_response_started{overflow}";
+
+enum ErrorType<'a> {
     Code(u16),
-    Text(&'static [u8]),
+    Text(&'a [u8]),
     Flags,
 }
 
@@ -473,6 +616,15 @@ enum ErrorType {
 #[must_use]
 pub fn integer(value: &[u8]) -> Option<u64> {
     value.first_chunk::<8>().copied().map(u64::from_le_bytes)
+}
+
+/// gRPC's code UNKNOWN.
+pub const GRPC_UNKNOWN: u64 = 2;
+
+/// The value of `grpc-status`: decimal digits.
+#[must_use]
+pub fn grpc_status(value: &[u8]) -> Option<u32> {
+    core::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS" are errors of a
@@ -539,6 +691,14 @@ mod flag {
         one.is_empty() && other.is_empty()
     }
 
+    /// The order in which they come about, by bit: access logs write them in the order in which they
+    /// were set, which the number does not tell. Filters in front of the router set some, then the
+    /// router before it sends, then the retries, then the last attempt's end, then the client's.
+    const ORDER: [usize; 30] = [
+        17, 18, 9, 10, 11, 12, 13, 20, 21, 25, 26, 8, 24, 0, 15, 7, 1, 2, 3, 4, 5, 6, 19, 23, 16,
+        22, 27, 29, 14, 28,
+    ];
+
     /// The client closed the connection or reset the stream.
     pub(super) const CLIENT_WENT_AWAY: u64 = bit(b"DC") | bit(b"DR");
     /// The upstream gave no answer, or not all of it.
@@ -554,11 +714,14 @@ mod flag {
 
     const _: () = assert!(CLIENT_WENT_AWAY == 0x1000_4000 && UPSTREAM_FAILED == 0x0488_00f6);
 
+    /// No endpoint was there to send the request to.
+    pub(super) const NO_ENDPOINT: u64 = bit(b"UH");
+
     /// The names, separated by commas, as access logs write them.
     pub(super) fn names(flags: u64) -> ArrayVec<u8, 128> {
         let mut names = ArrayVec::new();
-        let set = NAMES.iter().zip(0_u32..);
-        for (name, _) in set.filter(|(_, bit)| flags & (1 << bit) != 0) {
+        let set = ORDER.iter().filter(|bit| flags & (1 << **bit) != 0);
+        for name in set.filter_map(|bit| NAMES.get(*bit)) {
             let comma: &[u8] = if names.is_empty() { b"" } else { b"," };
             // All of them take fewer than 128 bytes.
             let _ = names.try_extend_from_slice(comma);

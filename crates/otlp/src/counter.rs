@@ -14,7 +14,7 @@ meshtrace_counters::counters! {
     DroppedExpired = "dropped.expired",
     /// Spans dropped because Envoy knows no cluster of the configured name.
     DroppedUnknownCluster = "dropped.unknown_cluster",
-    /// Export calls that were made.
+    /// Export calls that were made, and those that failed at once (a cluster without endpoints).
     Calls = "calls",
     /// Export calls that failed in a way that is tried again.
     Retries = "retries",

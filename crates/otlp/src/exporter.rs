@@ -11,7 +11,7 @@ use crate::config::Report;
 use crate::resource::{self, Head, Node};
 use crate::{Answer, Counter, Span};
 
-/// While spans wait, the exporter is woken at least this often.
+/// While spans wait, the exporter is woken at least this often, as far as the host's ticks go.
 const MAX_TICK: Duration = Duration::from_millis(100);
 /// The first wait after a failure, and the longest that is not asked for by the collector.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -50,6 +50,9 @@ pub type Dispatch<'d> = &'d mut dyn FnMut(&Call<'_>) -> Result<u32, Refused>;
 
 /// Gathers the spans of one worker and says when to send them.
 ///
+/// Every `now` is in nanoseconds of a clock that is never set: a step of the wall clock moves no
+/// deadline.
+///
 /// Whoever owns it calls [`wake`](Self::wake) when the time of [`tick`](Self::tick) has passed,
 /// [`answered`](Self::answered) for every answer, and [`finish`](Self::finish) at the end.
 #[derive(Debug)]
@@ -66,11 +69,14 @@ pub struct Exporter {
     spans: u32,
     /// Failures since the last success.
     failures: u32,
-    /// No call before this time.
+    /// No call before this time: the back-off of the last failure.
     not_before: u64,
     finishing: bool,
     complaint: Complaint,
     counts: [u64; Counter::ALL.len()],
+    /// A span was dropped on its way in: the next tick hands the count over, if nothing else is left
+    /// to do.
+    has_dropped: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,7 @@ impl Exporter {
             finishing: false,
             complaint: Complaint::None,
             counts: [0; Counter::ALL.len()],
+            has_dropped: false,
         }
     }
 
@@ -114,6 +121,7 @@ impl Exporter {
     pub fn push(&mut self, span: &Span<'_>, now: u64) {
         if self.spans >= self.report.batch.max_queue || !self.make_room(span, now) {
             self.count(Counter::DroppedQueueFull, 1);
+            self.has_dropped = true;
             return;
         }
         if let Some(open) = &mut self.open {
@@ -160,7 +168,7 @@ impl Exporter {
     #[must_use]
     pub fn tick(&self) -> Option<Duration> {
         let idle = self.open.is_none() && self.sealed.is_empty() && self.flying.is_empty();
-        (!idle).then(|| self.interval().min(MAX_TICK))
+        (!idle || self.has_dropped).then(|| self.interval().min(MAX_TICK))
     }
 
     fn interval(&self) -> Duration {
@@ -225,6 +233,8 @@ impl Exporter {
                 true
             }
             Err(Refused::Other) => {
+                // Such as one to a cluster without endpoints: a call that failed at once.
+                self.count(Counter::Calls, 1);
                 self.failed(batch, None, now);
                 false
             }
@@ -238,13 +248,13 @@ impl Exporter {
         let Some(place) = flights.position(|flight| flight.token == token) else {
             return;
         };
-        let batch = self.flying.swap_remove(place).batch;
+        let Flight { sent, batch, .. } = self.flying.swap_remove(place);
         match answer.verdict(self.report.protocol) {
             Verdict::Taken {
                 rejected,
                 malformed,
             } => {
-                self.recovered();
+                self.recovered(sent);
                 let rejected = rejected.min(batch.spans);
                 self.count(Counter::Rejected, rejected);
                 self.count(Counter::Exported, batch.spans - rejected);
@@ -252,7 +262,7 @@ impl Exporter {
                 self.forget(batch);
             }
             Verdict::Refused => {
-                self.recovered();
+                self.recovered(sent);
                 self.drop_batch(batch, Counter::DroppedRefused);
             }
             Verdict::Retry { after } => self.failed(batch, after, now),
@@ -260,22 +270,26 @@ impl Exporter {
         self.send(now, dispatch);
     }
 
-    fn recovered(&mut self) {
-        self.failures = 0;
-        self.not_before = 0;
+    /// A call that was made at `sent` reached the collector. One that was in flight together with a
+    /// call that failed ends no back-off: the collector may take the one and not the other.
+    fn recovered(&mut self, sent: u64) {
+        if sent >= self.not_before {
+            self.failures = 0;
+            self.not_before = 0;
+        }
     }
 
-    /// Nobody took `batch`: waits, longer each time, and then tries it again.
+    /// Nobody took `batch`: waits, longer each time, and then tries it again. What the collector
+    /// asks for (`after`) makes the wait longer and never shorter, or a collector could ask for a
+    /// call a millisecond.
     fn failed(&mut self, batch: Batch, after: Option<Duration>, now: u64) {
         self.count(Counter::Retries, 1);
         // A call that was in flight together with one that failed already is the same failure.
         if now >= self.not_before {
             self.failures = self.failures.saturating_add(1);
         }
-        let wait = match after {
-            Some(after) => after.min(MAX_RETRY_AFTER),
-            None => backoff(self.failures, now),
-        };
+        let asked_for = after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        let wait = asked_for.max(backoff(self.failures, now));
         self.not_before = self.not_before.max(now.saturating_add(nanos(wait)));
         let age = Duration::from_nanos(now.saturating_sub(batch.opened));
         if self.finishing || age > MAX_AGE {
@@ -350,6 +364,7 @@ impl Exporter {
 
     /// Hands over what was counted since the last time.
     pub fn take_counts(&mut self, mut take: impl FnMut(Counter, u64)) {
+        self.has_dropped = false;
         for (counter, count) in Counter::ALL.iter().zip(&mut self.counts) {
             match core::mem::take(count) {
                 0 => {}

@@ -23,10 +23,11 @@ pub use answer::Answer;
 pub use attributes::{Attributes, MAX_ATTRIBUTE_BYTES};
 pub use batch::{BATCH_BYTES, MAX_BATCHES};
 pub use config::{
-    BatchConfig, Keep, KeepConfig, Protocol, Report, ReportConfig, ResourceValue, Role, RoleConfig,
+    BatchConfig, Keep, KeepConfig, MAX_HEADER_BYTES, Protocol, Report, ReportConfig, ResourceValue,
+    Role, RoleConfig,
 };
 pub use counter::{Counter, Tally};
 pub use exporter::{Call, Dispatch, Exporter, Refused};
 pub use pool::{MAX_TRACESTATE, Pool, Record};
-pub use resource::{Node, resource};
+pub use resource::{MAX_RESOURCE_BYTES, Node, resource};
 pub use span::{Kind, Span, Status};

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use arrayvec::ArrayVec;
 
 use crate::Attributes;
-use crate::conventions::Name;
+use crate::conventions::{MAX_URL, MAX_VALUE, Name};
 
 /// The longest `tracestate` that a span keeps, in bytes: what "SHOULD" be propagated at least (W3C
 /// Trace Context, section 3.3.1.5).
@@ -24,13 +24,32 @@ pub struct Record {
     pub request: Attributes,
     /// What they told for a SERVER span alone.
     pub server: Attributes,
-    /// What they told for a CLIENT span alone.
-    pub client: Attributes,
+    /// The template that the path fits; empty where there is none.
+    route: Vec<u8>,
+    /// That path.
+    path: Vec<u8>,
     /// W3C's `tracestate` of the span; empty where there is none.
     pub tracestate: ArrayVec<u8, MAX_TRACESTATE>,
 }
 
 impl Record {
+    /// Keeps the template `route` that `path` fits.
+    pub fn keep_route(&mut self, route: Option<&[u8]>, path: &[u8]) {
+        let keep = |kept: &mut Vec<u8>, bytes: &[u8], limit| {
+            kept.clear();
+            kept.extend_from_slice(bytes.get(..limit).unwrap_or(bytes));
+        };
+        keep(&mut self.route, route.unwrap_or_default(), MAX_VALUE);
+        keep(&mut self.path, path, MAX_URL);
+    }
+
+    /// The template that `path` fits, where that is the path of [`keep_route`](Self::keep_route).
+    #[must_use]
+    pub fn route_of(&self, path: &[u8]) -> Option<&[u8]> {
+        let is_same = path.get(..MAX_URL).unwrap_or(path) == self.path;
+        (is_same && !self.route.is_empty()).then_some(&self.route)
+    }
+
     /// Keeps `list`: of one that has no room, the members in front that have.
     pub fn keep_tracestate(&mut self, list: &[u8]) {
         let end = match list.get(..=MAX_TRACESTATE) {
@@ -49,7 +68,8 @@ impl Record {
         self.name = Name::default();
         self.request.clear();
         self.server.clear();
-        self.client.clear();
+        self.route.clear();
+        self.path.clear();
         self.tracestate.clear();
     }
 }
@@ -83,10 +103,12 @@ impl Pool {
         let Record {
             request,
             server,
-            client,
+            route,
+            path,
             ..
         } = &*record;
-        let bytes = request.capacity() + server.capacity() + client.capacity();
+        let vectors = route.capacity() + path.capacity();
+        let bytes = request.capacity() + server.capacity() + vectors;
         if waiting.len() < MAX_WAITING && bytes <= MAX_KEPT_BYTES {
             record.clear();
             waiting.push(record);

@@ -4,7 +4,22 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
+use meshtrace_config::ConfigError;
+
+use crate::batch::BATCH_BYTES;
 use crate::config::ResourceValue;
+use crate::span::MAX_SPAN_BYTES;
+
+/// The most that the attributes of `report.resource` take, in bytes of their encoding: they go with
+/// every batch, and must leave room for the largest span.
+pub const MAX_RESOURCE_BYTES: usize = 160 * 1024;
+/// The longest value that the node tells, in bytes; what is longer is cut.
+const MAX_NODE_VALUE: usize = 512;
+/// What the node tells ([`resource`]), the scope, and what goes around them, in bytes at most: twenty
+/// attributes with their keys.
+const MAX_OTHER_BYTES: usize = 20 * (MAX_NODE_VALUE + 64);
+
+const _: () = assert!(MAX_RESOURCE_BYTES + MAX_OTHER_BYTES + MAX_SPAN_BYTES <= BATCH_BYTES);
 
 /// `opentelemetry.proto.resource.v1.Resource`.
 #[derive(Clone, PartialEq, Message)]
@@ -60,6 +75,12 @@ pub fn resource(
     configured: &BTreeMap<String, ResourceValue>,
     node: Node<'_>,
 ) -> BTreeMap<String, ResourceValue> {
+    // What the host has no value for is empty, or not there.
+    let node = |path: &[&str]| {
+        let mut text = node(path)?;
+        text.truncate(text.floor_char_boundary(MAX_NODE_VALUE));
+        (!text.is_empty()).then_some(text)
+    };
     let label = |name| node(&["metadata", "LABELS", name]);
     let metadata = |name| node(&["metadata", name]);
     let canonical = label("service.istio.io/canonical-name");
@@ -71,7 +92,10 @@ pub fn resource(
         .or_else(|| label("app"))
         .or_else(|| metadata("WORKLOAD_NAME"))
         .or_else(|| node(&["cluster"]))
-        .unwrap_or_else(|| "unknown_service:envoy".to_owned());
+        // "If the value was not specified, SDKs MUST fallback to `unknown_service:` concatenated with
+        // `process.executable.name` … If `process.executable.name` is not available, the value MUST be
+        // set to `unknown_service`" (OpenTelemetry semantic conventions, `service.name`).
+        .unwrap_or_else(|| "unknown_service".to_owned());
     let version = label("app.kubernetes.io/version")
         .or_else(|| label("version"))
         .or_else(|| revision.clone().filter(|revision| revision != "latest"));
@@ -99,13 +123,45 @@ pub fn resource(
     ];
     let mut attributes: BTreeMap<_, _> = known
         .into_iter()
-        .filter_map(|(key, value)| {
-            let value = value.filter(|value| !value.is_empty())?;
-            Some((key.to_owned(), ResourceValue::String(value)))
-        })
+        .filter_map(|(key, value)| Some((key.to_owned(), ResourceValue::String(value?))))
         .collect();
     attributes.extend(configured.clone());
     attributes
+}
+
+fn encode(attributes: BTreeMap<String, ResourceValue>) -> Vec<u8> {
+    let attributes = attributes
+        .into_iter()
+        .map(|(key, value)| KeyValue {
+            key,
+            value: Some(AnyValue {
+                value: Some(match value {
+                    ResourceValue::String(text) => Value::String(text),
+                    ResourceValue::Bool(truth) => Value::Bool(truth),
+                    ResourceValue::Int(number) => Value::Int(number),
+                    ResourceValue::Double(number) => Value::Double(number),
+                }),
+            }),
+        })
+        .collect();
+    Resource { attributes }.encode_to_vec()
+}
+
+/// Refuses a resource that leaves no room for spans in a batch.
+pub(crate) fn refuse_too_large(
+    configured: &BTreeMap<String, ResourceValue>,
+) -> Result<(), ConfigError> {
+    let size = encode(configured.clone()).len();
+    if size <= MAX_RESOURCE_BYTES {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "resource",
+        format!(
+            "too large: {size} bytes, expected at most {MAX_RESOURCE_BYTES}, for it goes with every \
+             batch"
+        ),
+    ))
 }
 
 /// `ResourceSpans.resource` and `ScopeSpans.scope`, encoded: the same before every batch.
@@ -118,26 +174,12 @@ pub(crate) struct Head {
 impl Head {
     #[inline(never)]
     pub(crate) fn new(attributes: BTreeMap<String, ResourceValue>) -> Self {
-        let attributes = attributes
-            .into_iter()
-            .map(|(key, value)| KeyValue {
-                key,
-                value: Some(AnyValue {
-                    value: Some(match value {
-                        ResourceValue::String(text) => Value::String(text),
-                        ResourceValue::Bool(truth) => Value::Bool(truth),
-                        ResourceValue::Int(number) => Value::Int(number),
-                        ResourceValue::Double(number) => Value::Double(number),
-                    }),
-                }),
-            })
-            .collect();
         let scope = Scope {
             name: "meshtrace".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Self {
-            resource: Resource { attributes }.encode_to_vec(),
+            resource: encode(attributes),
             scope: scope.encode_to_vec(),
         }
     }

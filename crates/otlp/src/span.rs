@@ -2,6 +2,9 @@
 
 use meshtrace_propagation::{SpanId, TraceId};
 
+use crate::attributes::MAX_ATTRIBUTE_BYTES;
+use crate::conventions::MAX_NAME;
+use crate::pool::MAX_TRACESTATE;
 use crate::{Attributes, wire};
 
 /// The role of a span in a call (`opentelemetry.proto.trace.v1.Span.SpanKind`).
@@ -77,6 +80,13 @@ const IS_REMOTE: u32 = 0x200;
 
 /// Both ids, kind and flags, start and end: what every span has, in bytes.
 const FIXED: usize = (2 + 16) + (2 + 8) + 2 + (2 + 4) + 2 * (1 + 8);
+
+/// The most parts that a span's attributes come in.
+const MAX_PARTS: usize = 3;
+/// The longest encoding of a span, in bytes: attributes, `tracestate` and name are bounded. A hundred
+/// bytes are for tags and lengths.
+pub(crate) const MAX_SPAN_BYTES: usize =
+    MAX_PARTS * MAX_ATTRIBUTE_BYTES + MAX_TRACESTATE + MAX_NAME + FIXED + 100;
 
 impl Span<'_> {
     fn dropped(&self) -> u32 {

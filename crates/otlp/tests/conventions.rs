@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Collector, decode, exporter};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request};
+use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request, Seen};
 use meshtrace_otlp::{
     Attributes, Kind, MAX_TRACESTATE, Record, ReportConfig, Role, RoleConfig, Span, Status,
 };
@@ -66,8 +66,12 @@ fn request_at(
 }
 
 fn request(lines: &[(&str, &str)]) -> (String, Described, Described) {
-    let (name, both, client, server) = request_at(lines, None);
-    assert!(server.is_empty(), "{server:?}");
+    let (name, mut both, client, server) = request_at(lines, None);
+    // Without a template either kind says the same of where it is sent.
+    for (key, value) in server {
+        assert_eq!(client.get(&key), Some(&value), "{key}");
+        both.insert(key, value);
+    }
     (name, both, client)
 }
 
@@ -148,13 +152,22 @@ fn grpc_has_names_of_its_own() {
         "application/grpc",
         "application/grpc+proto",
         "application/grpc;charset=utf-8",
+        "application/grpc-web",
+        "application/grpc-web+proto",
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
     ] {
         let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "shop.v1.Cart/Get", "{kind}");
         assert_eq!(both["rpc.system.name"], "grpc");
         assert_eq!(both["rpc.method"], "shop.v1.Cart/Get");
     }
-    for kind in ["application/grpc-web", "application/json", ""] {
+    for kind in [
+        "application/grpc-webby",
+        "application/grpc-web-texts",
+        "application/json",
+        "",
+    ] {
         let (name, both, _) = request(&lines(kind));
         assert_eq!(name, "GET", "{kind}");
         assert!(!both.contains_key("rpc.method"), "{kind}");
@@ -170,16 +183,15 @@ fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
 }
 
 /// What is known at the end, by the place in [`END_VALUES`].
-fn end(values: &[(&str, &[u8])], grpc: Option<u64>, kind: Kind) -> (Status, bool, Described) {
+fn end(values: &[(&str, &[u8])], seen: Seen, kind: Kind) -> (Status, bool, Described) {
     let of = |path: &&str| {
         values
             .iter()
             .find(|(name, _)| name == path)
             .map(|(_, value)| *value)
     };
-    let grpc = grpc.map(u64::to_le_bytes);
     let values = END_VALUES.each_ref().map(of);
-    let end = End::new(&values, grpc.as_ref().map(<[u8; 8]>::as_slice));
+    let end = End::new(&values, seen);
     let mut attributes = Attributes::new();
     let status = end.describe(kind, &mut attributes);
     (status, end.is_server_error(), read(&attributes))
@@ -213,13 +225,13 @@ fn status_and_error_type_follow_the_code_and_the_flags() {
             None,
             Error,
             true,
-            Some("UF,URX"),
+            Some("URX,UF"),
         ),
         // Reset in the middle of a good answer.
         (Server, Some(200), UR, None, Error, true, Some("UR")),
         // A client that went away, before and after the response began.
-        (Server, None, DC, None, Unset, false, Some("DC")),
-        (Server, Some(200), DC, None, Unset, false, Some("DC")),
+        (Server, None, DC, None, Unset, false, None),
+        (Server, Some(200), DC, None, Unset, false, None),
         (Client, None, DC, None, Error, false, Some("DC")),
         // A connection that was upgraded ends so.
         (Server, Some(101), DC, None, Unset, false, None),
@@ -291,7 +303,13 @@ fn status_and_error_type_follow_the_code_and_the_flags() {
             values.push(("response.code", code));
         }
         let what = format!("{kind:?} {code:?} {flags:#x} {grpc:?}");
-        let (found, kept, described) = end(&values, grpc, kind);
+        let seen = Seen {
+            grpc_status: grpc,
+            // The upstream's code, unless the flags say that it had none.
+            answered: flags & UF == 0,
+            is_connect: false,
+        };
+        let (found, kept, described) = end(&values, seen, kind);
         assert_eq!((found, kept), (status, is_server_error), "{what}");
         assert_eq!(
             described.get("error.type").map(String::as_str),
@@ -307,12 +325,18 @@ fn every_flag_has_the_name_that_access_logs_have() {
                  UPE NC OM DF DO DR UDO";
     for (bit, name) in names.split(' ').enumerate() {
         let flags = (1_u64 << bit).to_le_bytes();
-        let (_, _, described) = end(&[("response.flags", &flags)], None, Kind::Server);
+        let (_, _, described) = end(&[("response.flags", &flags)], Seen::default(), Kind::Server);
         assert_eq!(described["response_flags"], name);
     }
     let all = u64::MAX.to_le_bytes();
-    let (_, _, described) = end(&[("response.flags", &all)], None, Kind::Server);
-    assert_eq!(described["response_flags"], names.replace(' ', ","));
+    let (_, _, described) = end(&[("response.flags", &all)], Seen::default(), Kind::Server);
+    let (mut all, mut each): (Vec<_>, Vec<_>) = (
+        described["response_flags"].split(',').collect(),
+        names.split(' ').collect(),
+    );
+    all.sort_unstable();
+    each.sort_unstable();
+    assert_eq!(all, each, "each once");
 }
 
 #[test]
@@ -325,7 +349,12 @@ fn integers_of_another_size_and_values_of_any_bytes_are_no_danger() {
     ] {
         let values: Vec<(&str, &[u8])> = END_VALUES.iter().map(|path| (*path, bytes)).collect();
         for kind in [Kind::Server, Kind::Client] {
-            end(&values, Some(u64::MAX), kind);
+            let grpc_status = Some(u32::MAX);
+            let seen = Seen {
+                grpc_status,
+                ..Seen::default()
+            };
+            end(&values, seen, kind);
         }
     }
 }
@@ -383,7 +412,11 @@ fn the_list_of_keys_is_what_spans_say() {
         (Kind::Client, &values),
         (Kind::Client, &[("response.code", &code[..])]),
     ] {
-        let (_, _, described) = end(values, Some(14), kind);
+        let seen = Seen {
+            grpc_status: Some(14),
+            ..Seen::default()
+        };
+        let (_, _, described) = end(values, seen, kind);
         said.extend(described.into_keys());
     }
     assert_eq!(said, KEYS.map(str::to_owned).into());

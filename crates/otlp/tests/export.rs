@@ -56,7 +56,7 @@ fn a_batch_is_one_request_with_the_resource_before_its_spans() {
         assert_eq!(value("a"), Some(Value::StringValue("b".to_owned())));
         assert_eq!(value("n"), Some(Value::IntValue(1)));
         assert_eq!(value("t"), Some(Value::BoolValue(true)));
-        let name = Value::StringValue("unknown_service:envoy".to_owned());
+        let name = Value::StringValue("unknown_service".to_owned());
         assert_eq!(value("service.name"), Some(name));
         let [scope] = resource.scope_spans.as_slice() else {
             panic!("one scope");

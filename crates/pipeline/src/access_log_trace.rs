@@ -2,7 +2,7 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, Value};
-use meshtrace_log_ids::{Arrival, Counter, Ids, LogIds, Text};
+use meshtrace_log_ids::{Arrival, Counter, HeaderLine, Ids, LogIds, Text};
 use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::say_all;
@@ -72,7 +72,7 @@ impl Composition for AccessLogTrace {
         outcome: &mut Outcome<'a>,
     ) {
         if let Some(arrival) = kept {
-            let put = |name, value| answer(name, value, response.arena, outcome);
+            let put = |header, value| answer(header, value, response.arena, outcome);
             self.ids.tell_response(arrival, put);
         }
     }
@@ -135,13 +135,16 @@ pub(crate) fn set<'a>(
 
 /// Writes a header of the response.
 pub(crate) fn answer<'a>(
-    name: &'a [u8],
+    header: HeaderLine<'a>,
     value: Option<Text>,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
     match value.and_then(|text| place(&text, arena)) {
-        Some(value) => outcome.headers.replace(name, Value::Borrowed(value)),
+        Some(value) => match header {
+            HeaderLine::Only(name) => outcome.headers.replace(name, Value::Borrowed(value)),
+            HeaderLine::Appended(name) => outcome.headers.append(name, Value::Borrowed(value)),
+        },
         None => outcome.tallies.log_ids.count(Counter::Dropped),
     }
 }

@@ -12,7 +12,8 @@ pub trait Background {
     /// How often to be woken from now on; `None` for not at all.
     fn tick(&self) -> Option<Duration>;
 
-    /// Some time has passed: makes the calls that are due.
+    /// Some time has passed: makes the calls that are due. Every `now` is in nanoseconds of a clock
+    /// that is never set.
     fn wake(&self, now: u64, dispatch: Dispatch<'_>);
 
     /// The call with `token` is answered; makes the calls that follow from it.

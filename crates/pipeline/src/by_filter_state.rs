@@ -120,12 +120,13 @@ pub(crate) fn of_propagation(
 ) -> Result<Vec<Managed<'_>>, ConfigError> {
     if asked.unwrap_or_default() == RequestHeaders::FilterState {
         refuse_upstream(placement)?;
-        if propagation.removes_families() {
+        if propagation.removes_by_prefix() {
             return Err(refusal(
-                "not with `clear` of \"jaeger\" or \"ottrace\", whose baggage headers \
-                 (`uberctx-*`, `ot-baggage-*`) have names that nobody knows beforehand; clear \
-                 `uber-trace-id` or `ot-tracer-*` by their names, and remove the baggage by an \
-                 early header mutation",
+                "\"filter_state\" not with `incoming` \"ignore\", nor with `clear` of \"jaeger\", \
+                 \"ottrace\" or \"instana\": they remove headers of whose names only the beginning \
+                 is known (`uberctx-*`, `ot-baggage-*`, `x-instana-*`), and a route configuration \
+                 cannot; remove those by `remove_on_match` in an early header mutation, and clear the \
+                 others here by their whole names",
             ));
         }
     }

@@ -33,7 +33,8 @@ pub use route_sampling::RouteSampling;
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;
 pub use view::{
-    ARENA_BYTES, Arena, Change, End, Lookup, Needs, NothingShared, Request, Response, Shared,
+    ARENA_BYTES, Arena, Change, End, LISTENER_DIRECTION, Lookup, Needs, NothingShared, Request,
+    Response, SOURCE_ADDRESS, Shared, direction_of,
 };
 
 /// What one filter does with a request.
@@ -110,6 +111,11 @@ pub trait Composition: Sized + 'static {
         let _ = (response, kept, outcome);
     }
 
+    /// The trailers of the response have come; not called without [`Callback::ResponseTrailers`].
+    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut Self::Kept) {
+        let _ = (lookup, kept);
+    }
+
     /// Says what should be logged; not called without [`Callback::Log`]. Runs for every request,
     /// also for those that no other callback saw.
     fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
@@ -127,6 +133,8 @@ pub enum Callback {
     RequestHeaders,
     /// The response's headers have come.
     ResponseHeaders,
+    /// The response's trailers have come.
+    ResponseTrailers,
     /// The request is over and about to be logged.
     Log,
     /// A root context's time has come.
@@ -144,6 +152,7 @@ impl Callback {
         match self {
             Self::RequestHeaders => "proxy_on_request_headers",
             Self::ResponseHeaders => "proxy_on_response_headers",
+            Self::ResponseTrailers => "proxy_on_response_trailers",
             Self::Log => "proxy_on_log",
             Self::Tick => "proxy_on_tick",
             Self::HttpCallResponse => "proxy_on_http_call_response",

@@ -8,11 +8,11 @@ use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_log_ids::{Arrival, Ids, LogIds};
-use meshtrace_otlp::{Node, Report};
+use meshtrace_otlp::{Node, Report, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
-    Field, IdGenerator, Incoming, Participation, Peer, Placement, Propagation, TraceContext,
-    TraceContextConfig, tracestate,
+    Field, IdGenerator, Incoming, Participation, Peer, Placement, Propagation, SpanId,
+    TraceContext, TraceContextConfig, tracestate,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Forcing, SamplingConfig, Verdict};
 
@@ -24,8 +24,9 @@ use self::refusal::{
 use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
 use crate::rules::{self, Asked, Rules, State};
-use crate::trace_context::tell;
+use crate::trace_context::{erase_threshold, tell};
 use crate::tracer::{self, OpenSpan, Tracer};
+use crate::view::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
 use crate::{
     Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
     Response, RouteSampling, Stage, access_log_trace, route_sampling, span_attributes,
@@ -45,7 +46,12 @@ pub struct MeshTracing {
     /// Made of `report` once the node is known.
     tracer: Option<Tracer>,
     by_filter_state: Option<ByFilterState>,
+    /// What `attributes` looks up of a response, and then [`UPSTREAM`] where it matters.
+    response_properties: Vec<Box<[u8]>>,
 }
+
+/// There as soon as an upstream was chosen.
+const UPSTREAM: &[u8] = b"upstream\0address";
 
 /// Who makes the decision.
 #[derive(Debug)]
@@ -72,6 +78,7 @@ impl Composition for MeshTracing {
     const CALLBACKS: &'static [Callback] = &[
         Callback::RequestHeaders,
         Callback::ResponseHeaders,
+        Callback::ResponseTrailers,
         Callback::Log,
         Callback::Tick,
         Callback::HttpCallResponse,
@@ -104,6 +111,9 @@ impl Composition for MeshTracing {
     #[inline(never)]
     fn on_start(&mut self, node: Node<'_>) {
         self.tracer = self.report.clone().map(|report| Tracer::new(report, node));
+        if self.tells_span_of_response() {
+            self.response_properties.push(UPSTREAM.into());
+        }
     }
 
     fn expressions(&self) -> Vec<String> {
@@ -122,6 +132,7 @@ impl Composition for MeshTracing {
         Needs {
             address: propagation.is_some_and(Propagation::needs_address),
             direction: propagation.is_some_and(Propagation::needs_direction),
+            own_context: propagation.is_some_and(Propagation::needs_own_context),
             cluster: propagation.is_some_and(Propagation::needs_cluster)
                 || self
                     .sampling
@@ -130,7 +141,7 @@ impl Composition for MeshTracing {
             request_properties: &self.properties,
             now: self.tracer.is_some(),
             response_headers: attributes.is_some_and(Attributes::needs_response_headers),
-            response_properties: attributes.map_or(&[], Attributes::response_properties),
+            response_properties: &self.response_properties,
         }
     }
 
@@ -162,6 +173,9 @@ impl Composition for MeshTracing {
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
     ) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+            tracer.on_response(span, response.lookup);
+        }
         if let Some(attributes) = &self.attributes {
             let gathered = span_attributes::of_response(attributes, response, outcome);
             if let Some(span) = &mut kept.span {
@@ -169,11 +183,20 @@ impl Composition for MeshTracing {
             }
         }
         if let Some(log_ids) = &self.log_ids {
-            let put = |name, value| access_log_trace::answer(name, value, response.arena, outcome);
+            self.settle_own_ids(log_ids, response, kept, outcome);
+            let put = |header, value| {
+                access_log_trace::answer(header, value, response.arena, outcome);
+            };
             match &kept.arrival {
                 Some(arrival) => log_ids.tell_response(arrival, put),
                 None => log_ids.tell_caller(&kept.own_ids, put),
             }
+        }
+    }
+
+    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut MeshTracingKept) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+            tracer.on_response_trailers(span, lookup);
         }
     }
 
@@ -197,8 +220,27 @@ impl Composition for MeshTracing {
             });
         };
         let tally = &mut outcome.tallies.report;
-        tracer.close(span, end.lookup, route, describe, tally);
+        let told_id = tracer.close(span, end.lookup, route, describe, tally);
+        if let (Some(log_ids), Some(span_id)) = (&self.log_ids, told_id) {
+            log_own_id(log_ids, span_id, kept, end.arena, outcome);
+        }
     }
+}
+
+/// Tells the access log that the request's own span has another id.
+fn log_own_id<'a>(
+    log_ids: &LogIds,
+    span_id: SpanId,
+    kept: &mut MeshTracingKept,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    let known = Ids {
+        span_id: Some(span_id),
+        ..kept.own_ids
+    };
+    access_log_trace::set(log_ids, &known, &kept.own_ids, arena, outcome);
+    kept.own_ids = known;
 }
 
 impl SamplingStage {
@@ -262,6 +304,10 @@ impl MeshTracing {
                     .map_err(|error| error.below("trace_context"))?,
             ),
         };
+        let propagation = match report {
+            Some(_) => propagation.map(Propagation::of_participant),
+            None => propagation,
+        };
         let sampling = match &config.sampling {
             Some(config) => Some(
                 SamplingStage::new(config, report.is_some(), asked, environment)
@@ -278,6 +324,8 @@ impl MeshTracing {
             ),
             None => None,
         };
+        let response_properties = attributes.as_ref().map(Attributes::response_properties);
+        let response_properties = response_properties.unwrap_or_default().to_vec();
         let log_ids = match &config.access_log {
             Some(config) => Some(
                 refuse_what_report_knows(config, report.is_some())
@@ -309,6 +357,7 @@ impl MeshTracing {
             log_ids,
             report,
             tracer: None,
+            response_properties,
         })
     }
 
@@ -339,6 +388,29 @@ impl MeshTracing {
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
         kept.chosen = hop.chosen;
         kept.span = Some(span);
+    }
+
+    /// Whether responses name a span that has another id where no upstream was called.
+    fn tells_span_of_response(&self) -> bool {
+        self.tracer.as_ref().is_some_and(Tracer::is_gateway)
+            && self.log_ids.as_ref().is_some_and(LogIds::tells_span)
+    }
+
+    /// What the caller is told, and the log with it, is the span that will be reported.
+    fn settle_own_ids<'a>(
+        &self,
+        log_ids: &LogIds,
+        response: &Response<'a>,
+        kept: &mut MeshTracingKept,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let has_upstream = || response.properties.last().is_some_and(Option::is_some);
+        if !self.tells_span_of_response() || has_upstream() {
+            return;
+        }
+        if let Some(told_id) = kept.span.as_ref().and_then(OpenSpan::client_id) {
+            log_own_id(log_ids, told_id, kept, response.arena, outcome);
+        }
     }
 
     /// The rules, where this filter decides.
@@ -397,7 +469,11 @@ impl MeshTracing {
             None => match participation.context.sampling.decision() {
                 Some(sampled) => {
                     let parent = state.parent(trace_id, sampled);
-                    (sampling::Decision::untouched(parent), None)
+                    let decision = match incoming.w3c_decision(trace_id) {
+                        Some(own) if own == sampled => sampling::Decision::untouched(parent),
+                        _ => sampling::Decision::stands(parent),
+                    };
+                    (decision, None)
                 }
                 None => (start(Verdict::Unchanged, state.randomness(trace_id)), None),
             },
@@ -441,8 +517,16 @@ impl MeshTracing {
     ) -> Option<OpenSpan> {
         let block = end.lookup.request_headers()?;
         let headers = Headers::parse(&block)?;
-        let start = end.lookup.property(b"request\0time")?;
-        let now = start.first_chunk().copied().map(u64::from_le_bytes)?;
+        let duration = end.lookup.property(b"request\0duration");
+        let duration = duration.as_deref().and_then(conventions::integer);
+        let now = end.lookup.now().saturating_sub(duration.unwrap_or(0));
+        // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
+        // is not believed of a request that was refused either.
+        let property = |path: &[u8]| end.lookup.property(path);
+        let needs_address = propagation.needs_address();
+        let address = needs_address.then(|| property(SOURCE_ADDRESS)).flatten();
+        let needs_direction = propagation.needs_direction();
+        let direction = needs_direction.then(|| property(LISTENER_DIRECTION));
         let needs_cluster = self
             .sampling
             .as_ref()
@@ -452,7 +536,11 @@ impl MeshTracing {
         let properties = look_up(&self.properties, end.lookup);
         let request = Request {
             headers,
-            peer: Peer::default(),
+            peer: Peer {
+                address: address.as_deref(),
+                direction: direction_of(direction.flatten().as_deref()),
+                own: None,
+            },
             cluster: cluster.as_deref(),
             properties: &properties,
             now,
@@ -464,7 +552,8 @@ impl MeshTracing {
             .rules()
             .is_some_and(|rules| rules.forcing(&headers, tally) == Forcing::Forced);
         let (hop, incoming) = self.join(propagation, tracer, &request, forced, end.ids, outcome);
-        let mut span = hop.open(tracer, &request, self.route_of(&hop, &headers), end.ids);
+        let route = self.route_of(&hop, &headers);
+        let mut span = hop.open(tracer, &request, route, end.ids).without_call();
         if let Some(attributes) = &self.attributes {
             let tally = &mut attributes::Tally::default();
             span.describe(attributes.of_request(headers, &properties, end.arena, tally));
@@ -503,6 +592,7 @@ impl MeshTracing {
             let incoming = propagation.extract(request.headers, request.peer, tally);
             let decision = propagation.decide(&incoming, ids, tally);
             tell(propagation, &incoming, &decision, request, outcome);
+            erase_threshold(propagation, &incoming, &decision, request, outcome);
         }
         if let Some(SamplingStage::InTracer(filter)) = &self.sampling {
             let request = Request {
@@ -542,7 +632,8 @@ impl MeshTracing {
             sampling: hop.sampling(),
             ..context
         };
-        let format = parent.and_then(|_| incoming.format());
+        let is_continued = parent.is_some() || incoming.continues(context.trace_id);
+        let format = is_continued.then(|| incoming.trace_format()).flatten();
         let ids = Ids::of_own_span(&context, parent, format);
         access_log_trace::set(log_ids, &ids, &Ids::default(), arena, outcome);
         ids

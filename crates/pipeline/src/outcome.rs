@@ -8,7 +8,7 @@ use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
 use meshtrace_log_ids as log_ids;
 use meshtrace_otlp as otlp;
-use meshtrace_propagation as propagation;
+use meshtrace_propagation::{self as propagation, TraceContext};
 use meshtrace_sampling as sampling;
 
 use crate::Arena;
@@ -30,6 +30,10 @@ pub struct Outcome<'a> {
     pub request_headers: RequestHeaders,
     /// Filter state to set.
     pub properties: Properties<'a>,
+    /// What the filter is to know of this request when it comes by again ([`Needs::own_context`]).
+    ///
+    /// [`Needs::own_context`]: crate::Needs::own_context
+    pub own_context: Option<[u8; TraceContext::BYTES]>,
     /// What is to be counted.
     pub tallies: Tallies,
     /// What is to be counted of the counters that the configuration names.
@@ -44,6 +48,7 @@ impl<'a> Outcome<'a> {
             headers: Edits::new_in(arena, MAX_EDITS),
             request_headers: RequestHeaders::Edit,
             properties: Properties::new_in(arena),
+            own_context: None,
             tallies: Tallies::default(),
             configured: Configured::default(),
         }

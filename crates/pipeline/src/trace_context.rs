@@ -1,9 +1,13 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
-use meshtrace_propagation::{Counter, Decision, IdGenerator, Incoming, Propagation, filter_state};
+use meshtrace_headers::Value;
+use meshtrace_propagation::{
+    Counter, Decision, Field, IdGenerator, Incoming, Outgoing, Propagation, filter_state,
+};
 
 use crate::by_filter_state::{self, say_all};
+use crate::rules::State;
 use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
@@ -39,6 +43,7 @@ impl Composition for TraceContext {
             address: self.propagation.needs_address(),
             direction: self.propagation.needs_direction(),
             cluster: self.propagation.needs_cluster(),
+            own_context: self.propagation.needs_own_context(),
             ..Needs::default()
         }
     }
@@ -63,6 +68,7 @@ impl Composition for TraceContext {
         let incoming = propagation.extract(request.headers, request.peer, tally);
         let decision = propagation.decide(&incoming, ids, tally);
         tell(propagation, &incoming, &decision, request, outcome);
+        erase_threshold(propagation, &incoming, &decision, request, outcome);
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.propagation.count(Counter::EditsDropped);
         }
@@ -81,12 +87,53 @@ pub(crate) fn tell<'a>(
     let egress = propagation.egress(&request.headers, request.cluster);
     propagation.join_baggage(incoming, egress, request.arena, edits, tally);
     propagation.inject(incoming, &decision.outgoing, egress, edits, tally);
+    if let Outgoing::Context(context) = &decision.outgoing
+        && propagation.needs_own_context()
+    {
+        outcome.own_context = Some(context.to_bytes());
+    }
     if let Some(id) = decision.previous_trace_id {
         match request.arena.try_alloc(id.to_hex()) {
             Ok(digits) => outcome
                 .properties
                 .set(filter_state::PREVIOUS_TRACE_ID.as_bytes(), digits),
             Err(_) => tally.count(Counter::EditsDropped),
+        }
+    }
+}
+
+/// Takes the threshold out of a `tracestate` that it would contradict: the flag that W3C is told may
+/// be another format's decision.
+pub(crate) fn erase_threshold<'a>(
+    propagation: &Propagation,
+    incoming: &Incoming<'a>,
+    decision: &Decision,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) {
+    let Outgoing::Context(context) = &decision.outgoing else {
+        return;
+    };
+    let (trace_id, sampled) = (context.trace_id, propagation.tells_w3c(context.sampling));
+    let changed = incoming
+        .w3c_decision(trace_id)
+        .is_some_and(|own| own != sampled);
+    let egress = propagation.egress(&request.headers, request.cluster);
+    if !changed || egress.clears(Field::Tracestate) {
+        return;
+    }
+    let Some(members) = incoming.tracestate(trace_id) else {
+        return;
+    };
+    let state = State::of(&members);
+    let threshold = state.parent(trace_id, sampled).consistent_threshold();
+    let tally = &mut outcome.tallies.sampling;
+    match state.telling(threshold, request.arena, tally) {
+        None => {}
+        Some([]) => outcome.headers.remove(Field::Tracestate.name()),
+        Some(text) => {
+            let value = Value::Borrowed(text);
+            outcome.headers.replace(Field::Tracestate.name(), value);
         }
     }
 }

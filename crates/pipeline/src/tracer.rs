@@ -6,7 +6,9 @@ use core::time::Duration;
 use meshtrace_attributes::Attribute;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Headers;
-use meshtrace_otlp::conventions::{self, END_VALUES, LOCAL_END_VALUES};
+use meshtrace_otlp::conventions::{
+    self, CLIENT_END_VALUES, CODE_DETAILS, END_VALUES, LOCAL_END_VALUES, VIA_UPSTREAM,
+};
 use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
@@ -39,9 +41,17 @@ pub(crate) struct OpenSpan {
     parent: Option<SpanId>,
     sampled: bool,
     never: bool,
+    /// On the clock that is never set.
     start: u64,
     is_grpc: bool,
     is_long_lived: bool,
+    is_connect: bool,
+    /// Headers of a rewrite came in: they do not tell of this proxy's.
+    came_rewritten: bool,
+    /// The response's headers are the upstream's.
+    answered: bool,
+    /// What the response's trailers said of gRPC's status.
+    grpc_status: Option<u32>,
     /// What the request's headers told; only of sampled requests.
     record: Option<Box<Record>>,
 }
@@ -70,6 +80,27 @@ impl OpenSpan {
         }
     }
 
+    /// The span that the next hop was told, where it is not the request's own.
+    pub(crate) fn client_id(&self) -> Option<SpanId> {
+        self.client_id
+    }
+
+    /// Nobody was told of a call: the proxy had answered before this filter saw the request.
+    pub(crate) fn without_call(mut self) -> Self {
+        self.client_id = None;
+        self
+    }
+
+    /// Gives the request's own span the id that was told, where no upstream was called: whoever was
+    /// told it, as an authoriser in between, has a parent that is reported. Returns that id.
+    fn take_told_id(&mut self, has_upstream: bool) -> Option<SpanId> {
+        if has_upstream {
+            return None;
+        }
+        self.span_id = self.client_id.take()?;
+        Some(self.span_id)
+    }
+
     /// Adds attributes of the request or its response, where the span is to be reported.
     pub(crate) fn describe<'a>(&mut self, attributes: impl IntoIterator<Item = Attribute<'a>>) {
         if let Some(record) = &mut self.record {
@@ -89,10 +120,17 @@ pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &
 const VALUES: usize = 0;
 const LOCAL_VALUES: usize = 1;
 const IN_TROUBLE: usize = 2;
+const NOT_FROM_UPSTREAM: usize = 3;
 
 /// Has a value for a server's error, or where something happened to the answer. Otherwise it fails,
 /// which costs two thirds of what two properties do: the host hands over no bytes.
 const TROUBLE: &str = "1 / (response.flags + response.code / 500)";
+
+/// Has a value where the response is not the upstream's, and otherwise fails in the same way.
+fn not_from_upstream() -> String {
+    let answer = VIA_UPSTREAM.escape_ascii();
+    format!(r#"1 / ({CODE_DETAILS} == "{answer}" ? 0 : 1)"#)
+}
 
 impl Tracer {
     pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
@@ -114,11 +152,20 @@ impl Tracer {
     pub(crate) fn expressions(&self) -> Vec<String> {
         let all = self.end_values();
         let local = all.get(..LOCAL_END_VALUES).unwrap_or(all);
-        vec![
+        let mut expressions = vec![
             format!("[{}]", all.join(", ")),
             format!("[{}]", local.join(", ")),
             TROUBLE.to_owned(),
-        ]
+        ];
+        if self.may_be_client() {
+            expressions.push(not_from_upstream());
+        }
+        expressions
+    }
+
+    /// Whether a request may be reported as a CLIENT span.
+    fn may_be_client(&self) -> bool {
+        self.role != Role::Server
     }
 
     /// The [`END_VALUES`] that this role needs: a server knows of no attempts, and only a sidecar
@@ -127,7 +174,7 @@ impl Tracer {
         let left_out = match self.role {
             Role::ByDirection => 0,
             Role::Client | Role::Gateway => 1,
-            Role::Server => 2,
+            Role::Server => CLIENT_END_VALUES,
         };
         let count = END_VALUES.len() - left_out;
         END_VALUES.get(..count).unwrap_or(&END_VALUES)
@@ -152,6 +199,10 @@ impl Tracer {
             start,
             is_grpc: request.is_grpc(),
             is_long_lived: request.is_long_lived(),
+            is_connect: request.is_connect(),
+            came_rewritten: request.is_rewritten(),
+            answered: false,
+            grpc_status: None,
             record: identity
                 .sampled
                 .then(|| self.record(&request, identity.route, identity.tracestate)),
@@ -170,15 +221,39 @@ impl Tracer {
         if self.role != Role::Client {
             request.describe_server(route, &mut record.server);
         }
-        if self.role != Role::Server {
-            request.describe_client(route, &mut record.client);
+        if self.may_be_client() {
+            record.keep_route(route, request.path());
         }
         record.keep_tracestate(tracestate);
         record
     }
 
+    /// The response has begun: whether it is the upstream's is known only now. Later on the code's
+    /// details tell of what ended it.
+    pub(crate) fn on_response(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
+        if self.may_be_client() && self.may_report(open) {
+            open.answered = is_from_upstream(lookup);
+        }
+    }
+
+    /// The trailers of the response have come: at the end those of gRPC-Web are in its body.
+    pub(crate) fn on_response_trailers(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
+        if !open.is_grpc || !self.may_report(open) {
+            return;
+        }
+        let block = lookup.response_trailers().unwrap_or_default();
+        let trailers = Headers::parse(&block).unwrap_or_default();
+        let status = trailers.lines(b"grpc-status").next();
+        open.grpc_status = status.and_then(conventions::grpc_status);
+    }
+
+    fn may_report(&self, open: &OpenSpan) -> bool {
+        open.sampled || (!open.never && self.keeps())
+    }
+
     /// `route` and `describe` tell what the request's headers do besides the conventions, where
-    /// nothing was kept of them.
+    /// nothing was kept of them. Returns the id of the request's own span where it has become another
+    /// one.
     #[inline(never)]
     pub(crate) fn close<'r>(
         &self,
@@ -187,43 +262,98 @@ impl Tracer {
         route: impl FnOnce(&Headers<'_>) -> Option<&'r [u8]>,
         describe: impl FnOnce(Headers<'_>, &mut Attributes),
         tally: &mut Tally,
-    ) {
-        if !open.sampled && (open.never || !self.keeps()) {
-            return;
+    ) -> Option<SpanId> {
+        if !self.may_report(&open) {
+            return None;
         }
         let now = lookup.now();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
-            return;
+            return None;
         }
         let values = Values::fetch(self.end_values(), lookup);
         if !values.is_listed {
             tally.count(Counter::LookedUpSingly);
         }
-        let grpc_status = open
-            .is_grpc
-            .then(|| lookup.property(b"response\0grpc_status"))
-            .flatten();
-        let end = conventions::End::new(&values.all(), grpc_status.as_deref());
+        let seen = conventions::Seen {
+            grpc_status: open.is_grpc.then(|| grpc_status(&open, lookup)).flatten(),
+            answered: open.answered,
+            is_connect: open.is_connect,
+        };
+        let end = conventions::End::new(&values.all(), seen);
         let reason = match open.sampled {
             true => None,
             false => match self.reason_to_keep(&open, &end, now, tally) {
                 Some(reason) => Some(reason),
-                None => return,
+                None => return None,
             },
         };
+        let told_id = open.take_told_id(end.has_upstream());
+        let spans = Spans {
+            of_client: self.client_span(&open, &end),
+            of_server: self.is_server(&end),
+        };
+        // A SERVER span that is kept needs them no more: what came in may be another thing by now.
+        let block = match (&open.record, spans.of_client) {
+            (Some(_), None) => None,
+            _ => lookup.request_headers(),
+        };
+        let headers = block.as_deref().and_then(Headers::parse);
+        let request = conventions::Request::scan(&headers.unwrap_or_default());
         let record = match open.record.take() {
             Some(record) => record,
             None => {
-                let block = lookup.request_headers().unwrap_or_default();
-                let headers = Headers::parse(&block).unwrap_or_default();
-                let request = conventions::Request::scan(&headers);
+                let request = match open.came_rewritten {
+                    true => request,
+                    false => request.before_rewrite(),
+                };
+                let headers = headers.unwrap_or_default();
                 let mut record = self.record(&request, route(&headers), b"");
                 describe(headers, &mut record.request);
                 record
             }
         };
-        self.report(&open, &record, &end, reason, now, tally);
+        let sent = match end.is_redirected() {
+            true => request.before_redirect(),
+            false => headers.is_some().then_some(request),
+        };
+        let end_time = lookup.wall();
+        let closing = Closing {
+            end: &end,
+            reason,
+            sent: sent.as_ref(),
+            start_time: end_time.saturating_sub(now.saturating_sub(open.start)),
+            end_time,
+            now,
+        };
+        self.report(&open, &record, spans, &closing, tally);
         self.pool.give_back(record);
+        told_id
+    }
+
+    /// Whether a request is a SERVER span and a CLIENT one.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.role == Role::Gateway
+    }
+
+    /// Whether there is a SERVER span.
+    fn is_server(&self, end: &conventions::End<'_>) -> bool {
+        match self.role {
+            Role::Server | Role::Gateway => true,
+            Role::Client => false,
+            Role::ByDirection => !end.is_outbound(),
+        }
+    }
+
+    /// The CLIENT span's identity, where there is one: its id and its parent.
+    fn client_span(
+        &self,
+        open: &OpenSpan,
+        end: &conventions::End<'_>,
+    ) -> Option<(SpanId, Option<SpanId>)> {
+        match open.client_id {
+            Some(client) => end.has_upstream().then_some((client, Some(open.span_id))),
+            None => (!self.is_server(end)).then_some((open.span_id, open.parent)),
+        }
     }
 
     /// Whether a request that is not sampled may have to be kept.
@@ -271,9 +401,8 @@ impl Tracer {
         &self,
         open: &OpenSpan,
         record: &Record,
-        end: &conventions::End<'_>,
-        reason: Option<&[u8]>,
-        now: u64,
+        spans: Spans,
+        closing: &Closing<'_>,
         tally: &mut Tally,
     ) {
         let (Ok(mut exporter), Ok(mut at_end)) =
@@ -281,21 +410,19 @@ impl Tracer {
         else {
             return;
         };
-        let kind = match self.role {
-            Role::Server | Role::Gateway => Kind::Server,
-            Role::Client => Kind::Client,
-            Role::ByDirection if end.is_outbound() => Kind::Client,
-            Role::ByDirection => Kind::Server,
-        };
-        let mut report = |kind, span_id, parent, is_remote, reason: Option<&[u8]>| {
+        let mut report = |kind, span_id, parent, is_remote| {
             at_end.clear();
-            if let Some(reason) = reason {
+            let is_first = kind == Kind::Server || !spans.of_server;
+            if let Some(reason) = closing.reason.filter(|_| is_first) {
                 at_end.text(conventions::KEPT, reason);
             }
-            let status = end.describe(kind, &mut at_end);
+            if let Some(sent) = closing.sent.filter(|_| kind == Kind::Client) {
+                sent.describe_client(record.route_of(sent.path()), &mut at_end);
+            }
+            let status = closing.end.describe(kind, &mut at_end);
             let parts: &[&Attributes] = match kind {
                 Kind::Server => &[&record.request, &record.server, &at_end],
-                Kind::Client => &[&record.request, &record.client, &at_end],
+                Kind::Client => &[&record.request, &at_end],
             };
             if parts.iter().any(|part| part.dropped() > 0) {
                 tally.count(Counter::Truncated);
@@ -309,18 +436,69 @@ impl Tracer {
                 tracestate: &record.tracestate,
                 name: record.name.as_bytes(),
                 kind,
-                start: open.start,
-                end: now.max(open.start),
+                start: closing.start_time,
+                end: closing.end_time,
                 attributes: parts,
                 status,
             };
-            exporter.push(&span, now);
+            exporter.push(&span, closing.now);
         };
-        report(kind, open.span_id, open.parent, true, reason);
-        if let Some(client) = open.client_id.filter(|_| end.has_upstream()) {
-            report(Kind::Client, client, Some(open.span_id), false, None);
+        if spans.of_server {
+            report(Kind::Server, open.span_id, open.parent, true);
+        }
+        if let Some((id, parent)) = spans.of_client {
+            report(Kind::Client, id, parent, !spans.of_server);
         }
     }
+}
+
+/// The spans that a request is reported as.
+#[derive(Clone, Copy, Debug)]
+struct Spans {
+    of_server: bool,
+    /// Its id and its parent.
+    of_client: Option<(SpanId, Option<SpanId>)>,
+}
+
+/// What the spans of a request are told at its end.
+struct Closing<'c> {
+    end: &'c conventions::End<'c>,
+    /// Why it is kept.
+    reason: Option<&'c [u8]>,
+    /// The request as it was sent on; none where that cannot be known.
+    sent: Option<&'c conventions::Request<'c>>,
+    /// Nanoseconds since the Unix epoch: by the clock as it stands now, so that a clock that was set
+    /// meanwhile changes no duration.
+    start_time: u64,
+    end_time: u64,
+    /// On the clock that is never set.
+    now: u64,
+}
+
+/// Whether the response that has begun is the upstream's.
+fn is_from_upstream(lookup: &dyn Lookup) -> bool {
+    if lookup.is_compiled(NOT_FROM_UPSTREAM) {
+        return lookup.evaluate(NOT_FROM_UPSTREAM).is_none();
+    }
+    lookup.property(&nul_separated(CODE_DETAILS)).as_deref() == Some(VIA_UPSTREAM)
+}
+
+/// gRPC's status. Envoy makes one of the HTTP status where the response says none ("HTTP to gRPC
+/// Status Code Mapping"); of gRPC-Web, whose trailers are in the body by then, that is nothing that
+/// anybody said.
+fn grpc_status(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
+    if open.grpc_status.is_some() {
+        return open.grpc_status;
+    }
+    let status = lookup.property(b"response\0grpc_status");
+    let status = status.as_deref().and_then(conventions::integer);
+    let is_made_up = || {
+        let header = |path: &[u8]| lookup.property(path);
+        let kind = header(b"response\0headers\0content-type").unwrap_or_default();
+        conventions::is_grpc_web(&kind) && header(b"response\0headers\0grpc-status").is_none()
+    };
+    let status = status.filter(|status| *status != conventions::GRPC_UNKNOWN || !is_made_up());
+    status.and_then(|status| u32::try_from(status).ok())
 }
 
 /// Whether the answer is a server's error, or something happened to it.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use meshtrace_headers::Headers;
-use meshtrace_propagation::{IdGenerator, Peer};
+use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
 /// Memory for what the stages build during one callback; reused, so that a request costs no heap.
 pub type Arena = bumpalo::Bump;
@@ -33,6 +33,10 @@ pub struct Needs<'a> {
     pub address: bool,
     /// [`Peer::direction`].
     pub direction: bool,
+    /// [`Peer::own`], and that the host keeps [`Outcome::own_context`] as long as the request lives.
+    ///
+    /// [`Outcome::own_context`]: crate::Outcome::own_context
+    pub own_context: bool,
     /// [`Request::cluster`].
     pub cluster: bool,
     /// [`Request::properties`]: paths whose elements are separated by NUL.
@@ -56,7 +60,7 @@ pub struct Request<'a> {
     pub cluster: Option<&'a [u8]>,
     /// What [`Needs::request_properties`] asks for, in that order.
     pub properties: &'a [Option<Box<[u8]>>],
-    /// Nanoseconds since the Unix epoch; 0 unless [`Needs::now`].
+    /// Nanoseconds of a clock that is never set; 0 unless [`Needs::now`].
     pub now: u64,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
@@ -66,7 +70,8 @@ pub struct Request<'a> {
 
 /// What a stage asks of the host while it decides: most requests ask for nothing of it.
 pub trait Shared: fmt::Debug {
-    /// Nanoseconds since the Unix epoch; `None` when the host does not tell.
+    /// Nanoseconds of a clock that is never set and that the workers share; `None` when the host
+    /// does not tell.
     fn now(&self) -> Option<u64>;
 
     /// Changes the entry `key` of the plugin, which all workers see: `change` is given what is
@@ -93,20 +98,37 @@ impl Shared for NothingShared {
 }
 
 /// A response as the host knows it when its headers have come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Response<'a> {
     /// The header block; empty unless [`Needs::response_headers`].
     pub headers: Headers<'a>,
     /// What [`Needs::response_properties`] asks for, in that order.
     pub properties: &'a [Option<Box<[u8]>>],
+    /// Where to ask for more.
+    pub lookup: &'a dyn Lookup,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
 }
 
-/// What the host can be asked when a request is over: each answer of bytes costs a call.
+impl fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("headers", &self.headers)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the host can be asked once a response has begun: each answer of bytes costs a call.
 pub trait Lookup {
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds of a clock that is never set: what durations are told from.
     fn now(&self) -> u64;
+
+    /// Nanoseconds since the Unix epoch: what a person may set meanwhile.
+    fn wall(&self) -> u64;
+
+    /// The block of the response's trailers, while they come.
+    fn response_trailers(&self) -> Option<Box<[u8]>>;
 
     /// The request's header block, as [`End::request_headers`].
     fn request_headers(&self) -> Option<Box<[u8]>>;
@@ -139,6 +161,21 @@ pub struct End<'a> {
     pub arena: &'a Arena,
     /// What the workers of the proxy share.
     pub shared: &'a dyn Shared,
+}
+
+/// The property that [`Peer::address`] is.
+pub const SOURCE_ADDRESS: &[u8] = b"source\0address";
+/// The property that [`direction_of`] reads.
+pub const LISTENER_DIRECTION: &[u8] = b"xds\0listener_direction";
+
+/// `envoy.config.core.v3.TrafficDirection`, as the host hands it over: eight little-endian bytes.
+#[must_use]
+pub fn direction_of(property: Option<&[u8]>) -> Direction {
+    match property {
+        Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
+        Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
+        _ => Direction::Unspecified,
+    }
 }
 
 impl fmt::Debug for End<'_> {

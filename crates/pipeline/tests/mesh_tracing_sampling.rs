@@ -49,6 +49,14 @@ impl Lookup for Host {
         2 * SECOND
     }
 
+    fn wall(&self) -> u64 {
+        2 * SECOND
+    }
+
+    fn response_trailers(&self) -> Option<Box<[u8]>> {
+        None
+    }
+
     fn request_headers(&self) -> Option<Box<[u8]>> {
         Some(self.headers.as_slice().into())
     }
@@ -58,7 +66,7 @@ impl Lookup for Host {
         match path {
             b"response\0code" => Some(Box::new(self.code.to_le_bytes())),
             b"response\0flags" => Some(Box::new([0; 8])),
-            b"request\0time" => Some(Box::new(SECOND.to_le_bytes())),
+            b"request\0duration" => Some(Box::new(SECOND.to_le_bytes())),
             b"xds\0route_name" => text(self.route),
             b"xds\0cluster_name" => text(self.cluster),
             _ => None,
@@ -243,6 +251,7 @@ impl Filter {
                 body: b"",
                 trailers: Headers::default(),
                 now: 10 * SECOND,
+                wall: 10 * SECOND,
             };
             background.answered(token, &answer, &mut |_| panic!("nothing waits"));
         }

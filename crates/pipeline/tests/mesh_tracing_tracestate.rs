@@ -36,7 +36,7 @@ fn left(config: &str, lines: &[(&str, &str)]) -> Vec<String> {
         if edit.name == b"tracestate" {
             left = match &edit.change {
                 Change::Remove => Vec::new(),
-                Change::Replace(value) => {
+                Change::Replace(value) | Change::Append(value) => {
                     vec![String::from_utf8_lossy(value.as_bytes()).into_owned()]
                 }
             };

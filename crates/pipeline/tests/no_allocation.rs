@@ -104,6 +104,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
     let peer = Peer {
         address: Some(b"192.0.2.1:4567"),
         direction: Direction::Inbound,
+        own: None,
     };
     let ids = IdGenerator::from_seed([1; 32]);
     let mut arena = Arena::with_capacity(ARENA_BYTES);
@@ -214,6 +215,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
         let response = Response {
             headers,
             properties: &properties,
+            lookup: &Nothing,
             arena: &arena,
         };
         filter.on_response(&response, &mut (), &mut outcome);
@@ -232,6 +234,14 @@ struct Nothing;
 impl Lookup for Nothing {
     fn now(&self) -> u64 {
         0
+    }
+
+    fn wall(&self) -> u64 {
+        self.now()
+    }
+
+    fn response_trailers(&self) -> Option<Box<[u8]>> {
+        None
     }
 
     fn request_headers(&self) -> Option<Box<[u8]>> {
@@ -256,6 +266,7 @@ fn no_request_that_is_logged_allocates() {
     let peer = Peer {
         address: None,
         direction: Direction::Unspecified,
+        own: None,
     };
     let ids = IdGenerator::from_seed([1; 32]);
     let mut arena = Arena::with_capacity(ARENA_BYTES);
@@ -291,6 +302,7 @@ fn no_request_that_is_logged_allocates() {
             let response = Response {
                 headers: Headers::default(),
                 properties: &[],
+                lookup: &Nothing,
                 arena: &arena,
             };
             filter.on_response(&response, &mut kept, &mut outcome);

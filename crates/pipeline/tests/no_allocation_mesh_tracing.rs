@@ -13,7 +13,7 @@ use std::cell::Cell;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
     ARENA_BYTES, Answer, Arena, Background, Composition, End, Lookup, MeshTracing, MeshTracingKept,
-    NothingShared, Outcome, Request,
+    NothingShared, Outcome, Request, Response,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -64,6 +64,14 @@ impl Lookup for Host {
         2_000_000_000
     }
 
+    fn wall(&self) -> u64 {
+        self.now()
+    }
+
+    fn response_trailers(&self) -> Option<Box<[u8]>> {
+        None
+    }
+
     fn request_headers(&self) -> Option<Box<[u8]>> {
         Self::give(&self.headers)
     }
@@ -73,7 +81,7 @@ impl Lookup for Host {
             b"response\0code" => Self::give(&self.code.to_le_bytes()),
             b"response\0flags" | b"response\0grpc_status" => Self::give(&[0; 8]),
             b"upstream\0request_attempt_count" => Self::give(&2_u64.to_le_bytes()),
-            b"request\0time" => Self::give(&1_000_000_000_u64.to_le_bytes()),
+            b"request\0duration" => Self::give(&1_000_000_000_u64.to_le_bytes()),
             b"request\0protocol" => Self::give(b"HTTP/1.1"),
             b"source\0address" | b"upstream\0address" => Self::give(b"192.0.2.1:1234"),
             _ => None,
@@ -198,6 +206,14 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
             arena,
         };
         filter.on_request(&request, ids, &mut kept, &mut outcome);
+        let response = Response {
+            headers: Headers::default(),
+            properties: &[],
+            lookup: host,
+            arena,
+        };
+        filter.on_response(&response, &mut kept, &mut outcome);
+        filter.on_response_trailers(host, &mut kept);
     }
     let mut outcome = Outcome::new_in(arena);
     let end = End {
@@ -224,6 +240,7 @@ fn export(background: &dyn Background) {
             body: &[0; 5],
             trailers: Headers::default(),
             now: 10_000_000_000,
+            wall: 10_000_000_000,
         };
         background.answered(token, &answer, &mut |_| Ok(0));
     }

@@ -72,7 +72,9 @@ fn run_with(
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let edits = outcome.headers.iter().map(|edit| match &edit.change {
         Change::Remove => format!("-{}", text(edit.name)),
-        Change::Replace(value) => format!("{}: {}", text(edit.name), text(value.as_bytes())),
+        Change::Replace(value) | Change::Append(value) => {
+            format!("{}: {}", text(edit.name), text(value.as_bytes()))
+        }
     });
     let names = filter.counters();
     Left {

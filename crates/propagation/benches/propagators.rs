@@ -283,11 +283,18 @@ mod inject {
         let incoming = propagation.extract(headers(&block), Peer::default(), &mut tally);
         let outgoing = Outgoing::Context(*incoming.context().expect("a context"));
         let nothing = Arrived::collect(Headers::default());
+        let arena = Bump::new();
         bencher.bench_local(|| {
             let writing = Writing::default();
-            black_box(case.1).emit(black_box(&outgoing), &nothing, writing, |field, value| {
-                black_box((field, value));
-            });
+            black_box(case.1).emit(
+                black_box(&outgoing),
+                &nothing,
+                writing,
+                &arena,
+                |field, value| {
+                    black_box((field, value));
+                },
+            );
         });
     }
 

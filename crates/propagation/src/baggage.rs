@@ -8,8 +8,7 @@ use serde::Deserialize;
 use crate::config::{IncomingMode, Propagation};
 use crate::egress::Egress;
 use crate::extract::Incoming;
-use crate::format::Format;
-use crate::{Counter, Tally};
+use crate::{Counter, Tally, vendor};
 
 /// A format that sends baggage in one header an entry.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -30,15 +29,8 @@ impl BaggageSource {
     #[must_use]
     pub const fn prefix(self) -> &'static [u8] {
         match self {
-            Self::Jaeger => b"uberctx-",
-            Self::Ottrace => b"ot-baggage-",
-        }
-    }
-
-    pub(crate) const fn format(self) -> Format {
-        match self {
-            Self::Jaeger => Format::Jaeger,
-            Self::Ottrace => Format::Ottrace,
+            Self::Jaeger => vendor::JAEGER.prefix.as_bytes(),
+            Self::Ottrace => vendor::OTTRACE.prefix.as_bytes(),
         }
     }
 
@@ -119,20 +111,6 @@ impl Propagation {
             tally.count(Counter::BaggageMalformed);
         }
         joined.then_some(baggage)
-    }
-}
-
-impl Egress {
-    /// The baggage of a format goes with the format.
-    pub(crate) fn clear_baggage<'a>(&self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
-        for source in BaggageSource::ALL {
-            let mut names = incoming.arrived.headers().iter().map(|(name, _)| name);
-            if self.clear.formats.contains(source.format())
-                && names.any(|name| name.starts_with(source.prefix()))
-            {
-                edits.remove_family(source.prefix());
-            }
-        }
     }
 }
 

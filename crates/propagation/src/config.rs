@@ -13,6 +13,7 @@ use crate::baggage::BaggageSource;
 use crate::egress::{Clear, Egress, Overrides};
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
+use crate::vendor::Vendor;
 use crate::{Field, Sampling};
 
 /// Most headers besides the known ones that `clear` takes.
@@ -50,6 +51,9 @@ pub struct TraceContextConfig {
     pub generate_sampled: bool,
     /// What to do when two formats name different traces. Default `first`.
     pub on_conflict: Option<OnConflict>,
+    /// What becomes of a `traceparent` that came more than once, and of any format's header with
+    /// several values joined by commas. Default `same_trace`.
+    pub on_repeated: Option<OnRepeated>,
     /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was
     /// left open. Default `unsampled`.
     pub on_defer: OnDefer,
@@ -159,6 +163,18 @@ pub enum OnConflict {
     First,
     /// A new trace is started.
     Restart,
+}
+
+/// What becomes of a header that came more than once.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnRepeated {
+    /// The first value counts where all of them name one trace.
+    #[default]
+    SameTrace,
+    /// It is malformed (W3C Trace Context, section 3.2: exactly one `traceparent`).
+    Reject,
 }
 
 /// What a format without a "deferred" state is told.
@@ -284,10 +300,12 @@ pub struct Propagation {
     pub(crate) on_missing: OnMissing,
     pub(crate) generate_sampled: bool,
     pub(crate) on_conflict: OnConflict,
+    pub(crate) on_repeated: OnRepeated,
     pub(crate) random_flag: bool,
     pub(crate) reading: Reading,
     pub(crate) writing: Writing,
     pub(crate) placement: Placement,
+    needs_own_context: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -317,7 +335,8 @@ impl Propagation {
         let overrides = overrides(config, &extract)?;
         refuse_repeats("baggage_from", &config.baggage_from)?;
         let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
-        Ok(Self {
+        let propagation = Self {
+            needs_own_context: incoming != IncomingMode::Continue,
             egress: top,
             overrides,
             baggage_from: config.baggage_from.clone(),
@@ -326,6 +345,7 @@ impl Propagation {
             on_missing: config.on_missing.unwrap_or_default(),
             generate_sampled: config.generate_sampled,
             on_conflict: config.on_conflict.unwrap_or_default(),
+            on_repeated: config.on_repeated.unwrap_or_default(),
             random_flag: config.random_flag,
             reading: Reading {
                 b3_strict: config.b3_strict,
@@ -336,6 +356,10 @@ impl Propagation {
             },
             placement: config.placement,
             extract,
+        };
+        Ok(match propagation.on_missing {
+            OnMissing::Pass => propagation,
+            OnMissing::Generate => propagation.of_participant(),
         })
     }
 
@@ -355,6 +379,43 @@ impl Propagation {
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         self.overrides.name_clusters()
+    }
+
+    /// Whether a request that comes by a second time, as after an internal redirect, is told by what
+    /// [`TraceContext::to_bytes`] kept of the first: its headers alone would not be believed, or not
+    /// be read.
+    ///
+    /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
+    #[must_use]
+    pub fn needs_own_context(&self) -> bool {
+        self.needs_own_context
+    }
+
+    /// The same of a hop that opens spans of its own ([`participate`](Self::participate)), and so
+    /// starts a trace wherever it reads none.
+    #[must_use]
+    pub fn of_participant(mut self) -> Self {
+        self.needs_own_context |= !self.reads_what_it_writes();
+        self
+    }
+
+    /// Whether what leaves for any destination is a context that this filter reads.
+    fn reads_what_it_writes(&self) -> bool {
+        let reads = |egress: &Egress| {
+            let written = match egress.inject {
+                Inject::Formats(formats) => formats,
+                Inject::Preserve { default } => FormatSet::from_iter([default]),
+            };
+            let mut read = self.extract.iter();
+            read.any(|format| written.contains(*format) && !egress.clear.touches(*format))
+        };
+        self.overrides.egresses().chain([&self.egress]).all(reads)
+    }
+
+    /// The decision that W3C's flag tells.
+    #[must_use]
+    pub fn tells_w3c(&self, sampling: Sampling) -> bool {
+        self.writing.decision(sampling)
     }
 
     /// What a person should know about this configuration although it is a good one.
@@ -397,6 +458,7 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
         ("incoming", config.incoming.is_some()),
         ("on_missing", config.on_missing.is_some()),
         ("on_conflict", config.on_conflict.is_some()),
+        ("on_repeated", config.on_repeated.is_some()),
     ];
     for (key, present) in downstream_only {
         if present {
@@ -546,13 +608,18 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
         >::new(&name))
         {
             clear.formats.insert(format);
+            clear.families.extend(format.companions());
+        } else if let Some(vendor) = Vendor::from_name(&name) {
+            clear.families.push(vendor.family());
         } else if let Some(field) = Field::from_name(name.as_bytes()) {
             clear.fields.insert(field);
         } else if let Err(refusal) = check_name(&name) {
             let message = match refusal {
                 NameRefusal::NotAToken => format!(
-                    "invalid value: string {entry:?}, expected a format ({}) or the name of a header",
-                    Format::NAMES
+                    "invalid value: string {entry:?}, expected a format ({}), a vendor ({}) or the \
+                     name of a header",
+                    Format::NAMES,
+                    Vendor::NAMES,
                 ),
                 NameRefusal::Framing => format!("invalid value: string {entry:?}, {refusal}"),
             };

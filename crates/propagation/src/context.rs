@@ -55,6 +55,48 @@ impl TraceContext {
         }
     }
 
+    /// The length of [`to_bytes`](Self::to_bytes).
+    pub const BYTES: usize = 25;
+
+    /// All but B3's parent, for this proxy's own memory: no header has this form.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let sampling: u8 = match self.sampling {
+            Sampling::Deferred => 0,
+            Sampling::NotSampled => 1,
+            Sampling::Sampled => 2,
+            Sampling::Debug => 3,
+        };
+        let flags = sampling | u8::from(self.random) << 2;
+        let (trace_id, span_id) = (self.trace_id.to_bytes(), self.span_id.to_bytes());
+        let mut bytes = [flags; Self::BYTES];
+        let ids = trace_id.into_iter().chain(span_id);
+        bytes.iter_mut().zip(ids).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) made.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (trace_id, rest) = bytes.split_first_chunk()?;
+        let (span_id, rest) = rest.split_first_chunk()?;
+        let [flags] = rest else { return None };
+        let sampling = match flags & 0b11 {
+            0 => Sampling::Deferred,
+            1 => Sampling::NotSampled,
+            2 => Sampling::Sampled,
+            _ => Sampling::Debug,
+        };
+        Some(Self {
+            random: flags & 0b100 != 0,
+            ..Self::new(
+                TraceId::new(u128::from_be_bytes(*trace_id))?,
+                SpanId::new(u64::from_be_bytes(*span_id))?,
+                sampling,
+            )
+        })
+    }
+
     /// Whether both name one span of one trace.
     #[must_use]
     pub fn is_same_span(&self, other: &Self) -> bool {

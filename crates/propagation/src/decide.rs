@@ -1,7 +1,7 @@
 //! Continuing, starting or restarting the trace.
 
 use crate::config::{IncomingMode, OnMissing, Propagation};
-use crate::extract::{Found, Incoming};
+use crate::extract::{Found, Incoming, Unfinished};
 use crate::{Counter, IdGenerator, Sampling, SpanId, Tally, TraceContext, TraceId};
 
 /// What the next hop is to be told.
@@ -45,6 +45,22 @@ pub struct Participation {
     pub previous_trace_id: Option<TraceId>,
 }
 
+impl Unfinished {
+    /// The context of `started`, a span in a trace of its own, in this trace instead.
+    fn begin(self, started: TraceContext) -> TraceContext {
+        TraceContext {
+            trace_id: self.trace_id,
+            sampling: match self.sampling {
+                Sampling::Deferred => started.sampling,
+                decided => decided,
+            },
+            // Who made the id is not known.
+            random: false,
+            ..started
+        }
+    }
+}
+
 impl Propagation {
     /// Continues what came in with a span of this hop's own, or starts a trace with it (W3C Trace
     /// Context, section 3.5, "Mutating the traceparent Field": a participating hop updates
@@ -73,7 +89,25 @@ impl Propagation {
                 tally.count(Counter::Restarted);
                 root(Sampling::Deferred, Some(context.trace_id))
             }
-            (IncomingMode::Restart, _) | (IncomingMode::Continue, Found::Nothing) => {
+            (IncomingMode::Restart, _) => {
+                tally.count(Counter::Generated);
+                root(
+                    Sampling::Deferred,
+                    incoming.unfinished.map(|trace| trace.trace_id),
+                )
+            }
+            // The span is the first of a trace that has an id.
+            (IncomingMode::Continue, Found::Nothing | Found::Sampling(..))
+                if let Some(trace) = incoming.unfinished =>
+            {
+                tally.count(Counter::Generated);
+                Participation {
+                    context: trace.begin(self.start(trace.sampling, ids)),
+                    parent: None,
+                    previous_trace_id: None,
+                }
+            }
+            (IncomingMode::Continue, Found::Nothing) => {
                 tally.count(Counter::Generated);
                 root(Sampling::Deferred, None)
             }
@@ -170,23 +204,14 @@ impl Propagation {
     /// Starts a span in a trace whose id came without one. Its own decision wins over `sampling`.
     fn finish_if_asked(
         &self,
-        (trace_id, decided): (TraceId, Sampling),
+        trace: Unfinished,
         sampling: Sampling,
         pass: Outgoing,
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Outgoing {
         match self.start_if_missing(sampling, pass, ids, tally) {
-            Outgoing::Context(started) => Outgoing::Context(TraceContext {
-                trace_id,
-                sampling: match decided {
-                    Sampling::Deferred => started.sampling,
-                    decided => decided,
-                },
-                // Who made the id is not known.
-                random: false,
-                ..started
-            }),
+            Outgoing::Context(started) => Outgoing::Context(trace.begin(started)),
             passed => passed,
         }
     }

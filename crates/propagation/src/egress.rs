@@ -7,7 +7,8 @@ use meshtrace_headers::Headers;
 
 use crate::config::Inject;
 use crate::field::{Field, FieldSet};
-use crate::format::FormatSet;
+use crate::format::{Format, FormatSet};
+use crate::vendor::Family;
 
 /// What is written, and what is removed.
 #[derive(Clone, Debug)]
@@ -31,9 +32,17 @@ pub(crate) struct Clear {
     pub(crate) formats: FormatSet,
     pub(crate) fields: FieldSet,
     pub(crate) names: Vec<Box<[u8]>>,
+    /// What no format reads.
+    pub(crate) families: Vec<Family>,
 }
 
 impl Clear {
+    /// Whether any header of `format` is removed.
+    pub(crate) fn touches(&self, format: Format) -> bool {
+        let mut fields = format.fields().iter();
+        self.formats.contains(format) || fields.any(|field| self.fields.contains(*field))
+    }
+
     pub(crate) fn names(&self, header: &[u8]) -> bool {
         self.names.iter().any(|name| **name == *header)
     }
@@ -92,8 +101,8 @@ impl Overrides {
         Ok(())
     }
 
-    pub(crate) fn egresses(&self) -> &[Egress] {
-        &self.egresses
+    pub(crate) fn egresses(&self) -> impl Iterator<Item = &Egress> {
+        self.egresses.iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

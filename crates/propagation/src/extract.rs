@@ -13,8 +13,8 @@ pub struct Incoming<'a> {
     pub(crate) arrived: Arrived<'a>,
     pub(crate) verdicts: Verdicts,
     pub(crate) found: Found,
-    /// The trace id that came without a span, and its decision, where no format has a context.
-    pub(crate) unfinished: Option<(TraceId, Sampling)>,
+    /// The trace id that came without a span, where no format has a context.
+    pub(crate) unfinished: Option<Unfinished>,
     pub(crate) mode: IncomingMode,
     /// Another format names another trace.
     pub(crate) conflicting: bool,
@@ -26,6 +26,15 @@ pub(crate) enum Found {
     Nothing,
     Sampling(Format, Sampling),
     Context(Format, TraceContext),
+}
+
+/// A trace without a span, in which one may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) format: Format,
+    pub(crate) trace_id: TraceId,
+    /// The decision that came with it, or without any ids.
+    pub(crate) sampling: Sampling,
 }
 
 /// What each format says; `Absent` for those that are not read.
@@ -80,6 +89,32 @@ impl<'a> Incoming<'a> {
         members_of(id, &self.arrived)
     }
 
+    /// The format that names the trace, with a span or without one.
+    #[must_use]
+    pub fn trace_format(&self) -> Option<Format> {
+        match (&self.found, self.unfinished) {
+            (Found::Context(format, _), _) => Some(*format),
+            (_, unfinished) => unfinished.map(|unfinished| unfinished.format),
+        }
+    }
+
+    /// Whether the trace `id` came in, with a span or without one.
+    #[must_use]
+    pub fn continues(&self, id: TraceId) -> bool {
+        let unfinished = self.unfinished.map(|unfinished| unfinished.trace_id);
+        let context = self.context().map(|context| context.trace_id);
+        [context, unfinished].contains(&Some(id))
+    }
+
+    /// The decision of a valid `traceparent` of the trace `id`.
+    #[must_use]
+    pub fn w3c_decision(&self, id: TraceId) -> Option<bool> {
+        match self.verdicts.of(Format::Tracecontext) {
+            Extracted::Context(context) if context.trace_id == id => context.sampling.decision(),
+            _ => None,
+        }
+    }
+
     /// The format that the context was taken from.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
@@ -99,13 +134,48 @@ impl Propagation {
         peer: Peer<'_>,
         tally: &mut Tally,
     ) -> Incoming<'a> {
+        if let Some(own) = peer.own.and_then(TraceContext::from_bytes) {
+            return self.extract_own(own, headers, tally);
+        }
         let mode = match self.incoming {
             IncomingMode::Continue => IncomingMode::Continue,
             mode if self.untrusted.holds(&headers, peer) => mode,
             _ => IncomingMode::Continue,
         };
+        self.read(headers, mode, tally)
+    }
+
+    /// Continues the trace of a request that this filter has seen before, whoever sent it: its
+    /// headers are the ones that this proxy wrote.
+    #[cold]
+    fn extract_own<'a>(
+        &self,
+        own: TraceContext,
+        headers: Headers<'a>,
+        tally: &mut Tally,
+    ) -> Incoming<'a> {
+        let mut incoming = self.read(headers, IncomingMode::Continue, tally);
+        // Another filter of this proxy may have opened a span in it since.
+        let is_told = incoming
+            .context()
+            .is_some_and(|context| context.trace_id == own.trace_id);
+        if !is_told {
+            let format = self.extract.first().copied();
+            incoming.found = Found::Context(format.unwrap_or(Format::Tracecontext), own);
+            incoming.unfinished = None;
+            incoming.conflicting = false;
+        }
+        incoming
+    }
+
+    fn read<'a>(
+        &self,
+        headers: Headers<'a>,
+        mode: IncomingMode,
+        tally: &mut Tally,
+    ) -> Incoming<'a> {
         let mut incoming = Incoming {
-            arrived: Arrived::collect(headers),
+            arrived: Arrived::collect_as(headers, self.on_repeated),
             verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
             found: Found::Nothing,
             unfinished: None,
@@ -176,14 +246,26 @@ impl Propagation {
         found
     }
 
-    /// The first trace id without a span.
-    fn unfinished(&self, verdicts: &Verdicts) -> Option<(TraceId, Sampling)> {
-        self.extract
-            .iter()
-            .find_map(|format| match verdicts.of(*format) {
-                Extracted::Incomplete { trace_id, sampling } => Some((trace_id, sampling)),
-                _ => None,
+    /// The first trace id without a span. Where its own format leaves the decision open, another one
+    /// may have made it.
+    fn unfinished(&self, verdicts: &Verdicts) -> Option<Unfinished> {
+        let mut unfinished = self.extract.iter().find_map(|format| {
+            let Extracted::Incomplete { trace_id, sampling } = verdicts.of(*format) else {
+                return None;
+            };
+            Some(Unfinished {
+                format: *format,
+                trace_id,
+                sampling,
             })
+        })?;
+        for format in &self.extract {
+            if unfinished.sampling == Sampling::Deferred {
+                let trace = (unfinished.format, unfinished.trace_id);
+                unfinished.sampling = without_span(trace, (*format, verdicts.of(*format)));
+            }
+        }
+        Some(unfinished)
     }
 
     /// The format in which alone a context arrived, if it is not W3C's: who sends that has moved, and
@@ -212,10 +294,13 @@ impl Propagation {
     ) -> bool {
         let mut conflicting = false;
         for format in self.extract.iter().filter(|format| **format != chosen) {
+            let ours = (chosen, context.trace_id);
             let Extracted::Context(other) = verdicts.of(*format) else {
+                if context.sampling == Sampling::Deferred {
+                    context.sampling = without_span(ours, (*format, verdicts.of(*format)));
+                }
                 continue;
             };
-            let ours = (chosen, context.trace_id);
             let Some(trace_id) = same_trace(ours, (*format, other.trace_id)) else {
                 tally.count(Counter::ConflictTraceId);
                 conflicting = true;
@@ -226,6 +311,7 @@ impl Propagation {
             context.random |= other.random;
             if other.span_id != context.span_id {
                 tally.count(Counter::ConflictSpanId);
+                context.sampling = of_one_trace(context.sampling, other.sampling);
                 continue;
             }
             if let (Some(ours), Some(theirs)) =
@@ -240,12 +326,9 @@ impl Propagation {
         conflicting
     }
 
-    /// What two formats say together about one span: debug wins, then a decision over none, then
-    /// the one listed first.
+    /// What two formats say together about one span.
     fn agreed(&self, ours: (Format, Sampling), theirs: (Format, Sampling)) -> Sampling {
         match (ours, theirs) {
-            ((_, Sampling::Debug), _) | (_, (_, Sampling::Debug)) => Sampling::Debug,
-            ((_, Sampling::Deferred), (_, Sampling::Deferred)) => Sampling::Deferred,
             // A hop before this one told W3C something in place of "deferred": not a decision, and
             // taken for one it would reach B3 as a "no" that nobody said.
             ((_, Sampling::Deferred), (format, explicit))
@@ -254,8 +337,7 @@ impl Propagation {
             {
                 Sampling::Deferred
             }
-            ((_, Sampling::Deferred), (_, explicit)) => explicit,
-            ((_, ours), _) => ours,
+            ((_, ours), (_, theirs)) => of_one_trace(ours, theirs),
         }
     }
 
@@ -277,6 +359,30 @@ impl Propagation {
         if !has_parent || tracestate::parse(arrived.lines(Field::Tracestate)).is_none() {
             tally.count(Counter::MalformedTracestate);
         }
+    }
+}
+
+/// What two formats say together about one trace: debug wins, then a decision over none, then the
+/// one listed first.
+fn of_one_trace(ours: Sampling, theirs: Sampling) -> Sampling {
+    match (ours, theirs) {
+        (Sampling::Debug, _) | (_, Sampling::Debug) => Sampling::Debug,
+        (Sampling::Deferred, theirs) => theirs,
+        (ours, _) => ours,
+    }
+}
+
+/// The decision about the trace `ours`, which is open, that a format makes without a span, or
+/// without any ids.
+fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Sampling {
+    match theirs {
+        (_, Extracted::Sampling(sampling)) => sampling,
+        (format, Extracted::Incomplete { trace_id, sampling })
+            if same_trace(ours, (format, trace_id)).is_some() =>
+        {
+            sampling
+        }
+        _ => Sampling::Deferred,
     }
 }
 

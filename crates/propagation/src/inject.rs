@@ -1,11 +1,12 @@
 //! Making every format tell the same.
 
-use meshtrace_headers::{Edits, Value};
+use meshtrace_headers::{Edits, Value, field_value};
 
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
 use crate::egress::Egress;
 use crate::extract::Incoming;
 use crate::format::{Extracted, Format, FormatSet};
+use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
@@ -22,6 +23,7 @@ impl Propagation {
         tally: &mut Tally,
     ) {
         let written = egress.written(incoming);
+        let arena = edits.arena();
         for format in Format::ALL {
             match self.fate(*format, written, incoming, outgoing, egress) {
                 Fate::Untouched => {}
@@ -33,7 +35,7 @@ impl Propagation {
                 Fate::Written => {
                     let arrived = &incoming.arrived;
                     let outgoing = self.told_in(*format, incoming, outgoing);
-                    format.emit(&outgoing, arrived, self.writing, |field, value| {
+                    format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         egress.settle_field(arrived, field, value, edits);
                     });
                 }
@@ -129,18 +131,18 @@ impl Egress {
                 edits.remove(field.name());
             }
         }
-        if incoming.mode == IncomingMode::Ignore {
-            for field in Field::UNCONVERTIBLE {
-                self.settle_field(arrived, *field, None, edits);
-            }
-        }
         for name in &self.clear.names {
             // A stage before this one may have written it: what is cleared does not leave.
             if arrived.headers().contains(name) || edits.change_of(name).is_some() {
                 edits.remove(name);
             }
         }
-        self.clear_baggage(incoming, edits);
+        for family in &self.clear.families {
+            remove_family(*family, arrived, edits);
+        }
+        if incoming.mode == IncomingMode::Ignore {
+            families().for_each(|family| remove_family(family, arrived, edits));
+        }
     }
 
     #[inline(never)]
@@ -159,7 +161,10 @@ impl Egress {
         match (arrived.raw(field), value) {
             (None, None) => {}
             (Some(_), None) => edits.remove(name),
-            (Some(text), Some(value)) if !repeated && text == value.as_bytes() => {}
+            // Envoy hands on what a client of HTTP/2 puts around a value, and the next hop may close
+            // the connection on it.
+            (Some(text), Some(value))
+                if !repeated && text == value.as_bytes() && field_value(text) == Some(text) => {}
             (_, Some(value)) => edits.replace(name, value),
         }
     }
@@ -170,6 +175,17 @@ enum Fate {
     Untouched,
     Removed,
     Written,
+}
+
+fn remove_family<'a>(family: Family, arrived: &Arrived<'a>, edits: &mut Edits<'a>) {
+    let prefix = family.prefix.as_bytes();
+    for (name, _) in arrived.headers() {
+        if !prefix.is_empty() && name.starts_with(prefix) {
+            edits.remove_family(prefix);
+        } else if family.contains(name) && edits.change_of(name).is_none() {
+            edits.remove(name);
+        }
+    }
 }
 
 fn arrived(format: Format, arrived: &Arrived<'_>) -> bool {

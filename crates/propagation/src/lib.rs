@@ -28,12 +28,13 @@ mod schema;
 mod tracer;
 pub mod tracestate;
 mod trust;
+mod vendor;
 
 pub use arrived::Arrived;
 pub use baggage::BaggageSource;
 pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
@@ -44,3 +45,4 @@ pub use field::Field;
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use trust::{Direction, Peer};
+pub use vendor::{Family, Vendor, families};

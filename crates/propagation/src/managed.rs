@@ -3,11 +3,10 @@
 use meshtrace_baggage::NAME as BAGGAGE;
 use meshtrace_headers::Managed;
 
-use crate::Field;
-use crate::baggage::BaggageSource;
 use crate::config::{IncomingMode, Inject, Propagation};
 use crate::egress::Egress;
 use crate::format::Format;
+use crate::{Family, Field, families};
 
 impl Propagation {
     /// The headers that are written or removed, for some request at least.
@@ -20,6 +19,11 @@ impl Propagation {
         for name in fields
             .map(|field| field.name())
             .chain(names.map(|name| &**name))
+            .chain(
+                self.removed_families()
+                    .flat_map(|family| family.names)
+                    .map(|name| name.as_bytes()),
+            )
             .chain(baggage)
         {
             if managed.iter().all(|known| known.name != name) {
@@ -30,17 +34,21 @@ impl Propagation {
         managed
     }
 
-    /// Whether headers are removed whose names only their first part is known of.
+    /// Whether headers are removed of whose names only the beginning is known.
     #[must_use]
-    pub fn removes_families(&self) -> bool {
-        self.egresses().any(|egress| {
-            let cleared = |source: &BaggageSource| egress.clear.formats.contains(source.format());
-            BaggageSource::ALL.iter().any(cleared)
-        })
+    pub fn removes_by_prefix(&self) -> bool {
+        self.removed_families()
+            .any(|family| !family.prefix.is_empty())
+    }
+
+    fn removed_families(&self) -> impl Iterator<Item = Family> {
+        let of_ignored = (self.incoming == IncomingMode::Ignore).then(families);
+        let cleared = self.egresses().flat_map(|egress| &egress.clear.families);
+        cleared.copied().chain(of_ignored.into_iter().flatten())
     }
 
     fn egresses(&self) -> impl Iterator<Item = &Egress> {
-        self.overrides.egresses().iter().chain([&self.egress])
+        self.overrides.egresses().chain([&self.egress])
     }
 
     fn manages(&self, field: Field) -> bool {
@@ -72,6 +80,9 @@ impl Egress {
                 .filter(|format| self.clear.formats.contains(**format));
             self.clears(field) || cleared.any(|format| format.fields().contains(&field))
         };
-        self.clear.names(name) || Field::from_name(name).is_some_and(of_format)
+        let mut families = self.clear.families.iter();
+        self.clear.names(name)
+            || families.any(|family| family.contains(name))
+            || Field::from_name(name).is_some_and(of_format)
     }
 }

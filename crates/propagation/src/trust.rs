@@ -39,6 +39,11 @@ pub struct Peer<'a> {
     pub address: Option<&'a [u8]>,
     /// The listener's side.
     pub direction: Direction,
+    /// What this filter kept of its own ([`TraceContext::to_bytes`]) when it saw the request before:
+    /// after an internal redirect the host runs its filters anew. Nobody else can have set it.
+    ///
+    /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
+    pub own: Option<&'a [u8]>,
 }
 
 /// The conditions under which a caller is not believed; all that are set must hold.

@@ -141,7 +141,7 @@ fn a_header_that_is_cleared_is_not_written_and_costs_nothing_where_it_is_absent(
 fn a_tracestate_beside_two_traceparents_goes_though_b3_names_their_trace() {
     check(&[Row {
         promise: "traceparent is written from b3, alone",
-        config: r#"{"inject": ["tracecontext"]}"#,
+        config: r#"{"inject": ["tracecontext"], "on_repeated": "reject"}"#,
         sent: "traceparent: 00-$T-$S-01
                traceparent: 00-$T-$S-01
                tracestate: a=1

@@ -89,7 +89,7 @@ fn entries_are_joined_where_the_configuration_says_so() {
             promise: "an ignored caller's is not joined",
             config: r#"{"baggage_from": ["jaeger"], "incoming": "ignore"}"#,
             sent: "uberctx-user: 1",
-            left: "uberctx-user: 1",
+            left: "",
             counted: &[Counter::Ignored],
         },
         Row {

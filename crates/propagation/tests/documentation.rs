@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{Counter, Direction, Propagation, TraceContextConfig, only_metric};
+use meshtrace_propagation::{
+    Counter, Direction, Family, Propagation, TraceContextConfig, Vendor, families, only_metric,
+};
 
 const REFERENCE: &str = include_str!("../../../docs/trace_context.md");
 
@@ -53,6 +55,24 @@ fn the_configurations_that_the_reference_shows_compile() {
     for example in examples {
         let config: TraceContextConfig = serde_json::from_str(example).expect(example);
         assert!(Propagation::new(&config).is_ok(), "{example}");
+    }
+}
+
+/// The row of a vendor has its headers, and no others.
+#[test]
+fn the_reference_documents_every_vendor() {
+    for vendor in Vendor::ALL {
+        let Family { names, prefix } = vendor.family();
+        let prefix = (!prefix.is_empty()).then(|| format!("`{prefix}*`"));
+        let names = names.iter().map(|name| format!("`{name}`"));
+        let headers = names.chain(prefix).collect::<Vec<_>>().join(", ");
+        let row = format!("\n| `{}` | {headers} |\n", vendor.name());
+        assert!(REFERENCE.contains(&row), "{row}");
+    }
+    for family in families() {
+        for header in family.names.iter().copied().chain([family.prefix]) {
+            assert!(REFERENCE.contains(&format!("`{header}")), "{header}");
+        }
     }
 }
 

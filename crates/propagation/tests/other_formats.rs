@@ -132,12 +132,12 @@ fn xray() {
             counted: &[Counter::ExtractedXray],
         },
         Row {
-            promise: "with another span they go",
+            promise: "with another span they stay with their root",
             config: r#"{"extract": ["tracecontext", "xray"], "inject": []}"#,
             sent: "traceparent: 00-$T-$S2-00
                    x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S;Sampled=1;Lineage=a:1",
             left: "traceparent: 00-$T-$S2-00
-                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S2;Sampled=0",
+                   x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=$S2;Sampled=0;Lineage=a:1",
             counted: &[Counter::ExtractedTracecontext, Counter::ConflictSpanId],
         },
         Row {

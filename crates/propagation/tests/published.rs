@@ -184,7 +184,9 @@ fn ours(format: &str, lines: &Lines) -> Option<Answer> {
         "jaeger" => r#"["jaeger"]"#,
         _ => r#"["tracecontext"]"#,
     };
-    let config = format!(r#"{{"extract": {extract}, "inject": [], "b3_strict": true}}"#);
+    let config = format!(
+        r#"{{"extract": {extract}, "inject": [], "b3_strict": true, "on_repeated": "reject"}}"#
+    );
     let left = run(&config, lines);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let sampling = match left.decision.outgoing {

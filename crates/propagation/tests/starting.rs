@@ -134,6 +134,7 @@ fn trust_depends_on_the_address_a_header_or_the_direction() {
     let from = |address: &'static str| Peer {
         address: Some(address.as_bytes()),
         direction: Direction::Inbound,
+        ..Peer::default()
     };
     for (condition, peer, restarts) in [
         (mesh, from("10.1.2.3:4567"), false),

@@ -16,7 +16,7 @@ use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-/// Cases whose answer depends on reading B3 strictly, and why.
+/// Cases whose answer depends on reading B3 strictly, or one `traceparent` alone, and why.
 const STRICT_DIFFERS: &[(&str, &str)] = &[
     (
         "b3-multi/trace-id-upper",
@@ -29,6 +29,10 @@ const STRICT_DIFFERS: &[(&str, &str)] = &[
     (
         "b3-single/parent-without-sampled",
         "not in the grammar; lenient reading takes it, as brave does",
+    ),
+    (
+        "w3c/duplicated-identical",
+        "both lines name one trace, which `on_repeated` continues by default",
     ),
 ];
 
@@ -63,6 +67,7 @@ const MENDED: &[(&str, &str)] = &[
         "the right half of the id is valid",
     ),
     ("datadog/tags-malformed", "the ids are valid"),
+    ("xray/spaces", "a header's value begins with no space"),
 ];
 
 /// The vector set's name of a format, and the formats that are read and written for it.
@@ -112,7 +117,11 @@ fn config(case: &Value, strict: bool) -> String {
         .iter()
         .find(|(known, _)| *known == name)
         .unwrap_or_else(|| panic!("unknown format {name}"));
-    format!(r#"{{"extract": {formats}, "inject": {formats}, "b3_strict": {strict}}}"#)
+    let on_repeated = if strict { "reject" } else { "same_trace" };
+    format!(
+        r#"{{"extract": {formats}, "inject": {formats}, "b3_strict": {strict},
+            "on_repeated": "{on_repeated}"}}"#
+    )
 }
 
 fn cases(formats: &[&str]) -> Vec<Value> {

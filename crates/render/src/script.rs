@@ -17,6 +17,8 @@ struct Mutation {
 #[derive(Clone, Debug)]
 enum Change {
     Remove,
+    /// Every header whose name begins so.
+    RemoveFamily,
     Append {
         action: &'static str,
         format: String,
@@ -26,6 +28,11 @@ enum Change {
 impl Script {
     pub(crate) fn remove(&mut self, header: impl Into<String>) {
         self.push(header, Change::Remove);
+    }
+
+    /// Removes every header whose name begins with `prefix` (Envoy 1.36 and later).
+    pub(crate) fn remove_family(&mut self, prefix: impl Into<String>) {
+        self.push(prefix, Change::RemoveFamily);
     }
 
     /// Sets `header`; a line that is there already is replaced, and so are repeated ones.
@@ -59,6 +66,9 @@ impl Script {
     fn to_json(&self) -> Value {
         let mutation = |mutation: &Mutation| match &mutation.change {
             Change::Remove => json!({"remove": mutation.header}),
+            Change::RemoveFamily => json!({"remove_on_match": {
+                "key_matcher": {"prefix": mutation.header},
+            }}),
             Change::Append { action, format } => json!({"append": {
                 "append_action": action,
                 "header": {"key": mutation.header, "value": format},

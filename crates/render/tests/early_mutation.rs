@@ -53,9 +53,14 @@ fn steps(json: &str, tracer: Tracer) -> Vec<String> {
             .replace("[0-9a-f]", "H")
             .replace("request.headers", "headers")
     };
-    let step = |mutation: &Value| match mutation["remove"].as_str() {
-        Some(name) => format!("{} removed", short(name)),
-        None => {
+    let family = |mutation: &Value| {
+        let prefix = mutation["remove_on_match"]["key_matcher"]["prefix"].as_str()?;
+        Some(format!("{prefix}* removed"))
+    };
+    let step = |mutation: &Value| match (mutation["remove"].as_str(), family(mutation)) {
+        (Some(name), _) => format!("{} removed", short(name)),
+        (None, Some(family)) => family,
+        (None, None) => {
             let append = &mutation["append"];
             let text = |value: &Value| short(value.as_str().expect("text"));
             let action = match append["append_action"].as_str() {
@@ -314,6 +319,7 @@ fn a_caller_that_is_not_believed_brings_no_context() {
         for step in restart
             .into_iter()
             .chain(["uber-trace-id removed", "sw8 removed"])
+            .chain(["sentry-trace removed", "x-instana-* removed"])
         {
             assert!(ignore.contains(&step.to_owned()), "{step}");
         }
@@ -463,7 +469,12 @@ fn what_is_cleared_goes_with_the_context() {
     let plain = steps(r#"{"incoming": "restart"}"#, Tracer::OpenTelemetry);
     assert_eq!(
         cleared[plain.len()..],
-        ["baggage removed", "uber-trace-id removed"]
+        [
+            "baggage removed",
+            "uber-trace-id removed",
+            "jaeger-debug-id removed",
+            "uberctx-* removed",
+        ]
     );
 }
 
@@ -496,6 +507,7 @@ fn each_limit_is_told_where_it_holds() {
         r#"{"extract": ["b3", "jaeger"]}"#,
         r#"{"incoming": {"mode": "restart", "when": {"direction": "inbound"}}}"#,
         r#"{"incoming": {"mode": "restart", "when": {"not_from_cidrs": ["10.0.0.0/8"]}}}"#,
+        r#"{"incoming": {"mode": "ignore", "when": {"header_absent": "x-known"}}}"#,
     ] {
         for tracer in TRACERS {
             told.extend(limits(json, tracer));

@@ -54,6 +54,15 @@ impl Decision {
         }
     }
 
+    /// What is told of a trace whose decision stands, whoever made it.
+    #[must_use]
+    pub fn stands(parent: Parent) -> Self {
+        Self {
+            sampled: parent.sampled,
+            threshold: parent.consistent_threshold(),
+        }
+    }
+
     /// What is told of a trace that is kept whatever its decision was.
     #[must_use]
     pub fn forced(parent: Parent) -> Self {
@@ -66,10 +75,7 @@ impl Decision {
     /// What is told of a trace whose decision came in, given what the rules say about it.
     #[must_use]
     pub fn of(parent: Parent, policy: ParentPolicy, verdict: Verdict) -> Self {
-        let stands = Self {
-            sampled: parent.sampled,
-            threshold: parent.consistent_threshold(),
-        };
+        let stands = Self::stands(parent);
         match (policy, verdict) {
             (ParentPolicy::Respect, _) | (_, Verdict::Unchanged) => stands,
             // Kept when either keeps it: of two thresholds the lower one.

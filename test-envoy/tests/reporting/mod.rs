@@ -70,14 +70,24 @@ impl Collected {
         bootstrap: Bootstrap,
         arguments: &[&str],
     ) -> Self {
+        let options = arguments.iter().fold(Options::new(), |options, argument| {
+            options.argument(argument)
+        });
+        Self::with_options(binary, protocol, bootstrap, options)
+    }
+
+    /// As [`Collected::with`], with these options.
+    pub(crate) fn with_options(
+        binary: &EnvoyBinary,
+        protocol: &str,
+        bootstrap: Bootstrap,
+        options: Options,
+    ) -> Self {
         let upstream = Upstream::start().expect("an upstream");
         let sink = OtlpSink::start().expect("a collector");
         let bootstrap = bootstrap
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector(protocol, &sink));
-        let options = arguments.iter().fold(Options::new(), |options, argument| {
-            options.argument(argument)
-        });
         let envoy = Envoy::start_with(binary, bootstrap, options).expect("an Envoy that starts");
         Self {
             envoy,

@@ -28,6 +28,10 @@ pub(crate) struct Host {
     pub(crate) races: Vec<Vec<u8>>,
     /// Nanoseconds since the Unix epoch.
     pub(crate) now: u64,
+    /// Nanoseconds of the clock that is never set.
+    pub(crate) monotonic: u64,
+    /// The trailers of the response.
+    pub(crate) trailers: Lines,
     pub(crate) metrics: Vec<(String, i64)>,
     pub(crate) log: Vec<String>,
     /// Statuses to answer instead of doing anything, by function.
@@ -62,6 +66,14 @@ pub(crate) struct HttpCall {
 }
 
 impl Host {
+    /// The next request is another one: what a root context remembers of one ends with it.
+    #[allow(dead_code, reason = "each test file uses its part")]
+    pub(crate) fn forget_requests(&mut self) {
+        let is_kept = |path: &Vec<u8>| !path.starts_with(b"meshtrace_context_");
+        self.properties.retain(|path, _| is_kept(path));
+    }
+
+    #[allow(dead_code, reason = "each test file uses its part")]
     pub(crate) fn metric(&self, name: &str) -> Option<i64> {
         let mut metrics = self.metrics.iter();
         metrics.find(|(n, _)| n == name).map(|(_, value)| *value)
@@ -176,6 +188,7 @@ unsafe extern "C" fn proxy_get_header_map_pairs(
     start: *mut *mut u8,
     size: *mut usize,
 ) -> u32 {
+    const RESPONSE_TRAILERS: u32 = 3;
     const ANSWER_HEADERS: u32 = 6;
     const ANSWER_TRAILERS: u32 = 7;
     let function = "proxy_get_header_map_pairs";
@@ -184,6 +197,7 @@ unsafe extern "C" fn proxy_get_header_map_pairs(
             match map {
                 ANSWER_HEADERS => return Some(encode(&host.answer.0)),
                 ANSWER_TRAILERS => return Some(encode(&host.answer.2)),
+                RESPONSE_TRAILERS => return Some(encode(&host.trailers)),
                 _ => {}
             }
             let raw = host.raw_block.clone();
@@ -203,6 +217,21 @@ unsafe extern "C" fn proxy_replace_header_map_value(
     let (name, value) = unsafe { (lent(name, name_size), lent(value, value_size)) };
     call("proxy_replace_header_map_value", |host| {
         host.request_headers.retain(|(n, _)| n != name);
+        host.request_headers.push((name.to_vec(), value.to_vec()));
+        OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_add_header_map_value(
+    _map: u32,
+    name: *const u8,
+    name_size: usize,
+    value: *const u8,
+    value_size: usize,
+) -> u32 {
+    let (name, value) = unsafe { (lent(name, name_size), lent(value, value_size)) };
+    call("proxy_add_header_map_value", |host| {
         host.request_headers.push((name.to_vec(), value.to_vec()));
         OK
     })
@@ -315,6 +344,19 @@ unsafe extern "C" fn proxy_get_current_time_nanoseconds(nanoseconds: *mut u64) -
     call("proxy_get_current_time_nanoseconds", |host| {
         unsafe { nanoseconds.write(host.now) };
         OK
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_time_get(clock: u32, _precision: u64, nanoseconds: *mut u64) -> u32 {
+    const MONOTONIC: u32 = 1;
+    const INVALID: u32 = 28;
+    call("clock_time_get", |host| match clock {
+        MONOTONIC => {
+            unsafe { nanoseconds.write(host.monotonic) };
+            OK
+        }
+        _ => INVALID,
     })
 }
 
@@ -434,6 +476,7 @@ unsafe extern "C" fn proxy_call_foreign_function(
                     host.compiled.get_mut(place?)?.clear();
                     Some(Vec::new())
                 }
+                b"declare_property" => Some(Vec::new()),
                 _ => None,
             }
         })
@@ -454,7 +497,6 @@ macro_rules! never_called {
 }
 
 never_called! {
-    proxy_add_header_map_value
     proxy_close_stream
     proxy_continue_stream
     proxy_dequeue_shared_queue

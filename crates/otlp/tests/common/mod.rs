@@ -133,6 +133,7 @@ pub(crate) fn reply(
         body,
         trailers: Headers::parse(&trailers).expect("trailers"),
         now,
+        wall: now,
     };
     exporter.answered(token, &answer, &mut |call| collector.take(call));
 }

@@ -27,6 +27,16 @@ pub(super) fn span_id(text: &[u8], reading: Reading) -> Option<SpanId> {
     SpanId::from_hex(text, case(reading))
 }
 
+/// A `ParentSpanId`: 16 digits. Of zeros it is none: some tracers write a root's so.
+///
+/// The outer `None` is for what is no id.
+pub(super) fn parent_id(text: &[u8], reading: Reading) -> Option<Option<SpanId>> {
+    match text {
+        [b'0', ..] if *text == [b'0'; 16] => Some(None),
+        text => span_id(text, reading).map(Some),
+    }
+}
+
 /// The digits of a `TraceId` to write.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TraceIdText {

@@ -4,13 +4,14 @@ use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
 use super::{Extracted, Reading, Writing};
+use crate::arrived::Asked;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     let ids = (
-        arrived.value(Field::XB3TraceId),
-        arrived.value(Field::XB3SpanId),
+        arrived.raw(Field::XB3TraceId),
+        arrived.first_item(Field::XB3SpanId),
     );
     match (ids, sampling(arrived, reading)) {
         // Half a context, even one with a readable decision, is none.
@@ -20,8 +21,8 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
             None => Extracted::Absent,
         },
         ((None, None), Ok(sampling)) => Extracted::Sampling(sampling),
-        ((Some(trace_id), Some(span_id)), Ok(sampling)) => {
-            match context(trace_id, span_id, sampling, arrived, reading) {
+        ((Some(_), Some(span_id)), Ok(sampling)) => {
+            match context(span_id, sampling, arrived, reading) {
                 Some(context) => Extracted::Context(context),
                 None => Extracted::Malformed,
             }
@@ -33,10 +34,10 @@ struct Malformed;
 
 fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<Sampling, Malformed> {
     // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean nothing.
-    if arrived.value(Field::XB3Flags) == Some(b"1") {
+    if arrived.first_item(Field::XB3Flags) == Some(b"1") {
         return Ok(Sampling::Debug);
     }
-    match arrived.value(Field::XB3Sampled) {
+    match arrived.first_item(Field::XB3Sampled) {
         None => Ok(Sampling::Deferred),
         Some(b"1" | b"true") => Ok(Sampling::Sampled),
         Some(b"0" | b"false") => Ok(Sampling::NotSampled),
@@ -46,21 +47,21 @@ fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<Sampling, Malform
 }
 
 fn context(
-    trace_id: &[u8],
     span_id: &[u8],
     sampling: Sampling,
     arrived: &Arrived<'_>,
     reading: Reading,
 ) -> Option<TraceContext> {
-    let b3_parent = match arrived.value(Field::XB3ParentSpanId) {
+    let b3_parent = match arrived.first_item(Field::XB3ParentSpanId) {
         None => None,
-        Some(text) => match b3::span_id(text, reading) {
+        Some(text) => match b3::parent_id(text, reading) {
             None if reading.b3_strict => return None,
-            parent => parent,
+            parent => parent.flatten(),
         },
     };
+    let trace_id = |text| b3::trace_id(text, reading).map(|id| (id, id));
     Some(TraceContext {
-        trace_id: b3::trace_id(trace_id, reading)?,
+        trace_id: arrived.one_trace(Field::XB3TraceId, Asked::FirstLine, trace_id)?,
         span_id: b3::span_id(span_id, reading)?,
         sampling,
         random: false,

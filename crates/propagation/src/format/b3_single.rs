@@ -4,6 +4,7 @@ use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
 use super::{Extracted, Reading, Writing};
+use crate::arrived::Asked;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 #[inline(never)]
@@ -14,13 +15,17 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     if let Some(sampling) = sampling_state(text) {
         return Extracted::Sampling(sampling);
     }
-    match context(text, reading) {
+    let context = arrived.one_trace(Field::B3, Asked::FirstLine, |text| {
+        let context = context(text, reading)?;
+        Some((context.trace_id, context))
+    });
+    match context {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
 }
 
-fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
+pub(crate) fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     let (trace_id, rest) = match text.split_first_chunk::<32>() {
         Some((digits, [b'-', rest @ ..])) => (&digits[..], rest),
         _ => match text.split_first_chunk::<16>()? {
@@ -32,13 +37,12 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     let (sampling, b3_parent) = match rest {
         [] => (Sampling::Deferred, None),
         [b'-', state] => (sampling_state(&[*state])?, None),
-        [b'-', state, b'-', parent @ ..] => (
-            sampling_state(&[*state])?,
-            Some(b3::span_id(parent, reading)?),
-        ),
+        [b'-', state, b'-', parent @ ..] => {
+            (sampling_state(&[*state])?, b3::parent_id(parent, reading)?)
+        }
         // A parent without a state is not in the grammar; old tracers send it.
         [b'-', parent @ ..] if !reading.b3_strict => {
-            (Sampling::Deferred, Some(b3::span_id(parent, reading)?))
+            (Sampling::Deferred, b3::parent_id(parent, reading)?)
         }
         _ => return None,
     };

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use meshtrace_headers::Value;
 
 use super::{Extracted, decimal};
+use crate::arrived::Asked;
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -22,7 +23,7 @@ const TID: &[u8] = b"_dd.p.tid=";
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(trace_id) = arrived.value(Field::XDatadogTraceId) else {
+    if arrived.raw(Field::XDatadogTraceId).is_none() {
         // Without a trace none of the others means anything.
         let any = FIELDS.iter().any(|field| arrived.raw(*field).is_some());
         return if any {
@@ -30,14 +31,18 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
         } else {
             Extracted::Absent
         };
-    };
-    let parent = arrived.value(Field::XDatadogParentId);
+    }
+    let trace_id = arrived.one_trace(Field::XDatadogTraceId, Asked::FirstLine, |text| {
+        trace_id_of(text, arrived).map(|id| (id, id))
+    });
+    let parent = arrived.first_item(Field::XDatadogParentId);
     // A parent of 0 is none: Datadog's synthetic tests begin their traces so.
-    match (trace_id_of(trace_id, arrived), parent.map(decimal::decode)) {
+    match (trace_id, parent.map(decimal::decode)) {
         (None, _) | (_, Some(None)) => Extracted::Malformed,
         (Some(id), parent) => {
             let span_id = parent.flatten().and_then(SpanId::new);
-            Extracted::from_ids(id, span_id, sampling(arrived))
+            let priority = arrived.first_item(Field::XDatadogSamplingPriority);
+            Extracted::from_ids(id, span_id, sampling(priority))
         }
     }
 }
@@ -50,8 +55,8 @@ fn trace_id_of(text: &[u8], arrived: &Arrived<'_>) -> Option<TraceId> {
 }
 
 /// An unknown priority decides nothing, and costs no trace.
-fn sampling(arrived: &Arrived<'_>) -> Sampling {
-    match arrived.value(Field::XDatadogSamplingPriority) {
+fn sampling(priority: Option<&[u8]>) -> Sampling {
+    match priority {
         Some(b"-1" | b"0") => Sampling::NotSampled,
         Some(b"1" | b"2") => Sampling::Sampled,
         _ => Sampling::Deferred,
@@ -183,10 +188,9 @@ fn priority<'a>(
     same_trace: bool,
 ) -> Option<Value<'a>> {
     let decision = context.sampling.decision()?;
-    if same_trace && sampling(arrived).decision() == Some(decision) {
-        return arrived
-            .raw(Field::XDatadogSamplingPriority)
-            .map(Value::Borrowed);
+    let field = Field::XDatadogSamplingPriority;
+    if same_trace && sampling(arrived.value(field)).decision() == Some(decision) {
+        return arrived.raw(field).map(Value::Borrowed);
     }
     Some(Value::Borrowed(if decision { b"1" } else { b"0" }))
 }

@@ -3,6 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::{Extracted, decimal, only_header};
+use crate::arrived::Asked;
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -11,13 +12,15 @@ const SAMPLED: u64 = 1;
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(text) = arrived.value(Field::XCloudTraceContext) else {
+    if arrived.raw(Field::XCloudTraceContext).is_none() {
         return Extracted::Absent;
-    };
-    match fields(text) {
-        Some((trace_id, span_id, sampling)) => Extracted::from_ids(trace_id, span_id, sampling),
-        None => Extracted::Malformed,
     }
+    let extracted = arrived.one_trace(Field::XCloudTraceContext, Asked::FirstLine, |text| {
+        let (trace_id, span_id, sampling) = fields(text)?;
+        let extracted = Extracted::from_ids(trace_id, span_id, sampling);
+        Some((trace_id, extracted))
+    });
+    extracted.unwrap_or(Extracted::Malformed)
 }
 
 /// Span and options may be absent; a span of 0 is none.
@@ -53,8 +56,14 @@ pub(super) fn emit<'a>(
     arrived: &Arrived<'a>,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let tells = |context: &TraceContext| parse(arrived).tells(context);
     let field = Field::XCloudTraceContext;
+    let tells = |context: &TraceContext| {
+        let arrived = arrived.value(field).and_then(fields);
+        arrived.is_some_and(|(id, span_id, sampling)| {
+            Extracted::from_ids(id, span_id, sampling).tells(context)
+        })
+    };
+    let write = |context: &TraceContext| write(context);
     put(field, only_header(field, outgoing, arrived, tells, write));
 }
 

@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use meshtrace_headers::Value;
 
 use super::{Extracted, Writing, only_header};
+use crate::arrived::Asked;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 /// gRPC has binary headers read with and without padding.
@@ -24,10 +25,14 @@ const SAMPLED: u8 = 1;
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(text) = arrived.value(Field::GrpcTraceBin) else {
+    if arrived.raw(Field::GrpcTraceBin).is_none() {
         return Extracted::Absent;
-    };
-    match context(text) {
+    }
+    let context = arrived.one_trace(Field::GrpcTraceBin, Asked::FirstLine, |text| {
+        let context = context(text)?;
+        Some((context.trace_id, context))
+    });
+    match context {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
@@ -63,11 +68,11 @@ pub(super) fn emit<'a>(
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let told = |context: &TraceContext| writing.decision(context.sampling);
-    let tells = |context: &TraceContext| match parse(arrived) {
-        Extracted::Context(same) => {
-            same.is_same_span(context) && same.sampling.decision() == Some(told(context))
-        }
-        _ => false,
+    let tells = |outgoing: &TraceContext| {
+        let arrived = arrived.value(Field::GrpcTraceBin).and_then(context);
+        arrived.is_some_and(|same| {
+            same.is_same_span(outgoing) && same.sampling.decision() == Some(told(outgoing))
+        })
     };
     let write = |context: &TraceContext| write(context, told(context));
     let field = Field::GrpcTraceBin;

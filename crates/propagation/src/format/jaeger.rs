@@ -3,6 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::{Extracted, Writing, only_header};
+use crate::arrived::Asked;
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -11,10 +12,14 @@ const DEBUG: u64 = 0b10;
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(text) = arrived.value(Field::UberTraceId) else {
+    if arrived.raw(Field::UberTraceId).is_none() {
         return Extracted::Absent;
-    };
-    match context(text) {
+    }
+    let context = arrived.one_trace(Field::UberTraceId, Asked::FirstLine, |text| {
+        let context = context(text)?;
+        Some((context.trace_id, context))
+    });
+    match context {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
@@ -60,9 +65,9 @@ pub(super) fn emit<'a>(
         Sampling::Deferred => writing.on_defer.sampling(),
         sampling => sampling,
     };
-    let tells = |context: &TraceContext| match parse(arrived) {
-        Extracted::Context(same) => same.is_same_span(context) && same.sampling == told(context),
-        _ => false,
+    let tells = |outgoing: &TraceContext| {
+        let arrived = arrived.value(Field::UberTraceId).and_then(context);
+        arrived.is_some_and(|same| same.is_same_span(outgoing) && same.sampling == told(outgoing))
     };
     let write = |context: &TraceContext| write(context, told(context));
     let field = Field::UberTraceId;

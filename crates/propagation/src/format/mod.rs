@@ -12,10 +12,12 @@ mod ottrace;
 mod tracecontext;
 mod xray;
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 use serde::Deserialize;
 
 use crate::config::{B3TraceIdBits, OnDefer};
+use crate::vendor::{self, Family};
 use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 pub(crate) use tracecontext::members_of;
@@ -114,7 +116,7 @@ pub struct Writing {
 
 impl Writing {
     /// What a format that cannot leave the decision open is told.
-    fn decision(self, sampling: Sampling) -> bool {
+    pub(crate) fn decision(self, sampling: Sampling) -> bool {
         sampling
             .decision()
             .unwrap_or(self.on_defer == OnDefer::Sampled)
@@ -128,7 +130,7 @@ fn only_header<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     tells: impl FnOnce(&TraceContext) -> bool,
-    write: impl FnOnce(&TraceContext) -> Option<Value<'static>>,
+    write: impl FnOnce(&TraceContext) -> Option<Value<'a>>,
 ) -> Option<Value<'a>> {
     match outgoing {
         Outgoing::Nothing | Outgoing::Sampling(_) => None,
@@ -197,6 +199,17 @@ impl Format {
         }
     }
 
+    /// The headers beside its own that go where the format goes: none of them names a trace, and
+    /// some force one.
+    #[must_use]
+    pub const fn companions(self) -> Option<Family> {
+        match self {
+            Self::Jaeger => Some(vendor::JAEGER),
+            Self::Ottrace => Some(vendor::OTTRACE),
+            _ => None,
+        }
+    }
+
     /// Reads this format's headers.
     #[must_use]
     pub fn parse(self, arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -215,12 +228,13 @@ impl Format {
 
     /// Says by `put` what this format's headers must be for `outgoing`, given what `arrived`;
     /// `None` for a header that must not be there. One that already tells the same is asked for as
-    /// it is.
+    /// it is. `arena` holds what is longer than the ids.
     pub fn emit<'a>(
         self,
         outgoing: &Outgoing,
         arrived: &Arrived<'a>,
         writing: Writing,
+        arena: &'a Bump,
         put: impl FnMut(Field, Option<Value<'a>>),
     ) {
         match self {
@@ -228,7 +242,7 @@ impl Format {
             Self::B3 => b3_single::emit(outgoing, arrived, writing, put),
             Self::B3Multi => b3_multi::emit(outgoing, arrived, writing, put),
             Self::Jaeger => jaeger::emit(outgoing, arrived, writing, put),
-            Self::Xray => xray::emit(outgoing, arrived, put),
+            Self::Xray => xray::emit(outgoing, arrived, arena, put),
             Self::Gcp => gcp::emit(outgoing, arrived, put),
             Self::Datadog => datadog::emit(outgoing, arrived, put),
             Self::Ottrace => ottrace::emit(outgoing, arrived, put),

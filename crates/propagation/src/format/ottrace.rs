@@ -3,6 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::Extracted;
+use crate::arrived::Asked;
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -24,19 +25,21 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 }
 
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
-    let trace_id = arrived.value(Field::OtTracerTraceId)?;
-    let trace_id = match trace_id.len() {
-        16 => TraceId::from_hex64(trace_id, Case::Any)?,
-        _ => TraceId::from_hex128(trace_id, Case::Any)?,
-    };
-    let span_id = SpanId::from_hex(arrived.value(Field::OtTracerSpanId)?, Case::Any)?;
-    let sampling = match arrived.value(Field::OtTracerSampled) {
-        None => Sampling::Deferred,
+    let trace_id = arrived.one_trace(Field::OtTracerTraceId, Asked::FirstLine, |text| {
+        TraceId::parse(text).map(|id| (id, id))
+    })?;
+    let span_id = SpanId::from_hex(arrived.first_item(Field::OtTracerSpanId)?, Case::Any)?;
+    let sampled = arrived.first_item(Field::OtTracerSampled);
+    Some(TraceContext::new(trace_id, span_id, sampling(sampled)))
+}
+
+/// An unknown word decides nothing, and costs no trace.
+fn sampling(sampled: Option<&[u8]>) -> Sampling {
+    match sampled {
         Some(b"true" | b"1") => Sampling::Sampled,
         Some(b"false" | b"0") => Sampling::NotSampled,
-        Some(_) => return None,
-    };
-    Some(TraceContext::new(trace_id, span_id, sampling))
+        _ => Sampling::Deferred,
+    }
 }
 
 #[inline(never)]
@@ -52,9 +55,13 @@ pub(super) fn emit<'a>(
             return FIELDS.iter().for_each(|field| put(*field, None));
         }
     };
-    if parse(arrived).tells(context) {
+    if is_told(context, arrived) {
         let raw = |field| arrived.raw(field).map(Value::Borrowed);
-        return FIELDS.iter().for_each(|field| put(*field, raw(*field)));
+        put(Field::OtTracerTraceId, raw(Field::OtTracerTraceId));
+        put(Field::OtTracerSpanId, raw(Field::OtTracerSpanId));
+        let is_decided = context.sampling != Sampling::Deferred;
+        let sampled = raw(Field::OtTracerSampled).filter(|_| is_decided);
+        return put(Field::OtTracerSampled, sampled);
     }
     // These tracers' own ids have 64 bits.
     let trace_id = if context.trace_id.high() == 0 {
@@ -73,4 +80,13 @@ pub(super) fn emit<'a>(
         Value::concat(&[&context.span_id.to_hex()]),
     );
     put(Field::OtTracerSampled, sampled.map(Value::Borrowed));
+}
+
+/// Whether what arrived tells `outgoing`, each header in one value.
+fn is_told(outgoing: &TraceContext, arrived: &Arrived<'_>) -> bool {
+    let value = |field| arrived.value(field).unwrap_or_default();
+    TraceId::parse(value(Field::OtTracerTraceId)) == Some(outgoing.trace_id)
+        && SpanId::from_hex(value(Field::OtTracerSpanId), Case::Any) == Some(outgoing.span_id)
+        && sampling(arrived.value(Field::OtTracerSampled)).decision()
+            == outgoing.sampling.decision()
 }

@@ -3,6 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::{Extracted, Writing};
+use crate::arrived::Asked;
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
 
@@ -13,17 +14,21 @@ const RANDOM: u8 = 0b10;
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(text) = arrived.value(Field::Traceparent) else {
+    if arrived.raw(Field::Traceparent).is_none() {
         return Extracted::Absent;
-    };
-    // Section 3.2: exactly one `traceparent`.
-    if arrived.is_repeated(Field::Traceparent) {
-        return Extracted::Malformed;
     }
-    match traceparent(text) {
-        Some((_, context)) => Extracted::Context(context),
+    match context(arrived) {
+        Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
+}
+
+/// Section 3.2: exactly one `traceparent`, or several that name one trace where they are taken.
+fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
+    arrived.one_trace(Field::Traceparent, Asked::EveryLine, |text| {
+        let (_, context) = traceparent(text)?;
+        Some((context.trace_id, context))
+    })
 }
 
 /// Version and context of a `traceparent` (sections 3.2.2 and 3.2.4).
@@ -104,8 +109,7 @@ pub(crate) fn members_of<'a>(
     arrived: &Arrived<'a>,
 ) -> Option<tracestate::Members<'a>> {
     arrived.raw(Field::Tracestate)?;
-    let (_, incoming) = traceparent(arrived.value(Field::Traceparent)?)?;
-    if incoming.trace_id != id || arrived.is_repeated(Field::Traceparent) {
+    if context(arrived)?.trace_id != id {
         return None;
     }
     tracestate::parse(arrived.lines(Field::Tracestate))

@@ -1,46 +1,102 @@
 //! AWS X-Ray: `x-amzn-trace-id: Root=1-{8}-{24};Parent={16};Sampled={0|1|?}`.
 
-use meshtrace_headers::Value;
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
+use meshtrace_headers::{Value, is_token};
 
 use super::{Extracted, only_header};
+use crate::arrived::Asked;
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
+/// The longest header that is written, in bytes: more than AWS's own have.
+const MAX_BYTES: usize = 512;
+
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
-    let Some(text) = arrived.value(Field::XAmznTraceId) else {
+    if arrived.raw(Field::XAmznTraceId).is_none() {
         return Extracted::Absent;
-    };
-    match fields(text) {
-        // A load balancer sends `Root` alone.
-        Some((trace_id, span_id, sampling)) => Extracted::from_ids(trace_id, span_id, sampling),
-        None => Extracted::Malformed,
+    }
+    let extracted = arrived.one_trace(Field::XAmznTraceId, Asked::FirstLine, |text| {
+        let known = Known::read(text)?;
+        Some((known.trace_id, known.extracted()))
+    });
+    extracted.unwrap_or(Extracted::Malformed)
+}
+
+/// The fields that are read.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    trace_id: TraceId,
+    /// A load balancer sends `Root` alone.
+    span_id: Option<SpanId>,
+    sampling: Sampling,
+    /// Every field can be forwarded as it is.
+    well_formed: bool,
+}
+
+impl Known {
+    /// The fields in any order, white space around them, and others between them.
+    fn read(text: &[u8]) -> Option<Self> {
+        let (mut trace_id, mut span_id, mut sampling) = (None, None, None);
+        let mut well_formed = true;
+        for field in fields(text) {
+            let Some((key, value)) = key_and_value(field) else {
+                well_formed = false;
+                continue;
+            };
+            let repeated = match key {
+                b"Root" => trace_id.replace(root(value)?).is_some(),
+                b"Parent" => span_id
+                    .replace(SpanId::from_hex(value, Case::Any)?)
+                    .is_some(),
+                b"Sampled" => {
+                    let known = sampled(value);
+                    well_formed &= known.is_some();
+                    sampling
+                        .replace(known.unwrap_or(Sampling::Deferred))
+                        .is_some()
+                }
+                _ => {
+                    well_formed &= is_well_formed(key, value);
+                    false
+                }
+            };
+            if repeated {
+                return None;
+            }
+        }
+        Some(Self {
+            trace_id: trace_id?,
+            span_id,
+            sampling: sampling.unwrap_or(Sampling::Deferred),
+            well_formed,
+        })
+    }
+
+    fn extracted(&self) -> Extracted {
+        Extracted::from_ids(self.trace_id, self.span_id, self.sampling)
     }
 }
 
-/// The fields in any order, white space around them, and others between them.
-fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
-    let (mut trace_id, mut span_id, mut sampling) = (None, None, None);
-    for field in text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-        if field.is_empty() {
-            continue;
-        }
-        let equals = field.iter().position(|byte| *byte == b'=')?;
-        let (key, value) = field.split_at_checked(equals)?;
-        let value = value.strip_prefix(b"=")?.trim_ascii();
-        let repeated = match key.trim_ascii() {
-            b"Root" => trace_id.replace(root(value)?).is_some(),
-            b"Parent" => span_id
-                .replace(SpanId::from_hex(value, Case::Any)?)
-                .is_some(),
-            b"Sampled" => sampling.replace(sampled(value)?).is_some(),
-            _ => false,
-        };
-        if repeated {
-            return None;
-        }
-    }
-    Some((trace_id?, span_id, sampling.unwrap_or(Sampling::Deferred)))
+/// The fields that are not empty, without the white space around them.
+fn fields(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let fields = text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    fields.filter(|field| !field.is_empty())
+}
+
+fn key_and_value(field: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = field.iter().position(|byte| *byte == b'=')?;
+    let (key, value) = field.split_at_checked(equals)?;
+    let value = value.strip_prefix(b"=")?;
+    Some((key.trim_ascii(), value.trim_ascii()))
+}
+
+/// A field that is not read has a name and a value, and nothing that a header may not have. A comma
+/// would make two headers of one.
+fn is_well_formed(key: &[u8], value: &[u8]) -> bool {
+    let is_visible = |byte: &u8| matches!(byte, 0x20..=0x7e) && *byte != b',';
+    is_token(key) && !value.is_empty() && value.iter().all(is_visible)
 }
 
 /// Version 1: eight digits of a time, 24 of a number.
@@ -60,7 +116,7 @@ fn sampled(text: &[u8]) -> Option<Sampling> {
     match text {
         b"0" => Some(Sampling::NotSampled),
         b"1" => Some(Sampling::Sampled),
-        // The caller asks for a decision.
+        // The caller asks for a decision. Another word is none, and costs no trace.
         b"?" => Some(Sampling::Deferred),
         _ => None,
     }
@@ -70,14 +126,26 @@ fn sampled(text: &[u8]) -> Option<Sampling> {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let tells = |context: &TraceContext| parse(arrived).tells(context);
     let field = Field::XAmznTraceId;
+    let known = arrived.value(field).and_then(Known::read);
+    let tells = |context: &TraceContext| {
+        known.is_some_and(|known| known.well_formed && known.extracted().tells(context))
+    };
+    let write = |context: &TraceContext| {
+        let same_trace = known.is_some_and(|known| known.trace_id == context.trace_id);
+        let others = arrived.value(field).filter(|_| same_trace);
+        write(context, others.unwrap_or_default(), arena)
+    };
     put(field, only_header(field, outgoing, arrived, tells, write));
 }
 
-fn write(context: &TraceContext) -> Option<Value<'static>> {
+/// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:
+/// as many whole ones as there is room for. `Lineage` counts the calls by which AWS Lambda finds
+/// loops.
+fn write<'a>(context: &TraceContext, arrived: &[u8], arena: &'a Bump) -> Option<Value<'a>> {
     let digits = context.trace_id.to_hex();
     let (time, number) = digits.split_first_chunk::<8>()?;
     let sampled: &[u8] = match context.sampling.decision() {
@@ -85,13 +153,31 @@ fn write(context: &TraceContext) -> Option<Value<'static>> {
         Some(false) => b";Sampled=0",
         Some(true) => b";Sampled=1",
     };
-    Value::concat(&[
-        b"Root=1-",
-        time,
-        b"-",
-        number,
-        b";Parent=",
-        &context.span_id.to_hex(),
-        sampled,
-    ])
+    let span_id = context.span_id.to_hex();
+    let parts: [&[u8]; 6] = [b"Root=1-", time, b"-", number, b";Parent=", &span_id];
+    let others = || {
+        fields(arrived)
+            .filter_map(key_and_value)
+            .filter(|(key, value)| {
+                !matches!(*key, b"Root" | b"Parent" | b"Sampled") && is_well_formed(key, value)
+            })
+    };
+    if others().next().is_none() {
+        let [root, time, dash, number, parent, span_id] = parts;
+        return Value::concat(&[root, time, dash, number, parent, span_id, sampled]);
+    }
+    let mut text = Vec::new_in(arena);
+    text.try_reserve_exact(MAX_BYTES).ok()?;
+    for part in parts.into_iter().chain([sampled]) {
+        text.extend_from_slice(part);
+    }
+    for (key, value) in others() {
+        let length = 1 + key.len() + 1 + value.len();
+        if text.len() + length <= MAX_BYTES {
+            for part in [b";", key, b"=", value] {
+                text.extend_from_slice(part);
+            }
+        }
+    }
+    Some(Value::Borrowed(text.into_bump_slice()))
 }

@@ -1,8 +1,12 @@
 //! A caller whose context is not believed: its headers are gone before the tracer reads.
 
+use std::collections::BTreeSet;
+
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{Field, IncomingMode, TraceContextConfig, WhenConfig};
+use meshtrace_propagation::{
+    Family, Field, IncomingMode, TraceContextConfig, Vendor, WhenConfig, families,
+};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -22,6 +26,9 @@ pub(super) fn script(
     let Some(believed) = believed::expression(conditions)? else {
         for header in removed {
             script.remove(header);
+        }
+        for prefix in prefixes(config, mode) {
+            script.remove_family(prefix);
         }
         return Ok(script);
     };
@@ -61,11 +68,55 @@ fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
         add(header);
     }
     for entry in &config.clear {
-        let entry = entry.to_ascii_lowercase();
-        match Format::deserialize(StrDeserializer::<Error>::new(&entry)) {
-            Ok(format) => format.fields().iter().for_each(|field| add(name(*field))),
-            Err(_) => add(&entry),
+        match Cleared::new(entry) {
+            Cleared::Format(format) => {
+                format.fields().iter().for_each(|field| add(name(*field)));
+            }
+            Cleared::Vendor(_) => {}
+            Cleared::Header(header) => add(&header),
         }
     }
+    let of_families = families_of(config, mode).flat_map(|family| family.names);
+    of_families.for_each(|header| add(header));
     headers
+}
+
+/// What the names of further headers begin with.
+pub(super) fn prefixes(
+    config: &TraceContextConfig,
+    mode: IncomingMode,
+) -> impl Iterator<Item = &'static str> {
+    let prefixes = families_of(config, mode).map(|family| family.prefix);
+    let known = prefixes.filter(|prefix| !prefix.is_empty());
+    known.collect::<BTreeSet<_>>().into_iter()
+}
+
+/// The headers that no format reads, and that go all the same.
+fn families_of(config: &TraceContextConfig, mode: IncomingMode) -> impl Iterator<Item = Family> {
+    let of_entry = |entry: &String| match Cleared::new(entry) {
+        Cleared::Format(format) => format.companions(),
+        Cleared::Vendor(vendor) => Some(vendor.family()),
+        Cleared::Header(_) => None,
+    };
+    let ignored = families().filter(move |_| mode == IncomingMode::Ignore);
+    ignored.chain(config.clear.iter().filter_map(of_entry))
+}
+
+/// What an entry of `clear` names.
+enum Cleared {
+    Format(Format),
+    Vendor(Vendor),
+    Header(String),
+}
+
+impl Cleared {
+    fn new(entry: &str) -> Self {
+        let entry = entry.to_ascii_lowercase();
+        let format = Format::deserialize(StrDeserializer::<Error>::new(&entry));
+        match (format, Vendor::from_name(&entry)) {
+            (Ok(format), _) => Self::Format(format),
+            (Err(_), Some(vendor)) => Self::Vendor(vendor),
+            (Err(_), None) => Self::Header(entry),
+        }
+    }
 }

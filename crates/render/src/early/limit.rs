@@ -4,8 +4,8 @@ use core::fmt;
 
 use meshtrace_propagation::{B3TraceIdBits, IncomingMode, OnConflict, TraceContextConfig};
 
-use super::Tracer;
 use super::names::{Format, readable};
+use super::{Tracer, edge};
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $limit:ident = $sentence:literal,)*) => {
@@ -37,9 +37,10 @@ limits! {
     TracestateUnchecked = "`tracestate` goes on with its trace as it came, repeated lines joined by \
         a comma; it is dropped where a byte is not printable ASCII, not where its members are \
         malformed.",
-    /// A comma in the tail of a later version.
-    LaterVersionWithComma = "A `traceparent` of a later version with a comma in its tail is \
-        refused: CEL sees repeated lines joined by commas.",
+    /// Repeated lines, and a comma in the tail of a later version.
+    LaterVersionWithComma = "Repeated `traceparent` lines are refused, whether they name one trace or \
+        two, and so is one of a later version with a comma in its tail: CEL sees repeated lines \
+        joined by commas.",
     /// Flags of a later version.
     LaterVersionFlags = "A `traceparent` of a later version becomes one of version 00 with the \
         sampled flag alone; its `random` flag is lost.",
@@ -101,6 +102,10 @@ limits! {
     /// A helper header and an expression for each header of a believed caller.
     BelievedLinesJoined = "A believed caller's repeated lines of a header go on as one, joined by \
         commas, and an empty header is dropped.",
+    /// Headers of a family beside a condition on the caller.
+    FamiliesLeft = "Headers whose names only begin alike (`uberctx-*`, `ot-baggage-*`, \
+        `x-instana-*`) stay where `incoming.when` believes some callers: a mutation cannot put back \
+        what it does not know by name.",
     /// `incoming.when.not_from_cidrs`.
     PeerOfConnection = "`incoming.when.not_from_cidrs` is asked of the connection's peer, as \
         `x-forwarded-for` is read later: a request that has this header comes from no network.",
@@ -159,6 +164,7 @@ impl Limit {
             Self::PreviousTraceIdLost
             | Self::RequestIdReplaced
             | Self::BelievedLinesJoined
+            | Self::FamiliesLeft
             | Self::PeerOfConnection
             | Self::DirectionOfListener => false,
         }
@@ -172,6 +178,9 @@ impl Limit {
             Self::PreviousTraceIdLost => mode == IncomingMode::Restart,
             Self::RequestIdReplaced => true,
             Self::BelievedLinesJoined => networks || header,
+            Self::FamiliesLeft => {
+                (networks || header) && edge::prefixes(config, mode).next().is_some()
+            }
             Self::PeerOfConnection => networks,
             Self::DirectionOfListener => when.is_some_and(|when| when.direction.is_some()),
             _ => false,
