@@ -9,9 +9,9 @@ cd "$root"
 
 registry=$(.make/docker-registry.sh)
 for version in 1.36.4 1.37.0 1.39.3 1.40.0; do .make/envoy.sh "$version" >/dev/null; done
-cargo build --quiet --locked --package meshtrace-images
-images=$root/${CARGO_TARGET_DIR:-target}/debug/meshtrace-images
-[[ ${CARGO_TARGET_DIR:-} == /* ]] && images=$CARGO_TARGET_DIR/debug/meshtrace-images
+cargo build --quiet --locked --package meshtrace-images --package meshtrace-cli
+programs=$root/${CARGO_TARGET_DIR:-target}/debug
+[[ ${CARGO_TARGET_DIR:-} == /* ]] && programs=$CARGO_TARGET_DIR/debug
 
 kustomize=$cache/tools/kustomize-v5.7.1
 if [[ ! -x $kustomize/kustomize ]]; then
@@ -32,8 +32,8 @@ render() {
     (
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
-            -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$images" \
-            -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root"
+            -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$programs/meshtrace-images" \
+            -meshtrace "$programs/meshtrace" -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod

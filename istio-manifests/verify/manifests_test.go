@@ -31,6 +31,7 @@ var (
 	kustomize = flag.String("kustomize", "", "the program kustomize")
 	gateway   = flag.String("gateway", "", "the folder of Envoy Gateway's CRDs")
 	images    = flag.String("images", "", "the program meshtrace-images")
+	meshtrace = flag.String("meshtrace", "", "the program meshtrace")
 	checkout  = flag.String("checkout", "../..", "the repository, with dist/ and dist/oci/")
 )
 

@@ -166,6 +166,8 @@ fn envoy_gateway() -> String {
          # Tracer: none\n\
          # trace_context in Envoy Gateway, with its defaults: W3C and both shapes of B3 are read, W3C and x-b3-* written.\n\
          # For proxies without a tracer (no EnvoyProxy has `telemetry.tracing`).\n\
+         # The filter edits request headers, and stands behind header mutation, external authorisation and JWT: read\n\
+         # docs/request-headers.md first where one of them adds a header that a route asks for.\n\
          # Envoy Gateway itself fetches the image and serves it to its proxies. A fetch that fails: the policy's status\n\
          # says so, and with failOpen requests pass as they are; without it they are answered 500.\n\
          # Generated: {UPDATE}\n\

@@ -179,6 +179,8 @@ fn envoy_gateway() -> String {
         "# Envoy Gateway: 1.9\n\
          # Tracer: none\n\
          # mesh_tracing as the tracer of Envoy Gateway's proxies. Their own is off unless an EnvoyProxy has `telemetry.tracing`.\n\
+         # The filter edits request headers, and stands behind header mutation, external authorisation and JWT: read\n\
+         # docs/request-headers.md first where one of them adds a header that a route asks for.\n\
          # Envoy Gateway itself fetches the image and serves it to its proxies. A fetch that fails: the policy's status\n\
          # says so, and with failOpen requests pass as they are; without it they are answered 500.\n\
          # Generated: {UPDATE}\n\

@@ -6,6 +6,7 @@ mod rerouting;
 
 use common::get;
 use envoy_test_harness::config::{Cluster, Listener, Route, Tracing};
+use envoy_test_harness::upstream::Reply;
 use rerouting::{
     B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, by_role, chain, edited, envoys,
 };
@@ -125,16 +126,99 @@ fn without_the_filter_the_route_configuration_removes_the_headers() {
 #[test]
 fn lines_without_room_for_one_line_are_counted() {
     for envoy in envoys() {
-        let rig = Rig::start(&envoy, &[PASSING], &[], &by_role());
-        let line = [b'a'; 27 * 1024];
+        // Envoy's default is less than the filter's memory.
+        let manager = chain(PASSING, Way::StateBehind, &[], &by_role())
+            .merge(json!({"max_request_headers_kb": 96}));
+        let rig = Rig::with(&envoy, [Listener::http("large", manager)], Cluster::http1);
+        let line = [b'a'; 34 * 1024];
         let request = get(&[("b3", B3)])
             .header("x-any", line)
             .header("x-any", line);
-        let seen = rig.send(&PASSING.listener(Way::StateBehind), &request);
+        let seen = rig.send("large", &request);
         assert_eq!(seen.response.status, 200);
-        assert_eq!(seen.request().header("x-any"), None);
+        assert!(seen.request().header("x-any").is_none());
         assert!(seen.request().header("traceparent").is_some());
         assert_eq!(rig.counter("trace_context.edits_dropped"), 1);
+    }
+}
+
+/// The route configuration comes behind its routes, unless it is told otherwise.
+#[test]
+fn what_a_route_removes_leaves_unless_the_most_specific_wins() {
+    let route = Route::prefix("/").cluster("public");
+    let route = route.remove_request_header("traceparent");
+    for envoy in envoys() {
+        let manager = || {
+            chain(
+                TRACE_CONTEXT,
+                Way::StateBehind,
+                &[],
+                std::slice::from_ref(&route),
+            )
+        };
+        let specific = json!({"route_config": {"most_specific_header_mutations_wins": true}});
+        let listeners = [
+            Listener::http("default", manager()),
+            Listener::http("specific", manager().merge(specific)),
+        ];
+        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        for (listener, leaves) in [("default", true), ("specific", false)] {
+            let seen = rig.send(listener, &get(&[("b3", B3)]));
+            let traceparent = seen.request().header("traceparent");
+            assert_eq!(traceparent.is_some(), leaves, "{listener}");
+            assert!(
+                seen.request().header("x-b3-traceid").is_some(),
+                "{listener}"
+            );
+        }
+    }
+}
+
+/// Each pass of a redirected request, each attempt and each copy leave with the headers.
+#[test]
+fn redirected_repeated_and_copied_requests_leave_with_the_headers() {
+    for envoy in envoys() {
+        let redirect = json!({"redirect_response_codes": [302]});
+        let mirror = json!([{"cluster": "admin", "runtime_fraction": {"default_value": {"numerator": 100}}}]);
+        let route = Route::prefix("/")
+            .cluster("public")
+            .retry("5xx", 1)
+            .merge(json!({"route": {
+                "internal_redirect_policy": redirect, "request_mirror_policies": mirror,
+            }}));
+        let rig = Rig::start(&envoy, &[TRACE_CONTEXT], &[], &[route]);
+        let answered = std::sync::atomic::AtomicUsize::new(0);
+        rig.public.respond_with(move |request| {
+            match answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => Reply::status(503),
+                1 => {
+                    let host = request.header_text("host").unwrap_or_default();
+                    Reply::status(302).header("location", format!("http://{host}/again"))
+                }
+                _ => Reply::ok(),
+            }
+        });
+        let address = rig.envoy.address(&TRACE_CONTEXT.listener(Way::StateBehind));
+        let response = get(&[("b3", B3)]).send(address.expect("the listener's"));
+        assert_eq!(response.expect("a response").status, 200);
+        let requests = rig.public.take();
+        assert_eq!(
+            requests.len(),
+            3,
+            "an attempt, another, and the redirected one"
+        );
+        let copies = rig.admin.wait_for_requests(1).expect("a copy");
+        for request in requests.iter().chain(&copies) {
+            let values = request.header_values("traceparent");
+            assert_eq!(
+                values,
+                [TRACEPARENT.as_bytes()],
+                "{}",
+                envoy.reported_version()
+            );
+            let trace_id = request.header_text("x-b3-traceid");
+            assert_eq!(trace_id.as_deref(), Some(&B3[..32]));
+        }
     }
 }
 
@@ -211,6 +295,6 @@ fn a_clients_headers_with_the_prefix_of_attributes_go_early() {
         "With `request_headers: \"filter_state\"` a request leaves with the headers that edits would give it",
         "every filter over HTTP/1.1 and HTTP/2; commas, `%`, bytes that are no UTF-8, 55 KiB, several lines; beside \
          Envoy's own tracer",
-        "4 versions, the same to the byte; not so: empty values and lines of more than 40 KiB together are left out",
+        "4 versions, the same to the byte; not so: empty values and lines that have more than the filter's memory together are left out",
     );
 }

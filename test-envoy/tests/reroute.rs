@@ -8,8 +8,8 @@ use common::{get, module};
 use envoy_test_harness::config::{Cluster, HttpFilter, Listener, Route, WasmFilter};
 use envoy_test_harness::upstream::Reply;
 use rerouting::{
-    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, by_role, chain, edited,
-    envoys, ext_authz, rbac, role, with_header,
+    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, adding_ext_authz, by_role,
+    chain, edited, envoys, ext_authz, rbac, role, with_header,
 };
 use serde_json::json;
 
@@ -79,11 +79,6 @@ fn an_authorisation_that_one_route_is_without_is_passed_by_an_edit_behind_it_alo
 /// What an authoriser adds to a request it adds after it has asked for the route.
 #[test]
 fn an_edit_in_front_of_an_authoriser_that_adds_headers_moves_no_request() {
-    let adding = ext_authz().merge(json!({"typed_config": {"http_service": {
-        "authorization_response": {
-            "allowed_upstream_headers": {"patterns": [{"exact": "x-role"}]},
-        },
-    }}}));
     let routes = [
         Route::prefix("/")
             .header("x-role", "admin")
@@ -91,7 +86,7 @@ fn an_edit_in_front_of_an_authoriser_that_adds_headers_moves_no_request() {
         Route::prefix("/").cluster("public"),
     ];
     for envoy in envoys() {
-        let rig = Rig::start(&envoy, FILTERS, std::slice::from_ref(&adding), &routes);
+        let rig = Rig::start(&envoy, FILTERS, &[adding_ext_authz()], &routes);
         rig.authz
             .respond_with(|_| Reply::ok().header("x-role", "admin"));
         for filter in FILTERS {

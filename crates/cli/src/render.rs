@@ -135,9 +135,9 @@ pub(crate) struct RequestHeaders {
     /// Istio: the name of the manifest
     #[arg(long, default_value = "meshtrace-request-headers", requires = "istio")]
     name: String,
-    /// Istio: its namespace; the mesh's root namespace is for the whole mesh
-    #[arg(long, default_value = "default", requires = "istio")]
-    namespace: String,
+    /// Istio: its namespace; the mesh's root namespace is for the whole mesh. Default: the one that it is applied to
+    #[arg(long, requires = "istio")]
+    namespace: Option<String>,
     /// Istio: the label of the proxies
     #[arg(
         long,
@@ -303,8 +303,13 @@ impl RequestHeaders {
             .label
             .split_once('=')
             .ok_or_else(|| format!("--label {:?}: expected KEY=VALUE", self.label))?;
-        let patch =
-            route_configuration_patch(&parts, &self.context, &self.name, &self.namespace, label);
+        let patch = route_configuration_patch(
+            &parts,
+            &self.context,
+            &self.name,
+            self.namespace.as_deref(),
+            label,
+        );
         let what = format!("{filter} for {version}: for the proxies that the filter is in.");
         yaml(&patch, &[what])
     }

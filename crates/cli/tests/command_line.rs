@@ -301,3 +301,70 @@ fn the_access_log_has_the_step_that_this_envoy_can_take() {
     ))[0];
     assert_eq!(parts.get("http_filters"), None);
 }
+
+#[test]
+fn the_headers_of_each_filter_are_written_by_a_route_configuration() {
+    let key = r#""request_headers": "filter_state""#;
+    for (filter, rest, leaving, removed) in [
+        ("trace-context", "", 8, 0),
+        ("span-attributes", r#", "emit": {"baggage": true}"#, 1, 0),
+        (
+            "access-log-trace",
+            r#", "ids": {"trace_id_header": "x-t"}"#,
+            0,
+            1,
+        ),
+        (
+            "route-sampling",
+            r#", "request_header": null, "force": {"header": "x-f", "value_env": "F"}"#,
+            0,
+            1,
+        ),
+        ("mesh-tracing", r#", "report": {"cluster": "otlp"}"#, 8, 0),
+    ] {
+        let config = format!("{{{key}{rest}}}");
+        let text = printed(&["render", "request-headers", filter, "-"], &config);
+        let parts = documents(&text).remove(0);
+        let length = |field: &str| parts[field].as_array().expect(field).len();
+        assert_eq!(length("request_headers_to_add"), leaving, "{text}");
+        assert_eq!(
+            length("request_headers_to_remove"),
+            leaving + removed,
+            "{text}"
+        );
+
+        let arguments = [
+            "render",
+            "request-headers",
+            filter,
+            "-",
+            "--istio",
+            "1.29",
+            "--context",
+            "GATEWAY",
+        ];
+        let text = printed(&arguments, &config);
+        let manifest = documents(&text).remove(0);
+        assert_eq!(manifest["kind"], "EnvoyFilter");
+        let patch = &manifest["spec"]["configPatches"][0];
+        assert_eq!(patch["applyTo"], "ROUTE_CONFIGURATION");
+        assert_eq!(patch["match"]["context"], "GATEWAY");
+        assert_eq!(patch["patch"]["value"], parts);
+    }
+    let text = printed(
+        &["render", "request-headers", "trace-context", "-"],
+        &format!("{{{key}}}"),
+    );
+    let add = &documents(&text)[0]["request_headers_to_add"][0];
+    assert_eq!(add["header"]["key"], "traceparent");
+    assert_eq!(
+        add["header"]["value"],
+        "%FILTER_STATE(wasm.traceparent:PLAIN)%"
+    );
+    assert_eq!(add["append_action"], "OVERWRITE_IF_EXISTS_OR_ADD");
+
+    let sentence = refusal(&["render", "request-headers", "trace-context"], "", 1);
+    let expected =
+        "meshtrace: trace_context.request_headers: \"edit\", with which the filter writes";
+    assert!(sentence.starts_with(expected), "{sentence}");
+}

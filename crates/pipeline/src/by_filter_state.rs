@@ -162,7 +162,7 @@ fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigE
     Ok(())
 }
 
-/// Names of headers are keys of filter state here, and of other filters in the same proxy.
+/// Names of headers are keys of filter state, of another filter of this project at least.
 pub(crate) fn refuse_header_keys(attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_header = |key: &str| Field::from_name(key.as_bytes()).is_some() || key == "baggage";
     let mut attributes = attributes.iter().enumerate();

@@ -7,7 +7,7 @@ use meshtrace_pipeline::{
     AccessLogTrace, Arena, Composition, MeshTracing, NothingShared, Outcome, Request,
     RouteSampling, SpanAttributes, TraceContext,
 };
-use meshtrace_propagation::{IdGenerator, Peer};
+use meshtrace_propagation::{Field, IdGenerator, Peer};
 
 const TRACEPARENT: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
 const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
@@ -60,16 +60,11 @@ fn said<C: Composition>(json: &str, lines: &[(&str, &str)]) -> Vec<(String, Stri
 #[test]
 fn a_filter_manages_what_it_may_write_or_remove() {
     let (leaving, removed) = managed::<TraceContext>(r#"{"request_headers": "filter_state"}"#);
-    let expected = [
-        "traceparent",
-        "tracestate",
-        "b3",
-        "x-b3-traceid",
-        "x-b3-spanid",
-        "x-b3-parentspanid",
-        "x-b3-sampled",
-        "x-b3-flags",
-    ];
+    // W3C's two and B3's six.
+    let known = Field::ALL.iter().take(8);
+    let expected: Vec<_> = known
+        .map(|field| String::from_utf8_lossy(field.name()))
+        .collect();
     assert_eq!(leaving, expected);
     assert!(removed.is_empty(), "{removed:?}");
 
@@ -165,6 +160,7 @@ fn what_cannot_be_so_is_refused_with_a_reason() {
     let attribute = r#"{"request_headers": "filter_state", "trace_context": {"incoming": "restart",
                         "clear": ["user.id"], "overrides": [{"cluster": "c", "clear": []}]},
                         "span_attributes": {}}"#;
+    let decision = r#"{"attributes": [{"key": "sampling_decision", "from": {"literal": "1"}}]}"#;
     let by_prefix = "trace_context.request_headers: \"filter_state\" not with `incoming` \"ignore\", nor with `clear`";
     let header = r#"{"attributes": [{"key": "tracestate", "from": {"literal": "1"}}]}"#;
     for (refusal, expected) in [
@@ -198,6 +194,10 @@ fn what_cannot_be_so_is_refused_with_a_reason() {
         (
             refusal::<MeshTracing>(r#"{"trace_context": {"request_headers": "edit"}}"#),
             "mesh_tracing.trace_context.request_headers: expected at the top",
+        ),
+        (
+            refusal::<SpanAttributes>(decision),
+            "span_attributes.attributes[0].key: \"sampling_decision\" is the filter state of",
         ),
         (
             refusal::<SpanAttributes>(header),

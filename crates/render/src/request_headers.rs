@@ -32,13 +32,17 @@ pub fn route_configuration_patch(
     route_configuration: &Value,
     context: &str,
     name: &str,
-    namespace: &str,
+    namespace: Option<&str>,
     label: (&str, &str),
 ) -> Value {
+    let metadata = match namespace {
+        None => json!({"name": name}),
+        Some(namespace) => json!({"name": name, "namespace": namespace}),
+    };
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": metadata,
         "spec": {
             "workloadSelector": {"labels": {label.0: label.1}},
             "configPatches": [{

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use envoy_test_harness::config::{HttpFilter, Tracing, WasmFilter};
+use meshtrace_pipeline::{Composition as _, TraceContext};
 use serde_json::{Value, json};
 
 use super::{dist, fixture};
@@ -55,9 +56,13 @@ impl Case {
         self
     }
 
-    /// What writes these headers from filter state.
-    fn by_filter_state(mut self, headers: &[&str]) -> Self {
-        let headers: Vec<_> = headers.iter().map(|name| (*name).to_owned()).collect();
+    /// What writes the headers of W3C and B3 from filter state.
+    fn by_filter_state(mut self) -> Self {
+        let config = br#"{"request_headers": "filter_state"}"#;
+        let filter = TraceContext::from_json(config, &|_| None).expect("a configuration");
+        let headers = filter.by_filter_state().expect("by filter state");
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let headers: Vec<_> = headers.leaving().map(text).collect();
         self.routes = meshtrace_render::route_configuration(&headers, &[]);
         self
     }
@@ -101,18 +106,6 @@ fn to_four_headers(request_headers: &str) -> WasmFilter {
     let config = json!({"inject": ["tracecontext", "b3multi"], "request_headers": request_headers});
     ours("trace_context", &config)
 }
-
-/// All that the filter above manages.
-const MANAGED: &[&str] = &[
-    "traceparent",
-    "tracestate",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-];
 
 fn span_attributes() -> WasmFilter {
     ours("span_attributes", &json!({}))
@@ -191,7 +184,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("trace_context: the same by filter state")
             .context(b3())
             .filter(to_four_headers("filter_state"))
-            .by_filter_state(MANAGED),
+            .by_filter_state(),
         Case::new("Lua: two attributes").filter(lua("attributes", LUA_ATTRIBUTES)),
         Case::new("span_attributes: two attributes").filter(span_attributes()),
         Case::new("Lua: ids for the log").filter(lua("ids", LUA_IDS)),
@@ -247,7 +240,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .filter(mesh_tracing(&json!({
                 "report": report("server", true), "request_headers": "filter_state",
             })))
-            .by_filter_state(MANAGED),
+            .by_filter_state(),
         Case::new("mesh_tracing, attributes and log ids").filter(mesh_tracing(&everything)),
         Case::new("mesh_tracing, gateway (two spans)")
             .filter(mesh_tracing(&json!({"report": report("gateway", true)}))),

@@ -50,15 +50,13 @@ impl Filter {
         format!("{way:?} {self}")
     }
 
-    /// What `meshtrace render request-headers` prints for it.
-    pub(crate) fn routes(self) -> Value {
-        let config = by_state(self.config);
-        rendered(self.name, &config)
+    /// What `meshtrace render request-headers` prints for it; `None` where it refuses.
+    pub(crate) fn routes(self) -> Option<Value> {
+        rendered(self.name, &by_state(self.config))
     }
 }
 
-/// What `meshtrace render request-headers` prints for the filter `name`.
-pub(crate) fn rendered(name: &str, config: &str) -> Value {
+fn rendered(name: &str, config: &str) -> Option<Value> {
     match name {
         "access_log_trace" => rendered_for::<AccessLogTrace>(config),
         "mesh_tracing" => rendered_for::<MeshTracing>(config),
@@ -69,16 +67,16 @@ pub(crate) fn rendered(name: &str, config: &str) -> Value {
     }
 }
 
-fn rendered_for<C: Composition>(config: &str) -> Value {
-    let composition = C::from_json(config.as_bytes(), &|_| None).expect("a configuration");
+fn rendered_for<C: Composition>(config: &str) -> Option<Value> {
+    let composition = C::from_json(config.as_bytes(), &|_| None).ok()?;
     let headers = composition.by_filter_state().expect("by filter state");
     let text = |name: &[u8]| String::from_utf8(name.to_vec()).expect("a header's name");
     let leaving: Vec<_> = headers.leaving().map(text).collect();
     let removed: Vec<_> = headers.removed().map(text).collect();
-    route_configuration(&leaving, &removed)
+    Some(route_configuration(&leaving, &removed))
 }
 
-pub(crate) fn by_state(config: &str) -> String {
+fn by_state(config: &str) -> String {
     let mut config: Value = serde_json::from_str(config).expect("JSON");
     config["request_headers"] = json!("filter_state");
     config.to_string()
@@ -132,6 +130,15 @@ pub(crate) fn ext_authz() -> HttpFilter {
             },
         }),
     )
+}
+
+/// One that allows everything, once it answers so, and adds `x-role` from its answers.
+pub(crate) fn adding_ext_authz() -> HttpFilter {
+    ext_authz().merge(json!({"typed_config": {"http_service": {
+        "authorization_response": {
+            "allowed_upstream_headers": {"patterns": [{"exact": "x-role"}]},
+        },
+    }}}))
 }
 
 /// It asks for the route and, without a policy, does nothing else.
@@ -290,7 +297,8 @@ pub(crate) fn chain(
         manager = manager.route(route.clone());
     }
     if way == Way::StateBehind {
-        manager = manager.merge(json!({"route_config": filter.routes()}));
+        let routes = filter.routes().expect("a configuration");
+        manager = manager.merge(json!({"route_config": routes}));
     }
     manager
 }
