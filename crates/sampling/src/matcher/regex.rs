@@ -19,7 +19,7 @@ pub(crate) const MAX_BYTES: usize = 512 * 1024;
 pub(crate) const MAX_GROUPS: usize = 8;
 
 /// The steps that all expressions of a configuration may take to be built: a worker answers no request meanwhile. One is
-/// a byte of a state's description, seen for one class of bytes: up to 4 ns natively, 10 ns in Envoy.
+/// a byte of a state's description, seen for one class of bytes. Measured in Envoy 1.40: at most 80 ms for all.
 const MAX_STEPS: usize = 8_000_000;
 /// What a byte of an expression costs: it is read twice.
 const STEPS_PER_BYTE: usize = 50;
@@ -132,6 +132,7 @@ impl Regexes {
         }
     }
 
+    /// Names the expression that takes more than its part, when there is one.
     fn blame(patterns: &[(usize, &str)], budget: &mut Budget) -> Result<(), Refusal> {
         for (rule, pattern) in patterns {
             let lent = MAX_OF_ONE.min(budget.0);
@@ -210,7 +211,7 @@ fn automaton(patterns: &[&str], budget: &mut Budget) -> Result<dense::DFA<Vec<u3
     let nfa = nfa?;
     let classes = nfa.byte_classes().alphabet_len();
     let mut steps = FIRST_TRY;
-    // Twice the half of what is left leaves some for a try with fewer expressions.
+    // The last try spends half of what is left: the rest is for tries with fewer expressions.
     while budget.0 > 0 {
         let limit = (budget.0 / 2).max(FIRST_TRY);
         let last = steps >= limit;
