@@ -152,6 +152,6 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
         "Spans",
         "A gRPC-Web call that succeeds is no error; what cannot be known of its end is not said",
         "6 outcomes, 4 content types, grpc_web before the filter and behind it, sampled and not",
-        "48 calls a version, 4 versions",
+        "96 calls a version, 4 versions",
     );
 }
