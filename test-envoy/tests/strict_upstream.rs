@@ -350,6 +350,13 @@ fn spaces_of_a_client_of_http2_are_envoys_to_refuse_but_in_trace_headers() {
         assert_eq!(mesh.connections(), (1, 0), "{version}");
 
         for listener in ["plain", "context"] {
+            // Envoy joins the lines: "a=1; ".
+            let cookies = Request::get("/")
+                .header("cookie", "a=1")
+                .header("cookie", "");
+            let answer = cookies.send(mesh.address(listener)).expect("a response");
+            assert_eq!(answer.status, 503, "{version}: {listener}");
+
             let mut client = http2::Client::new(mesh.address(listener));
             let before = mesh.connections().1;
             let answer = client
