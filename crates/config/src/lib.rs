@@ -66,7 +66,8 @@ const MAX_MESSAGE: usize = 1_390;
 /// there in the place of a secret's name.
 fn hides_values(path: &str) -> bool {
     let mut keys = path.split(['.', '[']);
-    keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
+    let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
+    !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
 
 /// How what a filter says about request headers reaches the request.
