@@ -7,9 +7,9 @@ mod rerouting;
 use common::{get, module};
 use envoy_test_harness::config::{Cluster, HttpFilter, Listener, Route, WasmFilter};
 use envoy_test_harness::upstream::Reply;
+use rerouting::{B3, EXT_AUTHZ, FILTERS, Filter, RBAC, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way};
 use rerouting::{
-    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, adding_ext_authz, by_role,
-    chain, edited, envoys, ext_authz, rbac, role, with_header,
+    adding_ext_authz, by_role, chain, edited, envoys, ext_authz, rbac, role, with_header,
 };
 use serde_json::json;
 
@@ -68,12 +68,47 @@ fn an_authorisation_that_one_route_is_without_is_passed_by_an_edit_behind_it_alo
     }
     promises::held(
         "Routing",
-        "With `request_headers: \"filter_state\"`, or with edits in front of a filter that asks for the route, no \
-         request takes another route than without the filter",
+        "With `request_headers: \"filter_state\"`, or with edits directly in front of a filter that runs on every route \
+         and asks for the route, no request takes another route than without the filter",
         "a filter that sets `x-role`, ext_authz and RBAC that one route is without; trace_context, span_attributes, \
          access_log_trace, route_sampling and mesh_tracing, in front and behind",
         "0 of 96 requests moved, 4 versions",
     );
+}
+
+/// Envoy leaves a filter that the first route switches off by `FilterConfig` out of the chain, so it asks for no route.
+#[test]
+fn a_filter_that_a_route_takes_out_of_the_chain_pins_nothing() {
+    let removed = json!({
+        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+        "disabled": true,
+    });
+    let routes = [
+        Route::prefix("/")
+            .header("x-role", "admin")
+            .cluster("admin"),
+        Route::prefix("/")
+            .cluster("public")
+            .merge(json!({"typed_per_filter_config": {EXT_AUTHZ: removed, RBAC: removed}})),
+    ];
+    for envoy in envoys() {
+        for (name, authorisation) in [("ext_authz", ext_authz()), ("RBAC", rbac())] {
+            let rig = Rig::start(&envoy, FILTERS, &[authorisation, role()], &routes);
+            for filter in FILTERS {
+                for way in Way::ALL {
+                    let seen = rig.send(&filter.listener(way), &edited());
+                    let expected = match way {
+                        Way::Without | Way::EditPinned | Way::StateBehind => ("public", 200, 0),
+                        // As docs/request-headers.md says: the authorisation is never asked.
+                        Way::EditFirst | Way::EditBehind => ("admin", 200, 0),
+                    };
+                    let version = envoy.reported_version();
+                    let what = format!("{name}, {filter} {way:?} on {version}");
+                    assert_eq!(fate(&seen), expected, "{what}");
+                }
+            }
+        }
+    }
 }
 
 /// What an authoriser adds to a request it adds after it has asked for the route.
