@@ -10,7 +10,7 @@ use common::{Mesh, SPAN, TRACE, get, module, trace_headers, under_load};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream};
 use serde_json::json;
 
 const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
@@ -274,10 +274,12 @@ fn a_listener_that_envoy_refuses_leaves_no_trace() {
             };
             let bootstrap = Bootstrap::new().watched_listener(ingress(GOOD, vec![]));
             let mesh = mesh(&envoy, 2, bootstrap);
-            let unknown = json!({"@type": "type.googleapis.com/no.such.Filter"});
+            // Envoy reads the whole file, and makes the filters in their order.
+            let unknown = json!({"@type": "type.googleapis.com/google.protobuf.StringValue"});
             let broken = vec![HttpFilter::raw("broken", unknown)];
             let update = |listener| mesh.envoy.update_listener(listener);
-            update(ingress(config, broken)).expect_err("Envoy must not take it");
+            let refusal = update(ingress(config, broken)).expect_err("Envoy must not take it");
+            assert!(matches!(refusal, Error::UpdateRefused { .. }), "{refusal}");
             let gauge = mesh.envoy.wait_for_stat(INVALID, |value| value == 0);
             gauge.expect("a gauge that is right");
             assert_eq!(formats(&mesh, "ingress"), "b3");
