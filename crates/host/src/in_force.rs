@@ -11,7 +11,7 @@
 //!
 //! - without a name nothing tells a plugin's update from a second plugin;
 //! - a configuration that no worker has loaded yet when the next one comes (two plugins of one bootstrap) is not in
-//!   force, so the next one is not its update;
+//!   force, so the next one is not its update, unless it is itself an update of what is in force;
 //! - two different configurations that are in force at once are two plugins.
 
 use std::cell::{Cell, RefCell};
@@ -33,7 +33,8 @@ pub(crate) struct Entry {
     pub(crate) module: u64,
     /// The configuration that runs: the given one, the last good one, or 0, which is none.
     pub(crate) runs: u64,
-    /// How many VMs have loaded it, without the one that Envoy only tries it in.
+    /// How many VMs have loaded it, without the one that Envoy only tries it in; of an update of what is in force at
+    /// least [`LOADS_IN_FORCE`].
     loads: u64,
 }
 
@@ -158,7 +159,9 @@ pub(crate) fn enter(context: u32, arrival: Arrival) -> Result<Decision, Status> 
             if !arrival.is_good {
                 entry.runs = replaced.map_or(0, |replaced| replaced.runs);
             }
-            entry.loads = first_load;
+            // An update of what is in force is the same plugin, although no worker has loaded it yet: the next
+            // update may be faster.
+            entry.loads = replaced.map_or(first_load, |_| LOADS_IN_FORCE);
             list.push(entry);
         }
         decision.invalid = invalid(before, list);

@@ -103,6 +103,24 @@ fn what_no_worker_has_loaded_is_not_in_force() {
 }
 
 #[test]
+fn an_update_that_comes_before_the_workers_have_the_one_before_is_one_too() {
+    for (next, expected) in [(OTHER, "b3multi"), (r#"{"inject": 8}"#, "b3")] {
+        load_in_all(1, next, GOOD);
+        // The main thread has it, and the workers do not.
+        load(4, next, next);
+        load(5, next, next);
+        load_in_all(6, next, BAD);
+        assert_eq!([3, 8].map(runs), ["b3", expected]);
+        // A worker that was late has both.
+        load(9, next, next);
+        load(10, next, BAD);
+        assert_eq!((runs(10), invalid()), (expected, Some(1)));
+        end(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+    assert_eq!(lines("loaded inert"), 0);
+}
+
+#[test]
 fn a_plugin_without_a_name_is_nobody_s_update() {
     load_in_all(1, "", GOOD);
     load_in_all(4, "", BAD);
