@@ -33,28 +33,34 @@ impl Arrival {
 
 /// What every format says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Contexts([Extracted; Format::ALL.len()]);
+pub(crate) struct Contexts([Told; Format::ALL.len()]);
+
+/// What one format says.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    extracted: Extracted,
+    /// The tracer refuses it.
+    is_refused: bool,
+}
 
 impl Default for Contexts {
     fn default() -> Self {
-        Self([Extracted::Absent; Format::ALL.len()])
+        let nothing = Told {
+            extracted: Extracted::Absent,
+            is_refused: false,
+        };
+        Self([nothing; Format::ALL.len()])
     }
 }
 
 impl Contexts {
-    pub(crate) fn read(arrived: &Arrived<'_>) -> Self {
-        let mut contexts = Self::default();
-        for (format, extracted) in Format::ALL.iter().zip(&mut contexts.0) {
-            *extracted = format.parse(arrived, Reading::default());
-        }
-        contexts
-    }
-
+    /// What whoever makes the span takes from it.
     pub(crate) fn of(&self, format: Format) -> Extracted {
-        self.0
-            .get(format as usize)
-            .copied()
-            .unwrap_or(Extracted::Absent)
+        match self.0.get(format as usize) {
+            None => Extracted::Absent,
+            Some(told) if told.is_refused => Extracted::Malformed,
+            Some(told) => told.extracted,
+        }
     }
 
     pub(crate) fn context(&self, format: Format) -> Option<TraceContext> {
@@ -64,12 +70,13 @@ impl Contexts {
         }
     }
 
-    /// Whether any format names the span of `context`.
+    /// Whether any format names the span of `context`, also one that the tracer refuses: another
+    /// filter may have made one value of several.
     pub(crate) fn name_span_of(&self, context: &TraceContext) -> bool {
-        Format::ALL
-            .iter()
-            .filter_map(|format| self.context(*format))
-            .any(|known| known.is_same_span(context))
+        self.0.iter().any(|told| match told.extracted {
+            Extracted::Context(known) => known.is_same_span(context),
+            _ => false,
+        })
     }
 
     /// Whether one of `formats` has ids that cannot be read here, and by the tracer perhaps can.
@@ -122,10 +129,24 @@ impl LogIds {
                 .next()
                 .is_some_and(says_traced);
         Arrival {
-            contexts: Contexts::read(&Arrived::collect(headers)),
+            contexts: self.contexts(headers),
             is_traced,
             ..Arrival::default()
         }
+    }
+
+    /// What every format says, read as whoever makes the span reads a header that came more than
+    /// once.
+    pub(crate) fn contexts(&self, headers: Headers<'_>) -> Contexts {
+        let arrived = Arrived::collect_as(headers, self.on_repeated);
+        let mut contexts = Contexts::default();
+        for (format, told) in Format::ALL.iter().zip(&mut contexts.0) {
+            told.extracted = format.parse(&arrived, Reading::default());
+            told.is_refused = !self.takes_joined
+                && matches!(told.extracted, Extracted::Context(_))
+                && arrived.is_joined(*format);
+        }
+        contexts
     }
 
     /// The headers of `ids` that the request has: they are of no concern to the upstream.

@@ -4,8 +4,8 @@ use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, check_name};
-use meshtrace_propagation::filter_state;
 use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{OnRepeated, filter_state};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -234,6 +234,11 @@ pub struct LogIds {
     pub(crate) formats: Vec<Format>,
     pub(crate) spawns: Option<bool>,
     pub(crate) shares: Option<bool>,
+    /// How a header is read that came more than once.
+    pub(crate) on_repeated: OnRepeated,
+    /// Whether values that were joined in one line are taken. Envoy's own tracers refuse them: they
+    /// read the first line as one value.
+    pub(crate) takes_joined: bool,
     pub(crate) shapes: Vec<Shape>,
     pub(crate) response_header: Option<Box<[u8]>>,
     pub(crate) traceresponse: bool,
@@ -285,11 +290,27 @@ impl LogIds {
             formats,
             spawns: config.spawn_upstream_span,
             shares: config.shared_span_context,
+            on_repeated: OnRepeated::SameTrace,
+            takes_joined: tracer == TracerKind::None,
             shapes: shapes(&config.shapes)?,
             traceresponse: response_header.traceresponse,
             server_timing: response_header.server_timing,
             response_header: header_name(name_path, &response_header.name)?,
         })
+    }
+
+    /// As `trace_context` beside it reads a header that came more than once, where no tracer is named
+    /// that reads it first.
+    #[must_use]
+    pub fn beside(self, on_repeated: OnRepeated) -> Self {
+        match self.tracer {
+            TracerKind::Zipkin | TracerKind::Other => self,
+            TracerKind::Unknown | TracerKind::None => Self {
+                on_repeated,
+                takes_joined: true,
+                ..self
+            },
+        }
     }
 
     /// The filter state keys that it sets, without Envoy's `wasm.` before them.

@@ -4,7 +4,7 @@
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{Arrived, Sampling, SpanId, TraceContext, TraceId, filter_state};
+use meshtrace_propagation::{Sampling, SpanId, TraceContext, TraceId, filter_state};
 
 use crate::arrival::{Arrival, Contexts};
 use crate::config::{LogIds, TracerKind};
@@ -131,7 +131,7 @@ impl LogIds {
         let late;
         let (arrival, written) = match arrival {
             Some(arrival) => {
-                let end = Contexts::read(&Arrived::collect(headers));
+                let end = self.contexts(headers);
                 (arrival, self.written(arrival, &end, tally))
             }
             // Nothing was written: an answer was made before the filter.

@@ -334,6 +334,10 @@ impl MeshTracing {
             ),
             None => None,
         };
+        let log_ids = match (log_ids, &config.trace_context) {
+            (Some(ids), Some(stage)) => Some(ids.beside(stage.on_repeated.unwrap_or_default())),
+            (log_ids, _) => log_ids,
+        };
         let of_attributes = attributes.as_ref().map(Attributes::request_properties);
         let mut properties = of_attributes.unwrap_or_default().to_vec();
         properties.extend(sampling.iter().flat_map(SamplingStage::properties));

@@ -4,7 +4,9 @@ use meshtrace_headers::Headers;
 
 use crate::TraceId;
 use crate::config::OnRepeated;
+use crate::extract::same_trace;
 use crate::field::{Field, FieldSet};
+use crate::format::Format;
 
 /// What arrived under the known names.
 #[derive(Clone, Debug)]
@@ -78,37 +80,67 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    /// The text of `field`, which names a trace: several values count as the first of them where all
-    /// of them are valid and name one trace, as `trace_of` reads it.
+    /// As [`first_item`](Self::first_item), of a header with an id: all of its values must be valid.
+    #[inline(never)]
+    pub(crate) fn first_id(
+        &self,
+        field: Field,
+        is_valid: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<&'a [u8]> {
+        let first = self.first_item(field)?;
+        let text = self.value(field)?;
+        let others_are_valid = || text.len() == first.len() || items(text).all(is_valid);
+        (is_valid(first) && others_are_valid()).then_some(first)
+    }
+
+    /// The text of the first field of `format`, which names a trace: several values count as the
+    /// first of them where all of them are valid and name one trace, as `trace_of` reads it. Where
+    /// some name its right half, the first that names the whole of it counts.
     ///
-    /// `lines` says which lines are asked: W3C allows one, and of B3's "the first" counts.
+    /// No value of any format has a comma of its own. W3C allows one line; of the other formats
+    /// the first counts, as B3 has it.
     #[inline(never)]
     pub(crate) fn one_trace(
         &self,
-        field: Field,
-        lines: Asked,
+        format: Format,
         trace_of: &dyn Fn(&[u8]) -> Option<TraceId>,
     ) -> Option<&'a [u8]> {
+        let field = *format.fields().first()?;
         let text = self.value(field)?;
-        let is_repeated = lines == Asked::EveryLine && self.is_repeated(field);
-        let is_joined = text.contains(&b',');
-        if !is_repeated && (!is_joined || trace_of(text).is_some()) {
+        let is_repeated = format == Format::Tracecontext && self.is_repeated(field);
+        if !is_repeated && !text.contains(&b',') {
             return Some(text);
         }
         if self.on_repeated == OnRepeated::Reject {
             return None;
         }
         let count = if is_repeated { usize::MAX } else { 1 };
-        let mut first = None;
+        let mut chosen = None;
         for value in self.lines(field).take(count).flat_map(items) {
             let trace_id = trace_of(value)?;
-            match first {
-                None => first = Some((value, trace_id)),
-                Some((_, id)) if id == trace_id => {}
-                Some(_) => return None,
+            let Some((_, known)) = chosen else {
+                chosen = Some((value, trace_id));
+                continue;
+            };
+            if same_trace((format, known), (format, trace_id))? != known {
+                chosen = Some((value, trace_id));
             }
         }
-        first.map(|(value, _)| value)
+        chosen.map(|(value, _)| value)
+    }
+
+    /// Whether the first line of an id of `format` has several values, joined by commas.
+    #[must_use]
+    pub fn is_joined(&self, format: Format) -> bool {
+        let is_list = |field: Field| {
+            matches!(
+                field,
+                Field::Tracestate | Field::XDatadogTags | Field::XDatadogOrigin
+            )
+        };
+        let ids = format.fields().iter().filter(|field| !is_list(**field));
+        ids.filter_map(|field| self.raw(*field))
+            .any(|text| text.contains(&b','))
     }
 
     /// The whole header block.
@@ -116,15 +148,6 @@ impl<'a> Arrived<'a> {
     pub fn headers(&self) -> &Headers<'a> {
         &self.headers
     }
-}
-
-/// Which lines of a header [`Arrived::one_trace`] looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// All of them.
-    EveryLine,
-    /// The first one.
-    FirstLine,
 }
 
 fn items(line: &[u8]) -> impl Iterator<Item = &[u8]> {

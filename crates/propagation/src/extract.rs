@@ -389,7 +389,7 @@ fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Samplin
 }
 
 /// The whole id of a trace that two formats name, where one of them may have told its right half.
-fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
+pub(crate) fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
     let is_half = |(narrow, half): (Format, TraceId), (_, whole): (Format, TraceId)| {
         narrow.can_tell_half_an_id() && half.high() == 0 && half.low() == whole.low()
     };

@@ -3,15 +3,14 @@
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Reading, Writing};
-use crate::arrived::Asked;
+use super::{Extracted, Format, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     let ids = (
         arrived.raw(Field::XB3TraceId),
-        arrived.first_item(Field::XB3SpanId),
+        arrived.raw(Field::XB3SpanId),
     );
     match (ids, sampling(arrived, reading)) {
         // Half a context, even one with a readable decision, is none.
@@ -21,12 +20,10 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
             None => Extracted::Absent,
         },
         ((None, None), Ok(sampling)) => Extracted::Sampling(sampling),
-        ((Some(_), Some(span_id)), Ok(sampling)) => {
-            match context(span_id, sampling, arrived, reading) {
-                Some(context) => Extracted::Context(context),
-                None => Extracted::Malformed,
-            }
-        }
+        ((Some(_), Some(_)), Ok(sampling)) => match context(sampling, arrived, reading) {
+            Some(context) => Extracted::Context(context),
+            None => Extracted::Malformed,
+        },
     }
 }
 
@@ -46,21 +43,17 @@ fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<Sampling, Malform
     }
 }
 
-fn context(
-    span_id: &[u8],
-    sampling: Sampling,
-    arrived: &Arrived<'_>,
-    reading: Reading,
-) -> Option<TraceContext> {
-    let b3_parent = match arrived.first_item(Field::XB3ParentSpanId) {
+fn context(sampling: Sampling, arrived: &Arrived<'_>, reading: Reading) -> Option<TraceContext> {
+    let is_parent = |text: &[u8]| b3::parent_id(text, reading).is_some();
+    let b3_parent = match arrived.first_id(Field::XB3ParentSpanId, &is_parent) {
+        Some(text) => b3::parent_id(text, reading).flatten(),
+        None if reading.b3_strict && arrived.raw(Field::XB3ParentSpanId).is_some() => return None,
         None => None,
-        Some(text) => match b3::parent_id(text, reading) {
-            None if reading.b3_strict => return None,
-            parent => parent.flatten(),
-        },
     };
+    let is_span = |text: &[u8]| b3::span_id(text, reading).is_some();
+    let span_id = arrived.first_id(Field::XB3SpanId, &is_span)?;
     let trace_of = |text: &[u8]| b3::trace_id(text, reading);
-    let trace_id = arrived.one_trace(Field::XB3TraceId, Asked::FirstLine, &trace_of)?;
+    let trace_id = arrived.one_trace(Format::B3Multi, &trace_of)?;
     Some(TraceContext {
         trace_id: trace_of(trace_id)?,
         span_id: b3::span_id(span_id, reading)?,
@@ -82,7 +75,7 @@ pub(super) fn emit<'a>(
         Outgoing::Nothing | Outgoing::Sampling(_) => None,
     };
     let trace_id = context
-        .map(|context| TraceIdText::new(context, arrived.value(Field::XB3TraceId), writing))
+        .map(|context| TraceIdText::new(context, arrived.first_item(Field::XB3TraceId), writing))
         .and_then(|text| Value::concat(&[text.as_bytes()]));
     let span = |id: SpanId| Value::concat(&[&id.to_hex()]);
     // "Debug implies an accept decision, so don't also send the X-B3-Sampled header."

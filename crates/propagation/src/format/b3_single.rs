@@ -3,8 +3,7 @@
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Reading, Writing};
-use crate::arrived::Asked;
+use super::{Extracted, Format, Reading, Writing};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
 
 #[inline(never)]
@@ -16,7 +15,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
         return Extracted::Sampling(sampling);
     }
     let trace_of = |text: &[u8]| context(text, reading).map(|context| context.trace_id);
-    let text = arrived.one_trace(Field::B3, Asked::FirstLine, &trace_of);
+    let text = arrived.one_trace(Format::B3, &trace_of);
     match text.and_then(|text| context(text, reading)) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,

@@ -5,8 +5,7 @@
 use arrayvec::ArrayVec;
 use meshtrace_headers::Value;
 
-use super::{Extracted, decimal};
-use crate::arrived::Asked;
+use super::{Extracted, Format, decimal};
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -32,19 +31,31 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
             Extracted::Absent
         };
     }
-    let trace_of = |text: &[u8]| trace_id_of(text, arrived);
-    let trace_id = arrived.one_trace(Field::XDatadogTraceId, Asked::FirstLine, &trace_of);
-    let trace_id = trace_id.and_then(trace_of);
-    let parent = arrived.first_item(Field::XDatadogParentId);
+    let has_parent = arrived.raw(Field::XDatadogParentId).is_some();
     // A parent of 0 is none: Datadog's synthetic tests begin their traces so.
-    match (trace_id, parent.map(decimal::decode)) {
-        (None, _) | (_, Some(None)) => Extracted::Malformed,
-        (Some(id), parent) => {
-            let span_id = parent.flatten().and_then(SpanId::new);
+    match (trace_id(arrived), parent_id(arrived)) {
+        (None, _) => Extracted::Malformed,
+        (_, None) if has_parent => Extracted::Malformed,
+        (Some((_, id)), parent) => {
+            let span_id = parent.and_then(|(_, id)| SpanId::new(id));
             let priority = arrived.first_item(Field::XDatadogSamplingPriority);
             Extracted::from_ids(id, span_id, sampling(priority))
         }
     }
+}
+
+/// The value of `x-datadog-trace-id` that counts, and the id.
+fn trace_id<'a>(arrived: &Arrived<'a>) -> Option<(&'a [u8], TraceId)> {
+    let trace_of = |text: &[u8]| trace_id_of(text, arrived);
+    let text = arrived.one_trace(Format::Datadog, &trace_of)?;
+    Some((text, trace_of(text)?))
+}
+
+/// The value of `x-datadog-parent-id` that counts, and the number.
+fn parent_id<'a>(arrived: &Arrived<'a>) -> Option<(&'a [u8], u64)> {
+    let is_number = |text: &[u8]| decimal::decode(text).is_some();
+    let text = arrived.first_id(Field::XDatadogParentId, &is_number)?;
+    Some((text, decimal::decode(text)?))
 }
 
 #[inline(never)]
@@ -140,27 +151,17 @@ pub(super) fn emit<'a>(
         Outgoing::Context(context) if context.trace_id.low() != 0 => context,
         _ => return FIELDS.iter().for_each(|field| put(*field, None)),
     };
-    let arrived_trace = arrived
-        .value(Field::XDatadogTraceId)
-        .and_then(|text| trace_id_of(text, arrived));
-    let same_low = arrived_trace.is_some_and(|id| id.low() == context.trace_id.low());
+    let same_low = trace_id(arrived).filter(|(_, id)| id.low() == context.trace_id.low());
     // A half that nobody told is no other half.
-    let same_trace = same_low
-        && arrived_trace.is_some_and(|id| [0, context.trace_id.high()].contains(&id.high()));
-    let raw = |field| arrived.raw(field).map(Value::Borrowed);
-
-    let trace_id = if same_low {
-        raw(Field::XDatadogTraceId)
-    } else {
-        number(context.trace_id.low())
+    let same_trace =
+        same_low.is_some_and(|(_, id)| [0, context.trace_id.high()].contains(&id.high()));
+    let trace_id = match same_low {
+        Some((text, _)) => Some(Value::Borrowed(text)),
+        None => number(context.trace_id.low()),
     };
-    let arrived_parent = arrived
-        .value(Field::XDatadogParentId)
-        .and_then(decimal::decode);
-    let parent_id = if arrived_parent == Some(context.span_id.get()) {
-        raw(Field::XDatadogParentId)
-    } else {
-        number(context.span_id.get())
+    let parent_id = match parent_id(arrived) {
+        Some((text, id)) if id == context.span_id.get() => Some(Value::Borrowed(text)),
+        _ => number(context.span_id.get()),
     };
     put(Field::XDatadogTraceId, trace_id);
     put(Field::XDatadogParentId, parent_id);
@@ -175,7 +176,7 @@ pub(super) fn emit<'a>(
     let tags = Tags::read(arrived);
     let high = context.trace_id.high();
     let value = if same_trace && tags.well_formed && tags.high == high {
-        raw(Field::XDatadogTags)
+        arrived.raw(Field::XDatadogTags).map(Value::Borrowed)
     } else {
         tags.with_high(high, same_trace)
     };
@@ -189,9 +190,9 @@ fn priority<'a>(
     same_trace: bool,
 ) -> Option<Value<'a>> {
     let decision = context.sampling.decision()?;
-    let field = Field::XDatadogSamplingPriority;
-    if same_trace && sampling(arrived.value(field)).decision() == Some(decision) {
-        return arrived.raw(field).map(Value::Borrowed);
+    let own = arrived.first_item(Field::XDatadogSamplingPriority);
+    if same_trace && sampling(own).decision() == Some(decision) {
+        return own.map(Value::Borrowed);
     }
     Some(Value::Borrowed(if decision { b"1" } else { b"0" }))
 }

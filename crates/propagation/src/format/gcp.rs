@@ -2,8 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::{Extracted, decimal, only_header};
-use crate::arrived::Asked;
+use super::{Extracted, Format, decimal, only_header};
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -15,12 +14,16 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::XCloudTraceContext).is_none() {
         return Extracted::Absent;
     }
-    let trace_of = |text: &[u8]| fields(text).map(|(trace_id, ..)| trace_id);
-    let text = arrived.one_trace(Field::XCloudTraceContext, Asked::FirstLine, &trace_of);
-    match text.and_then(fields) {
+    match text(arrived).and_then(fields) {
         Some((trace_id, span_id, sampling)) => Extracted::from_ids(trace_id, span_id, sampling),
         None => Extracted::Malformed,
     }
+}
+
+/// The value that counts.
+fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
+    let trace_of = |text: &[u8]| fields(text).map(|(trace_id, ..)| trace_id);
+    arrived.one_trace(Format::Gcp, &trace_of)
 }
 
 /// Span and options may be absent; a span of 0 is none.
@@ -58,14 +61,15 @@ pub(super) fn emit<'a>(
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XCloudTraceContext;
+    let text = text(arrived);
     let tells = |context: &TraceContext| {
-        let arrived = arrived.value(field).and_then(fields);
-        arrived.is_some_and(|(id, span_id, sampling)| {
-            Extracted::from_ids(id, span_id, sampling).tells(context)
-        })
+        text.and_then(fields)
+            .is_some_and(|(id, span_id, sampling)| {
+                Extracted::from_ids(id, span_id, sampling).tells(context)
+            })
     };
     let write = |context: &TraceContext| write(context);
-    put(field, only_header(field, outgoing, arrived, tells, write));
+    put(field, only_header(outgoing, text, tells, write));
 }
 
 fn write(context: &TraceContext) -> Option<Value<'static>> {

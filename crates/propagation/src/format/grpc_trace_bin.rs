@@ -8,8 +8,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use meshtrace_headers::Value;
 
-use super::{Extracted, Writing, only_header};
-use crate::arrived::Asked;
+use super::{Extracted, Format, Writing, only_header};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
 /// gRPC has binary headers read with and without padding.
@@ -28,12 +27,16 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::GrpcTraceBin).is_none() {
         return Extracted::Absent;
     }
-    let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
-    let text = arrived.one_trace(Field::GrpcTraceBin, Asked::FirstLine, &trace_of);
-    match text.and_then(context) {
+    match text(arrived).and_then(context) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
+}
+
+/// The value that counts.
+fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
+    let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
+    arrived.one_trace(Format::GrpcTraceBin, &trace_of)
 }
 
 #[inline(never)]
@@ -67,15 +70,15 @@ pub(super) fn emit<'a>(
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let told = |context: &TraceContext| writing.decision(context.sampling);
+    let text = text(arrived);
     let tells = |outgoing: &TraceContext| {
-        let arrived = arrived.value(Field::GrpcTraceBin).and_then(context);
-        arrived.is_some_and(|same| {
+        text.and_then(context).is_some_and(|same| {
             same.is_same_span(outgoing) && same.sampling.decision() == Some(told(outgoing))
         })
     };
     let write = |context: &TraceContext| write(context, told(context));
     let field = Field::GrpcTraceBin;
-    put(field, only_header(field, outgoing, arrived, tells, write));
+    put(field, only_header(outgoing, text, tells, write));
 }
 
 fn write(context: &TraceContext, sampled: bool) -> Option<Value<'static>> {

@@ -2,8 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::{Extracted, Writing, only_header};
-use crate::arrived::Asked;
+use super::{Extracted, Format, Writing, only_header};
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -15,12 +14,16 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::UberTraceId).is_none() {
         return Extracted::Absent;
     }
-    let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
-    let text = arrived.one_trace(Field::UberTraceId, Asked::FirstLine, &trace_of);
-    match text.and_then(context) {
+    match text(arrived).and_then(context) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
     }
+}
+
+/// The value that counts.
+fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
+    let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
+    arrived.one_trace(Format::Jaeger, &trace_of)
 }
 
 #[inline(never)]
@@ -64,13 +67,14 @@ pub(super) fn emit<'a>(
         Sampling::Deferred => writing.on_defer.sampling(),
         sampling => sampling,
     };
+    let text = text(arrived);
     let tells = |outgoing: &TraceContext| {
-        let arrived = arrived.value(Field::UberTraceId).and_then(context);
-        arrived.is_some_and(|same| same.is_same_span(outgoing) && same.sampling == told(outgoing))
+        text.and_then(context)
+            .is_some_and(|same| same.is_same_span(outgoing) && same.sampling == told(outgoing))
     };
     let write = |context: &TraceContext| write(context, told(context));
     let field = Field::UberTraceId;
-    put(field, only_header(field, outgoing, arrived, tells, write));
+    put(field, only_header(outgoing, text, tells, write));
 }
 
 fn write(context: &TraceContext, sampling: Sampling) -> Option<Value<'static>> {

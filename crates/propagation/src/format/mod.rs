@@ -123,18 +123,17 @@ impl Writing {
     }
 }
 
-/// The header of a format that has one, and no form for a decision without ids: as it arrived where
-/// that `tells` the context, else what `write` makes of it.
+/// The header of a format that has one, and no form for a decision without ids: the value that
+/// `arrived` where that `tells` the context, else what `write` makes of it.
 fn only_header<'a>(
-    field: Field,
     outgoing: &Outgoing,
-    arrived: &Arrived<'a>,
+    arrived: Option<&'a [u8]>,
     tells: impl FnOnce(&TraceContext) -> bool,
     write: impl FnOnce(&TraceContext) -> Option<Value<'a>>,
 ) -> Option<Value<'a>> {
     match outgoing {
         Outgoing::Nothing | Outgoing::Sampling(_) => None,
-        Outgoing::Context(context) if tells(context) => arrived.raw(field).map(Value::Borrowed),
+        Outgoing::Context(context) if tells(context) => arrived.map(Value::Borrowed),
         Outgoing::Context(context) => write(context),
     }
 }

@@ -2,8 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::Extracted;
-use crate::arrived::Asked;
+use super::{Extracted, Format};
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -25,9 +24,11 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 }
 
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
-    let text = arrived.one_trace(Field::OtTracerTraceId, Asked::FirstLine, &TraceId::parse)?;
+    let text = arrived.one_trace(Format::Ottrace, &TraceId::parse)?;
     let trace_id = TraceId::parse(text)?;
-    let span_id = SpanId::from_hex(arrived.first_item(Field::OtTracerSpanId)?, Case::Any)?;
+    let is_span = |text: &[u8]| SpanId::from_hex(text, Case::Any).is_some();
+    let span_id = arrived.first_id(Field::OtTracerSpanId, &is_span)?;
+    let span_id = SpanId::from_hex(span_id, Case::Any)?;
     let sampled = arrived.first_item(Field::OtTracerSampled);
     Some(TraceContext::new(trace_id, span_id, sampling(sampled)))
 }

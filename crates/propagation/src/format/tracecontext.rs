@@ -2,8 +2,7 @@
 
 use meshtrace_headers::Value;
 
-use super::{Extracted, Writing};
-use crate::arrived::Asked;
+use super::{Extracted, Format, Writing};
 use crate::hex::{self, Case};
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
 
@@ -23,11 +22,15 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     }
 }
 
-/// Section 3.2: exactly one `traceparent`, or several that name one trace where they are taken.
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
+    traceparent(text(arrived)?).map(|(_, context)| context)
+}
+
+/// The value that counts. Section 3.2: exactly one `traceparent`, or several that name one trace
+/// where they are taken.
+fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| traceparent(text).map(|(_, context)| context.trace_id);
-    let text = arrived.one_trace(Field::Traceparent, Asked::EveryLine, &trace_of)?;
-    traceparent(text).map(|(_, context)| context)
+    arrived.one_trace(Format::Tracecontext, &trace_of)
 }
 
 /// Version and context of a `traceparent` (sections 3.2.2 and 3.2.4).
@@ -87,12 +90,10 @@ pub(super) fn emit<'a>(
         return;
     };
 
-    let incoming = arrived.value(Field::Traceparent).and_then(traceparent);
-    let traceparent = match incoming {
+    let text = text(arrived);
+    let traceparent = match text.and_then(traceparent) {
         // Untouched, unknown flags included: a change of flags needs a new parent id (section 3.4).
-        Some((0x00, same)) if tells_the_same(&same, context, writing) => {
-            arrived.raw(Field::Traceparent).map(Value::Borrowed)
-        }
+        Some((0x00, same)) if tells_the_same(&same, context, writing) => text.map(Value::Borrowed),
         _ => write(context, writing),
     };
     put(Field::Traceparent, traceparent);

@@ -4,8 +4,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 use meshtrace_headers::{Value, is_token};
 
-use super::{Extracted, only_header};
-use crate::arrived::Asked;
+use super::{Extracted, Format, only_header};
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
 
@@ -17,12 +16,16 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
     if arrived.raw(Field::XAmznTraceId).is_none() {
         return Extracted::Absent;
     }
-    let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
-    let text = arrived.one_trace(Field::XAmznTraceId, Asked::FirstLine, &trace_of);
-    match text.and_then(Known::read) {
+    match text(arrived).and_then(Known::read) {
         Some(known) => known.extracted(),
         None => Extracted::Malformed,
     }
+}
+
+/// The value that counts.
+fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
+    let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
+    arrived.one_trace(Format::Xray, &trace_of)
 }
 
 /// The fields that are read.
@@ -132,16 +135,17 @@ pub(super) fn emit<'a>(
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XAmznTraceId;
-    let known = arrived.value(field).and_then(Known::read);
+    let text = text(arrived);
+    let known = text.and_then(Known::read);
     let tells = |context: &TraceContext| {
         known.is_some_and(|known| known.well_formed && known.extracted().tells(context))
     };
     let write = |context: &TraceContext| {
         let same_trace = known.is_some_and(|known| known.trace_id == context.trace_id);
-        let others = arrived.value(field).filter(|_| same_trace);
+        let others = text.filter(|_| same_trace);
         write(context, others.unwrap_or_default(), arena)
     };
-    put(field, only_header(field, outgoing, arrived, tells, write));
+    put(field, only_header(outgoing, text, tells, write));
 }
 
 /// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:
