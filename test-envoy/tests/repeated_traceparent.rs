@@ -157,3 +157,52 @@ fn the_key_is_refused_where_it_makes_no_sense() {
         "{log}"
     );
 }
+
+/// A comma ends a value, and what only the format knows stays with the ids.
+#[test]
+fn joined_values_of_other_formats_keep_what_stands_beside_the_ids() {
+    const X_RAY: &str =
+        "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1;Lineage=a:1";
+    const OTHER: &str = "Root=1-80f198ee-56343ba864fe8b2a57d3eff7";
+    let only = |format: &str| {
+        let config = json!({"extract": [format], "inject": [format]});
+        manager(trace_context(&config.to_string()))
+    };
+    for envoy in envoys() {
+        let at = envoy.reported_version();
+        let listeners = ["xray", "datadog"].map(|format| (format, only(format)));
+        let mesh = Mesh::start_on(&envoy, listeners.into());
+        let pass = |listener: &str, headers: &[(&str, &str)]| {
+            mesh.pass(&mut mesh.connect(listener), &get(headers))
+        };
+        for (second, left) in [(X_RAY, Some(X_RAY)), (OTHER, None)] {
+            let joined = format!("{X_RAY},{second}");
+            let request = pass("xray", &[("x-amzn-trace-id", &joined)]);
+            let header = request.header_text("x-amzn-trace-id");
+            assert_eq!(header.as_deref(), left, "{joined} {at}");
+        }
+        let request = pass(
+            "datadog",
+            &[
+                ("x-datadog-trace-id", "123,123"),
+                ("x-datadog-parent-id", "456,456"),
+                ("x-datadog-sampling-priority", "2"),
+                ("x-datadog-origin", "synthetics"),
+                ("x-datadog-tags", "_dd.p.dm=-4"),
+            ],
+        );
+        for (name, value) in [
+            ("x-datadog-trace-id", "123"),
+            ("x-datadog-parent-id", "456"),
+            ("x-datadog-sampling-priority", "2"),
+            ("x-datadog-origin", "synthetics"),
+            ("x-datadog-tags", "_dd.p.dm=-4"),
+        ] {
+            assert_eq!(
+                request.header_text(name).as_deref(),
+                Some(value),
+                "{name} {at}"
+            );
+        }
+    }
+}
