@@ -1,44 +1,55 @@
 //! Attributes as members of the `baggage` header.
 
-use meshtrace_baggage::{Baggage, NAME, encode};
-use meshtrace_headers::{Edits, Headers};
+use meshtrace_baggage::{Baggage, NAME, encode, members};
+use meshtrace_headers::{Edits, Headers, Value};
 
 use crate::attributes::{Arena, Attribute};
 use crate::{Counter, Tally};
 
-/// The request's `baggage`, as the stages before this one left it, with the attributes in it, each
-/// in place of a member of its key.
+/// Writes the attributes into the request's `baggage`, as the stages before this one left it, each
+/// in place of the members of its key.
 ///
-/// `None` when there is nothing to write. What a caller sent stays, but for what is no member; what
-/// has no room is counted and left out.
-pub(crate) fn with<'a>(
+/// A member of an attribute's key goes whether or not there is room for the attribute: its sender
+/// must not speak for us. What has no room is counted and left out. The other members that a caller
+/// sent stay, but for what is no member, and for what has no room where the header must be written.
+pub(crate) fn write<'a>(
     attributes: &[Attribute<'_>],
     headers: Headers<'_>,
-    edits: &Edits<'_>,
+    edits: &mut Edits<'a>,
     arena: &'a Arena,
     tally: &mut Tally,
-) -> Option<&'a [u8]> {
+) {
     let is_ours = |key: &[u8]| attributes.iter().any(|ours| ours.key.as_bytes() == key);
+    let must_write = members(edits.lines(NAME, headers)).any(|member| is_ours(member.key));
     let mut baggage = Baggage::new();
     let kept = baggage.keep(edits.lines(NAME, headers), is_ours);
+    if kept.is_none() && must_write {
+        tally.count(Counter::BaggageFull);
+    }
     let mut added = false;
     for attribute in attributes {
         let value = encode(attribute.value.as_bytes());
-        if kept.is_some() && baggage.add(attribute.key.as_bytes(), value).is_some() {
+        let may_add = kept.is_some() || must_write;
+        if may_add && baggage.add(attribute.key.as_bytes(), value).is_some() {
             added = true;
         } else {
             tally.count(Counter::BaggageFull);
         }
     }
-    if !added {
-        return None;
+    if !added && !must_write {
+        return;
     }
     if kept.is_some_and(|malformed| malformed > 0) {
         tally.count(Counter::BaggageMalformed);
     }
-    let text = arena.try_alloc_slice_copy(baggage.text());
-    if text.is_err() {
-        tally.count(Counter::BaggageFull);
+    match arena.try_alloc_slice_copy(baggage.text()) {
+        // Without a member left it is a removal.
+        Ok(text) => edits.replace(NAME, Value::Borrowed(text)),
+        Err(_) => {
+            tally.count(Counter::BaggageFull);
+            if must_write {
+                edits.remove(NAME);
+            }
+        }
     }
-    text.ok().map(|text| &*text)
 }

@@ -8,33 +8,48 @@ use crate::attributes::{Arena, Attribute};
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
 use crate::{Counter, Tally, baggage};
 
-/// Headers that a proxy or an application lives on, besides those that frame a message and those of
-/// trace context: a prefix must not take them along.
+/// Headers that proxies and applications live on, besides those that frame a message and those of
+/// trace context: a prefix must not take them along. Other names begin with [`OWN`] by rule, as a
+/// list of all that HTTP and its extensions register is never whole.
 const KEPT: &[&str] = &[
-    "accept-",
-    "access-control-",
-    "content-",
-    "grpc-",
-    "if-",
-    "ot-tracer-",
-    "proxy-",
-    "sec-",
-    "sec-websocket-",
-    "user-agent",
     "x-amz-",
     "x-amzn-",
+    "x-api-",
+    "x-appengine-",
+    "x-auth-",
+    "x-azure-",
     "x-b3-",
-    "x-client-trace-id",
+    "x-client-",
     "x-cloud-trace-context",
+    "x-cluster-client-ip",
+    "x-content-",
+    "x-correlation-",
+    "x-csrf-",
     "x-datadog-",
     "x-envoy-",
     "x-forwarded-",
+    "x-gitlab-",
+    "x-github-",
+    "x-goog-",
     "x-google-",
+    "x-http-",
+    "x-hub-",
+    "x-idempotency-",
     "x-istio-",
+    "x-ms-",
+    "x-original-",
     "x-ot-span-context",
-    "x-real-ip",
-    "x-request-id",
+    "x-real-",
+    "x-remote-",
+    "x-request-",
+    "x-requested-",
+    "x-rewrite-",
+    "x-ssl-",
+    "x-xsrf-",
 ];
+
+/// What a prefix begins with, as headers do that no standard registers.
+const OWN: &str = "x-";
 
 /// A compiled [`EmitConfig`].
 #[derive(Clone, Debug)]
@@ -131,10 +146,8 @@ impl Emit {
                 edits.replace(header, Value::Borrowed(attribute.value.as_bytes()));
             }
         }
-        if self.baggage
-            && let Some(list) = baggage::with(attributes, headers, edits, arena, tally)
-        {
-            edits.replace(meshtrace_baggage::NAME, Value::Borrowed(list));
+        if self.baggage {
+            baggage::write(attributes, headers, edits, arena, tally);
         }
     }
 }
@@ -186,6 +199,12 @@ fn prefix(text: &str) -> Result<String, ConfigError> {
             "{text:?} would remove other headers ({}…) from requests, expected a prefix of its \
              own, such as \"x-span-attr-\"",
             taken.escape_ascii()
+        ));
+    }
+    if !prefix.starts_with(OWN) {
+        return refuse(format!(
+            "{text:?} may be the start of a header that applications live on, expected a prefix \
+             that begins with {OWN:?}, such as \"x-span-attr-\""
         ));
     }
     Ok(prefix)

@@ -309,3 +309,43 @@ fn usual_configurations_are_taken() {
         assert_eq!(compile(json), Ok(()), "{json}");
     }
 }
+
+#[test]
+fn no_prefix_takes_along_what_applications_live_on() {
+    let compiled = |prefix: &str| {
+        compile(&format!(
+            r#"{{"emit": {{"request_header_prefix": "{prefix}"}}}}"#
+        ))
+    };
+    for prefix in [
+        "upgrade-",
+        "cache-",
+        "max-",
+        "last-",
+        "access-",
+        "if-",
+        "sec-",
+        "idempotency-",
+        "accept-",
+        "user-",
+        "acme-attr-",
+        "x-goog-",
+        "X-Requested-",
+        "x-csrf-",
+        "x-xsrf-",
+        "x-real-",
+        "x-request-",
+        "x-goog-attr-",
+        "x-amz-meta-",
+        "x-auth-request-",
+        "x-cloud-trace-",
+    ] {
+        let refusal = compiled(prefix).expect_err(prefix);
+        let expected = "span_attributes.emit.request_header_prefix: ";
+        assert!(refusal.starts_with(expected), "{prefix}: {refusal}");
+        assert!(refusal.contains("x-span-attr-"), "{prefix}: {refusal}");
+    }
+    for prefix in ["x-span-attr-", "x-acme-", "x-attr-"] {
+        assert_eq!(compiled(prefix), Ok(()), "{prefix}");
+    }
+}

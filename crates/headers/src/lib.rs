@@ -14,7 +14,7 @@ mod value;
 
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Managed};
-pub use name::{FRAMING, NameRefusal, check_name};
+pub use name::{FRAMING, NameRefusal, OF_RESPONSES, check_name, check_response_name};
 pub use template::{PathTemplate, Segment, TemplateRefusal};
 pub use token::is_token;
 pub use value::{FieldValue, Value, field_value};

@@ -26,6 +26,54 @@ pub const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
+/// Headers of a response that say what it is, who may read or keep it, or what its reader does next:
+/// a trace id in one of them is another response. A name that ends in a dash stands for all that
+/// begin with it.
+///
+/// Content and its parts: RFC 9110, sections 8 and 14. Caches: RFC 9111, section 5. Redirects,
+/// retries, authentication: RFC 9110, sections 10.2 and 11. Cookies: RFC 6265. Browsers' rules:
+/// Fetch (`access-control-`, `cross-origin-`, `x-content-type-options`), RFC 6797, RFC 7034, CSP.
+/// `alt-svc`: RFC 7838. gRPC ends a call by `grpc-status`. Envoy acts on `x-envoy-` itself and writes
+/// `server`.
+pub const OF_RESPONSES: &[&str] = &[
+    "accept-",
+    "access-control-",
+    "age",
+    "allow",
+    "alt-svc",
+    "authentication-info",
+    "cache-control",
+    "clear-site-data",
+    "content-",
+    "cross-origin-",
+    "date",
+    "etag",
+    "expires",
+    "grpc-",
+    "last-modified",
+    "link",
+    "location",
+    "permissions-policy",
+    "pragma",
+    "proxy-",
+    "referrer-policy",
+    "refresh",
+    "retry-after",
+    "sec-",
+    "server",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-envoy-",
+    "x-frame-options",
+    "x-xss-protection",
+];
+
 /// Why a filter may not write or remove a header of some name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRefusal {
@@ -33,6 +81,8 @@ pub enum NameRefusal {
     NotAToken,
     /// It is one of [`FRAMING`].
     Framing,
+    /// It is one of [`OF_RESPONSES`].
+    OfResponses,
 }
 
 impl fmt::Display for NameRefusal {
@@ -41,6 +91,10 @@ impl fmt::Display for NameRefusal {
             Self::NotAToken => "expected the name of a header",
             Self::Framing => {
                 "expected the name of a header that does not frame or route the message (RFC 9110)"
+            }
+            Self::OfResponses => {
+                "expected the name of a header that does not change what the response means, such \
+                 as \"x-trace-id\""
             }
         })
     }
@@ -56,6 +110,23 @@ pub fn check_name(name: &str) -> Result<(), NameRefusal> {
     }
     match FRAMING.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         true => Err(NameRefusal::Framing),
+        false => Ok(()),
+    }
+}
+
+/// Whether a filter may write the header `name` of a response, whatever the case of its letters.
+///
+/// # Errors
+/// When it may not.
+pub fn check_response_name(name: &str) -> Result<(), NameRefusal> {
+    check_name(name)?;
+    let lower = name.to_ascii_lowercase();
+    let is_of = |known: &&str| match known.ends_with('-') {
+        true => lower.starts_with(known),
+        false => lower == *known,
+    };
+    match OF_RESPONSES.iter().any(is_of) {
+        true => Err(NameRefusal::OfResponses),
         false => Ok(()),
     }
 }
@@ -85,6 +156,24 @@ mod tests {
             "hosts",
         ] {
             assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_says_what_a_response_is_is_refused() {
+        for name in OF_RESPONSES {
+            let whole = format!("{name}x");
+            let name = if name.ends_with('-') { &whole } else { *name };
+            let upper = name.to_ascii_uppercase();
+            for name in [name, &upper] {
+                assert_eq!(check_response_name(name), Err(NameRefusal::OfResponses));
+                assert_eq!(check_name(name), Ok(()), "a request's");
+            }
+        }
+        let framing = check_response_name("Content-Length");
+        assert_eq!(framing, Err(NameRefusal::Framing));
+        for name in ["x-trace-id", "traceresponse", "server-timing", "x-cache"] {
+            assert_eq!(check_response_name(name), Ok(()), "{name}");
         }
     }
 }

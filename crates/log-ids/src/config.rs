@@ -3,7 +3,7 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
-use meshtrace_headers::{Managed, check_name};
+use meshtrace_headers::{Managed, NameRefusal, check_name, check_response_name};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{OnRepeated, filter_state};
 use serde::Deserialize;
@@ -267,8 +267,13 @@ impl LogIds {
     pub fn new(config: &AccessLogTraceConfig) -> Result<Self, ConfigError> {
         let Source::Auto = config.source;
         let (tracer, formats) = tracer(config)?;
-        let trace_id_header = header_name("ids.trace_id_header", &config.ids.trace_id_header)?;
-        let span_id_header = header_name("ids.span_id_header", &config.ids.span_id_header)?;
+        let trace_id_header = header_name(
+            "ids.trace_id_header",
+            &config.ids.trace_id_header,
+            check_name,
+        )?;
+        let span_id_header =
+            header_name("ids.span_id_header", &config.ids.span_id_header, check_name)?;
         if span_id_header.is_some() && trace_id_header.is_none() {
             return Err(ConfigError::new(
                 "ids.span_id_header",
@@ -282,7 +287,7 @@ impl LogIds {
             ));
         }
         let response_header = config.response_header.clone().unwrap_or_default();
-        let name_path = "response_header";
+        let name = response_name(&response_header)?;
         Ok(Self {
             trace_id_header,
             span_id_header,
@@ -295,7 +300,7 @@ impl LogIds {
             shapes: shapes(&config.shapes)?,
             traceresponse: response_header.traceresponse,
             server_timing: response_header.server_timing,
-            response_header: header_name(name_path, &response_header.name)?,
+            response_header: name,
         })
     }
 
@@ -412,9 +417,35 @@ fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn header_name(path: &str, name: &Option<String>) -> Result<Option<Box<[u8]>>, ConfigError> {
+/// The name of the response header, which is none that the other ways to tell a response write.
+fn response_name(config: &ResponseHeaderConfig) -> Result<Option<Box<[u8]>>, ConfigError> {
+    let path = "response_header";
+    let name = header_name(path, &config.name, check_response_name)?;
+    let others = [
+        ("traceresponse", config.traceresponse),
+        ("server-timing", config.server_timing),
+    ];
+    for (other, _) in others.into_iter().filter(|(_, is_told)| *is_told) {
+        if name.as_deref() == Some(other.as_bytes()) {
+            return Err(ConfigError::new(
+                path,
+                format!(
+                    "`name` is {other:?}, which `{}` writes; expected a header of its own",
+                    other.replace('-', "_")
+                ),
+            ));
+        }
+    }
+    Ok(name)
+}
+
+fn header_name(
+    path: &str,
+    name: &Option<String>,
+    check: fn(&str) -> Result<(), NameRefusal>,
+) -> Result<Option<Box<[u8]>>, ConfigError> {
     let Some(name) = name else { return Ok(None) };
-    check_name(name).map_err(|refusal| {
+    check(name).map_err(|refusal| {
         ConfigError::new(path, format!("invalid value: string {name:?}, {refusal}"))
     })?;
     let lower = name.to_ascii_lowercase();

@@ -1,5 +1,5 @@
 //! Configurations that are refused, and what is said about them.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
 #[cfg(target_arch = "wasm32")]
@@ -112,5 +112,39 @@ fn impossible_configurations_are_refused_with_their_path() {
     ] {
         let refusal = compile(config).unwrap_err();
         assert!(refusal.starts_with(expected), "{config}: {refusal}");
+    }
+}
+
+#[test]
+fn a_response_header_is_none_that_means_something_to_its_reader() {
+    for name in [
+        "set-cookie",
+        "Location",
+        "grpc-status",
+        "grpc-message",
+        "content-encoding",
+        "content-range",
+        "www-authenticate",
+        "access-control-allow-origin",
+        "x-envoy-degraded",
+    ] {
+        let json = format!(r#"{{"response_header": "{name}"}}"#);
+        let refusal = compile(&json).expect_err(name).to_string();
+        let expected = format!("response_header: invalid value: string {name:?}, expected");
+        assert!(refusal.contains(&expected), "{refusal}");
+    }
+    for (name, key) in [
+        ("server-timing", "server_timing"),
+        ("Traceresponse", "traceresponse"),
+    ] {
+        let json =
+            |told| format!(r#"{{"response_header": {{"name": "{name}", "{key}": {told}}}}}"#);
+        let refusal = compile(&json(true)).expect_err(name).to_string();
+        assert!(
+            refusal.contains("expected a header of its own"),
+            "{refusal}"
+        );
+        assert!(refusal.contains(key), "{refusal}");
+        assert!(compile(&json(false)).is_ok(), "{name}");
     }
 }

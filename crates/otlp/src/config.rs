@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{NameRefusal, check_name, field_value};
+use meshtrace_headers::{NameRefusal, check_name, field_value, is_token};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -410,8 +410,17 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
         .collect();
     let mut values = Vec::new();
-    for (name, value) in &further {
-        if fixed.contains(&name.as_str()) && name != "user-agent" {
+    for (i, (name, value)) in further.iter().enumerate() {
+        let mut earlier = further.iter().take(i);
+        if is_token(name.as_bytes()) && earlier.any(|(other, _)| other == name) {
+            return Err(ConfigError::new(
+                format!("headers.{name}"),
+                "there twice, in another case; expected each header once",
+            ));
+        }
+        // The exporter compresses nothing, and gRPC's headers are the protocol's.
+        let is_encoding = name == "content-encoding" || name.starts_with("grpc-");
+        if is_encoding || fixed.contains(&name.as_str()) && name != "user-agent" {
             return Err(ConfigError::new(
                 format!("headers.{name}"),
                 "the protocol decides it",
@@ -425,7 +434,7 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
                     format!("invalid name (not repeated, it may be confidential), {refusal}");
                 return Err(ConfigError::new("headers", message));
             }
-            Err(refusal @ NameRefusal::Framing) => {
+            Err(refusal @ (NameRefusal::Framing | NameRefusal::OfResponses)) => {
                 let message = format!("invalid name: string {name:?}, {refusal}");
                 return Err(ConfigError::new("headers", message));
             }

@@ -8,7 +8,7 @@ use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::{Field, Placement, Propagation, filter_state};
 
-use crate::{Outcome, Request};
+use crate::{MAX_EDITS, Outcome, Request};
 
 /// The request headers that a filter writes or removes, none of them by an edit.
 ///
@@ -45,6 +45,13 @@ impl ByFilterState {
                 true => headers.leaving.push(name.into()),
                 false => headers.removed.push(name.into()),
             }
+        }
+        let count = headers.leaving.len() + headers.removed.len();
+        if count > MAX_EDITS {
+            return Err(refusal(&format!(
+                "\"filter_state\" has room for {MAX_EDITS} headers of a request, and this \
+                 configuration manages {count}: clear fewer names in `overrides`, or the same ones"
+            )));
         }
         Ok(Some(headers))
     }
@@ -95,17 +102,23 @@ pub(crate) fn say_all<'a>(
     headers.is_none_or(|headers| headers.say_all(request, outcome))
 }
 
-/// One line that means what several do (RFC 9110, section 5.3); `None` where memory is short.
+/// One line that means what several do; `None` where memory is short.
+///
+/// Of a list the lines are joined by commas (RFC 9110, section 5.3). A header that is no list has
+/// one line, so that another separator would be right for none. `cookie` alone has several that are
+/// no list (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
 fn joined<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let separator: &[u8] = if name == b"cookie" { b"; " } else { b"," };
     let lines = || request.headers.lines(name);
     let length = lines().fold(0_usize, |length, line| {
-        length.saturating_add(line.len()).saturating_add(1)
+        let with_separator = line.len().saturating_add(separator.len());
+        length.saturating_add(with_separator)
     });
     let mut text = bumpalo::collections::Vec::new_in(request.arena);
     text.try_reserve_exact(length).ok()?;
     for (i, line) in lines().enumerate() {
         if i > 0 {
-            text.push(b',');
+            text.extend_from_slice(separator);
         }
         text.extend_from_slice(line);
     }

@@ -13,9 +13,18 @@ use meshtrace_sampling as sampling;
 
 use crate::Arena;
 
-/// Every known trace header, sixteen of `clear`, every attribute, and the few of single stages: the
-/// helper headers of two, the secret of `force`, `request_header`, `baggage`.
-pub const MAX_EDITS: usize = propagation::Field::ALL.len() + 16 + attributes::MAX_ATTRIBUTES + 8;
+/// The names of single stages: two helper headers of the ids, one of sampling, the secret of
+/// `force`, `request_header`, `baggage`.
+const OF_SINGLE_STAGES: usize = 2 + 1 + 1 + 1 + 1;
+
+/// Edits of one request, each of another name: every known trace header, every whole name of the
+/// tracers that are not converted, one `clear`, every attribute, and those of single stages. A
+/// removal that is configured has room whatever a client sends.
+pub const MAX_EDITS: usize = propagation::Field::ALL.len()
+    + propagation::FAMILY_NAMES
+    + propagation::MAX_CLEAR
+    + attributes::MAX_ATTRIBUTES
+    + OF_SINGLE_STAGES;
 /// Thirty-two attributes, and the ids of the trace in every shape.
 pub const MAX_PROPERTIES: usize = 48;
 

@@ -85,7 +85,14 @@ pub(crate) fn tell<'a>(
 ) {
     let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
     let egress = propagation.egress(&request.headers, request.cluster);
-    propagation.join_baggage(incoming, egress, request.arena, edits, tally);
+    // An attribute that had no room in the list is not joined from a client's header either.
+    let is_full = outcome
+        .tallies
+        .attributes
+        .has(meshtrace_attributes::Counter::BaggageFull);
+    if !is_full {
+        propagation.join_baggage(incoming, egress, request.arena, edits, tally);
+    }
     propagation.inject(incoming, &decision.outgoing, egress, edits, tally);
     if let Outgoing::Context(context) = &decision.outgoing
         && propagation.needs_own_context()

@@ -120,6 +120,14 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             "mesh_tracing.report.headers.content-type: the protocol decides it",
         ),
         (
+            report(r#""headers": {"Content-Encoding": "gzip"}"#),
+            "mesh_tracing.report.headers.content-encoding: the protocol decides it",
+        ),
+        (
+            report(r#""headers": {"X-Key": "a", "x-key": "b"}"#),
+            "mesh_tracing.report.headers.x-key: there twice, in another case",
+        ),
+        (
             report(r#""headers": {":path": "x"}"#),
             "mesh_tracing.report.headers.:path: the protocol decides it",
         ),

@@ -223,3 +223,28 @@ fn by_default_the_headers_are_edited() {
         assert!(compiled::<MeshTracing>(json).by_filter_state().is_none());
     }
 }
+
+/// RFC 9113, section 8.2.3: a client may send its cookies in several lines.
+#[test]
+fn cookies_of_several_lines_are_joined_as_cookies() {
+    let json = r#"{"request_headers": "filter_state", "inject": [],
+        "overrides": [{"host": "third.example.com", "clear": ["cookie", "authorization"]}]}"#;
+    let lines = |host| {
+        [
+            (":authority", host),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("cookie", "c=3; d=4"),
+            ("authorization", "Bearer t"),
+        ]
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        said::<TraceContext>(json, &lines("shop.example.com")),
+        [
+            pair("authorization", "Bearer t"),
+            pair("cookie", "a=1; b=2; c=3; d=4")
+        ]
+    );
+    assert_eq!(said::<TraceContext>(json, &lines("third.example.com")), []);
+}

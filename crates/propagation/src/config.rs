@@ -16,8 +16,8 @@ use crate::trust::{Direction, Untrusted};
 use crate::vendor::Vendor;
 use crate::{Field, Sampling};
 
-/// Most headers besides the known ones that `clear` takes.
-const MAX_CLEAR: usize = 16;
+/// Most headers besides the known ones that one `clear` takes.
+pub const MAX_CLEAR: usize = 16;
 
 /// `trace_context.wasm`'s configuration; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -621,7 +621,9 @@ fn clear(entries: &[String]) -> Result<Clear, ConfigError> {
                     Format::NAMES,
                     Vendor::NAMES,
                 ),
-                NameRefusal::Framing => format!("invalid value: string {entry:?}, {refusal}"),
+                NameRefusal::Framing | NameRefusal::OfResponses => {
+                    format!("invalid value: string {entry:?}, {refusal}")
+                }
             };
             return Err(ConfigError::new(format!("clear[{i}]"), message));
         } else if clear.names.len() == MAX_CLEAR {

@@ -1,5 +1,6 @@
 //! Making every format tell the same.
 
+use bumpalo::Bump;
 use meshtrace_headers::{Edits, Value, field_value};
 
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
@@ -41,10 +42,52 @@ impl Propagation {
                 }
             }
         }
+        let trimmed = self.trim_kept(written, &incoming.arrived, egress, edits);
         egress.clear(incoming, edits);
-        if edits.overflowed() {
+        if trimmed.is_none() || edits.overflowed() {
             tally.count(Counter::EditsDropped);
         }
+    }
+
+    /// What stays of the formats that are read or written, as headers may be: Envoy hands on what a
+    /// client of HTTP/2 puts around a value, and the next hop may close the connection on it. `None`
+    /// where memory is short: what has no room for its trimmed value goes.
+    #[inline(never)]
+    fn trim_kept<'a>(
+        &self,
+        written: FormatSet,
+        arrived: &Arrived<'a>,
+        egress: &Egress,
+        edits: &mut Edits<'a>,
+    ) -> Option<()> {
+        let mut complete = Some(());
+        let formats = Format::ALL.iter().filter(|format| {
+            let is_written = written.contains(**format);
+            is_written || self.extract.contains(format) || egress.in_step.contains(**format)
+        });
+        for field in formats.flat_map(|format| format.fields()) {
+            let Some(first) = arrived.raw(*field) else {
+                continue;
+            };
+            let name = field.name();
+            let is_legal = |line: &[u8]| field_value(line) == Some(line);
+            if edits.change_of(name).is_some() || arrived.lines(*field).all(is_legal) {
+                continue;
+            }
+            // Of a header that is no list the first line counts.
+            let value = match *field == Field::Tracestate && arrived.is_repeated(*field) {
+                true => one_line(arrived, *field, edits.arena()),
+                false => Some(first),
+            };
+            match value {
+                Some(value) => edits.replace(name, Value::Borrowed(value)),
+                None => {
+                    edits.remove(name);
+                    complete = None;
+                }
+            }
+        }
+        complete
     }
 
     fn fate(
@@ -168,6 +211,25 @@ impl Egress {
             (_, Some(value)) => edits.replace(name, value),
         }
     }
+}
+
+/// The lines of a list in one (RFC 9110, section 5.3), each without the white space around it;
+/// `None` where memory is short.
+fn one_line<'a>(arrived: &Arrived<'a>, field: Field, arena: &'a Bump) -> Option<&'a [u8]> {
+    let lines = || {
+        let lines = arrived.lines(field).map(<[u8]>::trim_ascii);
+        lines.filter(|line| !line.is_empty())
+    };
+    let length = lines().map(|line| line.len().saturating_add(1)).sum();
+    let mut text = bumpalo::collections::Vec::new_in(arena);
+    text.try_reserve_exact(length).ok()?;
+    for (i, line) in lines().enumerate() {
+        if i > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(line);
+    }
+    Some(text.into_bump_slice())
 }
 
 /// What happens to the headers of one format.

@@ -33,8 +33,8 @@ mod vendor;
 pub use arrived::Arrived;
 pub use baggage::BaggageSource;
 pub use config::{
-    B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnDefer, OnMissing,
-    OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnDefer,
+    OnMissing, OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
 pub use context::{Sampling, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
@@ -45,4 +45,4 @@ pub use field::Field;
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use trust::{Direction, Peer};
-pub use vendor::{Family, Vendor, families};
+pub use vendor::{FAMILY_NAMES, Family, Vendor, families};

@@ -106,6 +106,17 @@ pub fn families() -> impl Iterator<Item = Family> {
     [JAEGER, JAEGER_BAGGAGE, OTTRACE].into_iter().chain(vendors)
 }
 
+/// How many whole names [`families`] have together.
+pub const FAMILY_NAMES: usize = {
+    let mut count = JAEGER.names.len() + JAEGER_BAGGAGE.names.len() + OTTRACE.names.len();
+    let mut vendors = Vendor::ALL;
+    while let [vendor, rest @ ..] = vendors {
+        count += vendor.family().names.len();
+        vendors = rest;
+    }
+    count
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +144,12 @@ mod tests {
                 assert!(!field.is_some_and(|field| of_a_format(&field)), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_names_of_all_families_are_counted() {
+        let counted: usize = families().map(|family| family.names.len()).sum();
+        assert_eq!(counted, FAMILY_NAMES);
     }
 
     #[test]

@@ -298,7 +298,13 @@ fn tracestate_members_are_those_that_the_specification_grants() {
             Value::Array(expected) => {
                 assert_eq!(members.as_ref(), Some(expected), "{name}");
                 let left = run(&config(&case, false), &sent);
-                assert_eq!(left.edits, 0, "{name}: tracestate stays to the letter");
+                // But for the white space that no header may have at its ends.
+                let is_spaced = |(_, value): &(String, Vec<u8>)| value.trim_ascii() != value;
+                let expected = usize::from(sent.iter().any(is_spaced));
+                assert_eq!(
+                    left.edits, expected,
+                    "{name}: tracestate stays to the letter"
+                );
             }
             Value::Null => {
                 assert_eq!(members, None, "{name}");
