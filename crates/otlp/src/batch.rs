@@ -1,12 +1,12 @@
-//! A batch of spans: one buffer, from the first span to the last retry.
+//! A batch of spans, and what goes around them on their way out.
 
 use crate::config::Protocol;
 use crate::resource::Head;
 use crate::{Span, wire};
 
-/// The size of a batch's buffer, in bytes.
+/// The most that one call sends, in bytes; but the last one sends all.
 pub const BATCH_BYTES: usize = 224 * 1024;
-/// The most batches there are at a time, open, waiting and in flight: what bounds the memory.
+/// So many times that much is the most that waits or is in flight: what bounds the memory.
 pub const MAX_BATCHES: usize = 16;
 
 /// `ExportTraceServiceRequest.resource_spans`.
@@ -21,83 +21,128 @@ const SCOPE: u32 = 1;
 const MAX_HEAD: usize = 1 + 10;
 const GRPC_HEAD: usize = 5;
 
-/// Spans of one resource, and room before them for what goes around.
-#[derive(Debug)]
+/// Encoded spans, one after the other.
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     buffer: Vec<u8>,
-    /// Where the spans begin.
-    spans_start: usize,
-    /// Where the message begins once it is sealed.
+    /// Where the first span begins: those before it are in another batch now.
     start: usize,
     pub(crate) spans: u32,
     /// When the first span came, on the exporter's clock.
     pub(crate) opened: u64,
+    /// When the last span came.
+    pub(crate) newest: u64,
 }
 
 impl Batch {
     /// An empty batch in `buffer`, whose content is forgotten.
-    pub(crate) fn open(mut buffer: Vec<u8>, head: &Head, now: u64) -> Self {
-        let spans_start = GRPC_HEAD + 4 * MAX_HEAD + head.resource.len() + head.scope.len();
+    pub(crate) fn open(mut buffer: Vec<u8>, now: u64) -> Self {
         buffer.clear();
-        buffer.reserve_exact(BATCH_BYTES.max(spans_start));
-        buffer.resize(spans_start, 0);
         Self {
             buffer,
-            spans_start,
-            start: spans_start,
-            spans: 0,
             opened: now,
+            newest: now,
+            ..Self::default()
         }
     }
 
-    pub(crate) fn has_room_for(&self, span: &Span<'_>) -> bool {
-        self.buffer.len() + span.encoded_len() <= BATCH_BYTES
-    }
-
-    pub(crate) fn push(&mut self, span: &Span<'_>) {
-        span.encode(&mut self.buffer);
-        self.spans += 1;
-    }
-
-    /// Writes what goes around the spans, right before them.
-    pub(crate) fn seal(&mut self, head: &Head, protocol: Protocol, scratch: &mut Vec<u8>) {
-        let spans = self.buffer.len() - self.spans_start;
-        let scope_spans = wire::field_len(head.scope.len()) + spans;
-        let resource_spans = wire::field_len(head.resource.len()) + wire::field_len(scope_spans);
-        let message = wire::field_len(resource_spans);
-
-        scratch.clear();
-        if protocol == Protocol::Grpc {
-            scratch.push(0);
-            let length = u32::try_from(message).unwrap_or(u32::MAX);
-            scratch.extend_from_slice(&length.to_be_bytes());
-        }
-        wire::length_head(scratch, RESOURCE_SPANS, resource_spans);
-        wire::bytes(scratch, RESOURCE, &head.resource);
-        wire::length_head(scratch, SCOPE_SPANS, scope_spans);
-        wire::bytes(scratch, SCOPE, &head.scope);
-
-        self.start = self.spans_start.saturating_sub(scratch.len());
-        let room = self.buffer.get_mut(self.start..self.spans_start);
-        for (place, byte) in room.unwrap_or_default().iter_mut().zip(scratch) {
-            *place = *byte;
-        }
-    }
-
-    /// The message, with gRPC's head where the protocol has one.
-    pub(crate) fn body(&self) -> &[u8] {
+    /// The spans, each as a field of `ScopeSpans`.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Takes over the spans of `other`; to be sealed again.
-    pub(crate) fn append(&mut self, other: &Self) {
-        let spans = other.buffer.get(other.spans_start..);
-        self.buffer.extend_from_slice(spans.unwrap_or_default());
-        self.spans += other.spans;
+    /// Appends `span`, where the spans take at most `limit` bytes then. Returns whether they do.
+    pub(crate) fn push(&mut self, span: &Span<'_>, limit: usize, now: u64) -> bool {
+        let length = span.encoded_len();
+        let has_room = self.bytes().len() + length <= limit;
+        if has_room {
+            self.make_room(length, limit);
+            span.encode(&mut self.buffer);
+            self.spans += 1;
+            self.newest = now;
+        }
+        has_room
+    }
+
+    /// Never more than `limit`, as a vector that grows by itself would take.
+    fn make_room(&mut self, length: usize, limit: usize) {
+        if self.buffer.capacity() - self.buffer.len() < length {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let more = limit.saturating_sub(self.buffer.len()).max(length);
+            self.buffer.reserve_exact(more);
+        }
+    }
+
+    /// Takes the first spans of `other` over, so that there are at most `most` here, in at most
+    /// `limit` bytes.
+    pub(crate) fn take_from(&mut self, other: &mut Self, most: u32, limit: usize) {
+        let room = limit.saturating_sub(self.bytes().len());
+        let (spans, length) = other.front(most.saturating_sub(self.spans), room);
+        if spans == 0 {
+            return;
+        }
+        self.make_room(length, limit);
+        let bytes = other.bytes().get(..length).unwrap_or_default();
+        self.buffer.extend_from_slice(bytes);
+        self.spans += spans;
+        self.newest = other.newest;
+        other.start += length;
+        other.spans = other.spans.saturating_sub(spans);
+    }
+
+    /// How many of the first spans are at most `most`, and at most `limit` bytes; and those bytes.
+    fn front(&self, most: u32, limit: usize) -> (u32, usize) {
+        if self.spans <= most && self.bytes().len() <= limit {
+            return (self.spans, self.bytes().len());
+        }
+        let (mut spans, mut length) = (0, 0);
+        while spans < most {
+            let rest = self.bytes().get(length..).unwrap_or_default();
+            let span = wire::first_field_len(rest);
+            if span == 0 || length + span > limit {
+                break;
+            }
+            spans += 1;
+            length += span;
+        }
+        (spans, length)
+    }
+
+    /// Gives back what the buffer has more than its content takes.
+    pub(crate) fn shrink(&mut self) {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.buffer.shrink_to_fit();
     }
 
     /// The buffer, to be used again.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
+}
+
+/// The most bytes that spans take in a call, beside what goes around them.
+pub(crate) fn room_beside(head: &Head) -> usize {
+    let around = GRPC_HEAD + 4 * MAX_HEAD + head.resource.len() + head.scope.len();
+    BATCH_BYTES.saturating_sub(around)
+}
+
+/// Begins a message in `out` whose spans follow, `spans` bytes of them.
+pub(crate) fn begin(out: &mut Vec<u8>, head: &Head, protocol: Protocol, spans: usize) {
+    let scope_spans = wire::field_len(head.scope.len()) + spans;
+    let resource_spans = wire::field_len(head.resource.len()) + wire::field_len(scope_spans);
+    let message = wire::field_len(resource_spans);
+
+    out.clear();
+    out.reserve_exact(GRPC_HEAD + message);
+    if protocol == Protocol::Grpc {
+        out.push(0);
+        let length = u32::try_from(message).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+    wire::length_head(out, RESOURCE_SPANS, resource_spans);
+    wire::bytes(out, RESOURCE, &head.resource);
+    wire::length_head(out, SCOPE_SPANS, scope_spans);
+    wire::bytes(out, SCOPE, &head.scope);
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use meshtrace_counters::Counter as _;
 
 use crate::answer::Verdict;
-use crate::batch::{Batch, MAX_BATCHES};
+use crate::batch::{self, BATCH_BYTES, Batch, MAX_BATCHES};
 use crate::config::Report;
 use crate::resource::{self, Head, Node};
 use crate::{Answer, Counter, Span};
@@ -20,6 +20,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// A batch that nobody took for so long is dropped, to make room for what is newer.
 const MAX_AGE: Duration = Duration::from_secs(300);
+/// The most bytes of spans that wait or are in flight.
+const MAX_BYTES: usize = MAX_BATCHES * BATCH_BYTES;
 /// The host answers every call within its timeout; where it fails to, the call counts as lost.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -59,14 +61,19 @@ pub type Dispatch<'d> = &'d mut dyn FnMut(&Call<'_>) -> Result<u32, Refused>;
 pub struct Exporter {
     report: Report,
     head: Head,
-    open: Option<Batch>,
-    sealed: VecDeque<Batch>,
+    /// The most bytes of spans in one call.
+    room: usize,
+    /// What waits, oldest first. How many spans a call takes is decided when it is made: while none
+    /// can be made, the last batch fills up.
+    waiting: VecDeque<Batch>,
     flying: Vec<Flight>,
     /// Buffers of batches that are gone.
     free: Vec<Vec<u8>>,
-    scratch: Vec<u8>,
-    /// Spans that are in any batch.
+    /// The body of the call that is made.
+    body: Vec<u8>,
+    /// Spans that wait or are in flight, and their bytes.
     spans: u32,
+    bytes: usize,
     /// Failures since the last success.
     failures: u32,
     /// No call before this time: the back-off of the last failure.
@@ -101,13 +108,14 @@ impl Exporter {
         let head = Head::new(resource::resource(&report.resource, node));
         Self {
             report,
+            room: batch::room_beside(&head),
             head,
-            open: None,
-            sealed: VecDeque::with_capacity(MAX_BATCHES),
+            waiting: VecDeque::with_capacity(MAX_BATCHES),
             flying: Vec::with_capacity(MAX_BATCHES),
             free: Vec::with_capacity(MAX_BATCHES),
-            scratch: Vec::new(),
+            body: Vec::new(),
             spans: 0,
+            bytes: 0,
             failures: 0,
             not_before: 0,
             finishing: false,
@@ -119,55 +127,40 @@ impl Exporter {
 
     /// Takes a finished span, or counts it as dropped when there is no room.
     pub fn push(&mut self, span: &Span<'_>, now: u64) {
-        if self.spans >= self.report.batch.max_queue || !self.make_room(span, now) {
+        let length = span.encoded_len();
+        let has_room = self.spans < self.report.batch.max_queue
+            && self.bytes + self.head.resource.len() + length <= MAX_BYTES;
+        if !has_room || !self.append(span, now) {
             self.count(Counter::DroppedQueueFull, 1);
             self.has_dropped = true;
             return;
         }
-        if let Some(open) = &mut self.open {
-            open.push(span);
-            self.spans += 1;
-            if open.spans >= self.report.batch.max_spans {
-                self.seal();
-            }
-        }
+        self.spans += 1;
+        self.bytes += length;
     }
 
-    /// Makes sure that the open batch has room for `span`.
-    fn make_room(&mut self, span: &Span<'_>, now: u64) -> bool {
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| !open.has_room_for(span))
+    /// Puts `span` behind all that waits.
+    fn append(&mut self, span: &Span<'_>, now: u64) -> bool {
+        let room = self.room;
+        if let Some(last) = self.waiting.back_mut()
+            && last.push(span, room, now)
         {
-            self.seal();
+            return true;
         }
-        if self.open.is_none() {
-            if self.sealed.len() + self.flying.len() >= MAX_BATCHES {
-                return false;
-            }
-            let buffer = self.free.pop().unwrap_or_default();
-            let batch = Batch::open(buffer, &self.head, now);
-            if !batch.has_room_for(span) {
-                self.free.push(batch.into_buffer());
-                return false;
-            }
-            self.open = Some(batch);
+        let mut batch = Batch::open(self.free.pop().unwrap_or_default(), now);
+        let has_room = batch.push(span, room, now);
+        if has_room {
+            self.waiting.push_back(batch);
+        } else {
+            self.free.push(batch.into_buffer());
         }
-        true
-    }
-
-    fn seal(&mut self) {
-        if let Some(mut batch) = self.open.take() {
-            batch.seal(&self.head, self.report.protocol, &mut self.scratch);
-            self.sealed.push_back(batch);
-        }
+        has_room
     }
 
     /// How often to be woken; `None` while there is nothing to do.
     #[must_use]
     pub fn tick(&self) -> Option<Duration> {
-        let idle = self.open.is_none() && self.sealed.is_empty() && self.flying.is_empty();
+        let idle = self.waiting.is_empty() && self.flying.is_empty();
         (!idle || self.has_dropped).then(|| self.interval().min(MAX_TICK))
     }
 
@@ -178,41 +171,79 @@ impl Exporter {
     /// Sends what is due.
     pub fn wake(&mut self, now: u64, dispatch: Dispatch<'_>) {
         self.expire(now);
-        let waited = |batch: &Batch| Duration::from_nanos(now.saturating_sub(batch.opened));
-        // A tick is never exactly on time: half of one early is on time.
-        let due = self.interval().saturating_sub(MAX_TICK / 2);
-        if self.open.as_ref().is_some_and(|open| waited(open) >= due) {
-            self.seal();
-        }
-        self.send(now, dispatch);
+        self.send(now, Some(now), dispatch);
     }
 
-    fn send(&mut self, now: u64, dispatch: Dispatch<'_>) {
-        while now >= self.not_before && self.flying.len() < self.max_in_flight() {
-            let Some(batch) = self.sealed.pop_front() else {
+    /// Makes the calls that what waits is enough for, and those for what has waited long enough `by`
+    /// then.
+    fn send(&mut self, now: u64, by: Option<u64>, dispatch: Dispatch<'_>) {
+        while now >= self.not_before
+            && self.flying.len() < self.max_in_flight()
+            && (self.is_full() || self.has_waited(by))
+        {
+            let Some(batch) = self.next_batch() else {
                 return;
             };
+            let body = batch.bytes();
+            batch::begin(&mut self.body, &self.head, self.report.protocol, body.len());
+            self.body.extend_from_slice(body);
             if !self.dispatch(batch, now, dispatch) {
                 return;
             }
         }
     }
 
+    /// Whether what waits fills a call.
+    fn is_full(&self) -> bool {
+        let spans: u32 = self.waiting.iter().map(|batch| batch.spans).sum();
+        self.waiting.len() > 1 || spans >= self.report.batch.max_spans
+    }
+
+    /// Whether what waits has waited for others long enough.
+    fn has_waited(&self, by: Option<u64>) -> bool {
+        // A tick is never exactly on time: half of one early is on time.
+        let due = self.interval().saturating_sub(MAX_TICK / 2);
+        by.zip(self.waiting.front())
+            .is_some_and(|(by, first)| Duration::from_nanos(by.saturating_sub(first.opened)) >= due)
+    }
+
+    /// The spans of one call.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let (most, room) = (self.report.batch.max_spans, self.room);
+        let mut first = self.waiting.pop_front()?;
+        if first.spans > most {
+            let mut batch = Batch::open(self.free.pop().unwrap_or_default(), first.opened);
+            batch.take_from(&mut first, most, room);
+            self.waiting.push_front(first);
+            return Some(batch);
+        }
+        while first.spans < most
+            && let Some(mut next) = self.waiting.pop_front()
+        {
+            first.take_from(&mut next, most, room);
+            if next.spans > 0 {
+                self.waiting.push_front(next);
+                break;
+            }
+            self.free.push(next.into_buffer());
+        }
+        Some(first)
+    }
+
     /// After a failure one call shows whether the collector is back.
     fn max_in_flight(&self) -> usize {
-        match (self.finishing, self.failures) {
-            (true, _) => MAX_BATCHES,
-            (false, 0) => self.report.batch.max_in_flight as usize,
-            (false, _) => 1,
+        match self.failures {
+            0 => self.report.batch.max_in_flight as usize,
+            _ => 1,
         }
     }
 
-    /// Returns whether more can be sent.
+    /// Makes a call with the body, whose spans `batch` has. Returns whether more can be sent.
     fn dispatch(&mut self, batch: Batch, now: u64, dispatch: Dispatch<'_>) -> bool {
         let call = Call {
             cluster: &self.report.cluster,
             headers: &self.report.headers,
-            body: batch.body(),
+            body: &self.body,
             timeout: self.report.timeout,
         };
         match dispatch(&call) {
@@ -241,7 +272,7 @@ impl Exporter {
         }
     }
 
-    /// Takes the answer to the call with `token`, and sends the next batch that is full.
+    /// Takes the answer to the call with `token`, and sends the next ones that are full.
     pub fn answered(&mut self, token: u32, answer: &Answer<'_>, dispatch: Dispatch<'_>) {
         let now = answer.now;
         let mut flights = self.flying.iter();
@@ -267,7 +298,7 @@ impl Exporter {
             }
             Verdict::Retry { after } => self.failed(batch, after, now),
         }
-        self.send(now, dispatch);
+        self.send(now, None, dispatch);
     }
 
     /// A call that was made at `sent` reached the collector. One that was in flight together with a
@@ -282,7 +313,7 @@ impl Exporter {
     /// Nobody took `batch`: waits, longer each time, and then tries it again. What the collector
     /// asks for (`after`) makes the wait longer and never shorter, or a collector could ask for a
     /// call a millisecond.
-    fn failed(&mut self, batch: Batch, after: Option<Duration>, now: u64) {
+    fn failed(&mut self, mut batch: Batch, after: Option<Duration>, now: u64) {
         self.count(Counter::Retries, 1);
         // A call that was in flight together with one that failed already is the same failure.
         if now >= self.not_before {
@@ -291,11 +322,12 @@ impl Exporter {
         let asked_for = after.unwrap_or_default().min(MAX_RETRY_AFTER);
         let wait = asked_for.max(backoff(self.failures, now));
         self.not_before = self.not_before.max(now.saturating_add(nanos(wait)));
-        let age = Duration::from_nanos(now.saturating_sub(batch.opened));
+        let age = Duration::from_nanos(now.saturating_sub(batch.newest));
         if self.finishing || age > MAX_AGE {
             self.drop_batch(batch, Counter::DroppedExpired);
         } else {
-            self.sealed.push_front(batch);
+            batch.shrink();
+            self.waiting.push_front(batch);
         }
     }
 
@@ -315,15 +347,18 @@ impl Exporter {
     pub fn finish(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
         self.finishing = true;
         self.not_before = 0;
-        self.seal();
-        if let Some(mut last) = self.sealed.pop_front() {
-            for batch in self.sealed.drain(..) {
-                last.append(&batch);
-            }
-            last.seal(&self.head, self.report.protocol, &mut self.scratch);
-            self.sealed.push_back(last);
+        let length = self.waiting.iter().map(|batch| batch.bytes().len()).sum();
+        batch::begin(&mut self.body, &self.head, self.report.protocol, length);
+        // It is not tried again: only the number of its spans is needed any more.
+        let mut all = Batch::open(Vec::new(), now);
+        for batch in self.waiting.drain(..) {
+            self.body.extend_from_slice(batch.bytes());
+            all.spans += batch.spans;
         }
-        self.send(now, dispatch);
+        self.bytes = self.bytes.saturating_sub(length);
+        if all.spans > 0 {
+            self.dispatch(all, now, dispatch);
+        }
         self.flying.is_empty()
     }
 
@@ -353,6 +388,7 @@ impl Exporter {
 
     fn forget(&mut self, batch: Batch) {
         self.spans = self.spans.saturating_sub(batch.spans);
+        self.bytes = self.bytes.saturating_sub(batch.bytes().len());
         self.free.push(batch.into_buffer());
     }
 

@@ -19,6 +19,19 @@ pub(crate) const fn field_len(content: usize) -> usize {
     1 + varint_len(content as u64) + content
 }
 
+/// The length of the field with a length that `bytes` begin with, whose number is below 16; 0 where
+/// there is none.
+pub(crate) fn first_field_len(bytes: &[u8]) -> usize {
+    let mut content = 0;
+    for (place, byte) in bytes.iter().enumerate().skip(1).take(4) {
+        content |= usize::from(byte & 0x7f) << (7 * (place - 1));
+        if byte & 0x80 == 0 {
+            return place + 1 + content;
+        }
+    }
+    0
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     reason = "seven bits of a number are a byte"
@@ -66,6 +79,17 @@ mod tests {
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_field_has_the_length_that_is_foretold() {
+        for content in [0, 1, 127, 128, 16_383, 16_384, 200_000] {
+            let mut out = Vec::new();
+            bytes(&mut out, 2, &vec![7; content]);
+            assert_eq!(first_field_len(&out), out.len());
+            assert_eq!(field_len(content), out.len());
+        }
+        assert_eq!(first_field_len(&[]), 0);
+    }
 
     #[test]
     fn a_varint_has_the_length_that_is_foretold() {
