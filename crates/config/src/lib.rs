@@ -67,7 +67,12 @@ const MAX_MESSAGE: usize = 1_390;
 fn hides_values(path: &str) -> bool {
     let mut keys = path.split(['.', '[']);
     let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
-    !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
+    // A URL's path or host has a key or a password in it at times.
+    let report = path
+        .split_once("report")
+        .filter(|(before, _)| before.is_empty() || before.ends_with('.'));
+    let is_report = report.is_some_and(|(_, key)| matches!(key, "" | ".path" | ".authority"));
+    is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
 
 /// How what a filter says about request headers reaches the request.
@@ -332,6 +337,13 @@ mod tests {
             assert!(
                 !refusal.contains("secret") && !refusal.contains("5555"),
                 "{refusal}"
+            );
+        }
+        for path in ["report", "report.path", "mesh_tracing.report.authority"] {
+            let own = ConfigError::new(path, "invalid type: string \"secret\", expected a host");
+            assert_eq!(
+                own.to_string(),
+                format!("{path}: invalid type: string, expected a host")
             );
         }
         let own = ConfigError::new(

@@ -5,20 +5,30 @@
 //! the SDK's: the release step gives it that one's name.
 
 use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 /// Who waits for answers.
 pub(crate) trait Answered {
     fn on_answer(&self, token: u32, body_size: usize);
+
+    /// Whether its root context runs something else by now.
+    fn is_replaced(&self) -> bool;
+
+    /// Whether it was told to end, and waits for nothing more.
+    fn is_finished(&self) -> bool;
+
+    /// Ends its root context.
+    fn end(&self);
 }
 
 thread_local! {
-    /// The root contexts of this VM that wait, by their ids. What they wait for is their own.
-    static WAITING: RefCell<Vec<(u32, Weak<dyn Answered>)>> = const { RefCell::new(Vec::new()) };
+    /// Who waits in this VM, by the ids of their root contexts: of one that was given something else
+    /// to run, also what it ran before, for as long as a call of that one is in flight.
+    static WAITING: RefCell<Vec<(u32, Rc<dyn Answered>)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_waiting<T>(with: impl FnOnce(&mut Vec<(u32, Weak<dyn Answered>)>) -> T) -> Option<T> {
-    // None of the three callers calls another one. Natively a thread's end may come before a root
+fn with_waiting<T>(with: impl FnOnce(&mut Vec<(u32, Rc<dyn Answered>)>) -> T) -> Option<T> {
+    // None of the callers calls another one. Natively a thread's end may come before a root
     // context's.
     WAITING
         .try_with(|waiting| {
@@ -33,13 +43,50 @@ fn with_waiting<T>(with: impl FnOnce(&mut Vec<(u32, Weak<dyn Answered>)>) -> T) 
 
 /// Hands answers to the root context `context` over to `answered`.
 pub(crate) fn expect<A: Answered + 'static>(context: u32, answered: &Rc<A>) {
-    let answered: Weak<A> = Rc::downgrade(answered);
+    let answered: Rc<A> = Rc::clone(answered);
     with_waiting(|waiting| waiting.push((context, answered)));
 }
 
 /// The root context `context` waits no more.
 pub(crate) fn forget(context: u32) {
-    with_waiting(|waiting| waiting.retain(|(id, _)| *id != context));
+    remove(|id, _| id == context);
+}
+
+/// Whether nothing that the root context `context` runs or ran waits for an answer.
+pub(crate) fn is_finished(context: u32) -> bool {
+    all_of(context)
+        .iter()
+        .all(|answered| answered.is_finished())
+}
+
+/// Ends the root context `context` if it was told to end and nothing waits any more.
+pub(crate) fn end_if_finished(context: u32) {
+    let all = all_of(context);
+    let current = all.iter().find(|answered| !answered.is_replaced());
+    if let Some(current) = current
+        && all.iter().all(|answered| answered.is_finished())
+    {
+        current.end();
+    }
+}
+
+fn all_of(context: u32) -> Vec<Rc<dyn Answered>> {
+    let all = with_waiting(|waiting| {
+        let of_context = waiting.iter().filter(|(id, _)| *id == context);
+        of_context
+            .map(|(_, answered)| Rc::clone(answered))
+            .collect()
+    });
+    all.unwrap_or_default()
+}
+
+fn remove(is_gone: impl Fn(u32, &Rc<dyn Answered>) -> bool) {
+    // What is dropped is dropped when nobody looks at the list.
+    let gone = with_waiting(|waiting| {
+        let gone = waiting.extract_if(.., |(id, answered)| is_gone(*id, answered));
+        gone.collect::<Vec<_>>()
+    });
+    drop(gone);
 }
 
 /// `proxy_on_http_call_response` (proxy-wasm ABI 0.2.1): no headers where there was no answer.
@@ -51,12 +98,13 @@ extern "C" fn meshtrace_on_http_call_response(
     body_size: usize,
     _trailers: usize,
 ) {
-    let answered = with_waiting(|waiting| {
-        let mut all = waiting.iter();
-        all.find(|(id, _)| *id == context)
-            .and_then(|(_, answered)| answered.upgrade())
-    });
-    if let Some(answered) = answered.flatten() {
+    // Each knows the tokens of its own calls.
+    for answered in all_of(context) {
         answered.on_answer(token, body_size);
     }
+    end_if_finished(context);
+    // One that a stream still has may make further calls.
+    remove(|_, answered| {
+        answered.is_replaced() && answered.is_finished() && Rc::strong_count(answered) == 1
+    });
 }

@@ -17,7 +17,6 @@ impl<C: Composition> Running<C> {
         if let Some(background) = self.composition.background() {
             background.wake(self.now(), &mut dispatch);
             self.settle(background);
-            self.end_if_finished(background);
         }
     }
 
@@ -31,21 +30,28 @@ impl<C: Composition> Running<C> {
         is_done
     }
 
+    /// Another configuration takes the place of this one in its root context: what is left is sent,
+    /// and each span that a stream still makes is sent as it comes.
+    pub(crate) fn on_replaced(&self) {
+        self.is_replaced.set(true);
+        self.settle_tick();
+        if self.tick.replace(0) != 0 && call::set_tick_period(0).is_err() {
+            self.metrics.host_error();
+        }
+    }
+
     /// Counts and logs what happened, and has the root context woken as often as is needed.
     fn settle(&self, background: &dyn Background) {
+        self.hand_over(background);
+        self.settle_tick();
+    }
+
+    fn hand_over(&self, background: &dyn Background) {
         background.take_counts(&mut |stage, index, amount| {
             self.metrics.add_to(stage, index, amount);
         });
         if let Some(complaint) = background.take_complaint() {
             call::log(LogLevel::Error, &complaint);
-        }
-        self.settle_tick();
-    }
-
-    /// Ends the root context that was told to end, once it waits for nothing any more.
-    fn end_if_finished(&self, background: &dyn Background) {
-        if background.is_finished() && call::done().is_err() {
-            self.metrics.host_error();
         }
     }
 
@@ -53,6 +59,12 @@ impl<C: Composition> Running<C> {
         let Some(background) = self.composition.background() else {
             return;
         };
+        if self.is_replaced.get() {
+            // The root context is woken for another one.
+            background.finish(self.now(), &mut dispatch);
+            self.hand_over(background);
+            return;
+        }
         let tick = background.tick().map_or(0, |tick| tick.as_millis());
         let tick = u32::try_from(tick).unwrap_or(u32::MAX);
         if self.tick.replace(tick) != tick && call::set_tick_period(tick).is_err() {
@@ -85,7 +97,21 @@ impl<C: Composition> Answered for Running<C> {
         };
         background.answered(token, &answer, &mut dispatch);
         self.settle(background);
-        self.end_if_finished(background);
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.is_replaced.get()
+    }
+
+    fn is_finished(&self) -> bool {
+        let background = self.composition.background();
+        background.is_none_or(Background::is_finished)
+    }
+
+    fn end(&self) {
+        if self.composition.background().is_some() && call::done().is_err() {
+            self.metrics.host_error();
+        }
     }
 }
 

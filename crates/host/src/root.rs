@@ -33,6 +33,8 @@ pub(crate) struct Running<C> {
     pub(crate) own_context: Option<OwnContext>,
     /// What the host was last told of how often to wake the root context, in milliseconds.
     pub(crate) tick: Cell<u32>,
+    /// Whether its root context runs something else by now.
+    pub(crate) is_replaced: Cell<bool>,
 }
 
 impl<C> Running<C> {
@@ -72,7 +74,9 @@ impl<C: Composition> Root<C> {
 
     /// Runs `composition` from now on, or nothing.
     fn start(&self, composition: Option<C>) {
-        answers::forget(self.context);
+        if let Some(running) = self.running() {
+            running.on_replaced();
+        }
         let running = composition.and_then(run).map(Rc::new);
         if let Some(running) = &running {
             answers::expect(self.context, running);
@@ -85,7 +89,8 @@ impl<C: Composition> Root<C> {
 
 impl<C: Composition> Context for Root<C> {
     fn on_done(&mut self) -> bool {
-        self.running().is_none_or(|running| running.on_done())
+        let running = self.running();
+        running.is_none_or(|running| running.on_done() && answers::is_finished(self.context))
     }
 }
 
@@ -112,6 +117,7 @@ impl<C: Composition> RootContext for Root<C> {
     fn on_tick(&mut self) {
         if let Some(running) = self.running() {
             running.on_tick();
+            answers::end_if_finished(self.context);
         }
     }
 
@@ -119,9 +125,6 @@ impl<C: Composition> RootContext for Root<C> {
         if self.is_invalid
             && let Some(composition) = configuration::successor(self.context)
         {
-            if let Some(running) = self.running() {
-                running.on_done();
-            }
             self.start(Some(composition));
         }
         Some(Box::new(Stream {
@@ -160,6 +163,7 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
         arena: Cell::new(arena()),
         expressions,
         tick: Cell::new(0),
+        is_replaced: Cell::new(false),
     })
 }
 

@@ -319,6 +319,36 @@ fn the_root_context_ends_when_the_last_call_is_answered() {
     assert_eq!(host(|host| host.done), 1, "what is gone waits for nothing");
 }
 
+/// As where a root context with a bad configuration learns of the good one that came after it.
+#[test]
+fn what_was_sent_before_an_update_is_counted_after_it() {
+    assert!(configure(1, CONFIG));
+    request(1, SAMPLED);
+    tick(1);
+    request(1, SAMPLED);
+    assert_eq!(host(|host| host.tick), 100);
+    let other = r#"{"report": {"cluster": "other"}}"#;
+    host(|host| host.configuration = other.into());
+    assert!(unsafe { proxy_on_configure(1, other.len()) });
+    host(|host| {
+        let clusters: Vec<_> = host.http_calls.iter().map(|call| &*call.cluster).collect();
+        assert_eq!(clusters, ["collector", "collector"]);
+        assert_eq!(host.tick, 0, "nothing waits");
+    });
+    request(1, SAMPLED);
+    assert_eq!(host(|host| host.tick), 100);
+    answer(1, 0, "200");
+    assert_eq!((counter("exported"), host(|host| host.tick)), (1, 100));
+    // It waits for what it ran before too.
+    assert!(!unsafe { proxy_on_done(1) });
+    host(|host| assert_eq!(host.http_calls[2].cluster, "other"));
+    answer(1, 2, "200");
+    assert_eq!((counter("exported"), host(|host| host.done)), (2, 0));
+    answer(1, 1, "200");
+    assert_eq!((counter("exported"), host(|host| host.done)), (3, 1));
+    assert_eq!(host(|host| host.metric("meshtrace.host_errors")), Some(0));
+}
+
 #[test]
 fn plugins_of_one_vm_have_collectors_of_their_own() {
     for root in [1, 2] {

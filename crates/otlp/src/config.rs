@@ -357,20 +357,20 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
         }
         (Protocol::HttpProtobuf, None) => "/v1/traces",
         (Protocol::HttpProtobuf, Some(path)) if path.starts_with('/') && is_visible(path) => path,
-        (Protocol::HttpProtobuf, Some(path)) => {
+        (Protocol::HttpProtobuf, Some(_)) => {
             return Err(ConfigError::new(
                 "path",
-                format!("invalid value: string {path:?}, expected a path such as \"/v1/traces\""),
+                "invalid value (not repeated, it may be confidential), expected a path such as \"/v1/traces\"",
             ));
         }
     };
     let is_host = |text: &str| !text.is_empty() && is_visible(text);
     let authority = match config.authority.as_deref() {
         Some(authority) if is_host(authority) => authority,
-        Some(authority) => {
+        Some(_) => {
             return Err(ConfigError::new(
                 "authority",
-                format!("invalid value: string {authority:?}, expected a host"),
+                "invalid value (not repeated, it may be confidential), expected a host",
             ));
         }
         // Istio: outbound|4318||otel-collector.observability.svc.cluster.local

@@ -65,6 +65,8 @@ struct Scope {
     version: String,
 }
 
+const UNKNOWN_SERVICE: &str = "unknown_service";
+
 /// What is asked of the proxy's own node: a path below `xds.node`, such as `["metadata", "NAME"]`.
 pub type Node<'n> = &'n dyn Fn(&[&str]) -> Option<String>;
 
@@ -95,7 +97,7 @@ pub fn resource(
         // "If the value was not specified, SDKs MUST fallback to `unknown_service:` concatenated with
         // `process.executable.name` … If `process.executable.name` is not available, the value MUST be
         // set to `unknown_service`" (OpenTelemetry semantic conventions, `service.name`).
-        .unwrap_or_else(|| "unknown_service".to_owned());
+        .unwrap_or_else(|| UNKNOWN_SERVICE.to_owned());
     let version = label("app.kubernetes.io/version")
         .or_else(|| label("version"))
         .or_else(|| revision.clone().filter(|revision| revision != "latest"));
@@ -125,7 +127,17 @@ pub fn resource(
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), ResourceValue::String(value?))))
         .collect();
-    attributes.extend(configured.clone());
+    // A service has a name, also where the configuration takes away the one that the node tells.
+    let is_empty = |(key, value): &(&String, &ResourceValue)| {
+        key.as_str() == "service.name" && **value == ResourceValue::String(String::new())
+    };
+    for (key, value) in configured {
+        let value = match is_empty(&(key, value)) {
+            true => ResourceValue::String(UNKNOWN_SERVICE.to_owned()),
+            false => value.clone(),
+        };
+        attributes.insert(key.clone(), value);
+    }
     attributes
 }
 

@@ -148,6 +148,12 @@ fn a_service_has_a_name_whatever_the_node_is() {
         let expected = meshtrace_otlp::ResourceValue::String(name.to_owned());
         assert_eq!(found, Some(&expected));
     }
+    let text = |text: &str| meshtrace_otlp::ResourceValue::String(text.to_owned());
+    for (configured, name) in [("", "unknown_service"), ("shop", "shop")] {
+        let configured = [("service.name".to_owned(), text(configured))].into();
+        let attributes = resource(&configured, &|_| Some("node".to_owned()));
+        assert_eq!(attributes.get("service.name"), Some(&text(name)));
+    }
 }
 
 /// What is dropped where nothing else is left to do is counted all the same.

@@ -160,6 +160,13 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             "rules[0].match.path.regex: not a regular expression",
         ),
         (
+            matching(&format!(
+                r#"{{"path": {{"regex": "{}"}}}}"#,
+                "ab[cd]".repeat(25_000)
+            )),
+            "rules[0].match.path.regex: too long: 150000 bytes, expected at most 4096",
+        ),
+        (
             matching(r#"{"path": {"regex": ".*a.{200}"}}"#),
             "rules[0].match.path.regex: too large: its automaton has more than 524288 bytes",
         ),
