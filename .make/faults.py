@@ -17,7 +17,7 @@ HEAD = """# What is promised, and how it is tried
 
 
 def cell(text):
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|").replace("\n", " ").rstrip(".")
 
 
 def page(rows):
