@@ -110,7 +110,7 @@ fn head(kind: Kind, place: Place) -> String {
          # tracer: beside OpenTelemetry's it takes the caller's b3 away, and beside USE_B3 (Istio's default) a W3C caller's\n\
          # trace ends here. Their files are in ../envoyfilter.\n\
          # A fetch that fails: requests pass as they are (failStrategy).\n\
-         # Resources: about 35 MB for a proxy's first Wasm plugin, and 0.3 MB of the agent's disk for the module.\n\
+         # Resources: about 40 MB for a proxy's first Wasm plugin, and 0.4 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n",
         kind.versions, place.title
     )

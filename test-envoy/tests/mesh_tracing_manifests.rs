@@ -143,7 +143,7 @@ fn resource(kind: Kind, place: Place) -> String {
          # mesh_tracing as the tracer {}, with the proxies' own tracer off, whichever that is.\n\
          # {}\n\
          # A fetch that fails: requests pass as they are (failStrategy), and are not traced.\n\
-         # Resources: about 60 MB for a proxy's first Wasm plugin, and 1.2 MB of the agent's disk for the module.\n\
+         # Resources: about 60 MB for a proxy's first Wasm plugin, and 1.3 MB of the agent's disk for the module.\n\
          # Generated: {UPDATE}\n\
          apiVersion: extensions.istio.io/v1alpha1\n\
          kind: {}\n{}{}\
