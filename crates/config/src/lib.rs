@@ -68,10 +68,8 @@ fn hides_values(path: &str) -> bool {
     let mut keys = path.split(['.', '[']);
     let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
     // A URL's path or host has a key or a password in it at times.
-    let report = path
-        .split_once("report")
-        .filter(|(before, _)| before.is_empty() || before.ends_with('.'));
-    let is_report = report.is_some_and(|(_, key)| matches!(key, "" | ".path" | ".authority"));
+    let below_filter = path.strip_prefix("mesh_tracing.").unwrap_or(path);
+    let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
     is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
 
@@ -346,6 +344,10 @@ mod tests {
                 format!("{path}: invalid type: string, expected a host")
             );
         }
+        let bare = ConfigError::new("force", "invalid value: string \"secret\"");
+        assert_eq!(bare.to_string(), "force: invalid value: string");
+        let variant = ConfigError::new("force", "unknown variant `secret`, expected `a`");
+        assert_eq!(variant.to_string(), "force: unknown variant, expected `a`");
         let own = ConfigError::new(
             "report.headers.a",
             "invalid value: string \"secret\", expected text",

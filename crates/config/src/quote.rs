@@ -96,24 +96,22 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
 
     const EXPECTED: &[u8] = b", expected ";
 
-    if message.starts_with("unknown variant ") {
-        let expected = message
-            .rfind(", expected ")
-            .and_then(|at| message.get(at..));
-        return Cow::Owned(["unknown variant", expected.unwrap_or_default()].concat());
-    }
-    let what = ["invalid type: ", "invalid value: "];
-    let what = what.iter().find(|what| message.starts_with(**what));
-    let kind = what.and_then(|what| {
-        let found = message.get(what.len()..)?;
-        KINDS.iter().find(|kind| found.starts_with(**kind))
-    });
+    // The last one: a value can have these words in it, and what is expected has them not.
     let mut places = message.as_bytes().windows(EXPECTED.len());
     let expected = places.rposition(|text| text == EXPECTED);
-    match (what, kind, expected.and_then(|place| message.get(place..))) {
-        (Some(what), Some(kind), Some(expected)) => Cow::Owned([*what, *kind, expected].concat()),
-        _ => Cow::Borrowed(message),
+    let expected = expected.and_then(|place| message.get(place..));
+    let expected = expected.unwrap_or_default();
+    if message.starts_with("unknown variant ") {
+        return Cow::Owned(["unknown variant", expected].concat());
     }
+    let told = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find_map(|what| {
+            let found = message.strip_prefix(what)?;
+            let kind = KINDS.iter().find(|kind| found.starts_with(**kind))?;
+            Some([*what, *kind, expected].concat())
+        });
+    told.map_or(Cow::Borrowed(message), Cow::Owned)
 }
 
 /// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left out of the middle.

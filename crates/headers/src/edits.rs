@@ -6,7 +6,7 @@ use bumpalo::collections::Vec;
 
 use crate::{FieldValue, Headers, Value};
 
-/// The headers of a configured prefix, and those of the baggage of two formats.
+/// Those of a configured prefix, the baggage of two formats, and one vendor's.
 const MAX_FAMILIES: usize = 4;
 
 /// What happens to one header name.
