@@ -14,7 +14,7 @@ use crate::egress::{Clear, Egress, Overrides};
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
 use crate::vendor::Vendor;
-use crate::{Field, Sampling};
+use crate::{Field, SamplingState};
 
 /// Most headers besides the known ones that one `clear` takes.
 pub const MAX_CLEAR: usize = 16;
@@ -190,10 +190,10 @@ pub enum OnDefer {
 }
 
 impl OnDefer {
-    pub(crate) const fn sampling(self) -> Sampling {
+    pub(crate) const fn sampling(self) -> SamplingState {
         match self {
-            Self::Unsampled => Sampling::NotSampled,
-            Self::Sampled => Sampling::Sampled,
+            Self::Unsampled => SamplingState::NotSampled,
+            Self::Sampled => SamplingState::Sampled,
         }
     }
 }
@@ -414,7 +414,7 @@ impl Propagation {
 
     /// The decision that W3C's flag tells.
     #[must_use]
-    pub fn tells_w3c(&self, sampling: Sampling) -> bool {
+    pub fn tells_w3c(&self, sampling: SamplingState) -> bool {
         self.writing.decision(sampling)
     }
 

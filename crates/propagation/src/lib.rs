@@ -36,7 +36,7 @@ pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnDefer,
     OnMissing, OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
-pub use context::{Sampling, TraceContext};
+pub use context::{SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Outgoing, Participation};
 pub use egress::Egress;
