@@ -93,12 +93,12 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     let mut edits = Edits::new_in(&arena, MAX_EDITS);
     let incoming = propagation.extract(headers, Peer::default(), &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
-    let egress = propagation.egress(&headers, None);
-    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    let policy = propagation.policy_for(&headers, None);
+    propagation.join_baggage(&incoming, policy, &arena, &mut edits, &mut tally);
     propagation.inject(
         &incoming,
         &decision.outgoing,
-        egress,
+        policy,
         &mut edits,
         &mut tally,
     );

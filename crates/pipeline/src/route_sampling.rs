@@ -268,9 +268,11 @@ impl RouteSampling {
                 ..*context
             });
             let (edits, tally) = (&mut outcome.headers, &mut Tally::default());
-            let egress = self.propagation.egress(&request.headers, request.cluster);
+            let policy = self
+                .propagation
+                .policy_for(&request.headers, request.cluster);
             self.propagation
-                .inject(incoming, &outgoing, egress, edits, tally);
+                .inject(incoming, &outgoing, policy, edits, tally);
         }
         if members.is_some() {
             let tally = &mut outcome.tallies.sampling;

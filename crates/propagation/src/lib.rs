@@ -13,7 +13,7 @@ mod config;
 mod context;
 mod counter;
 mod decide;
-mod egress;
+mod destination;
 mod extract;
 mod field;
 pub mod filter_state;
@@ -39,7 +39,7 @@ pub use config::{
 pub use context::{SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Outgoing, Participation};
-pub use egress::Egress;
+pub use destination::DestinationPolicy;
 pub use extract::Incoming;
 pub use field::Field;
 pub use id::{SpanId, TraceId};

@@ -131,8 +131,8 @@ impl<'a> Hop<'a> {
             .headers
             .iter()
             .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
-        let egress = propagation.egress(&request.headers, request.cluster);
-        if !is_new || !is_written || egress.clears(Field::Tracestate) {
+        let policy = propagation.policy_for(&request.headers, request.cluster);
+        if !is_new || !is_written || policy.clears(Field::Tracestate) {
             return;
         }
         let name = Field::Tracestate.name();
