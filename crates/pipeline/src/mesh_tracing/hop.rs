@@ -2,7 +2,7 @@
 
 use meshtrace_headers::{Change, Headers, Value};
 use meshtrace_propagation::{
-    Decision, Field, IdGenerator, Outgoing, Participation, Propagation, Sampling, TraceContext,
+    Decision, Field, IdGenerator, Outgoing, Participation, Propagation, SamplingState, TraceContext,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
@@ -97,11 +97,11 @@ impl<'a> Hop<'a> {
         tracer.open(&identity, headers, start, ids)
     }
 
-    pub(super) fn sampling(&self) -> Sampling {
+    pub(super) fn sampling(&self) -> SamplingState {
         match (self.participation.context.sampling, self.sampled) {
-            (Sampling::Debug, true) => Sampling::Debug,
-            (_, true) => Sampling::Sampled,
-            (_, false) => Sampling::NotSampled,
+            (SamplingState::Debug, true) => SamplingState::Debug,
+            (_, true) => SamplingState::Sampled,
+            (_, false) => SamplingState::NotSampled,
         }
     }
 
@@ -132,8 +132,8 @@ impl<'a> Hop<'a> {
             .headers
             .iter()
             .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
-        let egress = propagation.egress(&request.headers, request.cluster);
-        if !is_new || !is_written || egress.clears(Field::Tracestate) {
+        let policy = propagation.policy_for(&request.headers, request.cluster);
+        if !is_new || !is_written || policy.clears(Field::Tracestate) {
             return;
         }
         let name = Field::Tracestate.name();
