@@ -4,7 +4,7 @@ use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_pipeline::{Arena, MAX_EDITS};
 use meshtrace_propagation::format::{Extracted, Format, Reading};
 use meshtrace_propagation::{
-    Field, IdGenerator, Outgoing, Peer, Propagation, Sampling, Tally, TraceContext,
+    Field, IdGenerator, Outgoing, Peer, Propagation, SamplingState, Tally, TraceContext,
     TraceContextConfig,
 };
 use serde_json::{Map, Value, json};
@@ -93,12 +93,12 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     let mut edits = Edits::new_in(&arena, MAX_EDITS);
     let incoming = propagation.extract(headers, Peer::default(), &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
-    let egress = propagation.egress(&headers, None);
-    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    let policy = propagation.policy_for(&headers, None);
+    propagation.join_baggage(&incoming, policy, &arena, &mut edits, &mut tally);
     propagation.inject(
         &incoming,
         &decision.outgoing,
-        egress,
+        policy,
         &mut edits,
         &mut tally,
     );
@@ -336,7 +336,7 @@ impl Setup {
         assert_eq!(told.span_id, outgoing.span_id, "{format:?}");
         assert_eq!(told.sampling.decision(), decision, "{format:?}");
         if is_b3 || format == Format::Jaeger {
-            let debug = |context: &TraceContext| context.sampling == Sampling::Debug;
+            let debug = |context: &TraceContext| context.sampling == SamplingState::Debug;
             assert_eq!(debug(told), debug(outgoing), "{format:?}");
         }
         if self.upstream || format != Format::Tracecontext {

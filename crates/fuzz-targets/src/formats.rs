@@ -2,7 +2,7 @@
 
 use meshtrace_pipeline::Arena;
 use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
-use meshtrace_propagation::{Outgoing, Sampling, TraceContext};
+use meshtrace_propagation::{Outgoing, SamplingState, TraceContext};
 
 use crate::lines::{self, Lines};
 
@@ -44,7 +44,7 @@ fn as_told(format: Format, extracted: Extracted) -> Extracted {
     match extracted {
         // Its grammar has a parent behind a state alone; lenient reading takes one without.
         Extracted::Context(context)
-            if format == Format::B3 && context.sampling == Sampling::Deferred =>
+            if format == Format::B3 && context.sampling == SamplingState::Deferred =>
         {
             Extracted::Context(TraceContext {
                 b3_parent: None,

@@ -4,7 +4,7 @@
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{Sampling, SpanId, TraceContext, TraceId, filter_state};
+use meshtrace_propagation::{SamplingState, SpanId, TraceContext, TraceId, filter_state};
 
 use crate::arrival::{Arrival, Contexts};
 use crate::config::{LogIds, TracerKind};
@@ -56,9 +56,9 @@ impl Flags {
     /// `None` where the decision is open.
     fn of(context: &TraceContext) -> Option<Self> {
         let sampled = match context.sampling {
-            Sampling::Deferred => return None,
-            Sampling::NotSampled => 0,
-            Sampling::Sampled | Sampling::Debug => Self::SAMPLED,
+            SamplingState::Deferred => return None,
+            SamplingState::NotSampled => 0,
+            SamplingState::Sampled | SamplingState::Debug => Self::SAMPLED,
         };
         let random = if context.random { Self::RANDOM } else { 0 };
         Some(Self(sampled | random))

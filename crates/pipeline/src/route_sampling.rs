@@ -4,7 +4,7 @@ use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
-    Field, IdGenerator, Incoming, InjectConfig, Outgoing, Placement, Propagation, Sampling as Flag,
+    Field, IdGenerator, Incoming, InjectConfig, Outgoing, Placement, Propagation, SamplingState,
     Tally, TraceContext, TraceContextConfig, TraceId, filter_state, tracestate,
 };
 use meshtrace_sampling::{
@@ -146,6 +146,7 @@ impl RouteSampling {
             // It is the last one.
             route: route.and_then(|_| request.properties.last()?.as_deref()),
             cluster: request.cluster,
+            clock: request.clock,
             shared: request.shared,
         }
     }
@@ -261,16 +262,18 @@ impl RouteSampling {
             let outgoing = Outgoing::Context(TraceContext {
                 span_id: ids.span_id(),
                 sampling: match decision.sampled {
-                    true => Flag::Sampled,
-                    false => Flag::NotSampled,
+                    true => SamplingState::Sampled,
+                    false => SamplingState::NotSampled,
                 },
                 b3_parent: Some(context.span_id),
                 ..*context
             });
             let (edits, tally) = (&mut outcome.headers, &mut Tally::default());
-            let egress = self.propagation.egress(&request.headers, request.cluster);
+            let policy = self
+                .propagation
+                .policy_for(&request.headers, request.cluster);
             self.propagation
-                .inject(incoming, &outgoing, egress, edits, tally);
+                .inject(incoming, &outgoing, policy, edits, tally);
         }
         if members.is_some() {
             let tally = &mut outcome.tallies.sampling;

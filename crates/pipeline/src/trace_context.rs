@@ -84,16 +84,16 @@ pub(crate) fn tell<'a>(
     outcome: &mut Outcome<'a>,
 ) {
     let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
-    let egress = propagation.egress(&request.headers, request.cluster);
+    let policy = propagation.policy_for(&request.headers, request.cluster);
     // An attribute that had no room in the list is not joined from a client's header either.
     let is_full = outcome
         .tallies
         .attributes
         .has(meshtrace_attributes::Counter::BaggageFull);
     if !is_full {
-        propagation.join_baggage(incoming, egress, request.arena, edits, tally);
+        propagation.join_baggage(incoming, policy, request.arena, edits, tally);
     }
-    propagation.inject(incoming, &decision.outgoing, egress, edits, tally);
+    propagation.inject(incoming, &decision.outgoing, policy, edits, tally);
     if let Outgoing::Context(context) = &decision.outgoing
         && propagation.needs_own_context()
     {
@@ -125,8 +125,8 @@ pub(crate) fn erase_threshold<'a>(
     let changed = incoming
         .w3c_decision(trace_id)
         .is_some_and(|own| own != sampled);
-    let egress = propagation.egress(&request.headers, request.cluster);
-    if !changed || egress.clears(Field::Tracestate) {
+    let policy = propagation.policy_for(&request.headers, request.cluster);
+    if !changed || policy.clears(Field::Tracestate) {
         return;
     }
     let Some(members) = incoming.tracestate(trace_id) else {

@@ -340,11 +340,11 @@ mod convert {
             let block = headers(black_box(&block));
             let incoming = propagation.extract(block, Peer::default(), &mut tally);
             let decision = propagation.decide(&incoming, &ids, &mut tally);
-            let egress = propagation.egress(&block, None);
+            let policy = propagation.policy_for(&block, None);
             propagation.inject(
                 &incoming,
                 &decision.outgoing,
-                egress,
+                policy,
                 &mut edits,
                 &mut tally,
             );

@@ -6,7 +6,7 @@ use meshtrace_headers::{Edits, Headers, Value, is_token};
 use serde::Deserialize;
 
 use crate::config::{IncomingMode, Propagation};
-use crate::egress::Egress;
+use crate::destination::DestinationPolicy;
 use crate::extract::Incoming;
 use crate::{Counter, Tally, vendor};
 
@@ -51,7 +51,7 @@ impl Propagation {
     pub fn join_baggage<'a>(
         &self,
         incoming: &Incoming<'a>,
-        egress: &Egress,
+        policy: &DestinationPolicy,
         arena: &'a Bump,
         edits: &mut Edits<'a>,
         tally: &mut Tally,
@@ -61,7 +61,7 @@ impl Propagation {
             let mut names = headers.iter().map(|(name, _)| name);
             names.any(|name| name.starts_with(source.prefix()))
         });
-        let is_wanted = incoming.mode != IncomingMode::Ignore && !egress.clear.names(NAME);
+        let is_wanted = incoming.mode != IncomingMode::Ignore && !policy.clear.names(NAME);
         if !any || !is_wanted {
             return;
         }

@@ -10,11 +10,11 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::baggage::BaggageSource;
-use crate::egress::{Clear, Egress, Overrides};
+use crate::destination::{Clear, DestinationPolicy, Overrides};
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
 use crate::vendor::Vendor;
-use crate::{Field, Sampling};
+use crate::{Field, SamplingState};
 
 /// Most headers besides the known ones that one `clear` takes.
 pub const MAX_CLEAR: usize = 16;
@@ -190,10 +190,10 @@ pub enum OnDefer {
 }
 
 impl OnDefer {
-    pub(crate) const fn sampling(self) -> Sampling {
+    pub(crate) const fn sampling(self) -> SamplingState {
         match self {
-            Self::Unsampled => Sampling::NotSampled,
-            Self::Sampled => Sampling::Sampled,
+            Self::Unsampled => SamplingState::NotSampled,
+            Self::Sampled => SamplingState::Sampled,
         }
     }
 }
@@ -292,7 +292,7 @@ pub struct Propagation {
     /// Read, in order.
     pub(crate) extract: Vec<Format>,
     /// Where no override matches.
-    pub(crate) egress: Egress,
+    pub(crate) policy: DestinationPolicy,
     pub(crate) overrides: Overrides,
     pub(crate) baggage_from: Vec<BaggageSource>,
     pub(crate) incoming: IncomingMode,
@@ -331,13 +331,13 @@ impl Propagation {
                 "only with inject \"preserve\"; a list says itself what to write",
             ));
         }
-        let top = egress(config, &extract, None)?;
+        let top = policy(config, &extract, None)?;
         let overrides = overrides(config, &extract)?;
         refuse_repeats("baggage_from", &config.baggage_from)?;
         let (incoming, untrusted) = incoming(config.incoming.as_ref())?;
         let propagation = Self {
             needs_own_context: incoming != IncomingMode::Continue,
-            egress: top,
+            policy: top,
             overrides,
             baggage_from: config.baggage_from.clone(),
             incoming,
@@ -401,20 +401,20 @@ impl Propagation {
 
     /// Whether what leaves for any destination is a context that this filter reads.
     fn reads_what_it_writes(&self) -> bool {
-        let reads = |egress: &Egress| {
-            let written = match egress.inject {
+        let reads = |policy: &DestinationPolicy| {
+            let written = match policy.inject {
                 Inject::Formats(formats) => formats,
                 Inject::Preserve { default } => FormatSet::from_iter([default]),
             };
             let mut read = self.extract.iter();
-            read.any(|format| written.contains(*format) && !egress.clear.touches(*format))
+            read.any(|format| written.contains(*format) && !policy.clear.touches(*format))
         };
-        self.overrides.egresses().chain([&self.egress]).all(reads)
+        self.overrides.policies().chain([&self.policy]).all(reads)
     }
 
     /// The decision that W3C's flag tells.
     #[must_use]
-    pub fn tells_w3c(&self, sampling: Sampling) -> bool {
+    pub fn tells_w3c(&self, sampling: SamplingState) -> bool {
         self.writing.decision(sampling)
     }
 
@@ -430,10 +430,10 @@ impl Propagation {
 
     /// What stands for a request with these `headers` to this `cluster`.
     #[must_use]
-    pub fn egress(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> &Egress {
+    pub fn policy_for(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> &DestinationPolicy {
         self.overrides
             .find(headers, cluster)
-            .unwrap_or(&self.egress)
+            .unwrap_or(&self.policy)
     }
 }
 
@@ -505,11 +505,11 @@ fn preserves(config: &TraceContextConfig) -> bool {
 
 /// What is written and removed at the top level, or where one of its overrides matches.
 #[inline(never)]
-fn egress(
+fn policy(
     config: &TraceContextConfig,
     extract: &[Format],
     own: Option<&OverrideConfig>,
-) -> Result<Egress, ConfigError> {
+) -> Result<DestinationPolicy, ConfigError> {
     let own_clear = own.and_then(|own| own.clear.as_deref());
     let clear = clear(own_clear.unwrap_or(&config.clear))?;
     let inherits_clear = own.is_some() && own_clear.is_none();
@@ -540,7 +540,7 @@ fn egress(
         let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
         in_step = in_step.union(usual).union(written);
     }
-    Ok(Egress {
+    Ok(DestinationPolicy {
         inject,
         clear,
         in_step,
@@ -588,10 +588,10 @@ fn add_override(
             "changes nothing; expected `inject`, `clear` or both",
         ));
     }
-    let egress = egress(config, extract, Some(entry))?;
+    let policy = policy(config, extract, Some(entry))?;
     match (&entry.cluster, &entry.host) {
-        (Some(cluster), None) => overrides.push_cluster(cluster, egress),
-        (None, Some(host)) => overrides.push_host(host, egress),
+        (Some(cluster), None) => overrides.push_cluster(cluster, policy),
+        (None, Some(host)) => overrides.push_host(host, policy),
         (None, None) | (Some(_), Some(_)) => {
             Err(ConfigError::new("", "expected either `cluster` or `host`"))
         }

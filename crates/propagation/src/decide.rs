@@ -2,7 +2,7 @@
 
 use crate::config::{IncomingMode, OnMissing, Propagation};
 use crate::extract::{Found, Incoming, Unfinished};
-use crate::{Counter, IdGenerator, Sampling, SpanId, Tally, TraceContext, TraceId};
+use crate::{Counter, IdGenerator, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
 /// What the next hop is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,15 +10,15 @@ pub enum Outgoing {
     /// Nothing.
     Nothing,
     /// A decision without ids (B3 only).
-    Sampling(Sampling),
+    Sampling(SamplingState),
     /// This context.
     Context(TraceContext),
 }
 
 impl Outgoing {
-    pub(crate) fn sampling(&self) -> Sampling {
+    pub(crate) fn sampling(&self) -> SamplingState {
         match self {
-            Self::Nothing => Sampling::Deferred,
+            Self::Nothing => SamplingState::Deferred,
             Self::Sampling(sampling) => *sampling,
             Self::Context(context) => context.sampling,
         }
@@ -51,7 +51,7 @@ impl Unfinished {
         TraceContext {
             trace_id: self.trace_id,
             sampling: match self.sampling {
-                Sampling::Deferred => started.sampling,
+                SamplingState::Deferred => started.sampling,
                 decided => decided,
             },
             // Who made the id is not known.
@@ -82,17 +82,17 @@ impl Propagation {
             (IncomingMode::Ignore, _) => {
                 tally.count(Counter::Ignored);
                 tally.count(Counter::Generated);
-                root(Sampling::Deferred, None)
+                root(SamplingState::Deferred, None)
             }
             // An untrusted caller's decision is not believed either.
             (IncomingMode::Restart, Found::Context(_, context)) => {
                 tally.count(Counter::Restarted);
-                root(Sampling::Deferred, Some(context.trace_id))
+                root(SamplingState::Deferred, Some(context.trace_id))
             }
             (IncomingMode::Restart, _) => {
                 tally.count(Counter::Generated);
                 root(
-                    Sampling::Deferred,
+                    SamplingState::Deferred,
                     incoming.unfinished.map(|trace| trace.trace_id),
                 )
             }
@@ -109,7 +109,7 @@ impl Propagation {
             }
             (IncomingMode::Continue, Found::Nothing) => {
                 tally.count(Counter::Generated);
-                root(Sampling::Deferred, None)
+                root(SamplingState::Deferred, None)
             }
             (IncomingMode::Continue, Found::Sampling(_, sampling)) => {
                 tally.count(Counter::Generated);
@@ -141,9 +141,9 @@ impl Propagation {
         tally: &mut Tally,
     ) -> Decision {
         let start = if self.generate_sampled {
-            Sampling::Sampled
+            SamplingState::Sampled
         } else {
-            Sampling::NotSampled
+            SamplingState::NotSampled
         };
         let continued = |outgoing| Decision {
             outgoing,
@@ -187,7 +187,7 @@ impl Propagation {
 
     fn start_if_missing(
         &self,
-        sampling: Sampling,
+        sampling: SamplingState,
         pass: Outgoing,
         ids: &IdGenerator,
         tally: &mut Tally,
@@ -205,7 +205,7 @@ impl Propagation {
     fn finish_if_asked(
         &self,
         trace: Unfinished,
-        sampling: Sampling,
+        sampling: SamplingState,
         pass: Outgoing,
         ids: &IdGenerator,
         tally: &mut Tally,
@@ -219,7 +219,7 @@ impl Propagation {
     fn restart(
         &self,
         previous: TraceId,
-        sampling: Sampling,
+        sampling: SamplingState,
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
@@ -230,7 +230,7 @@ impl Propagation {
         }
     }
 
-    fn start(&self, sampling: Sampling, ids: &IdGenerator) -> TraceContext {
+    fn start(&self, sampling: SamplingState, ids: &IdGenerator) -> TraceContext {
         TraceContext {
             trace_id: ids.trace_id(),
             span_id: ids.span_id(),

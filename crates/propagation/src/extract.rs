@@ -5,7 +5,7 @@ use meshtrace_headers::Headers;
 use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
 use crate::format::{Extracted, Format, members_of};
 use crate::trust::Peer;
-use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, TraceId, tracestate};
+use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
 /// What came in: the headers, what each format says, and which of them is believed.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Incoming<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    Sampling(Format, Sampling),
+    Sampling(Format, SamplingState),
     Context(Format, TraceContext),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Unfinished {
     pub(crate) format: Format,
     pub(crate) trace_id: TraceId,
     /// The decision that came with it, or without any ids.
-    pub(crate) sampling: Sampling,
+    pub(crate) sampling: SamplingState,
 }
 
 /// What each format says; `Absent` for those that are not read.
@@ -260,7 +260,7 @@ impl Propagation {
             })
         })?;
         for format in &self.extract {
-            if unfinished.sampling == Sampling::Deferred {
+            if unfinished.sampling == SamplingState::Deferred {
                 let trace = (unfinished.format, unfinished.trace_id);
                 unfinished.sampling = without_span(trace, (*format, verdicts.of(*format)));
             }
@@ -298,7 +298,7 @@ impl Propagation {
             let Extracted::Context(other) = verdicts.of(*format) else {
                 // What `b3` leaves open, x-b3-* without ids does not decide.
                 let completes = (chosen, *format) != (Format::B3, Format::B3Multi);
-                if context.sampling == Sampling::Deferred && completes {
+                if context.sampling == SamplingState::Deferred && completes {
                     context.sampling = without_span(ours, (*format, verdicts.of(*format)));
                 }
                 continue;
@@ -329,15 +329,19 @@ impl Propagation {
     }
 
     /// What two formats say together about one span.
-    fn agreed(&self, ours: (Format, Sampling), theirs: (Format, Sampling)) -> Sampling {
+    fn agreed(
+        &self,
+        ours: (Format, SamplingState),
+        theirs: (Format, SamplingState),
+    ) -> SamplingState {
         match (ours, theirs) {
             // A hop before this one told W3C something in place of "deferred": not a decision, and
             // taken for one it would reach B3 as a "no" that nobody said.
-            ((_, Sampling::Deferred), (format, explicit))
-            | ((format, explicit), (_, Sampling::Deferred))
+            ((_, SamplingState::Deferred), (format, explicit))
+            | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
             {
-                Sampling::Deferred
+                SamplingState::Deferred
             }
             ((_, ours), (_, theirs)) => of_one_trace(ours, theirs),
         }
@@ -366,17 +370,17 @@ impl Propagation {
 
 /// What two formats say together about one trace: debug wins, then a decision over none, then the
 /// one listed first.
-fn of_one_trace(ours: Sampling, theirs: Sampling) -> Sampling {
+fn of_one_trace(ours: SamplingState, theirs: SamplingState) -> SamplingState {
     match (ours, theirs) {
-        (Sampling::Debug, _) | (_, Sampling::Debug) => Sampling::Debug,
-        (Sampling::Deferred, theirs) => theirs,
+        (SamplingState::Debug, _) | (_, SamplingState::Debug) => SamplingState::Debug,
+        (SamplingState::Deferred, theirs) => theirs,
         (ours, _) => ours,
     }
 }
 
 /// The decision about the trace `ours`, which is open, that a format makes without a span, or
 /// without any ids.
-fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Sampling {
+fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> SamplingState {
     match theirs {
         (_, Extracted::Sampling(sampling)) => sampling,
         (format, Extracted::Incomplete { trace_id, sampling })
@@ -384,7 +388,7 @@ fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Samplin
         {
             sampling
         }
-        _ => Sampling::Deferred,
+        _ => SamplingState::Deferred,
     }
 }
 
@@ -407,7 +411,7 @@ fn count_found(found: &Found, tally: &mut Tally) {
         Found::Sampling(..) => tally.count(Counter::SamplingOnly),
         Found::Context(format, context) => {
             tally.count(format.counts_extracted());
-            if context.sampling == Sampling::Deferred {
+            if context.sampling == SamplingState::Deferred {
                 tally.count(Counter::Deferred);
             }
         }

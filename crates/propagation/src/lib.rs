@@ -13,7 +13,7 @@ mod config;
 mod context;
 mod counter;
 mod decide;
-mod egress;
+mod destination;
 mod extract;
 mod field;
 pub mod filter_state;
@@ -36,10 +36,10 @@ pub use config::{
     B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnDefer,
     OnMissing, OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
 };
-pub use context::{Sampling, TraceContext};
+pub use context::{SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Outgoing, Participation};
-pub use egress::Egress;
+pub use destination::DestinationPolicy;
 pub use extract::Incoming;
 pub use field::Field;
 pub use id::{SpanId, TraceId};

@@ -3,7 +3,7 @@
 use crate::config::Propagation;
 use crate::extract::{Found, Incoming};
 use crate::format::{Extracted, Format};
-use crate::{Field, Sampling, TraceContext};
+use crate::{Field, SamplingState, TraceContext};
 
 impl Propagation {
     /// The context in the tracer's own format. A decision without ids is never a tracer's.
@@ -34,7 +34,7 @@ impl Propagation {
             Some((Format::B3Multi, context))
                 if incoming.arrived.value(Field::XB3Sampled) == Some(b"0") =>
             {
-                let sampling = Sampling::NotSampled;
+                let sampling = SamplingState::NotSampled;
                 Found::Context(
                     Format::B3Multi,
                     TraceContext {

@@ -11,7 +11,7 @@
 mod common;
 
 use common::{Left, Lines, run};
-use meshtrace_propagation::{Outgoing, Sampling, tracestate};
+use meshtrace_propagation::{Outgoing, SamplingState, tracestate};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -170,7 +170,7 @@ fn assert_context(name: &str, expect: &Value, left: &Left) {
         "{name}"
     );
     assert_eq!(
-        context.sampling == Sampling::Debug,
+        context.sampling == SamplingState::Debug,
         expect["debug"] == true,
         "{name}"
     );

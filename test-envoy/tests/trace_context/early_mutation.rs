@@ -11,7 +11,7 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink};
 use meshtrace_headers::{Headers, encode};
 use meshtrace_propagation::{
-    IdGenerator, OnDefer, OnRepeated, Outgoing, Peer, Propagation, Sampling, Tally,
+    IdGenerator, OnDefer, OnRepeated, Outgoing, Peer, Propagation, SamplingState, Tally,
     TraceContextConfig,
 };
 use meshtrace_render::{Tracer, early_mutation};
@@ -255,7 +255,7 @@ fn as_the_filter_reads(config: &str, tracer: Tracer, sent: &Lines) -> Hop {
 }
 
 /// A tracer that reads B3 takes a deferred decision itself.
-fn sampled(sampling: Sampling, on_defer: OnDefer, tracer: Tracer) -> bool {
+fn sampled(sampling: SamplingState, on_defer: OnDefer, tracer: Tracer) -> bool {
     sampling
         .decision()
         .unwrap_or(tracer != Tracer::OpenTelemetry || on_defer == OnDefer::Sampled)

@@ -1,13 +1,13 @@
 //! This hop in its trace: whether it is recorded, and what the next one is told.
 
-use meshtrace_headers::{Change, Value};
+use meshtrace_headers::{Change, Headers, Value};
 use meshtrace_propagation::{
-    Decision, Field, IdGenerator, Outgoing, Participation, Propagation, Sampling, TraceContext,
+    Decision, Field, IdGenerator, Outgoing, Participation, Propagation, SamplingState, TraceContext,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
 use crate::rules::{self, Asked, Rules, State};
-use crate::tracer::{Identity, OpenSpan, Tracer};
+use crate::tracer::{Identity, OpenSpan, Start, Tracer};
 use crate::{Outcome, Request};
 
 /// What is decided about a request, and the rule where one was asked.
@@ -77,7 +77,8 @@ impl<'a> Hop<'a> {
     pub(super) fn open(
         &self,
         tracer: &Tracer,
-        request: &Request<'_>,
+        start: Start,
+        headers: &Headers<'_>,
         route: Option<&[u8]>,
         ids: &IdGenerator,
     ) -> OpenSpan {
@@ -93,14 +94,14 @@ impl<'a> Hop<'a> {
             route,
             tracestate: self.tracestate.text,
         };
-        tracer.open(&identity, &request.headers, request.now, ids)
+        tracer.open(&identity, headers, start, ids)
     }
 
-    pub(super) fn sampling(&self) -> Sampling {
+    pub(super) fn sampling(&self) -> SamplingState {
         match (self.participation.context.sampling, self.sampled) {
-            (Sampling::Debug, true) => Sampling::Debug,
-            (_, true) => Sampling::Sampled,
-            (_, false) => Sampling::NotSampled,
+            (SamplingState::Debug, true) => SamplingState::Debug,
+            (_, true) => SamplingState::Sampled,
+            (_, false) => SamplingState::NotSampled,
         }
     }
 
@@ -131,8 +132,8 @@ impl<'a> Hop<'a> {
             .headers
             .iter()
             .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
-        let egress = propagation.egress(&request.headers, request.cluster);
-        if !is_new || !is_written || egress.clears(Field::Tracestate) {
+        let policy = propagation.policy_for(&request.headers, request.cluster);
+        if !is_new || !is_written || policy.clears(Field::Tracestate) {
             return;
         }
         let name = Field::Tracestate.name();

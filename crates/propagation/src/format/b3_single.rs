@@ -4,7 +4,7 @@ use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
 use super::{Extracted, Format, Reading, Writing};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -33,14 +33,14 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     };
     let (span_id, rest) = rest.split_first_chunk::<16>()?;
     let (sampling, b3_parent) = match rest {
-        [] => (Sampling::Deferred, None),
+        [] => (SamplingState::Deferred, None),
         [b'-', state] => (sampling_state(&[*state])?, None),
         [b'-', state, b'-', parent @ ..] => {
             (sampling_state(&[*state])?, b3::parent_id(parent, reading)?)
         }
         // A parent without a state is not in the grammar; old tracers send it.
         [b'-', parent @ ..] if !reading.b3_strict => {
-            (Sampling::Deferred, b3::parent_id(parent, reading)?)
+            (SamplingState::Deferred, b3::parent_id(parent, reading)?)
         }
         _ => return None,
     };
@@ -53,11 +53,11 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     })
 }
 
-fn sampling_state(text: &[u8]) -> Option<Sampling> {
+fn sampling_state(text: &[u8]) -> Option<SamplingState> {
     match text {
-        b"0" => Some(Sampling::NotSampled),
-        b"1" => Some(Sampling::Sampled),
-        b"d" => Some(Sampling::Debug),
+        b"0" => Some(SamplingState::NotSampled),
+        b"1" => Some(SamplingState::Sampled),
+        b"d" => Some(SamplingState::Debug),
         _ => None,
     }
 }
@@ -88,7 +88,7 @@ fn write(
     let trace_id = TraceIdText::new(context, arrived_id, writing);
     let span_id = context.span_id.to_hex();
     // The grammar has a parent behind a state alone.
-    let decided = context.sampling != Sampling::Deferred;
+    let decided = context.sampling != SamplingState::Deferred;
     let parent = context.b3_parent.filter(|_| decided).map(SpanId::to_hex);
 
     let mut parts: [&[u8]; 7] = [trace_id.as_bytes(), b"-", &span_id, b"", b"", b"", b""];
@@ -104,11 +104,11 @@ fn write(
     Value::concat(&parts)
 }
 
-fn state(sampling: Sampling) -> &'static [u8] {
+fn state(sampling: SamplingState) -> &'static [u8] {
     match sampling {
-        Sampling::Deferred => b"",
-        Sampling::NotSampled => b"0",
-        Sampling::Sampled => b"1",
-        Sampling::Debug => b"d",
+        SamplingState::Deferred => b"",
+        SamplingState::NotSampled => b"0",
+        SamplingState::Sampled => b"1",
+        SamplingState::Debug => b"d",
     }
 }

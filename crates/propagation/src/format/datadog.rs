@@ -7,7 +7,7 @@ use meshtrace_headers::Value;
 
 use super::{Extracted, Format, decimal};
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 pub(super) const FIELDS: &[Field] = &[
     Field::XDatadogTraceId,
@@ -67,11 +67,11 @@ fn trace_id_of(text: &[u8], arrived: &Arrived<'_>) -> Option<TraceId> {
 }
 
 /// An unknown priority decides nothing, and costs no trace.
-fn sampling(priority: Option<&[u8]>) -> Sampling {
+fn sampling(priority: Option<&[u8]>) -> SamplingState {
     match priority {
-        Some(b"-1" | b"0") => Sampling::NotSampled,
-        Some(b"1" | b"2") => Sampling::Sampled,
-        _ => Sampling::Deferred,
+        Some(b"-1" | b"0") => SamplingState::NotSampled,
+        Some(b"1" | b"2") => SamplingState::Sampled,
+        _ => SamplingState::Deferred,
     }
 }
 

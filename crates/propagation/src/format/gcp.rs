@@ -4,7 +4,7 @@ use meshtrace_headers::Value;
 
 use super::{Extracted, Format, decimal, only_header};
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// The bit of the options that says "traced".
 const SAMPLED: u64 = 1;
@@ -28,7 +28,7 @@ fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
 
 /// Span and options may be absent; a span of 0 is none.
 #[inline(never)]
-fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
+fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, SamplingState)> {
     let (trace_id, rest) = text.split_first_chunk::<32>()?;
     let trace_id = TraceId::from_hex128(trace_id, Case::Any)?;
     let semicolon = rest.iter().position(|byte| *byte == b';');
@@ -39,18 +39,18 @@ fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
         _ => return None,
     };
     let sampling = match options {
-        [] => Sampling::Deferred,
+        [] => SamplingState::Deferred,
         [b';', b'o', b'=', options @ ..] => sampling(options)?,
         _ => return None,
     };
     Some((trace_id, span_id, sampling))
 }
 
-fn sampling(options: &[u8]) -> Option<Sampling> {
+fn sampling(options: &[u8]) -> Option<SamplingState> {
     match options {
         [b'0', _, ..] => None,
-        options if decimal::decode(options)? & SAMPLED == 0 => Some(Sampling::NotSampled),
-        _ => Some(Sampling::Sampled),
+        options if decimal::decode(options)? & SAMPLED == 0 => Some(SamplingState::NotSampled),
+        _ => Some(SamplingState::Sampled),
     }
 }
 

@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use meshtrace_headers::Value;
 
 use super::{Extracted, Format, Writing, only_header};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// gRPC has binary headers read with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -51,9 +51,9 @@ fn context(text: &[u8]) -> Option<TraceContext> {
     let (span_id, rest) = rest.split_first_chunk()?;
     let [2, options] = rest else { return None };
     let sampling = if options & SAMPLED == 0 {
-        Sampling::NotSampled
+        SamplingState::NotSampled
     } else {
-        Sampling::Sampled
+        SamplingState::Sampled
     };
     Some(TraceContext::new(
         TraceId::new(u128::from_be_bytes(*trace_id))?,

@@ -4,7 +4,7 @@ use meshtrace_headers::Value;
 
 use super::{Extracted, Format, Writing, only_header};
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 const SAMPLED: u64 = 0b01;
 const DEBUG: u64 = 0b10;
@@ -35,9 +35,9 @@ fn context(text: &[u8]) -> Option<TraceContext> {
     let flags = hex::decode_padded(flags, Case::Any)?;
     let sampling = match (flags & SAMPLED != 0, flags & DEBUG != 0) {
         // The debug flag "should only be set when the sampled flag is set".
-        (false, _) => Sampling::NotSampled,
-        (true, false) => Sampling::Sampled,
-        (true, true) => Sampling::Debug,
+        (false, _) => SamplingState::NotSampled,
+        (true, false) => SamplingState::Sampled,
+        (true, true) => SamplingState::Debug,
     };
     Some(TraceContext::new(
         TraceId::from_hex_padded(trace_id, Case::Any)?,
@@ -64,7 +64,7 @@ pub(super) fn emit<'a>(
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let told = |context: &TraceContext| match context.sampling {
-        Sampling::Deferred => writing.on_defer.sampling(),
+        SamplingState::Deferred => writing.on_defer.sampling(),
         sampling => sampling,
     };
     let text = text(arrived);
@@ -77,11 +77,11 @@ pub(super) fn emit<'a>(
     put(field, only_header(outgoing, text, tells, write));
 }
 
-fn write(context: &TraceContext, sampling: Sampling) -> Option<Value<'static>> {
+fn write(context: &TraceContext, sampling: SamplingState) -> Option<Value<'static>> {
     let flags = match sampling {
-        Sampling::Deferred | Sampling::NotSampled => b"0",
-        Sampling::Sampled => b"1",
-        Sampling::Debug => b"3",
+        SamplingState::Deferred | SamplingState::NotSampled => b"0",
+        SamplingState::Sampled => b"1",
+        SamplingState::Debug => b"3",
     };
     Value::concat(&[
         &context.trace_id.to_hex(),

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::config::{B3TraceIdBits, OnDefer};
 use crate::vendor::{self, Family};
-use crate::{Arrived, Counter, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Counter, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 pub(crate) use tracecontext::members_of;
 
@@ -62,7 +62,7 @@ pub enum Extracted {
     /// Nothing: none of its headers came, or none that means anything.
     Absent,
     /// A decision and no ids (B3: `b3: 0`).
-    Sampling(Sampling),
+    Sampling(SamplingState),
     /// A valid context.
     Context(TraceContext),
     /// A trace id without a span: well-formed, and no context that could be told in every format.
@@ -70,7 +70,7 @@ pub enum Extracted {
         /// The trace, in which a span may be started.
         trace_id: TraceId,
         /// The decision that came with it.
-        sampling: Sampling,
+        sampling: SamplingState,
     },
     /// Headers that the format's specification refuses.
     Malformed,
@@ -78,7 +78,7 @@ pub enum Extracted {
 
 impl Extracted {
     /// What a format says whose span may be absent.
-    fn from_ids(trace_id: TraceId, span_id: Option<SpanId>, sampling: Sampling) -> Self {
+    fn from_ids(trace_id: TraceId, span_id: Option<SpanId>, sampling: SamplingState) -> Self {
         match span_id {
             Some(span_id) => Self::Context(TraceContext::new(trace_id, span_id, sampling)),
             None => Self::Incomplete { trace_id, sampling },
@@ -116,7 +116,7 @@ pub struct Writing {
 
 impl Writing {
     /// What a format that cannot leave the decision open is told.
-    pub(crate) fn decision(self, sampling: Sampling) -> bool {
+    pub(crate) fn decision(self, sampling: SamplingState) -> bool {
         sampling
             .decision()
             .unwrap_or(self.on_defer == OnDefer::Sampled)

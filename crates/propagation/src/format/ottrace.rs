@@ -4,7 +4,7 @@ use meshtrace_headers::Value;
 
 use super::{Extracted, Format};
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 pub(super) const FIELDS: &[Field] = &[
     Field::OtTracerTraceId,
@@ -34,11 +34,11 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
 }
 
 /// An unknown word decides nothing, and costs no trace.
-fn sampling(sampled: Option<&[u8]>) -> Sampling {
+fn sampling(sampled: Option<&[u8]>) -> SamplingState {
     match sampled {
-        Some(b"true" | b"1") => Sampling::Sampled,
-        Some(b"false" | b"0") => Sampling::NotSampled,
-        _ => Sampling::Deferred,
+        Some(b"true" | b"1") => SamplingState::Sampled,
+        Some(b"false" | b"0") => SamplingState::NotSampled,
+        _ => SamplingState::Deferred,
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn emit<'a>(
         let raw = |field| arrived.raw(field).map(Value::Borrowed);
         put(Field::OtTracerTraceId, raw(Field::OtTracerTraceId));
         put(Field::OtTracerSpanId, raw(Field::OtTracerSpanId));
-        let is_decided = context.sampling != Sampling::Deferred;
+        let is_decided = context.sampling != SamplingState::Deferred;
         let sampled = raw(Field::OtTracerSampled).filter(|_| is_decided);
         return put(Field::OtTracerSampled, sampled);
     }

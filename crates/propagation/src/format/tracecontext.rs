@@ -4,7 +4,7 @@ use meshtrace_headers::Value;
 
 use super::{Extracted, Format, Writing};
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId, tracestate};
 
 /// `00-` 32 `-` 16 `-` 2: the length of version 00, and the least of any later version.
 const LENGTH: usize = 55;
@@ -58,9 +58,9 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
 
     let flags = byte(flags)?;
     let sampling = if flags & SAMPLED == 0 {
-        Sampling::NotSampled
+        SamplingState::NotSampled
     } else {
-        Sampling::Sampled
+        SamplingState::Sampled
     };
     let context = TraceContext {
         trace_id: TraceId::from_hex128(trace_id, Case::Lower)?,

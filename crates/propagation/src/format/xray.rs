@@ -6,7 +6,7 @@ use meshtrace_headers::{Value, is_token};
 
 use super::{Extracted, Format, only_header};
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// The longest header that is written, in bytes: more than AWS's own have.
 const MAX_BYTES: usize = 512;
@@ -34,7 +34,7 @@ struct Known {
     trace_id: TraceId,
     /// A load balancer sends `Root` alone.
     span_id: Option<SpanId>,
-    sampling: Sampling,
+    sampling: SamplingState,
     /// Every field can be forwarded as it is.
     well_formed: bool,
 }
@@ -59,7 +59,7 @@ impl Known {
                     let known = sampled(value);
                     well_formed &= known.is_some();
                     sampling
-                        .replace(known.unwrap_or(Sampling::Deferred))
+                        .replace(known.unwrap_or(SamplingState::Deferred))
                         .is_some()
                 }
                 _ => {
@@ -74,7 +74,7 @@ impl Known {
         Some(Self {
             trace_id: trace_id?,
             span_id,
-            sampling: sampling.unwrap_or(Sampling::Deferred),
+            sampling: sampling.unwrap_or(SamplingState::Deferred),
             well_formed,
         })
     }
@@ -117,12 +117,12 @@ fn root(text: &[u8]) -> Option<TraceId> {
     TraceId::from_hex128(&digits, Case::Any)
 }
 
-fn sampled(text: &[u8]) -> Option<Sampling> {
+fn sampled(text: &[u8]) -> Option<SamplingState> {
     match text {
-        b"0" => Some(Sampling::NotSampled),
-        b"1" => Some(Sampling::Sampled),
+        b"0" => Some(SamplingState::NotSampled),
+        b"1" => Some(SamplingState::Sampled),
         // The caller asks for a decision. Another word is none, and costs no trace.
-        b"?" => Some(Sampling::Deferred),
+        b"?" => Some(SamplingState::Deferred),
         _ => None,
     }
 }

@@ -12,14 +12,14 @@ use crate::vendor::Family;
 
 /// What is written, and what is removed.
 #[derive(Clone, Debug)]
-pub struct Egress {
+pub struct DestinationPolicy {
     pub(crate) inject: Inject,
     pub(crate) clear: Clear,
     /// Rewritten where they arrived, so that none of them leaves with other ids.
     pub(crate) in_step: FormatSet,
 }
 
-impl Egress {
+impl DestinationPolicy {
     /// Whether the header `field` is removed whatever it says.
     #[must_use]
     pub fn clears(&self, field: Field) -> bool {
@@ -52,7 +52,7 @@ impl Clear {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrides {
     /// In the order of the configuration, in which the first match wins.
-    egresses: Vec<Egress>,
+    policies: Vec<DestinationPolicy>,
     clusters: Names,
     hosts: Names,
     /// `.example.com` for `*.example.com`.
@@ -63,16 +63,24 @@ pub(crate) struct Overrides {
 type Names = Vec<(Box<[u8]>, usize)>;
 
 impl Overrides {
-    pub(crate) fn push_cluster(&mut self, name: &str, egress: Egress) -> Result<(), ConfigError> {
+    pub(crate) fn push_cluster(
+        &mut self,
+        name: &str,
+        policy: DestinationPolicy,
+    ) -> Result<(), ConfigError> {
         let valid = !name.is_empty();
-        let place = self.egresses.len();
+        let place = self.policies.len();
         let added = valid && add(&mut self.clusters, name.as_bytes(), place);
-        self.push(added, egress, || {
+        self.push(added, policy, || {
             refusal("cluster", name, valid, "the name of a cluster")
         })
     }
 
-    pub(crate) fn push_host(&mut self, host: &str, egress: Egress) -> Result<(), ConfigError> {
+    pub(crate) fn push_host(
+        &mut self,
+        host: &str,
+        policy: DestinationPolicy,
+    ) -> Result<(), ConfigError> {
         let lower = host.to_ascii_lowercase();
         let lower = lower.strip_suffix('.').unwrap_or(&lower);
         let (names, name, domain) = match lower.strip_prefix("*.") {
@@ -80,9 +88,9 @@ impl Overrides {
             None => (&mut self.hosts, lower, lower),
         };
         let valid = is_host(domain);
-        let place = self.egresses.len();
+        let place = self.policies.len();
         let added = valid && add(names, name.as_bytes(), place);
-        self.push(added, egress, || {
+        self.push(added, policy, || {
             let expected = "a host without a port, or \"*.\" and one";
             refusal("host", host, valid, expected)
         })
@@ -91,22 +99,22 @@ impl Overrides {
     fn push(
         &mut self,
         added: bool,
-        egress: Egress,
+        policy: DestinationPolicy,
         refusal: impl FnOnce() -> ConfigError,
     ) -> Result<(), ConfigError> {
         if !added {
             return Err(refusal());
         }
-        self.egresses.push(egress);
+        self.policies.push(policy);
         Ok(())
     }
 
-    pub(crate) fn egresses(&self) -> impl Iterator<Item = &Egress> {
-        self.egresses.iter()
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &DestinationPolicy> {
+        self.policies.iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.egresses.is_empty()
+        self.policies.is_empty()
     }
 
     pub(crate) fn name_clusters(&self) -> bool {
@@ -114,13 +122,17 @@ impl Overrides {
     }
 
     /// What stands for a request to this `cluster`, and to the host that `headers` name.
-    pub(crate) fn find(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> Option<&Egress> {
-        if self.egresses.is_empty() {
+    pub(crate) fn find(
+        &self,
+        headers: &Headers<'_>,
+        cluster: Option<&[u8]>,
+    ) -> Option<&DestinationPolicy> {
+        if self.policies.is_empty() {
             return None;
         }
         let by_cluster = cluster.and_then(|name| place(&self.clusters, |known| known.cmp(name)));
         let first = by_cluster.into_iter().chain(self.by_host(headers)).min()?;
-        self.egresses.get(first)
+        self.policies.get(first)
     }
 
     fn by_host(&self, headers: &Headers<'_>) -> Option<usize> {
