@@ -23,13 +23,14 @@ use self::refusal::{
 };
 use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
-use crate::rules::{self, Asked, Rules, State};
-use crate::trace_context::{erase_threshold, tell};
-use crate::tracer::{self, OpenSpan, Start, Tracer};
-use crate::view::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::callbacks::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::filter::trace_context::{erase_threshold, tell};
+use crate::filter::{access_log_trace, route_sampling, span_attributes};
+use crate::stage::report::{self as tracer, OpenSpan, Start, Tracer};
+use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{
     Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
-    Response, RouteSampling, Stage, access_log_trace, route_sampling, span_attributes,
+    Response, RouteSampling, Stage,
 };
 
 /// The `mesh_tracing` filter.

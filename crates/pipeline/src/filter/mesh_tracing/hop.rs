@@ -7,8 +7,8 @@ use meshtrace_propagation::{
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
-use crate::rules::{self, Asked, Rules, State};
-use crate::tracer::{Identity, OpenSpan, Start, Tracer};
+use crate::stage::report::{Identity, OpenSpan, Start, Tracer};
+use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{Outcome, Request};
 
 /// What is decided about a request, and the rule where one was asked.

@@ -7,7 +7,7 @@ use meshtrace_propagation::{
 };
 
 use crate::by_filter_state::{self, say_all};
-use crate::rules::State;
+use crate::stage::sampling::State;
 use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
