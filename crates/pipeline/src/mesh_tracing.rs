@@ -25,7 +25,7 @@ use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
 use crate::rules::{self, Asked, Rules, State};
 use crate::trace_context::{erase_threshold, tell};
-use crate::tracer::{self, OpenSpan, Tracer};
+use crate::tracer::{self, OpenSpan, Start, Tracer};
 use crate::view::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
 use crate::{
     Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
@@ -139,7 +139,6 @@ impl Composition for MeshTracing {
                     .as_ref()
                     .is_some_and(SamplingStage::needs_cluster),
             request_properties: &self.properties,
-            now: self.tracer.is_some(),
             response_headers: attributes.is_some_and(Attributes::needs_response_headers),
             response_properties: &self.response_properties,
         }
@@ -384,7 +383,9 @@ impl MeshTracing {
             .rules()
             .is_some_and(|rules| rules.take_force_header(&request.headers, outcome));
         let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
-        let mut span = hop.open(tracer, request, self.route_of(&hop, &request.headers), ids);
+        let route = self.route_of(&hop, &request.headers);
+        let start = Start::now(request.clock, hop.sampled);
+        let mut span = hop.open(tracer, start, &request.headers, route, ids);
         span.describe(gathered);
         let decision = hop.decision(&span);
         tell(propagation, &incoming, &decision, request, outcome);
@@ -458,6 +459,7 @@ impl MeshTracing {
                 .first()
                 .and_then(Option::as_deref),
             cluster: request.cluster,
+            clock: request.clock,
             shared: request.shared,
         };
         let (decision, chosen) = match self.rules() {
@@ -526,7 +528,6 @@ impl MeshTracing {
         let headers = Headers::parse(&block)?;
         let duration = end.lookup.property(b"request\0duration");
         let duration = duration.as_deref().and_then(conventions::integer);
-        let now = end.lookup.now().saturating_sub(duration.unwrap_or(0));
         // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
         // is not believed of a request that was refused either.
         let property = |path: &[u8]| end.lookup.property(path);
@@ -550,7 +551,7 @@ impl MeshTracing {
             },
             cluster: cluster.as_deref(),
             properties: &properties,
-            now,
+            clock: end.lookup,
             arena: end.arena,
             shared: end.shared,
         };
@@ -560,7 +561,10 @@ impl MeshTracing {
             .is_some_and(|rules| rules.forcing(&headers, tally) == Forcing::Forced);
         let (hop, incoming) = self.join(propagation, tracer, &request, forced, end.ids, outcome);
         let route = self.route_of(&hop, &headers);
-        let mut span = hop.open(tracer, &request, route, end.ids).without_call();
+        let start = Start::earlier(end.lookup, duration.unwrap_or(0), hop.sampled);
+        let mut span = hop
+            .open(tracer, start, &headers, route, end.ids)
+            .without_call();
         if let Some(attributes) = &self.attributes {
             let tally = &mut attributes::Tally::default();
             span.describe(attributes.of_request(headers, &properties, end.arena, tally));

@@ -146,6 +146,7 @@ impl RouteSampling {
             // It is the last one.
             route: route.and_then(|_| request.properties.last()?.as_deref()),
             cluster: request.cluster,
+            clock: request.clock,
             shared: request.shared,
         }
     }

@@ -9,7 +9,7 @@ use meshtrace_sampling::{
 };
 
 use crate::view::concat;
-use crate::{Arena, Environment, Outcome, Shared};
+use crate::{Arena, Clock, Environment, Outcome, Shared};
 
 /// The property that a rule with `route` asks for.
 const ROUTE: &[u8] = b"xds\0route_name";
@@ -25,6 +25,7 @@ pub(crate) struct Asked<'r> {
     /// The value of [`Rules::property`].
     pub(crate) route: Option<&'r [u8]>,
     pub(crate) cluster: Option<&'r [u8]>,
+    pub(crate) clock: &'r dyn Clock,
     pub(crate) shared: &'r dyn Shared,
 }
 
@@ -98,7 +99,7 @@ impl Rules {
                 None => (Randomness::from_low_bits(ids.random()), false),
             },
             |bucket| {
-                take(bucket, asked.shared).unwrap_or_else(|| {
+                take(bucket, asked.clock, asked.shared).unwrap_or_else(|| {
                     outcome.tallies.sampling.count(Counter::BucketFailed);
                     false
                 })
@@ -209,8 +210,8 @@ pub(crate) fn build<'a, 'p>(
 }
 
 /// Whether a token was there; `None` when that cannot be told.
-fn take(bucket: &Bucket, shared: &dyn Shared) -> Option<bool> {
-    let now = shared.now()?;
+fn take(bucket: &Bucket, clock: &dyn Clock, shared: &dyn Shared) -> Option<bool> {
+    let now = clock.monotonic()?;
     if bucket.is_known_empty(now) {
         return Some(false);
     }

@@ -16,7 +16,7 @@ use meshtrace_otlp::{
 use meshtrace_propagation::{IdGenerator, SpanId, TraceId};
 
 use crate::background::Background;
-use crate::{Lookup, Stage};
+use crate::{Clock, Lookup, Stage};
 
 /// The tracer of one root context.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ pub(crate) struct OpenSpan {
     parent: Option<SpanId>,
     sampled: bool,
     never: bool,
-    /// On the clock that is never set.
-    start: u64,
+    start: Start,
     is_grpc: bool,
     is_long_lived: bool,
     is_connect: bool,
@@ -54,6 +53,50 @@ pub(crate) struct OpenSpan {
     grpc_status: Option<u32>,
     /// What the request's headers told; only of sampled requests.
     record: Option<Box<Record>>,
+}
+
+/// When a request began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// By the monotonic clock.
+    monotonic: u64,
+    /// Nanoseconds since the Unix epoch; read only where the span is sure to be reported.
+    wall: Option<u64>,
+}
+
+impl Start {
+    /// Reads the clocks now, before the next hop is told of the span: so every span that this one
+    /// causes starts later, and setting the clock meanwhile changes neither start nor end.
+    pub(crate) fn now(clock: &dyn Clock, sampled: bool) -> Self {
+        // In this order, so that no delay between the two makes the span end too early.
+        let monotonic = clock.monotonic().unwrap_or_default();
+        let wall = sampled.then(|| clock.wall().unwrap_or_default());
+        Self { monotonic, wall }
+    }
+
+    /// A start that lies `nanoseconds` back.
+    pub(crate) fn earlier(clock: &dyn Clock, nanoseconds: u64, sampled: bool) -> Self {
+        let Self { monotonic, wall } = Self::now(clock, sampled);
+        Self {
+            monotonic: monotonic.saturating_sub(nanoseconds),
+            wall: wall.map(|wall| wall.saturating_sub(nanoseconds)),
+        }
+    }
+
+    /// What the wall clock showed then. Where it was not read then, both clocks are read now, one
+    /// directly after the other.
+    fn wall(self, clock: &dyn Clock) -> u64 {
+        self.wall.unwrap_or_else(|| {
+            // In this order, so that no delay between the two makes the span start too late.
+            let wall = clock.wall().unwrap_or_default();
+            wall.saturating_sub(self.until(clock.monotonic().unwrap_or_default()))
+        })
+    }
+
+    /// Nanoseconds from then to `now`, by the monotonic clock.
+    fn until(self, now: u64) -> u64 {
+        now.saturating_sub(self.monotonic)
+    }
 }
 
 /// The identity of a span to open.
@@ -185,7 +228,7 @@ impl Tracer {
         &self,
         identity: &Identity<'_>,
         headers: &Headers<'_>,
-        start: u64,
+        start: Start,
         ids: &IdGenerator,
     ) -> OpenSpan {
         let request = conventions::Request::scan(headers);
@@ -266,7 +309,7 @@ impl Tracer {
         if !self.may_report(&open) {
             return None;
         }
-        let now = lookup.now();
+        let now = lookup.monotonic().unwrap_or_default();
         if !open.sampled && !self.is_suspicious(&open, now, lookup) {
             return None;
         }
@@ -316,13 +359,13 @@ impl Tracer {
             true => request.before_redirect(),
             false => headers.is_some().then_some(request),
         };
-        let end_time = lookup.wall();
+        let start_time = open.start.wall(lookup);
         let closing = Closing {
             end: &end,
             reason,
             sent: sent.as_ref(),
-            start_time: end_time.saturating_sub(now.saturating_sub(open.start)),
-            end_time,
+            start_time,
+            end_time: start_time.saturating_add(open.start.until(now)),
             now,
         };
         self.report(&open, &record, spans, &closing, tally);
@@ -365,7 +408,7 @@ impl Tracer {
     }
 
     fn is_slow(&self, open: &OpenSpan, now: u64) -> bool {
-        let duration = Duration::from_nanos(now.saturating_sub(open.start));
+        let duration = Duration::from_nanos(open.start.until(now));
         !open.is_long_lived && self.keep.slower_than.is_some_and(|limit| duration > limit)
     }
 
@@ -467,11 +510,11 @@ struct Closing<'c> {
     reason: Option<&'c [u8]>,
     /// The request as it was sent on; none where that cannot be known.
     sent: Option<&'c conventions::Request<'c>>,
-    /// Nanoseconds since the Unix epoch: by the clock as it stands now, so that a clock that was set
-    /// meanwhile changes no duration.
+    /// Nanoseconds since the Unix epoch.
     start_time: u64,
+    /// `start_time`, and what the monotonic clock says that the request lasted.
     end_time: u64,
-    /// On the clock that is never set.
+    /// By the monotonic clock.
     now: u64,
 }
 

@@ -41,8 +41,6 @@ pub struct Needs<'a> {
     pub cluster: bool,
     /// [`Request::properties`]: paths whose elements are separated by NUL.
     pub request_properties: &'a [Box<[u8]>],
-    /// [`Request::now`].
-    pub now: bool,
     /// [`Response::headers`].
     pub response_headers: bool,
     /// [`Response::properties`].
@@ -60,20 +58,27 @@ pub struct Request<'a> {
     pub cluster: Option<&'a [u8]>,
     /// What [`Needs::request_properties`] asks for, in that order.
     pub properties: &'a [Option<Box<[u8]>>],
-    /// Nanoseconds of a clock that is never set; 0 unless [`Needs::now`].
-    pub now: u64,
+    /// The time.
+    pub clock: &'a dyn Clock,
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
     /// What the workers of the proxy share.
     pub shared: &'a dyn Shared,
 }
 
+/// The clocks of the host. Each reading is a call of the host.
+pub trait Clock: fmt::Debug {
+    /// Nanoseconds of the monotonic clock, which is never set and which all workers share. Durations
+    /// are measured by it. `None` when the host does not tell the time.
+    fn monotonic(&self) -> Option<u64>;
+
+    /// Nanoseconds since the Unix epoch, by the clock that a person may set at any time. `None` when
+    /// the host does not tell the time.
+    fn wall(&self) -> Option<u64>;
+}
+
 /// What a stage asks of the host while it decides: most requests ask for nothing of it.
 pub trait Shared: fmt::Debug {
-    /// Nanoseconds of a clock that is never set and that the workers share; `None` when the host
-    /// does not tell.
-    fn now(&self) -> Option<u64>;
-
     /// Changes the entry `key` of the plugin, which all workers see: `change` is given what is
     /// there, and once more for every time that another worker was faster. Returns
     /// whether that has come to pass.
@@ -87,11 +92,17 @@ pub type Change<'c> = dyn FnMut(Option<&[u8]>) -> Option<[u8; 8]> + 'c;
 #[derive(Clone, Copy, Debug)]
 pub struct NothingShared;
 
-impl Shared for NothingShared {
-    fn now(&self) -> Option<u64> {
+impl Clock for NothingShared {
+    fn monotonic(&self) -> Option<u64> {
         None
     }
 
+    fn wall(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Shared for NothingShared {
     fn update(&self, _: &[u8], _: &mut Change<'_>) -> bool {
         false
     }
@@ -120,13 +131,7 @@ impl fmt::Debug for Response<'_> {
 }
 
 /// What the host can be asked once a response has begun: each answer of bytes costs a call.
-pub trait Lookup {
-    /// Nanoseconds of a clock that is never set: what durations are told from.
-    fn now(&self) -> u64;
-
-    /// Nanoseconds since the Unix epoch: what a person may set meanwhile.
-    fn wall(&self) -> u64;
-
+pub trait Lookup: Clock {
     /// The block of the response's trailers, while they come.
     fn response_trailers(&self) -> Option<Box<[u8]>>;
 

@@ -1,13 +1,13 @@
 //! This hop in its trace: whether it is recorded, and what the next one is told.
 
-use meshtrace_headers::{Change, Value};
+use meshtrace_headers::{Change, Headers, Value};
 use meshtrace_propagation::{
     Decision, Field, IdGenerator, Outgoing, Participation, Propagation, SamplingState, TraceContext,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
 use crate::rules::{self, Asked, Rules, State};
-use crate::tracer::{Identity, OpenSpan, Tracer};
+use crate::tracer::{Identity, OpenSpan, Start, Tracer};
 use crate::{Outcome, Request};
 
 /// What is decided about a request, and the rule where one was asked.
@@ -77,7 +77,8 @@ impl<'a> Hop<'a> {
     pub(super) fn open(
         &self,
         tracer: &Tracer,
-        request: &Request<'_>,
+        start: Start,
+        headers: &Headers<'_>,
         route: Option<&[u8]>,
         ids: &IdGenerator,
     ) -> OpenSpan {
@@ -93,7 +94,7 @@ impl<'a> Hop<'a> {
             route,
             tracestate: self.tracestate.text,
         };
-        tracer.open(&identity, &request.headers, request.now, ids)
+        tracer.open(&identity, headers, start, ids)
     }
 
     pub(super) fn sampling(&self) -> SamplingState {
