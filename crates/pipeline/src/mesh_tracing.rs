@@ -388,8 +388,8 @@ impl MeshTracing {
         let mut span = hop.open(tracer, start, &request.headers, route, ids);
         span.describe(gathered);
         let decision = hop.decision(&span);
-        tell(propagation, &incoming, &decision, request, outcome);
-        hop.write_tracestate(propagation, request, outcome);
+        let injected = tell(propagation, &incoming, &decision, request, outcome);
+        hop.write_tracestate(propagation, injected, request, outcome);
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
         kept.chosen = hop.chosen;
         kept.span = Some(span);
