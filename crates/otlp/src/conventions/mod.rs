@@ -6,13 +6,13 @@
 //! `upstream_address`, `response_flags`.
 
 mod end;
+mod end_value;
 mod grpc;
 mod request;
 mod response_flags;
 
-pub use end::{
-    CLIENT_END_VALUES, CODE_DETAILS, END_VALUES, End, LOCAL_END_VALUES, Seen, VIA_UPSTREAM,
-};
+pub use end::{End, Seen, VIA_UPSTREAM};
+pub use end_value::{EndValue, EndValues};
 pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_web};
 pub use request::{Name, Request};
 
