@@ -33,8 +33,8 @@ pub use route_sampling::RouteSampling;
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;
 pub use view::{
-    ARENA_BYTES, Arena, Change, Clock, End, LISTENER_DIRECTION, Lookup, Needs, NothingShared,
-    Request, Response, SOURCE_ADDRESS, Shared, direction_of,
+    ARENA_BYTES, Arena, Change, Clock, End, Lookup, Needs, NothingShared, Request, Response,
+    Shared, direction_of,
 };
 
 /// What one filter does with a request.

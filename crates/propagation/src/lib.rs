@@ -16,7 +16,6 @@ mod decide;
 mod destination;
 mod extract;
 mod field;
-pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;
