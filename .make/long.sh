@@ -7,7 +7,7 @@ cd "$root"
 
 step "property tests, 1,000,000 cases each (minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
-PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-log-ids --test any_bytes
+PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-access-log --test any_bytes
 PROPTEST_CASES=20000 cargo test --release --locked --package meshtrace-otlp --test export
 
 step "kept shares of 1,000,000 trace ids (a minute with the build)"

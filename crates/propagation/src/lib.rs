@@ -41,7 +41,7 @@ pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Outgoing, Participation};
 pub use destination::DestinationPolicy;
 pub use extract::Incoming;
-pub use field::Field;
+pub use field::{Field, FieldSet};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use trust::{Direction, Peer};

@@ -12,8 +12,8 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::read;
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
 use serde_json::Value;
 
 pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -73,9 +73,9 @@ pub fn access_log_trace(config: &str) -> WasmFilter {
 }
 
 /// An `access_log_trace` configuration as the renderer and as the filter have it.
-pub fn log_ids(config: &str) -> (AccessLogTraceConfig, LogIds) {
+pub fn log_ids(config: &str) -> (AccessLogTraceConfig, AccessLogIds) {
     let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
-    let ids = LogIds::new(&config).expect("one that compiles");
+    let ids = AccessLogIds::new(&config).expect("one that compiles");
     (config, ids)
 }
 

@@ -503,7 +503,7 @@ mod access_log {
     use super::*;
 
     use envoy_test_harness::AccessLog;
-    use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+    use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
     use meshtrace_render::{IdsFrom, access_log_fields, expose_ids};
 
     const FILES: [(&str, EnvoyVersion); 2] = [
@@ -534,7 +534,7 @@ mod access_log {
             let text = manager.pointer("/http_filters/1/typed_config/config/configuration/value");
             let text = text.and_then(Value::as_str).expect("the configuration");
             let config: AccessLogTraceConfig = read(text.as_bytes()).expect("a configuration");
-            let ids = LogIds::new(&config).expect("one that compiles");
+            let ids = AccessLogIds::new(&config).expect("one that compiles");
             let step = expose_ids(&config.ids, version).expect("a step");
             assert_eq!(manager["http_filters"][0], step);
             let format = &manager.pointer(LOG).expect("the log")["log_format"]["json_format"];

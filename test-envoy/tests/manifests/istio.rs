@@ -422,7 +422,7 @@ mod in_the_place_of_an_examples_own {
         use super::*;
 
         use envoy_test_harness::AccessLog;
-        use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+        use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
         use meshtrace_render::{
             EnvoyVersion, IdsFrom, access_log_fields, expose_ids, istio_envoy_filter,
             istio_provider, istio_telemetry,
@@ -456,7 +456,7 @@ mod in_the_place_of_an_examples_own {
                 let name = manifest["metadata"]["name"].as_str().expect("one");
                 let filter = value(&manifest, 0);
                 assert_eq!(manifest, istio_envoy_filter(name, step.as_ref(), filter));
-                LogIds::new(&config).expect("one that compiles")
+                AccessLogIds::new(&config).expect("one that compiles")
             });
 
             let fields = access_log_fields(&ids, IdsFrom::Filter);

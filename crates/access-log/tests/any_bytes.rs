@@ -2,8 +2,8 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig, Ids, Tally};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_log_ids::{AccessLogTraceConfig, Ids, LogIds, Tally};
 use meshtrace_propagation::Field;
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ proptest! {
         end in headers(),
     ) {
         let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
-        let ids = LogIds::new(&config).unwrap();
+        let ids = AccessLogIds::new(&config).unwrap();
         let mut tally = Tally::default();
         let came = came.map(|came| encode(&came));
         let arrival = came

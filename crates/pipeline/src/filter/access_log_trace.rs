@@ -1,8 +1,8 @@
 //! `access_log_trace`: every log line leads to its trace.
 
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, Ids, Text};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, Value};
-use meshtrace_log_ids::{Arrival, Counter, HeaderLine, Ids, LogIds, Text};
 use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::say_all;
@@ -14,7 +14,7 @@ use crate::{
 /// The `access_log_trace` filter.
 #[derive(Clone, Debug)]
 pub struct AccessLogTrace {
-    ids: LogIds,
+    ids: AccessLogIds,
     by_filter_state: Option<ByFilterState>,
 }
 
@@ -25,14 +25,14 @@ impl Composition for AccessLogTrace {
         Callback::ResponseHeaders,
         Callback::Log,
     ];
-    const STAGES: &'static [Stage] = &[Stage::LogIds];
+    const STAGES: &'static [Stage] = &[Stage::AccessLog];
     /// `None` until the request's headers have come: of some requests only the end is seen.
     type Kept = Option<Arrival>;
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
             .and_then(|config| {
-                let ids = LogIds::new(&config)?;
+                let ids = AccessLogIds::new(&config)?;
                 let managed = ids.managed_headers();
                 Ok(Self {
                     by_filter_state: ByFilterState::new(config.request_headers, &managed, &[])?,
@@ -60,7 +60,7 @@ impl Composition for AccessLogTrace {
     ) {
         *kept = Some(arrive(&self.ids, request, outcome));
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
-            outcome.tallies.log_ids.count(Counter::Dropped);
+            outcome.tallies.access_log.count(Counter::Dropped);
         }
     }
 
@@ -92,11 +92,11 @@ impl Composition for AccessLogTrace {
 /// Sets at once what is certain: lines that are logged before the end have it too, and so have
 /// other filters.
 pub(crate) fn arrive<'a>(
-    ids: &'a LogIds,
+    ids: &'a AccessLogIds,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) -> Arrival {
-    let arrival = ids.arrive(request.headers, &mut outcome.tallies.log_ids);
+    let arrival = ids.arrive(request.headers, &mut outcome.tallies.access_log);
     for name in ids.own_headers(request.headers) {
         outcome.headers.remove(name);
     }
@@ -106,20 +106,20 @@ pub(crate) fn arrive<'a>(
 
 /// Sets what only the end tells.
 pub(crate) fn finish<'a>(
-    ids: &LogIds,
+    ids: &AccessLogIds,
     arrival: Option<&Arrival>,
     headers: Headers<'_>,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
-    let known = ids.at_end(arrival, headers, &mut outcome.tallies.log_ids);
+    let known = ids.at_end(arrival, headers, &mut outcome.tallies.access_log);
     let told = arrival.map(Arrival::told).copied().unwrap_or_default();
     set(ids, &known, &told, arena, outcome);
 }
 
 /// Sets the filter state of `known`, as far as `told` had it otherwise.
 pub(crate) fn set<'a>(
-    ids: &LogIds,
+    ids: &AccessLogIds,
     known: &Ids,
     told: &Ids,
     arena: &'a Arena,
@@ -128,7 +128,7 @@ pub(crate) fn set<'a>(
     ids.write(known, told, |key, value| {
         match value.and_then(|text| place(&text, arena)) {
             Some(value) => outcome.properties.set(key, value),
-            None => outcome.tallies.log_ids.count(Counter::Dropped),
+            None => outcome.tallies.access_log.count(Counter::Dropped),
         }
     });
 }
@@ -145,7 +145,7 @@ pub(crate) fn answer<'a>(
             HeaderLine::Only(name) => outcome.headers.replace(name, Value::Borrowed(value)),
             HeaderLine::Appended(name) => outcome.headers.append(name, Value::Borrowed(value)),
         },
-        None => outcome.tallies.log_ids.count(Counter::Dropped),
+        None => outcome.tallies.access_log.count(Counter::Dropped),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig, Ids, Tally};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_log_ids::{AccessLogTraceConfig, Ids, LogIds, Tally};
 use meshtrace_propagation::OnRepeated;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -55,14 +55,14 @@ fn block(lines: &[&str]) -> Vec<u8> {
     encode(&lines)
 }
 
-fn compiled(config: &str) -> LogIds {
+fn compiled(config: &str) -> AccessLogIds {
     let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
-    LogIds::new(&config).unwrap()
+    AccessLogIds::new(&config).unwrap()
 }
 
 /// `trace span parent flags format`, with `-` for what is absent.
 #[track_caller]
-fn check(ids: &LogIds, came: &[&str], end: &[&str], expected: &str) {
+fn check(ids: &AccessLogIds, came: &[&str], end: &[&str], expected: &str) {
     let mut tally = Tally::default();
     let (came_block, end_block) = (block(came), block(end));
     let arrival = ids.arrive(Headers::parse(&came_block).unwrap(), &mut tally);
@@ -75,7 +75,7 @@ fn check(ids: &LogIds, came: &[&str], end: &[&str], expected: &str) {
             log.insert(key.to_vec(), String::from_utf8(value).unwrap());
         });
     }
-    let told: Vec<_> = LogIds::KEYS
+    let told: Vec<_> = AccessLogIds::KEYS
         .iter()
         .map(|key| log.get(key.as_bytes()).map_or("-", String::as_str))
         .collect();

@@ -226,7 +226,7 @@ impl<'de> Deserialize<'de> for ResponseHeaderConfig {
 
 /// A compiled [`AccessLogTraceConfig`]: what can be known of every request's span.
 #[derive(Clone, Debug)]
-pub struct LogIds {
+pub struct AccessLogIds {
     pub(crate) trace_id_header: Option<Box<[u8]>>,
     pub(crate) span_id_header: Option<Box<[u8]>>,
     pub(crate) tracer: TracerKind,
@@ -258,7 +258,7 @@ pub(crate) enum TracerKind {
     Other,
 }
 
-impl LogIds {
+impl AccessLogIds {
     /// Compiles `config`.
     ///
     /// # Errors

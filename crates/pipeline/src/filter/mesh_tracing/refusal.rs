@@ -1,8 +1,8 @@
 //! Keys of the stages that make no sense beside each other.
 
+use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_config::ConfigError;
-use meshtrace_log_ids::AccessLogTraceConfig;
 use meshtrace_otlp::conventions;
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{OnMissing, Placement, TraceContextConfig};

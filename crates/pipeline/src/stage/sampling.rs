@@ -8,7 +8,7 @@ use meshtrace_sampling::{
     Sampling, SamplingConfig, Take, Tally, Threshold, Verdict,
 };
 
-use crate::view::concat;
+use crate::callbacks::concat;
 use crate::{Arena, Clock, Environment, Outcome, Shared};
 
 /// The property that a rule with `route` asks for.

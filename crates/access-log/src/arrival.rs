@@ -4,7 +4,7 @@ use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format, Reading};
 use meshtrace_propagation::{Arrived, SpanId, TraceContext, TraceId};
 
-use crate::config::{LogIds, TracerKind};
+use crate::config::{AccessLogIds, TracerKind};
 use crate::decide::Ids;
 use crate::{Counter, Tally};
 
@@ -90,9 +90,9 @@ impl Contexts {
     }
 }
 
-impl LogIds {
+impl AccessLogIds {
     /// Reads a request whose headers have come, the headers of `ids` included: those must then be
-    /// removed, see [`LogIds::own_headers`].
+    /// removed, see [`AccessLogIds::own_headers`].
     #[must_use]
     pub fn arrive(&self, headers: Headers<'_>, tally: &mut Tally) -> Arrival {
         let own = only_line(headers, self.trace_id_header.as_deref(), tally)

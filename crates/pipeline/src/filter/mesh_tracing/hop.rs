@@ -1,13 +1,14 @@
 //! This hop in its trace: whether it is recorded, and what the next one is told.
 
-use meshtrace_headers::{Change, Headers, Value};
+use meshtrace_headers::{Headers, Value};
 use meshtrace_propagation::{
-    Decision, Field, IdGenerator, Outgoing, Participation, Propagation, SamplingState, TraceContext,
+    Decision, Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState,
+    TraceContext,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
-use crate::rules::{self, Asked, Rules, State};
-use crate::tracer::{Identity, OpenSpan, Start, Tracer};
+use crate::stage::report::{Identity, OpenSpan, Start, Tracer};
+use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{Outcome, Request};
 
 /// What is decided about a request, and the rule where one was asked.
@@ -120,20 +121,18 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// Writes the list in one line where it is another one, and W3C is written at all.
+    /// Writes the list in one line where it is another one, and `traceparent` is among the headers
+    /// that were `injected`.
     pub(super) fn write_tracestate(
         &self,
         propagation: &Propagation,
+        injected: FieldSet,
         request: &Request<'_>,
         outcome: &mut Outcome<'a>,
     ) {
         let TraceState { text, is_new } = self.tracestate;
-        let is_written = outcome
-            .headers
-            .iter()
-            .any(|edit| edit.name == b"traceparent" && matches!(edit.change, Change::Replace(_)));
         let policy = propagation.policy_for(&request.headers, request.cluster);
-        if !is_new || !is_written || policy.clears(Field::Tracestate) {
+        if !is_new || !injected.contains(Field::Traceparent) || policy.clears(Field::Tracestate) {
             return;
         }
         let name = Field::Tracestate.name();

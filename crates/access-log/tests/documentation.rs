@@ -2,7 +2,7 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_log_ids::{AccessLogTraceConfig, Counter, LogIds, Shape};
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig, Counter, Shape};
 
 const REFERENCE: &str = include_str!("../../../docs/access_log_trace.md");
 
@@ -45,7 +45,7 @@ fn the_reference_documents_every_filter_state_key() {
     };
     let shapes = [Shape::Datadog, gcp, Shape::B3Bits64];
     let of_shapes = shapes.iter().flat_map(Shape::keys);
-    for key in LogIds::KEYS.iter().chain(of_shapes) {
+    for key in AccessLogIds::KEYS.iter().chain(of_shapes) {
         assert!(REFERENCE.contains(&format!("\n| `wasm.{key}` | ")), "{key}");
     }
 }

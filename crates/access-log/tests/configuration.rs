@@ -1,13 +1,13 @@
 //! Configurations that are refused, and what is said about them.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn compile(json: &str) -> Result<LogIds, String> {
+fn compile(json: &str) -> Result<AccessLogIds, String> {
     meshtrace_config::read::<AccessLogTraceConfig>(json.as_bytes())
-        .and_then(|config| LogIds::new(&config))
+        .and_then(|config| AccessLogIds::new(&config))
         .map_err(|error| error.to_string())
 }
 

@@ -12,7 +12,7 @@ use meshtrace_sampling::{
 };
 
 use crate::by_filter_state::{self, say_all};
-use crate::rules::{self, Asked, Rules, State, of_trace_id};
+use crate::stage::sampling::{self as rules, Asked, Rules, State, of_trace_id};
 use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The filter state by which the downstream filter tells the upstream one, and access logs, what

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig, Counter, Ids, Tally};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_log_ids::{AccessLogTraceConfig, Counter, Ids, LogIds, Tally};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -56,7 +56,7 @@ struct Told {
 impl Told {
     /// `trace span parent flags format`, with `-` for what is absent.
     fn line(&self) -> String {
-        LogIds::KEYS
+        AccessLogIds::KEYS
             .iter()
             .map(|key| self.log.get(*key).map_or("-", String::as_str))
             .collect::<Vec<_>>()
@@ -64,9 +64,9 @@ impl Told {
     }
 }
 
-fn ids(config: &str) -> LogIds {
+fn ids(config: &str) -> AccessLogIds {
     let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
-    LogIds::new(&config).unwrap()
+    AccessLogIds::new(&config).unwrap()
 }
 
 /// One request: its headers as they came, `None` where the filter saw only its end, and as they

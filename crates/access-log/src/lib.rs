@@ -3,7 +3,7 @@
 //! The host tells a filter nothing of that span. What can be known of it stands in the request's
 //! headers: in those that came in ([`Arrival`]), in those of a step before the filter that copied
 //! the proxy's own ids, and at the end of the request in those that the tracer has written.
-//! [`LogIds`] puts these together. An id that cannot be known is absent, never guessed.
+//! [`AccessLogIds`] puts these together. An id that cannot be known is absent, never guessed.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,7 @@ mod text;
 
 pub use arrival::Arrival;
 pub use config::{
-    AccessLogTraceConfig, IdsConfig, LogIds, ResponseHeaderConfig, ShapeConfig, Source,
+    AccessLogIds, AccessLogTraceConfig, IdsConfig, ResponseHeaderConfig, ShapeConfig, Source,
     TracerConfig,
 };
 pub use counter::{Counter, Tally};

@@ -7,7 +7,7 @@ use meshtrace_propagation::format::{Extracted, Format};
 use meshtrace_propagation::{SamplingState, SpanId, TraceContext, TraceId, filter_state};
 
 use crate::arrival::{Arrival, Contexts};
-use crate::config::{LogIds, TracerKind};
+use crate::config::{AccessLogIds, TracerKind};
 use crate::text::Text;
 use crate::{Counter, Tally};
 
@@ -109,7 +109,7 @@ struct Written {
     is_b3: bool,
 }
 
-impl LogIds {
+impl AccessLogIds {
     /// What is certain as soon as the request's headers have come.
     pub(crate) fn at_request(&self, arrival: &Arrival) -> Ids {
         let incoming = match self.tracer {

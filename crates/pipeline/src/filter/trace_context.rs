@@ -3,11 +3,11 @@
 use meshtrace_config::ConfigError;
 use meshtrace_headers::Value;
 use meshtrace_propagation::{
-    Counter, Decision, Field, IdGenerator, Incoming, Outgoing, Propagation, filter_state,
+    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation, filter_state,
 };
 
 use crate::by_filter_state::{self, say_all};
-use crate::rules::State;
+use crate::stage::sampling::State;
 use crate::{ByFilterState, Callback, Composition, Environment, Needs, Outcome, Request, Stage};
 
 /// The `trace_context` filter.
@@ -75,14 +75,15 @@ impl Composition for TraceContext {
     }
 }
 
-/// Tells the next hop, and keeps the trace that is not continued where access logs find it.
+/// Tells the next hop, and keeps the trace that is not continued where access logs find it. Returns
+/// the headers that the next hop is told the context by.
 pub(crate) fn tell<'a>(
     propagation: &'a Propagation,
     incoming: &Incoming<'a>,
     decision: &Decision,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
-) {
+) -> FieldSet {
     let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
     let policy = propagation.policy_for(&request.headers, request.cluster);
     // An attribute that had no room in the list is not joined from a client's header either.
@@ -93,7 +94,7 @@ pub(crate) fn tell<'a>(
     if !is_full {
         propagation.join_baggage(incoming, policy, request.arena, edits, tally);
     }
-    propagation.inject(incoming, &decision.outgoing, policy, edits, tally);
+    let injected = propagation.inject(incoming, &decision.outgoing, policy, edits, tally);
     if let Outgoing::Context(context) = &decision.outgoing
         && propagation.needs_own_context()
     {
@@ -107,6 +108,7 @@ pub(crate) fn tell<'a>(
             Err(_) => tally.count(Counter::EditsDropped),
         }
     }
+    injected
 }
 
 /// Takes the threshold out of a `tracestate` that it would contradict: the flag that W3C is told may

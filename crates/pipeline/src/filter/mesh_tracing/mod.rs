@@ -4,10 +4,10 @@ mod hop;
 mod refusal;
 
 use arrayvec::ArrayVec;
+use meshtrace_access_log::{AccessLogIds, Arrival, Ids};
 use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Headers, Managed};
-use meshtrace_log_ids::{Arrival, Ids, LogIds};
 use meshtrace_otlp::{Node, Report, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
@@ -23,13 +23,14 @@ use self::refusal::{
 };
 use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
-use crate::rules::{self, Asked, Rules, State};
-use crate::trace_context::{erase_threshold, tell};
-use crate::tracer::{self, OpenSpan, Start, Tracer};
-use crate::view::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::callbacks::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::filter::trace_context::{erase_threshold, tell};
+use crate::filter::{access_log_trace, route_sampling, span_attributes};
+use crate::stage::report::{self as tracer, OpenSpan, Start, Tracer};
+use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{
     Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
-    Response, RouteSampling, Stage, access_log_trace, route_sampling, span_attributes,
+    Response, RouteSampling, Stage,
 };
 
 /// The `mesh_tracing` filter.
@@ -41,7 +42,7 @@ pub struct MeshTracing {
     attributes: Option<Attributes>,
     /// What `attributes` looks up of a request, and then what `sampling` does.
     properties: Vec<Box<[u8]>>,
-    log_ids: Option<LogIds>,
+    access_log: Option<AccessLogIds>,
     report: Option<Report>,
     /// Made of `report` once the node is known.
     tracer: Option<Tracer>,
@@ -88,7 +89,7 @@ impl Composition for MeshTracing {
         Stage::Propagation,
         Stage::Sampling,
         Stage::Attributes,
-        Stage::LogIds,
+        Stage::AccessLog,
         Stage::Report,
     ];
     const END_HEADERS: bool = false;
@@ -181,14 +182,14 @@ impl Composition for MeshTracing {
                 span.describe(gathered);
             }
         }
-        if let Some(log_ids) = &self.log_ids {
-            self.settle_own_ids(log_ids, response, kept, outcome);
+        if let Some(access_log) = &self.access_log {
+            self.settle_own_ids(access_log, response, kept, outcome);
             let put = |header, value| {
                 access_log_trace::answer(header, value, response.arena, outcome);
             };
             match &kept.arrival {
-                Some(arrival) => log_ids.tell_response(arrival, put),
-                None => log_ids.tell_caller(&kept.own_ids, put),
+                Some(arrival) => access_log.tell_response(arrival, put),
+                None => access_log.tell_caller(&kept.own_ids, put),
             }
         }
     }
@@ -220,15 +221,15 @@ impl Composition for MeshTracing {
         };
         let tally = &mut outcome.tallies.report;
         let told_id = tracer.close(span, end.lookup, route, describe, tally);
-        if let (Some(log_ids), Some(span_id)) = (&self.log_ids, told_id) {
-            log_own_id(log_ids, span_id, kept, end.arena, outcome);
+        if let (Some(access_log), Some(span_id)) = (&self.access_log, told_id) {
+            log_own_id(access_log, span_id, kept, end.arena, outcome);
         }
     }
 }
 
 /// Tells the access log that the request's own span has another id.
 fn log_own_id<'a>(
-    log_ids: &LogIds,
+    access_log: &AccessLogIds,
     span_id: SpanId,
     kept: &mut MeshTracingKept,
     arena: &'a Arena,
@@ -238,7 +239,7 @@ fn log_own_id<'a>(
         span_id: Some(span_id),
         ..kept.own_ids
     };
-    access_log_trace::set(log_ids, &known, &kept.own_ids, arena, outcome);
+    access_log_trace::set(access_log, &known, &kept.own_ids, arena, outcome);
     kept.own_ids = known;
 }
 
@@ -325,17 +326,17 @@ impl MeshTracing {
         };
         let response_properties = attributes.as_ref().map(Attributes::response_properties);
         let response_properties = response_properties.unwrap_or_default().to_vec();
-        let log_ids = match &config.access_log {
+        let access_log = match &config.access_log {
             Some(config) => Some(
                 refuse_what_report_knows(config, report.is_some())
-                    .and_then(|()| LogIds::new(config))
+                    .and_then(|()| AccessLogIds::new(config))
                     .map_err(|error| error.below("access_log"))?,
             ),
             None => None,
         };
-        let log_ids = match (log_ids, &config.trace_context) {
+        let access_log = match (access_log, &config.trace_context) {
             (Some(ids), Some(stage)) => Some(ids.beside(stage.on_repeated.unwrap_or_default())),
-            (log_ids, _) => log_ids,
+            (access_log, _) => access_log,
         };
         let of_attributes = attributes.as_ref().map(Attributes::request_properties);
         let mut properties = of_attributes.unwrap_or_default().to_vec();
@@ -348,7 +349,7 @@ impl MeshTracing {
         };
         managed.extend(sampling.iter().flat_map(SamplingStage::managed_headers));
         managed.extend(attributes.iter().flat_map(Attributes::managed_headers));
-        managed.extend(log_ids.iter().flat_map(LogIds::managed_headers));
+        managed.extend(access_log.iter().flat_map(AccessLogIds::managed_headers));
         let keys = config.span_attributes.as_ref();
         let keys = keys.map_or(&[][..], |config| &config.attributes);
         Ok(Self {
@@ -357,7 +358,7 @@ impl MeshTracing {
             sampling,
             attributes,
             properties,
-            log_ids,
+            access_log,
             report,
             tracer: None,
             response_properties,
@@ -388,8 +389,8 @@ impl MeshTracing {
         let mut span = hop.open(tracer, start, &request.headers, route, ids);
         span.describe(gathered);
         let decision = hop.decision(&span);
-        tell(propagation, &incoming, &decision, request, outcome);
-        hop.write_tracestate(propagation, request, outcome);
+        let injected = tell(propagation, &incoming, &decision, request, outcome);
+        hop.write_tracestate(propagation, injected, request, outcome);
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
         kept.chosen = hop.chosen;
         kept.span = Some(span);
@@ -398,13 +399,16 @@ impl MeshTracing {
     /// Whether responses name a span that has another id where no upstream was called.
     fn tells_span_of_response(&self) -> bool {
         self.tracer.as_ref().is_some_and(Tracer::is_gateway)
-            && self.log_ids.as_ref().is_some_and(LogIds::tells_span)
+            && self
+                .access_log
+                .as_ref()
+                .is_some_and(AccessLogIds::tells_span)
     }
 
     /// What the caller is told, and the log with it, is the span that will be reported.
     fn settle_own_ids<'a>(
         &self,
-        log_ids: &LogIds,
+        access_log: &AccessLogIds,
         response: &Response<'a>,
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
@@ -414,7 +418,7 @@ impl MeshTracing {
             return;
         }
         if let Some(told_id) = kept.span.as_ref().and_then(OpenSpan::client_id) {
-            log_own_id(log_ids, told_id, kept, response.arena, outcome);
+            log_own_id(access_log, told_id, kept, response.arena, outcome);
         }
     }
 
@@ -592,8 +596,8 @@ impl MeshTracing {
         kept: &mut MeshTracingKept,
         outcome: &mut Outcome<'a>,
     ) {
-        if let Some(log_ids) = &self.log_ids {
-            kept.arrival = Some(access_log_trace::arrive(log_ids, request, outcome));
+        if let Some(access_log) = &self.access_log {
+            kept.arrival = Some(access_log_trace::arrive(access_log, request, outcome));
         }
         if let Some(propagation) = &self.propagation {
             let tally = &mut outcome.tallies.propagation;
@@ -612,14 +616,20 @@ impl MeshTracing {
     }
 
     fn finish<'a>(&self, end: &End<'a>, kept: &MeshTracingKept, outcome: &mut Outcome<'a>) {
-        let Some(log_ids) = &self.log_ids else {
+        let Some(access_log) = &self.access_log else {
             return;
         };
         let Some(block) = end.lookup.request_headers() else {
             return;
         };
         let headers = Headers::parse(&block).unwrap_or_default();
-        access_log_trace::finish(log_ids, kept.arrival.as_ref(), headers, end.arena, outcome);
+        access_log_trace::finish(
+            access_log,
+            kept.arrival.as_ref(),
+            headers,
+            end.arena,
+            outcome,
+        );
     }
 
     /// Tells the access log the ids of the hop's own span.
@@ -630,7 +640,7 @@ impl MeshTracing {
         arena: &'a Arena,
         outcome: &mut Outcome<'a>,
     ) -> Ids {
-        let Some(log_ids) = &self.log_ids else {
+        let Some(access_log) = &self.access_log else {
             return Ids::default();
         };
         let Participation {
@@ -643,7 +653,7 @@ impl MeshTracing {
         let is_continued = parent.is_some() || incoming.continues(context.trace_id);
         let format = is_continued.then(|| incoming.trace_format()).flatten();
         let ids = Ids::of_own_span(&context, parent, format);
-        access_log_trace::set(log_ids, &ids, &Ids::default(), arena, outcome);
+        access_log_trace::set(access_log, &ids, &Ids::default(), arena, outcome);
         ids
     }
 
