@@ -1,7 +1,7 @@
 //! What a root context does besides requests.
 
 use meshtrace_headers::Headers;
-use meshtrace_pipeline::{Answer, Background, Call, Composition, Lookup as _, Refused};
+use meshtrace_pipeline::{Answer, Background, Call, Clock as _, Composition, Refused};
 use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use crate::answers::Answered;
@@ -13,6 +13,10 @@ use crate::status::Status;
 const MAX_ANSWER: usize = 64 * 1024;
 
 impl<C: Composition> Running<C> {
+    fn now(&self) -> u64 {
+        self.monotonic().unwrap_or_default()
+    }
+
     pub(crate) fn on_tick(&self) {
         if let Some(background) = self.composition.background() {
             background.wake(self.now(), &mut dispatch);
@@ -93,7 +97,7 @@ impl<C: Composition> Answered for Running<C> {
             body: &body,
             trailers: Headers::parse(&trailers).unwrap_or_default(),
             now: self.now(),
-            wall: self.wall(),
+            wall: self.wall().unwrap_or_default(),
         };
         background.answered(token, &answer, &mut dispatch);
         self.settle(background);

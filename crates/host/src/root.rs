@@ -1,6 +1,7 @@
 //! The root context: one plugin configuration on one worker.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
@@ -35,6 +36,12 @@ pub(crate) struct Running<C> {
     pub(crate) tick: Cell<u32>,
     /// Whether its root context runs something else by now.
     pub(crate) is_replaced: Cell<bool>,
+}
+
+impl<C> fmt::Debug for Running<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
 }
 
 impl<C> Running<C> {

@@ -6,7 +6,7 @@ use crate::call::{self, Version};
 use crate::configuration::Plugin;
 use crate::status::Status;
 
-/// The clock, and the shared data under the name of one plugin.
+/// The shared data under the name of one plugin.
 #[derive(Debug)]
 pub(crate) struct SharedByWorkers {
     plugin: Plugin,
@@ -24,10 +24,6 @@ impl SharedByWorkers {
 }
 
 impl Shared for SharedByWorkers {
-    fn now(&self) -> Option<u64> {
-        call::monotonic().or_else(|_| call::now()).ok()
-    }
-
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
         // Each attempt that fails is one that another worker won, and they are not many.
         const ATTEMPTS: usize = 64;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Change, Headers};
 use meshtrace_pipeline::{
-    Composition, End, LISTENER_DIRECTION, Lookup as _, Needs, Outcome, Request, Response,
-    SOURCE_ADDRESS, direction_of,
+    Composition, End, LISTENER_DIRECTION, Needs, Outcome, Request, Response, SOURCE_ADDRESS,
+    direction_of,
 };
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -80,7 +80,7 @@ impl<C: Composition> Running<C> {
             },
             cluster: cluster.as_deref(),
             properties: &properties,
-            now: if needs.now { self.now() } else { 0 },
+            clock: self,
             arena: &arena,
             shared: &self.shared,
         };

@@ -21,7 +21,7 @@ fn left(config: &str, lines: &[(&str, &str)]) -> Vec<String> {
         properties: &[],
         cluster: None,
         shared: &NothingShared,
-        now: 1,
+        clock: &NothingShared,
         arena: &arena,
     };
     let mut outcome = Outcome::new_in(&arena);

@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, Lookup, NothingShared, Outcome, Request,
-    Response, RouteSampling, SpanAttributes, TraceContext,
+    ARENA_BYTES, AccessLogTrace, Arena, Clock, Composition, End, Lookup, NothingShared, Outcome,
+    Request, Response, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -136,7 +136,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 peer,
                 cluster: Some(b"partner"),
                 properties: &[],
-                now: 0,
+                clock: &NothingShared,
                 arena: &arena,
                 shared: &NothingShared,
             };
@@ -202,7 +202,7 @@ fn no_attribute_allocates_outside_of_the_arena() {
             peer: Peer::default(),
             cluster: None,
             properties: &properties,
-            now: 0,
+            clock: &NothingShared,
             arena: &arena,
             shared: &NothingShared,
         };
@@ -229,17 +229,20 @@ fn no_attribute_allocates_outside_of_the_arena() {
 }
 
 /// A host that knows nothing more about a request that is over.
+#[derive(Debug)]
 struct Nothing;
 
+impl Clock for Nothing {
+    fn monotonic(&self) -> Option<u64> {
+        None
+    }
+
+    fn wall(&self) -> Option<u64> {
+        None
+    }
+}
+
 impl Lookup for Nothing {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn wall(&self) -> u64 {
-        self.now()
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         None
     }
@@ -294,7 +297,7 @@ fn no_request_that_is_logged_allocates() {
                 peer,
                 cluster: None,
                 properties: &[],
-                now: 0,
+                clock: &NothingShared,
                 arena: &arena,
                 shared: &NothingShared,
             };
@@ -363,7 +366,7 @@ fn no_sampling_decision_allocates() {
                     peer: Peer::default(),
                     cluster: None,
                     properties: &[None, None],
-                    now: 0,
+                    clock: &NothingShared,
                     arena: &arena,
                     shared: &NothingShared,
                 };

@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Answer, Arena, Background, Composition, End, Lookup, MeshTracing, MeshTracingKept,
-    NothingShared, Outcome, Request, Response,
+    ARENA_BYTES, Answer, Arena, Background, Clock, Composition, End, Lookup, MeshTracing,
+    MeshTracingKept, NothingShared, Outcome, Request, Response,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -45,9 +45,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// A host whose answers are not counted.
+#[derive(Debug)]
 struct Host {
     headers: Vec<u8>,
     code: u64,
+    now: Cell<u64>,
 }
 
 impl Host {
@@ -59,15 +61,17 @@ impl Host {
     }
 }
 
+impl Clock for Host {
+    fn monotonic(&self) -> Option<u64> {
+        Some(self.now.get())
+    }
+
+    fn wall(&self) -> Option<u64> {
+        self.monotonic()
+    }
+}
+
 impl Lookup for Host {
-    fn now(&self) -> u64 {
-        2_000_000_000
-    }
-
-    fn wall(&self) -> u64 {
-        self.now()
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         None
     }
@@ -168,6 +172,7 @@ fn no_request_allocates_once_the_buffers_are_there() {
                     let host = Host {
                         headers: block.clone(),
                         code,
+                        now: Cell::default(),
                     };
                     let before = ALLOCATIONS.get();
                     pass(&filter, &host, seen, &ids, &arena);
@@ -194,6 +199,7 @@ fn what_a_request_leaves_for_its_end_is_bounded() {
 /// A request from its headers, where the filter has `seen` them, to its end.
 fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena: &Arena) {
     let mut kept = Default::default();
+    host.now.set(1_000_000_000);
     if seen {
         let mut outcome = Outcome::new_in(arena);
         let request = Request {
@@ -202,7 +208,7 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
             properties: &[None],
             cluster: None,
             shared: &NothingShared,
-            now: 1_000_000_000,
+            clock: host,
             arena,
         };
         filter.on_request(&request, ids, &mut kept, &mut outcome);
@@ -216,6 +222,7 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
         filter.on_response_trailers(host, &mut kept);
     }
     let mut outcome = Outcome::new_in(arena);
+    host.now.set(2_000_000_000);
     let end = End {
         request_headers: Headers::default(),
         lookup: host,

@@ -43,7 +43,7 @@ fn said<C: Composition>(json: &str, lines: &[(&str, &str)]) -> Vec<(String, Stri
         peer: Peer::default(),
         cluster: None,
         properties: &[],
-        now: 0,
+        clock: &NothingShared,
         arena: &arena,
         shared: &NothingShared,
     };

@@ -51,7 +51,7 @@ fn after<C: Composition>(json: &str, sent: &[(String, String)], look: impl FnOnc
         peer: Peer::default(),
         cluster: None,
         properties: &[],
-        now: 0,
+        clock: &NothingShared,
         arena: &arena,
         shared: &NothingShared,
     };

@@ -67,9 +67,9 @@ impl Field {
     pub(crate) const UNCONVERTIBLE: &'static [Self] = &[Self::XOtSpanContext, Self::Sw8];
 }
 
-/// A set of fields.
+/// A set of headers that carry trace context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FieldSet(u32);
+pub struct FieldSet(u32);
 
 const _: () = assert!(Field::COUNT <= 32, "a set has 32 bits");
 
@@ -78,7 +78,9 @@ impl FieldSet {
         self.0 |= 1 << (field as u8);
     }
 
-    pub(crate) fn contains(self, field: Field) -> bool {
+    /// Whether `field` is one of them.
+    #[must_use]
+    pub fn contains(self, field: Field) -> bool {
         self.0 & (1 << (field as u8)) != 0
     }
 }

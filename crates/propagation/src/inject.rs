@@ -6,6 +6,7 @@ use meshtrace_headers::{Edits, Value, field_value};
 use crate::config::{IncomingMode, Inject, Placement, Propagation};
 use crate::destination::DestinationPolicy;
 use crate::extract::Incoming;
+use crate::field::FieldSet;
 use crate::format::{Extracted, Format, FormatSet};
 use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
@@ -13,7 +14,7 @@ use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
     /// `policy` injects, and in no other that arrived and was read. Headers that are right already
-    /// are not touched.
+    /// are not touched. Returns the headers that the next hop is told the context by.
     #[inline(never)]
     pub fn inject<'a>(
         &'a self,
@@ -22,7 +23,8 @@ impl Propagation {
         policy: &'a DestinationPolicy,
         edits: &mut Edits<'a>,
         tally: &mut Tally,
-    ) {
+    ) -> FieldSet {
+        let mut injected = FieldSet::default();
         let written = policy.written(incoming);
         let arena = edits.arena();
         for format in Format::ALL {
@@ -37,6 +39,9 @@ impl Propagation {
                     let arrived = &incoming.arrived;
                     let outgoing = self.told_in(*format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
+                        if value.is_some() && !policy.clears(field) {
+                            injected.insert(field);
+                        }
                         policy.settle_field(arrived, field, value, edits);
                     });
                 }
@@ -47,6 +52,7 @@ impl Propagation {
         if trimmed.is_none() || edits.overflowed() {
             tally.count(Counter::EditsDropped);
         }
+        injected
     }
 
     /// What stays of the formats that are read or written, as headers may be: Envoy hands on what a

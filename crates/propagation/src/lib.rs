@@ -42,7 +42,7 @@ pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Participation};
 pub use destination::DestinationPolicy;
 pub use extract::Incoming;
-pub use field::Field;
+pub use field::{Field, FieldSet};
 pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;

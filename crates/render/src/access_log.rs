@@ -1,7 +1,7 @@
 //! The access log: its fields, where they are configured, and the step that tells the filter the
 //! proxy's own ids.
 
-use meshtrace_log_ids::{IdsConfig, LogIds};
+use meshtrace_access_log::{AccessLogIds, IdsConfig};
 use serde_json::{Map, Value, json};
 
 use crate::priority;
@@ -52,7 +52,7 @@ const FIELDS: &[(&str, &str)] = &[
 ///
 /// `ids` adds a field for each filter state key that its configuration sets.
 #[must_use]
-pub fn access_log_fields(ids: &LogIds, from: IdsFrom) -> Map<String, Value> {
+pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value> {
     let of_the_filter = ids.keys().map(|key| {
         let format = match (key, from) {
             ("trace_id", IdsFrom::Envoy) => "%TRACE_ID%".to_owned(),

@@ -1,0 +1,124 @@
+//! A gateway, two sidecars and two applications: one trace, and every parent exact.
+
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
+};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
+use meshtrace_test_support::common::{SPAN, TRACE, get};
+use meshtrace_test_support::reporting::{
+    collector, envoys, forward, mesh_tracing, reporting, traceparent,
+};
+use serde_json::json;
+use std::net::SocketAddr;
+
+/// A proxy of an Istio mesh, with a listener for each name, direction and address to send to.
+fn proxy(
+    binary: &EnvoyBinary,
+    sink: &OtlpSink,
+    kind: &str,
+    service: &str,
+    listeners: &[(&str, TrafficDirection, SocketAddr)],
+) -> Envoy {
+    let bootstrap = Bootstrap::new()
+        .node(&format!("{kind}~10.0.0.1~{service}-1.shop~svc"), service)
+        .merge(
+            json!({"node": {"metadata": {"NAMESPACE": "shop", "LABELS": {
+            "service.istio.io/canonical-name": service}}}}),
+        )
+        .cluster(collector("grpc", sink));
+    let bootstrap = listeners
+        .iter()
+        .fold(bootstrap, |bootstrap, (name, direction, next)| {
+            let manager = HttpConnectionManager::new()
+                .route(Route::prefix("/").cluster(name))
+                .filter(mesh_tracing(reporting("grpc", "{}")));
+            bootstrap
+                .listener(Listener::http(name, manager).direction(*direction))
+                .cluster(Cluster::http1(name, *next))
+        });
+    Envoy::start(binary, bootstrap).expect("an Envoy that starts")
+}
+
+#[test]
+fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
+    for envoy in envoys() {
+        let sink = OtlpSink::start().expect("a collector");
+        let [shop, stock] = [(); 2].map(|()| Upstream::start().expect("an application"));
+        let (inbound, outbound) = (TrafficDirection::Inbound, TrafficDirection::Outbound);
+        let second = proxy(
+            &envoy,
+            &sink,
+            "sidecar",
+            "stock",
+            &[("ingress", inbound, stock.address())],
+        );
+        let address = |proxy: &Envoy, name: &str| proxy.address(name).expect("its address");
+        let to_stock = address(&second, "ingress");
+        let first = proxy(
+            &envoy,
+            &sink,
+            "sidecar",
+            "shop",
+            &[
+                ("ingress", inbound, shop.address()),
+                ("egress", outbound, to_stock),
+            ],
+        );
+        forward(&shop, address(&first, "egress"));
+        let to_shop = address(&first, "ingress");
+        let gateway = proxy(
+            &envoy,
+            &sink,
+            "router",
+            "gateway",
+            &[("front", outbound, to_shop)],
+        );
+
+        let caller = format!("00-{TRACE}-{SPAN}-01");
+        let response = get(&[("traceparent", &caller)]).send(address(&gateway, "front"));
+        assert_eq!(response.expect("a response").status, 200);
+        let spans = sink.wait_for_trace(TRACE, 5).expect("the trace");
+        assert_eq!(spans.len(), 5, "{spans:#?}");
+        let find = |service: &str, kind| {
+            let mut found = spans
+                .iter()
+                .filter(|span| span.service == service && span.kind == kind);
+            let one = found
+                .next()
+                .unwrap_or_else(|| panic!("{service} {kind:?}: {spans:#?}"));
+            assert!(found.next().is_none(), "{service} {kind:?}");
+            one
+        };
+        let chain = [
+            find("gateway", SpanKind::Server),
+            find("gateway", SpanKind::Client),
+            find("shop", SpanKind::Server),
+            find("shop", SpanKind::Client),
+            find("stock", SpanKind::Server),
+        ];
+        let version = envoy.reported_version();
+        assert_eq!(chain[0].parent_span_id.as_deref(), Some(SPAN), "{version}");
+        for pair in chain.windows(2) {
+            assert!(pair[1].is_child_of(pair[0]), "{version}: {pair:#?}");
+            assert!(
+                pair[0].start_unix_nanos <= pair[1].start_unix_nanos,
+                "{version}: {pair:#?}"
+            );
+            assert!(
+                pair[0].end_unix_nanos >= pair[1].start_unix_nanos,
+                "{version}: {pair:#?}"
+            );
+        }
+        // What the applications read is the span of the proxy before them.
+        assert_eq!(
+            traceparent(&shop.take()[0])[1],
+            chain[2].span_id,
+            "{version}"
+        );
+        assert_eq!(
+            traceparent(&stock.take()[0])[1],
+            chain[4].span_id,
+            "{version}"
+        );
+    }
+}
