@@ -6,35 +6,28 @@
 
 #![forbid(unsafe_code)]
 
-mod access_log_trace;
 mod background;
 mod by_filter_state;
-mod mesh_tracing;
+mod callbacks;
+mod filter;
 mod outcome;
-mod route_sampling;
-mod rules;
-mod span_attributes;
-mod trace_context;
-mod tracer;
-mod view;
+mod stage;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
-pub use access_log_trace::AccessLogTrace;
 pub use background::Background;
 pub use by_filter_state::ByFilterState;
-pub use mesh_tracing::{MeshTracing, MeshTracingKept};
+pub use callbacks::{
+    ARENA_BYTES, Arena, Change, Clock, End, Lookup, Needs, NothingShared, Request, Response,
+    Shared, direction_of,
+};
+pub use filter::{
+    AccessLogTrace, MeshTracing, MeshTracingKept, RouteSampling, SpanAttributes, TraceContext,
+};
 pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
-};
-pub use route_sampling::RouteSampling;
-pub use span_attributes::SpanAttributes;
-pub use trace_context::TraceContext;
-pub use view::{
-    ARENA_BYTES, Arena, Change, Clock, End, Lookup, Needs, NothingShared, Request, Response,
-    Shared, direction_of,
 };
 
 /// What one filter does with a request.
