@@ -144,7 +144,7 @@ impl AccessLogIds {
             told.extracted = format.parse(&arrived, Reading::default());
             told.is_refused = !self.takes_joined
                 && matches!(told.extracted, Extracted::Context(_))
-                && arrived.is_joined(*format);
+                && format.is_joined(&arrived);
         }
         contexts
     }

@@ -12,19 +12,6 @@ use serde_json::{Map, Value, json};
 use crate::formats;
 use crate::lines::{self, Lines};
 
-/// In the order of [`Format::ALL`].
-const NAMES: [&str; Format::ALL.len()] = [
-    "tracecontext",
-    "b3",
-    "b3multi",
-    "jaeger",
-    "ottrace",
-    "xray",
-    "gcp",
-    "datadog",
-    "grpc-trace-bin",
-];
-
 /// The first line chooses a configuration, the others are header lines.
 ///
 /// The edits have room; no header that was read leaves malformed; what is injected says what was
@@ -170,10 +157,7 @@ impl Choices<'_> {
 }
 
 fn names(formats: &[Format]) -> Value {
-    formats
-        .iter()
-        .map(|format| NAMES[*format as usize])
-        .collect()
+    formats.iter().map(|format| format.name()).collect()
 }
 
 impl Setup {
@@ -188,7 +172,7 @@ impl Setup {
         if upstream {
             let tracer = Format::ALL[choices.below(Format::ALL.len())];
             set("placement", json!("upstream"));
-            set("tracer", json!(NAMES[tracer as usize]));
+            set("tracer", json!(tracer.name()));
             read.push(tracer);
         } else {
             if choices.flag() {
@@ -213,7 +197,7 @@ impl Setup {
             1 => {
                 let default = Format::ALL[choices.below(Format::ALL.len())];
                 set("inject", json!("preserve"));
-                set("default_format", json!(NAMES[default as usize]));
+                set("default_format", json!(default.name()));
                 Inject::Preserve(default)
             }
             _ => {
@@ -231,14 +215,14 @@ impl Setup {
         let mut clear = Vec::new();
         let mut cleared = Vec::new();
         for _ in 0..choices.below(4) {
-            let any = choices.below(NAMES.len() + Field::ALL.len());
-            match NAMES.get(any) {
-                Some(name) => {
-                    clear.push((*name).to_owned());
-                    cleared.extend(Format::ALL[any].fields());
+            let any = choices.below(Format::ALL.len() + Field::ALL.len());
+            match Format::ALL.get(any) {
+                Some(format) => {
+                    clear.push(format.name().to_owned());
+                    cleared.extend(format.fields());
                 }
                 None => {
-                    let field = Field::ALL[any - NAMES.len()];
+                    let field = Field::ALL[any - Format::ALL.len()];
                     clear.push(String::from_utf8_lossy(field.name()).into_owned());
                     cleared.push(field);
                 }
@@ -324,12 +308,8 @@ impl Setup {
         let halved = self.narrow && is_b3 && told.trace_id.high() == 0;
         let same_trace = told.trace_id == outgoing.trace_id
             || (halved && low != 0 && told.trace_id.low() == low);
-        let can_defer = !matches!(
-            format,
-            Format::Tracecontext | Format::Jaeger | Format::GrpcTraceBin
-        );
         let decision = match outgoing.sampling.decision() {
-            None if !can_defer => Some(self.on_defer),
+            None if !format.can_defer() => Some(self.on_defer),
             decision => decision,
         };
         assert!(same_trace, "{format:?}: {told:?}, {outgoing:?}");

@@ -11,10 +11,10 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::baggage::BaggageSource;
 use crate::destination::{Clear, DestinationPolicy, Overrides};
-use crate::format::{Format, FormatSet, Reading, Writing};
+use crate::format::{B3TraceIdBits, Format, FormatSet, OnDefer, Reading, Writing};
 use crate::trust::{Direction, Untrusted};
 use crate::vendor::Vendor;
-use crate::{Field, SamplingState};
+use crate::{Field, OnRepeated, SamplingState};
 
 /// Most headers besides the known ones that one `clear` takes.
 pub const MAX_CLEAR: usize = 16;
@@ -163,62 +163,6 @@ pub enum OnConflict {
     First,
     /// A new trace is started.
     Restart,
-}
-
-/// What becomes of a header that came more than once.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OnRepeated {
-    /// The first value counts where all of them name one trace.
-    #[default]
-    SameTrace,
-    /// It is malformed (W3C Trace Context, section 3.2: exactly one `traceparent`).
-    Reject,
-}
-
-/// What a format without a "deferred" state is told.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum OnDefer {
-    /// Not sampled.
-    #[default]
-    Unsampled,
-    /// Sampled.
-    Sampled,
-}
-
-impl OnDefer {
-    pub(crate) const fn sampling(self) -> SamplingState {
-        match self {
-            Self::Unsampled => SamplingState::NotSampled,
-            Self::Sampled => SamplingState::Sampled,
-        }
-    }
-}
-
-/// The width of trace ids in B3.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "u64")]
-pub enum B3TraceIdBits {
-    /// 32 digits.
-    #[default]
-    Bits128,
-    /// The right-most 16 digits, for receivers that take no more. The left half is lost.
-    Bits64,
-}
-
-impl TryFrom<u64> for B3TraceIdBits {
-    type Error = String;
-
-    fn try_from(bits: u64) -> Result<Self, String> {
-        match bits {
-            128 => Ok(Self::Bits128),
-            64 => Ok(Self::Bits64),
-            _ => Err(format!("invalid value: {bits}, expected 128 or 64")),
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for InjectConfig {

@@ -103,3 +103,24 @@ impl TraceContext {
         self.trace_id == other.trace_id && self.span_id == other.span_id
     }
 }
+
+/// What the next hop gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Nothing.
+    Nothing,
+    /// A decision without ids (B3 only).
+    Sampling(SamplingState),
+    /// This context.
+    Context(TraceContext),
+}
+
+impl Outgoing {
+    pub(crate) fn sampling(&self) -> SamplingState {
+        match self {
+            Self::Nothing => SamplingState::Deferred,
+            Self::Sampling(sampling) => *sampling,
+            Self::Context(context) => context.sampling,
+        }
+    }
+}

@@ -2,39 +2,18 @@
 
 use crate::config::{IncomingMode, OnMissing, Propagation};
 use crate::extract::{Found, Incoming, Unfinished};
-use crate::{Counter, IdGenerator, SamplingState, SpanId, Tally, TraceContext, TraceId};
-
-/// What the next hop is to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// Nothing.
-    Nothing,
-    /// A decision without ids (B3 only).
-    Sampling(SamplingState),
-    /// This context.
-    Context(TraceContext),
-}
-
-impl Outgoing {
-    pub(crate) fn sampling(&self) -> SamplingState {
-        match self {
-            Self::Nothing => SamplingState::Deferred,
-            Self::Sampling(sampling) => *sampling,
-            Self::Context(context) => context.sampling,
-        }
-    }
-}
+use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
 /// What becomes of the trace.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision {
-    /// What the next hop is to be told.
+    /// What the next hop gets.
     pub outgoing: Outgoing,
     /// The trace that came in, where it is not continued.
     pub previous_trace_id: Option<TraceId>,
 }
 
-/// What a hop that opens a span of its own tells the next one.
+/// What a hop that opens a span of its own hands to the next one.
 #[derive(Clone, Copy, Debug)]
 pub struct Participation {
     /// The hop's own span; its `sampling` is open where nobody whom we believe has decided.

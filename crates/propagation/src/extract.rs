@@ -4,6 +4,7 @@ use meshtrace_headers::Headers;
 
 use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
 use crate::format::{Extracted, Format, members_of};
+use crate::id;
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
@@ -156,10 +157,10 @@ impl Propagation {
     ) -> Incoming<'a> {
         let mut incoming = self.read(headers, IncomingMode::Continue, tally);
         // Another filter of this proxy may have opened a span in it since.
-        let is_told = incoming
+        let is_in_headers = incoming
             .context()
             .is_some_and(|context| context.trace_id == own.trace_id);
-        if !is_told {
+        if !is_in_headers {
             let format = self.extract.first().copied();
             incoming.found = Found::Context(format.unwrap_or(Format::Tracecontext), own);
             incoming.unfinished = None;
@@ -189,7 +190,7 @@ impl Propagation {
         for format in &self.extract {
             let extracted = format.parse(&incoming.arrived, self.reading);
             if extracted == Extracted::Malformed {
-                tally.count(format.counts_malformed());
+                tally.count(Counter::malformed(*format));
             }
             incoming.verdicts.set(*format, extracted);
         }
@@ -335,8 +336,8 @@ impl Propagation {
         theirs: (Format, SamplingState),
     ) -> SamplingState {
         match (ours, theirs) {
-            // A hop before this one told W3C something in place of "deferred": not a decision, and
-            // taken for one it would reach B3 as a "no" that nobody said.
+            // A hop before this one wrote W3C's flag in place of "deferred". That is no decision: taken
+            // for one, it would reach B3 as a "no" that nobody said.
             ((_, SamplingState::Deferred), (format, explicit))
             | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
@@ -392,17 +393,10 @@ fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Samplin
     }
 }
 
-/// The whole id of a trace that two formats name, where one of them may have told its right half.
-pub(crate) fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
-    let is_half = |(narrow, half): (Format, TraceId), (_, whole): (Format, TraceId)| {
-        narrow.can_tell_half_an_id() && half.high() == 0 && half.low() == whole.low()
-    };
-    match (one, other) {
-        ((_, id), (_, same)) if id == same => Some(id),
-        (half, (_, whole)) if is_half(half, other) => Some(whole),
-        ((_, whole), half) if is_half(half, one) => Some(whole),
-        _ => None,
-    }
+/// The whole id of a trace that two formats name, where one of them may have cut it.
+fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
+    let id = |(format, id): (Format, TraceId)| (id, format.cuts_ids());
+    id::same_trace(id(one), id(other))
 }
 
 fn count_found(found: &Found, tally: &mut Tally) {
@@ -410,7 +404,7 @@ fn count_found(found: &Found, tally: &mut Tally) {
         Found::Nothing => tally.count(Counter::Missing),
         Found::Sampling(..) => tally.count(Counter::SamplingOnly),
         Found::Context(format, context) => {
-            tally.count(format.counts_extracted());
+            tally.count(Counter::extracted(*format));
             if context.sampling == SamplingState::Deferred {
                 tally.count(Counter::Deferred);
             }

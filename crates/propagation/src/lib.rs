@@ -2,7 +2,7 @@
 //!
 //! In the order of a request: [`Arrived`] is what the known headers say, [`Propagation::extract`]
 //! chooses one context, [`Propagation::decide`] keeps, starts or restarts the trace, and
-//! [`Propagation::inject`] says which headers must change so that every format tells the same.
+//! [`Propagation::inject`] says which headers must change so that every format says the same.
 //! Nothing here calls a host or allocates per request.
 
 #![forbid(unsafe_code)]
@@ -16,13 +16,13 @@ mod decide;
 mod destination;
 mod extract;
 mod field;
-pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;
 mod id_generator;
 mod inject;
 mod managed;
+mod names;
 #[cfg(feature = "schema")]
 mod schema;
 mod tracer;
@@ -30,18 +30,19 @@ pub mod tracestate;
 mod trust;
 mod vendor;
 
-pub use arrived::Arrived;
+pub use arrived::{Arrived, OnRepeated};
 pub use baggage::BaggageSource;
 pub use config::{
-    B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnDefer,
-    OnMissing, OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnMissing, OverrideConfig,
+    Placement, Propagation, TraceContextConfig, WhenConfig,
 };
-pub use context::{SamplingState, TraceContext};
+pub use context::{Outgoing, SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
-pub use decide::{Decision, Outgoing, Participation};
+pub use decide::{Decision, Participation};
 pub use destination::DestinationPolicy;
 pub use extract::Incoming;
 pub use field::{Field, FieldSet};
+pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use trust::{Direction, Peer};

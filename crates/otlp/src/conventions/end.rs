@@ -1,12 +1,14 @@
 //! What a span says of a request's end: its status code, what failed, and who answered.
 
+use meshtrace_envoy::response_code_details::{
+    INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
+};
+use meshtrace_envoy::{response_flag, traffic_direction};
+
 use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
 use super::{MAX_VALUE, host_and_port, integer, response_flags};
 use crate::{Attributes, Kind, Status};
-
-/// What [`EndValue::CodeDetails`] says of a response that came from the upstream.
-pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// What a request and its response have shown before the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,9 +40,6 @@ pub struct End<'a> {
     is_outbound: bool,
 }
 
-/// `envoy.config.core.v3.TrafficDirection.OUTBOUND`.
-const OUTBOUND: u64 = 2;
-
 impl<'a> End<'a> {
     /// Reads the `values` of a request that is over.
     #[must_use]
@@ -62,7 +61,7 @@ impl<'a> End<'a> {
             attempts: integer(EndValue::Attempts).unwrap_or(0),
             request_size: size(EndValue::RequestSize),
             response_size: size(EndValue::ResponseSize),
-            is_outbound: integer(EndValue::Direction) == Some(OUTBOUND),
+            is_outbound: integer(EndValue::Direction) == Some(traffic_direction::OUTBOUND),
         }
     }
 
@@ -82,14 +81,18 @@ impl<'a> End<'a> {
     /// connections and requests that the cluster allows. No attempt follows one of these.
     fn calls(&self) -> u64 {
         let last_was_none =
-            self.flags & response_flags::NO_ENDPOINT != 0 || self.details == OVERFLOW;
+            self.flags & response_flag::NO_HEALTHY_UPSTREAM != 0 || self.details == OVERFLOW;
         self.attempts.saturating_sub(last_was_none.into())
     }
 
     /// Whether the upstream has begun an answer. Of one that was cut, and of one that sent the
     /// request elsewhere ("internal redirect"), the code's details are other ones by now.
     fn is_answered(&self) -> bool {
-        let by_details = [VIA_UPSTREAM, INTERNAL_REDIRECT, CUT];
+        let by_details = [
+            VIA_UPSTREAM,
+            INTERNAL_REDIRECT,
+            UPSTREAM_RESET_AFTER_RESPONSE_STARTED,
+        ];
         self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
     }
 
@@ -246,13 +249,6 @@ impl<'a> End<'a> {
 
 /// "A fallback error value to be used when the instrumentation doesn't define a custom value".
 const OTHER: &[u8] = b"_OTHER";
-
-/// What the code's details say of a response that led the request elsewhere.
-const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
-/// How it begins where the upstream ended in the midst of its response.
-const CUT: &[u8] = b"upstream_reset_after_response_started";
-/// What it says of an attempt that a circuit breaker stopped.
-const OVERFLOW: &[u8] = b"upstream_reset_before_response_started{overflow}";
 
 enum ErrorType<'a> {
     Code(u16),

@@ -1,5 +1,7 @@
 //! The values that the host is asked for at a request's end, each by its name.
 
+use meshtrace_envoy::attribute::{self, AttributePath};
+
 /// A value that the host is asked for when a request is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -44,21 +46,21 @@ impl EndValue {
         Self::Direction,
     ];
 
-    /// The path of Envoy's attribute.
+    /// The attribute of Envoy that it is.
     #[must_use]
-    pub const fn path(self) -> &'static str {
+    pub const fn path(self) -> AttributePath {
         match self {
-            Self::Code => "response.code",
-            Self::Flags => "response.flags",
-            Self::Protocol => "request.protocol",
-            Self::Source => "source.address",
-            Self::RequestSize => "request.size",
-            Self::ResponseSize => "response.size",
-            Self::Cluster => "xds.cluster_name",
-            Self::Upstream => "upstream.address",
-            Self::Attempts => "upstream.request_attempt_count",
-            Self::CodeDetails => "response.code_details",
-            Self::Direction => "xds.listener_direction",
+            Self::Code => attribute::RESPONSE_CODE,
+            Self::Flags => attribute::RESPONSE_FLAGS,
+            Self::Protocol => attribute::REQUEST_PROTOCOL,
+            Self::Source => attribute::SOURCE_ADDRESS,
+            Self::RequestSize => attribute::REQUEST_SIZE,
+            Self::ResponseSize => attribute::RESPONSE_SIZE,
+            Self::Cluster => attribute::CLUSTER_NAME,
+            Self::Upstream => attribute::UPSTREAM_ADDRESS,
+            Self::Attempts => attribute::UPSTREAM_REQUEST_ATTEMPT_COUNT,
+            Self::CodeDetails => attribute::RESPONSE_CODE_DETAILS,
+            Self::Direction => attribute::LISTENER_DIRECTION,
         }
     }
 

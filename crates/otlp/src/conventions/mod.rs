@@ -11,9 +11,9 @@ mod grpc;
 mod request;
 mod response_flags;
 
-pub use end::{End, Seen, VIA_UPSTREAM};
+pub use end::{End, Seen};
 pub use end_value::{EndValue, EndValues};
-pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_web};
+pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
 
 /// The longest `url.path` and `url.full`, in bytes.

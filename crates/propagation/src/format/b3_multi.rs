@@ -1,10 +1,19 @@
 //! B3 in several headers: `x-b3-traceid`, `-spanid`, `-parentspanid`, `-sampled`, `-flags`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Format, Reading, Writing};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext};
+
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    ..Properties::NONE
+};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -59,7 +68,7 @@ fn context(
     let is_span = |text: &[u8]| b3::span_id(text, reading).is_some();
     let span_id = arrived.first_id(Field::XB3SpanId, &is_span)?;
     let trace_of = |text: &[u8]| b3::trace_id(text, reading);
-    let trace_id = arrived.one_trace(Format::B3Multi, &trace_of)?;
+    let trace_id = arrived.one_trace(Field::XB3TraceId, PROPERTIES.cuts_ids, &trace_of)?;
     Some(TraceContext {
         trace_id: trace_of(trace_id)?,
         span_id: b3::span_id(span_id, reading)?,
@@ -74,6 +83,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let context = match outgoing {

@@ -1,10 +1,19 @@
 //! B3 in one header: `b3: {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Format, Reading, Writing};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext};
+
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    ..Properties::NONE
+};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -15,7 +24,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
         return Extracted::Sampling(sampling);
     }
     let trace_of = |text: &[u8]| context(text, reading).map(|context| context.trace_id);
-    let text = arrived.one_trace(Format::B3, &trace_of);
+    let text = arrived.one_trace(Field::B3, PROPERTIES.cuts_ids, &trace_of);
     match text.and_then(|text| context(text, reading)) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
@@ -67,6 +76,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let value = match outgoing {

@@ -4,15 +4,23 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 use meshtrace_headers::{Value, is_token};
 
-use super::{Extracted, Format, only_header};
+use super::extracted::Extracted;
+use super::only_header::only_header;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// The longest header that is written, in bytes: more than AWS's own have.
 const MAX_BYTES: usize = 512;
 
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    ..Properties::NONE
+};
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::XAmznTraceId).is_none() {
         return Extracted::Absent;
     }
@@ -25,7 +33,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
-    arrived.one_trace(Format::Xray, &trace_of)
+    arrived.one_trace(Field::XAmznTraceId, PROPERTIES.cuts_ids, &trace_of)
 }
 
 /// The fields that are read.
@@ -131,21 +139,22 @@ fn sampled(text: &[u8]) -> Option<SamplingState> {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    _writing: Writing,
     arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XAmznTraceId;
     let text = text(arrived);
     let known = text.and_then(Known::read);
-    let tells = |context: &TraceContext| {
-        known.is_some_and(|known| known.well_formed && known.extracted().tells(context))
+    let says = |context: &TraceContext| {
+        known.is_some_and(|known| known.well_formed && known.extracted().says(context))
     };
     let write = |context: &TraceContext| {
         let same_trace = known.is_some_and(|known| known.trace_id == context.trace_id);
         let others = text.filter(|_| same_trace);
         write(context, others.unwrap_or_default(), arena)
     };
-    put(field, only_header(outgoing, text, tells, write));
+    put(field, only_header(outgoing, text, says, write));
 }
 
 /// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:

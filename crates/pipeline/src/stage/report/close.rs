@@ -4,7 +4,7 @@ use meshtrace_headers::Headers;
 use meshtrace_otlp::{Attributes, Counter, Kind, Record, Role, Span, Tally, conventions};
 use meshtrace_propagation::SpanId;
 
-use super::end_values::{Fetched, grpc_status};
+use super::end_values::{Fetched, grpc_status_of};
 use super::{Details, OpenSpan, Tracer};
 use crate::Lookup;
 
@@ -59,7 +59,10 @@ impl Tracer {
             tally.count(Counter::LookedUpSingly);
         }
         let seen = conventions::Seen {
-            grpc_status: open.is_grpc.then(|| grpc_status(&open, lookup)).flatten(),
+            grpc_status: open
+                .is_grpc
+                .then(|| grpc_status_of(&open, lookup))
+                .flatten(),
             answered: open.answered,
             is_connect: open.is_connect,
         };

@@ -2,9 +2,12 @@
 //! many values, and property by property where the host takes no expressions.
 
 use arrayvec::ArrayVec;
+use meshtrace_envoy::attribute::{self, response_header};
+use meshtrace_envoy::grpc_status;
+use meshtrace_envoy::response_code_details::VIA_UPSTREAM;
 use meshtrace_headers::Headers;
 use meshtrace_otlp::Role;
-use meshtrace_otlp::conventions::{self, EndValue, EndValues, VIA_UPSTREAM};
+use meshtrace_otlp::conventions::{self, EndValue, EndValues};
 
 use super::OpenSpan;
 use crate::Lookup;
@@ -28,7 +31,7 @@ enum Expression {
 impl Expression {
     fn text(self, role: Role) -> String {
         let list = |values: Wanted| {
-            let paths: Vec<_> = values.iter().map(|value| value.path()).collect();
+            let paths: Vec<_> = values.iter().map(|value| value.path().expression).collect();
             format!("[{}]", paths.join(", "))
         };
         match self {
@@ -36,7 +39,7 @@ impl Expression {
             Self::ValuesWithoutUpstream => list(wanted_without_upstream(role)),
             Self::Trouble => "1 / (response.flags + response.code / 500)".to_owned(),
             Self::NotFromUpstream => {
-                let details = EndValue::CodeDetails.path();
+                let details = EndValue::CodeDetails.path().expression;
                 let upstream = VIA_UPSTREAM.escape_ascii();
                 format!(r#"1 / ({details} == "{upstream}" ? 0 : 1)"#)
             }
@@ -110,18 +113,19 @@ pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
 
 /// The status of gRPC. Envoy makes one of the HTTP status where the response has none ("HTTP to gRPC
 /// Status Code Mapping"); of gRPC-Web, whose trailers are in the body by then, nobody said it.
-pub(super) fn grpc_status(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
+pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
     if open.grpc_status.is_some() {
         return open.grpc_status;
     }
-    let status = lookup.property(b"response\0grpc_status");
+    let status = lookup.property(attribute::RESPONSE_GRPC_STATUS.property);
     let status = status.as_deref().and_then(conventions::integer);
     let is_made_up = || {
         let header = |path: &[u8]| lookup.property(path);
-        let kind = header(b"response\0headers\0content-type").unwrap_or_default();
-        conventions::is_grpc_web(&kind) && header(b"response\0headers\0grpc-status").is_none()
+        let kind = header(response_header::CONTENT_TYPE).unwrap_or_default();
+        conventions::is_grpc_web(&kind) && header(response_header::GRPC_STATUS).is_none()
     };
-    let status = status.filter(|status| *status != conventions::GRPC_UNKNOWN || !is_made_up());
+    let unknown = u64::from(grpc_status::UNKNOWN);
+    let status = status.filter(|status| *status != unknown || !is_made_up());
     status.and_then(|status| u32::try_from(status).ok())
 }
 
@@ -179,10 +183,6 @@ impl Fetched {
     }
 }
 
-/// The property of the same value.
 fn property(value: EndValue, lookup: &dyn Lookup) -> Option<Box<[u8]>> {
-    // `a.b` as the host takes it: no element of a path has a dot in it.
-    let dot_to_nul = |byte| if byte == b'.' { 0 } else { byte };
-    let path: ArrayVec<u8, 40> = value.path().bytes().map(dot_to_nul).take(40).collect();
-    lookup.property(&path)
+    lookup.property(value.path().property)
 }

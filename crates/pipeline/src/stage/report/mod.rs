@@ -123,7 +123,7 @@ impl Tracer {
         let block = lookup.response_trailers().unwrap_or_default();
         let trailers = Headers::parse(&block).unwrap_or_default();
         let status = trailers.lines(b"grpc-status").next();
-        open.grpc_status = status.and_then(conventions::grpc_status);
+        open.grpc_status = status.and_then(conventions::parse_grpc_status);
     }
 
     fn may_report(&self, open: &OpenSpan) -> bool {
