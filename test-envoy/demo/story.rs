@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use envoy_test_harness::span::{Span, SpanKind};
+use envoy_test_harness::{Span, SpanKind};
 
 use crate::apps::App;
 

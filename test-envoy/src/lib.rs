@@ -27,10 +27,8 @@ mod http1;
 pub mod otlp;
 mod process;
 pub mod sink;
-pub mod span;
 mod sync;
 pub mod upstream;
-pub mod waterfall;
 pub mod zipkin;
 
 use std::time::Duration;
@@ -41,7 +39,7 @@ pub use envoy::{Envoy, Options};
 pub use error::Error;
 pub use http1::Header;
 pub use otlp::OtlpSink;
-pub use span::{Span, SpanKind};
+pub use span_waterfall::{Span, SpanKind};
 pub use upstream::Upstream;
 pub use zipkin::ZipkinSink;
 

@@ -3,9 +3,10 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, NameRefusal, check_name, check_response_name};
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{OnRepeated, filter_state, refuse_repeats};
+use meshtrace_propagation::{OnRepeated, refuse_repeats};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};

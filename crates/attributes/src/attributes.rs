@@ -2,8 +2,8 @@
 
 use arrayvec::ArrayVec;
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Edits, Headers, Managed};
-use meshtrace_propagation::filter_state;
 
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use meshtrace_envoy::attribute;
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
 use meshtrace_propagation::IdGenerator;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -176,7 +177,7 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
 
 /// A text of the node, below `xds.node`.
 fn node(path: &[&str]) -> Option<String> {
-    let path = [&["xds", "node"], path].concat().join("\0");
+    let path = [&attribute::NODE, path].concat().join("\0");
     let text = call::property(path.as_bytes()).ok().flatten()?;
     String::from_utf8(text.into()).ok()
 }

@@ -3,11 +3,9 @@
 use std::rc::Rc;
 
 use meshtrace_config::RequestHeaders;
+use meshtrace_envoy::attribute;
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{
-    Composition, End, LISTENER_DIRECTION, Needs, Outcome, Request, Response, SOURCE_ADDRESS,
-    direction_of,
-};
+use meshtrace_pipeline::{Composition, End, Needs, Outcome, Request, Response, direction_of};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -171,21 +169,24 @@ impl<C: Composition> Running<C> {
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .address
-            .then(|| self.property(SOURCE_ADDRESS))
+            .then(|| self.property(attribute::SOURCE_ADDRESS.property))
             .flatten()
     }
 
     fn cluster(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .cluster
-            .then(|| self.property(b"xds\0cluster_name"))
+            .then(|| self.property(attribute::CLUSTER_NAME.property))
             .flatten()
     }
 
     /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
     /// direction.
     fn direction(&self) -> Direction {
-        direction_of(self.property(LISTENER_DIRECTION).as_deref())
+        direction_of(
+            self.property(attribute::LISTENER_DIRECTION.property)
+                .as_deref(),
+        )
     }
 
     /// `headers` are those of `map`, as they were when the callback began.

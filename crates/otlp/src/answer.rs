@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use meshtrace_envoy::grpc_status;
 use meshtrace_headers::Headers;
 use prost::Message;
 
@@ -81,19 +82,6 @@ struct ProtoDuration {
     nanos: i32,
 }
 
-/// Codes of gRPC ("Status codes and their use in gRPC").
-mod code {
-    pub(super) const OK: u32 = 0;
-    pub(super) const CANCELLED: u32 = 1;
-    pub(super) const UNKNOWN: u32 = 2;
-    pub(super) const DEADLINE_EXCEEDED: u32 = 4;
-    pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
-    pub(super) const ABORTED: u32 = 10;
-    pub(super) const OUT_OF_RANGE: u32 = 11;
-    pub(super) const UNAVAILABLE: u32 = 14;
-    pub(super) const DATA_LOSS: u32 = 15;
-}
-
 /// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
 const NO_ANSWER: Verdict = Verdict::Retry { after: None };
 
@@ -126,25 +114,25 @@ impl Answer<'_> {
             in_trailers.or_else(|| self.headers.lines(name).next())
         };
         let code = match trailer(b"grpc-status").map(decimal) {
-            Some(code) => code.unwrap_or(code::UNKNOWN),
+            Some(code) => code.unwrap_or(grpc_status::UNKNOWN),
             // gRPC, "HTTP to gRPC Status Code Mapping".
             None => match status {
-                429 | 502 | 503 | 504 => code::UNAVAILABLE,
-                _ => code::UNKNOWN,
+                429 | 502 | 503 | 504 => grpc_status::UNAVAILABLE,
+                _ => grpc_status::UNKNOWN,
             },
         };
         let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
         // What answers in HTTP alone, before the collector, says it as in HTTP.
         let after = after.or_else(|| self.retry_after());
         match code {
-            code::OK => taken(unframed(self.body)),
-            code::CANCELLED
-            | code::DEADLINE_EXCEEDED
-            | code::ABORTED
-            | code::OUT_OF_RANGE
-            | code::UNAVAILABLE
-            | code::DATA_LOSS => Verdict::Retry { after },
-            code::RESOURCE_EXHAUSTED if after.is_some() => Verdict::Retry { after },
+            grpc_status::OK => taken(unframed(self.body)),
+            grpc_status::CANCELLED
+            | grpc_status::DEADLINE_EXCEEDED
+            | grpc_status::ABORTED
+            | grpc_status::OUT_OF_RANGE
+            | grpc_status::UNAVAILABLE
+            | grpc_status::DATA_LOSS => Verdict::Retry { after },
+            grpc_status::RESOURCE_EXHAUSTED if after.is_some() => Verdict::Retry { after },
             _ => Verdict::Refused,
         }
     }

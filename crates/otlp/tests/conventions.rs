@@ -12,6 +12,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Collector, decode, exporter};
+use meshtrace_envoy::attribute::AttributePath;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request, Seen};
 use meshtrace_otlp::{
@@ -184,10 +185,10 @@ fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
 
 /// What is known at the end, by the place in [`END_VALUES`].
 fn end(values: &[(&str, &[u8])], seen: Seen, kind: Kind) -> (Status, bool, Described) {
-    let of = |path: &&str| {
+    let of = |path: &AttributePath| {
         values
             .iter()
-            .find(|(name, _)| name == path)
+            .find(|(name, _)| *name == path.expression)
             .map(|(_, value)| *value)
     };
     let values = END_VALUES.each_ref().map(of);
@@ -347,7 +348,10 @@ fn integers_of_another_size_and_values_of_any_bytes_are_no_danger() {
         b"\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\xff\xfe[]:::",
     ] {
-        let values: Vec<(&str, &[u8])> = END_VALUES.iter().map(|path| (*path, bytes)).collect();
+        let values: Vec<(&str, &[u8])> = END_VALUES
+            .iter()
+            .map(|path| (path.expression, bytes))
+            .collect();
         for kind in [Kind::Server, Kind::Client] {
             let grpc_status = Some(u32::MAX);
             let seen = Seen {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use meshtrace_envoy::traffic_direction;
 use meshtrace_headers::Headers;
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -168,17 +169,13 @@ pub struct End<'a> {
     pub shared: &'a dyn Shared,
 }
 
-/// The property that [`Peer::address`] is.
-pub const SOURCE_ADDRESS: &[u8] = b"source\0address";
-/// The property that [`direction_of`] reads.
-pub const LISTENER_DIRECTION: &[u8] = b"xds\0listener_direction";
-
-/// `envoy.config.core.v3.TrafficDirection`, as the host hands it over: eight little-endian bytes.
+/// The direction in the property `xds.listener_direction`: eight little-endian bytes.
 #[must_use]
 pub fn direction_of(property: Option<&[u8]>) -> Direction {
-    match property {
-        Some([1, 0, 0, 0, 0, 0, 0, 0]) => Direction::Inbound,
-        Some([2, 0, 0, 0, 0, 0, 0, 0]) => Direction::Outbound,
+    let bytes = property.and_then(|bytes| bytes.try_into().ok());
+    match bytes.map(u64::from_le_bytes) {
+        Some(traffic_direction::INBOUND) => Direction::Inbound,
+        Some(traffic_direction::OUTBOUND) => Direction::Outbound,
         _ => Direction::Unspecified,
     }
 }

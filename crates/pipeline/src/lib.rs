@@ -19,8 +19,8 @@ use meshtrace_propagation::IdGenerator;
 pub use background::Background;
 pub use by_filter_state::ByFilterState;
 pub use callbacks::{
-    ARENA_BYTES, Arena, Change, Clock, End, LISTENER_DIRECTION, Lookup, Needs, NothingShared,
-    Request, Response, SOURCE_ADDRESS, Shared, direction_of,
+    ARENA_BYTES, Arena, Change, Clock, End, Lookup, Needs, NothingShared, Request, Response,
+    Shared, direction_of,
 };
 pub use filter::{
     AccessLogTrace, MeshTracing, MeshTracingKept, RouteSampling, SpanAttributes, TraceContext,

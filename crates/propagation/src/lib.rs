@@ -18,7 +18,6 @@ mod destination;
 mod direction;
 mod extract;
 mod field;
-pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;

@@ -22,7 +22,7 @@ impl Machine {
         let folder = TempDir::new().unwrap();
         let variables = HashMap::from([
             ("PATH", folder.path().join("bin").into()),
-            ("MESHTRACE_CACHE", folder.path().join("cache").into()),
+            ("ENVOY_TEST_CACHE", folder.path().join("cache").into()),
         ]);
         Self { folder, variables }
     }
@@ -163,7 +163,7 @@ fn the_cache_follows_the_usual_variables() {
     let cached = machine.envoy(".cache/meshtrace/envoy/1.40.0/envoy", "1.40.0");
     let home = machine.folder.path().as_os_str().to_owned();
     let machine = machine
-        .variable("MESHTRACE_CACHE", "")
+        .variable("ENVOY_TEST_CACHE", "")
         .variable("HOME", home.clone());
     assert_found(machine.find(), &cached, "1.40.0");
 

@@ -19,9 +19,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{
-    Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT, waterfall,
-};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
 use meshtrace_test_support::reporting::{attributes, envoys, mesh_tracing};
 use serde_json::{Value, json};
@@ -255,7 +253,7 @@ fn chain(spans: &[Span]) -> Vec<&Span> {
     while chain.len() < spans.len() {
         let of_parent = |span: &&Span| span.parent_span_id.as_deref() == Some(parent);
         let mut children = spans.iter().filter(of_parent);
-        let picture = || waterfall::Terminal::default().render(spans);
+        let picture = || span_waterfall::Terminal::default().render(spans);
         let span = children
             .next()
             .unwrap_or_else(|| panic!("no child of {parent}:\n{}", picture()));

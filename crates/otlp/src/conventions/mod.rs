@@ -10,10 +10,8 @@ mod grpc;
 mod request;
 mod response_flags;
 
-pub use end::{
-    CLIENT_END_VALUES, CODE_DETAILS, END_VALUES, End, LOCAL_END_VALUES, Seen, VIA_UPSTREAM,
-};
-pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_web};
+pub use end::{CLIENT_END_VALUES, END_VALUES, End, LOCAL_END_VALUES, Seen};
+pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
 
 /// The longest `url.path` and `url.full`, in bytes.

@@ -1,9 +1,10 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::Value;
 use meshtrace_propagation::{
-    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation, filter_state,
+    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation,
 };
 
 use crate::by_filter_state::{self, say_all};

@@ -1,6 +1,7 @@
 //! The stage `sampling`: what the rules say about a request, and how `tracestate` tells of it.
 
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::attribute;
 use meshtrace_headers::Headers;
 use meshtrace_propagation::{IdGenerator, TraceId, tracestate};
 use meshtrace_sampling::{
@@ -12,7 +13,7 @@ use crate::callbacks::concat;
 use crate::{Arena, Clock, Environment, Outcome, Shared};
 
 /// The property that a rule with `route` asks for.
-const ROUTE: &[u8] = b"xds\0route_name";
+const ROUTE: &[u8] = attribute::ROUTE_NAME.property;
 
 /// Compiled rules.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use meshtrace_access_log::{AccessLogIds, Arrival, Ids};
 use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::attribute;
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_otlp::{Node, Report, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
@@ -23,7 +24,7 @@ use self::refusal::{
 };
 use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
-use crate::callbacks::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::callbacks::direction_of;
 use crate::filter::trace_context::{erase_threshold, tell};
 use crate::filter::{access_log_trace, route_sampling, span_attributes};
 use crate::stage::report::{self as tracer, OpenSpan, Start, Tracer};
@@ -52,7 +53,7 @@ pub struct MeshTracing {
 }
 
 /// There as soon as an upstream was chosen.
-const UPSTREAM: &[u8] = b"upstream\0address";
+const UPSTREAM: &[u8] = attribute::UPSTREAM_ADDRESS.property;
 
 /// Who makes the decision.
 #[derive(Debug)]
@@ -527,20 +528,22 @@ impl MeshTracing {
     ) -> Option<OpenSpan> {
         let block = end.lookup.request_headers()?;
         let headers = Headers::parse(&block)?;
-        let duration = end.lookup.property(b"request\0duration");
+        let duration = end.lookup.property(attribute::REQUEST_DURATION.property);
         let duration = duration.as_deref().and_then(conventions::integer);
         // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
         // is not believed of a request that was refused either.
         let property = |path: &[u8]| end.lookup.property(path);
         let needs_address = propagation.needs_address();
-        let address = needs_address.then(|| property(SOURCE_ADDRESS)).flatten();
+        let address = needs_address
+            .then(|| property(attribute::SOURCE_ADDRESS.property))
+            .flatten();
         let needs_direction = propagation.needs_direction();
-        let direction = needs_direction.then(|| property(LISTENER_DIRECTION));
+        let direction = needs_direction.then(|| property(attribute::LISTENER_DIRECTION.property));
         let needs_cluster = self
             .sampling
             .as_ref()
             .is_some_and(SamplingStage::needs_cluster);
-        let cluster = needs_cluster.then(|| end.lookup.property(b"xds\0cluster_name"));
+        let cluster = needs_cluster.then(|| end.lookup.property(attribute::CLUSTER_NAME.property));
         let cluster = cluster.flatten();
         let properties = look_up(&self.properties, end.lookup);
         let request = Request {

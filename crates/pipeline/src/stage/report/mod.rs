@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use meshtrace_attributes::Attribute;
 use meshtrace_counters::Counter as _;
+use meshtrace_envoy::attribute::{self, AttributePath, response_header};
+use meshtrace_envoy::grpc_status;
+use meshtrace_envoy::response_code_details::VIA_UPSTREAM;
 use meshtrace_headers::Headers;
-use meshtrace_otlp::conventions::{
-    self, CLIENT_END_VALUES, CODE_DETAILS, END_VALUES, LOCAL_END_VALUES, VIA_UPSTREAM,
-};
+use meshtrace_otlp::conventions::{self, CLIENT_END_VALUES, END_VALUES, LOCAL_END_VALUES};
 use meshtrace_otlp::{
     Answer, Attributes, Counter, Dispatch, Exporter, Keep, Kind, Node, Pool, Record, Report, Role,
     Span, Tally,
@@ -172,7 +173,8 @@ const TROUBLE: &str = "1 / (response.flags + response.code / 500)";
 /// Has a value where the response is not the upstream's, and otherwise fails in the same way.
 fn not_from_upstream() -> String {
     let answer = VIA_UPSTREAM.escape_ascii();
-    format!(r#"1 / ({CODE_DETAILS} == "{answer}" ? 0 : 1)"#)
+    let details = attribute::RESPONSE_CODE_DETAILS.expression;
+    format!(r#"1 / ({details} == "{answer}" ? 0 : 1)"#)
 }
 
 impl Tracer {
@@ -195,11 +197,7 @@ impl Tracer {
     pub(crate) fn expressions(&self) -> Vec<String> {
         let all = self.end_values();
         let local = all.get(..LOCAL_END_VALUES).unwrap_or(all);
-        let mut expressions = vec![
-            format!("[{}]", all.join(", ")),
-            format!("[{}]", local.join(", ")),
-            TROUBLE.to_owned(),
-        ];
+        let mut expressions = vec![list_of(all), list_of(local), TROUBLE.to_owned()];
         if self.may_be_client() {
             expressions.push(not_from_upstream());
         }
@@ -213,7 +211,7 @@ impl Tracer {
 
     /// The [`END_VALUES`] that this role needs: a server knows of no attempts, and only a sidecar
     /// asks for its listener's direction.
-    fn end_values(&self) -> &'static [&'static str] {
+    fn end_values(&self) -> &'static [AttributePath] {
         let left_out = match self.role {
             Role::ByDirection => 0,
             Role::Client | Role::Gateway => 1,
@@ -287,7 +285,7 @@ impl Tracer {
         let block = lookup.response_trailers().unwrap_or_default();
         let trailers = Headers::parse(&block).unwrap_or_default();
         let status = trailers.lines(b"grpc-status").next();
-        open.grpc_status = status.and_then(conventions::grpc_status);
+        open.grpc_status = status.and_then(conventions::parse_grpc_status);
     }
 
     fn may_report(&self, open: &OpenSpan) -> bool {
@@ -523,7 +521,8 @@ fn is_from_upstream(lookup: &dyn Lookup) -> bool {
     if lookup.is_compiled(NOT_FROM_UPSTREAM) {
         return lookup.evaluate(NOT_FROM_UPSTREAM).is_none();
     }
-    lookup.property(&nul_separated(CODE_DETAILS)).as_deref() == Some(VIA_UPSTREAM)
+    let details = lookup.property(attribute::RESPONSE_CODE_DETAILS.property);
+    details.as_deref() == Some(VIA_UPSTREAM)
 }
 
 /// gRPC's status. Envoy makes one of the HTTP status where the response says none ("HTTP to gRPC
@@ -533,14 +532,15 @@ fn grpc_status(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
     if open.grpc_status.is_some() {
         return open.grpc_status;
     }
-    let status = lookup.property(b"response\0grpc_status");
+    let status = lookup.property(attribute::RESPONSE_GRPC_STATUS.property);
     let status = status.as_deref().and_then(conventions::integer);
     let is_made_up = || {
         let header = |path: &[u8]| lookup.property(path);
-        let kind = header(b"response\0headers\0content-type").unwrap_or_default();
-        conventions::is_grpc_web(&kind) && header(b"response\0headers\0grpc-status").is_none()
+        let kind = header(response_header::CONTENT_TYPE).unwrap_or_default();
+        conventions::is_grpc_web(&kind) && header(response_header::GRPC_STATUS).is_none()
     };
-    let status = status.filter(|status| *status != conventions::GRPC_UNKNOWN || !is_made_up());
+    let status =
+        status.filter(|status| *status != u64::from(grpc_status::UNKNOWN) || !is_made_up());
     status.and_then(|status| u32::try_from(status).ok())
 }
 
@@ -549,8 +549,11 @@ fn is_in_trouble(lookup: &dyn Lookup) -> bool {
     if lookup.is_compiled(IN_TROUBLE) {
         return lookup.evaluate(IN_TROUBLE).is_some();
     }
-    let number = |path| conventions::integer(&lookup.property(path)?);
-    let (code, flags) = (number(b"response\0code"), number(b"response\0flags"));
+    let number = |path: AttributePath| conventions::integer(&lookup.property(path.property)?);
+    let (code, flags) = (
+        number(attribute::RESPONSE_CODE),
+        number(attribute::RESPONSE_FLAGS),
+    );
     flags != Some(0) || code.is_some_and(|code| code >= 500)
 }
 
@@ -564,7 +567,7 @@ struct Values {
 }
 
 impl Values {
-    fn fetch(wanted: &[&str], lookup: &dyn Lookup) -> Self {
+    fn fetch(wanted: &[AttributePath], lookup: &dyn Lookup) -> Self {
         let lists = [(VALUES, wanted.len()), (LOCAL_VALUES, LOCAL_END_VALUES)];
         let list = lists.into_iter().find_map(|(place, count)| {
             let list = lookup.evaluate(place)?;
@@ -575,7 +578,7 @@ impl Values {
         let mut others = wanted.iter().skip(listed);
         Self {
             list,
-            single: core::array::from_fn(|_| lookup.property(&nul_separated(others.next()?))),
+            single: core::array::from_fn(|_| lookup.property(others.next()?.property)),
             is_listed,
         }
     }
@@ -588,10 +591,10 @@ impl Values {
     }
 }
 
-/// `a.b` as the host takes it: no element of [`END_VALUES`] has a dot in it.
-fn nul_separated(path: &str) -> arrayvec::ArrayVec<u8, 40> {
-    let dot_to_nul = |byte| if byte == b'.' { 0 } else { byte };
-    path.bytes().map(dot_to_nul).take(40).collect()
+/// A list in CEL of the attributes at `paths`.
+fn list_of(paths: &[AttributePath]) -> String {
+    let expressions: Vec<_> = paths.iter().map(|path| path.expression).collect();
+    format!("[{}]", expressions.join(", "))
 }
 
 impl Background for Tracer {

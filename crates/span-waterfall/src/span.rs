@@ -1,10 +1,9 @@
-//! One shape for the spans that arrive over OTLP and over Zipkin's API.
+//! One type for the spans of OTLP and of Zipkin's API.
 
 use std::collections::BTreeMap;
 
-/// A finished span.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
+/// A finished span. A later version may add fields: leave those that you do not set to `..Span::default()`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Span {
     /// 32 lower-case hexadecimal digits; ids of 64 bits are padded with zeros on the left.
     pub trace_id: String,

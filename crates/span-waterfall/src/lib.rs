@@ -1,18 +1,14 @@
-//! Draws spans as waterfalls: one block a trace, one line a span, one time axis for all of them.
-//!
-//! Everything here is a function of the spans alone. [`Terminal`] writes text, [`Page`] one self-contained HTML page;
-//! both show the same tree, which [`traces`] makes of the spans. Spans of proxies (`component` is `proxy`, or there is an
-//! `upstream_cluster.name`: both as in those of Envoy's tracers) are drawn lighter than those of applications.
+#![doc = include_str!("../README.md")]
 
 mod forest;
 mod html;
+mod span;
 mod terminal;
 
 pub use forest::{Parent, Row, Trace, traces};
 pub use html::{Act, Hop, Page};
+pub use span::{Span, SpanKind};
 pub use terminal::Terminal;
-
-use crate::span::{Span, SpanKind};
 
 /// The stretch of time that the bars of several traces share.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +122,7 @@ mod tests {
 mod fixtures {
     use std::collections::BTreeMap;
 
-    use crate::span::{Span, SpanKind};
+    use crate::{Span, SpanKind};
 
     pub(super) const ONE: &str = "11111111111111111111111111111111";
     pub(super) const TWO: &str = "22222222222222222222222222222222";

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::span::Span;
+use crate::Span;
 
 /// The spans of one trace, each after its parent.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ fn trace<'a>(id: &'a str, mut spans: Vec<&'a Span>) -> Trace<'a> {
 mod tests {
     use super::super::fixtures::{ONE, TWO, shop, span};
     use super::*;
-    use crate::span::SpanKind;
+    use crate::SpanKind;
 
     fn drawn(trace: &Trace<'_>) -> Vec<(String, usize)> {
         trace

@@ -5,7 +5,7 @@ use super::{
     Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, printable, services,
     short, traces,
 };
-use crate::span::Span;
+use crate::Span;
 
 const STYLE: &str = include_str!("page.css");
 const LEGEND: &str = "<p class=\"legend\"><i></i>application<i class=\"proxy\"></i>proxy</p>\n";
@@ -303,7 +303,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::super::fixtures::{ONE, TWO, by_proxy, shop, span};
     use super::*;
-    use crate::span::SpanKind;
+    use crate::SpanKind;
 
     fn page(spans: Vec<Span>) -> Page {
         let act = Act {

@@ -5,7 +5,7 @@ use super::{
     Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, printable, services,
     short, traces,
 };
-use crate::span::Span;
+use crate::Span;
 
 const RESET: &str = "\x1b[0m";
 const BOLD: &str = "\x1b[1m";
@@ -248,7 +248,7 @@ fn line(out: &mut String, text: &str) {
 mod tests {
     use super::super::fixtures::{ONE, TWO, by_proxy, shop, span};
     use super::*;
-    use crate::span::SpanKind;
+    use crate::SpanKind;
 
     #[test]
     fn one_trace_is_one_block_with_a_tree_and_a_common_axis() {
