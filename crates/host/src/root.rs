@@ -16,7 +16,7 @@ use crate::configuration::{self, Load};
 use crate::expressions::Expressions;
 use crate::metrics::Metrics;
 use crate::own_context::OwnContext;
-use crate::shared::SharedByWorkers;
+use crate::shared::PluginSharedData;
 use crate::stream::Stream;
 
 /// What the requests of one plugin configuration share.
@@ -27,7 +27,7 @@ pub(crate) struct Running<C> {
     pub(crate) composition: C,
     pub(crate) ids: IdGenerator,
     pub(crate) metrics: Metrics,
-    pub(crate) shared: SharedByWorkers,
+    pub(crate) shared: PluginSharedData,
     /// Lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
     pub(crate) expressions: Expressions,
@@ -137,7 +137,7 @@ impl<C: Composition> RootContext for Root<C> {
         }
         Some(Box::new(Stream {
             running: self.running(),
-            kept: C::Kept::default(),
+            state: C::RequestState::default(),
         }))
     }
 
@@ -166,7 +166,7 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
             .flatten(),
         ids,
         metrics: Metrics::define(C::STAGES, &composition.counters()),
-        shared: SharedByWorkers::of_this_plugin(),
+        shared: PluginSharedData::of_this_plugin(),
         composition,
         arena: Cell::new(arena()),
         expressions,
