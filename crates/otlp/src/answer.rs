@@ -12,7 +12,7 @@ use crate::config::Protocol;
 
 /// The answer to an export call, as the host hands it over.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct HttpCallResponse<'a> {
     /// The header block; empty when there was no answer.
     pub headers: Headers<'a>,
     /// The body.
@@ -85,7 +85,7 @@ struct ProtoDuration {
 /// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
 const NO_ANSWER: Verdict = Verdict::Retry { after: None };
 
-impl Answer<'_> {
+impl HttpCallResponse<'_> {
     pub(crate) fn verdict(&self, protocol: Protocol) -> Verdict {
         let status = self.headers.lines(b":status").next().and_then(decimal);
         match (protocol, status) {

@@ -19,7 +19,7 @@ mod span;
 mod text;
 mod wire;
 
-pub use answer::Answer;
+pub use answer::HttpCallResponse;
 pub use attributes::{Attributes, MAX_ATTRIBUTE_BYTES};
 pub use batch::{BATCH_BYTES, MAX_BATCHES};
 pub use config::{
@@ -27,7 +27,7 @@ pub use config::{
     Role, RoleConfig,
 };
 pub use counter::{Counter, Tally};
-pub use exporter::{Call, Dispatch, Exporter, Refused};
+pub use exporter::{CallError, Dispatch, Exporter, HttpCall};
 pub use pool::{MAX_TRACESTATE, Pool, Record};
 pub use resource::{MAX_RESOURCE_BYTES, Node, resource};
 pub use span::{Kind, Span, Status};

@@ -25,7 +25,7 @@ pub use callbacks::{
 pub use filter::{
     AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, TraceContext,
 };
-pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
+pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
 };

@@ -241,20 +241,20 @@ impl Filter {
         let Some(background) = self.filter.background() else {
             return Vec::new();
         };
-        background.wake(10 * SECOND, &mut |call| {
+        background.on_tick(10 * SECOND, &mut |call| {
             calls.push(call.body.to_vec());
             Ok(u32::try_from(calls.len()).expect("few"))
         });
         let answer = encode(&[(":status", "200")]);
         for (_, token) in calls.iter().zip(1..) {
-            let answer = meshtrace_pipeline::Answer {
+            let answer = meshtrace_pipeline::HttpCallResponse {
                 headers: Headers::parse(&answer).expect("a block"),
                 body: b"",
                 trailers: Headers::default(),
                 now: 10 * SECOND,
                 wall: 10 * SECOND,
             };
-            background.answered(token, &answer, &mut |_| panic!("nothing waits"));
+            background.on_http_call_response(token, &answer, &mut |_| panic!("nothing waits"));
         }
         let decode = |body: &Vec<u8>| ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
         let resources = calls.iter().map(decode).flat_map(|r| r.resource_spans);

@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Answer, Arena, Background, Clock, Composition, LoggedRequest, Lookup, MeshTracing,
-    MeshTracingState, NoHost, Outcome, Request, Response,
+    ARENA_BYTES, Arena, Background, Clock, Composition, HttpCallResponse, LoggedRequest, Lookup,
+    MeshTracing, MeshTracingState, NoHost, Outcome, Request, Response,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -236,19 +236,19 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
 /// Sends what waits, and answers.
 fn export(background: &dyn Background) {
     let mut tokens = Vec::new();
-    background.wake(10_000_000_000, &mut |_| {
+    background.on_tick(10_000_000_000, &mut |_| {
         tokens.push(0);
         Ok(0)
     });
     let headers = encode(&[(":status", "200"), ("grpc-status", "0")]);
     for token in tokens {
-        let answer = Answer {
+        let answer = HttpCallResponse {
             headers: Headers::parse(&headers).expect("a header block"),
             body: &[0; 5],
             trailers: Headers::default(),
             now: 10_000_000_000,
             wall: 10_000_000_000,
         };
-        background.answered(token, &answer, &mut |_| Ok(0));
+        background.on_http_call_response(token, &answer, &mut |_| Ok(0));
     }
 }

@@ -117,7 +117,7 @@ fn times(host: &mut Host, flags: &str, seen: bool) -> (u64, u64) {
     filter.on_log(&end, &mut state, &mut Outcome::new_in(&arena));
     let mut bodies = Vec::new();
     let background = filter.background().expect("it reports");
-    background.wake(100 * SECOND, &mut |call| {
+    background.on_tick(100 * SECOND, &mut |call| {
         bodies.push(call.body.to_vec());
         Ok(0)
     });
