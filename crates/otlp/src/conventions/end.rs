@@ -1,36 +1,14 @@
 //! What a span says of a request's end: its status code, what failed, and who answered.
 
-use meshtrace_envoy::attribute::{self, AttributePath};
 use meshtrace_envoy::response_code_details::{
     INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
 };
 use meshtrace_envoy::{response_flag, traffic_direction};
 
+use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
 use super::{MAX_VALUE, host_and_port, integer, response_flags};
 use crate::{Attributes, Kind, Status};
-
-/// What the host is asked for at a request's end, as paths of Envoy's attributes; in one list
-/// expression where that works.
-pub const END_VALUES: [AttributePath; 11] = [
-    attribute::RESPONSE_CODE,
-    attribute::RESPONSE_FLAGS,
-    attribute::REQUEST_PROTOCOL,
-    attribute::SOURCE_ADDRESS,
-    attribute::REQUEST_SIZE,
-    attribute::RESPONSE_SIZE,
-    attribute::CLUSTER_NAME,
-    attribute::UPSTREAM_ADDRESS,
-    attribute::UPSTREAM_REQUEST_ATTEMPT_COUNT,
-    attribute::RESPONSE_CODE_DETAILS,
-    attribute::LISTENER_DIRECTION,
-];
-
-/// How many of [`END_VALUES`], from the last, a SERVER span at any listener needs not.
-pub const CLIENT_END_VALUES: usize = 3;
-
-/// How many of [`END_VALUES`], from the first, an answer of Envoy's own has too.
-pub const LOCAL_END_VALUES: usize = 6;
 
 /// What a request and its response have shown before the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +21,7 @@ pub struct Seen {
     pub is_connect: bool,
 }
 
-/// What is known when a request is over: the values of [`END_VALUES`], and what was seen before.
+/// What is known when a request is over: its [`EndValues`], and what was seen before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
     /// `response.code`; none when no response was begun.
@@ -63,39 +41,27 @@ pub struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    /// Reads the values of [`END_VALUES`], in their order.
+    /// Reads the `values` of a request that is over.
     #[must_use]
-    pub fn new(values: &[Option<&'a [u8]>; END_VALUES.len()], seen: Seen) -> Self {
-        let [
-            code,
-            flags,
-            protocol,
-            source,
-            request_size,
-            response_size,
-            cluster,
-            upstream,
-            attempts,
-            details,
-            direction,
-        ] = *values;
-        let integer = |value: Option<&[u8]>| value.and_then(integer);
+    pub fn new(values: &EndValues<'a>, seen: Seen) -> Self {
+        let text = |value| values.get(value).unwrap_or_default();
+        let integer = |value| values.get(value).and_then(integer);
         let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
         Self {
-            code: integer(code)
+            code: integer(EndValue::Code)
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| *code != 0),
-            flags: integer(flags).unwrap_or(0),
+            flags: integer(EndValue::Flags).unwrap_or(0),
             seen,
-            details: details.unwrap_or_default(),
-            protocol: protocol.unwrap_or_default(),
-            source: source.unwrap_or_default(),
-            cluster: cluster.unwrap_or_default(),
-            upstream: upstream.unwrap_or_default(),
-            attempts: integer(attempts).unwrap_or(0),
-            request_size: size(request_size),
-            response_size: size(response_size),
-            is_outbound: integer(direction) == Some(traffic_direction::OUTBOUND),
+            details: text(EndValue::CodeDetails),
+            protocol: text(EndValue::Protocol),
+            source: text(EndValue::Source),
+            cluster: text(EndValue::Cluster),
+            upstream: text(EndValue::Upstream),
+            attempts: integer(EndValue::Attempts).unwrap_or(0),
+            request_size: size(EndValue::RequestSize),
+            response_size: size(EndValue::ResponseSize),
+            is_outbound: integer(EndValue::Direction) == Some(traffic_direction::OUTBOUND),
         }
     }
 

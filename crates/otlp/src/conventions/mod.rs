@@ -6,11 +6,13 @@
 //! `upstream_address`, `response_flags`.
 
 mod end;
+mod end_value;
 mod grpc;
 mod request;
 mod response_flags;
 
-pub use end::{CLIENT_END_VALUES, END_VALUES, End, LOCAL_END_VALUES, Seen};
+pub use end::{End, Seen};
+pub use end_value::{EndValue, EndValues};
 pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
 

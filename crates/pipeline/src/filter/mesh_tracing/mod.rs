@@ -387,9 +387,11 @@ impl MeshTracing {
         let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
         let route = self.route_of(&hop, &request.headers);
         let start = Start::now(request.clock, hop.sampled);
-        let mut span = hop.open(tracer, start, &request.headers, route, ids);
+        let identity = hop.identity(tracer.client_id(ids));
+        let details = hop.details(route);
+        let mut span = tracer.open(identity, start, &request.headers, details);
         span.describe(gathered);
-        let decision = hop.decision(&span);
+        let decision = hop.decision(&identity);
         let injected = tell(propagation, &incoming, &decision, request, outcome);
         hop.write_tracestate(propagation, injected, request, outcome);
         kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
@@ -471,7 +473,9 @@ impl MeshTracing {
                 let compiled = rules.sampling();
                 let tells = match decision.sampled {
                     true => compiled.has_templates(),
-                    false => tracer.keeps() && (compiled.has_nevers() || compiled.has_templates()),
+                    false => {
+                        tracer.keeps_any() && (compiled.has_nevers() || compiled.has_templates())
+                    }
                 };
                 let rule = || tells.then(|| rules.choose(&asked));
                 (decision, chosen.or_else(rule))
@@ -566,9 +570,9 @@ impl MeshTracing {
         let (hop, incoming) = self.join(propagation, tracer, &request, forced, end.ids, outcome);
         let route = self.route_of(&hop, &headers);
         let start = Start::earlier(end.lookup, duration.unwrap_or(0), hop.sampled);
-        let mut span = hop
-            .open(tracer, start, &headers, route, end.ids)
-            .without_call();
+        // The proxy had answered before this filter saw the request: no upstream was called.
+        let identity = hop.identity(None);
+        let mut span = tracer.open(identity, start, &headers, hop.details(route));
         if let Some(attributes) = &self.attributes {
             let tally = &mut attributes::Tally::default();
             span.describe(attributes.of_request(headers, &properties, end.arena, tally));
