@@ -3,11 +3,8 @@
 use core::fmt;
 
 use meshtrace_envoy::traffic_direction;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Arena, Headers};
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
-
-/// Memory for what the stages build during one callback; reused, so that a request costs no heap.
-pub type Arena = bumpalo::Bump;
 
 /// The arena's first and only chunk, in bytes: room for an [`Outcome`](crate::Outcome), for
 /// thirty-two attributes of 256 bytes, once raw and once transformed, and for what a header is made

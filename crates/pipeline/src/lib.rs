@@ -19,12 +19,14 @@ use meshtrace_propagation::IdGenerator;
 pub use background::Background;
 pub use by_filter_state::ByFilterState;
 pub use callbacks::{
-    ARENA_BYTES, Arena, Change, Clock, LoggedRequest, Lookup, Needs, NoHost, Request, Response,
+    ARENA_BYTES, Change, Clock, LoggedRequest, Lookup, Needs, NoHost, Request, Response,
     SharedData, direction_of,
 };
 pub use filter::{
     AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, TraceContext,
 };
+pub use meshtrace_config::Environment;
+pub use meshtrace_headers::Arena;
 pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
@@ -120,9 +122,6 @@ pub trait Composition: Sized + 'static {
         let _ = (end, state, outcome);
     }
 }
-
-/// The value of a variable of the VM's environment; `None` when it is not set.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A callback that a filter can ask the host for. Envoy skips what a module does not export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

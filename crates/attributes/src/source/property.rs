@@ -3,7 +3,7 @@
 use meshtrace_config::ConfigError;
 use meshtrace_envoy::attribute::{self, AttributePath};
 
-use super::Raw;
+use crate::text::Raw;
 
 /// How a property's bytes are meant (Envoy, "Attributes"; proxy-wasm ABI: integers are eight
 /// little-endian bytes, times and durations nanoseconds among them).
