@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 
 use meshtrace_counters::Counter as _;
 
-use crate::answer::Verdict;
-use crate::batch::{self, BATCH_BYTES, Batch, MAX_BATCHES};
-use crate::config::Report;
+use crate::answer::{ExportResult, HttpCallResponse};
+use crate::batch::{self, Batch};
+use crate::counter::Counter;
+use crate::limits::{BATCH_BYTES, MAX_BATCHES};
+use crate::report::Report;
 use crate::resource::{self, Head, Node};
-use crate::{Counter, HttpCallResponse, Span};
+use crate::span::Span;
 
 /// While spans wait, the exporter is woken at least this often, as far as the host's ticks go.
 const MAX_TICK: Duration = Duration::from_millis(100);
@@ -287,8 +289,8 @@ impl Exporter {
             return;
         };
         let Flight { sent, batch, .. } = self.flying.swap_remove(place);
-        match answer.verdict(self.report.protocol) {
-            Verdict::Taken {
+        match answer.result(self.report.protocol) {
+            ExportResult::Success {
                 rejected,
                 malformed,
             } => {
@@ -299,11 +301,11 @@ impl Exporter {
                 self.count(Counter::MalformedAnswers, malformed.into());
                 self.forget(batch);
             }
-            Verdict::Refused => {
+            ExportResult::NotRetryable => {
                 self.recovered(sent);
                 self.drop_batch(batch, Counter::DroppedRefused);
             }
-            Verdict::Retry { after } => self.failed(batch, after, now),
+            ExportResult::Retryable { after } => self.failed(batch, after, now),
         }
         self.send(now, None, dispatch);
     }

@@ -7,8 +7,11 @@ use meshtrace_envoy::{response_flag, traffic_direction};
 
 use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
-use super::{MAX_VALUE, host_and_port, integer, response_flags};
-use crate::{Attributes, Kind, Status};
+use super::response_flags;
+use super::value::{host_and_port, integer};
+use crate::attributes::Attributes;
+use crate::limits::MAX_VALUE;
+use crate::span::{Kind, Status};
 
 /// What a request and its response have shown before the end.
 #[derive(Clone, Copy, Debug, Default)]
