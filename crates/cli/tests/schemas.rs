@@ -5,7 +5,7 @@ use std::process::Command;
 use jsonschema::Validator;
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::{Attributes, SpanAttributesConfig};
-use meshtrace_pipeline::{Composition as _, MeshTracing};
+use meshtrace_pipeline::{Composition as _, MeshTracing, Proxy};
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use meshtrace_sampling::{Sampling, SamplingConfig};
 use serde_json::Value;
@@ -219,7 +219,7 @@ fn route_sampling() {
 
 #[test]
 fn mesh_tracing() {
-    let is_taken = |json: &[u8]| MeshTracing::from_json(json, &|_| None).is_ok();
+    let is_taken = |json: &[u8]| MeshTracing::from_json(json, &Proxy::UNKNOWN).is_ok();
     let good = [
         "{}",
         r#"{"trace_context": {}, "sampling": {}, "span_attributes": {}, "access_log": {}}"#,
