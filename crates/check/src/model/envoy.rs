@@ -74,7 +74,9 @@ impl<'t> Model<'t> {
             self.plugins.extend(plugin);
             return;
         }
-        if around.is_empty() && node.get("vm_config").is_some() {
+        let is_plugin = node.get("vm_config").is_some()
+            || node.get("configuration").is_some_and(|message| message.type_url().is_some());
+        if around.is_empty() && is_plugin {
             let plugin = Plugin::of_envoy(node, Host::Envoy, Spot::Unknown, self.files);
             self.plugins.extend(plugin);
             return;
@@ -93,10 +95,22 @@ impl<'t> Model<'t> {
             self.cluster_filters.push((node, filters));
             return;
         }
+        if node.is_map() && node.get("virtual_hosts").is_some() {
+            self.routes.push(node);
+        }
         around.push(node);
         if node.is_map() {
-            for (_, value) in node.entries() {
-                self.find_below(value, around);
+            let is_active = node.get("active_state").is_some();
+            for (key, value) in node.entries() {
+                // A dump has what is going and what was refused, too.
+                let is_past = match key {
+                    "draining_state" | "error_state" => true,
+                    "warming_state" => is_active,
+                    _ => false,
+                };
+                if !is_past {
+                    self.find_below(value, around);
+                }
             }
         } else {
             for item in node.items() {
@@ -126,6 +140,23 @@ impl<'t> Model<'t> {
                 &mut self.plugins,
             );
             self.cluster_filters.push((list, filters));
+        }
+    }
+
+    /// Gives connection managers the route configurations that they ask for by name.
+    pub(super) fn find_routes(&mut self) {
+        for manager in &mut self.managers {
+            if manager.routes.is_some() {
+                continue;
+            }
+            let name = manager.node.text_at(&["rds", "route_config_name"]);
+            let routes = &self.routes;
+            manager.routes = name.and_then(|name| {
+                routes
+                    .iter()
+                    .find(|routes| routes.text_at(&["name"]) == Some(name))
+                    .copied()
+            });
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Model<'t> {
     pub(crate) clusters: Vec<Cluster<'t>>,
     /// The inputs whose clusters are all here.
     pub(crate) complete: Vec<usize>,
+    /// Route configurations that stand on their own.
+    routes: Vec<Node<'t>>,
     pub(crate) resources: Vec<Resource<'t>>,
     /// Mesh configurations of Istio.
     pub(crate) meshes: Vec<Node<'t>>,
@@ -56,6 +58,7 @@ impl<'t> Model<'t> {
             cluster_filters: Vec::new(),
             clusters: Vec::new(),
             complete: Vec::new(),
+            routes: Vec::new(),
             resources: Vec::new(),
             meshes: Vec::new(),
             unsure: Vec::new(),
@@ -69,6 +72,7 @@ impl<'t> Model<'t> {
             }
         }
         model.place_discovered();
+        model.find_routes();
         model
     }
 
@@ -95,6 +99,11 @@ impl<'t> Model<'t> {
     pub(crate) fn versions(&self, node: Node<'_>) -> Versions {
         let of_file = self.files.versions.get(node.input()).copied();
         self.asked.or(of_file.unwrap_or_default())
+    }
+
+    /// The plugin that a filter is.
+    pub(crate) fn plugin(&self, filter: &chain::HttpFilter<'t>) -> Option<&Plugin<'t>> {
+        self.plugins.get(filter.plugin?)
     }
 
     /// The resources of a kind.

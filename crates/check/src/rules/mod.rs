@@ -1,8 +1,11 @@
 //! What is looked for: one file a topic.
 
 mod config;
+mod placement;
+mod routes;
 pub(crate) mod schema;
 pub(crate) mod suggest;
+mod tracer;
 
 use crate::finding::{Code, Findings};
 use crate::model::Model;
@@ -17,4 +20,7 @@ pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
         );
     }
     config::check(model, findings);
+    placement::check(model, findings);
+    routes::check(model, findings);
+    tracer::check(model, findings);
 }

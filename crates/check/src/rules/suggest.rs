@@ -75,6 +75,12 @@ pub(crate) fn closest<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
     if let Some(word) = synonym {
         return Some(word);
     }
+    if own.len() >= 3 {
+        let mut longer = words.iter().filter(|word| plain(word).starts_with(&own));
+        if let (Some(word), None) = (longer.next(), longer.next()) {
+            return Some(word);
+        }
+    }
     let most = (found.chars().count() / 3).clamp(1, 3);
     words
         .iter()
