@@ -1,14 +1,38 @@
 //! What is looked for: one file a topic.
 
 mod config;
+mod ids;
+mod loading;
+mod mesh;
 mod placement;
+mod report;
 mod routes;
+mod sampling;
 pub(crate) mod schema;
+mod state;
 pub(crate) mod suggest;
 mod tracer;
+mod versions;
 
 use crate::finding::{Code, Findings};
 use crate::model::Model;
+
+/// The rules of a topic.
+type Topic = fn(&Model<'_>, &mut Findings);
+
+const TOPICS: [Topic; 11] = [
+    config::check,
+    ids::check,
+    loading::check,
+    mesh::check,
+    placement::check,
+    report::check,
+    routes::check,
+    sampling::check,
+    state::check,
+    tracer::check,
+    versions::check,
+];
 
 /// Looks for everything.
 pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
@@ -19,8 +43,7 @@ pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
             "nothing here is known to meshtrace; of a plugin's configuration say whose it is: --filter NAME",
         );
     }
-    config::check(model, findings);
-    placement::check(model, findings);
-    routes::check(model, findings);
-    tracer::check(model, findings);
+    for topic in TOPICS {
+        topic(model, findings);
+    }
 }
