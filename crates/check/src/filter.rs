@@ -84,7 +84,9 @@ impl Filter {
         let own = path.strip_prefix(self.name()).unwrap_or(path);
         let own = own.strip_prefix('.').unwrap_or(own);
         // The place is told by line and column of the file.
-        let reason = reason.rsplit_once(" at line ").map_or(reason, |(text, _)| text);
+        let reason = reason
+            .rsplit_once(" at line ")
+            .map_or(reason, |(text, _)| text);
         Some((own.to_owned(), reason.to_owned()))
     }
 

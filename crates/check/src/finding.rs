@@ -195,15 +195,21 @@ impl Finding {
         if self.path.chars().count() <= ROOM {
             return self.path.clone();
         }
-        let mut end = String::new();
-        for part in self.path.split_inclusive('.').rev() {
-            if !end.is_empty() && end.chars().count() + part.chars().count() > ROOM {
-                break;
-            }
-            end.insert_str(0, part);
-        }
+        // Where a step begins: a dot that is not within the quotes of a key.
+        let mut is_quoted = false;
+        let starts = self.path.char_indices().filter_map(|(place, letter)| {
+            is_quoted ^= letter == '"';
+            (letter == '.' && !is_quoted).then_some(place + 1)
+        });
+        let fits = |start: &usize| {
+            let end = self.path.get(*start..).unwrap_or_default();
+            end.chars().count() <= ROOM
+        };
+        let starts: Vec<_> = starts.collect();
+        let start = starts.iter().copied().find(fits).or(starts.last().copied());
+        let end = self.path.get(start.unwrap_or(0)..).unwrap_or_default();
         if end.len() == self.path.len() {
-            return end;
+            return self.path.clone();
         }
         format!("…{end}")
     }

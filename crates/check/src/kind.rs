@@ -40,22 +40,30 @@ impl Guess {
 /// Tells what `document` is; `asked` is the filter that the command line names.
 pub(crate) fn of<'t>(document: Node<'t>, name: &str, asked: Option<Filter>) -> Kind<'t> {
     let has = |key: &str| document.get(key).is_some();
-    if document.get_exactly("apiVersion").is_some() || document.get_exactly("kind").is_some() {
-        if let Some(kind) = document.get_exactly("kind").and_then(Node::scalar) {
-            return Kind::Kubernetes(kind);
-        }
+    if let Some(kind) = document.get_exactly("kind").and_then(Node::scalar) {
+        return Kind::Kubernetes(kind);
     }
     if let Some(mesh) = document.get_exactly("meshConfig") {
         return Kind::Mesh(mesh);
     }
-    let mesh_keys = ["extensionProviders", "defaultProviders", "accessLogFormat", "enableTracing"];
-    if mesh_keys.iter().any(|key| document.get_exactly(key).is_some()) {
+    let mesh_keys = [
+        "extensionProviders",
+        "defaultProviders",
+        "accessLogFormat",
+        "enableTracing",
+    ];
+    if mesh_keys
+        .iter()
+        .any(|key| document.get_exactly(key).is_some())
+    {
         return Kind::Mesh(document);
     }
     if let Some(filter) = asked.filter(|_| document.is_map() && !is_envoy(document)) {
         return Kind::Plugin(filter);
     }
-    if is_envoy(document) || has("configs") && document.list("configs").any(|c| c.type_url().is_some()) {
+    if is_envoy(document)
+        || has("configs") && document.list("configs").any(|c| c.type_url().is_some())
+    {
         return Kind::Envoy;
     }
     match filter_of(document) {
@@ -117,9 +125,9 @@ pub(crate) fn filter_of(config: Node<'_>) -> Guess {
     }
     let total = config.entries().count();
     let known = |filter: &Filter| {
-        let keys = filter.schema().and_then(|(schema, defs)| {
-            crate::rules::schema::properties(schema, defs)
-        });
+        let keys = filter
+            .schema()
+            .and_then(|(schema, defs)| crate::rules::schema::properties(schema, defs));
         let is_known = |key: &str| keys.is_some_and(|keys| keys.contains_key(key));
         config.entries().filter(|(key, _)| is_known(key)).count()
     };

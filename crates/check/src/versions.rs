@@ -17,8 +17,9 @@ impl FromStr for Minor {
             let end = rest.find(['.', '-']).unwrap_or(rest.len());
             rest.get(..end).unwrap_or_default()
         });
-        let is_number =
-            |digits: &&str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let is_number = |digits: &&str| {
+            !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())
+        };
         minor
             .filter(is_number)
             .and_then(|digits| digits.parse().ok())
@@ -87,8 +88,10 @@ impl Versions {
     /// The oldest and the newest Envoy.
     pub(crate) fn envoy(&self) -> Option<(Minor, Minor)> {
         let of_istio = |minor: Minor| Minor(minor.0 + ISTIO_TO_ENVOY);
-        self.envoy
-            .or_else(|| self.istio.map(|(first, last)| (of_istio(first), of_istio(last))))
+        self.envoy.or_else(|| {
+            self.istio
+                .map(|(first, last)| (of_istio(first), of_istio(last)))
+        })
     }
 
     /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it is older than `minor`.
@@ -109,7 +112,10 @@ mod tests {
     fn heads_tell_versions() {
         let versions = Versions::of_head("# Istio: 1.28 to 1.31\n# Tracer: otel\na: 1\n");
         assert_eq!(versions.envoy(), Some((Minor(36), Minor(39))));
-        assert_eq!(versions.older_than(38).as_deref(), Some("Istio 1.28 (Envoy 1.36)"));
+        assert_eq!(
+            versions.older_than(38).as_deref(),
+            Some("Istio 1.28 (Envoy 1.36)")
+        );
         assert_eq!(versions.older_than(36), None);
         let versions = Versions::of_head("# Envoy: 1.36\nb: 1\n# Envoy: 1.40\n");
         assert_eq!(versions.envoy(), Some((Minor(36), Minor(36))));

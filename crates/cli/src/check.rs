@@ -18,12 +18,14 @@ use crate::output;
 /// TrafficExtension, EnvoyFilter, Telemetry, MeshConfig, EnvoyExtensionPolicy and EnvoyProxy, as JSON or YAML. Files that
 /// are given together are checked together: a plugin with the tags that read it, a label with the pods that have it.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0, nothing at error level; 1, errors were found; 2, the command line is wrong or a file \
+#[command(
+    after_help = "Exit codes: 0, nothing at error level; 1, errors were found; 2, the command line is wrong or a file \
     cannot be read.\n\nExamples:\n  \
     meshtrace check envoy.yaml\n  \
     meshtrace check istio/ mesh-config.yaml deployment.yaml --istio 1.29\n  \
     meshtrace check attributes.json --filter span-attributes\n  \
-    curl -s localhost:9901/config_dump | meshtrace check -")]
+    curl -s localhost:9901/config_dump | meshtrace check -"
+)]
 pub(crate) struct Command {
     /// Files, and folders with *.yaml, *.yml and *.json files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]

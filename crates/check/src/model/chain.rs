@@ -172,10 +172,7 @@ pub(crate) fn unwrapped(config: Node<'_>) -> (&str, Option<Node<'_>>) {
         return (kind, Some(config));
     }
     let url = config.text_at(&["type_url"]).unwrap_or_default();
-    (
-        url.rsplit('/').next().unwrap_or(url),
-        config.get("value"),
-    )
+    (url.rsplit('/').next().unwrap_or(url), config.get("value"))
 }
 
 /// The HTTP filters of a cluster.
@@ -190,7 +187,11 @@ pub(crate) fn tracer(tracing: Node<'_>) -> Option<Tracer> {
     let provider = tracing.get("provider")?;
     let (kind, config) = typed(provider);
     let name = provider.text_at(&["name"]).unwrap_or_default();
-    let word = kind.rsplit('.').next().filter(|kind| !kind.is_empty()).unwrap_or(name);
+    let word = kind
+        .rsplit('.')
+        .next()
+        .filter(|kind| !kind.is_empty())
+        .unwrap_or(name);
     let word = word.to_ascii_lowercase();
     Some(if word.contains("opentelemetry") {
         Tracer::OpenTelemetry
@@ -235,7 +236,13 @@ pub(super) fn manager<'t>(
         inbound: None,
         routes: node.get("route_config"),
     };
-    manager.filters = filters(node.list("http_filters"), Spot::Listener, host, files, plugins);
+    manager.filters = filters(
+        node.list("http_filters"),
+        Spot::Listener,
+        host,
+        files,
+        plugins,
+    );
     manager.inbound = direction(node);
     let routers = manager.filters.iter().filter(|filter| filter.is_router());
     let lists = routers.filter_map(|router| router.config);
@@ -260,7 +267,9 @@ pub(super) fn early(node: Node<'_>) -> Vec<(Node<'_>, Early)> {
 fn early_kind(extension: Node<'_>) -> Early {
     let mutations = || {
         let (_, config) = typed(extension);
-        config.into_iter().flat_map(|config| config.list("mutations"))
+        config
+            .into_iter()
+            .flat_map(|config| config.list("mutations"))
     };
     let written = |name: &str| {
         mutations().any(|mutation| {
@@ -278,7 +287,10 @@ fn early_kind(extension: Node<'_>) -> Early {
     let name = extension.text_at(&["name"]).unwrap_or_default();
     if name.contains("route-sampling") || name.contains("route_sampling") {
         Early::Sampling
-    } else if trace_headers.iter().any(|name| written(name) || removed(name)) {
+    } else if trace_headers
+        .iter()
+        .any(|name| written(name) || removed(name))
+    {
         Early::Context
     } else if removed("x-client-trace-id") && written("x-client-trace-id") {
         Early::Sampling

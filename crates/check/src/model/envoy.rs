@@ -24,7 +24,11 @@ impl Cluster<'_> {
         };
         let explicit = |key: &str| {
             http.get("explicit_http_config")
-                .and_then(|config| config.entries().find(|(name, _)| name.replace('_', "").eq_ignore_ascii_case(key)))
+                .and_then(|config| {
+                    config
+                        .entries()
+                        .find(|(name, _)| name.replace('_', "").eq_ignore_ascii_case(key))
+                })
                 .is_some()
         };
         explicit("http2protocoloptions")
@@ -57,12 +61,22 @@ impl<'t> Model<'t> {
         let kind = node.type_url().unwrap_or_default();
         let is_fragment = around.is_empty()
             && kind.is_empty()
-            && ["http_filters", "tracing", "early_header_mutation_extensions"]
-                .iter()
-                .any(|key| node.get(key).is_some())
+            && [
+                "http_filters",
+                "tracing",
+                "early_header_mutation_extensions",
+            ]
+            .iter()
+            .any(|key| node.get(key).is_some())
             && node.get("filter_chains").is_none();
         if kind.ends_with(".HttpConnectionManager") || is_fragment {
-            let manager = manager(node, !is_fragment, Host::Envoy, self.files, &mut self.plugins);
+            let manager = manager(
+                node,
+                !is_fragment,
+                Host::Envoy,
+                self.files,
+                &mut self.plugins,
+            );
             self.managers.push(manager);
             return;
         }
@@ -75,7 +89,9 @@ impl<'t> Model<'t> {
             return;
         }
         let is_plugin = node.get("vm_config").is_some()
-            || node.get("configuration").is_some_and(|message| message.type_url().is_some());
+            || node
+                .get("configuration")
+                .is_some_and(|message| message.type_url().is_some());
         if around.is_empty() && is_plugin {
             let plugin = Plugin::of_envoy(node, Host::Envoy, Spot::Unknown, self.files);
             self.plugins.extend(plugin);
@@ -91,7 +107,13 @@ impl<'t> Model<'t> {
         if node.is_map() && node.get("upstream_http_filters").is_some() && !kind.is_empty() {
             // A router on its own.
             let list = node.list("upstream_http_filters");
-            let filters = chain::filters(list, Spot::Upstream, Host::Envoy, self.files, &mut self.plugins);
+            let filters = chain::filters(
+                list,
+                Spot::Upstream,
+                Host::Envoy,
+                self.files,
+                &mut self.plugins,
+            );
             self.cluster_filters.push((node, filters));
             return;
         }
@@ -181,9 +203,9 @@ impl<'t> Model<'t> {
             let asks = |filter: &&chain::HttpFilter<'_>| {
                 filter.name == name && filter.node.get("config_discovery").is_some()
             };
-            plugin.spot = if upstream.iter().any(|filter| asks(filter)) {
+            plugin.spot = if upstream.iter().any(&asks) {
                 Spot::Upstream
-            } else if downstream.iter().any(|filter| asks(filter)) {
+            } else if downstream.iter().any(asks) {
                 Spot::Listener
             } else {
                 Spot::Unknown

@@ -171,14 +171,17 @@ impl<'t> Model<'t> {
             let same = own.is_empty()
                 || own.len() == selector.len()
                     && own.iter().all(|(key, value)| {
-                        selector
-                            .iter()
-                            .any(|(other, wanted)| key == other && value.scalar() == wanted.scalar())
+                        selector.iter().any(|(other, wanted)| {
+                            key == other && value.scalar() == wanted.scalar()
+                        })
                     });
             if !same || !telemetry.may_share_namespace(resource) {
                 continue;
             }
-            let tracing = telemetry.spec().into_iter().flat_map(|spec| spec.list("tracing"));
+            let tracing = telemetry
+                .spec()
+                .into_iter()
+                .flat_map(|spec| spec.list("tracing"));
             for entry in tracing {
                 if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {
                     return Some((Tracing::Off, entry));

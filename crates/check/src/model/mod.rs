@@ -77,7 +77,9 @@ impl<'t> Model<'t> {
     }
 
     fn take(&mut self, document: Node<'t>, name: &str, asked: Option<Filter>) {
-        if document.is_null() || document.is_map() && document.entries().next().is_none() && asked.is_none() {
+        if document.is_null()
+            || document.is_map() && document.entries().next().is_none() && asked.is_none()
+        {
             return;
         }
         match kind::of(document, name, asked) {
@@ -93,6 +95,15 @@ impl<'t> Model<'t> {
             Kind::OneOf(filters) => self.unsure.push((document, filters)),
             Kind::Unknown => self.unknown.push(document),
         }
+    }
+
+    /// Whether no file has anything that is known.
+    pub(crate) fn knows_nothing(&self) -> bool {
+        self.plugins.is_empty()
+            && self.envoy.is_empty()
+            && self.resources.is_empty()
+            && self.meshes.is_empty()
+            && self.unsure.is_empty()
     }
 
     /// What is known of the versions that a node is for.

@@ -80,8 +80,12 @@ impl<'t> Plugin<'t> {
             None => Config::Absent,
             Some(message) => configuration(message, files),
         };
-        let filter = which(&[code.and_then(Node::scalar).unwrap_or_default(), name, root_id])
-            .or_else(|| by_shape(read))?;
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            name,
+            root_id,
+        ])
+        .or_else(|| by_shape(read))?;
         let variables = config.at(&["vm_config", "environment_variables"]);
         let named = variables
             .and_then(|variables| variables.get("key_values"))
@@ -114,8 +118,12 @@ impl<'t> Plugin<'t> {
         let root_id = spec.text_at(&["plugin_name"]).unwrap_or_default();
         let written = spec.get("plugin_config");
         let config = written.map_or(Config::Absent, Config::Read);
-        let filter = which(&[code.and_then(Node::scalar).unwrap_or_default(), root_id, name])
-            .or_else(|| by_shape(config))?;
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            root_id,
+            name,
+        ])
+        .or_else(|| by_shape(config))?;
         let environment = spec
             .at(&["vm_config"])
             .into_iter()
@@ -146,8 +154,12 @@ impl<'t> Plugin<'t> {
         let root_id = wasm.text_at(&["root_id"]).unwrap_or_default();
         let written = wasm.get("config");
         let config = written.map_or(Config::Absent, Config::Read);
-        let filter = which(&[code.and_then(Node::scalar).unwrap_or_default(), name, root_id])
-            .or_else(|| by_shape(config))?;
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            name,
+            root_id,
+        ])
+        .or_else(|| by_shape(config))?;
         let from_host = wasm
             .get("env")
             .into_iter()
@@ -240,8 +252,10 @@ impl<'t> Plugin<'t> {
                     .or(get(&["ids", "span_id_header"]))
                     .is_some(),
                 Filter::RouteSampling => {
-                    let decides = get(&["rules"]).is_some_and(|rules| rules.items().next().is_some())
-                        || get(&["default"]).is_some_and(|sample| sample.text() != Some("unchanged"));
+                    let decides = get(&["rules"])
+                        .is_some_and(|rules| rules.items().next().is_some())
+                        || get(&["default"])
+                            .is_some_and(|sample| sample.text() != Some("unchanged"));
                     let header = own.and_then(|stage| stage.get_exactly("request_header"));
                     decides && !header.is_some_and(Node::is_null)
                         || get(&["force"]).is_some()

@@ -32,10 +32,7 @@ impl<'t> Resource<'t> {
             spec.at(&["selector", "match_labels"])
                 .or_else(|| spec.at(&["workload_selector", "labels"]))
         });
-        labels
-            .into_iter()
-            .flat_map(Node::entries)
-            .collect()
+        labels.into_iter().flat_map(Node::entries).collect()
     }
 
     /// The labels of the pods that it makes, or of itself where it is one.

@@ -42,13 +42,21 @@ fn unreadable(plugin: &Plugin<'_>, files: &Files, findings: &mut Findings) {
     if let Some(Err(error)) = text.and_then(|text| files.within(text)) {
         let path = text.map(Node::path).unwrap_or_default();
         let message = format!("no JSON: {}", error.message);
-        findings.add_at(Code::NotJson, message_input(plugin), error.at, path, message);
+        findings.add_at(
+            Code::NotJson,
+            message_input(plugin),
+            error.at,
+            path,
+            message,
+        );
         return;
     }
     let kind = message.type_url().unwrap_or_default();
     let advice = "write the JSON as text into {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{…}'}";
     let message_text = if kind == "google.protobuf.Struct" {
-        format!("a Struct reaches the filter as protobuf and not as JSON, so that it refuses it; {advice}")
+        format!(
+            "a Struct reaches the filter as protobuf and not as JSON, so that it refuses it; {advice}"
+        )
     } else if kind.is_empty() {
         format!("a configuration without \"@type\" is refused by Envoy; {advice}")
     } else if kind == "google.protobuf.BytesValue" {
@@ -65,7 +73,10 @@ fn message_input(plugin: &Plugin<'_>) -> usize {
 
 fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
     if !node.is_map() {
-        let message = format!("{} is no configuration; expected a map such as {{}}", node.describe());
+        let message = format!(
+            "{} is no configuration; expected a map such as {{}}",
+            node.describe()
+        );
         findings.add(Code::WrongValue, node, message);
         return;
     }
@@ -95,7 +106,10 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
         let next = if let Some(inner) = rest.strip_prefix('[') {
             let (place, behind) = inner.split_once(']').unwrap_or((inner, ""));
             rest = behind.strip_prefix('.').unwrap_or(behind);
-            place.parse().ok().and_then(|place: usize| node.items().nth(place))
+            place
+                .parse()
+                .ok()
+                .and_then(|place: usize| node.items().nth(place))
         } else if let Some(child) = node.get_exactly(rest) {
             rest = "";
             Some(child)
@@ -116,7 +130,11 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
 
 fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
     // A configuration on its own may be a piece.
-    if plugin.host == Host::Nobody && plugin.map().is_some_and(|map| map.entries().next().is_some()) {
+    if plugin.host == Host::Nobody
+        && plugin
+            .map()
+            .is_some_and(|map| map.entries().next().is_some())
+    {
         return;
     }
     let at = plugin.written.unwrap_or(plugin.node);
@@ -158,7 +176,10 @@ fn variables(plugin: &Plugin<'_>, findings: &mut Findings) {
     }
     let mut wanted = Vec::new();
     let attributes = plugin.stage(Filter::SpanAttributes);
-    for attribute in attributes.into_iter().flat_map(|stage| stage.list("attributes")) {
+    for attribute in attributes
+        .into_iter()
+        .flat_map(|stage| stage.list("attributes"))
+    {
         for transform in attribute.list("transform") {
             let key = transform.at(&["hmac_sha256", "key_env"]);
             wanted.extend(key.map(|key| (key, "the attribute is left out of every span")));
@@ -181,7 +202,8 @@ fn variables(plugin: &Plugin<'_>, findings: &mut Findings) {
             Host::Istio => "name it in vmConfig.env (valueFrom: HOST, or a value)",
             Host::Gateway => "name it in env.hostKeys",
         };
-        let message = format!("the plugin's environment has no variable {name}, so {effect}; {place}");
+        let message =
+            format!("the plugin's environment has no variable {name}, so {effect}; {place}");
         findings.add(Code::MissingVariable, key, message);
     }
 }

@@ -9,7 +9,11 @@ use crate::model::plugin::{Host, Plugin};
 
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for manager in &model.managers {
-        let running: Vec<_> = manager.filters.iter().filter(|filter| !filter.disabled).collect();
+        let running: Vec<_> = manager
+            .filters
+            .iter()
+            .filter(|filter| !filter.disabled)
+            .collect();
         for (place, filter) in running.iter().enumerate() {
             let Some(plugin) = model.plugin(filter) else {
                 continue;
@@ -18,7 +22,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             let has_all = manager.is_whole || plugin.host == Host::EnvoyFilter;
             for (name, operator) in wanted(plugin) {
                 let Some(header) = name.text() else { continue };
-                let step = running.iter().take(place).find_map(|filter| step(filter, header));
+                let step = running
+                    .iter()
+                    .take(place)
+                    .find_map(|filter| step(filter, header));
                 match step {
                     Some(step) => removal(filter_mutations(step), step, header, findings),
                     // Until Envoy 1.37 there is no %SPAN_ID%, and the name alone has the header removed.
@@ -71,9 +78,14 @@ fn missing(
     operator: &str,
     findings: &mut Findings,
 ) {
-    let is_behind = running.iter().skip(place).any(|filter| step(filter, header).is_some());
+    let is_behind = running
+        .iter()
+        .skip(place)
+        .any(|filter| step(filter, header).is_some());
     let message = if is_behind {
-        format!("the step that writes {header} stands behind this filter; move it directly in front")
+        format!(
+            "the step that writes {header} stands behind this filter; move it directly in front"
+        )
     } else {
         format!(
             "no step in front of this filter writes {operator} into {header}, so that the ids are not known; add the \
@@ -85,10 +97,13 @@ fn missing(
 
 /// A client's own header must not survive where the tracer has no span.
 fn removal(mutations: Option<Node<'_>>, step: Node<'_>, header: &str, findings: &mut Findings) {
-    let before = mutations.into_iter().flat_map(Node::items).take_while(|own| *own != step);
-    let is_removed = before.filter_map(|mutation| mutation.text_at(&["remove"])).any(|name| {
-        name.eq_ignore_ascii_case(header)
-    });
+    let before = mutations
+        .into_iter()
+        .flat_map(Node::items)
+        .take_while(|own| *own != step);
+    let is_removed = before
+        .filter_map(|mutation| mutation.text_at(&["remove"]))
+        .any(|name| name.eq_ignore_ascii_case(header));
     if !is_removed {
         let message = format!(
             "where the tracer has no span nothing is written over {header}, and a client's own passes for the proxy's; put \

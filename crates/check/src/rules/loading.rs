@@ -30,11 +30,17 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
     let node = plugin.node;
     match plugin.host {
         Host::Nobody => {}
+        // A piece of a page, without the module.
+        Host::Envoy if node.get("vm_config").is_none() => {}
         Host::Envoy | Host::EnvoyFilter => {
             let policy = node.get("failure_policy");
             let is_open = node.get("fail_open").and_then(Node::bool) == Some(true);
             let is_remote = plugin.host == Host::EnvoyFilter && is_image(plugin);
-            let wanted = if plugin.host == Host::EnvoyFilter { "FAIL_OPEN" } else { "FAIL_RELOAD" };
+            let wanted = if plugin.host == Host::EnvoyFilter {
+                "FAIL_OPEN"
+            } else {
+                "FAIL_RELOAD"
+            };
             match policy.and_then(Node::scalar) {
                 Some("FAIL_OPEN" | "3") => {}
                 Some("FAIL_RELOAD" | "1") if is_remote => {
@@ -44,7 +50,9 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
                 }
                 Some("FAIL_RELOAD" | "1") => {}
                 Some("FAIL_CLOSED" | "2") => {
-                    let message = format!("a module that fails answers 503 to every request; set failure_policy: {wanted}");
+                    let message = format!(
+                        "a module that fails answers 503 to every request; set failure_policy: {wanted}"
+                    );
                     findings.add(Code::FailsRequests, policy.unwrap_or(node), message);
                 }
                 _ if is_open => {}
@@ -96,14 +104,16 @@ fn code(plugin: &Plugin<'_>, findings: &mut Findings) {
     let url = code.scalar().unwrap_or_default();
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     let nobody = match (plugin.host, scheme) {
-        (Host::Envoy, Some("oci")) => {
-            Some("Envoy itself fetches no images; mount the module and name it in code.local.filename, or serve it over HTTP")
-        }
+        (Host::Envoy, Some("oci")) => Some(
+            "Envoy itself fetches no images; mount the module and name it in code.local.filename, or serve it over HTTP",
+        ),
         (Host::EnvoyFilter, Some("oci")) if !is_discovered(plugin) => Some(
             "Istio's agent fetches images for what is discovered, and for nothing that stands in place; put the plugin into an \
              EXTENSION_CONFIG patch with config_discovery, use a WasmPlugin, or mount the module (code.local.filename)",
         ),
-        (Host::Gateway, Some("oci")) => Some("Envoy Gateway takes the image's name without a scheme; remove oci://"),
+        (Host::Gateway, Some("oci")) => {
+            Some("Envoy Gateway takes the image's name without a scheme; remove oci://")
+        }
         (Host::Istio, Some(other)) if !matches!(other, "oci" | "http" | "https" | "file") => {
             Some("expected a URL with oci, http, https or file, or an image's name")
         }
@@ -112,11 +122,18 @@ fn code(plugin: &Plugin<'_>, findings: &mut Findings) {
     if let Some(reason) = nobody {
         findings.add(Code::NobodyFetches, code, reason);
     }
-    let is_placeholder = ["registry.example.com", "example.com/", "your-registry", "<registry>", "REGISTRY/"]
-        .iter()
-        .any(|text| url.contains(text));
+    let is_placeholder = [
+        "registry.example.com",
+        "example.com/",
+        "your-registry",
+        "<registry>",
+        "REGISTRY/",
+    ]
+    .iter()
+    .any(|text| url.contains(text));
     if is_placeholder {
-        let message = "this registry is a placeholder; put in yours, and the digest that `make push` prints";
+        let message =
+            "this registry is a placeholder; put in yours, and the digest that `make push` prints";
         findings.add(Code::Placeholder, code, message);
     }
 }
@@ -135,7 +152,9 @@ fn is_discovered(plugin: &Plugin<'_>) -> bool {
 
 fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
     let digest = match plugin.host {
-        Host::Envoy | Host::EnvoyFilter => plugin.node.at(&["vm_config", "code", "remote", "sha256"]),
+        Host::Envoy | Host::EnvoyFilter => {
+            plugin.node.at(&["vm_config", "code", "remote", "sha256"])
+        }
         Host::Istio => plugin.node.get("sha256"),
         Host::Gateway => plugin
             .node
@@ -145,7 +164,10 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
     };
     let Some(digest) = digest else { return };
     let text = digest.scalar().unwrap_or_default();
-    let is_hex = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex = text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hex && text.bytes().all(|byte| byte == b'0') {
         let message = "this digest is a placeholder, and a fetch by it fails; put in the one that `make push` prints";
         findings.add(Code::Placeholder, digest, message);
@@ -155,7 +177,11 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
         } else {
             "expected 64 hexadecimal digits in lower case, as `make push` prints them"
         };
-        findings.add(Code::BadDigest, digest, format!("this is no SHA-256; {advice}"));
+        findings.add(
+            Code::BadDigest,
+            digest,
+            format!("this is no SHA-256; {advice}"),
+        );
     }
 }
 

@@ -76,7 +76,9 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
         // Its workloads may be in files that were not given.
         return;
     };
-    let message = format!("no workload here has the label {key}: {wanted}, so that nothing is applied; {advice}");
+    let message = format!(
+        "no workload here has the label {key}: {wanted}, so that nothing is applied; {advice}"
+    );
     findings.add(Code::SelectsNothing, *value, message);
 }
 
@@ -85,7 +87,9 @@ fn waypoint(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings)
         let name = value.scalar().unwrap_or_default();
         let of_gateway = || {
             model.of_kind("Gateway").any(|gateway| {
-                let class = gateway.spec().and_then(|spec| spec.text_at(&["gateway_class_name"]));
+                let class = gateway
+                    .spec()
+                    .and_then(|spec| spec.text_at(&["gateway_class_name"]));
                 gateway.name == name && class == Some("istio-waypoint")
             })
         };
@@ -121,7 +125,9 @@ fn one_key(model: &Model<'_>, findings: &mut Findings) {
                 continue;
             }
             let other = seen.iter().find(|(other, own, first)| {
-                *own == key && first.scalar() != value.scalar() && other.may_share_namespace(resource)
+                *own == key
+                    && first.scalar() != value.scalar()
+                    && other.may_share_namespace(resource)
             });
             if let Some((other, _, first)) = other {
                 let message = format!(
@@ -144,7 +150,9 @@ fn telemetries(model: &Model<'_>, findings: &mut Findings) {
     for telemetry in model.of_kind("Telemetry") {
         let spec = telemetry.spec();
         let is_for_all = telemetry.selector().is_empty()
-            && spec.is_some_and(|spec| spec.get("target_refs").is_none() && spec.get("target_ref").is_none());
+            && spec.is_some_and(|spec| {
+                spec.get("target_refs").is_none() && spec.get("target_ref").is_none()
+            });
         if !is_for_all {
             continue;
         }
@@ -156,7 +164,11 @@ fn telemetries(model: &Model<'_>, findings: &mut Findings) {
                 "{} has no selector either, and of those Istio takes one a namespace, the older; put both into one resource",
                 other.name
             );
-            findings.add(Code::TwoTelemetries, telemetry.node.get("metadata").unwrap_or(telemetry.node), message);
+            findings.add(
+                Code::TwoTelemetries,
+                telemetry.node.get("metadata").unwrap_or(telemetry.node),
+                message,
+            );
         }
         seen.push(telemetry);
     }

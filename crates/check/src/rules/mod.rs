@@ -36,7 +36,8 @@ const TOPICS: [Topic; 11] = [
 
 /// Looks for everything.
 pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
-    for document in &model.unknown {
+    // Beside files that are known, one of another tool is nothing to talk about.
+    for document in model.unknown.iter().filter(|_| model.knows_nothing()) {
         findings.add(
             Code::NothingKnown,
             *document,

@@ -1,5 +1,7 @@
 //! Where filters stand.
 
+use std::collections::HashMap;
+
 use crate::document::Node;
 use crate::filter::Filter;
 use crate::finding::{Code, Findings};
@@ -27,7 +29,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         codec_last(filters, findings);
     }
     for resource in model.of_kind("EnvoyFilter") {
-        let patches = resource.spec().into_iter().flat_map(|spec| spec.list("config_patches"));
+        let patches = resource
+            .spec()
+            .into_iter()
+            .flat_map(|spec| spec.list("config_patches"));
         for patch in patches {
             patched_behind_router(model, patch, findings);
         }
@@ -58,7 +63,9 @@ fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {
             );
             findings.add(Code::UpstreamInListener, placed, message);
         }
-        (Spot::Upstream, _) if has_placement && !is_upstream && plugin.map().is_some_and(|_| true) => {
+        (Spot::Upstream, _)
+            if has_placement && !is_upstream && plugin.map().is_some_and(|_| true) =>
+        {
             let message = format!(
                 "{} stands among upstream filters; write {{\"placement\": \"upstream\", \"tracer\": …}} with the format \
                  that this proxy's tracer writes, or move it among the listener's http_filters",
@@ -95,7 +102,14 @@ fn patched_behind_router(model: &Model<'_>, patch: Node<'_>, findings: &mut Find
     if patch.text_at(&["apply_to"]) != Some("HTTP_FILTER") {
         return;
     }
-    let sub = ["match", "listener", "filter_chain", "filter", "sub_filter", "name"];
+    let sub = [
+        "match",
+        "listener",
+        "filter_chain",
+        "filter",
+        "sub_filter",
+        "name",
+    ];
     let is_router = patch.text_at(&sub) == Some("envoy.filters.http.router");
     let operation = patch.at(&["patch", "operation"]);
     let ends_behind = match operation.and_then(Node::scalar) {
@@ -147,31 +161,33 @@ fn same_names(model: &Model<'_>, findings: &mut Findings) {
         matches!(plugin.host, Host::Envoy | Host::EnvoyFilter)
             && (plugin.spot != Spot::Unknown || plugin.host == Host::EnvoyFilter)
     };
-    let all: Vec<_> = model.plugins.iter().filter(by_envoy).collect();
+    let mut first: HashMap<_, Vec<(&Plugin<'_>, serde_json::Value)>> = HashMap::new();
     let mut told = Vec::new();
-    for (place, plugin) in all.iter().enumerate() {
-        let twin = all.iter().take(place).find(|other| {
-            other.filter == plugin.filter
-                && (other.name, other.root_id, other.vm_id)
-                    == (plugin.name, plugin.root_id, plugin.vm_id)
-                && same_proxy(model, other, plugin)
-                && written(other) != written(plugin)
-        });
-        let Some(twin) = twin else { continue };
+    for plugin in model.plugins.iter().filter(by_envoy) {
         let key = (plugin.filter, plugin.name, plugin.root_id, plugin.vm_id);
-        if told.contains(&key) {
+        let json = plugin.map().map(Node::to_json).unwrap_or_default();
+        let known = first.entry(key).or_default();
+        let twin = known
+            .iter()
+            .find(|(other, _)| same_proxy(model, other, plugin));
+        let Some((twin, written)) = twin else {
+            known.push((plugin, json));
+            continue;
+        };
+        // One finding a name: others are like it.
+        if *written == json || told.contains(&key) {
             continue;
         }
         told.push(key);
-        let (_, line) = (twin.node.path(), twin.node.key_position().line);
         let name = match plugin.name {
             "" => "no name".to_owned(),
             name => format!("the name {name:?}"),
         };
         let message = format!(
-            "two plugins of {} with different configurations have {name} in one VM (the other one: line {line}), so that a \
-             bad update of one cannot be told from the other; give each a `name` of its own, as trace_context_upstream",
-            plugin.title()
+            "two plugins of {} with different configurations have {name} in one VM (the other one: line {}), so that a bad \
+             update of one cannot be told from the other; give each a `name` of its own",
+            plugin.title(),
+            twin.node.key_position().line
         );
         let at = plugin.node.get("name").unwrap_or(plugin.node);
         findings.add(Code::SameName, at, message);
@@ -214,8 +230,4 @@ fn is_within(node: Node<'_>, around: Node<'_>) -> bool {
         here = at.parent();
     }
     false
-}
-
-fn written(plugin: &Plugin<'_>) -> serde_json::Value {
-    plugin.map().map(Node::to_json).unwrap_or_default()
 }

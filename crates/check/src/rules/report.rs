@@ -21,7 +21,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         role_of_mesh(plugin, report, findings);
     }
     for manager in &model.managers {
-        let plugins = manager.filters.iter().filter_map(|filter| model.plugin(filter));
+        let plugins = manager
+            .filters
+            .iter()
+            .filter_map(|filter| model.plugin(filter));
         for plugin in plugins {
             role(model, plugin, manager.inbound, findings);
         }
@@ -51,7 +54,10 @@ fn of_cluster(
         _ => false,
     };
     if is_complete {
-        let message = format!("Envoy has no cluster {name:?}, so that every span is dropped; {}", close());
+        let message = format!(
+            "Envoy has no cluster {name:?}, so that every span is dropped; {}",
+            close()
+        );
         findings.add(Code::NoCluster, cluster, message);
         return;
     }
@@ -60,7 +66,9 @@ fn of_cluster(
     let is_istio = direction == Some("outbound");
     if let (true, Some(port), Some(host)) = (is_istio, port, host) {
         of_service(model, plugin, cluster, (host, port), is_grpc, findings);
-    } else if matches!(plugin.host, Host::Istio | Host::EnvoyFilter) && name.contains(['.', ':', '/']) {
+    } else if matches!(plugin.host, Host::Istio | Host::EnvoyFilter)
+        && name.contains(['.', ':', '/'])
+    {
         let host = name.rsplit('/').next().unwrap_or(name);
         let (host, port) = host.split_once(':').unwrap_or((host, "4318"));
         let message = format!(
@@ -110,10 +118,20 @@ fn of_service(
     };
     if is_other {
         let (own, wanted) = match is_grpc {
-            true => ("4318 is the port of OTLP over HTTP", "4317, or \"protocol\": \"http/protobuf\""),
-            false => ("4317 is the port of OTLP over gRPC", "4318, or \"protocol\": \"grpc\""),
+            true => (
+                "4318 is the port of OTLP over HTTP",
+                "4317, or \"protocol\": \"http/protobuf\"",
+            ),
+            false => (
+                "4317 is the port of OTLP over gRPC",
+                "4318, or \"protocol\": \"grpc\"",
+            ),
         };
-        findings.add(Code::PortContradicts, cluster, format!("{own}; write {wanted}"));
+        findings.add(
+            Code::PortContradicts,
+            cluster,
+            format!("{own}; write {wanted}"),
+        );
     }
     let is_named = |service: &&Resource<'_>| {
         let mut parts = host.split('.');
@@ -148,14 +166,19 @@ fn of_service(
         .flat_map(|spec| spec.list("ports"))
         .find(|own| own.get(number_key).and_then(Node::number) == Some(number));
     let Some(found) = found else {
-        let message = format!("the {} {} has no port {port}, so that there is no such cluster", service.kind, service.name);
+        let message = format!(
+            "the {} {} has no port {port}, so that there is no such cluster",
+            service.kind, service.name
+        );
         findings.add(Code::ServiceLacks, cluster, message);
         return;
     };
     let protocol = [
         found.text_at(&["app_protocol"]),
         found.text_at(&["name"]),
-        found.text_at(&["protocol"]).filter(|_| number_key == "number"),
+        found
+            .text_at(&["protocol"])
+            .filter(|_| number_key == "number"),
     ];
     let speaks = protocol.iter().flatten().any(|text| {
         let text = text.to_ascii_lowercase();
@@ -182,7 +205,9 @@ fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings:
         id.is_some_and(|id| id.starts_with("router~"))
     });
     let message = match (role.text(), inbound) {
-        (Some("client"), true) => "an inbound listener's requests are served here: \"server\", or \"auto\"",
+        (Some("client"), true) => {
+            "an inbound listener's requests are served here: \"server\", or \"auto\""
+        }
         (Some("gateway"), true) => "an inbound listener is a sidecar's: \"server\", or \"auto\"",
         (Some("server"), false) if !is_router => {
             "an outbound listener's requests are sent from here: \"client\", or \"auto\""
@@ -198,7 +223,12 @@ fn role_of_mesh(plugin: &Plugin<'_>, report: Node<'_>, findings: &mut Findings) 
         return;
     };
     let around = plugin.node.parent();
-    let own = |key: &str| plugin.node.get(key).or_else(|| around.and_then(|around| around.get(key)));
+    let own = |key: &str| {
+        plugin
+            .node
+            .get(key)
+            .or_else(|| around.and_then(|around| around.get(key)))
+    };
     let modes: Vec<_> = own("match")
         .into_iter()
         .flat_map(Node::items)
@@ -209,7 +239,12 @@ fn role_of_mesh(plugin: &Plugin<'_>, report: Node<'_>, findings: &mut Findings) 
         || own("selector").is_some_and(|selector| {
             let labels = selector.get("match_labels");
             let mut labels = labels.into_iter().flat_map(Node::entries);
-            labels.any(|(key, value)| key == "istio" || value.scalar().is_some_and(|value| value.contains("gateway")))
+            labels.any(|(key, value)| {
+                key == "istio"
+                    || value
+                        .scalar()
+                        .is_some_and(|value| value.contains("gateway"))
+            })
         });
     let message = match role.text() {
         Some("client" | "gateway") if all("SERVER") => {

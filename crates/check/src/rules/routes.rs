@@ -13,7 +13,11 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for manager in model.managers.iter().filter(|manager| manager.is_whole) {
         in_chain(model, manager, findings);
     }
-    for plugin in model.plugins.iter().filter(|plugin| plugin.host == Host::Istio) {
+    for plugin in model
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.host == Host::Istio)
+    {
         // `phase` stands beside `wasm` in a TrafficExtension.
         let around = plugin.node.parent();
         let phase = plugin
@@ -34,14 +38,21 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 }
 
 fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
-    let running: Vec<_> = manager.filters.iter().filter(|filter| !filter.disabled).collect();
+    let running: Vec<_> = manager
+        .filters
+        .iter()
+        .filter(|filter| !filter.disabled)
+        .collect();
     let edits = |filter: &&HttpFilter<'_>| {
-        model.plugin(filter).filter(|plugin| plugin.edits()).is_some()
+        model
+            .plugin(filter)
+            .filter(|plugin| plugin.edits())
+            .is_some()
     };
-    let Some(first) = running.iter().position(|filter| edits(filter)) else {
+    let Some(first) = running.iter().position(&edits) else {
         return;
     };
-    let Some(last) = running.iter().rposition(|filter| edits(filter)) else {
+    let Some(last) = running.iter().rposition(edits) else {
         return;
     };
     let asked = Asked::of(manager);
@@ -79,7 +90,14 @@ fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
         );
         findings.add(Code::Rerouted, at.node, message);
     }
-    let trace = ["traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled"];
+    let trace = [
+        "traceparent",
+        "tracestate",
+        "b3",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "x-b3-sampled",
+    ];
     let by_trace = asked
         .headers
         .iter()
@@ -122,7 +140,13 @@ fn changes<'t>(filter: &HttpFilter<'t>) -> Option<Change<'t>> {
         let names: Vec<_> = names.collect();
         return (!names.is_empty()).then_some(Change::Headers(names));
     }
-    let any = ["ext_authz", "jwt_authn", "oauth2", "gcp_authn", "basic_auth"];
+    let any = [
+        "ext_authz",
+        "jwt_authn",
+        "oauth2",
+        "gcp_authn",
+        "basic_auth",
+    ];
     if any.iter().any(|kind| filter.is(kind)) {
         return Some(Change::Any);
     }
@@ -154,14 +178,21 @@ impl<'t> Asked<'t> {
             routes: 0,
             headers: Vec::new(),
         };
-        let hosts = manager.routes.into_iter().flat_map(|routes| routes.list("virtual_hosts"));
+        let hosts = manager
+            .routes
+            .into_iter()
+            .flat_map(|routes| routes.list("virtual_hosts"));
         for host in hosts {
             if host.get("matcher").is_some() {
                 asked.is_known = false;
             }
             for route in host.list("routes") {
                 asked.routes += 1;
-                for header in route.get("match").into_iter().flat_map(|of| of.list("headers")) {
+                for header in route
+                    .get("match")
+                    .into_iter()
+                    .flat_map(|of| of.list("headers"))
+                {
                     let name = header.text_at(&["name"]).unwrap_or_default();
                     asked.headers.push((name, header));
                 }
@@ -177,8 +208,14 @@ impl<'t> Asked<'t> {
             Change::Headers(names) if !self.is_known => names.iter().any(|name| !is_helper(name)),
             _ if !self.is_known => true,
             Change::Headers(names) => names.iter().any(|name| {
-                let is_asked = self.headers.iter().any(|(asked, _)| asked.eq_ignore_ascii_case(name));
-                let is_target = matches!(name.to_ascii_lowercase().as_str(), ":path" | ":authority" | "host");
+                let is_asked = self
+                    .headers
+                    .iter()
+                    .any(|(asked, _)| asked.eq_ignore_ascii_case(name));
+                let is_target = matches!(
+                    name.to_ascii_lowercase().as_str(),
+                    ":path" | ":authority" | "host"
+                );
                 is_asked || is_target && self.routes > 1
             }),
             Change::Any => !self.headers.is_empty(),

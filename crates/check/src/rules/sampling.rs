@@ -30,7 +30,9 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         }
         ratio(stage.get("default"), findings);
         if let (Some(default), Some(last)) = (stage.get("default"), rules.last())
-            && last.get("match").is_none_or(|own| own.entries().next().is_none())
+            && last
+                .get("match")
+                .is_none_or(|own| own.entries().next().is_none())
         {
             let message = "never decides: the last rule has no `match`, so that it fits every request; remove one of the two";
             findings.add(Code::Shadowed, default, message);
@@ -47,8 +49,14 @@ fn ratio(sample: Option<Node<'_>>, findings: &mut Findings) {
         Some(1.0) => "always",
         _ => return,
     };
-    let all = if word == "never" { "no trace" } else { "every trace" };
-    let message = format!("keeps {all}, and \"{word}\" says so; a ratio is a part of all traces, such as 0.01 for 1 %");
+    let all = if word == "never" {
+        "no trace"
+    } else {
+        "every trace"
+    };
+    let message = format!(
+        "keeps {all}, and \"{word}\" says so; a ratio is a part of all traces, such as 0.01 for 1 %"
+    );
     findings.add(Code::PlainRatio, ratio, message);
 }
 

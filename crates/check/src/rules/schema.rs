@@ -17,10 +17,7 @@ pub(crate) fn check(filter: Filter, config: Node<'_>, findings: &mut Findings) -
 }
 
 /// The properties of an object's schema.
-pub(crate) fn properties<'s>(
-    schema: &'s Value,
-    defs: &'s Value,
-) -> Option<&'s Map<String, Value>> {
+pub(crate) fn properties<'s>(schema: &'s Value, defs: &'s Value) -> Option<&'s Map<String, Value>> {
     let mut flat = Vec::new();
     flatten(schema, defs, &mut flat, 0);
     flat.into_iter()
@@ -122,7 +119,9 @@ impl<'s> Walk<'s, '_> {
                         let is_other = allowed.contains(&key);
                         let message = if is_other {
                             let own = seen.first().copied().unwrap_or_default();
-                            format!("the key {key:?} does not stand beside {own:?}; leave one of them")
+                            format!(
+                                "the key {key:?} does not stand beside {own:?}; leave one of them"
+                            )
                         } else {
                             format!("unknown key {key:?}; {}", suggest::keys(key, &allowed))
                         };
@@ -136,7 +135,7 @@ impl<'s> Walk<'s, '_> {
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             // Of several forms, an unknown key is said already.
             let missing = node.get_exactly(key).is_none();
-            if missing && (!several || known(&schema) > 0) {
+            if missing && (!several || known(schema) > 0) {
                 let message = format!("the key {key:?} is required here");
                 self.findings.add(Code::MissingKey, node, message);
             } else if missing && node.entries().next().is_none() {
@@ -214,8 +213,11 @@ impl<'s> Walk<'s, '_> {
                 format!("expected {}", suggest::list(quoted.chain(forms).collect()))
             }
         };
-        self.findings
-            .add(Code::WrongValue, node, format!("{found} is not taken here; {expected}"));
+        self.findings.add(
+            Code::WrongValue,
+            node,
+            format!("{found} is not taken here; {expected}"),
+        );
     }
 }
 

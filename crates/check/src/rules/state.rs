@@ -45,10 +45,16 @@ fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings)
     let filters = manager.filters.iter().chain(&manager.upstream);
     let plugins: Vec<_> = filters.filter_map(|filter| model.plugin(filter)).collect();
     // Who else may write filter state of this kind.
-    let is_open = manager.filters.iter().chain(&manager.upstream).any(|filter| {
-        filter.plugin.is_none()
-            && (filter.kind.ends_with("wasm.v3.Wasm") || filter.node.get("config_discovery").is_some())
-    }) || manager.node.get("http_filters").is_none();
+    let is_open = manager
+        .filters
+        .iter()
+        .chain(&manager.upstream)
+        .any(|filter| {
+            filter.plugin.is_none()
+                && (filter.kind.ends_with("wasm.v3.Wasm")
+                    || filter.node.get("config_discovery").is_some())
+        })
+        || manager.node.get("http_filters").is_none();
     let writers = Writers::of(&plugins);
     let mut reads = reads(manager.node);
     if let Some(routes) = manager.routes {
@@ -94,7 +100,10 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     let mut tag_reads = Vec::new();
     let mut custom = Vec::new();
     for telemetry in model.of_kind("Telemetry") {
-        let own = telemetry.spec().into_iter().flat_map(|spec| spec.list("tracing"));
+        let own = telemetry
+            .spec()
+            .into_iter()
+            .flat_map(|spec| spec.list("tracing"));
         for entry in own {
             let tags = entry.get("custom_tags");
             tag_reads.extend(tags.into_iter().flat_map(reads));
@@ -108,7 +117,9 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     for read in tag_reads.iter().chain(&log_reads) {
         form(read, findings);
     }
-    let has_attributes = plugins.iter().any(|plugin| plugin.has(Filter::SpanAttributes));
+    let has_attributes = plugins
+        .iter()
+        .any(|plugin| plugin.has(Filter::SpanAttributes));
     for read in &tag_reads {
         known(read, &writers, !has_attributes, findings);
     }
@@ -116,7 +127,10 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     if model.of_kind("Telemetry").next().is_none() {
         return;
     }
-    for plugin in plugins.iter().filter(|plugin| plugin.host == Host::Istio && plugin.report().is_none()) {
+    for plugin in plugins
+        .iter()
+        .filter(|plugin| plugin.host == Host::Istio && plugin.report().is_none())
+    {
         let tags: Vec<_> = custom
             .iter()
             .map(|(name, node)| Tag {
@@ -278,7 +292,8 @@ fn unread_attributes_of<'t>(
         let by_tag = tags.iter().any(|tag| {
             let header = prefix.map(|prefix| format!("{prefix}{}", key.replace('.', "-")));
             let by_header = tag.header.zip(header);
-            tag.name == key || by_header.is_some_and(|(own, header)| own.eq_ignore_ascii_case(&header))
+            tag.name == key
+                || by_header.is_some_and(|(own, header)| own.eq_ignore_ascii_case(&header))
         });
         // Its header is for the application.
         by_state || by_tag || prefix.is_some()
@@ -331,11 +346,16 @@ fn known(read: &Read<'_>, writers: &Writers<'_>, is_open: bool, findings: &mut F
             format!("written here: {}", suggest::list(names))
         }
     };
-    findings.add(Code::NobodyWrites, read.at, format!("no filter here writes wasm.{key}; {advice}"));
+    findings.add(
+        Code::NobodyWrites,
+        read.at,
+        format!("no filter here writes wasm.{key}; {advice}"),
+    );
 }
 
 fn is_id(key: &str) -> bool {
-    key.strip_prefix("wasm.").is_some_and(|key| IDS.contains(&key))
+    key.strip_prefix("wasm.")
+        .is_some_and(|key| IDS.contains(&key))
 }
 
 /// All that is read in formats below a node, plugins' own configurations left out.

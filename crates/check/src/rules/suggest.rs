@@ -35,7 +35,10 @@ fn sentence(found: &str, words: &[&str], forms: &[String], list_is: &str) -> Str
         return format!("did you mean {close:?}?");
     }
     let quoted = words.iter().map(|word| format!("{word:?}"));
-    format!("{list_is} {}", list(quoted.chain(forms.iter().cloned()).collect()))
+    format!(
+        "{list_is} {}",
+        list(quoted.chain(forms.iter().cloned()).collect())
+    )
 }
 
 /// `a, b or c`.
@@ -108,6 +111,9 @@ mod tests {
         ] {
             assert_eq!(closest(found, &formats), expected, "{found}");
         }
-        assert_eq!(closest("maxLength", &["max_length", "key"]), Some("max_length"));
+        assert_eq!(
+            closest("maxLength", &["max_length", "key"]),
+            Some("max_length")
+        );
     }
 }

@@ -50,7 +50,13 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 
 /// Whether a format is among others; both shapes of B3 are one.
 fn is_among(format: &str, formats: &[&str]) -> bool {
-    let family = |format: &str| if format == "b3multi" { "b3".to_owned() } else { format.to_owned() };
+    let family = |format: &str| {
+        if format == "b3multi" {
+            "b3".to_owned()
+        } else {
+            format.to_owned()
+        }
+    };
     formats.iter().any(|other| family(other) == family(format))
 }
 
@@ -71,7 +77,8 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
             tracer.title(),
             tracing.key_position().line,
             match plugin.host {
-                Host::Istio | Host::EnvoyFilter => " (Telemetry: tracing: [{disableSpanReporting: true}])",
+                Host::Istio | Host::EnvoyFilter =>
+                    " (Telemetry: tracing: [{disableSpanReporting: true}])",
                 _ => " (no `tracing` in the connection manager)",
             }
         );
@@ -129,8 +136,14 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
         findings.add(Code::IncomingTooLate, incoming, message);
         return;
     }
-    let stale: Vec<_> = inject.iter().filter(|format| !is_among(format, reads)).collect();
-    let unread: Vec<_> = extract.iter().filter(|format| !is_among(format, reads)).collect();
+    let stale: Vec<_> = inject
+        .iter()
+        .filter(|format| !is_among(format, reads))
+        .collect();
+    let unread: Vec<_> = extract
+        .iter()
+        .filter(|format| !is_among(format, reads))
+        .collect();
     let names = |formats: &[&&str]| list(formats.iter().map(ToString::to_string).collect());
     let what = if !unread.is_empty() && !is_early {
         format!(
@@ -150,7 +163,11 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
     } else {
         return;
     };
-    let format = if tracer == Tracer::Zipkin { "b3multi" } else { "tracecontext" };
+    let format = if tracer == Tracer::Zipkin {
+        "b3multi"
+    } else {
+        "tracecontext"
+    };
     let message = format!(
         "{what}; put trace_context behind the tracer, {{\"placement\": \"upstream\", \"tracer\": \"{format}\"}} among the \
          upstream filters, and what `meshtrace render trace-context --tracer {render}` prints in front of it"
@@ -162,7 +179,8 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
 fn parents(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
     let Some(reads) = tracer.reads() else { return };
     let stage = plugin.stage(Filter::RouteSampling);
-    if stage.is_none() || plugin.report().is_some() {
+    let decides = stage.is_some_and(decides);
+    if !decides || plugin.report().is_some() {
         return;
     }
     let extract = formats(stage, "extract", READ_AND_WRITTEN);
@@ -185,19 +203,30 @@ fn parents(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
     findings.add(Code::ParentFormats, at.unwrap_or(plugin.node), message);
 }
 
+/// Whether its rules decide anything.
+fn decides(stage: Node<'_>) -> bool {
+    stage
+        .get("rules")
+        .is_some_and(|rules| rules.items().next().is_some())
+        || stage
+            .get("default")
+            .is_some_and(|sample| sample.text() != Some("unchanged"))
+}
+
 /// What `route_sampling` needs around it.
 fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], findings: &mut Findings) {
-    if plugin.spot != Spot::Listener || !plugin.has(Filter::RouteSampling) || plugin.report().is_some() {
+    if plugin.spot != Spot::Listener
+        || !plugin.has(Filter::RouteSampling)
+        || plugin.report().is_some()
+    {
         return;
     }
     let Some(stage) = plugin.stage(Filter::RouteSampling) else {
         return;
     };
-    let decides = stage.get("rules").is_some_and(|rules| rules.items().next().is_some())
-        || stage.get("default").is_some_and(|sample| sample.text() != Some("unchanged"));
     let header = stage.get_exactly("request_header");
     let is_usual = header.is_none_or(|header| header.text() == Some("x-envoy-force-trace"));
-    if !decides || !is_usual {
+    if !decides(stage) || !is_usual {
         return;
     }
     let parent = stage.get("parent");
@@ -255,8 +284,11 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
 /// Whether a route configuration, or one of its virtual hosts, removes a header.
 fn removes(routes: Node<'_>, name: &str) -> bool {
     let own = |node: Node<'_>| {
-        node.list("request_headers_to_remove")
-            .any(|header| header.scalar().is_some_and(|header| header.eq_ignore_ascii_case(name)))
+        node.list("request_headers_to_remove").any(|header| {
+            header
+                .scalar()
+                .is_some_and(|header| header.eq_ignore_ascii_case(name))
+        })
     };
     own(routes)
         || routes
@@ -278,8 +310,16 @@ fn percentage(plugin: &Plugin<'_>, telemetry: Node<'_>, findings: &mut Findings)
 }
 
 /// What `access_log_trace` is told about the tracer.
-fn of_log(plugin: &Plugin<'_>, tracing: &Tracing<'_>, manager: &Manager<'_>, findings: &mut Findings) {
-    let Some(stage) = plugin.stage(Filter::AccessLogTrace).filter(|_| plugin.report().is_none()) else {
+fn of_log(
+    plugin: &Plugin<'_>,
+    tracing: &Tracing<'_>,
+    manager: &Manager<'_>,
+    findings: &mut Findings,
+) {
+    let Some(stage) = plugin
+        .stage(Filter::AccessLogTrace)
+        .filter(|_| plugin.report().is_none())
+    else {
         return;
     };
     let named = stage.get("tracer");
@@ -301,7 +341,10 @@ fn of_log(plugin: &Plugin<'_>, tracing: &Tracing<'_>, manager: &Manager<'_>, fin
                     Tracer::Zipkin => "\"b3\"",
                     _ => "[\"b3\", \"tracecontext\"]",
                 };
-                let message = format!("the connection manager has {}; set \"tracer\": {wanted}", tracer.title());
+                let message = format!(
+                    "the connection manager has {}; set \"tracer\": {wanted}",
+                    tracer.title()
+                );
                 findings.add(Code::LogTracer, named, message);
             }
             let flag = |node: Option<Node<'_>>| node.and_then(Node::bool).unwrap_or(false);
@@ -329,7 +372,9 @@ fn of_log(plugin: &Plugin<'_>, tracing: &Tracing<'_>, manager: &Manager<'_>, fin
 fn differing(stage: Node<'_>, key: &str, actual: bool, findings: &mut Findings) {
     let told = stage.get(key);
     if let Some(told) = told.filter(|told| told.bool().is_some_and(|told| told != actual)) {
-        let message = format!("the connection manager's {key} is {actual}; say the same here, or log lines name another span");
+        let message = format!(
+            "the connection manager's {key} is {actual}; say the same here, or log lines name another span"
+        );
         findings.add(Code::LogTracer, told, message);
     }
 }
@@ -341,8 +386,8 @@ fn order(manager: &Manager<'_>, findings: &mut Findings) {
         && sampling < context
         && let Some((at, _)) = manager.early.get(sampling)
     {
-        let message = "the early header mutation of route_sampling reads the parent that that of trace_context writes; move it \
-                       behind that one";
+        let message = "route_sampling's early header mutation reads the parent that trace_context's writes, and runs before it; \
+                       move it behind";
         findings.add(Code::EarlyOrder, *at, message);
     }
 }
@@ -356,7 +401,12 @@ fn envoy_filters(model: &Model<'_>, findings: &mut Findings) {
         };
         let priority = resource.spec().and_then(|spec| spec.get("priority"));
         let priority = priority.and_then(Node::number).unwrap_or(0.0);
-        all.extend(manager.early.iter().map(|(_, kind)| (resource, *kind, priority)));
+        all.extend(
+            manager
+                .early
+                .iter()
+                .map(|(_, kind)| (resource, *kind, priority)),
+        );
     }
     for (context, kind, first) in &all {
         if *kind != Early::Context {
@@ -372,18 +422,26 @@ fn envoy_filters(model: &Model<'_>, findings: &mut Findings) {
             let spec = sampling.spec().unwrap_or(sampling.node);
             if first > second {
                 let message = format!(
-                    "priority {second} applies the early header mutation of route_sampling before that of EnvoyFilter {} \
-                     ({first}), which writes the parent that it reads; give this one the higher number",
+                    "at priority {second} route_sampling's early header mutation runs before that of EnvoyFilter {} (priority \
+                     {first}), which writes the parent that it reads; give this one the higher number",
                     context.name
                 );
-                findings.add(Code::EarlyOrder, spec.get("priority").unwrap_or(spec), message);
+                findings.add(
+                    Code::EarlyOrder,
+                    spec.get("priority").unwrap_or(spec),
+                    message,
+                );
             } else if first == second {
                 let message = format!(
                     "EnvoyFilter {} and this one both add an early header mutation at priority {first}, so that the time of \
                      creation decides which runs first; set priority 20 there and 30 here",
                     context.name
                 );
-                findings.add(Code::NoPriority, spec.get("priority").unwrap_or(spec), message);
+                findings.add(
+                    Code::NoPriority,
+                    spec.get("priority").unwrap_or(spec),
+                    message,
+                );
             }
         }
     }

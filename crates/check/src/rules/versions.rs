@@ -36,9 +36,15 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         }
     }
     for resource in model.of_kind("TrafficExtension") {
-        if let Some((istio, _)) = model.versions(resource.node).istio.filter(|(istio, _)| istio.0 < 30) {
+        if let Some((istio, _)) = model
+            .versions(resource.node)
+            .istio
+            .filter(|(istio, _)| istio.0 < 30)
+        {
             let at = resource.node.get("kind").unwrap_or(resource.node);
-            let message = format!("Istio {istio} has no TrafficExtension, which came with 1.30; write a WasmPlugin");
+            let message = format!(
+                "Istio {istio} has no TrafficExtension, which came with 1.30; write a WasmPlugin"
+            );
             findings.add(Code::ExtensionTooEarly, at, message);
         }
     }
@@ -72,11 +78,15 @@ fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
                      render span-attributes CONFIG` for that version)";
     for tag in map.list("custom_tags") {
         if let (Some(value), Some(old)) = (tag.get("value"), versions.older_than(37)) {
-            let message = format!("{old} does not know `value` of a tag, and refuses the listener: {too_early}");
+            let message = format!(
+                "{old} does not know `value` of a tag, and refuses the listener: {too_early}"
+            );
             findings.add(Code::TagTooEarly, value, message);
         }
         if let (Some(kind), Some(old)) = (tag.get("value_type"), versions.older_than(40)) {
-            let message = format!("{old} does not know value_type, which came with Envoy 1.40, and refuses the listener; remove it");
+            let message = format!(
+                "{old} does not know value_type, which came with Envoy 1.40, and refuses the listener; remove it"
+            );
             findings.add(Code::FieldTooEarly, kind, message);
         }
     }
@@ -98,8 +108,13 @@ fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
             }
         }
     }
-    if let (Some(field), Some(old)) = (map.get("disable_context_propagation"), versions.older_than(38)) {
-        let message = format!("{old} does not know disableContextPropagation, which came with Istio 1.30; remove it");
+    if let (Some(field), Some(old)) = (
+        map.get("disable_context_propagation"),
+        versions.older_than(38),
+    ) {
+        let message = format!(
+            "{old} does not know disableContextPropagation, which came with Istio 1.30; remove it"
+        );
         findings.add(Code::FieldTooEarly, field, message);
     }
 }
@@ -107,9 +122,13 @@ fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
 fn fallback(model: &Model<'_>, filters: &[HttpFilter<'_>], findings: &mut Findings) {
     for filter in filters {
         let types = filter.node.get("config_discovery");
-        let types = types.into_iter().flat_map(|discovery| discovery.list("type_urls"));
+        let types = types
+            .into_iter()
+            .flat_map(|discovery| discovery.list("type_urls"));
         for url in types {
-            let is_rbac = url.scalar().is_some_and(|url| url.ends_with("rbac.v3.RBAC"));
+            let is_rbac = url
+                .scalar()
+                .is_some_and(|url| url.ends_with("rbac.v3.RBAC"));
             if !is_rbac {
                 continue;
             }
@@ -130,7 +149,10 @@ fn fallback(model: &Model<'_>, filters: &[HttpFilter<'_>], findings: &mut Findin
 
 /// Versions that nobody has tried the filters with.
 fn outside(model: &Model<'_>, first: Node<'_>, findings: &mut Findings) {
-    let has_plugin = model.plugins.iter().any(|plugin| plugin.node.input() == first.input());
+    let has_plugin = model
+        .plugins
+        .iter()
+        .any(|plugin| plugin.node.input() == first.input());
     if !has_plugin {
         return;
     }
