@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{NameRefusal, check_name, field_value, is_token};
+use meshtrace_headers::{NameRefusal, field_value, is_token, written_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -426,15 +426,15 @@ fn headers(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
                 "the protocol decides it",
             ));
         }
-        match check_name(name) {
-            Ok(()) => {}
+        match written_name(name) {
+            Ok(_) => {}
             // A whole line, with a secret in it, may have been written in the place of a name.
             Err(refusal @ NameRefusal::NotAToken) => {
                 let message =
                     format!("invalid name (not repeated, it may be confidential), {refusal}");
                 return Err(ConfigError::new("headers", message));
             }
-            Err(refusal @ (NameRefusal::Framing | NameRefusal::OfResponses)) => {
+            Err(refusal) => {
                 let message = format!("invalid name: string {name:?}, {refusal}");
                 return Err(ConfigError::new("headers", message));
             }

@@ -4,10 +4,11 @@ use meshtrace_envoy::response_code_details::{
     INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
 };
 use meshtrace_envoy::{response_flag, traffic_direction};
+use meshtrace_headers::host_and_port;
 
 use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
-use super::{MAX_VALUE, host_and_port, integer, response_flags};
+use super::{MAX_VALUE, integer, response_flags};
 use crate::{Attributes, Kind, Status};
 
 /// What a request and its response have shown before the end.
