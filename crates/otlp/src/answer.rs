@@ -12,7 +12,7 @@ use crate::config::Protocol;
 
 /// The answer to an export call, as the host hands it over.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct HttpCallResponse<'a> {
     /// The header block; empty when there was no answer.
     pub headers: Headers<'a>,
     /// The body.
@@ -86,7 +86,7 @@ struct ProtoDuration {
 /// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
 const NO_ANSWER: ExportResult = ExportResult::Retryable { after: None };
 
-impl Answer<'_> {
+impl HttpCallResponse<'_> {
     pub(crate) fn result(&self, protocol: Protocol) -> ExportResult {
         let status = self.headers.lines(b":status").next().and_then(decimal);
         match (protocol, status) {

@@ -24,12 +24,12 @@ mod span;
 mod text;
 mod wire;
 
-pub use answer::Answer;
+pub use answer::HttpCallResponse;
 pub use attributes::Attributes;
 pub use call_headers::MAX_HEADER_BYTES;
 pub use config::{BatchConfig, KeepConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
 pub use counter::{Counter, Tally};
-pub use exporter::{Call, Dispatch, Exporter, Refused};
+pub use exporter::{CallError, Dispatch, Exporter, HttpCall};
 pub use limits::{BATCH_BYTES, MAX_ATTRIBUTE_BYTES, MAX_BATCHES, MAX_NAME, MAX_TRACESTATE};
 pub use pool::{Pool, Record};
 pub use report::{Keep, Report, Role};
