@@ -13,10 +13,6 @@ use serde_json::{Value, json};
 
 use crate::common::module;
 
-pub fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
 /// The filter with this configuration.
 pub fn mesh_tracing(config: impl ToString) -> WasmFilter {
     WasmFilter::new("mesh_tracing", module("mesh_tracing")).configuration(config.to_string())

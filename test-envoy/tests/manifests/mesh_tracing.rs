@@ -7,8 +7,8 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream};
 use meshtrace_test_support::common;
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, traceparent};
+use meshtrace_test_support::common::{SPAN, TRACE, envoys, get};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, traceparent};
 use serde_json::{Value, json};
 
 const UPDATE: &str =

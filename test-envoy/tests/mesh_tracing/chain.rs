@@ -3,11 +3,9 @@
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{
-    collector, envoys, forward, mesh_tracing, reporting, traceparent,
-};
+use meshtrace_test_support::reporting::{collector, forward, mesh_tracing, reporting, traceparent};
 use serde_json::json;
 use std::net::SocketAddr;
 
@@ -41,12 +39,12 @@ fn proxy(
 
 #[test]
 fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sink = OtlpSink::start().expect("a collector");
         let [shop, stock] = [(); 2].map(|()| Upstream::start().expect("an application"));
         let (inbound, outbound) = (TrafficDirection::Inbound, TrafficDirection::Outbound);
         let second = proxy(
-            &envoy,
+            envoy,
             &sink,
             "sidecar",
             "stock",
@@ -55,7 +53,7 @@ fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
         let address = |proxy: &Envoy, name: &str| proxy.address(name).expect("its address");
         let to_stock = address(&second, "ingress");
         let first = proxy(
-            &envoy,
+            envoy,
             &sink,
             "sidecar",
             "shop",
@@ -67,7 +65,7 @@ fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
         forward(&shop, address(&first, "egress"));
         let to_shop = address(&first, "ingress");
         let gateway = proxy(
-            &envoy,
+            envoy,
             &sink,
             "router",
             "gateway",
@@ -120,5 +118,5 @@ fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
             chain[4].span_id,
             "{version}"
         );
-    }
+    });
 }

@@ -19,9 +19,11 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT};
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{attributes, envoys, mesh_tracing};
+use envoy_test_harness::{
+    Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT, each_supported,
+};
+use meshtrace_test_support::common::{SPAN, TRACE, envoys, get};
+use meshtrace_test_support::reporting::{attributes, mesh_tracing};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -476,12 +478,12 @@ fn resource(service: &str) -> BTreeMap<String, String> {
 fn gateway_sidecars_and_applications_are_one_trace() {
     // A propagator that carries `tracestate`, and one that does not.
     for (protocol, propagator) in PROTOCOLS.into_iter().zip(["tracecontext", "b3multi"]) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let at = format!("{} {protocol}", envoy.reported_version());
             let sink = OtlpSink::start().expect("a sink");
             let collector = Collector::start(&sink);
             let logs = tempfile::tempdir().expect("a folder");
-            let shop = Shop::open(&envoy, &collector, protocol, propagator, &logs);
+            let shop = Shop::open(envoy, &collector, protocol, propagator, &logs);
             let request = Request::get("/checkout?card=secret")
                 .header("host", "shop.example.com:8443")
                 .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
@@ -539,7 +541,7 @@ fn gateway_sidecars_and_applications_are_one_trace() {
             }
 
             failures_are_kept(&shop, &sink, &at);
-        }
+        });
     }
 }
 
@@ -716,14 +718,14 @@ fn roots_arrive_with_their_threshold() {
 #[ignore = "needs a Collector: `make test-mesh`"]
 fn a_collector_that_restarts_gets_all_that_was_not_counted_as_dropped() {
     for protocol in PROTOCOLS {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let at = format!("{} {protocol}", envoy.reported_version());
             let sink = OtlpSink::start().expect("a sink");
             let mut collector = Collector::start(&sink);
             let upstream = Upstream::start().expect("an upstream");
             let down = ClosedPort::reserve().expect("a closed port");
             let sidecar = proxy(
-                &envoy,
+                envoy,
                 (&collector, protocol),
                 ("sidecar", "shop"),
                 &[("in", TrafficDirection::Inbound, upstream.address())],
@@ -795,6 +797,6 @@ fn a_collector_that_restarts_gets_all_that_was_not_counted_as_dropped() {
             }
             assert_eq!(arrived(), exported, "{at}");
             eprintln!("{at}: of {sent} spans {exported} arrived and {lost} were dropped");
-        }
+        });
     }
 }

@@ -8,10 +8,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{Span, SpanKind, Upstream};
+use envoy_test_harness::{Span, SpanKind, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 
 fn grpc_web() -> HttpFilter {
@@ -85,7 +85,7 @@ fn of_kind(spans: &[Span], kind: SpanKind) -> &Span {
 
 #[test]
 fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(|request| answer(request.path.rsplit('/').next().unwrap_or_default()));
         let filter = || mesh_tracing(reporting("http/protobuf", r#"{"role": "gateway"}"#));
@@ -105,7 +105,7 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
                 manager([filter().into(), grpc_web()]),
             ))
             .cluster(Cluster::http2("server", server.address()));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         for name in ["translated", "untranslated"] {
             let address = mesh.envoy.address(name).expect("its address");
             for kind in TYPES {
@@ -144,7 +144,7 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
             }
         }
         assert_eq!(mesh.counter("host_errors"), 0);
-    }
+    });
     promises::held(
         "Spans",
         "A gRPC-Web call that succeeds is no error; what cannot be known of its end is not said",
