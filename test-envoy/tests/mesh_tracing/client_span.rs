@@ -11,7 +11,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream, each_supported};
+use envoy_test_harness::{EnvoyBinary, SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
@@ -92,10 +92,6 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
     Collected::with(envoy, "http/protobuf", bootstrap)
 }
 
-fn of_kind(spans: &[Span], kind: SpanKind) -> Vec<&Span> {
-    spans.iter().filter(|span| span.kind == kind).collect()
-}
-
 /// What is asked for below a cluster's name; the upstream's status, and whether its span is an error.
 const CALLS: [(&str, Option<&str>, bool); 18] = [
     ("ok", Some("200"), false),
@@ -171,8 +167,8 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
                     envoy.reported_version()
                 );
                 let trace = format!("{id:032x}");
-                let mut clients = of_kind(&spans, SpanKind::Client).into_iter();
-                let Some(client) = clients.find(|span| span.trace_id == trace) else {
+                let calls = expect::span().of_kind(SpanKind::Client).in_trace(&trace);
+                let [client] = calls.all_in(&spans)[..] else {
                     assert_eq!(*flags, "00", "{at}");
                     continue;
                 };
@@ -236,7 +232,12 @@ fn a_request_that_never_came_whole_has_no_status_of_the_upstream() {
         .expect("a request");
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         let at = envoy.reported_version();
-        let told = |kind| of_kind(&spans, kind)[0].attribute("http.response.status_code");
+        let told = |kind| {
+            expect::span()
+                .of_kind(kind)
+                .find_in(&spans)
+                .attribute("http.response.status_code")
+        };
         assert_eq!(told(SpanKind::Server), Some("408"), "{at}");
         assert_eq!(told(SpanKind::Client), None, "{at}");
     });
@@ -252,7 +253,7 @@ fn a_redirect_that_envoy_follows_leaves_each_call_its_status_and_its_url() {
         send(&mesh, "gateway", "/http1/led/led");
         let spans = mesh.sink.wait_for_spans(4).expect("four spans");
         let at = envoy.reported_version();
-        let clients = of_kind(&spans, SpanKind::Client);
+        let clients = expect::span().of_kind(SpanKind::Client).all_in(&spans);
         let mut told: Vec<_> = clients
             .iter()
             .map(|span| {
@@ -391,7 +392,10 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
                     let spans = mesh.sink.wait_for_spans(count).expect(&at);
                     mesh.sink.clear();
 
-                    let client = of_kind(&spans, SpanKind::Client)[0];
+                    let client = expect::span()
+                        .of_kind(SpanKind::Client)
+                        .at(&at)
+                        .find_in(&spans);
                     let url = format!("http://{authority}{sent}");
                     assert_eq!(client.attribute("url.full"), Some(url.as_str()), "{at}");
                     assert_eq!(client.attribute("url.path"), Some(sent), "{at}");
@@ -404,7 +408,7 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
                     assert_eq!(client.attribute("server.address"), Some(host), "{at}");
                     assert_eq!(client.attribute("server.port"), Some(port), "{at}");
 
-                    for server in of_kind(&spans, SpanKind::Server) {
+                    for server in expect::span().of_kind(SpanKind::Server).all_in(&spans) {
                         assert_eq!(server.attribute("url.path"), Some(path), "{at}");
                         let host = server.attribute("server.address");
                         assert_eq!(host, Some("shop.example"), "{at}");

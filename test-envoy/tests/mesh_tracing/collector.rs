@@ -20,7 +20,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{
-    Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT, each_supported,
+    Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT, each_supported, expect,
 };
 use meshtrace_test_support::common::{SPAN, TRACE, envoys, get};
 use meshtrace_test_support::reporting::{attributes, mesh_tracing};
@@ -246,28 +246,6 @@ fn dropped(envoy: &Envoy) -> u64 {
     let prefix = "wasmcustom.meshtrace.report.dropped.";
     let counters = stats.iter().filter(|(name, _)| name.starts_with(prefix));
     counters.map(|(_, value)| value).sum()
-}
-
-/// The trace from the caller's span on, each span the only child of the one before.
-fn chain(spans: &[Span]) -> Vec<&Span> {
-    let mut chain = Vec::new();
-    let mut parent = SPAN;
-    while chain.len() < spans.len() {
-        let of_parent = |span: &&Span| span.parent_span_id.as_deref() == Some(parent);
-        let mut children = spans.iter().filter(of_parent);
-        let picture = || span_waterfall::Terminal::default().render(spans);
-        let span = children
-            .next()
-            .unwrap_or_else(|| panic!("no child of {parent}:\n{}", picture()));
-        assert!(
-            children.next().is_none(),
-            "more than one of {parent}:\n{}",
-            picture()
-        );
-        chain.push(span);
-        parent = &span.span_id;
-    }
-    chain
 }
 
 /// Who reported a span, and what it is.
@@ -501,12 +479,12 @@ fn gateway_sidecars_and_applications_are_one_trace() {
                 let agent = export.header_text("user-agent").unwrap_or_default();
                 assert!(agent.contains("OpenTelemetry Collector"), "{at}: {agent}");
             }
-            let chain = chain(&spans);
+            let chain = expect::chain(&spans, TRACE, SPAN);
             let stations: Vec<_> = chain.iter().map(|span| told(span)).collect();
             assert_eq!(stations, STATIONS, "{at}");
             for pair in chain.windows(2) {
-                assert!(pair[0].start_unix_nanos <= pair[1].start_unix_nanos, "{at}");
-                assert!(pair[1].start_unix_nanos <= pair[0].end_unix_nanos, "{at}");
+                let child = expect::span().child_of(pair[0]).begun_during(pair[0]);
+                child.at(&at).find_in(&spans);
             }
             for (nth, span) in chain.iter().enumerate() {
                 let at = format!("{at} {nth}");
@@ -656,7 +634,7 @@ fn failures_are_kept(shop: &Shop, sink: &OtlpSink, at: &str) {
     let response = request.send(address(&shop.gateway, "front"));
     assert_eq!(response.expect("a response").status, 503, "{at}");
     let spans = sink.wait_for_spans(2).expect("both spans");
-    let chain = chain(&spans);
+    let chain = expect::chain(&spans, TRACE, SPAN);
     assert_eq!(chain.len(), 2, "{at}");
     // The caller got Envoy's own answer; the upstream gave none.
     let told = [("503", Some("503"), Some("error")), ("UF", None, None)];

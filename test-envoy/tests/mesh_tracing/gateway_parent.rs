@@ -6,7 +6,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream, each_supported};
+use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE, envoys};
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting, traceparent};
@@ -197,10 +197,8 @@ fn ends(envoy: &EnvoyBinary, asked: Asked) -> usize {
             });
         let (response, spans, asked) = gateway.send(&request, 1);
         assert_eq!(response.status, status, "{at}");
-        assert_eq!(spans.len(), 1, "{at}: {spans:#?}");
-        let server = &spans[0];
-        assert_eq!(server.kind, SpanKind::Server, "{at}");
-        assert_eq!(server.parent_span_id.as_deref(), Some(SPAN), "{at}");
+        let server = expect::span().of_kind(SpanKind::Server).at(&at);
+        let server = server.child_of_ids(TRACE, SPAN).only_in(&spans);
         let told = traceparent(&asked);
         assert_eq!(told, [TRACE, &server.span_id, "01"], "{at}");
         tried += 1;
@@ -230,9 +228,9 @@ fn where_the_upstream_is_called_the_authoriser_is_told_the_call() {
                 .respond_with(move |_| Reply::status(status));
             let (response, spans, asked) = gateway.send(&Request::get(path), 2);
             assert_eq!(response.status, status, "{at}");
-            let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span");
-            let (server, client) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
-            assert!(client.is_child_of(server), "{at}");
+            let of_kind = |kind| expect::span().of_kind(kind).at(&at);
+            let server = of_kind(SpanKind::Server).find_in(&spans);
+            let client = of_kind(SpanKind::Client).child_of(server).find_in(&spans);
             assert_eq!(traceparent(&asked)[1], client.span_id, "{at}");
             for request in gateway.mesh.upstream.take() {
                 assert_eq!(traceparent(&request)[1], client.span_id, "{at}");

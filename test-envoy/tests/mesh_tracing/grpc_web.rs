@@ -8,7 +8,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{Span, SpanKind, Upstream, each_supported};
+use envoy_test_harness::{SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
@@ -79,10 +79,6 @@ fn call(kind: &str, method: &str, flags: &str) -> Request {
         .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"))
 }
 
-fn of_kind(spans: &[Span], kind: SpanKind) -> &Span {
-    spans.iter().find(|span| span.kind == kind).expect("a span")
-}
-
 #[test]
 fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
     each_supported(|envoy| {
@@ -118,14 +114,20 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
                     call(kind, method, "01").send(address).expect("a response");
                     let spans = mesh.sink.wait_for_spans(2).expect("two spans");
                     mesh.sink.clear();
-                    let span = of_kind(&spans, SpanKind::Server);
+                    let span = expect::span()
+                        .of_kind(SpanKind::Server)
+                        .at(&at)
+                        .find_in(&spans);
                     assert_eq!(span.name, format!("shop.v1.Cart/{method}"), "{at}");
                     assert_eq!(span.attribute("rpc.system.name"), Some("grpc"), "{at}");
                     assert_eq!(span.attribute("rpc.response.status_code"), status, "{at}");
                     assert_eq!(span.attribute("error.type"), error, "{at}");
                     assert_eq!(span.status_error, error.is_some(), "{at}");
                     // Whatever is not OK is an error of the caller's.
-                    let client = of_kind(&spans, SpanKind::Client);
+                    let client = expect::span()
+                        .of_kind(SpanKind::Client)
+                        .at(&at)
+                        .find_in(&spans);
                     let is_error = status.is_some_and(|status| status != "OK");
                     assert_eq!(client.status_error, is_error, "{at}");
                     assert_eq!(client.attribute("rpc.response.status_code"), status, "{at}");

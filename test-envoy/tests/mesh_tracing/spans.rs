@@ -10,7 +10,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::{ClosedPort, Reply};
-use envoy_test_harness::{Span, SpanKind, each_supported};
+use envoy_test_harness::{Span, SpanKind, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{
     Collected, attributes, manager, mesh_tracing, reporting, traceparent,
@@ -39,11 +39,9 @@ fn assert_documented(span: &Span) {
 
 /// The one span that arrived, which is then forgotten.
 fn only(mesh: &Collected) -> Span {
-    let mut spans = mesh.sink.wait_for_spans(1).expect("a span");
-    assert_eq!(spans.len(), 1, "{spans:#?}");
-    mesh.sink.clear();
-    assert_documented(&spans[0]);
-    spans.remove(0)
+    let span = mesh.only_span();
+    assert_documented(&span);
+    span
 }
 
 #[test]
@@ -245,10 +243,10 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         mesh.sink.clear();
         spans.iter().for_each(assert_documented);
-        let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span");
-        let (server, client) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
-        assert_eq!(server.parent_span_id.as_deref(), Some(SPAN));
-        assert!(client.is_child_of(server), "{version}: {spans:#?}");
+        let of_kind = |kind| expect::span().of_kind(kind).at(version);
+        let server = of_kind(SpanKind::Server).child_of_ids(TRACE, SPAN);
+        let server = server.find_in(&spans);
+        let client = of_kind(SpanKind::Client).child_of(server).find_in(&spans);
         let requests = mesh.upstream.take();
         assert_eq!(requests.len(), 3);
         for request in &requests {

@@ -2,7 +2,7 @@
 
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{EnvoyBinary, Span, each_supported};
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_context};
 use meshtrace_test_support::promises;
@@ -92,13 +92,6 @@ fn pass(mesh: &Collected, listener: usize, headers: &[(&str, &str)]) -> Recorded
     mesh.upstream.take().remove(0)
 }
 
-fn only_span(mesh: &Collected) -> Span {
-    let mut spans = mesh.sink.wait_for_spans(1).expect("a span");
-    mesh.sink.clear();
-    assert_eq!(spans.len(), 1, "{spans:#?}");
-    spans.remove(0)
-}
-
 #[test]
 fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers() {
     let config = |format: &str, parent: &str| {
@@ -128,7 +121,7 @@ fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers()
                     let flags = if sampled { "01" } else { "00" };
                     assert_eq!([&left[0], &left[2]], [TRACE, flags], "{at}");
                     if sampled {
-                        let span = only_span(&mesh);
+                        let span = mesh.only_span();
                         assert_eq!(span.trace_id, TRACE, "{at}");
                         assert_eq!(span.span_id, left[1], "{at}");
                         assert_eq!(span.parent_span_id, None, "{at}");
@@ -167,7 +160,7 @@ fn a_trace_id_of_a_caller_who_is_not_believed_is_kept_for_the_log_alone() {
     let (_, open, _) = WITHOUT_SPAN[0];
     let left = traceparent(&pass(&mesh, 0, open));
     assert_ne!(left[0], TRACE);
-    assert_eq!(only_span(&mesh).trace_id, left[0]);
+    assert_eq!(mesh.only_span().trace_id, left[0]);
 }
 
 /// `S2` of an open decision, and the caller's own in W3C.
@@ -229,7 +222,7 @@ fn an_open_decision_takes_the_one_of_its_trace_and_th_never_contradicts_the_flag
         let mesh = start(envoy, &[config]);
         let request = pass(&mesh, 0, &OPEN_BESIDE_DECIDED);
         assert_eq!(traceparent(&request)[2], "01", "{at}");
-        let span = only_span(&mesh);
+        let span = mesh.only_span();
         assert_eq!(
             span.parent_span_id.as_deref(),
             Some("a8e0bed6092f2234"),
