@@ -3,9 +3,10 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, NameRefusal, check_name, check_response_name};
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{OnRepeated, filter_state};
+use meshtrace_propagation::{OnRepeated, refuse_repeats};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -403,18 +404,6 @@ fn tracer(config: &AccessLogTraceConfig) -> Result<(TracerKind, Vec<Format>), Co
             Ok((kind, read))
         }
     }
-}
-
-fn refuse_repeats(key: &str, formats: &[Format]) -> Result<(), ConfigError> {
-    for (i, format) in formats.iter().enumerate() {
-        if formats.iter().take(i).any(|earlier| earlier == format) {
-            return Err(ConfigError::new(
-                format!("{key}[{i}]"),
-                "listed before; expected each format once",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The name of the response header, which is none that the other ways to tell a response write.

@@ -2,9 +2,10 @@
 //!
 //! What Envoy's tracers do was measured; `docs/access_log_trace.md` has the table.
 
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{SamplingState, SpanId, TraceContext, TraceId, filter_state};
+use meshtrace_propagation::{SamplingState, SpanId, TraceContext, TraceId};
 
 use crate::arrival::{Arrival, Contexts};
 use crate::config::{AccessLogIds, TracerKind};

@@ -1,6 +1,6 @@
 //! The same ids as the back ends write them.
 
-use meshtrace_propagation::filter_state::{
+use meshtrace_envoy::filter_state::{
     SPAN_ID_DATADOG, TRACE_ID_B3_64, TRACE_ID_DATADOG, TRACE_ID_GCP,
 };
 use meshtrace_propagation::{SpanId, TraceId};

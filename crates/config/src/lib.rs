@@ -73,6 +73,9 @@ fn hides_values(path: &str) -> bool {
     is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
 
+/// Looks up a variable of the VM's environment; `None` when it is not set.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
+
 /// How what a filter says about request headers reaches the request.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -5,31 +5,12 @@ use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
 use meshtrace_propagation::{Outgoing, SamplingState, TraceContext};
 
 use crate::lines::{self, Lines};
-use crate::w3c;
 
 const STRICT: Reading = Reading { b3_strict: true };
 
-/// The first line names a format, the others are lines of its headers: `name: value`, or the value
-/// alone where the format has one header. Any other name stands for one of the formats too, so that
-/// few bytes are wasted.
-pub fn format(data: &[u8]) {
-    let end = data.iter().position(|byte| *byte == b'\n');
-    let (name, rest) = data.split_at(end.unwrap_or(data.len()));
-    let lines = rest.strip_prefix(b"\n").unwrap_or(rest);
-    let known = Format::ALL
-        .iter()
-        .find(|format| format.name().as_bytes() == name);
-    let any = name.iter().map(|byte| usize::from(*byte)).sum::<usize>() % Format::ALL.len();
-    let format = *known.unwrap_or(&Format::ALL[any]);
-    check(format, lines);
-    if format == Format::Tracecontext {
-        w3c::traceparent_is_read_as_its_grammar_says(lines);
-    }
-}
-
 /// What is read is written so that the strictest reader reads the same, from nothing and over what
 /// arrived; and what was written once is not touched again.
-fn check(format: Format, data: &[u8]) {
+pub(crate) fn check(format: Format, data: &[u8]) {
     let sent = lines::of_fields(format.fields(), data);
     for reading in [Reading { b3_strict: false }, STRICT] {
         let extracted = read(format, &sent, reading);

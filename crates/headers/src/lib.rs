@@ -12,6 +12,9 @@ mod template;
 mod token;
 mod value;
 
+/// Memory for what is built during one callback of the host.
+pub type Arena = bumpalo::Bump;
+
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Managed};
 pub use name::{FRAMING, NameRefusal, OF_RESPONSES, check_name, check_response_name};

@@ -1,7 +1,8 @@
 //! Continuing, starting or restarting the trace.
 
-use crate::config::{IncomingMode, OnMissing, Propagation};
+use crate::config::{IncomingMode, OnMissing};
 use crate::extract::{Found, Incoming, Unfinished};
+use crate::propagation::Propagation;
 use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
 /// What becomes of the trace.
@@ -119,7 +120,7 @@ impl Propagation {
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
-        let start = if self.generate_sampled {
+        let start = if self.start.sampled {
             SamplingState::Sampled
         } else {
             SamplingState::NotSampled
@@ -171,7 +172,7 @@ impl Propagation {
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Outgoing {
-        match self.on_missing {
+        match self.start.on_missing {
             OnMissing::Pass => pass,
             OnMissing::Generate => {
                 tally.count(Counter::Generated);
@@ -214,7 +215,7 @@ impl Propagation {
             trace_id: ids.trace_id(),
             span_id: ids.span_id(),
             sampling,
-            random: self.random_flag,
+            random: self.start.random_flag,
             b3_parent: None,
         }
     }

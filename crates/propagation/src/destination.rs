@@ -1,16 +1,19 @@
-//! What a request leaves with, by where it goes.
-
-use core::cmp::Ordering;
+//! What is written to a request and removed from it, for one destination.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{NameRefusal, check_name};
+use serde::Deserialize;
 
-use crate::config::Inject;
+use crate::config::{InjectConfig, OverrideConfig, Placement, TraceContextConfig};
 use crate::field::{Field, FieldSet};
 use crate::format::{Format, FormatSet};
-use crate::vendor::Family;
+use crate::repeats::refuse_repeats;
+use crate::vendor::{Family, Vendor};
 
-/// What is written, and what is removed.
+/// The most headers besides the known ones that one `clear` removes.
+pub const MAX_CLEAR: usize = 16;
+
+/// What is written to a request and removed from it, for one destination.
 #[derive(Clone, Debug)]
 pub struct DestinationPolicy {
     pub(crate) inject: Inject,
@@ -19,7 +22,69 @@ pub struct DestinationPolicy {
     pub(crate) in_step: FormatSet,
 }
 
+/// Which formats are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inject {
+    /// These.
+    Formats(FormatSet),
+    /// The format that came in, else the default.
+    Preserve { default: Format },
+}
+
+impl Inject {
+    /// The formats to write for a context that was taken from `incoming`.
+    pub(crate) fn formats(self, incoming: Option<Format>) -> FormatSet {
+        match self {
+            Self::Formats(formats) => formats,
+            Self::Preserve { default } => FormatSet::from_iter([incoming.unwrap_or(default)]),
+        }
+    }
+}
+
 impl DestinationPolicy {
+    /// Compiles what `config` has at its top level or, where there is one, in its `own` override.
+    ///
+    /// # Errors
+    /// When two keys contradict each other or a value is impossible, with the key's path.
+    #[inline(never)]
+    pub(crate) fn new(
+        config: &TraceContextConfig,
+        extract: &[Format],
+        own: Option<&OverrideConfig>,
+    ) -> Result<Self, ConfigError> {
+        let own_clear = own.and_then(|own| own.clear.as_deref());
+        let clear = Clear::new(own_clear.unwrap_or(&config.clear))?;
+        let inherits_clear = own.is_some() && own_clear.is_none();
+        let own_inject = own.and_then(|own| own.inject.as_ref());
+        let inject = match own_inject.or(config.inject.as_ref()) {
+            Some(InjectConfig::Preserve) => Inject::Preserve {
+                default: config.default_format.unwrap_or(Format::Tracecontext),
+            },
+            Some(InjectConfig::Formats(formats)) => {
+                // What an entry inherits gives way to what it clears.
+                if own.is_none() || own_inject.is_some() {
+                    refuse_repeats("inject", formats)?;
+                    refuse_cleared(formats, &clear, inherits_clear)?;
+                }
+                Inject::Formats(formats.iter().copied().collect())
+            }
+            None => Inject::Formats(FormatSet::from_iter([
+                Format::Tracecontext,
+                Format::B3Multi,
+            ])),
+        };
+        let mut in_step: FormatSet = extract.iter().copied().collect();
+        if config.placement == Placement::Upstream {
+            let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
+            in_step = in_step.union(usual).union(inject.formats(None));
+        }
+        Ok(Self {
+            inject,
+            clear,
+            in_step,
+        })
+    }
+
     /// Whether the header `field` is removed whatever it says.
     #[must_use]
     pub fn clears(&self, field: Field) -> bool {
@@ -27,16 +92,60 @@ impl DestinationPolicy {
     }
 }
 
+/// The headers that are removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clear {
     pub(crate) formats: FormatSet,
+    /// Single headers of formats.
     pub(crate) fields: FieldSet,
+    /// Other headers, by their lower-case names.
     pub(crate) names: Vec<Box<[u8]>>,
-    /// What no format reads.
+    /// Headers that no format reads.
     pub(crate) families: Vec<Family>,
 }
 
 impl Clear {
+    /// Compiles the entries of `clear`.
+    #[inline(never)]
+    fn new(entries: &[String]) -> Result<Self, ConfigError> {
+        let mut clear = Self::default();
+        for (i, entry) in entries.iter().enumerate() {
+            let name = entry.to_ascii_lowercase();
+            if let Ok(format) = Format::deserialize(serde::de::value::StrDeserializer::<
+                serde::de::value::Error,
+            >::new(&name))
+            {
+                clear.formats.insert(format);
+                clear.families.extend(format.companions());
+            } else if let Some(vendor) = Vendor::from_name(&name) {
+                clear.families.push(vendor.family());
+            } else if let Some(field) = Field::from_name(name.as_bytes()) {
+                clear.fields.insert(field);
+            } else if let Err(refusal) = check_name(&name) {
+                let message = match refusal {
+                    NameRefusal::NotAToken => format!(
+                        "invalid value: string {entry:?}, expected a format ({}), a vendor ({}) or the \
+                     name of a header",
+                        Format::NAMES,
+                        Vendor::NAMES,
+                    ),
+                    NameRefusal::Framing | NameRefusal::OfResponses => {
+                        format!("invalid value: string {entry:?}, {refusal}")
+                    }
+                };
+                return Err(ConfigError::new(format!("clear[{i}]"), message));
+            } else if clear.names.len() == MAX_CLEAR {
+                return Err(ConfigError::new(
+                    format!("clear[{i}]"),
+                    format!("too many headers; expected at most {MAX_CLEAR}"),
+                ));
+            } else {
+                clear.names.push(name.into_bytes().into_boxed_slice());
+            }
+        }
+        Ok(clear)
+    }
+
     /// Whether any header of `format` is removed.
     pub(crate) fn touches(&self, format: Format) -> bool {
         let mut fields = format.fields().iter();
@@ -48,156 +157,21 @@ impl Clear {
     }
 }
 
-/// The destinations that get something else than the rest.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
-    /// In the order of the configuration, in which the first match wins.
-    policies: Vec<DestinationPolicy>,
-    clusters: Names,
-    hosts: Names,
-    /// `.example.com` for `*.example.com`.
-    suffixes: Names,
-}
-
-/// Names, each with the place of its entry; sorted.
-type Names = Vec<(Box<[u8]>, usize)>;
-
-impl Overrides {
-    pub(crate) fn push_cluster(
-        &mut self,
-        name: &str,
-        policy: DestinationPolicy,
-    ) -> Result<(), ConfigError> {
-        let valid = !name.is_empty();
-        let place = self.policies.len();
-        let added = valid && add(&mut self.clusters, name.as_bytes(), place);
-        self.push(added, policy, || {
-            refusal("cluster", name, valid, "the name of a cluster")
-        })
-    }
-
-    pub(crate) fn push_host(
-        &mut self,
-        host: &str,
-        policy: DestinationPolicy,
-    ) -> Result<(), ConfigError> {
-        let lower = host.to_ascii_lowercase();
-        let lower = lower.strip_suffix('.').unwrap_or(&lower);
-        let (names, name, domain) = match lower.strip_prefix("*.") {
-            Some(domain) => (&mut self.suffixes, lower.trim_start_matches('*'), domain),
-            None => (&mut self.hosts, lower, lower),
-        };
-        let valid = is_host(domain);
-        let place = self.policies.len();
-        let added = valid && add(names, name.as_bytes(), place);
-        self.push(added, policy, || {
-            let expected = "a host without a port, or \"*.\" and one";
-            refusal("host", host, valid, expected)
-        })
-    }
-
-    fn push(
-        &mut self,
-        added: bool,
-        policy: DestinationPolicy,
-        refusal: impl FnOnce() -> ConfigError,
-    ) -> Result<(), ConfigError> {
-        if !added {
-            return Err(refusal());
-        }
-        self.policies.push(policy);
-        Ok(())
-    }
-
-    pub(crate) fn policies(&self) -> impl Iterator<Item = &DestinationPolicy> {
-        self.policies.iter()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.policies.is_empty()
-    }
-
-    pub(crate) fn name_clusters(&self) -> bool {
-        !self.clusters.is_empty()
-    }
-
-    /// What stands for a request to this `cluster`, and to the host that `headers` name.
-    pub(crate) fn find(
-        &self,
-        headers: &Headers<'_>,
-        cluster: Option<&[u8]>,
-    ) -> Option<&DestinationPolicy> {
-        if self.policies.is_empty() {
-            return None;
-        }
-        let by_cluster = cluster.and_then(|name| place(&self.clusters, |known| known.cmp(name)));
-        let first = by_cluster.into_iter().chain(self.by_host(headers)).min()?;
-        self.policies.get(first)
-    }
-
-    fn by_host(&self, headers: &Headers<'_>) -> Option<usize> {
-        if self.hosts.is_empty() && self.suffixes.is_empty() {
-            return None;
-        }
-        let host = host_of(headers.lines(b":authority").next()?);
-        let matching = self.suffixes.iter().filter(|(suffix, _)| {
-            let tail = host
-                .len()
-                .checked_sub(suffix.len())
-                .filter(|start| *start > 0);
-            let tail = tail.and_then(|start| host.get(start..));
-            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
-        });
-        let lower = || host.iter().map(u8::to_ascii_lowercase);
-        let exact = place(&self.hosts, |known| known.iter().copied().cmp(lower()));
-        matching.map(|(_, place)| *place).chain(exact).min()
-    }
-}
-
-/// Keeps `names` sorted; says whether `name` was not there before.
-fn add(names: &mut Names, name: &[u8], entry: usize) -> bool {
-    match names.binary_search_by(|(known, _)| (**known).cmp(name)) {
-        Ok(_) => false,
-        Err(at) => {
-            names.insert(at, (name.into(), entry));
-            true
-        }
-    }
-}
-
-/// The place of the name that `compare` finds equal.
-fn place(names: &Names, compare: impl Fn(&[u8]) -> Ordering) -> Option<usize> {
-    let at = names.binary_search_by(|(name, _)| compare(name)).ok()?;
-    names.get(at).map(|(_, place)| *place)
-}
-
-/// `authority` without its port, and without the dot that may end a full name.
-fn host_of(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let host = match colon.and_then(|colon| authority.split_at_checked(colon)) {
-        // The colons of an address of IPv6 stand in brackets.
-        Some((host, port)) if !port.contains(&b']') => host,
-        _ => authority,
+fn refuse_cleared(
+    formats: &[Format],
+    clear: &Clear,
+    inherits_clear: bool,
+) -> Result<(), ConfigError> {
+    let cleared = formats
+        .iter()
+        .position(|format| clear.formats.contains(*format));
+    let Some(i) = cleared else {
+        return Ok(());
     };
-    host.strip_suffix(b".").unwrap_or(host)
-}
-
-/// What can stand in `:authority` before the port.
-fn is_host(name: &str) -> bool {
-    let is_address = name.starts_with('[') && name.ends_with(']');
-    let is_part = |byte: u8| byte.is_ascii_graphic() && !b"*/@?#[]:".contains(&byte);
-    match name {
-        "" => false,
-        _ if is_address => name.len() > 2,
-        _ => name.bytes().all(is_part),
-    }
-}
-
-fn refusal(key: &str, found: &str, valid: bool, expected: &str) -> ConfigError {
-    let message = if valid {
-        "listed before; expected each destination once".to_owned()
+    let message = if inherits_clear {
+        "also in the top level's `clear`, which this entry inherits; give it a `clear` of its own"
     } else {
-        format!("invalid value: string {found:?}, expected {expected}")
+        "also in `clear`; a format is either written or removed"
     };
-    ConfigError::new(key, message)
+    Err(ConfigError::new(format!("inject[{i}]"), message))
 }

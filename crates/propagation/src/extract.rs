@@ -2,9 +2,10 @@
 
 use meshtrace_headers::Headers;
 
-use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
+use crate::config::{IncomingMode, OnConflict, Placement};
 use crate::format::{Extracted, Format, members_of};
 use crate::id;
+use crate::propagation::Propagation;
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
@@ -138,11 +139,7 @@ impl Propagation {
         if let Some(own) = peer.own.and_then(TraceContext::from_bytes) {
             return self.extract_own(own, headers, tally);
         }
-        let mode = match self.incoming {
-            IncomingMode::Continue => IncomingMode::Continue,
-            mode if self.untrusted.holds(&headers, peer) => mode,
-            _ => IncomingMode::Continue,
-        };
+        let mode = self.trust.mode_for(&headers, peer);
         self.read(headers, mode, tally)
     }
 
@@ -161,7 +158,7 @@ impl Propagation {
             .context()
             .is_some_and(|context| context.trace_id == own.trace_id);
         if !is_in_headers {
-            let format = self.extract.first().copied();
+            let format = self.extraction.formats.first().copied();
             incoming.found = Found::Context(format.unwrap_or(Format::Tracecontext), own);
             incoming.unfinished = None;
             incoming.conflicting = false;
@@ -176,7 +173,7 @@ impl Propagation {
         tally: &mut Tally,
     ) -> Incoming<'a> {
         let mut incoming = Incoming {
-            arrived: Arrived::collect_as(headers, self.on_repeated),
+            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
             verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
             found: Found::Nothing,
             unfinished: None,
@@ -187,8 +184,8 @@ impl Propagation {
             return incoming;
         }
 
-        for format in &self.extract {
-            let extracted = format.parse(&incoming.arrived, self.reading);
+        for format in &self.extraction.formats {
+            let extracted = format.parse(&incoming.arrived, self.extraction.reading);
             if extracted == Extracted::Malformed {
                 tally.count(Counter::malformed(*format));
             }
@@ -223,7 +220,7 @@ impl Propagation {
     fn first_valid(&self, verdicts: &Verdicts) -> Found {
         let mut found = Found::Nothing;
         let mut multi_is_superseded = false;
-        for format in &self.extract {
+        for format in &self.extraction.formats {
             if *format == Format::B3Multi && multi_is_superseded {
                 continue;
             }
@@ -239,7 +236,7 @@ impl Propagation {
             if *format == Format::B3 {
                 multi_is_superseded = match extracted {
                     Extracted::Absent | Extracted::Incomplete { .. } => false,
-                    Extracted::Malformed => self.reading.b3_strict,
+                    Extracted::Malformed => self.extraction.reading.b3_strict,
                     Extracted::Sampling(_) | Extracted::Context(_) => true,
                 };
             }
@@ -250,7 +247,7 @@ impl Propagation {
     /// The first trace id without a span. Where its own format leaves the decision open, another one
     /// may have made it.
     fn unfinished(&self, verdicts: &Verdicts) -> Option<Unfinished> {
-        let mut unfinished = self.extract.iter().find_map(|format| {
+        let mut unfinished = self.extraction.formats.iter().find_map(|format| {
             let Extracted::Incomplete { trace_id, sampling } = verdicts.of(*format) else {
                 return None;
             };
@@ -260,7 +257,7 @@ impl Propagation {
                 sampling,
             })
         })?;
-        for format in &self.extract {
+        for format in &self.extraction.formats {
             if unfinished.sampling == SamplingState::Deferred {
                 let trace = (unfinished.format, unfinished.trace_id);
                 unfinished.sampling = without_span(trace, (*format, verdicts.of(*format)));
@@ -273,7 +270,7 @@ impl Propagation {
     /// is not worth the look-up of a direction.
     fn only(&self, verdicts: &Verdicts) -> Option<Format> {
         let is_valid = |format: &Format| matches!(verdicts.of(*format), Extracted::Context(_));
-        let mut valid = self.extract.iter().copied().filter(is_valid);
+        let mut valid = self.extraction.formats.iter().copied().filter(is_valid);
         match (valid.next()?, valid.next(), valid.next()) {
             (Format::Tracecontext, None, _) => None,
             (only, None, _) => Some(only),
@@ -294,7 +291,12 @@ impl Propagation {
         tally: &mut Tally,
     ) -> bool {
         let mut conflicting = false;
-        for format in self.extract.iter().filter(|format| **format != chosen) {
+        for format in self
+            .extraction
+            .formats
+            .iter()
+            .filter(|format| **format != chosen)
+        {
             let ours = (chosen, context.trace_id);
             let Extracted::Context(other) = verdicts.of(*format) else {
                 // What `b3` leaves open, x-b3-* without ids does not decide.
@@ -350,12 +352,13 @@ impl Propagation {
 
     /// Whether the trace is to be restarted because formats disagree.
     pub(crate) fn restarts_on_conflict(&self, incoming: &Incoming<'_>) -> bool {
-        incoming.conflicting && self.on_conflict == OnConflict::Restart
+        incoming.conflicting && self.extraction.on_conflict == OnConflict::Restart
     }
 
     fn count_tracestate(&self, incoming: &Incoming<'_>, tally: &mut Tally) {
         let arrived = &incoming.arrived;
-        if !self.extract.contains(&Format::Tracecontext) || arrived.raw(Field::Tracestate).is_none()
+        if !self.extraction.formats.contains(&Format::Tracecontext)
+            || arrived.raw(Field::Tracestate).is_none()
         {
             return;
         }

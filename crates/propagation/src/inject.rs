@@ -3,11 +3,12 @@
 use bumpalo::Bump;
 use meshtrace_headers::{Edits, Value, field_value};
 
-use crate::config::{IncomingMode, Inject, Placement, Propagation};
+use crate::config::{IncomingMode, Placement};
 use crate::destination::DestinationPolicy;
 use crate::extract::Incoming;
 use crate::field::FieldSet;
 use crate::format::{Extracted, Format, FormatSet};
+use crate::propagation::Propagation;
 use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
@@ -25,7 +26,7 @@ impl Propagation {
         tally: &mut Tally,
     ) -> FieldSet {
         let mut injected = FieldSet::default();
-        let written = policy.written(incoming);
+        let written = policy.inject.formats(incoming.format());
         let arena = edits.arena();
         for format in Format::ALL {
             match self.fate(*format, written, incoming, outgoing, policy) {
@@ -69,7 +70,9 @@ impl Propagation {
         let mut complete = Some(());
         let formats = Format::ALL.iter().filter(|format| {
             let is_written = written.contains(**format);
-            is_written || self.extract.contains(format) || policy.in_step.contains(**format)
+            is_written
+                || self.extraction.formats.contains(format)
+                || policy.in_step.contains(**format)
         });
         for field in formats.flat_map(|format| format.fields()) {
             let Some(first) = arrived.raw(*field) else {
@@ -105,14 +108,14 @@ impl Propagation {
         policy: &DestinationPolicy,
     ) -> Fate {
         let nothing = *outgoing == Outgoing::Nothing;
-        let read = self.extract.contains(&format);
+        let read = self.extraction.formats.contains(&format);
         if policy.clear.formats.contains(format) {
             return Fate::Removed;
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
             let malformed =
-                || format.parse(&incoming.arrived, self.reading) == Extracted::Malformed;
+                || format.parse(&incoming.arrived, self.extraction.reading) == Extracted::Malformed;
             return if policy.in_step.contains(format) && malformed() {
                 Fate::Removed
             } else {
@@ -163,15 +166,6 @@ impl Propagation {
 }
 
 impl DestinationPolicy {
-    fn written(&self, incoming: &Incoming<'_>) -> FormatSet {
-        match self.inject {
-            Inject::Formats(formats) => formats,
-            Inject::Preserve { default } => {
-                FormatSet::from_iter([incoming.format().unwrap_or(default)])
-            }
-        }
-    }
-
     /// Header names of the configuration, and every other known one of an ignored caller.
     fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;

@@ -9,14 +9,15 @@
 
 mod arrived;
 mod baggage;
+mod baggage_source;
 mod config;
 mod context;
 mod counter;
 mod decide;
 mod destination;
+mod direction;
 mod extract;
 mod field;
-pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;
@@ -24,6 +25,9 @@ mod id_generator;
 mod inject;
 mod managed;
 mod names;
+mod overrides;
+mod propagation;
+mod repeats;
 #[cfg(feature = "schema")]
 mod schema;
 mod tracer;
@@ -32,19 +36,22 @@ mod trust;
 mod vendor;
 
 pub use arrived::{Arrived, OnRepeated};
-pub use baggage::BaggageSource;
+pub use baggage_source::BaggageSource;
 pub use config::{
-    IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnMissing, OverrideConfig,
-    Placement, Propagation, TraceContextConfig, WhenConfig,
+    IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnMissing, OverrideConfig, Placement,
+    TraceContextConfig, WhenConfig,
 };
 pub use context::{Outgoing, SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Decision, Participation};
-pub use destination::DestinationPolicy;
+pub use destination::{DestinationPolicy, MAX_CLEAR};
+pub use direction::Direction;
 pub use extract::Incoming;
 pub use field::{Field, FieldSet};
 pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
-pub use trust::{Direction, Peer};
+pub use propagation::Propagation;
+pub use repeats::refuse_repeats;
+pub use trust::Peer;
 pub use vendor::{FAMILY_NAMES, Family, Vendor, families};

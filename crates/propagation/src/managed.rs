@@ -3,9 +3,10 @@
 use meshtrace_baggage::NAME as BAGGAGE;
 use meshtrace_headers::Managed;
 
-use crate::config::{IncomingMode, Inject, Propagation};
+use crate::config::IncomingMode;
 use crate::destination::DestinationPolicy;
 use crate::format::Format;
+use crate::propagation::Propagation;
 use crate::{Family, Field, families};
 
 impl Propagation {
@@ -42,29 +43,22 @@ impl Propagation {
     }
 
     fn removed_families(&self) -> impl Iterator<Item = Family> {
-        let of_ignored = (self.incoming == IncomingMode::Ignore).then(families);
+        let of_ignored = (self.trust.mode == IncomingMode::Ignore).then(families);
         let cleared = self.policies().flat_map(|policy| &policy.clear.families);
         cleared.copied().chain(of_ignored.into_iter().flatten())
     }
 
-    fn policies(&self) -> impl Iterator<Item = &DestinationPolicy> {
-        self.overrides.policies().chain([&self.policy])
-    }
-
     fn manages(&self, field: Field) -> bool {
         let is_of = |format: &Format| format.fields().contains(&field);
-        self.incoming == IncomingMode::Ignore
+        self.trust.mode == IncomingMode::Ignore
             // `preserve` writes a format that is read, or its default.
-            || self.extract.iter().any(is_of)
+            || self.extraction.formats.iter().any(is_of)
             || self.policies().any(|policy| {
-                let written = |format: &Format| match policy.inject {
-                    Inject::Formats(formats) => formats.contains(*format),
-                    Inject::Preserve { default } => *format == default,
-                };
+                let written = policy.inject.formats(None);
                 let mut formats = Format::ALL.iter().filter(|format| is_of(format));
                 policy.clears(field)
                     || formats.any(|format| {
-                        written(format)
+                        written.contains(*format)
                             || policy.in_step.contains(*format)
                             || policy.clear.formats.contains(*format)
                     })

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode;
 
-use super::Raw;
+use crate::text::Raw;
 
 /// The first cookie of that name (RFC 6265, section 4.2.1), whichever line it is in.
 pub(super) fn cookie<'a>(lines: impl Iterator<Item = &'a [u8]>, name: &[u8]) -> Option<&'a [u8]> {

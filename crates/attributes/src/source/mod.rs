@@ -5,21 +5,16 @@ mod list;
 mod path;
 mod property;
 
-use arrayvec::ArrayVec;
 use meshtrace_baggage as baggage;
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Environment};
 use meshtrace_headers::{Headers, is_token};
 
-use crate::attributes::Environment;
 use crate::config::SourceConfig;
-use crate::text::{MAX_TEXT, refuse_controls};
+use crate::text::{Raw, refuse_controls};
 
 pub(crate) use jwt::{Claims, MAX_HEADERS as MAX_TOKENS, Token};
 pub(crate) use path::Template;
 use property::Kind;
-
-/// Room for a value that is not in the request as it is; what is longer is cut.
-pub(crate) type Raw = ArrayVec<u8, MAX_TEXT>;
 
 /// A compiled [`SourceConfig`].
 #[derive(Clone, Debug)]

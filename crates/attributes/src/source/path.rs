@@ -3,8 +3,8 @@
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{self as headers, PathTemplate, TemplateRefusal};
 
-use super::Raw;
 use super::list::percent_decoded;
+use crate::text::Raw;
 
 /// The longest template, in segments.
 const MAX_SEGMENTS: usize = 32;

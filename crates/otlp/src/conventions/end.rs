@@ -1,35 +1,17 @@
 //! What a span says of a request's end: its status code, what failed, and who answered.
 
+use meshtrace_envoy::response_code_details::{
+    INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
+};
+use meshtrace_envoy::{response_flag, traffic_direction};
+
+use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
-use super::{MAX_VALUE, host_and_port, integer, response_flags};
-use crate::{Attributes, Kind, Status};
-
-/// What the host is asked for at a request's end, as paths of Envoy's attributes; in one list
-/// expression where that works.
-pub const END_VALUES: [&str; 11] = [
-    "response.code",
-    "response.flags",
-    "request.protocol",
-    "source.address",
-    "request.size",
-    "response.size",
-    "xds.cluster_name",
-    "upstream.address",
-    "upstream.request_attempt_count",
-    "response.code_details",
-    "xds.listener_direction",
-];
-
-/// How many of [`END_VALUES`], from the last, a SERVER span at any listener needs not.
-pub const CLIENT_END_VALUES: usize = 3;
-
-/// The attribute that says who made a response.
-pub const CODE_DETAILS: &str = "response.code_details";
-/// What it says of one that came from the upstream.
-pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
-
-/// How many of [`END_VALUES`], from the first, an answer of Envoy's own has too.
-pub const LOCAL_END_VALUES: usize = 6;
+use super::response_flags;
+use super::value::{host_and_port, integer};
+use crate::attributes::Attributes;
+use crate::limits::MAX_VALUE;
+use crate::span::{Kind, Status};
 
 /// What a request and its response have shown before the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +24,7 @@ pub struct Seen {
     pub is_connect: bool,
 }
 
-/// What is known when a request is over: the values of [`END_VALUES`], and what was seen before.
+/// What is known when a request is over: its [`EndValues`], and what was seen before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
     /// `response.code`; none when no response was begun.
@@ -61,43 +43,28 @@ pub struct End<'a> {
     is_outbound: bool,
 }
 
-/// `envoy.config.core.v3.TrafficDirection.OUTBOUND`.
-const OUTBOUND: u64 = 2;
-
 impl<'a> End<'a> {
-    /// Reads the values of [`END_VALUES`], in their order.
+    /// Reads the `values` of a request that is over.
     #[must_use]
-    pub fn new(values: &[Option<&'a [u8]>; END_VALUES.len()], seen: Seen) -> Self {
-        let [
-            code,
-            flags,
-            protocol,
-            source,
-            request_size,
-            response_size,
-            cluster,
-            upstream,
-            attempts,
-            details,
-            direction,
-        ] = *values;
-        let integer = |value: Option<&[u8]>| value.and_then(integer);
+    pub fn new(values: &EndValues<'a>, seen: Seen) -> Self {
+        let text = |value| values.get(value).unwrap_or_default();
+        let integer = |value| values.get(value).and_then(integer);
         let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
         Self {
-            code: integer(code)
+            code: integer(EndValue::Code)
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| *code != 0),
-            flags: integer(flags).unwrap_or(0),
+            flags: integer(EndValue::Flags).unwrap_or(0),
             seen,
-            details: details.unwrap_or_default(),
-            protocol: protocol.unwrap_or_default(),
-            source: source.unwrap_or_default(),
-            cluster: cluster.unwrap_or_default(),
-            upstream: upstream.unwrap_or_default(),
-            attempts: integer(attempts).unwrap_or(0),
-            request_size: size(request_size),
-            response_size: size(response_size),
-            is_outbound: integer(direction) == Some(OUTBOUND),
+            details: text(EndValue::CodeDetails),
+            protocol: text(EndValue::Protocol),
+            source: text(EndValue::Source),
+            cluster: text(EndValue::Cluster),
+            upstream: text(EndValue::Upstream),
+            attempts: integer(EndValue::Attempts).unwrap_or(0),
+            request_size: size(EndValue::RequestSize),
+            response_size: size(EndValue::ResponseSize),
+            is_outbound: integer(EndValue::Direction) == Some(traffic_direction::OUTBOUND),
         }
     }
 
@@ -117,14 +84,18 @@ impl<'a> End<'a> {
     /// connections and requests that the cluster allows. No attempt follows one of these.
     fn calls(&self) -> u64 {
         let last_was_none =
-            self.flags & response_flags::NO_ENDPOINT != 0 || self.details == OVERFLOW;
+            self.flags & response_flag::NO_HEALTHY_UPSTREAM != 0 || self.details == OVERFLOW;
         self.attempts.saturating_sub(last_was_none.into())
     }
 
     /// Whether the upstream has begun an answer. Of one that was cut, and of one that sent the
     /// request elsewhere ("internal redirect"), the code's details are other ones by now.
     fn is_answered(&self) -> bool {
-        let by_details = [VIA_UPSTREAM, INTERNAL_REDIRECT, CUT];
+        let by_details = [
+            VIA_UPSTREAM,
+            INTERNAL_REDIRECT,
+            UPSTREAM_RESET_AFTER_RESPONSE_STARTED,
+        ];
         self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
     }
 
@@ -281,13 +252,6 @@ impl<'a> End<'a> {
 
 /// "A fallback error value to be used when the instrumentation doesn't define a custom value".
 const OTHER: &[u8] = b"_OTHER";
-
-/// What [`CODE_DETAILS`] says of a response that led the request elsewhere.
-const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
-/// How it begins where the upstream ended in the midst of its response.
-const CUT: &[u8] = b"upstream_reset_after_response_started";
-/// What it says of an attempt that a circuit breaker stopped.
-const OVERFLOW: &[u8] = b"upstream_reset_before_response_started{overflow}";
 
 enum ErrorType<'a> {
     Code(u16),

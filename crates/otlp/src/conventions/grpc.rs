@@ -1,5 +1,7 @@
 //! gRPC: which requests are its, and what its status codes mean for a span.
 
+use meshtrace_envoy::grpc_status;
+
 /// `application/grpc`, and those of gRPC-Web, with any suffix or parameter.
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     let grpc = content_type.strip_prefix(b"application/grpc");
@@ -14,40 +16,29 @@ pub fn is_grpc_web(content_type: &[u8]) -> bool {
     matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
-/// gRPC's code UNKNOWN.
-pub const GRPC_UNKNOWN: u64 = 2;
-
 /// The value of `grpc-status`: decimal digits.
 #[must_use]
-pub fn grpc_status(value: &[u8]) -> Option<u32> {
+pub fn parse_grpc_status(value: &[u8]) -> Option<u32> {
     core::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS" are errors of a
 /// SERVER span (Semantic conventions for gRPC).
 pub(crate) fn is_grpc_server_error(status: u32) -> bool {
-    matches!(status, 2 | 4 | 12 | 13 | 14 | 15)
+    matches!(
+        status,
+        grpc_status::UNKNOWN
+            | grpc_status::DEADLINE_EXCEEDED
+            | grpc_status::UNIMPLEMENTED
+            | grpc_status::INTERNAL
+            | grpc_status::UNAVAILABLE
+            | grpc_status::DATA_LOSS
+    )
 }
 
-/// The names of gRPC's codes ("Status codes and their use in gRPC").
+/// The name of a status code; of one that gRPC does not have, UNKNOWN.
 pub(crate) fn grpc_code(status: u32) -> &'static [u8] {
-    match status {
-        0 => b"OK",
-        1 => b"CANCELLED",
-        3 => b"INVALID_ARGUMENT",
-        4 => b"DEADLINE_EXCEEDED",
-        5 => b"NOT_FOUND",
-        6 => b"ALREADY_EXISTS",
-        7 => b"PERMISSION_DENIED",
-        8 => b"RESOURCE_EXHAUSTED",
-        9 => b"FAILED_PRECONDITION",
-        10 => b"ABORTED",
-        11 => b"OUT_OF_RANGE",
-        12 => b"UNIMPLEMENTED",
-        13 => b"INTERNAL",
-        14 => b"UNAVAILABLE",
-        15 => b"DATA_LOSS",
-        16 => b"UNAUTHENTICATED",
-        _ => b"UNKNOWN",
-    }
+    let name = usize::try_from(status).ok();
+    let name = name.and_then(|code| grpc_status::NAMES.get(code));
+    name.map_or(b"UNKNOWN", |name| name.as_bytes())
 }

@@ -6,22 +6,17 @@
 //! `upstream_address`, `response_flags`.
 
 mod end;
+mod end_value;
 mod grpc;
 mod request;
 mod response_flags;
+mod value;
 
-pub use end::{
-    CLIENT_END_VALUES, CODE_DETAILS, END_VALUES, End, LOCAL_END_VALUES, Seen, VIA_UPSTREAM,
-};
-pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_web};
+pub use end::{End, Seen};
+pub use end_value::{EndValue, EndValues};
+pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
-
-/// The longest `url.path` and `url.full`, in bytes.
-pub(crate) const MAX_URL: usize = 1024;
-/// The longest of the other values, in bytes.
-pub(crate) const MAX_VALUE: usize = 256;
-/// The longest span name, in bytes.
-pub const MAX_NAME: usize = 128;
+pub use value::integer;
 
 /// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST be
 /// unique" (OTLP, `Span.attributes`).
@@ -56,30 +51,3 @@ pub const KEYS: [&str; 27] = [
 ];
 /// Why a span is reported although its trace is not sampled.
 pub const KEPT: &str = "meshtrace.kept";
-
-/// An integer of the host's: eight little-endian bytes.
-#[must_use]
-pub fn integer(value: &[u8]) -> Option<u64> {
-    value.first_chunk::<8>().copied().map(u64::from_le_bytes)
-}
-
-/// A host without brackets, and its port (RFC 3986, section 3.2.2).
-fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let (host, port) = match colon.and_then(|colon| authority.split_at_checked(colon)) {
-        Some((host, [b':', port @ ..])) => (host, number(port)),
-        _ => (authority, None),
-    };
-    match (host, port) {
-        ([b'[', host @ .., b']'], Some(port)) => (host, Some(port)),
-        (host, Some(port)) if !host.contains(&b':') => (host, Some(port)),
-        _ => match authority {
-            [b'[', host @ .., b']'] => (host, None),
-            _ => (authority, None),
-        },
-    }
-}
-
-fn number(digits: &[u8]) -> Option<u16> {
-    core::str::from_utf8(digits).ok()?.parse().ok()
-}

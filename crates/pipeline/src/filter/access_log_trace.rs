@@ -7,8 +7,8 @@ use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::say_all;
 use crate::{
-    Arena, ByFilterState, Callback, Composition, End, Environment, Needs, Outcome, Request,
-    Response, Stage,
+    Arena, ByFilterState, Callback, Composition, Environment, LoggedRequest, Needs, Outcome,
+    Request, Response, Stage,
 };
 
 /// The `access_log_trace` filter.
@@ -27,7 +27,7 @@ impl Composition for AccessLogTrace {
     ];
     const STAGES: &'static [Stage] = &[Stage::AccessLog];
     /// `None` until the request's headers have come: of some requests only the end is seen.
-    type Kept = Option<Arrival>;
+    type RequestState = Option<Arrival>;
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
@@ -55,10 +55,10 @@ impl Composition for AccessLogTrace {
         &'a self,
         request: &Request<'a>,
         _ids: &IdGenerator,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        *kept = Some(arrive(&self.ids, request, outcome));
+        *state = Some(arrive(&self.ids, request, outcome));
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.access_log.count(Counter::Dropped);
         }
@@ -68,20 +68,25 @@ impl Composition for AccessLogTrace {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        if let Some(arrival) = kept {
+        if let Some(arrival) = state {
             let put = |header, value| answer(header, value, response.arena, outcome);
             self.ids.tell_response(arrival, put);
         }
     }
 
     #[inline(never)]
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut Self::RequestState,
+        outcome: &mut Outcome<'a>,
+    ) {
         finish(
             &self.ids,
-            kept.as_ref(),
+            state.as_ref(),
             end.request_headers,
             end.arena,
             outcome,

@@ -1,11 +1,12 @@
 //! `route_sampling`: which traces are recorded, by rule.
 
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
     Field, IdGenerator, Incoming, InjectConfig, Outgoing, Placement, Propagation, SamplingState,
-    Tally, TraceContext, TraceContextConfig, TraceId, filter_state, tracestate,
+    Tally, TraceContext, TraceContextConfig, TraceId, tracestate,
 };
 use meshtrace_sampling::{
     Counter, Decision, Parent, Randomness, Sampling, SamplingConfig, Threshold, Verdict,
@@ -35,7 +36,7 @@ impl Composition for RouteSampling {
     const NAME: &'static str = "route_sampling";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
     const STAGES: &'static [Stage] = &[Stage::Sampling];
-    type Kept = ();
+    type RequestState = ();
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::route_sampling(json)

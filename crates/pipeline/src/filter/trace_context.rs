@@ -1,9 +1,10 @@
 //! `trace_context`: one context, in every format.
 
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::Value;
 use meshtrace_propagation::{
-    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation, filter_state,
+    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation,
 };
 
 use crate::by_filter_state::{self, say_all};
@@ -21,7 +22,7 @@ impl Composition for TraceContext {
     const NAME: &'static str = "trace_context";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
     const STAGES: &'static [Stage] = &[Stage::Propagation];
-    type Kept = ();
+    type RequestState = ();
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::trace_context(json)

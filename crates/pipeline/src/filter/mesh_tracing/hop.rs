@@ -1,13 +1,13 @@
 //! This hop in its trace: whether it is recorded, and what the next one is told.
 
-use meshtrace_headers::{Headers, Value};
+use meshtrace_headers::Value;
 use meshtrace_propagation::{
     Decision, Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState,
-    TraceContext,
+    SpanId, TraceContext,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
-use crate::stage::report::{Identity, OpenSpan, Start, Tracer};
+use crate::stage::report::{Details, Identity};
 use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{Outcome, Request};
 
@@ -75,27 +75,27 @@ pub(super) struct Hop<'a> {
 }
 
 impl<'a> Hop<'a> {
-    pub(super) fn open(
-        &self,
-        tracer: &Tracer,
-        start: Start,
-        headers: &Headers<'_>,
-        route: Option<&[u8]>,
-        ids: &IdGenerator,
-    ) -> OpenSpan {
+    /// The identity of this hop's spans, of which `client_id` is the CLIENT one.
+    pub(super) fn identity(&self, client_id: Option<SpanId>) -> Identity {
         let Participation {
             context, parent, ..
         } = self.participation;
-        let identity = Identity {
+        Identity {
             trace_id: context.trace_id,
             span_id: context.span_id,
+            client_id,
             parent,
             sampled: self.sampled,
             never: self.never,
+        }
+    }
+
+    /// What the span says besides what its request's headers do.
+    pub(super) fn details<'d>(&'d self, route: Option<&'d [u8]>) -> Details<'d> {
+        Details {
             route,
             tracestate: self.tracestate.text,
-        };
-        tracer.open(&identity, headers, start, ids)
+        }
     }
 
     pub(super) fn sampling(&self) -> SamplingState {
@@ -107,8 +107,8 @@ impl<'a> Hop<'a> {
     }
 
     /// What the next hop is told: the span that calls it, and what was decided.
-    pub(super) fn decision(&self, span: &OpenSpan) -> Decision {
-        let (span_id, b3_parent) = span.injected();
+    pub(super) fn decision(&self, identity: &Identity) -> Decision {
+        let (span_id, b3_parent) = identity.injected();
         let sampling = self.sampling();
         Decision {
             outgoing: Outgoing::Context(TraceContext {

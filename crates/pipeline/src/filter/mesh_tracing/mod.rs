@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use meshtrace_access_log::{AccessLogIds, Arrival, Ids};
 use meshtrace_attributes::{self as attributes, Attributes, MAX_ATTRIBUTES};
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::attribute;
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_otlp::{Node, Report, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
@@ -23,14 +24,14 @@ use self::refusal::{
 };
 use crate::background::Background;
 use crate::by_filter_state::{self, refuse_header_keys, say_all};
-use crate::callbacks::{LISTENER_DIRECTION, SOURCE_ADDRESS, direction_of};
+use crate::callbacks::direction_of;
 use crate::filter::trace_context::{erase_threshold, tell};
 use crate::filter::{access_log_trace, route_sampling, span_attributes};
 use crate::stage::report::{self as tracer, OpenSpan, Start, Tracer};
 use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{
-    Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
-    Response, RouteSampling, Stage,
+    Arena, ByFilterState, Callback, Composition, Environment, LoggedRequest, Lookup, Needs,
+    Outcome, Request, Response, RouteSampling, Stage,
 };
 
 /// The `mesh_tracing` filter.
@@ -52,7 +53,7 @@ pub struct MeshTracing {
 }
 
 /// There as soon as an upstream was chosen.
-const UPSTREAM: &[u8] = b"upstream\0address";
+const UPSTREAM: &[u8] = attribute::UPSTREAM_ADDRESS.property;
 
 /// Who makes the decision.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ enum SamplingStage {
 
 /// What a request leaves for its end.
 #[derive(Debug, Default)]
-pub struct MeshTracingKept {
+pub struct MeshTracingState {
     span: Option<OpenSpan>,
     chosen: Option<Chosen>,
     /// What the access log was told of a span of this filter.
@@ -92,8 +93,8 @@ impl Composition for MeshTracing {
         Stage::AccessLog,
         Stage::Report,
     ];
-    const END_HEADERS: bool = false;
-    type Kept = MeshTracingKept;
+    const LOG_NEEDS_HEADERS: bool = false;
+    type RequestState = MeshTracingState;
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::mesh_tracing(json)
@@ -154,10 +155,10 @@ impl Composition for MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
-        self.begin(request, ids, kept, outcome);
+        self.begin(request, ids, state, outcome);
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome
                 .tallies
@@ -170,49 +171,54 @@ impl Composition for MeshTracing {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
-        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut state.span) {
             tracer.on_response(span, response.lookup);
         }
         if let Some(attributes) = &self.attributes {
             let gathered = span_attributes::of_response(attributes, response, outcome);
-            if let Some(span) = &mut kept.span {
+            if let Some(span) = &mut state.span {
                 span.describe(gathered);
             }
         }
         if let Some(access_log) = &self.access_log {
-            self.settle_own_ids(access_log, response, kept, outcome);
+            self.settle_own_ids(access_log, response, state, outcome);
             let put = |header, value| {
                 access_log_trace::answer(header, value, response.arena, outcome);
             };
-            match &kept.arrival {
+            match &state.arrival {
                 Some(arrival) => access_log.tell_response(arrival, put),
-                None => access_log.tell_caller(&kept.own_ids, put),
+                None => access_log.tell_caller(&state.own_ids, put),
             }
         }
     }
 
-    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut MeshTracingKept) {
-        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+    fn on_response_trailers(&self, lookup: &dyn Lookup, state: &mut MeshTracingState) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut state.span) {
             tracer.on_response_trailers(span, lookup);
         }
     }
 
     #[inline(never)]
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut MeshTracingKept, outcome: &mut Outcome<'a>) {
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut MeshTracingState,
+        outcome: &mut Outcome<'a>,
+    ) {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return self.finish(end, kept, outcome);
+            return self.finish(end, state, outcome);
         };
-        let span = match kept.span.take() {
+        let span = match state.span.take() {
             Some(span) => Some(span),
-            None => self.open_late(propagation, tracer, end, kept, outcome),
+            None => self.open_late(propagation, tracer, end, state, outcome),
         };
         let Some(span) = span else {
             return;
         };
-        let chosen = kept.chosen;
+        let chosen = state.chosen;
         let route = |headers: &Headers<'_>| self.route(chosen, headers);
         let describe = |headers: Headers<'_>, record: &mut meshtrace_otlp::Attributes| {
             self.gather_late(headers, end.lookup, end.arena, |late| {
@@ -222,7 +228,7 @@ impl Composition for MeshTracing {
         let tally = &mut outcome.tallies.report;
         let told_id = tracer.close(span, end.lookup, route, describe, tally);
         if let (Some(access_log), Some(span_id)) = (&self.access_log, told_id) {
-            log_own_id(access_log, span_id, kept, end.arena, outcome);
+            log_own_id(access_log, span_id, state, end.arena, outcome);
         }
     }
 }
@@ -231,16 +237,16 @@ impl Composition for MeshTracing {
 fn log_own_id<'a>(
     access_log: &AccessLogIds,
     span_id: SpanId,
-    kept: &mut MeshTracingKept,
+    state: &mut MeshTracingState,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
     let known = Ids {
         span_id: Some(span_id),
-        ..kept.own_ids
+        ..state.own_ids
     };
-    access_log_trace::set(access_log, &known, &kept.own_ids, arena, outcome);
-    kept.own_ids = known;
+    access_log_trace::set(access_log, &known, &state.own_ids, arena, outcome);
+    state.own_ids = known;
 }
 
 impl SamplingStage {
@@ -370,7 +376,7 @@ impl MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         let gathered = match &self.attributes {
@@ -378,7 +384,7 @@ impl MeshTracing {
             None => attributes::Gathered::default(),
         };
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return self.pass(request, ids, kept, outcome);
+            return self.pass(request, ids, state, outcome);
         };
         let forced = self
             .rules()
@@ -386,14 +392,16 @@ impl MeshTracing {
         let (hop, incoming) = self.join(propagation, tracer, request, forced, ids, outcome);
         let route = self.route_of(&hop, &request.headers);
         let start = Start::now(request.clock, hop.sampled);
-        let mut span = hop.open(tracer, start, &request.headers, route, ids);
+        let identity = hop.identity(tracer.client_id(ids));
+        let details = hop.details(route);
+        let mut span = tracer.open(identity, start, &request.headers, details);
         span.describe(gathered);
-        let decision = hop.decision(&span);
+        let decision = hop.decision(&identity);
         let injected = tell(propagation, &incoming, &decision, request, outcome);
         hop.write_tracestate(propagation, injected, request, outcome);
-        kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
-        kept.chosen = hop.chosen;
-        kept.span = Some(span);
+        state.own_ids = self.log(&hop, &incoming, request.arena, outcome);
+        state.chosen = hop.chosen;
+        state.span = Some(span);
     }
 
     /// Whether responses name a span that has another id where no upstream was called.
@@ -410,15 +418,15 @@ impl MeshTracing {
         &self,
         access_log: &AccessLogIds,
         response: &Response<'a>,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         let has_upstream = || response.properties.last().is_some_and(Option::is_some);
         if !self.tells_span_of_response() || has_upstream() {
             return;
         }
-        if let Some(told_id) = kept.span.as_ref().and_then(OpenSpan::client_id) {
-            log_own_id(access_log, told_id, kept, response.arena, outcome);
+        if let Some(told_id) = state.span.as_ref().and_then(OpenSpan::client_id) {
+            log_own_id(access_log, told_id, state, response.arena, outcome);
         }
     }
 
@@ -470,7 +478,9 @@ impl MeshTracing {
                 let compiled = rules.sampling();
                 let tells = match decision.sampled {
                     true => compiled.has_templates(),
-                    false => tracer.keeps() && (compiled.has_nevers() || compiled.has_templates()),
+                    false => {
+                        tracer.keeps_any() && (compiled.has_nevers() || compiled.has_templates())
+                    }
                 };
                 let rule = || tells.then(|| rules.choose(&asked));
                 (decision, chosen.or_else(rule))
@@ -521,26 +531,28 @@ impl MeshTracing {
         &'a self,
         propagation: &Propagation,
         tracer: &Tracer,
-        end: &End<'a>,
-        kept: &mut MeshTracingKept,
+        end: &LoggedRequest<'a>,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) -> Option<OpenSpan> {
         let block = end.lookup.request_headers()?;
         let headers = Headers::parse(&block)?;
-        let duration = end.lookup.property(b"request\0duration");
+        let duration = end.lookup.property(attribute::REQUEST_DURATION.property);
         let duration = duration.as_deref().and_then(conventions::integer);
         // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
         // is not believed of a request that was refused either.
         let property = |path: &[u8]| end.lookup.property(path);
         let needs_address = propagation.needs_address();
-        let address = needs_address.then(|| property(SOURCE_ADDRESS)).flatten();
+        let address = needs_address
+            .then(|| property(attribute::SOURCE_ADDRESS.property))
+            .flatten();
         let needs_direction = propagation.needs_direction();
-        let direction = needs_direction.then(|| property(LISTENER_DIRECTION));
+        let direction = needs_direction.then(|| property(attribute::LISTENER_DIRECTION.property));
         let needs_cluster = self
             .sampling
             .as_ref()
             .is_some_and(SamplingStage::needs_cluster);
-        let cluster = needs_cluster.then(|| end.lookup.property(b"xds\0cluster_name"));
+        let cluster = needs_cluster.then(|| end.lookup.property(attribute::CLUSTER_NAME.property));
         let cluster = cluster.flatten();
         let properties = look_up(&self.properties, end.lookup);
         let request = Request {
@@ -563,15 +575,15 @@ impl MeshTracing {
         let (hop, incoming) = self.join(propagation, tracer, &request, forced, end.ids, outcome);
         let route = self.route_of(&hop, &headers);
         let start = Start::earlier(end.lookup, duration.unwrap_or(0), hop.sampled);
-        let mut span = hop
-            .open(tracer, start, &headers, route, end.ids)
-            .without_call();
+        // The proxy had answered before this filter saw the request: no upstream was called.
+        let identity = hop.identity(None);
+        let mut span = tracer.open(identity, start, &headers, hop.details(route));
         if let Some(attributes) = &self.attributes {
             let tally = &mut attributes::Tally::default();
             span.describe(attributes.of_request(headers, &properties, end.arena, tally));
         }
         self.log(&hop, &incoming, end.arena, outcome);
-        kept.chosen = hop.chosen;
+        state.chosen = hop.chosen;
         Some(span)
     }
 
@@ -593,11 +605,11 @@ impl MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         if let Some(access_log) = &self.access_log {
-            kept.arrival = Some(access_log_trace::arrive(access_log, request, outcome));
+            state.arrival = Some(access_log_trace::arrive(access_log, request, outcome));
         }
         if let Some(propagation) = &self.propagation {
             let tally = &mut outcome.tallies.propagation;
@@ -615,7 +627,12 @@ impl MeshTracing {
         }
     }
 
-    fn finish<'a>(&self, end: &End<'a>, kept: &MeshTracingKept, outcome: &mut Outcome<'a>) {
+    fn finish<'a>(
+        &self,
+        end: &LoggedRequest<'a>,
+        state: &MeshTracingState,
+        outcome: &mut Outcome<'a>,
+    ) {
         let Some(access_log) = &self.access_log else {
             return;
         };
@@ -625,7 +642,7 @@ impl MeshTracing {
         let headers = Headers::parse(&block).unwrap_or_default();
         access_log_trace::finish(
             access_log,
-            kept.arrival.as_ref(),
+            state.arrival.as_ref(),
             headers,
             end.arena,
             outcome,

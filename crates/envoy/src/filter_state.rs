@@ -1,11 +1,17 @@
-//! Filter state that this project's filters set, each key written once: an attribute of a
-//! configuration must not stand in its place.
+//! The keys of the filter state that this project's filters set.
+//!
+//! All of them are reserved: no attribute of a configuration and no managed header may have one of
+//! these keys. Envoy puts [`WASM_PREFIX`] before every key that a Wasm filter sets (Envoy, "Wasm":
+//! `set_property`).
+
+/// What Envoy puts before the key of filter state that a Wasm filter sets.
+pub const WASM_PREFIX: &str = "wasm.";
 
 macro_rules! keys {
     ($($(#[$doc:meta])* $key:ident = $name:literal,)*) => {
         $($(#[$doc])* pub const $key: &str = $name;)*
 
-        /// Every key, without Envoy's `wasm.` before it.
+        /// Every key, without [`WASM_PREFIX`].
         pub const ALL: &[&str] = &[$($key,)*];
     };
 }
