@@ -5,7 +5,9 @@ use std::rc::Rc;
 use meshtrace_config::RequestHeaders;
 use meshtrace_envoy::attribute;
 use meshtrace_headers::{Change, Headers};
-use meshtrace_pipeline::{Composition, End, Needs, Outcome, Request, Response, direction_of};
+use meshtrace_pipeline::{
+    Composition, LoggedRequest, Needs, Outcome, Request, Response, direction_of,
+};
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -15,7 +17,7 @@ use crate::root::Running;
 
 pub(crate) struct Stream<C: Composition> {
     pub(crate) running: Option<Rc<Running<C>>>,
-    pub(crate) kept: C::Kept,
+    pub(crate) state: C::RequestState,
 }
 
 impl<C: Composition> Context for Stream<C> {}
@@ -24,14 +26,14 @@ impl<C: Composition> Context for Stream<C> {}
 impl<C: Composition> HttpContext for Stream<C> {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
-            running.on_request(&mut self.kept);
+            running.on_request(&mut self.state);
         }
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
-            running.on_response(&mut self.kept);
+            running.on_response(&mut self.state);
         }
         Action::Continue
     }
@@ -39,20 +41,20 @@ impl<C: Composition> HttpContext for Stream<C> {
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         if let Some(running) = &self.running {
             let composition = &running.composition;
-            composition.on_response_trailers(&**running, &mut self.kept);
+            composition.on_response_trailers(&**running, &mut self.state);
         }
         Action::Continue
     }
 
     fn on_log(&mut self) {
         if let Some(running) = &self.running {
-            running.on_end(&mut self.kept);
+            running.on_log(&mut self.state);
         }
     }
 }
 
 impl<C: Composition> Running<C> {
-    fn on_request(&self, kept: &mut C::Kept) {
+    fn on_request(&self, state: &mut C::RequestState) {
         let map = MapType::HttpRequestHeaders;
         let Some(block) = self.headers(map) else {
             return;
@@ -83,7 +85,7 @@ impl<C: Composition> Running<C> {
             shared: &self.shared,
         };
         self.composition
-            .on_request(&request, &self.ids, kept, &mut outcome);
+            .on_request(&request, &self.ids, state, &mut outcome);
         self.apply(&outcome, map, headers);
         let direction = || direction.unwrap_or_else(|| self.direction());
         self.metrics.add(&outcome, direction);
@@ -91,7 +93,7 @@ impl<C: Composition> Running<C> {
         self.give_back(arena);
     }
 
-    fn on_response(&self, kept: &mut C::Kept) {
+    fn on_response(&self, state: &mut C::RequestState) {
         let map = MapType::HttpResponseHeaders;
         let needs = self.composition.needs();
         let mut block = Box::default();
@@ -113,17 +115,17 @@ impl<C: Composition> Running<C> {
             lookup: self,
             arena: &arena,
         };
-        self.composition.on_response(&response, kept, &mut outcome);
+        self.composition.on_response(&response, state, &mut outcome);
         self.apply(&outcome, map, headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }
 
-    fn on_end(&self, kept: &mut C::Kept) {
+    fn on_log(&self, state: &mut C::RequestState) {
         let map = MapType::HttpRequestHeaders;
         let mut block = Box::default();
-        if C::END_HEADERS {
+        if C::LOG_NEEDS_HEADERS {
             match self.headers(map) {
                 Some(bytes) => block = bytes,
                 None => return,
@@ -134,14 +136,14 @@ impl<C: Composition> Running<C> {
         };
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
-        let end = End {
+        let end = LoggedRequest {
             request_headers,
             lookup: self,
             ids: &self.ids,
             arena: &arena,
             shared: &self.shared,
         };
-        self.composition.on_end(&end, kept, &mut outcome);
+        self.composition.on_log(&end, state, &mut outcome);
         self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);

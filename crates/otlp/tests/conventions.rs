@@ -31,7 +31,7 @@ fn read(attributes: &Attributes) -> Described {
     let mut exporter = exporter(r#"{"cluster": "c"}"#);
     let mut collector = Collector::default();
     exporter.push(&span, 0);
-    exporter.wake(1_000_000_000, &mut |call| collector.take(call));
+    exporter.on_tick(1_000_000_000, &mut |call| collector.take(call));
     let request = decode(&collector.calls[0], false);
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
     let text = |value| match value {

@@ -61,7 +61,7 @@ pub struct Request<'a> {
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
     /// What the workers of the proxy share.
-    pub shared: &'a dyn Shared,
+    pub shared: &'a dyn SharedData,
 }
 
 /// The clocks of the host. Each reading is a call of the host.
@@ -76,7 +76,7 @@ pub trait Clock: fmt::Debug {
 }
 
 /// What a stage asks of the host while it decides: most requests ask for nothing of it.
-pub trait Shared: fmt::Debug {
+pub trait SharedData: fmt::Debug {
     /// Changes the entry `key` of the plugin, which all workers see: `change` is given what is
     /// there, and once more for every time that another worker was faster. Returns
     /// whether that has come to pass.
@@ -88,9 +88,9 @@ pub type Change<'c> = dyn FnMut(Option<&[u8]>) -> Option<[u8; 8]> + 'c;
 
 /// No clock and no store: for compositions that need neither, and natively.
 #[derive(Clone, Copy, Debug)]
-pub struct NothingShared;
+pub struct NoHost;
 
-impl Clock for NothingShared {
+impl Clock for NoHost {
     fn monotonic(&self) -> Option<u64> {
         None
     }
@@ -100,7 +100,7 @@ impl Clock for NothingShared {
     }
 }
 
-impl Shared for NothingShared {
+impl SharedData for NoHost {
     fn update(&self, _: &[u8], _: &mut Change<'_>) -> bool {
         false
     }
@@ -133,7 +133,7 @@ pub trait Lookup: Clock {
     /// The block of the response's trailers, while they come.
     fn response_trailers(&self) -> Option<Box<[u8]>>;
 
-    /// The request's header block, as [`End::request_headers`].
+    /// The request's header block, as [`LoggedRequest::request_headers`].
     fn request_headers(&self) -> Option<Box<[u8]>>;
 
     /// The property at `path`, whose elements are separated by NUL.
@@ -151,10 +151,10 @@ pub trait Lookup: Clock {
 
 /// A request that is over.
 #[derive(Clone, Copy)]
-pub struct End<'a> {
+pub struct LoggedRequest<'a> {
     /// The request's header block as it stands then, with what the proxy's tracer has injected.
     /// Where the proxy made an answer before any filter ran, it is as it came in. Empty without
-    /// [`Composition::END_HEADERS`](crate::Composition::END_HEADERS).
+    /// [`Composition::LOG_NEEDS_HEADERS`](crate::Composition::LOG_NEEDS_HEADERS).
     pub request_headers: Headers<'a>,
     /// Where to ask for more.
     pub lookup: &'a dyn Lookup,
@@ -163,7 +163,7 @@ pub struct End<'a> {
     /// Where to build what must outlive the stage.
     pub arena: &'a Arena,
     /// What the workers of the proxy share.
-    pub shared: &'a dyn Shared,
+    pub shared: &'a dyn SharedData,
 }
 
 /// The direction in the property `xds.listener_direction`: eight little-endian bytes.
@@ -177,9 +177,9 @@ pub fn direction_of(property: Option<&[u8]>) -> Direction {
     }
 }
 
-impl fmt::Debug for End<'_> {
+impl fmt::Debug for LoggedRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End")
+        f.debug_struct("LoggedRequest")
             .field("request_headers", &self.request_headers)
             .finish_non_exhaustive()
     }

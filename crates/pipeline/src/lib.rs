@@ -1,8 +1,8 @@
 //! The stages of a filter in their order: what comes in, what should change.
 //!
 //! A [`Composition`] is what one filter does with a request. It calls no host: it is given what the
-//! host knows, as a [`Request`], a [`Response`] and an [`End`], and answers with an [`Outcome`] for
-//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::Kept`].
+//! host knows, as a [`Request`], a [`Response`] and a [`LoggedRequest`], and answers with an [`Outcome`] for
+//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::RequestState`].
 
 #![forbid(unsafe_code)]
 
@@ -19,15 +19,15 @@ use meshtrace_propagation::IdGenerator;
 pub use background::Background;
 pub use by_filter_state::ByFilterState;
 pub use callbacks::{
-    ARENA_BYTES, Change, Clock, End, Lookup, Needs, NothingShared, Request, Response, Shared,
-    direction_of,
+    ARENA_BYTES, Change, Clock, LoggedRequest, Lookup, Needs, NoHost, Request, Response,
+    SharedData, direction_of,
 };
 pub use filter::{
-    AccessLogTrace, MeshTracing, MeshTracingKept, RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, TraceContext,
 };
 pub use meshtrace_config::Environment;
 pub use meshtrace_headers::Arena;
-pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
+pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
 };
@@ -43,11 +43,11 @@ pub trait Composition: Sized + 'static {
     /// Its stages, as far as they count.
     const STAGES: &'static [Stage];
 
-    /// Whether [`End::request_headers`] is to be fetched for every request that ends.
-    const END_HEADERS: bool = true;
+    /// Whether [`LoggedRequest::request_headers`] is to be fetched for every request that ends.
+    const LOG_NEEDS_HEADERS: bool = true;
 
     /// What one request leaves for its later callbacks: owned and bounded.
-    type Kept: Default + 'static;
+    type RequestState: Default + 'static;
 
     /// Compiles a plugin configuration; `environment` tells the VM's variables.
     ///
@@ -91,7 +91,7 @@ pub trait Composition: Sized + 'static {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     );
 
@@ -100,21 +100,26 @@ pub trait Composition: Sized + 'static {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        let _ = (response, kept, outcome);
+        let _ = (response, state, outcome);
     }
 
     /// The trailers of the response have come; not called without [`Callback::ResponseTrailers`].
-    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut Self::Kept) {
-        let _ = (lookup, kept);
+    fn on_response_trailers(&self, lookup: &dyn Lookup, state: &mut Self::RequestState) {
+        let _ = (lookup, state);
     }
 
     /// Says what should be logged; not called without [`Callback::Log`]. Runs for every request,
     /// also for those that no other callback saw.
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
-        let _ = (end, kept, outcome);
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut Self::RequestState,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let _ = (end, state, outcome);
     }
 }
 

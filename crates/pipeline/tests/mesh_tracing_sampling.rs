@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Change as SharedChange, Clock, Composition, End, Lookup, MeshTracing,
-    Outcome, Request, RouteSampling, Shared,
+    ARENA_BYTES, Arena, Change as SharedChange, Clock, Composition, LoggedRequest, Lookup,
+    MeshTracing, Outcome, Request, RouteSampling, SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer, tracestate};
 use meshtrace_sampling::{Counter, OtelState, Randomness};
@@ -85,7 +85,7 @@ impl Lookup for Host {
     }
 }
 
-impl Shared for Host {
+impl SharedData for Host {
     #[expect(clippy::disallowed_methods, reason = "a test may panic")]
     fn update(&self, key: &[u8], change: &mut SharedChange<'_>) -> bool {
         let mut entries = self.entries.borrow_mut();
@@ -179,7 +179,7 @@ impl Filter {
         let host = &self.host;
         let arena = Arena::with_capacity(ARENA_BYTES);
         arena.set_allocation_limit(Some(arena.allocated_bytes()));
-        let mut kept = Default::default();
+        let mut state = Default::default();
         let mut left = Left {
             lines: lines.clone(),
             ..Left::default()
@@ -201,11 +201,11 @@ impl Filter {
             };
             let mut outcome = Outcome::new_in(&arena);
             self.filter
-                .on_request(&request, &self.ids, &mut kept, &mut outcome);
+                .on_request(&request, &self.ids, &mut state, &mut outcome);
             self.take(&outcome, &mut left);
         }
         host.now.set(host.now.get() + SECOND / 500);
-        let end = End {
+        let end = LoggedRequest {
             request_headers: Headers::default(),
             lookup: host,
             ids: &self.ids,
@@ -213,7 +213,7 @@ impl Filter {
             shared: host,
         };
         let mut outcome = Outcome::new_in(&arena);
-        self.filter.on_end(&end, &mut kept, &mut outcome);
+        self.filter.on_log(&end, &mut state, &mut outcome);
         assert!(outcome.headers.is_empty(), "it is too late for edits");
         self.take(&outcome, &mut left);
         left.spans = self.exported();
@@ -241,20 +241,20 @@ impl Filter {
         let Some(background) = self.filter.background() else {
             return Vec::new();
         };
-        background.wake(10 * SECOND, &mut |call| {
+        background.on_tick(10 * SECOND, &mut |call| {
             calls.push(call.body.to_vec());
             Ok(u32::try_from(calls.len()).expect("few"))
         });
         let answer = encode(&[(":status", "200")]);
         for (_, token) in calls.iter().zip(1..) {
-            let answer = meshtrace_pipeline::Answer {
+            let answer = meshtrace_pipeline::HttpCallResponse {
                 headers: Headers::parse(&answer).expect("a block"),
                 body: b"",
                 trailers: Headers::default(),
                 now: 10 * SECOND,
                 wall: 10 * SECOND,
             };
-            background.answered(token, &answer, &mut |_| panic!("nothing waits"));
+            background.on_http_call_response(token, &answer, &mut |_| panic!("nothing waits"));
         }
         let decode = |body: &Vec<u8>| ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
         let resources = calls.iter().map(decode).flat_map(|r| r.resource_spans);

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    Arena, Change as SharedChange, Clock, Composition, NothingShared, Outcome, Request,
-    RouteSampling, Shared,
+    Arena, Change as SharedChange, Clock, Composition, NoHost, Outcome, Request, RouteSampling,
+    SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 use meshtrace_sampling::Counter;
@@ -38,14 +38,14 @@ fn filter(config: &str) -> RouteSampling {
 }
 
 fn run(filter: &RouteSampling, lines: &[(&str, &str)], properties: &[Option<&str>]) -> Left {
-    run_with(filter, lines, properties, &NothingShared)
+    run_with(filter, lines, properties, &NoHost)
 }
 
 fn run_with(
     filter: &RouteSampling,
     lines: &[(&str, &str)],
     properties: &[Option<&str>],
-    shared: &(impl Clock + Shared),
+    shared: &(impl Clock + SharedData),
 ) -> Left {
     let block = encode(lines);
     let properties: Vec<Option<Box<[u8]>>> = properties
@@ -272,7 +272,7 @@ impl Clock for Store {
     }
 }
 
-impl Shared for Store {
+impl SharedData for Store {
     #[expect(clippy::disallowed_methods, reason = "a test may panic")]
     fn update(&self, key: &[u8], change: &mut SharedChange<'_>) -> bool {
         self.looks.set(self.looks.get() + 1);

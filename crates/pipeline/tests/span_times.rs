@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Clock, Composition, End, Lookup, MeshTracing, NothingShared, Outcome,
+    ARENA_BYTES, Arena, Clock, Composition, LoggedRequest, Lookup, MeshTracing, NoHost, Outcome,
     Request,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
@@ -93,7 +93,7 @@ fn times(host: &mut Host, flags: &str, seen: bool) -> (u64, u64) {
     let traceparent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
     host.headers = encode(&[(":path", "/"), ("traceparent", &traceparent)]);
     host.monotonic.set(BEGINS);
-    let mut kept = Default::default();
+    let mut state = Default::default();
     if seen {
         let request = Request {
             headers: Headers::parse(&host.headers).expect("a block"),
@@ -102,22 +102,22 @@ fn times(host: &mut Host, flags: &str, seen: bool) -> (u64, u64) {
             properties: &[],
             clock: host,
             arena: &arena,
-            shared: &NothingShared,
+            shared: &NoHost,
         };
-        filter.on_request(&request, &ids, &mut kept, &mut Outcome::new_in(&arena));
+        filter.on_request(&request, &ids, &mut state, &mut Outcome::new_in(&arena));
     }
     host.monotonic.set(ENDS);
-    let end = End {
+    let end = LoggedRequest {
         request_headers: Headers::default(),
         lookup: host,
         ids: &ids,
         arena: &arena,
-        shared: &NothingShared,
+        shared: &NoHost,
     };
-    filter.on_end(&end, &mut kept, &mut Outcome::new_in(&arena));
+    filter.on_log(&end, &mut state, &mut Outcome::new_in(&arena));
     let mut bodies = Vec::new();
     let background = filter.background().expect("it reports");
-    background.wake(100 * SECOND, &mut |call| {
+    background.on_tick(100 * SECOND, &mut |call| {
         bodies.push(call.body.to_vec());
         Ok(0)
     });

@@ -8,8 +8,11 @@ use meshtrace_headers::host_and_port;
 
 use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
-use super::{MAX_VALUE, integer, response_flags};
-use crate::{Attributes, Kind, Status};
+use super::response_flags;
+use super::value::integer;
+use crate::attributes::Attributes;
+use crate::limits::MAX_VALUE;
+use crate::span::{Kind, Status};
 
 /// What a request and its response have shown before the end.
 #[derive(Clone, Copy, Debug, Default)]

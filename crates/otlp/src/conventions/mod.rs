@@ -10,18 +10,13 @@ mod end_value;
 mod grpc;
 mod request;
 mod response_flags;
+mod value;
 
 pub use end::{End, Seen};
 pub use end_value::{EndValue, EndValues};
 pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
-
-/// The longest `url.path` and `url.full`, in bytes.
-pub(crate) const MAX_URL: usize = 1024;
-/// The longest of the other values, in bytes.
-pub(crate) const MAX_VALUE: usize = 256;
-/// The longest span name, in bytes.
-pub const MAX_NAME: usize = 128;
+pub use value::integer;
 
 /// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST be
 /// unique" (OTLP, `Span.attributes`).
@@ -56,9 +51,3 @@ pub const KEYS: [&str; 27] = [
 ];
 /// Why a span is reported although its trace is not sampled.
 pub const KEPT: &str = "meshtrace.kept";
-
-/// An integer of the host's: eight little-endian bytes.
-#[must_use]
-pub fn integer(value: &[u8]) -> Option<u64> {
-    value.first_chunk::<8>().copied().map(u64::from_le_bytes)
-}

@@ -4,9 +4,9 @@ use arrayvec::ArrayVec;
 use meshtrace_headers::{Headers, host_and_port, path_of};
 
 use super::grpc::is_grpc;
-use super::{MAX_NAME, MAX_URL, MAX_VALUE};
-use crate::Attributes;
-use crate::text::Text;
+use crate::attributes::Attributes;
+use crate::limits::{MAX_NAME, MAX_URL, MAX_VALUE};
+use crate::text::Utf8Text;
 
 /// What the header block of a request says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -230,7 +230,7 @@ pub struct Name(ArrayVec<u8, MAX_NAME>);
 impl Name {
     /// UTF-8, cut at [`MAX_NAME`].
     fn append(&mut self, bytes: &[u8]) {
-        let text = Text::new(bytes, self.0.remaining_capacity());
+        let text = Utf8Text::new(bytes, self.0.remaining_capacity());
         // It was cut to the room.
         let _ = self.0.try_extend_from_slice(text.as_bytes());
     }

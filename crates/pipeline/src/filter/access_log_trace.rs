@@ -1,14 +1,14 @@
 //! `access_log_trace`: every log line leads to its trace.
 
-use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, Ids, Text};
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, Value};
 use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::say_all;
 use crate::{
-    Arena, ByFilterState, Callback, Composition, End, Environment, Needs, Outcome, Request,
-    Response, Stage,
+    Arena, ByFilterState, Callback, Composition, Environment, LoggedRequest, Needs, Outcome,
+    Request, Response, Stage,
 };
 
 /// The `access_log_trace` filter.
@@ -27,7 +27,7 @@ impl Composition for AccessLogTrace {
     ];
     const STAGES: &'static [Stage] = &[Stage::AccessLog];
     /// `None` until the request's headers have come: of some requests only the end is seen.
-    type Kept = Option<Arrival>;
+    type RequestState = Option<Arrival>;
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
@@ -55,10 +55,10 @@ impl Composition for AccessLogTrace {
         &'a self,
         request: &Request<'a>,
         _ids: &IdGenerator,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        *kept = Some(arrive(&self.ids, request, outcome));
+        *state = Some(arrive(&self.ids, request, outcome));
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.access_log.count(Counter::Dropped);
         }
@@ -68,20 +68,25 @@ impl Composition for AccessLogTrace {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        if let Some(arrival) = kept {
+        if let Some(arrival) = state {
             let put = |header, value| answer(header, value, response.arena, outcome);
-            self.ids.tell_response(arrival, put);
+            self.ids.inject_response(arrival, put);
         }
     }
 
     #[inline(never)]
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut Self::RequestState,
+        outcome: &mut Outcome<'a>,
+    ) {
         finish(
             &self.ids,
-            kept.as_ref(),
+            state.as_ref(),
             end.request_headers,
             end.arena,
             outcome,
@@ -100,7 +105,13 @@ pub(crate) fn arrive<'a>(
     for name in ids.own_headers(request.headers) {
         outcome.headers.remove(name);
     }
-    set(ids, arrival.told(), &Ids::default(), request.arena, outcome);
+    set(
+        ids,
+        arrival.recorded(),
+        &Ids::default(),
+        request.arena,
+        outcome,
+    );
     arrival
 }
 
@@ -113,7 +124,7 @@ pub(crate) fn finish<'a>(
     outcome: &mut Outcome<'a>,
 ) {
     let known = ids.at_end(arrival, headers, &mut outcome.tallies.access_log);
-    let told = arrival.map(Arrival::told).copied().unwrap_or_default();
+    let told = arrival.map(Arrival::recorded).copied().unwrap_or_default();
     set(ids, &known, &told, arena, outcome);
 }
 
@@ -136,7 +147,7 @@ pub(crate) fn set<'a>(
 /// Writes a header of the response.
 pub(crate) fn answer<'a>(
     header: HeaderLine<'a>,
-    value: Option<Text>,
+    value: Option<IdText>,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
@@ -149,7 +160,7 @@ pub(crate) fn answer<'a>(
     }
 }
 
-fn place<'a>(text: &Text, arena: &'a Arena) -> Option<&'a [u8]> {
+fn place<'a>(text: &IdText, arena: &'a Arena) -> Option<&'a [u8]> {
     let placed: &[u8] = arena.try_alloc_slice_copy(text).ok()?;
     Some(placed)
 }

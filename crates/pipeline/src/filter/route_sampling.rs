@@ -36,7 +36,7 @@ impl Composition for RouteSampling {
     const NAME: &'static str = "route_sampling";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
     const STAGES: &'static [Stage] = &[Stage::Sampling];
-    type Kept = ();
+    type RequestState = ();
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::route_sampling(json)

@@ -20,7 +20,7 @@ impl Composition for SpanAttributes {
     const NAME: &'static str = "span_attributes";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders, Callback::ResponseHeaders];
     const STAGES: &'static [Stage] = &[Stage::Attributes];
-    type Kept = ();
+    type RequestState = ();
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::span_attributes(json)

@@ -22,7 +22,7 @@ impl Composition for TraceContext {
     const NAME: &'static str = "trace_context";
     const CALLBACKS: &'static [Callback] = &[Callback::RequestHeaders];
     const STAGES: &'static [Stage] = &[Stage::Propagation];
-    type Kept = ();
+    type RequestState = ();
 
     fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::trace_context(json)

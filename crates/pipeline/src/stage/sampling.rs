@@ -10,7 +10,7 @@ use meshtrace_sampling::{
 };
 
 use crate::callbacks::concat;
-use crate::{Arena, Clock, Environment, Outcome, Shared};
+use crate::{Arena, Clock, Environment, Outcome, SharedData};
 
 /// The property that a rule with `route` asks for.
 const ROUTE: &[u8] = attribute::ROUTE_NAME.property;
@@ -27,7 +27,7 @@ pub(crate) struct Asked<'r> {
     pub(crate) route: Option<&'r [u8]>,
     pub(crate) cluster: Option<&'r [u8]>,
     pub(crate) clock: &'r dyn Clock,
-    pub(crate) shared: &'r dyn Shared,
+    pub(crate) shared: &'r dyn SharedData,
 }
 
 impl Rules {
@@ -211,7 +211,7 @@ pub(crate) fn build<'a, 'p>(
 }
 
 /// Whether a token was there; `None` when that cannot be told.
-fn take(bucket: &Bucket, clock: &dyn Clock, shared: &dyn Shared) -> Option<bool> {
+fn take(bucket: &Bucket, clock: &dyn Clock, shared: &dyn SharedData) -> Option<bool> {
     let now = clock.monotonic()?;
     if bucket.is_known_empty(now) {
         return Some(false);

@@ -30,8 +30,8 @@ use crate::filter::{access_log_trace, route_sampling, span_attributes};
 use crate::stage::report::{self as tracer, OpenSpan, Start, Tracer};
 use crate::stage::sampling::{self as rules, Asked, Rules, State};
 use crate::{
-    Arena, ByFilterState, Callback, Composition, End, Environment, Lookup, Needs, Outcome, Request,
-    Response, RouteSampling, Stage,
+    Arena, ByFilterState, Callback, Composition, Environment, LoggedRequest, Lookup, Needs,
+    Outcome, Request, Response, RouteSampling, Stage,
 };
 
 /// The `mesh_tracing` filter.
@@ -66,7 +66,7 @@ enum SamplingStage {
 
 /// What a request leaves for its end.
 #[derive(Debug, Default)]
-pub struct MeshTracingKept {
+pub struct MeshTracingState {
     span: Option<OpenSpan>,
     chosen: Option<Chosen>,
     /// What the access log was told of a span of this filter.
@@ -93,8 +93,8 @@ impl Composition for MeshTracing {
         Stage::AccessLog,
         Stage::Report,
     ];
-    const END_HEADERS: bool = false;
-    type Kept = MeshTracingKept;
+    const LOG_NEEDS_HEADERS: bool = false;
+    type RequestState = MeshTracingState;
 
     fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::mesh_tracing(json)
@@ -155,10 +155,10 @@ impl Composition for MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
-        self.begin(request, ids, kept, outcome);
+        self.begin(request, ids, state, outcome);
         if !say_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome
                 .tallies
@@ -171,49 +171,54 @@ impl Composition for MeshTracing {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
-        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut state.span) {
             tracer.on_response(span, response.lookup);
         }
         if let Some(attributes) = &self.attributes {
             let gathered = span_attributes::of_response(attributes, response, outcome);
-            if let Some(span) = &mut kept.span {
+            if let Some(span) = &mut state.span {
                 span.describe(gathered);
             }
         }
         if let Some(access_log) = &self.access_log {
-            self.settle_own_ids(access_log, response, kept, outcome);
+            self.settle_own_ids(access_log, response, state, outcome);
             let put = |header, value| {
                 access_log_trace::answer(header, value, response.arena, outcome);
             };
-            match &kept.arrival {
-                Some(arrival) => access_log.tell_response(arrival, put),
-                None => access_log.tell_caller(&kept.own_ids, put),
+            match &state.arrival {
+                Some(arrival) => access_log.inject_response(arrival, put),
+                None => access_log.inject_response_ids(&state.own_ids, put),
             }
         }
     }
 
-    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut MeshTracingKept) {
-        if let (Some(tracer), Some(span)) = (&self.tracer, &mut kept.span) {
+    fn on_response_trailers(&self, lookup: &dyn Lookup, state: &mut MeshTracingState) {
+        if let (Some(tracer), Some(span)) = (&self.tracer, &mut state.span) {
             tracer.on_response_trailers(span, lookup);
         }
     }
 
     #[inline(never)]
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut MeshTracingKept, outcome: &mut Outcome<'a>) {
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut MeshTracingState,
+        outcome: &mut Outcome<'a>,
+    ) {
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return self.finish(end, kept, outcome);
+            return self.finish(end, state, outcome);
         };
-        let span = match kept.span.take() {
+        let span = match state.span.take() {
             Some(span) => Some(span),
-            None => self.open_late(propagation, tracer, end, kept, outcome),
+            None => self.open_late(propagation, tracer, end, state, outcome),
         };
         let Some(span) = span else {
             return;
         };
-        let chosen = kept.chosen;
+        let chosen = state.chosen;
         let route = |headers: &Headers<'_>| self.route(chosen, headers);
         let describe = |headers: Headers<'_>, record: &mut meshtrace_otlp::Attributes| {
             self.gather_late(headers, end.lookup, end.arena, |late| {
@@ -223,7 +228,7 @@ impl Composition for MeshTracing {
         let tally = &mut outcome.tallies.report;
         let told_id = tracer.close(span, end.lookup, route, describe, tally);
         if let (Some(access_log), Some(span_id)) = (&self.access_log, told_id) {
-            log_own_id(access_log, span_id, kept, end.arena, outcome);
+            log_own_id(access_log, span_id, state, end.arena, outcome);
         }
     }
 }
@@ -232,16 +237,16 @@ impl Composition for MeshTracing {
 fn log_own_id<'a>(
     access_log: &AccessLogIds,
     span_id: SpanId,
-    kept: &mut MeshTracingKept,
+    state: &mut MeshTracingState,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
     let known = Ids {
         span_id: Some(span_id),
-        ..kept.own_ids
+        ..state.own_ids
     };
-    access_log_trace::set(access_log, &known, &kept.own_ids, arena, outcome);
-    kept.own_ids = known;
+    access_log_trace::set(access_log, &known, &state.own_ids, arena, outcome);
+    state.own_ids = known;
 }
 
 impl SamplingStage {
@@ -371,7 +376,7 @@ impl MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         let gathered = match &self.attributes {
@@ -379,7 +384,7 @@ impl MeshTracing {
             None => attributes::Gathered::default(),
         };
         let (Some(propagation), Some(tracer)) = (&self.propagation, &self.tracer) else {
-            return self.pass(request, ids, kept, outcome);
+            return self.pass(request, ids, state, outcome);
         };
         let forced = self
             .rules()
@@ -394,9 +399,9 @@ impl MeshTracing {
         let decision = hop.decision(&identity);
         let injected = tell(propagation, &incoming, &decision, request, outcome);
         hop.write_tracestate(propagation, injected, request, outcome);
-        kept.own_ids = self.log(&hop, &incoming, request.arena, outcome);
-        kept.chosen = hop.chosen;
-        kept.span = Some(span);
+        state.own_ids = self.log(&hop, &incoming, request.arena, outcome);
+        state.chosen = hop.chosen;
+        state.span = Some(span);
     }
 
     /// Whether responses name a span that has another id where no upstream was called.
@@ -405,7 +410,7 @@ impl MeshTracing {
             && self
                 .access_log
                 .as_ref()
-                .is_some_and(AccessLogIds::tells_span)
+                .is_some_and(AccessLogIds::injects_span)
     }
 
     /// What the caller is told, and the log with it, is the span that will be reported.
@@ -413,15 +418,15 @@ impl MeshTracing {
         &self,
         access_log: &AccessLogIds,
         response: &Response<'a>,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         let has_upstream = || response.properties.last().is_some_and(Option::is_some);
         if !self.tells_span_of_response() || has_upstream() {
             return;
         }
-        if let Some(told_id) = kept.span.as_ref().and_then(OpenSpan::client_id) {
-            log_own_id(access_log, told_id, kept, response.arena, outcome);
+        if let Some(told_id) = state.span.as_ref().and_then(OpenSpan::client_id) {
+            log_own_id(access_log, told_id, state, response.arena, outcome);
         }
     }
 
@@ -526,8 +531,8 @@ impl MeshTracing {
         &'a self,
         propagation: &Propagation,
         tracer: &Tracer,
-        end: &End<'a>,
-        kept: &mut MeshTracingKept,
+        end: &LoggedRequest<'a>,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) -> Option<OpenSpan> {
         let block = end.lookup.request_headers()?;
@@ -578,7 +583,7 @@ impl MeshTracing {
             span.describe(attributes.of_request(headers, &properties, end.arena, tally));
         }
         self.log(&hop, &incoming, end.arena, outcome);
-        kept.chosen = hop.chosen;
+        state.chosen = hop.chosen;
         Some(span)
     }
 
@@ -600,11 +605,11 @@ impl MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut MeshTracingKept,
+        state: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         if let Some(access_log) = &self.access_log {
-            kept.arrival = Some(access_log_trace::arrive(access_log, request, outcome));
+            state.arrival = Some(access_log_trace::arrive(access_log, request, outcome));
         }
         if let Some(propagation) = &self.propagation {
             let tally = &mut outcome.tallies.propagation;
@@ -622,7 +627,12 @@ impl MeshTracing {
         }
     }
 
-    fn finish<'a>(&self, end: &End<'a>, kept: &MeshTracingKept, outcome: &mut Outcome<'a>) {
+    fn finish<'a>(
+        &self,
+        end: &LoggedRequest<'a>,
+        state: &MeshTracingState,
+        outcome: &mut Outcome<'a>,
+    ) {
         let Some(access_log) = &self.access_log else {
             return;
         };
@@ -632,7 +642,7 @@ impl MeshTracing {
         let headers = Headers::parse(&block).unwrap_or_default();
         access_log_trace::finish(
             access_log,
-            kept.arrival.as_ref(),
+            state.arrival.as_ref(),
             headers,
             end.arena,
             outcome,

@@ -3,39 +3,44 @@
 use core::time::Duration;
 
 use meshtrace_counters::Counter as _;
-use meshtrace_otlp::{Answer, Dispatch};
+use meshtrace_otlp::{Dispatch, HttpCallResponse};
 
 use super::Tracer;
 use crate::Stage;
 use crate::background::Background;
 
 impl Background for Tracer {
-    fn tick(&self) -> Option<Duration> {
-        self.exporter.try_borrow().ok()?.tick()
+    fn tick_period(&self) -> Option<Duration> {
+        self.exporter.try_borrow().ok()?.tick_period()
     }
 
-    fn wake(&self, now: u64, dispatch: Dispatch<'_>) {
+    fn on_tick(&self, now: u64, dispatch: Dispatch<'_>) {
         if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
-            exporter.wake(now, dispatch);
+            exporter.on_tick(now, dispatch);
         }
     }
 
-    fn answered(&self, token: u32, answer: &Answer<'_>, dispatch: Dispatch<'_>) {
+    fn on_http_call_response(
+        &self,
+        token: u32,
+        answer: &HttpCallResponse<'_>,
+        dispatch: Dispatch<'_>,
+    ) {
         if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
-            exporter.answered(token, answer, dispatch);
+            exporter.on_http_call_response(token, answer, dispatch);
         }
     }
 
-    fn finish(&self, now: u64, dispatch: Dispatch<'_>) -> bool {
+    fn on_done(&self, now: u64, dispatch: Dispatch<'_>) -> bool {
         self.exporter
             .try_borrow_mut()
-            .is_ok_and(|mut exporter| exporter.finish(now, dispatch))
+            .is_ok_and(|mut exporter| exporter.on_done(now, dispatch))
     }
 
-    fn is_finished(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.exporter
             .try_borrow()
-            .is_ok_and(|exporter| exporter.is_finished())
+            .is_ok_and(|exporter| exporter.is_done())
     }
 
     fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64)) {

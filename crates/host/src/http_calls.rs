@@ -8,14 +8,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Who waits for answers.
-pub(crate) trait Answered {
-    fn on_answer(&self, token: u32, body_size: usize);
+pub(crate) trait Caller {
+    fn on_http_call_response(&self, token: u32, body_size: usize);
 
     /// Whether its root context runs something else by now.
     fn is_replaced(&self) -> bool;
 
     /// Whether it was told to end, and waits for nothing more.
-    fn is_finished(&self) -> bool;
+    fn is_done(&self) -> bool;
 
     /// Ends its root context.
     fn end(&self);
@@ -24,27 +24,27 @@ pub(crate) trait Answered {
 thread_local! {
     /// Who waits in this VM, by the ids of their root contexts: of one that was given something else
     /// to run, also what it ran before, for as long as a call of that one is in flight.
-    static WAITING: RefCell<Vec<(u32, Rc<dyn Answered>)>> = const { RefCell::new(Vec::new()) };
+    static CALLERS: RefCell<Vec<(u32, Rc<dyn Caller>)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_waiting<T>(with: impl FnOnce(&mut Vec<(u32, Rc<dyn Answered>)>) -> T) -> Option<T> {
+fn with_callers<T>(with: impl FnOnce(&mut Vec<(u32, Rc<dyn Caller>)>) -> T) -> Option<T> {
     // None of the callers calls another one. Natively a thread's end may come before a root
     // context's.
-    WAITING
-        .try_with(|waiting| {
-            waiting
+    CALLERS
+        .try_with(|callers| {
+            callers
                 .try_borrow_mut()
                 .ok()
-                .map(|mut waiting| with(&mut waiting))
+                .map(|mut callers| with(&mut callers))
         })
         .ok()
         .flatten()
 }
 
 /// Hands answers to the root context `context` over to `answered`.
-pub(crate) fn expect<A: Answered + 'static>(context: u32, answered: &Rc<A>) {
-    let answered: Rc<A> = Rc::clone(answered);
-    with_waiting(|waiting| waiting.push((context, answered)));
+pub(crate) fn register<A: Caller + 'static>(context: u32, caller: &Rc<A>) {
+    let caller: Rc<A> = Rc::clone(caller);
+    with_callers(|callers| callers.push((context, caller)));
 }
 
 /// The root context `context` waits no more.
@@ -53,37 +53,33 @@ pub(crate) fn forget(context: u32) {
 }
 
 /// Whether nothing that the root context `context` runs or ran waits for an answer.
-pub(crate) fn is_finished(context: u32) -> bool {
-    all_of(context)
-        .iter()
-        .all(|answered| answered.is_finished())
+pub(crate) fn is_done(context: u32) -> bool {
+    all_of(context).iter().all(|caller| caller.is_done())
 }
 
 /// Ends the root context `context` if it was told to end and nothing waits any more.
-pub(crate) fn end_if_finished(context: u32) {
+pub(crate) fn end_if_done(context: u32) {
     let all = all_of(context);
-    let current = all.iter().find(|answered| !answered.is_replaced());
+    let current = all.iter().find(|caller| !caller.is_replaced());
     if let Some(current) = current
-        && all.iter().all(|answered| answered.is_finished())
+        && all.iter().all(|caller| caller.is_done())
     {
         current.end();
     }
 }
 
-fn all_of(context: u32) -> Vec<Rc<dyn Answered>> {
-    let all = with_waiting(|waiting| {
-        let of_context = waiting.iter().filter(|(id, _)| *id == context);
-        of_context
-            .map(|(_, answered)| Rc::clone(answered))
-            .collect()
+fn all_of(context: u32) -> Vec<Rc<dyn Caller>> {
+    let all = with_callers(|callers| {
+        let of_context = callers.iter().filter(|(id, _)| *id == context);
+        of_context.map(|(_, caller)| Rc::clone(caller)).collect()
     });
     all.unwrap_or_default()
 }
 
-fn remove(is_gone: impl Fn(u32, &Rc<dyn Answered>) -> bool) {
+fn remove(is_gone: impl Fn(u32, &Rc<dyn Caller>) -> bool) {
     // What is dropped is dropped when nobody looks at the list.
-    let gone = with_waiting(|waiting| {
-        let gone = waiting.extract_if(.., |(id, answered)| is_gone(*id, answered));
+    let gone = with_callers(|callers| {
+        let gone = callers.extract_if(.., |(id, caller)| is_gone(*id, caller));
         gone.collect::<Vec<_>>()
     });
     drop(gone);
@@ -99,12 +95,10 @@ extern "C" fn meshtrace_on_http_call_response(
     _trailers: usize,
 ) {
     // Each knows the tokens of its own calls.
-    for answered in all_of(context) {
-        answered.on_answer(token, body_size);
+    for caller in all_of(context) {
+        caller.on_http_call_response(token, body_size);
     }
-    end_if_finished(context);
+    end_if_done(context);
     // One that a stream still has may make further calls.
-    remove(|_, answered| {
-        answered.is_replaced() && answered.is_finished() && Rc::strong_count(answered) == 1
-    });
+    remove(|_, caller| caller.is_replaced() && caller.is_done() && Rc::strong_count(caller) == 1);
 }
