@@ -1,0 +1,130 @@
+//! Writing the ids: as filter state for the access log, and as response headers for the caller.
+
+use meshtrace_envoy::filter_state;
+
+use crate::access_log_ids::AccessLogIds;
+use crate::arrival::Arrival;
+use crate::ids::{Flags, Ids};
+use crate::text::IdText;
+
+/// A response header, and what becomes of those of its name that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderLine<'s> {
+    /// They go.
+    Only(&'s [u8]),
+    /// They stay: the header is a list, and the application's own lines are in it.
+    Appended(&'s [u8]),
+}
+
+impl<'s> HeaderLine<'s> {
+    /// The header's name.
+    #[must_use]
+    pub const fn name(self) -> &'s [u8] {
+        match self {
+            Self::Only(name) | Self::Appended(name) => name,
+        }
+    }
+}
+
+impl AccessLogIds {
+    /// Gives by `put` the filter state keys and values of `ids`, as far as `recorded` had them
+    /// otherwise; `None` for a value that is too long.
+    pub fn write(
+        &self,
+        ids: &Ids,
+        recorded: &Ids,
+        mut put: impl FnMut(&'static [u8], Option<IdText>),
+    ) {
+        if let Some(id) = ids.trace_id.filter(|_| ids.trace_id != recorded.trace_id) {
+            put(
+                filter_state::TRACE_ID.as_bytes(),
+                IdText::concat(&[&id.to_hex()]),
+            );
+        }
+        if let Some(id) = ids.span_id.filter(|_| ids.span_id != recorded.span_id) {
+            put(
+                filter_state::SPAN_ID.as_bytes(),
+                IdText::concat(&[&id.to_hex()]),
+            );
+        }
+        let parent = ids.parent_span_id;
+        if let Some(id) = parent.filter(|_| parent != recorded.parent_span_id) {
+            put(
+                filter_state::PARENT_SPAN_ID.as_bytes(),
+                IdText::concat(&[&id.to_hex()]),
+            );
+        }
+        if let Some(flags) = ids.flags.filter(|_| ids.flags != recorded.flags) {
+            put(
+                filter_state::TRACE_FLAGS.as_bytes(),
+                IdText::concat(&[flags.to_hex()]),
+            );
+        }
+        if let Some(format) = ids.format.filter(|_| ids.format != recorded.format) {
+            put(
+                filter_state::TRACE_FORMAT.as_bytes(),
+                IdText::concat(&[format.name().as_bytes()]),
+            );
+        }
+        for shape in &self.shapes {
+            shape.write(ids, recorded, &mut put);
+        }
+    }
+
+    /// Gives by `put` the response headers that tell the caller of the trace, as far as it is known
+    /// then: the `sampled` flag is the decision, else 0.
+    pub fn inject_response<'s>(
+        &'s self,
+        arrival: &Arrival,
+        put: impl FnMut(HeaderLine<'s>, Option<IdText>),
+    ) {
+        let Some(trace_id) = arrival.recorded.trace_id else {
+            return;
+        };
+        let callers = self.continued(arrival, trace_id);
+        let flags = callers.and_then(|(_, context)| Flags::of(&context));
+        let decided = Flags::of_decision(arrival.is_traced);
+        let ids = Ids {
+            flags: Some(arrival.recorded.flags.or(flags).unwrap_or(decided)),
+            ..arrival.recorded
+        };
+        self.inject_response_ids(&ids, put);
+    }
+
+    /// Gives by `put` the response headers that tell the caller of `ids`.
+    ///
+    /// `Server-Timing` as the editor's draft of W3C Trace Context Level 3 has it since 2025-10-20, with
+    /// the metric `trace`; a `traceparent` is a token (RFC 9110, section 5.6.2), so it needs no quotes.
+    /// `traceresponse` as the drafts before it had it. Both need the span id and the flags.
+    pub fn inject_response_ids<'s>(
+        &'s self,
+        ids: &Ids,
+        mut put: impl FnMut(HeaderLine<'s>, Option<IdText>),
+    ) {
+        let Some(trace_id) = ids.trace_id else {
+            return;
+        };
+        let digits = trace_id.to_hex();
+        if let Some(name) = &self.response_header {
+            put(HeaderLine::Only(name), IdText::concat(&[&digits]));
+        }
+        if self.injects_span()
+            && let (Some(span_id), Some(flags)) = (ids.span_id, ids.flags)
+        {
+            let span = span_id.to_hex();
+            let parts: [&[u8]; 6] = [b"00-", &digits, b"-", &span, b"-", flags.to_hex()];
+            if self.traceresponse {
+                put(HeaderLine::Only(b"traceresponse"), IdText::concat(&parts));
+            }
+            if self.server_timing {
+                let [version, trace_id, dash, span_id, other_dash, flags] = parts;
+                let metric = b"trace;desc=";
+                let parts = [metric, version, trace_id, dash, span_id, other_dash, flags];
+                put(
+                    HeaderLine::Appended(b"server-timing"),
+                    IdText::concat(&parts),
+                );
+            }
+        }
+    }
+}
