@@ -94,6 +94,16 @@ pub fn manager(filter: WasmFilter) -> HttpConnectionManager {
         .filter(filter)
 }
 
+/// Every supported version, oldest first, for what needs several at once; else `each_supported`.
+pub fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+/// The newest supported version, for what does not depend on the version.
+pub fn newest() -> EnvoyBinary {
+    EnvoyBinary::version(EnvoyBinary::DEFAULT).expect("the newest Envoy")
+}
+
 /// An Envoy before a recording upstream.
 #[derive(Debug)]
 pub struct Mesh {

@@ -181,7 +181,7 @@ pub fn measure(
     listeners: &[(String, Tracer)],
 ) -> BTreeMap<String, Vec<Cell>> {
     let send = |name: &str, arrival: &Arrival| {
-        let caller = Caller::new();
+        let caller = Caller::fresh();
         let case = format!("{name} {} {}", arrival.title, caller.trace_id);
         let request = caller.request(&case, arrival.headers);
         let request = mesh.pass(&mut mesh.connect(name), &request);

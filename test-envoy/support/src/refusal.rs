@@ -4,7 +4,7 @@
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary};
+use envoy_test_harness::{Envoy, each_supported};
 
 use crate::common::{Mesh, module};
 
@@ -26,30 +26,26 @@ pub struct Filter {
 /// Whether a request shows that the filter works; if not, that it passes unchanged.
 pub type Works = fn(&Mesh) -> bool;
 
-pub fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
 impl Filter {
     pub fn with(&self, config: &str) -> WasmFilter {
         WasmFilter::new(self.name, module(self.name)).configuration(config)
     }
 
     pub fn in_a_static_listener(&self, works: Works) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let bootstrap = Bootstrap::new().listener(ingress(self.with(self.bad)));
-            let mesh = Mesh::with(&envoy, bootstrap);
+            let mesh = Mesh::with(envoy, bootstrap);
             self.assert_inert(&mesh.envoy, works(&mesh));
-        }
+        });
     }
 
     pub fn over_lds(&self, works: Works) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let listener = |config: &str| ingress(self.with(config));
             let bootstrap = Bootstrap::new().watched_listener(listener(self.bad));
-            let mesh = Mesh::with(&envoy, bootstrap);
+            let mesh = Mesh::with(envoy, bootstrap);
             self.updates(&mesh.envoy, listener, || works(&mesh));
-        }
+        });
     }
 
     /// Takes an Envoy whose watched listener has the bad configuration through a good one, a bad update, and the bad
@@ -81,9 +77,9 @@ impl Filter {
     }
 
     pub fn over_ecds(&self, works: Works) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let discovered = ingress(self.with(self.bad).discovered());
-            let mesh = Mesh::with(&envoy, Bootstrap::new().listener(discovered));
+            let mesh = Mesh::with(envoy, Bootstrap::new().listener(discovered));
             self.assert_inert(&mesh.envoy, works(&mesh));
 
             let update = |config: &str| mesh.envoy.update_extension(self.with(config));
@@ -96,23 +92,23 @@ impl Filter {
                 .expect("the refusal");
             assert!(works(&mesh));
             assert_eq!(mesh.envoy.stat(INVALID).ok(), Some(1));
-        }
+        });
     }
 
     /// `MESHTRACE_STRICT=1`: no start with a bad configuration.
     pub fn where_it_is_strict(&self) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let strict = self.with(self.bad).env("MESHTRACE_STRICT", "1");
             let manager = HttpConnectionManager::new()
                 .route(Route::prefix("/").direct_response(200, "ok"))
                 .filter(strict);
             let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
-            let refusal = Envoy::start(&envoy, bootstrap)
+            let refusal = Envoy::start(envoy, bootstrap)
                 .expect_err("a refused start")
                 .to_string();
             assert!(refusal.contains(self.bad_line), "{refusal}");
             assert!(refusal.contains("MESHTRACE_STRICT=1"), "{refusal}");
-        }
+        });
     }
 
     fn assert_inert(&self, envoy: &Envoy, works: bool) {

@@ -8,14 +8,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Span, Upstream, expect};
 use serde_json::{Value, json};
 
 use crate::common::module;
-
-pub fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 /// The filter with this configuration.
 pub fn mesh_tracing(config: impl ToString) -> WasmFilter {
@@ -102,6 +98,14 @@ impl Collected {
 
     pub fn send(&self, request: &Request) -> Response {
         self.connect().send(request).expect("a response")
+    }
+
+    /// The one span that was exported; the next call waits for the next one.
+    #[track_caller]
+    pub fn only_span(&self) -> Span {
+        let spans = self.sink.wait_for_spans(1).expect("a span");
+        self.sink.clear();
+        expect::span().only_in(&spans).clone()
     }
 
     /// A counter of the filter; 0 when it has not moved.

@@ -336,10 +336,6 @@ pub const FILTERS: &[Filter] = &[
     },
 ];
 
-pub fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
 pub fn edited() -> Request {
     get(&[
         ("b3", B3),

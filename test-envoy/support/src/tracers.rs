@@ -129,7 +129,7 @@ pub struct Caller {
 
 impl Caller {
     /// Ids that no other caller of this process has.
-    pub fn new() -> Self {
+    pub fn fresh() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{AccessLog, EnvoyBinary};
+use envoy_test_harness::{AccessLog, EnvoyBinary, each_supported};
 use meshtrace_render::{IdsFrom, access_log, access_log_fields};
 use meshtrace_test_support::common::{
     Mesh, SPAN, TRACE, access_log_trace, expose_ids, get, log_ids, manager, trace_context,
@@ -20,10 +20,6 @@ const CONFIG: &str = r#"{
     "shapes": ["datadog", "b3_64", {"gcp": {"project": "my-project"}}],
     "response_header": {"name": "x-trace-id", "traceresponse": true}
 }"#;
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 /// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests sampled.
 fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh, Sinks) {
@@ -59,11 +55,11 @@ fn text<'v>(line: &'v Value, key: &str) -> &'v str {
 
 #[test]
 fn the_caller_and_the_log_are_told_the_same_ids_in_every_shape() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("access.log");
         let log = log.to_str().expect("a path");
-        let (mesh, _sinks) = logged(&envoy, 100.0, IdsFrom::Filter, log);
+        let (mesh, _sinks) = logged(envoy, 100.0, IdsFrom::Filter, log);
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         for (path, headers) in [
             ("/", vec![]),
@@ -124,16 +120,16 @@ fn the_caller_and_the_log_are_told_the_same_ids_in_every_shape() {
                 assert!(!line[key].is_null(), "{key}: {at}");
             }
         }
-    }
+    });
 }
 
 #[test]
 fn an_unsampled_request_has_its_ids_too() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("access.log");
         let log = log.to_str().expect("a path");
-        let (mesh, _sinks) = logged(&envoy, 0.0, IdsFrom::Filter, log);
+        let (mesh, _sinks) = logged(envoy, 0.0, IdsFrom::Filter, log);
         let request = mesh.pass(&mut mesh.connect("ingress"), &get(&[]));
         let line = AccessLog::new(log)
             .wait_for_lines(1)
@@ -147,19 +143,19 @@ fn an_unsampled_request_has_its_ids_too() {
             envoy.reported_version()
         );
         assert_eq!(ids[2], "00");
-    }
+    });
 }
 
 #[test]
 fn envoys_own_formatters_tell_the_same_where_they_exist() {
-    for envoy in envoys()
-        .into_iter()
-        .filter(|envoy| envoy.is_at_least(1, 38))
-    {
+    each_supported(|envoy| {
+        if !envoy.is_at_least(1, 38) {
+            return;
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("access.log");
         let log = log.to_str().expect("a path");
-        let (mesh, _sinks) = logged(&envoy, 100.0, IdsFrom::Envoy, log);
+        let (mesh, _sinks) = logged(envoy, 100.0, IdsFrom::Envoy, log);
         let request = mesh.pass(&mut mesh.connect("ingress"), &get(&[]));
         let line = AccessLog::new(log)
             .wait_for_lines(1)
@@ -170,7 +166,7 @@ fn envoys_own_formatters_tell_the_same_where_they_exist() {
             request.header_text("traceparent"),
             Some(format!("00-{}", ids.join("-")))
         );
-    }
+    });
 }
 
 /// What a filter behind this one makes of the headers is not taken for the tracer's.
@@ -180,7 +176,7 @@ fn beside_trace_context_in_both_placements_a_line_names_the_exported_span() {
     let upstream = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
     let w3c = format!("traceparent: 00-{TRACE}-{SPAN}-01");
     let b3 = format!("b3: {TRACE}-{SPAN}-1");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let mut bootstrap = sinks.connect(Bootstrap::new());
         for config in [told, "{}"] {
@@ -197,7 +193,7 @@ fn beside_trace_context_in_both_placements_a_line_names_the_exported_span() {
                 )));
             bootstrap = bootstrap.listener(Listener::http(config, manager));
         }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for config in [told, "{}"] {
             let arrivals = [None, Some(&w3c), Some(&b3)];
             let places = ["/", "/direct"].map(|path| arrivals.map(|arrival| (path, arrival)));
@@ -235,17 +231,17 @@ fn beside_trace_context_in_both_placements_a_line_names_the_exported_span() {
                 assert_eq!(has[1].is_some(), path == "/" && config == told, "{at}");
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
-    for envoy in envoys()
-        .into_iter()
-        .filter(|envoy| envoy.is_at_least(1, 38))
-    {
+    each_supported(|envoy| {
+        if !envoy.is_at_least(1, 38) {
+            return;
+        }
         let (config, _) = log_ids(CONFIG);
-        let step = expose_ids(&config, &envoy).expect("a step");
+        let step = expose_ids(&config, envoy).expect("a step");
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/").cluster("upstream"))
             .filter(step)
@@ -259,7 +255,7 @@ fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
         let sinks = Sinks::start();
         let bootstrap = sinks.connect(Bootstrap::new());
         let mesh = Mesh::with(
-            &envoy,
+            envoy,
             bootstrap.listener(Listener::http("ingress", manager)),
         );
         mesh.upstream
@@ -284,7 +280,7 @@ fn a_line_that_is_logged_while_the_request_lasts_has_the_ids_too() {
                 "{line}"
             );
         }
-    }
+    });
 }
 
 #[test]

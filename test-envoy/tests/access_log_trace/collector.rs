@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{AccessLog, EnvoyBinary, Span, SpanKind, Upstream, WAIT_LIMIT};
+use envoy_test_harness::{
+    AccessLog, EnvoyBinary, Span, SpanKind, Upstream, WAIT_LIMIT, each_supported,
+};
 use meshtrace_render::{IdsFrom, access_log, access_log_fields};
 use meshtrace_test_support::common::{
     Mesh, SPAN, TRACE, access_log_trace, expose_ids, log_ids, root,
@@ -138,11 +140,11 @@ fn every_log_record_names_the_span_that_was_exported() {
         vec![("traceparent", w3c.as_str())],
         vec![("traceparent", "junk")],
     ];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("access.log");
         let (loki, sinks) = (Upstream::start().expect("a server"), Sinks::start());
-        let mesh = mesh(&envoy, &sinks, &log);
+        let mesh = mesh(envoy, &sinks, &log);
         let _collector = Collector::start(&log, &loki);
 
         let mut cases = Vec::new();
@@ -182,5 +184,5 @@ fn every_log_record_names_the_span_that_was_exported() {
             let tells_span = envoy.is_at_least(1, 38) || path == "/";
             compare(&records[&case], span, tells_span, &at);
         }
-    }
+    });
 }

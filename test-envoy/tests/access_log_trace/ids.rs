@@ -546,7 +546,7 @@ fn exchange(envoy: &EnvoyBinary) -> Vec<Exchange> {
                 if !fate.meets(arrives) {
                     continue;
                 }
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let case = format!("{name} {fate:?} {}", arrives.name);
                 send(
                     fate,

@@ -2,10 +2,11 @@
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_render::{IdsFrom, access_log_fields};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, access_log_trace, get, log_ids};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{envoys, mesh_tracing};
+use meshtrace_test_support::reporting::mesh_tracing;
 use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ fn without_a_tracer_the_line_names_the_trace_that_goes_on() {
     let none = r#"{"tracer": "none"}"#;
     let stages = json!({"trace_context": {}, "access_log": {"tracer": "none"}});
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let fields = json!(access_log_fields(&log_ids(none).1, IdsFrom::Filter));
         let managers = vec![
             (
@@ -53,7 +54,7 @@ fn without_a_tracer_the_line_names_the_trace_that_goes_on() {
                     .access_log(fields),
             ),
         ];
-        let mesh = Mesh::start_on(&envoy, managers);
+        let mesh = Mesh::start_on(envoy, managers);
         for listener in ["single", "stages"] {
             for (lines, continued) in [
                 (&[FIRST, SAME_TRACE][..], true),
@@ -77,12 +78,15 @@ fn without_a_tracer_the_line_names_the_trace_that_goes_on() {
                 tried += 1;
             }
         }
-    }
+    });
     promises::held(
         "Context and formats",
         "The access log names the trace of a traceparent that came several times exactly where that trace is continued",
         "2 filters without a tracer, lines and joined values, one trace and two",
-        &format!("{tried} of {tried} lines, {} versions", envoys().len()),
+        &format!(
+            "{tried} of {tried} lines, {} versions",
+            EnvoyBinary::SUPPORTED.len()
+        ),
     );
 }
 
@@ -94,7 +98,7 @@ fn beside_envoys_tracer_the_line_names_what_it_exports() {
         "trace_context": {},
         "access_log": {"tracer": "tracecontext", "spawn_upstream_span": false},
     });
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let fields = json!(access_log_fields(&log_ids(config).1, IdsFrom::Filter));
         let traced = || {
@@ -112,7 +116,7 @@ fn beside_envoys_tracer_the_line_names_what_it_exports() {
                 "stages",
                 traced().filter(mesh_tracing(beside.clone())),
             ));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for (listener, path) in [
             ("single", "/"),
             ("single", "/direct"),
@@ -142,5 +146,5 @@ fn beside_envoys_tracer_the_line_names_what_it_exports() {
                 assert_eq!(span_id, exported, "{at}");
             }
         }
-    }
+    });
 }

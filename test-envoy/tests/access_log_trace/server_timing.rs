@@ -3,9 +3,10 @@
 use envoy_test_harness::client::Response;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route, Tracing};
 use envoy_test_harness::upstream::Reply;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, access_log_trace, expose_ids, get, log_ids};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 
 const SERVER_TIMING: &str = r#"{"response_header": {"server_timing": true}}"#;
@@ -38,7 +39,7 @@ fn the_callers_line_stands_behind_those_of_the_application() {
     let own = ["db;dur=53, cache;desc=\"a, b\"", "app;dur=47.2"];
     let sampled = format!("00-{TRACE}-{SPAN}-01");
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let mut config = reporting("http/protobuf", "{}");
         config["access_log"] = serde_json::from_str(SERVER_TIMING).expect("JSON");
@@ -54,7 +55,7 @@ fn the_callers_line_stands_behind_those_of_the_application() {
                 .filter(filter)
         };
         let listener = Listener::http("ingress", manager(mesh_tracing(config)));
-        let mesh = Collected::with(&envoy, "http/protobuf", Bootstrap::new().listener(listener));
+        let mesh = Collected::with(envoy, "http/protobuf", Bootstrap::new().listener(listener));
         mesh.upstream.respond_with(move |request| {
             let status = if request.path == "/retried" { 503 } else { 200 };
             own.iter().fold(Reply::status(status), |reply, line| {
@@ -82,19 +83,22 @@ fn the_callers_line_stands_behind_those_of_the_application() {
             tried += 1;
         }
         assert_eq!(mesh.counter("host_errors"), 0, "{at}");
-    }
+    });
     promises::held(
         "Spans",
         "Server-Timing names the span that is reported, and the application's own lines stay",
         "mesh_tracing: proxied, retried, answered by Envoy; two lines of the application's",
-        &format!("{tried} of {tried} responses, {} versions", envoys().len()),
+        &format!(
+            "{tried} of {tried} responses, {} versions",
+            EnvoyBinary::SUPPORTED.len()
+        ),
     );
 }
 
 /// Beside the proxy's own tracer the span is known where `%SPAN_ID%` is (Envoy 1.38 and later).
 #[test]
 fn access_log_trace_tells_the_span_of_the_proxys_tracer() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let version: meshtrace_render::EnvoyVersion = at.parse().expect("a version");
         let has_span_id = version >= "1.38.0".parse().expect("a version");
@@ -105,14 +109,14 @@ fn access_log_trace_tells_the_span_of_the_proxys_tracer() {
         let config = json!({"ids": ids, "tracer": "tracecontext",
             "response_header": {"name": "x-trace-id", "server_timing": true}});
         let (compiled, _) = log_ids(&config.to_string());
-        let step = expose_ids(&compiled, &envoy).expect("a step before it");
+        let step = expose_ids(&compiled, envoy).expect("a step before it");
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/").cluster("upstream"))
             .tracing(Tracing::opentelemetry_http("collector", "test"))
             .filter(step)
             .filter(access_log_trace(&config.to_string()));
         let listener = Listener::http("ingress", manager);
-        let mesh = Collected::with(&envoy, "http/protobuf", Bootstrap::new().listener(listener));
+        let mesh = Collected::with(envoy, "http/protobuf", Bootstrap::new().listener(listener));
         mesh.upstream
             .respond_with(|_| Reply::ok().header("Server-Timing", "app;dur=1"));
         let response = mesh.send(&get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]));
@@ -128,5 +132,5 @@ fn access_log_trace_tells_the_span_of_the_proxys_tracer() {
             Some(TRACE.as_bytes()),
             "{at}"
         );
-    }
+    });
 }

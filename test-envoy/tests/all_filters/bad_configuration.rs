@@ -8,7 +8,7 @@ use std::time::Duration;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream, each_supported};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, module, trace_headers, under_load};
 use serde_json::json;
 
@@ -19,10 +19,6 @@ const BAD: &str = r#"{"unknown": 1}"#;
 const BAD_TOO: &str = r#"{"inject": 1}"#;
 const LAST_GOOD: &str = "the last good one of this plugin runs";
 const INERT: &str = "the filter is loaded inert";
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 fn plugin(config: &str) -> WasmFilter {
     WasmFilter::new("trace_context", module("trace_context")).configuration(config)
@@ -102,12 +98,12 @@ fn lines(mesh: &Mesh, text: &str) -> usize {
 
 #[test]
 fn a_bad_update_over_ecds_keeps_nobody_from_changing_a_listener() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for workers in [1, 2] {
             let ingress = |filters: Vec<HttpFilter>| listener("ingress", filters);
             let discovered = || plugin(GOOD).discovered();
             let bootstrap = Bootstrap::new().watched_listener(ingress(vec![discovered()]));
-            let mesh = mesh(&envoy, workers, bootstrap);
+            let mesh = mesh(envoy, workers, bootstrap);
             assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 0));
 
             under_load(&mesh, || {
@@ -132,7 +128,7 @@ fn a_bad_update_over_ecds_keeps_nobody_from_changing_a_listener() {
             assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
             assert_eq!(formats(&mesh, "new"), "b3multi");
         }
-    }
+    });
     promises::held(
         "Configuration",
         "A bad update keeps the last good configuration in force and holds back no other change of a listener",
@@ -143,10 +139,10 @@ fn a_bad_update_over_ecds_keeps_nobody_from_changing_a_listener() {
 
 #[test]
 fn the_gauge_and_the_line_tell_of_every_change() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for workers in [1, 2] {
             let discovered = listener("ingress", vec![plugin(GOOD).discovered()]);
-            let mesh = mesh(&envoy, workers, Bootstrap::new().listener(discovered));
+            let mesh = mesh(envoy, workers, Bootstrap::new().listener(discovered));
             let update = |config: &str| {
                 let update = mesh.envoy.update_extension(plugin(config));
                 update.expect("an update that is taken");
@@ -170,7 +166,7 @@ fn the_gauge_and_the_line_tell_of_every_change() {
             assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 1));
             assert_eq!(lines(&mesh, LAST_GOOD), 7);
         }
-    }
+    });
     promises::held(
         "Configuration",
         "meshtrace.config_invalid and the log tell of every change of the configuration",
@@ -181,14 +177,14 @@ fn the_gauge_and_the_line_tell_of_every_change() {
 
 #[test]
 fn the_gauge_forgets_a_bad_plugin_that_is_removed() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let bad = || listener("bad", vec![named("f", "bad", BAD).into()]);
         let good = listener("ingress", vec![named("f", "good", GOOD).into()]);
         let bootstrap = Bootstrap::new().listener(good).watched_listener(bad());
         let upstream = Upstream::start().expect("an upstream");
         let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
         let options = Options::default().argument("--drain-time-s").argument("1");
-        let envoy = Envoy::start_with(&envoy, bootstrap, options).expect("an Envoy that starts");
+        let envoy = Envoy::start_with(envoy, bootstrap, options).expect("an Envoy that starts");
         let mesh = Mesh { envoy, upstream };
         for time in 1..3 {
             assert_eq!((formats(&mesh, "bad"), invalid(&mesh)), ("unchanged", 1));
@@ -199,20 +195,20 @@ fn the_gauge_forgets_a_bad_plugin_that_is_removed() {
             assert_eq!(formats(&mesh, "ingress"), "b3");
             mesh.envoy.update_listener(bad()).expect("the same again");
         }
-    }
+    });
 }
 
 #[test]
 fn two_plugins_without_a_name_of_their_own_start_and_do_not_share_a_configuration() {
     let orders = [[GOOD, BAD], [BAD, GOOD]];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for name in ["", "same"] {
             for order in orders {
                 let [first, second] = order.map(|config| vec![named("f", name, config).into()]);
                 let bootstrap = Bootstrap::new()
                     .listener(listener("first", first))
                     .listener(listener("second", second));
-                let mesh = mesh(&envoy, 2, bootstrap);
+                let mesh = mesh(envoy, 2, bootstrap);
                 for (listener, config) in ["first", "second"].into_iter().zip(order) {
                     let expected = if config == GOOD { "b3" } else { "unchanged" };
                     assert_eq!(formats(&mesh, listener), expected, "{name:?} {order:?}");
@@ -223,14 +219,14 @@ fn two_plugins_without_a_name_of_their_own_start_and_do_not_share_a_configuratio
             // In one listener.
             let both = [GOOD, BAD].map(|config| named("f", name, config).into());
             let mesh = mesh(
-                &envoy,
+                envoy,
                 1,
                 Bootstrap::new().listener(listener("one", both.into())),
             );
             assert_eq!((formats(&mesh, "one"), invalid(&mesh)), ("b3", 1));
             assert_eq!(lines(&mesh, INERT), 1);
         }
-    }
+    });
     promises::held(
         "Configuration",
         "A bad plugin costs no other plugin of its name, and no start",
@@ -241,11 +237,11 @@ fn two_plugins_without_a_name_of_their_own_start_and_do_not_share_a_configuratio
 
 #[test]
 fn a_new_listener_with_a_bad_plugin_is_never_refused() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for name in ["", "same", "other"] {
             let first = || listener("first", vec![named("f", "same", GOOD).into()]);
             let bootstrap = Bootstrap::new().watched_listener(first());
-            let mesh = mesh(&envoy, 2, bootstrap);
+            let mesh = mesh(envoy, 2, bootstrap);
             assert_eq!(formats(&mesh, "first"), "b3");
             let second = || listener("second", vec![named("f", name, BAD).into()]);
             let update = |listener| mesh.envoy.update_listener(listener).expect("taken");
@@ -259,20 +255,20 @@ fn a_new_listener_with_a_bad_plugin_is_never_refused() {
             update(listener("first", vec![named("f", name, BAD_TOO).into()]));
             assert_eq!(status(&mesh, "first"), 200);
         }
-    }
+    });
 }
 
 /// Envoy itself refuses the listener, after it has loaded the plugin: what was in force before is in force again.
 #[test]
 fn a_listener_that_envoy_refuses_leaves_no_trace() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for config in [OTHER, BAD] {
             let ingress = |config: &str, more: Vec<HttpFilter>| {
                 let own: HttpFilter = plugin(config).into();
                 listener("ingress", [vec![own], more].concat())
             };
             let bootstrap = Bootstrap::new().watched_listener(ingress(GOOD, vec![]));
-            let mesh = mesh(&envoy, 2, bootstrap);
+            let mesh = mesh(envoy, 2, bootstrap);
             // Envoy reads the whole file, and makes the filters in their order.
             let unknown = json!({"@type": "type.googleapis.com/google.protobuf.StringValue"});
             let broken = vec![HttpFilter::raw("broken", unknown)];
@@ -285,14 +281,14 @@ fn a_listener_that_envoy_refuses_leaves_no_trace() {
             update(ingress(BAD_TOO, vec![])).expect("an update that is taken");
             assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
         }
-    }
+    });
 }
 
 #[test]
 fn a_new_version_that_refuses_its_configuration_runs_the_last_good_one() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let discovered = listener("ingress", vec![plugin(GOOD).discovered()]);
-        let mesh = mesh(&envoy, 2, Bootstrap::new().listener(discovered));
+        let mesh = mesh(envoy, 2, Bootstrap::new().listener(discovered));
         assert_eq!(formats(&mesh, "ingress"), "b3");
         // Another environment is another VM, as another module is.
         let new = |config: &str| plugin(config).env("VERSION", "2");
@@ -304,17 +300,17 @@ fn a_new_version_that_refuses_its_configuration_runs_the_last_good_one() {
         let update = mesh.envoy.update_extension(new(OTHER));
         update.expect("an update that is taken");
         assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
-    }
+    });
 }
 
 /// Strict is for the first load: an update has something to run.
 #[test]
 fn strict_refuses_a_first_load_and_holds_back_no_update() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let strict = |config: &str| plugin(config).env("MESHTRACE_STRICT", "1");
         let ingress = |config: &str| listener("ingress", vec![strict(config).into()]);
         let bootstrap = Bootstrap::new().watched_listener(ingress(GOOD));
-        let mesh = mesh(&envoy, 2, bootstrap);
+        let mesh = mesh(envoy, 2, bootstrap);
         let update = |listener| mesh.envoy.update_listener(listener);
         update(ingress(BAD)).expect("an update that is taken");
         assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
@@ -326,7 +322,7 @@ fn strict_refuses_a_first_load_and_holds_back_no_update() {
         );
         update(ingress(OTHER)).expect("an update that is taken");
         assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
-    }
+    });
 }
 
 #[test]

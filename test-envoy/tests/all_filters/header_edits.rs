@@ -1,12 +1,12 @@
 //! What the filters do to headers besides the trace context itself: families, `baggage`, the header of `force`, and what
 //! is malformed.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest};
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common::{Mesh, access_log_trace, get, module, trace_context};
 use meshtrace_test_support::promises;
 use serde_json::json;
@@ -54,10 +54,10 @@ fn a_family_of_headers_goes_whatever_its_number() {
     let mesh = format!(
         r#"{{"trace_context": {clear}, "span_attributes": {prefix}, "report": {{"cluster": "collector"}}}}"#
     );
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let mesh = start(
-            &envoy,
+            envoy,
             vec![
                 ("context", roomy(vec![trace_context(clear)])),
                 ("attributes", roomy(vec![filter("span_attributes", prefix)])),
@@ -97,7 +97,7 @@ fn a_family_of_headers_goes_whatever_its_number() {
                 "{counter} on {version}"
             );
         }
-    }
+    });
     promises::held(
         "Headers and connections",
         "`clear` and `request_header_prefix` remove a whole family of headers, whatever their number.",
@@ -117,14 +117,14 @@ fn both_writers_of_baggage_are_in_one_clean_list() {
             format!(r#"{{"trace_context": {context}, "span_attributes": {attributes}{report}}}"#);
         roomy(vec![filter("mesh_tracing", &config)])
     };
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let (one, other) = (
             || filter("span_attributes", attributes),
             || trace_context(context),
         );
         let mesh = start(
-            &envoy,
+            envoy,
             vec![
                 ("one after the other", roomy(vec![one(), other()])),
                 ("mesh", in_one(r#", "report": {"cluster": "collector"}"#)),
@@ -169,7 +169,7 @@ fn both_writers_of_baggage_are_in_one_clean_list() {
             &get(&[("host", "third.example"), ("x-user-id", "")]),
         );
         assert_eq!(left.header_values("baggage"), [b"plan=gold"], "{version}");
-    }
+    });
     promises::held(
         "Headers and connections",
         "`baggage` has one writer a request: the members of the caller, of `emit.baggage` and of `baggage_from` are in \
@@ -274,10 +274,10 @@ fn what_is_malformed_is_dropped_by_whom_the_page_says() {
         ("baggage", "a=1,,junk,=x"),
     ];
     let names = ["traceparent", "b3", "x-b3-traceid"];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let mesh = start(
-            &envoy,
+            envoy,
             vec![
                 ("context", roomy(vec![trace_context("")])),
                 (
@@ -327,7 +327,7 @@ fn what_is_malformed_is_dropped_by_whom_the_page_says() {
         assert_eq!(left.header_values("baggage"), [b"a=1,k=v"], "{version}");
         let counted = "wasmcustom.meshtrace.trace_context.baggage.malformed";
         assert_eq!(mesh.envoy.stat(counted).ok(), Some(1), "{version}");
-    }
+    });
 }
 
 /// A refusal tells the path and not what may be a secret; the filter then changes nothing.
@@ -416,7 +416,7 @@ fn no_control_character_reaches_a_header_or_filter_state() {
         ),
     ];
     let plugins: Vec<_> = (0..refused.len()).map(|i| format!("plugin-{i}")).collect();
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let states = keys.map(|key| {
             (
@@ -432,7 +432,7 @@ fn no_control_character_reaches_a_header_or_filter_state() {
                 WasmFilter::new(plugin, module("span_attributes")).configuration(config.as_str());
             managers.push((plugin, roomy(vec![filter])));
         }
-        let mesh = start(&envoy, managers);
+        let mesh = start(envoy, managers);
         // {"sub": "\u0001s"}
         let token = "Bearer e30.eyJzdWIiOiAiXHUwMDAxcyJ9.";
         let request = Request::get("/%0Ap?a=x%0d%0ay%00").header("authorization", token);
@@ -453,7 +453,7 @@ fn no_control_character_reaches_a_header_or_filter_state() {
             // It is inert.
             mesh.pass(&mut mesh.connect(plugin), &request);
         }
-    }
+    });
     promises::held(
         "Headers and connections",
         "No control character of a value reaches a header or filter state, and texts of the configuration with one are \

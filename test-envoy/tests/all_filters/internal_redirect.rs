@@ -6,10 +6,10 @@ use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Span, SpanKind};
+use envoy_test_harness::{EnvoyBinary, Span, SpanKind, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, trace_context};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting, traceparent};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting, traceparent};
 use serde_json::{Value, json};
 
 /// A caller's headers in every shape that the tests send.
@@ -96,7 +96,7 @@ fn a_request_that_is_redirected_is_one_trace_of_mesh_tracing() {
         .flat_map(|role| not_believed.iter().map(move |context| (role, context)));
     let policies: Vec<_> = policies.collect();
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let filter = |(role, context): &(&str, &Value)| {
             let mut config = reporting("http/protobuf", &json!({"role": role}).to_string());
             config["trace_context"] = (*context).clone();
@@ -104,7 +104,7 @@ fn a_request_that_is_redirected_is_one_trace_of_mesh_tracing() {
             config["access_log"] = json!({});
             manager(vec![mesh_tracing(config).into()])
         };
-        let mesh = start(&envoy, policies.iter().map(filter).collect());
+        let mesh = start(envoy, policies.iter().map(filter).collect());
         for (listener, (role, context)) in policies.iter().enumerate() {
             for (i, headers) in [&CALLER[..], &[]].into_iter().enumerate() {
                 let at = format!("{} {role} {context}", envoy.reported_version());
@@ -131,7 +131,7 @@ fn a_request_that_is_redirected_is_one_trace_of_mesh_tracing() {
                 tried += 1;
             }
         }
-    }
+    });
     promises::held(
         "Spans",
         "A request that is redirected internally stays one trace, where its caller is not believed too, and the second \
@@ -139,7 +139,7 @@ fn a_request_that_is_redirected_is_one_trace_of_mesh_tracing() {
         "mesh_tracing, 5 policies, both roles, with and without a caller's context",
         &format!(
             "{tried} of {tried} requests one trace, {} versions",
-            envoys().len()
+            EnvoyBinary::SUPPORTED.len()
         ),
     );
 }
@@ -167,10 +167,10 @@ fn a_trace_that_trace_context_starts_is_not_started_twice() {
             &CALLER,
         ),
     ];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let filter =
             |(config, _): &(Value, _)| manager(vec![trace_context(&config.to_string()).into()]);
-        let mesh = start(&envoy, cases.iter().map(filter).collect());
+        let mesh = start(envoy, cases.iter().map(filter).collect());
         for (listener, (config, headers)) in cases.iter().enumerate() {
             let at = format!("{} {config}", envoy.reported_version());
             let passes = || redirect(&mesh, listener, headers).map(|request| traceparent(&request));
@@ -185,7 +185,7 @@ fn a_trace_that_trace_context_starts_is_not_started_twice() {
                 }
             }
         }
-    }
+    });
 }
 
 /// What a caller sends is never what this proxy remembers, and what one filter remembers is not another one's.
@@ -209,10 +209,10 @@ fn a_second_request_and_a_second_filter_are_not_believed() {
 /// What a caller who is believed sends is continued by both passes, as by Envoy's own tracer.
 #[test]
 fn a_believed_callers_trace_is_continued_as_envoys_own_tracer_does() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let own = Tracing::opentelemetry_http("collector", "test");
-        let traced = start(&envoy, vec![manager(Vec::new()).tracing(own)]);
+        let traced = start(envoy, vec![manager(Vec::new()).tracing(own)]);
         let [_, second] = redirect(&traced, 0, &CALLER[..1]);
         assert_eq!(traceparent(&second)[0], TRACE, "{at}");
         // Of the two spans some versions report one.
@@ -220,7 +220,7 @@ fn a_believed_callers_trace_is_continued_as_envoys_own_tracer_does() {
         assert!(spans.iter().all(|span| span.trace_id == TRACE), "{at}");
 
         let ours = mesh_tracing(reporting("http/protobuf", "{}"));
-        let mesh = start(&envoy, vec![manager(vec![ours.into()])]);
+        let mesh = start(envoy, vec![manager(vec![ours.into()])]);
         let [_, second] = redirect(&mesh, 0, &CALLER[..1]);
         let spans = passes(&mesh, 2);
         assert!(spans.iter().all(|span| span.trace_id == TRACE), "{at}");
@@ -231,5 +231,5 @@ fn a_believed_callers_trace_is_continued_as_envoys_own_tracer_does() {
         let last = spans.iter().find(|span| span.is_child_of(first));
         let last = last.unwrap_or_else(|| panic!("{at}: {spans:#?}"));
         assert_eq!(traceparent(&second)[1], last.span_id, "{at}");
-    }
+    });
 }

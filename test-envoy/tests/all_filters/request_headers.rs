@@ -1,11 +1,12 @@
 //! `request_headers: "filter_state"`: what leaves, and what does not.
 
 use envoy_test_harness::config::{Cluster, Listener, Route, Tracing};
+use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::get;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::rerouting::{
-    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, by_role, chain, edited, envoys,
+    B3, FILTERS, Filter, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way, by_role, chain, edited,
 };
 use serde_json::json;
 
@@ -35,7 +36,7 @@ fn by_filter_state_leaves_what_leaves_by_edits() {
     let is_tracer = |filter: &Filter| filter.config.contains("report");
     let filters = || FILTERS.iter().filter(|filter| !is_tracer(filter));
     let ways = [Way::EditPinned, Way::StateBehind];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for cluster in [Cluster::http1 as fn(&str, _) -> _, Cluster::http2] {
             let listeners = filters().flat_map(|filter| {
                 ways.map(|way| {
@@ -43,7 +44,7 @@ fn by_filter_state_leaves_what_leaves_by_edits() {
                     Listener::http(&filter.listener(way), manager)
                 })
             });
-            let rig = Rig::with(&envoy, listeners, cluster);
+            let rig = Rig::with(envoy, listeners, cluster);
             for (filter, request) in filters().flat_map(|f| requests.iter().map(move |r| (f, r))) {
                 let [edits, state] =
                     ways.map(|way| headers(&rig.send(&filter.listener(way), request)));
@@ -51,7 +52,7 @@ fn by_filter_state_leaves_what_leaves_by_edits() {
                 assert_eq!(edits, state, "{filter} {request:?} on {version}");
             }
         }
-    }
+    });
 }
 
 /// A managed header that passes as it is unless the host is another one.
@@ -65,8 +66,8 @@ fn a_value_leaves_to_the_byte_and_several_lines_in_one() {
     let long = [b'a'; 55 * 1024];
     let half = [b'a'; 20 * 1024];
     let halves = [&half[..], b",", &half].concat();
-    for envoy in envoys() {
-        let rig = Rig::start(&envoy, &[PASSING], &[], &by_role());
+    each_supported(|envoy| {
+        let rig = Rig::start(envoy, &[PASSING], &[], &by_role());
         for (lines, expected) in [
             (&[&b"a,b;c=\"d\", e"[..]][..], Some(&b"a,b;c=\"d\", e"[..])),
             (
@@ -94,17 +95,17 @@ fn a_value_leaves_to_the_byte_and_several_lines_in_one() {
             );
         }
         assert_eq!(rig.counter("trace_context.edits_dropped"), 0);
-    }
+    });
 }
 
 /// A request that the filter does not see leaves without the managed headers.
 #[test]
 fn without_the_filter_the_route_configuration_removes_the_headers() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let route = Route::prefix("/")
             .cluster("public")
             .disable_filter(TRACE_CONTEXT.name);
-        let rig = Rig::start(&envoy, &[TRACE_CONTEXT], &[], &[route]);
+        let rig = Rig::start(envoy, &[TRACE_CONTEXT], &[], &[route]);
         let traced = get(&[
             ("traceparent", TRACEPARENT),
             ("b3", B3),
@@ -116,17 +117,17 @@ fn without_the_filter_the_route_configuration_removes_the_headers() {
         for name in ["traceparent", "b3"] {
             assert!(!names.contains(&name.to_owned()), "{names:?}");
         }
-    }
+    });
 }
 
 /// Lines that are longer than the filter's memory are left out, and counted.
 #[test]
 fn lines_without_room_for_one_line_are_counted() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         // Envoy's default is less than the filter's memory.
         let manager = chain(PASSING, Way::StateBehind, &[], &by_role())
             .merge(json!({"max_request_headers_kb": 96}));
-        let rig = Rig::with(&envoy, [Listener::http("large", manager)], Cluster::http1);
+        let rig = Rig::with(envoy, [Listener::http("large", manager)], Cluster::http1);
         let line = [b'a'; 34 * 1024];
         let request = get(&[("b3", B3)])
             .header("x-any", line)
@@ -136,7 +137,7 @@ fn lines_without_room_for_one_line_are_counted() {
         assert!(seen.request().header("x-any").is_none());
         assert!(seen.request().header("traceparent").is_some());
         assert_eq!(rig.counter("trace_context.edits_dropped"), 1);
-    }
+    });
 }
 
 /// The route configuration comes behind its routes, unless it is told otherwise.
@@ -144,7 +145,7 @@ fn lines_without_room_for_one_line_are_counted() {
 fn what_a_route_removes_leaves_unless_the_most_specific_wins() {
     let route = Route::prefix("/").cluster("public");
     let route = route.remove_request_header("traceparent");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let manager = || {
             chain(
                 TRACE_CONTEXT,
@@ -158,7 +159,7 @@ fn what_a_route_removes_leaves_unless_the_most_specific_wins() {
             Listener::http("default", manager()),
             Listener::http("specific", manager().merge(specific)),
         ];
-        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        let rig = Rig::with(envoy, listeners, Cluster::http1);
         for (listener, leaves) in [("default", true), ("specific", false)] {
             let seen = rig.send(listener, &get(&[("b3", B3)]));
             let traceparent = seen.request().header("traceparent");
@@ -168,13 +169,13 @@ fn what_a_route_removes_leaves_unless_the_most_specific_wins() {
                 "{listener}"
             );
         }
-    }
+    });
 }
 
 /// Each pass of a redirected request, each attempt and each copy leave with the headers.
 #[test]
 fn redirected_repeated_and_copied_requests_leave_with_the_headers() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let redirect = json!({"redirect_response_codes": [302]});
         let mirror = json!([{"cluster": "admin", "runtime_fraction": {"default_value": {"numerator": 100}}}]);
         let route = Route::prefix("/")
@@ -183,7 +184,7 @@ fn redirected_repeated_and_copied_requests_leave_with_the_headers() {
             .merge(json!({"route": {
                 "internal_redirect_policy": redirect, "request_mirror_policies": mirror,
             }}));
-        let rig = Rig::start(&envoy, &[TRACE_CONTEXT], &[], &[route]);
+        let rig = Rig::start(envoy, &[TRACE_CONTEXT], &[], &[route]);
         let answered = std::sync::atomic::AtomicUsize::new(0);
         rig.public.respond_with(move |request| {
             match answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
@@ -216,20 +217,20 @@ fn redirected_repeated_and_copied_requests_leave_with_the_headers() {
             let trace_id = request.header_text("x-b3-traceid");
             assert_eq!(trace_id.as_deref(), Some(&B3[..32]));
         }
-    }
+    });
 }
 
 /// Envoy's tracer writes behind the route configuration, in either way.
 #[test]
 fn the_proxys_own_tracer_has_the_last_word() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let tracing = Tracing::opentelemetry_http("otlp", "proxy");
         let ways = [Way::EditPinned, Way::StateBehind];
         let listeners = ways.map(|way| {
             let manager = chain(TRACE_CONTEXT, way, &[], &by_role()).tracing(tracing.clone());
             Listener::http(&TRACE_CONTEXT.listener(way), manager)
         });
-        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        let rig = Rig::with(envoy, listeners, Cluster::http1);
         for way in ways {
             let seen = rig.send(&TRACE_CONTEXT.listener(way), &get(&[("b3", B3)]));
             let values = seen.request().header_values("traceparent");
@@ -243,7 +244,7 @@ fn the_proxys_own_tracer_has_the_last_word() {
             let trace_id = seen.request().header_text("x-b3-traceid");
             assert_eq!(trace_id.as_deref(), Some(&B3[..32]), "{way:?}");
         }
-    }
+    });
 }
 
 /// The route configuration removes whole names; an early mutation takes the rest of the prefix.
@@ -268,13 +269,13 @@ fn a_clients_headers_with_the_prefix_of_attributes_go_early() {
         ("x-span-attr-user-id", "mallory"),
         ("x-span-attr-admin", "1"),
     ]);
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let manager = || chain(ATTRIBUTES, Way::StateBehind, &[], &by_role());
         let listeners = [
             Listener::http("plain", manager()),
             Listener::http("early", manager().early_header_mutation(early.clone())),
         ];
-        let rig = Rig::with(&envoy, listeners, Cluster::http1);
+        let rig = Rig::with(envoy, listeners, Cluster::http1);
         for (listener, unknown) in [("plain", Some("1")), ("early", None)] {
             let seen = rig.send(listener, &forged);
             let header = |name: &str| seen.request().header_text(name);
@@ -286,7 +287,7 @@ fn a_clients_headers_with_the_prefix_of_attributes_go_early() {
             assert_eq!(header("x-span-attr-user-id"), None, "{listener}");
             assert_eq!(header("x-span-attr-tenant-id").as_deref(), Some("acme"));
         }
-    }
+    });
     promises::held(
         "Headers and connections",
         "With `request_headers: \"filter_state\"` a request leaves with the headers that edits would give it",

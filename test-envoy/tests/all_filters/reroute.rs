@@ -1,6 +1,7 @@
 //! A header edit makes Envoy choose the route again: where that matters, and that filter state does without.
 
 use envoy_test_harness::config::{Cluster, HttpFilter, Listener, Route, WasmFilter};
+use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{get, module};
 use meshtrace_test_support::promises;
@@ -8,14 +9,14 @@ use meshtrace_test_support::rerouting::{
     B3, EXT_AUTHZ, FILTERS, Filter, RBAC, Rig, Seen, TRACE_CONTEXT, TRACEPARENT, Way,
 };
 use meshtrace_test_support::rerouting::{
-    adding_ext_authz, by_role, chain, edited, envoys, ext_authz, rbac, role, with_header,
+    adding_ext_authz, by_role, chain, edited, ext_authz, rbac, role, with_header,
 };
 use serde_json::json;
 
 #[test]
 fn behind_another_filter_an_edit_moves_a_request_and_filter_state_does_not() {
-    for envoy in envoys() {
-        let rig = Rig::start(&envoy, FILTERS, &[role()], &by_role());
+    each_supported(|envoy| {
+        let rig = Rig::start(envoy, FILTERS, &[role()], &by_role());
         for filter in FILTERS {
             let what = |way| format!("{filter} {way:?} on {}", envoy.reported_version());
             for way in Way::ALL {
@@ -30,7 +31,7 @@ fn behind_another_filter_an_edit_moves_a_request_and_filter_state_does_not() {
             }
         }
         assert_eq!(rig.counter("host_errors"), 0);
-    }
+    });
 }
 
 /// The route, the status, and how often the authoriser was asked.
@@ -40,11 +41,11 @@ fn fate(seen: &Seen) -> (&'static str, u16, usize) {
 
 #[test]
 fn an_authorisation_that_one_route_is_without_is_passed_by_an_edit_behind_it_alone() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for (name, authorisation) in [("ext_authz", ext_authz()), ("RBAC", rbac())] {
             let asked = usize::from(name == "ext_authz");
             let front = [role(), authorisation];
-            let rig = Rig::start(&envoy, FILTERS, &front, &by_role());
+            let rig = Rig::start(envoy, FILTERS, &front, &by_role());
             for filter in FILTERS {
                 for way in Way::ALL {
                     let seen = rig.send(&filter.listener(way), &edited());
@@ -64,7 +65,7 @@ fn an_authorisation_that_one_route_is_without_is_passed_by_an_edit_behind_it_alo
                 }
             }
         }
-    }
+    });
     promises::held(
         "Routing",
         "With `request_headers: \"filter_state\"`, or with edits directly in front of a filter that runs on every route \
@@ -90,9 +91,9 @@ fn a_filter_that_a_route_takes_out_of_the_chain_pins_nothing() {
             .cluster("public")
             .merge(json!({"typed_per_filter_config": {EXT_AUTHZ: removed, RBAC: removed}})),
     ];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for (name, authorisation) in [("ext_authz", ext_authz()), ("RBAC", rbac())] {
-            let rig = Rig::start(&envoy, FILTERS, &[authorisation, role()], &routes);
+            let rig = Rig::start(envoy, FILTERS, &[authorisation, role()], &routes);
             for filter in FILTERS {
                 for way in Way::ALL {
                     let seen = rig.send(&filter.listener(way), &edited());
@@ -107,7 +108,7 @@ fn a_filter_that_a_route_takes_out_of_the_chain_pins_nothing() {
                 }
             }
         }
-    }
+    });
 }
 
 /// What an authoriser adds to a request it adds after it has asked for the route.
@@ -119,8 +120,8 @@ fn an_edit_in_front_of_an_authoriser_that_adds_headers_moves_no_request() {
             .cluster("admin"),
         Route::prefix("/").cluster("public"),
     ];
-    for envoy in envoys() {
-        let rig = Rig::start(&envoy, FILTERS, &[adding_ext_authz()], &routes);
+    each_supported(|envoy| {
+        let rig = Rig::start(envoy, FILTERS, &[adding_ext_authz()], &routes);
         rig.authz
             .respond_with(|_| Reply::ok().header("x-role", "admin"));
         for filter in FILTERS {
@@ -140,7 +141,7 @@ fn an_edit_in_front_of_an_authoriser_that_adds_headers_moves_no_request() {
                 );
             }
         }
-    }
+    });
 }
 
 /// A route that asks for a header which the filter writes: by an edit it is seen, by filter state it is not.
@@ -155,7 +156,7 @@ fn routes_that_ask_for_a_trace_header_see_what_came_in_unless_it_is_edited() {
         config: r#"{"clear": ["tracestate"]}"#,
     };
     let state = [("traceparent", TRACEPARENT), ("tracestate", "a=1")];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for (filter, header, request, without, edited) in [
             (
                 TRACE_CONTEXT,
@@ -171,7 +172,7 @@ fn routes_that_ask_for_a_trace_header_see_what_came_in_unless_it_is_edited() {
                 with_header(header).cluster("admin"),
                 Route::prefix("/").cluster("public"),
             ];
-            let rig = Rig::start(&envoy, &[filter], &[], &routes);
+            let rig = Rig::start(envoy, &[filter], &[], &routes);
             for way in Way::ALL {
                 let expected = match way {
                     Way::Without | Way::StateBehind => without,
@@ -182,13 +183,13 @@ fn routes_that_ask_for_a_trace_header_see_what_came_in_unless_it_is_edited() {
                 assert_eq!(seen.upstream(), expected, "{filter} {way:?} on {version}");
             }
         }
-    }
+    });
 }
 
 /// Both routes are in the access log: the one that an attribute read before the edit, and the one that was taken.
 #[test]
 fn the_access_log_tells_of_a_request_that_was_moved() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let probe = |name: &str| -> HttpFilter {
             let property = json!({"property": ["xds", "route_name"]});
             let config = json!({"attributes": [{"key": name, "from": property}]});
@@ -205,7 +206,7 @@ fn the_access_log_tells_of_a_request_that_was_moved() {
                 "after": "%FILTER_STATE(wasm.after:PLAIN)%",
                 "taken": "%ROUTE_NAME%",
             }));
-        let rig = Rig::with(&envoy, [Listener::http("logged", manager)], Cluster::http1);
+        let rig = Rig::with(envoy, [Listener::http("logged", manager)], Cluster::http1);
         rig.send("logged", &edited());
         let lines = rig
             .envoy
@@ -215,5 +216,5 @@ fn the_access_log_tells_of_a_request_that_was_moved() {
         // Directly after the edit the host still tells the old route.
         let expected = json!({"before": "public", "after": "public", "taken": "admin"});
         assert_eq!(lines, [expected], "{}", envoy.reported_version());
-    }
+    });
 }

@@ -3,12 +3,12 @@
 
 use crate::http2;
 use crate::strict::{StrictMesh, seen};
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::ClosedPort;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common;
 use meshtrace_test_support::common::{access_log_trace, module, trace_context};
 use meshtrace_test_support::promises;
@@ -225,10 +225,10 @@ fn a_strict_upstream_does_close_the_connection_of_everybody() {
 #[test]
 fn ten_requests_of_others_outlive_every_value_that_a_filter_writes() {
     let collector = ClosedPort::reserve().expect("a port");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let bootstrap = Bootstrap::new().cluster(Cluster::http1("collector", collector.address()));
-        let mesh = StrictMesh::start_on(&envoy, managers(), bootstrap);
+        let mesh = StrictMesh::start_on(envoy, managers(), bootstrap);
         let held = mesh.hold_ten();
         let mut through = Vec::new();
         for (listener, _) in managers() {
@@ -278,7 +278,7 @@ fn ten_requests_of_others_outlive_every_value_that_a_filter_writes() {
             Some(0),
             "{version}"
         );
-    }
+    });
     promises::held(
         "Headers and connections",
         "No value that a filter writes into a header ends the connection that other requests share.",
@@ -316,13 +316,13 @@ fn spaces_of_a_client_of_http2_are_envoys_to_refuse_but_in_trace_headers() {
     let w3c = format!("00-{TRACE}-{SPAN}-01");
     let b3 = format!("{TRACE}-{SPAN}-1");
     let jaeger = format!("{TRACE}:{SPAN}:0:1");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let filter = trace_context(&format!(
             r#"{{"extract": {FORMATS}, "inject": "preserve"}}"#
         ));
         let managers = vec![("context", manager(filter))];
-        let mesh = StrictMesh::start_on(&envoy, managers, Bootstrap::new());
+        let mesh = StrictMesh::start_on(envoy, managers, Bootstrap::new());
         let mut context = http2::Client::new(mesh.address("context"));
         for (name, value) in [
             ("traceparent", &w3c),
@@ -363,7 +363,7 @@ fn spaces_of_a_client_of_http2_are_envoys_to_refuse_but_in_trace_headers() {
             assert_eq!(answer.0, 503, "{version}: {listener}");
             assert_eq!(mesh.connections().1, before + 1, "{version}: {listener}");
         }
-    }
+    });
 }
 
 /// The filter's own calls, over OTLP/HTTP and gRPC.

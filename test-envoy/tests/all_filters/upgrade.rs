@@ -9,7 +9,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, HttpFilter, Listener, Route,
     WasmFilter,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Upstream, each_supported};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_headers, under_load};
 use serde_json::json;
 use tempfile::TempDir;
@@ -60,10 +60,10 @@ fn told(mesh: &Mesh) -> (bool, bool) {
 
 #[test]
 fn no_request_fails_while_a_plugin_is_replaced_and_replaced_back() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let folder = TempDir::new().expect("a folder");
         let (old, new) = (version(folder.path(), 1), version(folder.path(), 2));
-        let mesh = mesh(&envoy, plugin(&old, "tracecontext"));
+        let mesh = mesh(envoy, plugin(&old, "tracecontext"));
         assert_eq!(told(&mesh), (true, false));
         for _ in 0..3 {
             under_load(&mesh, || {
@@ -77,31 +77,31 @@ fn no_request_fails_while_a_plugin_is_replaced_and_replaced_back() {
             });
             assert_eq!(told(&mesh), (true, false), "rolled back");
         }
-    }
+    });
 }
 
 #[test]
 fn a_version_that_does_not_load_leaves_the_old_one_in_force() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let folder = TempDir::new().expect("a folder");
         let old = version(folder.path(), 1);
         let broken = folder.path().join("broken.wasm");
         fs::write(&broken, b"\0asm\x01\0\0\0hello").expect("written");
-        let mesh = mesh(&envoy, plugin(&old, "tracecontext"));
+        let mesh = mesh(envoy, plugin(&old, "tracecontext"));
         under_load(&mesh, || {
             let refused = mesh.envoy.update_extension(plugin(&broken, "b3multi"));
             assert!(refused.is_err(), "Envoy must not take it");
         });
         assert_eq!(told(&mesh), (true, false));
-    }
+    });
 }
 
 #[test]
 fn a_version_that_cannot_be_fetched_bypasses_the_filter_and_fails_no_request() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let folder = TempDir::new().expect("a folder");
         let (old, new) = (version(folder.path(), 1), version(folder.path(), 2));
-        let mesh = mesh(&envoy, plugin(&old, "tracecontext"));
+        let mesh = mesh(envoy, plugin(&old, "tracecontext"));
         under_load(&mesh, || {
             let update = mesh.envoy.update_extension(fallback().discovered());
             update.expect("the agent's fallback");
@@ -112,14 +112,14 @@ fn a_version_that_cannot_be_fetched_bypasses_the_filter_and_fails_no_request() {
             update.expect("fetched at last");
         });
         assert_eq!(told(&mesh), (false, true));
-    }
+    });
 }
 
 /// What decides from which Istio on an upstream filter may come from an image.
 #[test]
 fn the_fallback_is_known_among_upstream_filters_since_1_39() {
     let upstream = Upstream::start().expect("an upstream");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let filter = WasmFilter::new("trace_context", common::module("trace_context"))
             .configuration(
                 r#"{"placement": "upstream", "tracer": "b3", "inject": ["tracecontext"]}"#,
@@ -130,11 +130,11 @@ fn the_fallback_is_known_among_upstream_filters_since_1_39() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("upstream", upstream.address()));
-        let started = Envoy::start(&envoy, bootstrap);
+        let started = Envoy::start(envoy, bootstrap);
         if !envoy.is_at_least(1, 39) {
             let why = started.expect_err("a refused listener").to_string();
             assert!(why.contains("rbac"), "{why}");
-            continue;
+            return;
         }
         let mesh = Mesh {
             envoy: started.expect("an Envoy that starts"),
@@ -151,5 +151,5 @@ fn the_fallback_is_known_among_upstream_filters_since_1_39() {
         let update = mesh.envoy.update_extension(fallback().discovered());
         update.expect("the agent's fallback");
         assert_eq!(send(), 1, "b3 as it came");
-    }
+    });
 }

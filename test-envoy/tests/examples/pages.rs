@@ -2,22 +2,21 @@
 //! command of the page is sent and must be answered with the output that stands below it.
 
 use meshtrace_test_support::common;
+use meshtrace_test_support::common::envoys;
 use meshtrace_test_support::rendered;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
+use envoy_test_harness::{
+    Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream, each_supported,
+};
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use meshtrace_render::{EnvoyVersion, envoy_tags};
 use meshtrace_test_support::example::{MANAGER, set_cluster, with_new_ids_named};
 use serde_json::{Value, json};
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 /// A running example, and where the ports of its files lead to here.
 #[derive(Debug)]
@@ -172,9 +171,9 @@ fn set_collector(bootstrap: &mut Value, address: SocketAddr) {
 #[test]
 fn trace_context_does_what_its_page_shows() {
     let bootstrap = common::yaml("examples/trace-context/envoy.yaml");
-    for envoy in envoys() {
-        Example::start("trace-context", &envoy, &bootstrap).follow_page();
-    }
+    each_supported(|envoy| {
+        Example::start("trace-context", envoy, &bootstrap).follow_page();
+    });
 }
 
 #[test]
@@ -199,9 +198,9 @@ fn upstream_normaliser_does_what_its_page_shows_without_a_collector() {
     let closed = ClosedPort::reserve().expect("a port");
     let mut bootstrap = common::yaml("examples/upstream-normaliser/envoy.yaml");
     set_collector(&mut bootstrap, closed.address());
-    for envoy in envoys() {
-        Example::start("upstream-normaliser", &envoy, &bootstrap).follow_page();
-    }
+    each_supported(|envoy| {
+        Example::start("upstream-normaliser", envoy, &bootstrap).follow_page();
+    });
 }
 
 #[test]
@@ -256,9 +255,9 @@ fn both_sides_does_what_its_page_shows_without_a_collector() {
     let closed = ClosedPort::reserve().expect("a port");
     let mut bootstrap = common::yaml(BOTH_SIDES);
     set_collector(&mut bootstrap, closed.address());
-    for envoy in envoys() {
-        Example::start("both-sides", &envoy, &bootstrap).follow_page();
-    }
+    each_supported(|envoy| {
+        Example::start("both-sides", envoy, &bootstrap).follow_page();
+    });
 }
 
 #[test]
@@ -304,8 +303,8 @@ fn both_sides_keeps_its_own_headers_from_the_application() {
     set_collector(&mut bootstrap, closed.address());
     set_cluster(&mut bootstrap, "application", application.address());
     let full = format!("b3: {}-{}-1", common::TRACE, common::SPAN);
-    for envoy in envoys() {
-        let example = Example::start("both-sides", &envoy, &bootstrap);
+    each_supported(|envoy| {
+        let example = Example::start("both-sides", envoy, &bootstrap);
         for header in ["b3: 1", "b3: 0", &full] {
             let words = ["curl", "localhost:10000", "-H", header];
             assert_eq!(example.curl(&words.map(str::to_owned)).status, 200);
@@ -316,7 +315,7 @@ fn both_sides_keeps_its_own_headers_from_the_application() {
                 assert!(!own, "{name} on Envoy {}: {header}", example.version);
             }
         }
-    }
+    });
 }
 
 const EDGE: &str = "examples/edge/envoy.yaml";
@@ -338,9 +337,9 @@ fn edge_does_what_its_page_shows_without_a_collector() {
     let closed = ClosedPort::reserve().expect("a port");
     let mut bootstrap = common::yaml(EDGE);
     set_collector(&mut bootstrap, closed.address());
-    for envoy in envoys() {
-        Example::start("edge", &envoy, &bootstrap).follow_page();
-    }
+    each_supported(|envoy| {
+        Example::start("edge", envoy, &bootstrap).follow_page();
+    });
 }
 
 #[test]
@@ -390,8 +389,8 @@ fn span_attributes_for(envoy: &EnvoyBinary) -> (EnvoyVersion, Value) {
 
 #[test]
 fn span_attributes_has_what_is_rendered() {
-    for envoy in envoys() {
-        let (version, mut bootstrap) = span_attributes_for(&envoy);
+    each_supported(|envoy| {
+        let (version, mut bootstrap) = span_attributes_for(envoy);
         let manager = bootstrap.pointer_mut(MANAGER).expect("the manager");
         let text = "/http_filters/0/typed_config/config/configuration/value";
         let text = manager.pointer_mut(text).expect("the configuration");
@@ -413,7 +412,7 @@ fn span_attributes_has_what_is_rendered() {
         let filters = manager["http_filters"].as_array_mut().expect("filters");
         filters.pop();
         assert_eq!(*filters, rendered.http_filters);
-    }
+    });
 }
 
 #[test]
@@ -425,15 +424,15 @@ fn span_attributes_prints_the_spans_that_its_page_shows() {
     });
     let spans: Vec<_> = spans.collect();
     assert_eq!(spans.len(), 4);
-    for envoy in envoys() {
-        let (_, bootstrap) = span_attributes_for(&envoy);
-        let example = Example::start("span-attributes", &envoy, &bootstrap);
+    each_supported(|envoy| {
+        let (_, bootstrap) = span_attributes_for(envoy);
+        let example = Example::start("span-attributes", envoy, &bootstrap);
         example.follow_page();
         for span in &spans {
             let printed = example.envoy.wait_for_log(span);
             printed.unwrap_or_else(|error| panic!("{span} on {}: {error}", example.version));
         }
-    }
+    });
 }
 
 const ROUTE_SAMPLING: &str = "examples/route-sampling/envoy.yaml";
@@ -465,18 +464,18 @@ fn route_sampling_does_what_its_page_shows_without_a_collector() {
     let closed = ClosedPort::reserve().expect("a port");
     let mut bootstrap = common::yaml(ROUTE_SAMPLING);
     set_collector(&mut bootstrap, closed.address());
-    for envoy in envoys() {
-        Example::start("route-sampling", &envoy, &bootstrap).follow_page();
-    }
+    each_supported(|envoy| {
+        Example::start("route-sampling", envoy, &bootstrap).follow_page();
+    });
 }
 
 #[test]
 fn mesh_tracing_reports_the_spans_that_its_page_shows() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let collector = OtlpSink::start().expect("a collector");
         let mut bootstrap = common::yaml("examples/mesh-tracing/envoy.yaml");
         set_cluster(&mut bootstrap, "collector", collector.http_addr());
-        let example = Example::start("mesh-tracing", &envoy, &bootstrap);
+        let example = Example::start("mesh-tracing", envoy, &bootstrap);
         example.follow_page();
         let spans = collector.wait_for_spans(3).expect("the spans");
         assert_eq!(spans.len(), 3, "what is sampled: {spans:#?}");
@@ -496,7 +495,7 @@ fn mesh_tracing_reports_the_spans_that_its_page_shows() {
         assert_eq!(ordered.len(), 1, "the rule's");
         assert_eq!(ordered[0].name, "GET /orders/{id}");
         assert_eq!(ordered[0].trace_state, "ot=th:0");
-    }
+    });
 }
 
 mod access_log {

@@ -3,4 +3,5 @@
 mod binary;
 mod lifecycle;
 mod spans;
+mod supported;
 mod traffic;

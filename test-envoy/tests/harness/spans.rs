@@ -11,7 +11,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, ZipkinSink};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream, ZipkinSink, expect};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -60,22 +60,20 @@ fn otlp_over_grpc() {
         .unwrap();
 
     let spans = sink.wait_for_trace(TRACE_ID, 2).unwrap();
-    let server = spans
-        .iter()
-        .find(|span| span.kind == SpanKind::Server)
-        .unwrap();
-    let client = spans
-        .iter()
-        .find(|span| span.kind == SpanKind::Client)
-        .unwrap();
-    assert_eq!(server.parent_span_id.as_deref(), Some(PARENT_ID));
-    assert_eq!(server.service, "shop");
-    assert_eq!(server.attribute("user.id"), Some("ada"));
+    let server = expect::span()
+        .of_kind(SpanKind::Server)
+        .of_service("shop")
+        .child_of_ids(TRACE_ID, PARENT_ID)
+        .with("user.id", "ada")
+        .with_error(false)
+        .find_in(&spans);
+    let client = expect::span()
+        .of_kind(SpanKind::Client)
+        .child_of(server)
+        .begun_during(server)
+        .find_in(&spans);
     assert_eq!(server.trace_state, "a=b");
-    assert!(client.is_child_of(server));
-    assert!(client.start_unix_nanos >= server.start_unix_nanos);
     assert!(server.end_unix_nanos > server.start_unix_nanos);
-    assert!(!server.status_error);
     let sent = upstream.requests()[0].header_text("traceparent").unwrap();
     assert_eq!(sent, format!("00-{TRACE_ID}-{}-01", client.span_id));
 

@@ -1,6 +1,6 @@
 //! What `make test-mesh` had Istio render, as plain Envoys take it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -49,6 +49,30 @@ pub(crate) fn rendered() -> Vec<Rendered> {
         }
     };
     paths.into_iter().map(read).collect()
+}
+
+/// The places in which each manifest put something of ours.
+#[derive(Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, BTreeSet<String>>);
+
+impl Places {
+    /// Notes where this was rendered; false where the manifest put nothing of ours.
+    pub(crate) fn take(&mut self, rendered: &Rendered) -> bool {
+        let places = self.0.entry(rendered.manifest.clone()).or_default();
+        let has_ours = rendered.has_ours();
+        if has_ours {
+            places.insert(rendered.place.clone());
+        }
+        has_ours
+    }
+
+    /// Every manifest that was rendered, with its places in alphabetical order.
+    pub(crate) fn of_manifests(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.0.iter().map(|(manifest, places)| {
+            let places = places.iter().map(String::as_str).collect();
+            (manifest.as_str(), places)
+        })
+    }
 }
 
 /// The Envoys that stand for the proxy of an Istio version. Of 1.30's none has Wasm within reach.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::head::{Head, Product, files, manifests};
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream, each_supported};
 use meshtrace_test_support::applied::{apply, list, manager, merge, plugin, wasm};
 use meshtrace_test_support::common::get;
 use serde_json::{Value, json};
@@ -287,7 +287,7 @@ fn every_envoy_that_a_head_names_takes_all_of_the_file() {
     assert!(files.len() > 30, "only {} files", files.len());
     let mut loaded = 0;
     let mut found = Vec::new();
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let is_named = |head: &Head| {
             let mut envoys = head.envoys().into_iter();
             envoys.any(|named| named.reported_version() == envoy.reported_version())
@@ -297,8 +297,8 @@ fn every_envoy_that_a_head_names_takes_all_of_the_file() {
             .map(|(path, head)| (path.clone(), Proxy::of(path, head)))
             .collect();
         loaded += proxies.len();
-        found.extend(refusals(&envoy, proxies));
-    }
+        found.extend(refusals(envoy, proxies));
+    });
     assert_eq!(found, Vec::<String>::new());
     assert!(loaded >= 100, "only {loaded}");
     promises::held(
@@ -314,16 +314,16 @@ fn every_envoy_that_a_head_names_takes_all_of_the_file() {
 fn an_envoy_without_span_ids_refuses_the_newer_access_log() {
     let path = "istio-manifests/access-log/envoyfilter-otel.yaml";
     let head = Head::parse(&common::text(path)).expect("a head");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let proxies = BTreeMap::from([(path.to_owned(), Proxy::of(path, &head))]);
-        let refused = refusal(&envoy, &proxies).is_some();
+        let refused = refusal(envoy, &proxies).is_some();
         assert_eq!(
             refused,
             !envoy.is_at_least(1, 38),
             "{}",
             envoy.reported_version()
         );
-    }
+    });
 }
 
 /// What Istio's agent puts in the place of a module that it cannot fetch: it has to be taken too.
@@ -343,14 +343,14 @@ fn where_a_module_is_discovered_what_stands_in_for_it_is_taken() {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
         });
         let proxies = BTreeMap::from([(path.clone(), proxy)]);
-        for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+        each_supported(|envoy| {
             let named = head.envoys();
             let is_named = named
                 .iter()
                 .any(|e| e.reported_version() == envoy.reported_version());
-            let refused = refusal(&envoy, &proxies);
+            let refused = refusal(envoy, &proxies);
             assert_eq!(refused.is_none(), is_named, "{path}: {refused:?}");
-        }
+        });
     }
     assert_eq!(seen, 2);
 }

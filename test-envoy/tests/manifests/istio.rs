@@ -5,23 +5,21 @@ use meshtrace_test_support::common;
 use meshtrace_test_support::rendered;
 use std::collections::BTreeSet;
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TraceContextOption,
     Tracing, TrafficDirection, WasmFilter,
 };
 use envoy_test_harness::upstream::ClosedPort;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_config::read;
 use meshtrace_propagation::{Placement, Propagation, TraceContextConfig};
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_context, trace_headers};
+use meshtrace_test_support::common::{
+    Mesh, SPAN, TRACE, envoys, get, trace_context, trace_headers,
+};
 use serde_json::{Value, json};
 
 const OTHER_TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
 const OTHER_SPAN: &str = "e457b5a2e4d86bd1";
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 /// The configuration as the filter reads it.
 fn read_and_compile(json: &str) -> TraceContextConfig {
@@ -217,13 +215,13 @@ mod behind_the_opentelemetry_tracer {
             json!(common::module("trace_context"));
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         let stale = format!("{OTHER_TRACE}-{OTHER_SPAN}-0");
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let manager = || {
                 let tracing = Tracing::opentelemetry_grpc("collector", "sidecar");
                 HttpConnectionManager::new().tracing(tracing)
             };
             let patched = manager().router(router.clone());
-            let mesh = inbound(&envoy, vec![("alone", manager()), ("patched", patched)]);
+            let mesh = inbound(envoy, vec![("alone", manager()), ("patched", patched)]);
             let arrival = [("traceparent", w3c.as_str()), ("b3", stale.as_str())];
 
             let alone = leaving(&mesh, "alone", &arrival);
@@ -232,7 +230,7 @@ mod behind_the_opentelemetry_tracer {
             assert_eq!(spans(&patched).len(), 1, "{patched:?}");
             assert!(patched.contains(&format!("x-b3-traceid: {TRACE}")));
             assert!(!patched.contains(&format!("x-b3-spanid: {SPAN}")));
-        }
+        });
     }
 }
 
@@ -318,14 +316,14 @@ mod in_the_place_of_an_examples_own {
             vec![("x-request-id", "12345678-1234-a234-9234-123456789abc")],
             vec![],
         ];
-        for envoy in envoys() {
-            let told = answers(&envoy, &patched, &arrivals);
+        each_supported(|envoy| {
+            let told = answers(envoy, &patched, &arrivals);
             for (_, answer) in &told {
                 assert!(answer.contains("-00\n"), "{answer}");
             }
-            assert_eq!(told, answers(&envoy, &example, &arrivals));
-            assert_ne!(told, answers(&envoy, &without, &arrivals));
-        }
+            assert_eq!(told, answers(envoy, &example, &arrivals));
+            assert_ne!(told, answers(envoy, &without, &arrivals));
+        });
     }
 
     #[test]
@@ -355,16 +353,16 @@ mod in_the_place_of_an_examples_own {
             vec![("b3", "0")],
             vec![],
         ];
-        for envoy in envoys() {
-            let told = answers(&envoy, &patched, &arrivals);
+        each_supported(|envoy| {
+            let told = answers(envoy, &patched, &arrivals);
             let (_, continued) = &told[0];
             assert!(
                 continued.contains(&format!("traceparent: 00-{OTHER_TRACE}-")),
                 "{continued}"
             );
-            assert_eq!(told, answers(&envoy, &example, &arrivals));
-            assert_ne!(told, answers(&envoy, &without, &arrivals));
-        }
+            assert_eq!(told, answers(envoy, &example, &arrivals));
+            assert_ne!(told, answers(envoy, &without, &arrivals));
+        });
     }
 
     #[test]
@@ -396,12 +394,12 @@ mod in_the_place_of_an_examples_own {
             vec![("traceparent", "hello"), ("b3", &b3)],
             vec![("traceparent", &w3c), ("b3", &b3)],
         ];
-        for envoy in envoys() {
-            let told = answers(&envoy, &patched, &arrivals);
-            assert_eq!(told, answers(&envoy, &example, &arrivals));
-            let (status, _) = answers(&envoy, &behind, &arrivals)[0];
+        each_supported(|envoy| {
+            let told = answers(envoy, &patched, &arrivals);
+            assert_eq!(told, answers(envoy, &example, &arrivals));
+            let (status, _) = answers(envoy, &behind, &arrivals)[0];
             assert_eq!(status, 403);
-        }
+        });
     }
 
     #[test]
@@ -480,7 +478,7 @@ mod in_the_place_of_an_examples_own {
             let manager = patched.pointer_mut(MANAGER).expect("the manager");
             list(&mut manager["http_filters"]).drain(..2);
             let w3c = format!("00-{TRACE}-{SPAN}-01");
-            for envoy in envoys() {
+            each_supported(|envoy| {
                 let mut patched = patched.clone();
                 let path = match envoy.is_at_least(1, 38) {
                     true => FILTER,
@@ -495,7 +493,7 @@ mod in_the_place_of_an_examples_own {
                 logger["log_format"]["json_format"] = labels.clone();
                 let arrivals = [vec![("traceparent", w3c.as_str())]];
                 let options = Options::new().working_directory(common::root());
-                let running = Envoy::start_raw(&envoy, patched, options).expect("an Envoy");
+                let running = Envoy::start_raw(envoy, patched, options).expect("an Envoy");
                 let address = running.address("ingress").expect("the listener's address");
                 let response = get(&arrivals[0]).send(address).expect("a response");
                 let lines = AccessLog::new(&log).wait_for_lines(1).expect("a line");
@@ -506,7 +504,7 @@ mod in_the_place_of_an_examples_own {
                     format!("called from 00-{}\n", ids.join("-"))
                 );
                 assert_eq!(lines[0]["parent_span_id"], SPAN);
-            }
+            });
         }
     }
 }
@@ -548,7 +546,7 @@ mod attributes_on_the_sidecars_spans {
 
     #[test]
     fn the_attributes_are_on_the_spans() {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let version = match envoy.reported_version() {
                 version if version.starts_with("1.36") => IstioVersion::V1_28,
                 version if version.starts_with("1.37") => IstioVersion::V1_29,
@@ -573,9 +571,9 @@ mod attributes_on_the_sidecars_spans {
                 .filter(filter)
                 .route(Route::prefix("/").cluster("upstream"));
             let listener = Listener::http("inbound", manager).direction(TrafficDirection::Inbound);
-            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new().listener(listener)));
+            let mesh = Mesh::with(envoy, sinks.connect(Bootstrap::new().listener(listener)));
 
-            let caller = Caller::new();
+            let caller = Caller::fresh();
             let request = Request::get("/")
                 .header(CASE, "attributes")
                 .header("traceparent", caller.fill("00-$T-$S-01"))
@@ -585,7 +583,7 @@ mod attributes_on_the_sidecars_spans {
             let spans = sinks.spans(Tracer::OpenTelemetry, &caller.trace_id, "attributes", 1);
             assert_eq!(spans[0].attribute("user.id"), Some("alice"), "{version}");
             assert_eq!(spans[0].attribute("tenant.id"), Some("acme"), "{version}");
-        }
+        });
     }
 }
 
@@ -635,7 +633,7 @@ mod around_route_sampling {
         let percentage =
             common::yaml(TELEMETRY)["spec"]["tracing"][0]["randomSamplingPercentage"].as_f64();
         let module = common::module("route_sampling");
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let filter = WasmFilter::new("route_sampling", &module)
                 .configuration(plugin_config())
                 .failure_policy(FailurePolicy::FailOpen);
@@ -645,7 +643,7 @@ mod around_route_sampling {
                 .virtual_host(patch(1))
                 .merge(manager_patch.clone())
                 .filter(filter);
-            let mesh = inbound(&envoy, vec![("ingress", manager)]);
+            let mesh = inbound(envoy, vec![("ingress", manager)]);
             let w3c = |flags: &str| format!("00-{TRACE}-{SPAN}-{flags}");
             for (path, parent, flags) in [
                 ("/payments/1", None, "-01"),
@@ -667,6 +665,6 @@ mod around_route_sampling {
                 );
                 assert_eq!(seen.header_text("x-envoy-force-trace"), None, "{version}");
             }
-        }
+        });
     }
 }

@@ -9,6 +9,7 @@ mod mesh_tracing;
 mod plugins;
 mod rendered_by_istio;
 mod rendered_mesh_tracing;
+mod reported;
 mod reroute;
 mod rules;
 mod which_tracer;

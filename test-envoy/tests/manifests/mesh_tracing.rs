@@ -2,13 +2,14 @@
 //! each configuration does in real Envoys. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
 
 use crate::plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
+use crate::reported::{sampled_request, spans_of};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
 use meshtrace_test_support::common;
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, traceparent};
+use meshtrace_test_support::common::envoys;
+use meshtrace_test_support::reporting::{Collected, mesh_tracing};
 use serde_json::{Value, json};
 
 const UPDATE: &str =
@@ -273,22 +274,6 @@ fn ends() -> impl Iterator<Item = EnvoyBinary> {
     all.into_iter().take(1).chain(newest)
 }
 
-/// Sends until a trace is sampled, and gives what the upstream was told of it and its spans.
-fn sampled(mesh: &Collected) -> (String, Vec<Span>) {
-    let mut connection = mesh.connect();
-    let request = get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]);
-    for _ in 0..5000 {
-        let response = connection.send(&request).expect("a response");
-        assert_eq!(response.status, 200);
-        let [trace_id, _, flags] = traceparent(&mesh.upstream.take().remove(0));
-        if flags == "01" {
-            let spans = mesh.sink.wait_for_spans(1).expect("a span");
-            return (trace_id, spans);
-        }
-    }
-    panic!("none of 5000 was sampled");
-}
-
 /// The format of the access log's own manifest.
 fn log_fields() -> Value {
     let mesh = common::yaml("istio-manifests/access-log/mesh-config.yaml");
@@ -324,18 +309,8 @@ fn start(
 
 /// What the spans of one trace are, and to whom they were sent.
 fn check(mesh: &Collected, kinds: &[SpanKind], restarts: bool, at: &str) {
-    let (trace_id, _) = sampled(mesh);
-    let spans = mesh.sink.wait_for_trace(&trace_id, kinds.len());
-    let mut spans = spans.expect("the spans");
-    spans.sort_by_key(|span| span.kind != SpanKind::Server);
-    let found: Vec<_> = spans.iter().map(|span| span.kind).collect();
-    assert_eq!(found, kinds, "{at}");
-    assert_eq!(trace_id == TRACE, !restarts, "{at}");
-    let parent = (!restarts).then_some(SPAN);
-    assert_eq!(spans[0].parent_span_id.as_deref(), parent, "{at}");
-    if let [server, client] = spans.as_slice() {
-        assert!(client.is_child_of(server), "{at}");
-    }
+    let [trace_id, ..] = sampled_request(mesh, at);
+    let spans = spans_of(mesh, &trace_id, kinds, restarts, at);
     let exports = mesh.sink.exports();
     let host = exports
         .first()

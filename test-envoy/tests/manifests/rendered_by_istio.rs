@@ -1,9 +1,9 @@
 //! What Istio's own code makes of the manifests, in real Envoys: `make test-mesh` has it rendered by istiod's generator
 //! and the agent's image puller, and runs this. The answers are those of configurations written by hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::by_istio::{Rendered, clusters, envoys, rendered};
+use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TraceContextOption,
     Tracing,
@@ -111,18 +111,16 @@ fn arrivals() -> Vec<Vec<(&'static str, String)>> {
 #[test]
 #[ignore = "needs what `make test-mesh` has Istio render"]
 fn the_answers_are_those_of_a_configuration_by_hand() {
-    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut places = Places::default();
     let mut compared = 0;
     for rendered in rendered() {
         // Those of mesh_tracing are in `rendered_mesh_tracing.rs`.
         if !rendered.extends_proxies() || rendered.is_of_mesh_tracing() {
             continue;
         }
-        let ran = places.entry(rendered.manifest.clone()).or_default();
-        if !rendered.has_ours() {
+        if !places.take(&rendered) {
             continue;
         }
-        ran.insert(rendered.place.clone());
         for envoy in envoys(&rendered.proxy) {
             let label = format!(
                 "{} at {} for {} on {}",
@@ -200,10 +198,9 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
             _ => return None,
         })
     };
-    for (manifest, places) in places {
+    for (manifest, places) in places.of_manifests() {
         assert!(!places.is_empty(), "{manifest} is nowhere");
-        if let Some(expected) = expected(&manifest) {
-            let places: Vec<_> = places.iter().map(String::as_str).collect();
+        if let Some(expected) = expected(manifest) {
             assert_eq!(places, expected, "{manifest}");
         }
     }

@@ -1,13 +1,13 @@
 //! What Istio's own code makes of the manifests of `mesh_tracing`, in real Envoys with a collector behind the cluster of
 //! Istio's name: which spans each place reports, and that no tracer of the proxy's is left beside the filter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::by_istio::{Rendered, clusters, envoys, rendered};
+use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
+use crate::reported::{sampled_request, spans_of};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener};
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, traceparent};
+use meshtrace_test_support::reporting::Collected;
 use serde_json::json;
 
 const HOST: &str = "otel-collector.observability.svc.cluster.local";
@@ -63,33 +63,17 @@ fn start(rendered: &Rendered, envoy: &EnvoyBinary) -> Collected {
     }
 }
 
-/// Sends until a trace is sampled; a gateway that starts traces of its own samples one in a hundred.
-fn told_of_a_sampled_request(mesh: &Collected, at: &str) -> [String; 3] {
-    let mut connection = mesh.connect();
-    let request = get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]);
-    for _ in 0..5000 {
-        let response = connection.send(&request).expect("a response");
-        assert_eq!(response.status, 200, "{at}");
-        let told = traceparent(&mesh.upstream.take().remove(0));
-        if told[2] == "01" {
-            return told;
-        }
-    }
-    panic!("{at}: none of 5000 was sampled");
-}
-
 #[test]
 #[ignore = "needs what `make test-mesh` has Istio render"]
 fn every_place_reports_its_spans_and_is_the_only_tracer() {
     use SpanKind::{Client, Server};
-    let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut places = Places::default();
     let mut run = 0;
     for rendered in rendered() {
         if expected(&rendered.manifest).is_none() {
             continue;
         }
-        let seen = places.entry(rendered.manifest.clone()).or_default();
-        if !rendered.has_ours() {
+        if !places.take(&rendered) {
             // The mesh's default provider is still there, but that a Telemetry without a selector is for waypoints too,
             // which a plugin without a selector is not: the manifest says so.
             let is_off = rendered.manager["tracing"].is_null();
@@ -97,7 +81,6 @@ fn every_place_reports_its_spans_and_is_the_only_tracer() {
             assert_eq!(is_off, is_for_all, "{rendered:?}");
             continue;
         }
-        seen.insert(rendered.place.clone());
         assert!(rendered.manager["tracing"].is_null(), "{rendered:?}");
         // Older proxies have the WasmPlugin, of which istiod itself makes a TrafficExtension.
         let is_newer_than_proxy =
@@ -114,27 +97,16 @@ fn every_place_reports_its_spans_and_is_the_only_tracer() {
                 envoy.reported_version()
             );
             let mesh = start(&rendered, &envoy);
-            let [trace_id, span_id, _] = told_of_a_sampled_request(&mesh, &at);
+            let [trace_id, span_id, _] = sampled_request(&mesh, &at);
             let restarts = rendered.manifest.ends_with("-gateway.yaml");
-            assert_eq!(trace_id == TRACE, !restarts, "{at}");
-
             let kinds: &[SpanKind] = match rendered.place.as_str() {
                 "gateway" => &[Server, Client],
                 "sidecar-outbound" => &[Client],
                 _ => &[Server],
             };
-            let spans = mesh.sink.wait_for_trace(&trace_id, kinds.len());
-            let mut spans = spans.unwrap_or_else(|error| panic!("{at}: {error}"));
-            spans.sort_by_key(|span| span.kind != Server);
-            let found: Vec<_> = spans.iter().map(|span| span.kind).collect();
-            assert_eq!(found, kinds, "{at}");
-            let parent = (!restarts).then_some(SPAN);
-            assert_eq!(spans[0].parent_span_id.as_deref(), parent, "{at}");
+            let spans = spans_of(&mesh, &trace_id, kinds, restarts, &at);
             let last = spans.last().expect("a span");
             assert_eq!(span_id, last.span_id, "{at}");
-            if let [server, client] = spans.as_slice() {
-                assert!(client.is_child_of(server), "{at}");
-            }
             let export = mesh.sink.exports().remove(0);
             assert_eq!(export.path, "/v1/traces", "{at}");
             assert_eq!(export.header_text("host").as_deref(), Some(HOST), "{at}");
@@ -144,11 +116,10 @@ fn every_place_reports_its_spans_and_is_the_only_tracer() {
             run += 1;
         }
     }
-    for (manifest, places) in &places {
-        let places: Vec<_> = places.iter().map(String::as_str).collect();
+    for (manifest, places) in places.of_manifests() {
         assert_eq!(Some(places.as_slice()), expected(manifest), "{manifest}");
     }
-    assert_eq!(places.len(), 6, "{places:?}");
+    assert_eq!(places.of_manifests().count(), 6, "{places:?}");
     // Five places: the WasmPlugins on all Envoys, the TrafficExtensions on the two of 1.31.
     assert_eq!(run, 30);
 }

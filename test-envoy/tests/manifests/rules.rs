@@ -6,9 +6,9 @@ use meshtrace_test_support::promises;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::head::{Head, Product, files, manifests};
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_render::{EnvoyVersion, envoy_tags, priority};
 use meshtrace_test_support::applied::{apply_by_priority, listener, manager, merge};
 use meshtrace_test_support::common::{Mesh, text};
@@ -268,7 +268,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
         .collect();
     assert_eq!(labels.len(), 5);
     let mut ran = 0;
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         for (tracer, measured, image) in [
             ("otel", Tracer::OpenTelemetry, false),
             ("otel", Tracer::OpenTelemetry, true),
@@ -278,7 +278,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
                 continue;
             }
             let at = format!("{tracer} on {}", envoy.reported_version());
-            let taken = taken(&labels, &envoy, tracer, image);
+            let taken = taken(&labels, envoy, tracer, image);
             let keys: BTreeSet<_> = taken
                 .iter()
                 .filter_map(|(path, _)| of_name(&LABELS, path))
@@ -326,13 +326,13 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
             let bootstrap = sinks
                 .connect(Bootstrap::new())
                 .listener(listener("ingress", &together));
-            let mesh = Mesh::with(&envoy, bootstrap);
+            let mesh = Mesh::with(envoy, bootstrap);
             for headers in [
                 &["traceparent: 00-$T-$S-01"][..],
                 &["b3: $T-$S-1"],
                 &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 1"],
             ] {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let case = format!("{at} {headers:?}");
                 let request = caller.request(&case, headers);
                 let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
@@ -373,7 +373,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
             assert_eq!(refused, None, "{at}");
             ran += 1;
         }
-    }
+    });
     assert_eq!(ran, 10);
     promises::held(
         "Manifests and examples",
@@ -399,10 +399,10 @@ fn at_a_gateway_with_labels_no_client_decides() {
     let removed = &early[0]["typed_config"]["mutations"][0];
     assert_eq!(*removed, json!({"remove": "traceparent"}));
     assert_eq!(early.as_array().map(Vec::len), Some(3));
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let bootstrap = sinks.connect(Bootstrap::new());
-        let mesh = Mesh::with(&envoy, bootstrap.listener(listener("ingress", &gateway)));
+        let mesh = Mesh::with(envoy, bootstrap.listener(listener("ingress", &gateway)));
         for (path, kept) in [("/payments/1", true), ("/health", false)] {
             for line in [
                 "traceparent: 00-$T-$S-01",
@@ -413,7 +413,7 @@ fn at_a_gateway_with_labels_no_client_decides() {
                 "x-b3-sampled: 1",
                 "x-client-trace-id: 1",
             ] {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let (name, value) = line.split_once(": ").expect("a header line");
                 let request = Request::get(path).header(name, caller.fill(value));
                 let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
@@ -427,7 +427,7 @@ fn at_a_gateway_with_labels_no_client_decides() {
                 }
             }
         }
-    }
+    });
 }
 
 /// What a row of "Which tracer" says to type: each file is there, and what is to be removed is what was applied.

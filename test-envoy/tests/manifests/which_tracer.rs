@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use envoy_test_harness::config::{Bootstrap, Cluster};
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest};
-use envoy_test_harness::{Envoy, EnvoyBinary};
+use envoy_test_harness::{Envoy, EnvoyBinary, each_supported};
 use meshtrace_test_support::applied::{listener, merge, patched};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_headers};
 use meshtrace_test_support::joined::{ARRIVALS, Cell, Names};
@@ -76,10 +76,6 @@ const ROWS: [Row; 6] = [
     },
 ];
 
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
 /// With a span for each attempt, as Istio's gateways report them.
 fn traced(mut manager: Value) -> Value {
     if !manager["tracing"].is_null() {
@@ -103,7 +99,7 @@ fn rank(cell: Cell) -> u8 {
 
 #[test]
 fn every_row_does_what_it_says_and_nothing_is_worse_than_without_it() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version().to_owned();
         let sinks = Sinks::start();
         let mut bootstrap = sinks.connect(Bootstrap::new());
@@ -116,7 +112,7 @@ fn every_row_does_what_it_says_and_nothing_is_worse_than_without_it() {
                 listeners.push((name, row.measured));
             }
         }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let cells = joined::measure(&mesh, &sinks, &listeners);
         for (i, row) in ROWS.iter().enumerate() {
             let (without, with) = (
@@ -140,7 +136,7 @@ fn every_row_does_what_it_says_and_nothing_is_worse_than_without_it() {
                 }
             }
         }
-    }
+    });
     promises::held(
         "Manifests and examples",
         "The files of a tracer's row leave no request worse than without them",
@@ -187,9 +183,9 @@ fn traces(request: &RecordedRequest) -> BTreeSet<String> {
 fn a_file_of_another_tracer_does_harm() {
     let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
     let w3c = format!("00-{TRACE}-{SPAN}-01");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let mesh = unreported(
-            &envoy,
+            envoy,
             &[
                 ("otel", patched("otel", &[ZIPKIN])),
                 ("zipkin-b3", patched("zipkin-b3", &[ZIPKIN])),
@@ -203,7 +199,7 @@ fn a_file_of_another_tracer_does_harm() {
         );
         let left = leaving(&mesh, "zipkin-b3", &[("traceparent", &w3c)]);
         assert_eq!(traces(&left).len(), 2, "{:?}", trace_headers(&left));
-    }
+    });
 }
 
 #[test]
@@ -215,10 +211,10 @@ fn beside_datadog_the_files_of_opentelemetry_make_one_trace() {
         ("x-datadog-parent-id", "987654321"),
         ("x-datadog-sampling-priority", "1"),
     ];
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version().to_owned();
         let mesh = unreported(
-            &envoy,
+            envoy,
             &[
                 ("alone", patched("datadog", &[])),
                 ("upstream", patched("datadog", &[OTEL_UPSTREAM])),
@@ -250,17 +246,17 @@ fn beside_datadog_the_files_of_opentelemetry_make_one_trace() {
             named("both", &[("b3", &b3)]).contains(OTHER_TRACE),
             "{version}"
         );
-    }
+    });
 }
 
 #[test]
 fn beside_skywalking_the_file_without_a_tracer_makes_the_applications_formats_agree() {
     let b3 = format!("{OTHER_TRACE}-{OTHER_SPAN}-1");
     let w3c = format!("00-{TRACE}-{SPAN}-01");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version().to_owned();
         let mesh = unreported(
-            &envoy,
+            envoy,
             &[
                 ("alone", traced(patched("skywalking", &[]))),
                 ("filtered", traced(patched("skywalking", &[NO_TRACER]))),
@@ -279,21 +275,21 @@ fn beside_skywalking_the_file_without_a_tracer_makes_the_applications_formats_ag
                 assert!(request.header_text("sw8").is_some(), "{at}");
             }
         }
-    }
+    });
 }
 
 /// The README says that nothing was measured beside it, and why.
 #[test]
 fn no_envoy_within_reach_has_the_tracer_of_x_ray() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let closed = ClosedPort::reserve().expect("a port");
         let bootstrap = Bootstrap::new()
             .cluster(Cluster::http1("upstream", closed.address()))
             .listener(listener("ingress", &patched("xray", &[])));
-        let refused = Envoy::start(&envoy, bootstrap).expect_err("a refusal");
+        let refused = Envoy::start(envoy, bootstrap).expect_err("a refusal");
         assert!(
             refused.to_string().contains("envoy.tracers.xray"),
             "{refused}"
         );
-    }
+    });
 }

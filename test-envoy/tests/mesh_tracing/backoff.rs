@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use envoy_test_harness::client::Connection;
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Upstream};
+use envoy_test_harness::{EnvoyBinary, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
 use serde_json::json;
 
 /// Spans of each plugin, in full batches of ten.
@@ -204,10 +204,10 @@ fn asked_on(binary: &EnvoyBinary, protocol: &str, ways: &'static [(&str, Asks)])
 
 #[test]
 fn a_collector_is_called_less_and_less_often_whatever_it_asks_for() {
-    for envoy in envoys() {
-        asked_on(&envoy, "http/protobuf", &HTTP);
-        asked_on(&envoy, "grpc", &GRPC);
-    }
+    each_supported(|envoy| {
+        asked_on(envoy, "http/protobuf", &HTTP);
+        asked_on(envoy, "grpc", &GRPC);
+    });
     promises::held(
         "Export",
         "A collector that asks to be called again at once is called less and less often, and gets what waited",
@@ -220,7 +220,7 @@ fn a_collector_is_called_less_and_less_often_whatever_it_asks_for() {
 /// A call that fails at once is a call too.
 #[test]
 fn a_cluster_without_endpoints_is_asked_less_and_less_often() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let nobody = Upstream::start().expect("a server");
         let cluster = Cluster::http1("nobody", nobody.address())
@@ -230,7 +230,7 @@ fn a_cluster_without_endpoints_is_asked_less_and_less_often() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager(filter)))
             .cluster(cluster);
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         let started = Instant::now();
         let mut connection = mesh.connect();
         for _ in 0..SPANS {
@@ -242,5 +242,5 @@ fn a_cluster_without_endpoints_is_asked_less_and_less_often() {
         assert!(calls >= retries, "{at}: {calls} {retries}");
         assert!(calls <= most_calls(started.elapsed()), "{at}: {calls}");
         assert_eq!(mesh.counter("report.dropped.refused"), 0, "{at}");
-    }
+    });
 }

@@ -11,9 +11,9 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream};
+use envoy_test_harness::{EnvoyBinary, SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -92,10 +92,6 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
     Collected::with(envoy, "http/protobuf", bootstrap)
 }
 
-fn of_kind(spans: &[Span], kind: SpanKind) -> Vec<&Span> {
-    spans.iter().filter(|span| span.kind == kind).collect()
-}
-
 /// What is asked for below a cluster's name; the upstream's status, and whether its span is an error.
 const CALLS: [(&str, Option<&str>, bool); 18] = [
     ("ok", Some("200"), false),
@@ -140,10 +136,10 @@ fn send(mesh: &Collected, listener: &str, path: &str) {
 
 #[test]
 fn a_client_span_has_the_status_that_the_upstream_sent() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
-        let mesh = mesh(&envoy, &server);
+        let mesh = mesh(envoy, &server);
         for (role, count) in [("gateway", 2), ("client", 1)] {
             // Each in a trace of its own; what is not sampled is kept where it failed, and then says the same.
             let calls: Vec<_> = ["http1", "http2"]
@@ -171,8 +167,8 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
                     envoy.reported_version()
                 );
                 let trace = format!("{id:032x}");
-                let mut clients = of_kind(&spans, SpanKind::Client).into_iter();
-                let Some(client) = clients.find(|span| span.trace_id == trace) else {
+                let calls = expect::span().of_kind(SpanKind::Client).in_trace(&trace);
+                let [client] = calls.all_in(&spans)[..] else {
                     assert_eq!(*flags, "00", "{at}");
                     continue;
                 };
@@ -185,7 +181,7 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
             }
         }
         assert_eq!(mesh.counter("host_errors"), 0);
-    }
+    });
     promises::held(
         "Spans",
         "A CLIENT span has `http.response.status_code` if the upstream sent one, and only then",
@@ -197,9 +193,9 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
 
 #[test]
 fn a_call_that_was_never_made_has_no_span_and_is_no_resend() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
-        let mesh = mesh(&envoy, &server);
+        let mesh = mesh(envoy, &server);
         let at = envoy.reported_version();
         for path in ["/nobody/ok", "/nobody/retry/ok", "/direct"] {
             send(&mesh, "gateway", path);
@@ -219,14 +215,14 @@ fn a_call_that_was_never_made_has_no_span_and_is_no_resend() {
         }
         // The last try finds nobody: the first was the only call.
         assert!(server.requests().is_empty(), "{at}");
-    }
+    });
 }
 
 #[test]
 fn a_request_that_never_came_whole_has_no_status_of_the_upstream() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
-        let mesh = mesh(&envoy, &server);
+        let mesh = mesh(envoy, &server);
         let address = mesh.envoy.address("gateway").expect("its address");
         let mut stream = TcpStream::connect(address).expect("a connection");
         write!(
@@ -236,23 +232,28 @@ fn a_request_that_never_came_whole_has_no_status_of_the_upstream() {
         .expect("a request");
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         let at = envoy.reported_version();
-        let told = |kind| of_kind(&spans, kind)[0].attribute("http.response.status_code");
+        let told = |kind| {
+            expect::span()
+                .of_kind(kind)
+                .find_in(&spans)
+                .attribute("http.response.status_code")
+        };
         assert_eq!(told(SpanKind::Server), Some("408"), "{at}");
         assert_eq!(told(SpanKind::Client), None, "{at}");
-    }
+    });
 }
 
 /// Both passes of a request that a response leads elsewhere tell of their own call.
 #[test]
 fn a_redirect_that_envoy_follows_leaves_each_call_its_status_and_its_url() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
-        let mesh = mesh(&envoy, &server);
+        let mesh = mesh(envoy, &server);
         send(&mesh, "gateway", "/http1/led/led");
         let spans = mesh.sink.wait_for_spans(4).expect("four spans");
         let at = envoy.reported_version();
-        let clients = of_kind(&spans, SpanKind::Client);
+        let clients = expect::span().of_kind(SpanKind::Client).all_in(&spans);
         let mut told: Vec<_> = clients
             .iter()
             .map(|span| {
@@ -281,7 +282,7 @@ fn a_redirect_that_envoy_follows_leaves_each_call_its_status_and_its_url() {
             ],
         ];
         assert_eq!(told, expected, "{at}: {clients:#?}");
-    }
+    });
 }
 
 /// A route's rewrite; the path that was asked for, the authority and the path that were sent.
@@ -336,7 +337,7 @@ fn rewrites() -> Vec<(&'static str, serde_json::Value, &'static str, &'static st
 
 #[test]
 fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         let of_role = |role: &str| {
             let config = json!({
@@ -365,7 +366,7 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
             .listener(of_role("client"))
             .cluster(Cluster::http1("server", server.address()))
             .cluster(named);
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         for (role, count) in [("gateway", 2), ("client", 1)] {
             let address = mesh.envoy.address(role).expect("its address");
             for (path, _, authority, sent) in rewrites() {
@@ -391,7 +392,10 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
                     let spans = mesh.sink.wait_for_spans(count).expect(&at);
                     mesh.sink.clear();
 
-                    let client = of_kind(&spans, SpanKind::Client)[0];
+                    let client = expect::span()
+                        .of_kind(SpanKind::Client)
+                        .at(&at)
+                        .find_in(&spans);
                     let url = format!("http://{authority}{sent}");
                     assert_eq!(client.attribute("url.full"), Some(url.as_str()), "{at}");
                     assert_eq!(client.attribute("url.path"), Some(sent), "{at}");
@@ -404,7 +408,7 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
                     assert_eq!(client.attribute("server.address"), Some(host), "{at}");
                     assert_eq!(client.attribute("server.port"), Some(port), "{at}");
 
-                    for server in of_kind(&spans, SpanKind::Server) {
+                    for server in expect::span().of_kind(SpanKind::Server).all_in(&spans) {
                         assert_eq!(server.attribute("url.path"), Some(path), "{at}");
                         let host = server.attribute("server.address");
                         assert_eq!(host, Some("shop.example"), "{at}");
@@ -413,7 +417,7 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
                 }
             }
         }
-    }
+    });
     promises::held(
         "Spans",
         "After a rewrite a CLIENT span has the URL that was sent, and the SERVER span the one that came",
@@ -426,7 +430,7 @@ fn a_client_span_has_the_url_that_was_sent_and_a_server_span_the_one_that_came()
 /// The order of the flags is the access log's.
 #[test]
 fn response_flags_stand_in_the_order_of_the_access_log() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
         let delay = json!({
@@ -446,7 +450,7 @@ fn response_flags_stand_in_the_order_of_the_access_log() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("http1", server.address()));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         let log = mesh.envoy.access_log("ingress");
         let calls = [
             "ok",
@@ -470,5 +474,5 @@ fn response_flags_stand_in_the_order_of_the_access_log() {
                 );
             }
         }
-    }
+    });
 }

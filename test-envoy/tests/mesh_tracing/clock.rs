@@ -1,6 +1,7 @@
 //! A wall clock that is set moves no deadline and no duration: the filter goes by the clock that Envoy serves as WASI's
 //! `clock_time_get(MONOTONIC)`.
 
+use envoy_test_harness::each_supported;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting;
 use std::thread;
@@ -11,8 +12,8 @@ use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Listener};
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::Reply;
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing, reporting};
+use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
 
 const HOUR: i64 = 3600;
 
@@ -28,13 +29,13 @@ fn start(binary: &envoy_test_harness::EnvoyBinary, clock: &WallClock, report: &s
 
 #[test]
 fn spans_that_wait_are_exported_whatever_the_clock_is_set_to() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for step in [-HOUR, HOUR] {
             let at = format!("{} {step}", envoy.reported_version());
             let clock = WallClock::new();
             // So many spans wait when the clock is set: for their time to come, and then for the end of a back-off.
             let report = r#"{"batch": {"interval_ms": 2000}}"#;
-            let mesh = start(&envoy, &clock, report);
+            let mesh = start(envoy, &clock, report);
             mesh.sink.set_fault(Some(Fault::status(503)));
             let mut connection = mesh.connect();
             for _ in 0..20 {
@@ -50,7 +51,7 @@ fn spans_that_wait_are_exported_whatever_the_clock_is_set_to() {
             assert_eq!(mesh.counter("report.dropped.expired"), 0, "{at}");
             assert_eq!(mesh.counter("host_errors"), 0, "{at}");
         }
-    }
+    });
     promises::held(
         "Export",
         "A wall clock that is set, forwards or back, stops no export and expires no span",
@@ -61,11 +62,11 @@ fn spans_that_wait_are_exported_whatever_the_clock_is_set_to() {
 
 #[test]
 fn a_span_lasts_as_long_as_its_request_though_the_clock_is_set_meanwhile() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for step in [-HOUR, HOUR] {
             let at = format!("{} {step}", envoy.reported_version());
             let clock = WallClock::new();
-            let mesh = start(&envoy, &clock, r#"{"keep": {"slower_than_ms": 60000}}"#);
+            let mesh = start(envoy, &clock, r#"{"keep": {"slower_than_ms": 60000}}"#);
             mesh.upstream
                 .respond_with(|_| Reply::ok().delay(Duration::from_millis(500)));
             let address = mesh.envoy.address("ingress").expect("its address");
@@ -89,7 +90,7 @@ fn a_span_lasts_as_long_as_its_request_though_the_clock_is_set_meanwhile() {
             // The other one took half a second and not an hour: it is not slow.
             assert_eq!(mesh.counter("report.kept"), 0, "{at}");
         }
-    }
+    });
     promises::held(
         "Spans",
         "A span lasts as long as its request did, though the wall clock is set meanwhile",
@@ -100,7 +101,7 @@ fn a_span_lasts_as_long_as_its_request_though_the_clock_is_set_meanwhile() {
 
 #[test]
 fn a_rate_goes_on_whatever_the_clock_is_set_to() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let clock = WallClock::new();
     let config = serde_json::json!({
         "report": {"cluster": "collector"},

@@ -19,9 +19,11 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::ClosedPort;
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT};
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{attributes, envoys, mesh_tracing};
+use envoy_test_harness::{
+    Envoy, EnvoyBinary, OtlpSink, Span, SpanKind, Upstream, WAIT_LIMIT, each_supported, expect,
+};
+use meshtrace_test_support::common::{SPAN, TRACE, envoys, get};
+use meshtrace_test_support::reporting::{attributes, mesh_tracing};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -246,28 +248,6 @@ fn dropped(envoy: &Envoy) -> u64 {
     counters.map(|(_, value)| value).sum()
 }
 
-/// The trace from the caller's span on, each span the only child of the one before.
-fn chain(spans: &[Span]) -> Vec<&Span> {
-    let mut chain = Vec::new();
-    let mut parent = SPAN;
-    while chain.len() < spans.len() {
-        let of_parent = |span: &&Span| span.parent_span_id.as_deref() == Some(parent);
-        let mut children = spans.iter().filter(of_parent);
-        let picture = || span_waterfall::Terminal::default().render(spans);
-        let span = children
-            .next()
-            .unwrap_or_else(|| panic!("no child of {parent}:\n{}", picture()));
-        assert!(
-            children.next().is_none(),
-            "more than one of {parent}:\n{}",
-            picture()
-        );
-        chain.push(span);
-        parent = &span.span_id;
-    }
-    chain
-}
-
 /// Who reported a span, and what it is.
 fn told(span: &Span) -> (&str, &str, SpanKind, &str) {
     let sdk = &span.resource["telemetry.sdk.name"];
@@ -476,12 +456,12 @@ fn resource(service: &str) -> BTreeMap<String, String> {
 fn gateway_sidecars_and_applications_are_one_trace() {
     // A propagator that carries `tracestate`, and one that does not.
     for (protocol, propagator) in PROTOCOLS.into_iter().zip(["tracecontext", "b3multi"]) {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let at = format!("{} {protocol}", envoy.reported_version());
             let sink = OtlpSink::start().expect("a sink");
             let collector = Collector::start(&sink);
             let logs = tempfile::tempdir().expect("a folder");
-            let shop = Shop::open(&envoy, &collector, protocol, propagator, &logs);
+            let shop = Shop::open(envoy, &collector, protocol, propagator, &logs);
             let request = Request::get("/checkout?card=secret")
                 .header("host", "shop.example.com:8443")
                 .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
@@ -499,12 +479,12 @@ fn gateway_sidecars_and_applications_are_one_trace() {
                 let agent = export.header_text("user-agent").unwrap_or_default();
                 assert!(agent.contains("OpenTelemetry Collector"), "{at}: {agent}");
             }
-            let chain = chain(&spans);
+            let chain = expect::chain(&spans, TRACE, SPAN);
             let stations: Vec<_> = chain.iter().map(|span| told(span)).collect();
             assert_eq!(stations, STATIONS, "{at}");
             for pair in chain.windows(2) {
-                assert!(pair[0].start_unix_nanos <= pair[1].start_unix_nanos, "{at}");
-                assert!(pair[1].start_unix_nanos <= pair[0].end_unix_nanos, "{at}");
+                let child = expect::span().child_of(pair[0]).begun_during(pair[0]);
+                child.at(&at).find_in(&spans);
             }
             for (nth, span) in chain.iter().enumerate() {
                 let at = format!("{at} {nth}");
@@ -539,7 +519,7 @@ fn gateway_sidecars_and_applications_are_one_trace() {
             }
 
             failures_are_kept(&shop, &sink, &at);
-        }
+        });
     }
 }
 
@@ -654,7 +634,7 @@ fn failures_are_kept(shop: &Shop, sink: &OtlpSink, at: &str) {
     let response = request.send(address(&shop.gateway, "front"));
     assert_eq!(response.expect("a response").status, 503, "{at}");
     let spans = sink.wait_for_spans(2).expect("both spans");
-    let chain = chain(&spans);
+    let chain = expect::chain(&spans, TRACE, SPAN);
     assert_eq!(chain.len(), 2, "{at}");
     // The caller got Envoy's own answer; the upstream gave none.
     let told = [("503", Some("503"), Some("error")), ("UF", None, None)];
@@ -716,14 +696,14 @@ fn roots_arrive_with_their_threshold() {
 #[ignore = "needs a Collector: `make test-mesh`"]
 fn a_collector_that_restarts_gets_all_that_was_not_counted_as_dropped() {
     for protocol in PROTOCOLS {
-        for envoy in envoys() {
+        each_supported(|envoy| {
             let at = format!("{} {protocol}", envoy.reported_version());
             let sink = OtlpSink::start().expect("a sink");
             let mut collector = Collector::start(&sink);
             let upstream = Upstream::start().expect("an upstream");
             let down = ClosedPort::reserve().expect("a closed port");
             let sidecar = proxy(
-                &envoy,
+                envoy,
                 (&collector, protocol),
                 ("sidecar", "shop"),
                 &[("in", TrafficDirection::Inbound, upstream.address())],
@@ -795,6 +775,6 @@ fn a_collector_that_restarts_gets_all_that_was_not_counted_as_dropped() {
             }
             assert_eq!(arrived(), exported, "{at}");
             eprintln!("{at}: of {sent} spans {exported} arrived and {lost} were dropped");
-        }
+        });
     }
 }

@@ -2,9 +2,10 @@
 //! update, and said in one line. The rest of it is the host crate's, as for `trace_context.wasm`.
 
 use envoy_test_harness::config::{Bootstrap, Listener};
-use meshtrace_test_support::common::{SPAN, TRACE, get, trace_headers};
+use envoy_test_harness::each_supported;
+use meshtrace_test_support::common::{SPAN, TRACE, get, newest, trace_headers};
 use meshtrace_test_support::refusal::Filter;
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing};
 
 const FILTER: Filter = Filter {
     name: "mesh_tracing",
@@ -32,33 +33,33 @@ fn reports(mesh: &Collected) -> bool {
 
 #[test]
 fn a_bad_first_configuration_is_inert_and_a_bad_update_runs_the_last_good_one() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let bootstrap = Bootstrap::new().watched_listener(ingress(FILTER.bad));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         FILTER.updates(&mesh.envoy, ingress, || reports(&mesh));
         mesh.sink.wait_for_spans(2).expect("the spans");
-    }
+    });
 }
 
 /// Harmless in every placement: nothing is on.
 #[test]
 fn without_a_configuration_nothing_changes() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for config in ["", "{}", r#"{"trace_context": null, "report": null}"#] {
             let bootstrap = Bootstrap::new().listener(ingress(config));
-            let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+            let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
             assert!(!reports(&mesh));
             mesh.send(&get(&[]));
             assert!(trace_headers(&mesh.upstream.take().remove(0)).is_empty());
             assert_eq!(mesh.counter("host_errors"), 0);
         }
-    }
+    });
 }
 
 /// A stage is on where it is configured: context in every format, and no span.
 #[test]
 fn trace_context_alone_does_what_its_own_filter_does() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let config = r#"{"trace_context": {"inject": ["b3"]}}"#;
     let bootstrap = Bootstrap::new().listener(ingress(config));
     let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);

@@ -7,11 +7,9 @@ use std::ops::Range;
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream};
-use meshtrace_test_support::common::SPAN;
-use meshtrace_test_support::reporting::{
-    collector, envoys, forward, mesh_tracing, reporting, traceparent,
-};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream, each_supported};
+use meshtrace_test_support::common::{SPAN, newest};
+use meshtrace_test_support::reporting::{collector, forward, mesh_tracing, reporting, traceparent};
 
 const T: &str = "12345678901234567890123456789012";
 const P: &str = "1234567890123456";
@@ -475,8 +473,8 @@ fn tracestate(request: &RecordedRequest) -> String {
 fn a_participant_continues_what_is_valid_and_restarts_what_is_not() {
     let cases = cases();
     assert!(cases.len() > 100);
-    for envoy in envoys() {
-        let service = Service::start(&envoy);
+    each_supported(|envoy| {
+        let service = Service::start(envoy);
         for case in &cases {
             let told = &service.call(&case.headers, 1)[0];
             assert_eq!(told.header_values("traceparent").len(), 1, "{}", case.says);
@@ -516,14 +514,14 @@ fn a_participant_continues_what_is_valid_and_restarts_what_is_not() {
             service.envoy.stat("wasmcustom.meshtrace.host_errors").ok(),
             Some(0)
         );
-    }
+    });
 }
 
 /// Each call that an application makes has a parent of its own.
 #[test]
 fn every_call_has_a_parent_of_its_own() {
-    for envoy in envoys() {
-        let service = Service::start(&envoy);
+    each_supported(|envoy| {
+        let service = Service::start(envoy);
         for (header, continued) in [
             (None, false),
             (Some(format!("00-{T}-{P}-01")), true),
@@ -549,13 +547,13 @@ fn every_call_has_a_parent_of_its_own() {
                 }
             }
         }
-    }
+    });
 }
 
 /// The spans that are reported have the `tracestate` that goes on.
 #[test]
 fn a_span_has_the_tracestate_of_its_trace() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let service = Service::start(&envoy);
     for (i, (lines, expected)) in [
         (&["foo=1 \t,bar=2"][..], "foo=1,bar=2"),

@@ -8,9 +8,9 @@ use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
-use envoy_test_harness::{Envoy, OtlpSink, Upstream};
-use meshtrace_test_support::common::{SPAN, TRACE, get};
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing, reporting};
+use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
+use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
 
@@ -28,9 +28,9 @@ fn send(mesh: &Collected, count: usize) {
 
 #[test]
 fn a_collector_that_refuses_for_a_while_loses_nothing() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(&envoy, protocol, "{}");
+            let mesh = Collected::start(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(503)));
             send(&mesh, 5);
             let exports = mesh
@@ -44,14 +44,14 @@ fn a_collector_that_refuses_for_a_while_loses_nothing() {
             assert_eq!(mesh.sink.spans().len(), 5, "each once");
             assert!(mesh.counter("report.retries") >= 1);
         }
-    }
+    });
 }
 
 #[test]
 fn a_collector_that_refuses_for_good_is_not_asked_again() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(&envoy, protocol, "{}");
+            let mesh = Collected::start(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(403)));
             send(&mesh, 3);
             mesh.wait_for_counter("report.dropped.refused", 3);
@@ -61,7 +61,7 @@ fn a_collector_that_refuses_for_good_is_not_asked_again() {
             assert_eq!(mesh.sink.spans().len(), 2);
             assert_eq!(mesh.counter("report.retries"), 0);
         }
-    }
+    });
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
     /// Of each protocol, and what its plugin holds at most: a queue and two batches on their way.
     const SENT: usize = 800;
     const HELD: usize = 200;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let closed = ClosedPort::reserve().expect("a closed port");
         let other = Upstream::start().expect("a server that is no collector");
         other.respond_with(answer);
@@ -113,7 +113,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
                     .listener(Listener::http(protocol, manager(filter)))
                     .cluster(cluster)
             });
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         let send = |count: usize| {
             for protocol in PROTOCOLS {
                 let address = mesh.envoy.address(protocol).expect("its address");
@@ -141,7 +141,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
             mesh.wait_for_counter("report.dropped.queue_full", both);
         }
         assert_eq!(mesh.counter("host_errors"), 0, "{what}");
-    }
+    });
 }
 
 /// The resident memory of an Envoy, in bytes.
@@ -154,8 +154,8 @@ fn resident(envoy: &Envoy) -> u64 {
 
 #[test]
 fn a_collector_that_comes_back_gets_what_waited() {
-    for envoy in envoys() {
-        let mesh = Collected::start(&envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
+    each_supported(|envoy| {
+        let mesh = Collected::start(envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
         mesh.sink
             .set_fault(Some(Fault::status(503).after(Duration::from_secs(1))));
         send(&mesh, 10);
@@ -166,14 +166,14 @@ fn a_collector_that_comes_back_gets_what_waited() {
         send(&mesh, 1);
         mesh.wait_for_counter("report.exported", 11);
         eprintln!("recovered after {:?}", started.elapsed());
-    }
+    });
 }
 
 #[test]
 fn an_unknown_cluster_is_one_line_and_a_counter() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(&envoy, protocol, r#"{"cluster": "nowhere"}"#);
+            let mesh = Collected::start(envoy, protocol, r#"{"cluster": "nowhere"}"#);
             for round in 1..=3 {
                 send(&mesh, 2);
                 mesh.wait_for_counter("report.dropped.unknown_cluster", round * 2);
@@ -182,7 +182,7 @@ fn an_unknown_cluster_is_one_line_and_a_counter() {
             let complaints = log.matches("Envoy knows no cluster \"nowhere\"").count();
             assert_eq!(complaints, 1, "{log}");
         }
-    }
+    });
 }
 
 /// Spans that no tick would have sent for a minute. Envoy's workers end without waiting for what was
@@ -191,10 +191,10 @@ fn an_unknown_cluster_is_one_line_and_a_counter() {
 #[test]
 #[ignore = "by chance: make long"]
 fn the_queue_is_flushed_when_envoy_ends() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let flushed = (0..100).any(|_| {
             let report = r#"{"batch": {"interval_ms": 60000, "max_spans": 4}}"#;
-            let mesh = Collected::start(&envoy, "http/protobuf", report);
+            let mesh = Collected::start(envoy, "http/protobuf", report);
             // A full batch, and with it a connection.
             send(&mesh, 4);
             mesh.wait_for_counter("report.exported", 4);
@@ -205,7 +205,7 @@ fn the_queue_is_flushed_when_envoy_ends() {
             mesh.sink.spans().len() == 17
         });
         assert!(flushed, "{}", envoy.reported_version());
-    }
+    });
 }
 
 fn wait_for_end(envoy: &Envoy) {
@@ -221,7 +221,7 @@ fn wait_for_end(envoy: &Envoy) {
 
 #[test]
 fn an_update_loses_no_span() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let listener = |name: &str| {
             let report = format!(
                 r#"{{"batch": {{"interval_ms": 60000}}, "resource": {{"service.name": "{name}"}}}}"#
@@ -232,7 +232,7 @@ fn an_update_loses_no_span() {
         };
         let bootstrap = Bootstrap::new().watched_listener(listener("old"));
         let mesh = Collected::with_arguments(
-            &envoy,
+            envoy,
             "http/protobuf",
             bootstrap,
             &["--drain-time-s", "1", "--drain-strategy", "immediate"],
@@ -248,13 +248,13 @@ fn an_update_loses_no_span() {
         assert!(spans.iter().all(|span| span.service == "old"));
         // Where the old plugin is kept until the answer has come, it is counted.
         mesh.wait_for_counter("report.exported", 7);
-    }
+    });
 }
 
 /// Only contexts that saw requests export: the main thread has a VM too.
 #[test]
 fn an_idle_proxy_sends_nothing() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let mesh = Collected::start(&envoy, "http/protobuf", "{}");
     std::thread::sleep(Duration::from_millis(500));
     assert!(mesh.sink.exports().is_empty());
@@ -262,7 +262,7 @@ fn an_idle_proxy_sends_nothing() {
 
 #[test]
 fn each_plugin_has_a_collector_of_its_own_though_they_share_a_vm() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let other = OtlpSink::start().expect("a collector");
     let filter = |name: &str, cluster: &str| {
         let report = format!(r#"{{"cluster": "{cluster}"}}"#);

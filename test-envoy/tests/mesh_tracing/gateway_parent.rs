@@ -6,10 +6,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream};
-use meshtrace_test_support::common::{SPAN, TRACE};
+use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream, each_supported, expect};
+use meshtrace_test_support::common::{SPAN, TRACE, envoys};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting, traceparent};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting, traceparent};
 use serde_json::{Value, json};
 
 /// Who is asked, and by what.
@@ -160,7 +160,7 @@ fn an_authorisers_parent_is_reported_however_the_request_ends() {
          endpoint",
         &format!(
             "{tried} of {tried} parents reported, {} versions",
-            envoys().len()
+            EnvoyBinary::SUPPORTED.len()
         ),
     );
 }
@@ -197,10 +197,8 @@ fn ends(envoy: &EnvoyBinary, asked: Asked) -> usize {
             });
         let (response, spans, asked) = gateway.send(&request, 1);
         assert_eq!(response.status, status, "{at}");
-        assert_eq!(spans.len(), 1, "{at}: {spans:#?}");
-        let server = &spans[0];
-        assert_eq!(server.kind, SpanKind::Server, "{at}");
-        assert_eq!(server.parent_span_id.as_deref(), Some(SPAN), "{at}");
+        let server = expect::span().of_kind(SpanKind::Server).at(&at);
+        let server = server.child_of_ids(TRACE, SPAN).only_in(&spans);
         let told = traceparent(&asked);
         assert_eq!(told, [TRACE, &server.span_id, "01"], "{at}");
         tried += 1;
@@ -219,8 +217,8 @@ fn ends(envoy: &EnvoyBinary, asked: Asked) -> usize {
 /// What remains: the authoriser is asked before it is known that there is a call, so its span is the call's child.
 #[test]
 fn where_the_upstream_is_called_the_authoriser_is_told_the_call() {
-    for envoy in envoys() {
-        let gateway = Gateway::start(&envoy, Asked::OverHttp);
+    each_supported(|envoy| {
+        let gateway = Gateway::start(envoy, Asked::OverHttp);
         for (i, path) in ["/up", "/retried"].into_iter().enumerate() {
             let at = format!("{path} {}", envoy.reported_version());
             let status = if path == "/up" { 200 } else { 503 };
@@ -230,24 +228,24 @@ fn where_the_upstream_is_called_the_authoriser_is_told_the_call() {
                 .respond_with(move |_| Reply::status(status));
             let (response, spans, asked) = gateway.send(&Request::get(path), 2);
             assert_eq!(response.status, status, "{at}");
-            let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span");
-            let (server, client) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
-            assert!(client.is_child_of(server), "{at}");
+            let of_kind = |kind| expect::span().of_kind(kind).at(&at);
+            let server = of_kind(SpanKind::Server).find_in(&spans);
+            let client = of_kind(SpanKind::Client).child_of(server).find_in(&spans);
             assert_eq!(traceparent(&asked)[1], client.span_id, "{at}");
             for request in gateway.mesh.upstream.take() {
                 assert_eq!(traceparent(&request)[1], client.span_id, "{at}");
             }
             assert_told(&gateway, &response, server, i + 1, &at);
         }
-    }
+    });
 }
 
 /// Over gRPC the authoriser gets the headers in its message.
 #[test]
 fn an_authoriser_over_grpc_is_told_a_span_that_is_reported() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
-        let gateway = Gateway::start(&envoy, Asked::OverGrpc);
+        let gateway = Gateway::start(envoy, Asked::OverGrpc);
         gateway.authoriser.respond_with(|_| {
             Reply::ok()
                 .header("content-type", "application/grpc")
@@ -260,5 +258,5 @@ fn an_authoriser_over_grpc_is_told_a_span_that_is_reported() {
         let message = String::from_utf8_lossy(&asked.body).into_owned();
         assert!(message.contains(&told), "{at}: {message}");
         assert_told(&gateway, &response, &spans[0], 1, at);
-    }
+    });
 }

@@ -8,10 +8,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{Span, SpanKind, Upstream};
+use envoy_test_harness::{SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 
 fn grpc_web() -> HttpFilter {
@@ -79,13 +79,9 @@ fn call(kind: &str, method: &str, flags: &str) -> Request {
         .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"))
 }
 
-fn of_kind(spans: &[Span], kind: SpanKind) -> &Span {
-    spans.iter().find(|span| span.kind == kind).expect("a span")
-}
-
 #[test]
 fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(|request| answer(request.path.rsplit('/').next().unwrap_or_default()));
         let filter = || mesh_tracing(reporting("http/protobuf", r#"{"role": "gateway"}"#));
@@ -105,7 +101,7 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
                 manager([filter().into(), grpc_web()]),
             ))
             .cluster(Cluster::http2("server", server.address()));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         for name in ["translated", "untranslated"] {
             let address = mesh.envoy.address(name).expect("its address");
             for kind in TYPES {
@@ -118,14 +114,20 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
                     call(kind, method, "01").send(address).expect("a response");
                     let spans = mesh.sink.wait_for_spans(2).expect("two spans");
                     mesh.sink.clear();
-                    let span = of_kind(&spans, SpanKind::Server);
+                    let span = expect::span()
+                        .of_kind(SpanKind::Server)
+                        .at(&at)
+                        .find_in(&spans);
                     assert_eq!(span.name, format!("shop.v1.Cart/{method}"), "{at}");
                     assert_eq!(span.attribute("rpc.system.name"), Some("grpc"), "{at}");
                     assert_eq!(span.attribute("rpc.response.status_code"), status, "{at}");
                     assert_eq!(span.attribute("error.type"), error, "{at}");
                     assert_eq!(span.status_error, error.is_some(), "{at}");
                     // Whatever is not OK is an error of the caller's.
-                    let client = of_kind(&spans, SpanKind::Client);
+                    let client = expect::span()
+                        .of_kind(SpanKind::Client)
+                        .at(&at)
+                        .find_in(&spans);
                     let is_error = status.is_some_and(|status| status != "OK");
                     assert_eq!(client.status_error, is_error, "{at}");
                     assert_eq!(client.attribute("rpc.response.status_code"), status, "{at}");
@@ -144,7 +146,7 @@ fn a_call_of_grpc_web_is_told_by_what_is_known_of_its_end() {
             }
         }
         assert_eq!(mesh.counter("host_errors"), 0);
-    }
+    });
     promises::held(
         "Spans",
         "A gRPC-Web call that succeeds is no error; what cannot be known of its end is not said",

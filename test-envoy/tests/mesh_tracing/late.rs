@@ -4,10 +4,10 @@
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpFilter, Listener, TrafficDirection};
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{EnvoyBinary, Upstream};
+use envoy_test_harness::{EnvoyBinary, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing};
 use serde_json::{Value, json};
 
 /// Denies the path `/denied`.
@@ -120,13 +120,13 @@ fn start(envoy: &EnvoyBinary, authority: &Upstream) -> Collected {
 
 #[test]
 fn a_caller_that_is_not_believed_is_not_believed_of_a_refused_request_either() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let authority = Upstream::start().expect("an authoriser");
         authority.respond_with(|request| match request.path.as_str() {
             "/forbidden" => Reply::status(403),
             _ => Reply::ok(),
         });
-        let mesh = start(&envoy, &authority);
+        let mesh = start(envoy, &authority);
         let mut expected = 0;
         for is_believed in [false, true] {
             for mode in MODES {
@@ -158,7 +158,7 @@ fn a_caller_that_is_not_believed_is_not_believed_of_a_refused_request_either() {
             assert!(span.start_unix_nanos <= span.end_unix_nanos, "{version}");
         }
         assert_eq!(mesh.counter("host_errors"), 0, "{version}");
-    }
+    });
     promises::held(
         "Context and formats",
         "`incoming.when` holds of requests that are answered before the filter sees them",

@@ -1,9 +1,10 @@
 //! A configuration that leaves no room for spans in a batch is refused; the largest that does not still exports.
 
 use envoy_test_harness::config::{Bootstrap, Listener};
+use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::{SPAN, TRACE, get};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing};
 use serde_json::{Value, json};
 
 fn start(envoy: &envoy_test_harness::EnvoyBinary, report: Value) -> Collected {
@@ -15,7 +16,7 @@ fn start(envoy: &envoy_test_harness::EnvoyBinary, report: Value) -> Collected {
 #[test]
 fn what_no_batch_has_room_for_is_refused_when_it_is_configured() {
     let large = "x".repeat(1_000_000);
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for (report, key, limit) in [
             (
                 json!({"cluster": "collector", "resource": {"a": large}}),
@@ -39,7 +40,7 @@ fn what_no_batch_has_room_for_is_refused_when_it_is_configured() {
             ),
         ] {
             let at = format!("{} {key}", envoy.reported_version());
-            let mesh = start(&envoy, report);
+            let mesh = start(envoy, report);
             let line = mesh
                 .envoy
                 .wait_for_log(&format!("mesh_tracing.report.{key}: too large: "));
@@ -54,7 +55,7 @@ fn what_no_batch_has_room_for_is_refused_when_it_is_configured() {
         }
         let fits = "x".repeat(160_000);
         let mesh = start(
-            &envoy,
+            envoy,
             json!({"cluster": "collector", "resource": {"a": fits}}),
         );
         for _ in 0..200 {
@@ -63,7 +64,7 @@ fn what_no_batch_has_room_for_is_refused_when_it_is_configured() {
         mesh.wait_for_counter("report.exported", 200);
         assert_eq!(mesh.sink.spans().len(), 200);
         assert_eq!(mesh.sink.spans()[0].resource["a"], fits);
-    }
+    });
     promises::held(
         "Configuration",
         "What leaves no room for spans in a batch, or for the call that carries it, is refused when it is configured",

@@ -10,10 +10,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::upstream::{ClosedPort, Reply};
-use envoy_test_harness::{Span, SpanKind};
-use meshtrace_test_support::common::{SPAN, TRACE, get};
+use envoy_test_harness::{Span, SpanKind, each_supported, expect};
+use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{
-    Collected, attributes, envoys, manager, mesh_tracing, reporting, traceparent,
+    Collected, attributes, manager, mesh_tracing, reporting, traceparent,
 };
 use serde_json::json;
 
@@ -39,18 +39,16 @@ fn assert_documented(span: &Span) {
 
 /// The one span that arrived, which is then forgotten.
 fn only(mesh: &Collected) -> Span {
-    let mut spans = mesh.sink.wait_for_spans(1).expect("a span");
-    assert_eq!(spans.len(), 1, "{spans:#?}");
-    mesh.sink.clear();
-    assert_documented(&spans[0]);
-    spans.remove(0)
+    let span = mesh.only_span();
+    assert_documented(&span);
+    span
 }
 
 #[test]
 fn a_proxied_request_is_a_server_span_with_every_attribute() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for protocol in ["http/protobuf", "grpc"] {
-            let mesh = Collected::start(&envoy, protocol, "{}");
+            let mesh = Collected::start(envoy, protocol, "{}");
             let request = Request::post("/cart/7?user=secret", "hello")
                 .header("host", "shop.example.com:8443")
                 .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
@@ -106,13 +104,13 @@ fn a_proxied_request_is_a_server_span_with_every_attribute() {
             assert_eq!(mesh.counter("report.looked_up_singly"), 0, "{version}");
             assert_eq!(mesh.counter("host_errors"), 0, "{version}");
         }
-    }
+    });
 }
 
 /// Nothing of an export is traced: not by this filter, which its calls never meet, nor by Envoy.
 #[test]
 fn exports_carry_what_the_configuration_says_and_no_trace() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for (protocol, path) in [
             ("http/protobuf", "/v1/traces"),
             (
@@ -122,7 +120,7 @@ fn exports_carry_what_the_configuration_says_and_no_trace() {
         ] {
             let report = r#"{"authority": "otel.example.com", "headers": {"x-api-key": "k"},
                              "resource": {"service.name": "shop", "deployment.environment.name": "test"}}"#;
-            let mesh = Collected::start(&envoy, protocol, report);
+            let mesh = Collected::start(envoy, protocol, report);
             mesh.send(&sampled());
             let exports = mesh.sink.wait_for_exports(1).expect("an export");
             let [export] = exports.as_slice() else {
@@ -143,12 +141,12 @@ fn exports_carry_what_the_configuration_says_and_no_trace() {
             mesh.wait_for_counter("report.exported", 1);
             assert_eq!(mesh.counter("report.malformed_answers"), 0);
         }
-    }
+    });
 }
 
 #[test]
 fn what_envoy_answers_itself_is_a_span_too() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let closed = ClosedPort::reserve().expect("a closed port");
         let config = reporting("http/protobuf", "{}");
         let manager = HttpConnectionManager::new()
@@ -159,7 +157,7 @@ fn what_envoy_answers_itself_is_a_span_too() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("down", closed.address()));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         let version = envoy.reported_version();
         for (host, path, status, flags, error) in [
             ("shop", "/direct", 404, None, None),
@@ -191,13 +189,13 @@ fn what_envoy_answers_itself_is_a_span_too() {
         }
         assert_eq!(mesh.counter("report.looked_up_singly"), 0, "{version}");
         assert_eq!(mesh.counter("host_errors"), 0, "{version}");
-    }
+    });
 }
 
 /// A request that Envoy refuses before any filter runs is in the log, and so it is a span.
 #[test]
 fn what_no_filter_saw_is_a_span_too() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let config = reporting("http/protobuf", "{}");
         let deny = "function envoy_on_request(r) r:respond({[\":status\"] = \"403\"}, \"no\") end";
         let manager = HttpConnectionManager::new()
@@ -205,19 +203,19 @@ fn what_no_filter_saw_is_a_span_too() {
             .filter(HttpFilter::lua("deny", deny))
             .filter(mesh_tracing(config));
         let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         assert_eq!(mesh.send(&sampled_at("/denied")).status, 403);
         let span = only(&mesh);
         assert_eq!(span.parent_span_id.as_deref(), Some(SPAN));
         assert_eq!(span.attribute("url.path"), Some("/denied"));
         assert_eq!(span.attribute("http.response.status_code"), Some("403"));
         assert!(span.start_unix_nanos > 0 && span.start_unix_nanos <= span.end_unix_nanos);
-    }
+    });
 }
 
 #[test]
 fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let config = reporting("http/protobuf", r#"{"role": "auto"}"#);
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/direct").direct_response(404, "no"))
@@ -232,7 +230,7 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
                            "service.istio.io/canonical-revision": "v2"},
             }}}))
             .listener(listener);
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         let version = envoy.reported_version();
         let attempts = std::sync::atomic::AtomicUsize::new(0);
         mesh.upstream.respond_with(move |_| {
@@ -245,10 +243,10 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         mesh.sink.clear();
         spans.iter().for_each(assert_documented);
-        let of_kind = |kind| spans.iter().find(|span| span.kind == kind).expect("a span");
-        let (server, client) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
-        assert_eq!(server.parent_span_id.as_deref(), Some(SPAN));
-        assert!(client.is_child_of(server), "{version}: {spans:#?}");
+        let of_kind = |kind| expect::span().of_kind(kind).at(version);
+        let server = of_kind(SpanKind::Server).child_of_ids(TRACE, SPAN);
+        let server = server.find_in(&spans);
+        let client = of_kind(SpanKind::Client).child_of(server).find_in(&spans);
         let requests = mesh.upstream.take();
         assert_eq!(requests.len(), 3);
         for request in &requests {
@@ -294,12 +292,12 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
 
         assert_eq!(mesh.send(&sampled_at("/direct")).status, 404);
         assert_eq!(only(&mesh).kind, SpanKind::Server, "no upstream, no call");
-    }
+    });
 }
 
 #[test]
 fn a_sidecar_s_direction_decides_the_kind() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let listener = |name: &str, direction| {
             let config = reporting("http/protobuf", "{}");
             Listener::http(name, manager(mesh_tracing(config))).direction(direction)
@@ -308,7 +306,7 @@ fn a_sidecar_s_direction_decides_the_kind() {
             .node("sidecar~10.0.0.1~shop-1.default~svc", "shop.default")
             .listener(listener("ingress", TrafficDirection::Inbound))
             .listener(listener("egress", TrafficDirection::Outbound));
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         for (name, kind) in [("ingress", SpanKind::Server), ("egress", SpanKind::Client)] {
             let address = mesh.envoy.address(name).expect("its address");
             sampled().send(address).expect("a response");
@@ -319,17 +317,13 @@ fn a_sidecar_s_direction_decides_the_kind() {
             assert_eq!(span.attribute("url.full").is_some(), is_client);
             assert_eq!(span.attribute("client.address").is_some(), !is_client);
         }
-    }
+    });
 }
 
 #[test]
 fn a_client_that_goes_away_is_no_error_of_the_server() {
-    for envoy in envoys() {
-        let mesh = Collected::start(
-            &envoy,
-            "http/protobuf",
-            r#"{"keep": {"slower_than_ms": 1}}"#,
-        );
+    each_supported(|envoy| {
+        let mesh = Collected::start(envoy, "http/protobuf", r#"{"keep": {"slower_than_ms": 1}}"#);
         mesh.upstream
             .respond_with(|_| Reply::ok().delay(Duration::from_secs(30)));
         for flags in ["00", "01"] {
@@ -361,14 +355,14 @@ fn a_client_that_goes_away_is_no_error_of_the_server() {
         assert_eq!(mesh.counter("report.looked_up_singly"), 2, "{version}");
         assert_eq!(mesh.counter("report.kept"), 0, "{version}");
         assert_eq!(mesh.counter("host_errors"), 0, "{version}");
-    }
+    });
 }
 
 #[test]
 fn server_errors_and_slow_requests_are_kept_and_marked() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let report = r#"{"keep": {"slower_than_ms": 200, "per_second": 2}}"#;
-        let mesh = Collected::start(&envoy, "http/protobuf", report);
+        let mesh = Collected::start(envoy, "http/protobuf", report);
         mesh.upstream
             .respond_with(|request| match request.path.as_str() {
                 "/error" => Reply::status(500),
@@ -415,12 +409,12 @@ fn server_errors_and_slow_requests_are_kept_and_marked() {
             mesh.send(&not_sampled("/error"));
         }
         assert!(mesh.counter("report.keep_limited") > 0, "{version}");
-    }
+    });
 }
 
 #[test]
 fn a_trace_that_starts_here_is_sampled_by_its_id() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let mesh = Collected::start(&envoy, "http/protobuf", "{}");
     let mut connection = mesh.connect();
     for _ in 0..1500 {
@@ -454,7 +448,7 @@ fn a_trace_that_starts_here_is_sampled_by_its_id() {
 
 #[test]
 fn any_format_that_came_in_is_the_parent() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let mesh = Collected::start(&envoy, "http/protobuf", "{}");
     for (name, value, parent) in [
         ("b3", format!("{TRACE}-{SPAN}-1"), Some(SPAN)),
@@ -476,7 +470,7 @@ fn any_format_that_came_in_is_the_parent() {
 
 #[test]
 fn no_bytes_of_a_client_are_more_than_a_span_can_carry() {
-    let envoy = envoys().pop().expect("an Envoy");
+    let envoy = newest();
     let mesh = Collected::start(&envoy, "http/protobuf", "{}");
     let request = Request::new("PROPFIND", &format!("/{}", "p".repeat(20_000)))
         .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))

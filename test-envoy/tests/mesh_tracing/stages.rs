@@ -3,9 +3,9 @@
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, HttpFilter, Listener};
 use envoy_test_harness::upstream::Reply;
-use envoy_test_harness::{EnvoyBinary, Span};
+use envoy_test_harness::{EnvoyBinary, Span, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::reporting::{Collected, envoys, manager, mesh_tracing};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing};
 use serde_json::{Value, json};
 
 const LOG_KEYS: [&str; 5] = [
@@ -60,9 +60,7 @@ impl Run {
     }
 
     fn span(&self) -> Span {
-        let mut spans = self.mesh.sink.wait_for_spans(1).expect("a span");
-        assert_eq!(spans.len(), 1, "{spans:#?}");
-        spans.remove(0)
+        self.mesh.only_span()
     }
 }
 
@@ -85,10 +83,10 @@ fn assert_leads(line: &Value, span: &Span, version: &str) {
 
 #[test]
 fn one_filter_opens_describes_logs_and_reports_the_span() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let filter = mesh_tracing(stages(json!({"cluster": "collector"})));
-        let run = Run::start(&envoy, manager(filter));
+        let run = Run::start(envoy, manager(filter));
         let response = run.mesh.send(&request("/orders/7/items", "1"));
         let (line, span) = (run.line(), run.span());
         assert_leads(&line, &span, version);
@@ -114,7 +112,7 @@ fn one_filter_opens_describes_logs_and_reports_the_span() {
             "{version}"
         );
         assert_eq!(run.mesh.counter("host_errors"), 0, "{version}");
-    }
+    });
 }
 
 #[test]
@@ -129,11 +127,11 @@ fn a_local_answer_and_an_earlier_filter_s_denial_lead_to_their_spans() {
             }}},
         }),
     );
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         for (path, status) in [("/direct", 404), ("/orders/denied/x", 403)] {
             let filter = mesh_tracing(stages(json!({"cluster": "collector"})));
-            let run = Run::start(&envoy, manager(deny.clone()).filter(filter));
+            let run = Run::start(envoy, manager(deny.clone()).filter(filter));
             assert_eq!(
                 run.mesh.send(&request(path, "1")).status,
                 status,
@@ -144,15 +142,15 @@ fn a_local_answer_and_an_earlier_filter_s_denial_lead_to_their_spans() {
             let of = |key: &str| span.attributes.get(key).map(String::as_str);
             assert_eq!(of("user.id"), Some("zo\u{eb}"), "{version} {path}");
         }
-    }
+    });
 }
 
 #[test]
 fn a_failure_that_is_kept_has_the_attributes_of_its_request() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let filter = mesh_tracing(stages(json!({"cluster": "collector"})));
-        let run = Run::start(&envoy, manager(filter));
+        let run = Run::start(envoy, manager(filter));
         run.mesh.upstream.respond_with(|_| Reply::status(500));
         run.mesh.send(&request("/orders/7/items", "0"));
         let (line, span) = (run.line(), run.span());
@@ -162,19 +160,19 @@ fn a_failure_that_is_kept_has_the_attributes_of_its_request() {
         assert_eq!(of("meshtrace.kept"), Some("error"), "{version}");
         assert_eq!(of("user.id"), Some("zo\u{eb}"), "{version}");
         assert_eq!(of("order.id"), Some("7"), "{version}");
-    }
+    });
 }
 
 #[test]
 fn without_report_the_stages_are_those_of_the_single_filters() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let config = json!({
             "trace_context": {},
             "span_attributes": {},
             "access_log": {"tracer": "none", "response_header": "x-trace-id"},
         });
-        let run = Run::start(&envoy, manager(mesh_tracing(config)));
+        let run = Run::start(envoy, manager(mesh_tracing(config)));
         let response = run.mesh.send(&request("/", "1"));
         let line = run.line();
         let upstream = run.mesh.upstream.take().remove(0);
@@ -192,5 +190,5 @@ fn without_report_the_stages_are_those_of_the_single_filters() {
             "{version}"
         );
         assert_eq!(run.mesh.sink.spans().len(), 0, "{version}");
-    }
+    });
 }

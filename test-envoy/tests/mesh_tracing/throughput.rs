@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::Protocol;
-use envoy_test_harness::{Envoy, Upstream};
+use envoy_test_harness::{Envoy, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::reporting::{envoys, mesh_tracing};
+use meshtrace_test_support::reporting::mesh_tracing;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use serde_json::json;
@@ -18,7 +18,7 @@ const SECONDS: u32 = 5;
 #[test]
 #[ignore = "seconds of full load: make long"]
 fn no_span_is_dropped_under_full_load() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let collector = Upstream::start().expect("a collector");
         let config = json!({"report": {"cluster": "collector"}});
         let manager = HttpConnectionManager::new()
@@ -27,7 +27,7 @@ fn no_span_is_dropped_under_full_load() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("collector", collector.address()));
-        let envoy_process = Envoy::start(&envoy, bootstrap).expect("an Envoy that starts");
+        let envoy_process = Envoy::start(envoy, bootstrap).expect("an Envoy that starts");
         let address = envoy_process.address("ingress").expect("its address");
         let header = format!("traceparent: 00-{TRACE}-{SPAN}-01");
         let started = Instant::now();
@@ -63,7 +63,7 @@ fn no_span_is_dropped_under_full_load() {
             "Envoy {}: {rate:.0} spans a second on one worker, none dropped",
             envoy.reported_version()
         );
-    }
+    });
 }
 
 fn spans(body: &[u8]) -> usize {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{Envoy, EnvoyBinary, SpanKind, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, SpanKind, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::{Value, json};
 
 const GREETING: &str = "from the server";
@@ -146,7 +146,7 @@ fn tunnel(address: SocketAddr, kind: &str, to: &str, closes: &str, flags: &str) 
 
 #[test]
 fn a_tunnel_that_is_closed_at_either_end_is_no_error() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(answer);
         let listener = |role: &str| {
@@ -158,10 +158,10 @@ fn a_tunnel_that_is_closed_at_either_end_is_no_error() {
             .listener(listener("gateway"))
             .listener(listener("client"))
             .listener(listener("server"));
-        let mesh = start(&envoy, bootstrap, &server);
+        let mesh = start(envoy, bootstrap, &server);
         for (role, count) in [("gateway", 2), ("client", 1), ("server", 1)] {
             let back = mesh.envoy.address(role).expect("its address");
-            let front = front(&envoy, back);
+            let front = front(envoy, back);
             let front = front.address("front").expect("its address");
             for (door, protocol) in [(back, "HTTP/1.1"), (front, "HTTP/2")] {
                 // Of one role alone over both.
@@ -212,7 +212,7 @@ fn a_tunnel_that_is_closed_at_either_end_is_no_error() {
         assert_eq!(mesh.counter("report.kept"), 0, "{at}");
         assert!(mesh.sink.spans().is_empty(), "{at}");
         assert_eq!(mesh.counter("host_errors"), 0, "{at}");
-    }
+    });
     promises::held(
         "Spans",
         "A tunnel that is closed at either end is no error, and has the status that opened it",
@@ -225,7 +225,7 @@ fn a_tunnel_that_is_closed_at_either_end_is_no_error() {
 /// An upgrade that the upstream refuses, or does not live to answer, is a request as any other.
 #[test]
 fn a_tunnel_that_was_never_opened_is_told_as_any_request() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let server = Upstream::start().expect("a server");
         server.respond_with(|request| match request.header_text("x-closes").as_deref() {
             Some("refuses") => Reply::status(403),
@@ -234,7 +234,7 @@ fn a_tunnel_that_was_never_opened_is_told_as_any_request() {
         let filter = mesh_tracing(reporting("http/protobuf", r#"{"role": "gateway"}"#));
         let bootstrap =
             Bootstrap::new().listener(Listener::http("gateway", manager().filter(filter)));
-        let mesh = start(&envoy, bootstrap, &server);
+        let mesh = start(envoy, bootstrap, &server);
         let door = mesh.envoy.address("gateway").expect("its address");
         for to in ["http1", "http2"] {
             for (closes, status, error) in [("refuses", Some("403"), "403"), ("dies", None, "U")] {
@@ -260,5 +260,5 @@ fn a_tunnel_that_was_never_opened_is_told_as_any_request() {
                 drop(stream);
             }
         }
-    }
+    });
 }

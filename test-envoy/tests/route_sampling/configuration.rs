@@ -2,8 +2,9 @@
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
+use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::{Mesh, manager};
-use meshtrace_test_support::refusal::{Filter, envoys};
+use meshtrace_test_support::refusal::Filter;
 
 const FILTER: Filter = Filter {
     name: "route_sampling",
@@ -57,9 +58,9 @@ fn no_request_fails_however_odd_it_is() {
         "default": {"per_second": 1}
     }"#;
     let long = "/".to_owned() + &"x/".repeat(4000);
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let listener = Listener::http("ingress", manager(FILTER.with(config)));
-        let mesh = Mesh::with(&envoy, Bootstrap::new().listener(listener));
+        let mesh = Mesh::with(envoy, Bootstrap::new().listener(listener));
         let mut connection = mesh.connect("ingress");
         for path in ["/", "//", "/%ff", "/?", &long] {
             let many = (0..80).map(|i| (format!("x-{i}"), b"\xff\xfe".as_slice()));
@@ -79,5 +80,5 @@ fn no_request_fails_however_odd_it_is() {
         }
         let errors = mesh.envoy.stat("wasmcustom.meshtrace.host_errors");
         assert_eq!(errors.ok(), Some(0));
-    }
+    });
 }

@@ -8,7 +8,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream, each_supported};
 use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::common::{Mesh, module};
@@ -20,10 +20,6 @@ const TRACERS: [Tracer; 3] = [
     Tracer::ZipkinB3,
     Tracer::ZipkinB3WithW3c,
 ];
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 fn route_sampling(config: &str) -> WasmFilter {
     WasmFilter::new("route_sampling", module("route_sampling")).configuration(config)
@@ -188,9 +184,9 @@ fn two_proxies(envoy: &EnvoyBinary) -> TwoProxies {
 fn a_tenth_of_all_traces_is_whole_and_the_rest_is_nowhere() {
     /// Of each tracer.
     const ORDERS: usize = 400;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let what = envoy.reported_version();
-        let proxies = two_proxies(&envoy);
+        let proxies = two_proxies(envoy);
         let (mesh, sinks) = (&proxies.gateway, &proxies.sinks);
         let (mut orders, mut payments) = (BTreeSet::new(), BTreeSet::new());
         for tracer in TRACERS {
@@ -230,12 +226,12 @@ fn a_tenth_of_all_traces_is_whole_and_the_rest_is_nowhere() {
         assert_eq!(counter("default.sampled"), number(orders.len()), "{what}");
         let dropped = number(count - orders.len());
         assert_eq!(counter("default.dropped"), dropped, "{what}");
-    }
+    });
 }
 
 #[test]
 fn a_decision_that_comes_in_stands_and_nothing_of_the_filter_goes_on() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let listener = |tracer: Tracer| {
             let manager = to_upstream(sampling(tracer, &config(tracer, TENTH)));
@@ -245,12 +241,12 @@ fn a_decision_that_comes_in_stands_and_nothing_of_the_filter_goes_on() {
             .map(listener)
             .into_iter()
             .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for tracer in TRACERS {
             let what = format!("{tracer:?} on {}", envoy.reported_version());
             let mut connection = mesh.connect(&format!("{tracer:?}"));
             let mut pass = |path: &str, lines: &[&str]| {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let request = Request::get(path).header(CASE, path);
                 let request = lines.iter().fold(request, |request, line| {
                     let (name, value) = line.split_once(": ").expect("a header line");
@@ -305,14 +301,14 @@ fn a_decision_that_comes_in_stands_and_nothing_of_the_filter_goes_on() {
                 "{what}"
             );
         }
-    }
+    });
 }
 
 /// With the helper header the trace id of the span decides, as it would anywhere else.
 #[test]
 fn the_helper_header_makes_a_ratio_consistent_and_the_upstream_filter_tells_it() {
     const HELPER: &str = "x-active-trace-id";
-    for envoy in envoys() {
+    each_supported(|envoy| {
         for tracer in [Tracer::OpenTelemetry, Tracer::ZipkinB3WithW3c] {
             let what = format!("{tracer:?} on {}", envoy.reported_version());
             let sinks = Sinks::start();
@@ -338,7 +334,7 @@ fn the_helper_header_makes_a_ratio_consistent_and_the_upstream_filter_tells_it()
                     WasmFilter::new("upstream", module("route_sampling")).configuration(upstream),
                 );
             let listener = Listener::http("ingress", to_upstream(manager));
-            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+            let mesh = Mesh::with(envoy, sinks.connect(Bootstrap::new()).listener(listener));
             let mut connection = mesh.connect("ingress");
             let mut kept = 0;
             for _ in 0..100 {
@@ -356,7 +352,7 @@ fn the_helper_header_makes_a_ratio_consistent_and_the_upstream_filter_tells_it()
             assert_about(kept, 0.25, 100, &what);
             assert_no_host_errors(&mesh.envoy);
         }
-    }
+    });
 }
 
 /// Behind the tracer every policy works, for the next hop: a changed flag has a new parent id, and
@@ -366,7 +362,7 @@ fn upstream_any_policy_decides_what_the_next_hop_is_told() {
     // The right-most 56 bits of a trace id that a half keeps, and of one that it does not.
     const KEPT: &str = "ffffffffffffff";
     const LOST: &str = "00000000000001";
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let upstream = |policy: &str| {
             let json = format!(
@@ -386,7 +382,7 @@ fn upstream_any_policy_decides_what_the_next_hop_is_told() {
             .into_iter()
             .map(upstream)
             .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let cases = [
             ("respect", LOST, "01", "a=1", "01", "a=1"),
             (
@@ -434,12 +430,12 @@ fn upstream_any_policy_decides_what_the_next_hop_is_told() {
             }
         }
         assert_no_host_errors(&mesh.envoy);
-    }
+    });
 }
 
 #[test]
 fn upstream_a_changed_decision_changes_every_format_that_the_tracer_wrote() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         for (tracer, writes) in [
             (Tracer::ZipkinB3, "b3multi"),
@@ -453,13 +449,13 @@ fn upstream_a_changed_decision_changes_every_format_that_the_tracer_wrote() {
                 .tracing(tracer.tracing().expect("a tracer"))
                 .upstream_filter(route_sampling(&json));
             let listener = Listener::http("ingress", to_upstream(manager));
-            let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+            let mesh = Mesh::with(envoy, sinks.connect(Bootstrap::new()).listener(listener));
             for lines in [
                 &[][..],
                 &["b3: $T-$S-1"],
                 &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: 1"],
             ] {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let request = caller.request("changed", lines);
                 let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
                 let told: Vec<_> = Reader::ALL
@@ -480,12 +476,12 @@ fn upstream_a_changed_decision_changes_every_format_that_the_tracer_wrote() {
                 }
             }
         }
-    }
+    });
 }
 
 #[test]
 fn only_the_operators_secret_forces() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let sinks = Sinks::start();
         let tracer = Tracer::OpenTelemetry;
@@ -511,7 +507,7 @@ fn only_the_operators_secret_forces() {
                 manager(with.env("FORCE_TRACE", "hunter2").vm_id("with-key")),
             ))
             .listener(Listener::http("without", manager(without)));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let parent = format!("00-{}-{}-00", common::TRACE, common::SPAN);
         for (listener, secret, parent, expected) in [
             ("with", Some("hunter2"), None, true),
@@ -546,14 +542,14 @@ fn only_the_operators_secret_forces() {
                 "{name} on {version}"
             );
         }
-    }
+    });
 }
 
 /// Two workers, two connections to each at least: the bucket is one for all of them.
 #[test]
 fn the_workers_of_a_proxy_share_one_bucket() {
     const RATE: u64 = 20;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let tracer = Tracer::OpenTelemetry;
         let json = config(tracer, &format!(r#""default": {{"per_second": {RATE}}}"#));
@@ -567,7 +563,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
             ))
             .cluster(Cluster::http1("upstream", upstream.address()));
         let envoy =
-            Envoy::start_with(&envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
+            Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
 
         let begin = std::time::Instant::now();
@@ -616,7 +612,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
             connections(0) > 0 && connections(1) > 0,
             "{version}: both work"
         );
-    }
+    });
 }
 
 #[test]
@@ -629,7 +625,7 @@ fn rules_may_name_envoys_route_and_cluster() {
             {"name": "cluster", "match": {"cluster": "ledger", "host": "*.example"}, "sample": "always"}
         ], "default": "never""#,
     );
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let upstream = Upstream::start().expect("an upstream");
         let manager = sampling(tracer, &json)
@@ -641,7 +637,7 @@ fn rules_may_name_envoys_route_and_cluster() {
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("other", upstream.address()))
             .cluster(Cluster::http1("ledger", upstream.address()));
-        let envoy = Envoy::start(&envoy, bootstrap).expect("an Envoy");
+        let envoy = Envoy::start(envoy, bootstrap).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
         for (path, host, expected) in [
             ("/checkout", "shop.test", true),
@@ -655,7 +651,7 @@ fn rules_may_name_envoys_route_and_cluster() {
             assert_eq!(told(tracer, &seen[0]).1, expected, "{path} {host}");
         }
         assert_no_host_errors(&envoy);
-    }
+    });
 }
 
 /// What the rules of [`EARLY`] say about a request.
@@ -685,7 +681,7 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
     const RANDOM: [&str; 2] = ["ffffffffffffff", "00000000000001"];
     let w3c = ("traceparent", "00-$T-$S-0$D");
     let single = ("b3", "$T-$S-$D");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let policies = ["ignore", "respect_sampled", "respect_dropped"];
         let name = |tracer: Tracer, policy: &str| format!("{tracer:?} {policy}");
@@ -699,7 +695,7 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
             .flat_map(|tracer| policies.map(|policy| (*tracer, policy)))
             .map(listener)
             .fold(sinks.connect(Bootstrap::new()), Bootstrap::listener);
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let mut expected = BTreeSet::new();
         let mut count = 0;
         for (tracer, arrivals) in [
@@ -781,7 +777,7 @@ fn before_the_tracer_any_policy_decides_about_traces_that_come_in() {
                 envoy.reported_version()
             );
         }
-    }
+    });
 }
 
 #[test]
@@ -796,7 +792,7 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
     );
     let parsed: SamplingConfig = serde_json::from_str(&json).expect("a configuration");
     let settings = sampling_settings(&parsed, RenderTracer::OpenTelemetry).expect("settings");
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let manager = settings
             .routes
@@ -807,7 +803,7 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
                 manager.route(route.tracing(block.tracing.clone()))
             });
         let listener = Listener::http("ingress", to_upstream(manager));
-        let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+        let mesh = Mesh::with(envoy, sinks.connect(Bootstrap::new()).listener(listener));
         for (path, parent, expected) in [
             ("/pay", None, true),
             ("/probe", None, false),
@@ -824,7 +820,7 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
             let what = format!("{path} {parent:?} on {}", envoy.reported_version());
             assert_eq!(told(tracer, &seen).1, expected, "{what}");
         }
-    }
+    });
 }
 
 /// Any other header reaches the tracer by a route that asks for it.
@@ -832,7 +828,7 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
 fn a_route_may_follow_the_decision_by_a_header_of_its_own() {
     let tracer = Tracer::OpenTelemetry;
     let json = config(tracer, &format!(r#""request_header": "x-keep", {TENTH}"#));
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
         let full = json!({"random_sampling": {"numerator": 100}});
         let kept = Route::prefix("/")
@@ -840,7 +836,7 @@ fn a_route_may_follow_the_decision_by_a_header_of_its_own() {
             .cluster("upstream");
         let manager = sampling(tracer, &json).route(kept.tracing(full));
         let listener = Listener::http("ingress", to_upstream(manager));
-        let mesh = Mesh::with(&envoy, sinks.connect(Bootstrap::new()).listener(listener));
+        let mesh = Mesh::with(envoy, sinks.connect(Bootstrap::new()).listener(listener));
         for (path, expected) in [("/payments", true), ("/health", false)] {
             let request = Request::get(path).header(CASE, path);
             let seen = mesh.pass(&mut mesh.connect("ingress"), &request);
@@ -852,5 +848,5 @@ fn a_route_may_follow_the_decision_by_a_header_of_its_own() {
                 assert_eq!(sinks.spans(tracer, &trace_id, path, 1).len(), 1, "{what}");
             }
         }
-    }
+    });
 }

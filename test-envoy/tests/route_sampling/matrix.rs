@@ -158,7 +158,7 @@ impl Arrival {
     }
 
     fn request(&self, tracer: Tracer, case: &str) -> Request {
-        let caller = Caller::new();
+        let caller = Caller::fresh();
         let digit = |sampled| if sampled { "1" } else { "0" };
         let parent = self.parent.map(|sampled| match tracer {
             Tracer::None | Tracer::OpenTelemetry => {

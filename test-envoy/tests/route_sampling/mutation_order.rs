@@ -4,9 +4,9 @@ use meshtrace_test_support::applied;
 use meshtrace_test_support::promises;
 use std::collections::BTreeMap;
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
+use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::RecordedRequest;
 use meshtrace_render::{Tracer as Rendered, early_mutation, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
@@ -17,10 +17,6 @@ use serde_json::{Value, json};
 
 const EARLY: &str = "istio-manifests/envoyfilter/trace-context-otel-early.yaml";
 const SAMPLING: &str = "istio-manifests/envoyfilter/route-sampling-otel.yaml";
-
-fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -153,7 +149,7 @@ struct Decided {
 }
 
 fn decided(mesh: &Mesh, tracer: Beside, listener: &str, path: &str, headers: &[&str]) -> Decided {
-    let caller = Caller::new();
+    let caller = Caller::fresh();
     let case = format!("{listener} {path} {headers:?} {}", caller.trace_id);
     let mut request = Request::get(path).header(CASE, &case);
     for line in headers {
@@ -189,9 +185,9 @@ fn with_flag(headers: &[&str], flag: &str) -> Vec<String> {
 
 #[test]
 fn a_parents_decision_is_respected_in_either_order() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
-        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "respect"));
+        let mesh = Mesh::with(envoy, bootstrap(&sinks, "respect"));
         let version = envoy.reported_version();
         for (tracer, order) in TRACERS
             .iter()
@@ -223,7 +219,7 @@ fn a_parents_decision_is_respected_in_either_order() {
                 assert_eq!(seen.sampled, kept, "{version}: {seen:?}");
             }
         }
-    }
+    });
     promises::held(
         "Manifests and examples",
         "Two early mutations in one proxy keep a sampled trace",
@@ -237,9 +233,9 @@ fn a_parents_decision_is_respected_in_either_order() {
 /// than the tracer's.
 #[test]
 fn rules_against_a_parent_are_for_the_order_of_the_priorities() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
-        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "ignore"));
+        let mesh = Mesh::with(envoy, bootstrap(&sinks, "ignore"));
         let version = envoy.reported_version();
         for (tracer, order) in TRACERS
             .iter()
@@ -261,16 +257,16 @@ fn rules_against_a_parent_are_for_the_order_of_the_priorities() {
                 }
             }
         }
-    }
+    });
 }
 
 /// A decision without ids is obeyed by the context's mutation alone, and is no parent to the rules.
 #[test]
 fn an_acceptance_without_ids_is_the_rules_to_decide_in_the_order_of_the_priorities() {
     let [otel, ..] = TRACERS;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let sinks = Sinks::start();
-        let mesh = Mesh::with(&envoy, bootstrap(&sinks, "respect"));
+        let mesh = Mesh::with(envoy, bootstrap(&sinks, "respect"));
         for (header, path, kept) in [
             ("b3: 1", "/drop", false),
             ("b3: 1", "/keep", true),
@@ -281,7 +277,7 @@ fn an_acceptance_without_ids_is_the_rules_to_decide_in_the_order_of_the_prioriti
             let seen = decided(&mesh, otel, &at, path, &[header]);
             assert_eq!(seen.sampled, kept, "{}: {seen:?}", envoy.reported_version());
         }
-    }
+    });
 }
 
 /// The files, in the order that Istio gives them: whichever was made first.
@@ -307,7 +303,7 @@ fn the_priorities_of_the_files_put_the_context_first() {
 /// What a Telemetry with a percentage does to a caller's sampled trace, with and without the mutation.
 #[test]
 fn a_callers_sampled_trace_goes_on_at_any_percentage() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at_zero = |files: &[&str]| {
             let mut made = applied::patched("otel", files);
             made["tracing"]["random_sampling"] = json!({"value": 0});
@@ -321,7 +317,7 @@ fn a_callers_sampled_trace_goes_on_at_any_percentage() {
             sinks.connect(Bootstrap::new()),
             |bootstrap, (name, made)| bootstrap.listener(listener(name, made)),
         );
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let version = envoy.reported_version();
         let [otel, ..] = TRACERS;
         let seen = decided(&mesh, otel, "alone", "/", &["traceparent: 00-$T-$S-01"]);
@@ -344,7 +340,7 @@ fn a_callers_sampled_trace_goes_on_at_any_percentage() {
         }
         let seen = decided(&mesh, otel, "early", "/", &[]);
         assert!(!seen.sampled, "{version}: {seen:?}");
-    }
+    });
     promises::held(
         "Manifests and examples",
         "A caller's decision stands at any percentage with the early mutation",

@@ -2,8 +2,8 @@
 
 use crate::tags;
 use crate::tags::{Rig, jwt};
-use envoy_test_harness::SpanKind;
 use envoy_test_harness::client::Request;
+use envoy_test_harness::{SpanKind, each_supported};
 use meshtrace_test_support::common::TRACE;
 use meshtrace_test_support::tracers::{Caller, Tracer};
 
@@ -54,7 +54,8 @@ const WITHOUT_SOURCES: [(&str, &str); 4] = [
 
 #[test]
 fn every_source_reaches_the_server_span_and_the_client_span() {
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         for tracer in TRACERS {
             let token = jwt(r#"{"sub": "s-1", "org": {"id": 7}}"#);
             let request = Request::get("/orders/42%2Fa/items?page=12345&x=1")
@@ -65,7 +66,7 @@ fn every_source_reaches_the_server_span_and_the_client_span() {
                 .header("cookie", "a=b; sid=s1")
                 .header("baggage", "x=1,member=m%201;p=1")
                 .header("authorization", format!("Bearer {token}"));
-            let spans = rig.spans(tracer, &Caller::new(), request, 2);
+            let spans = rig.spans(tracer, &Caller::fresh(), request, 2);
             for kind in [SpanKind::Server, SpanKind::Client] {
                 let span = spans.iter().find(|span| span.kind == kind);
                 let span = span.unwrap_or_else(|| panic!("{rig}: no {kind:?} span"));
@@ -95,15 +96,16 @@ fn every_source_reaches_the_server_span_and_the_client_span() {
         assert_eq!(rig.counter("hmac_key_missing"), 2, "{rig}");
         assert_eq!(rig.counter("found"), 2, "{rig}");
         assert_eq!(rig.stat("wasmcustom.meshtrace.host_errors"), 0, "{rig}");
-    }
+    });
 }
 
 #[test]
 fn without_the_sources_there_are_only_defaults_and_constants() {
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         for tracer in TRACERS {
             let request = Request::get("/bare").header("authorization", "Bearer opaque");
-            for span in rig.spans(tracer, &Caller::new(), request, 2) {
+            for span in rig.spans(tracer, &Caller::fresh(), request, 2) {
                 let mut expected = WITHOUT_SOURCES.to_vec();
                 expected.push(("http.route", "bare"));
                 // A response without a body ends the upstream's span before any filter sees it.
@@ -118,7 +120,7 @@ fn without_the_sources_there_are_only_defaults_and_constants() {
         }
         assert_eq!(rig.counter("jwt.malformed"), 2, "{rig}");
         assert_eq!(rig.counter("not_allowed"), 0, "{rig}");
-    }
+    });
 }
 
 #[test]
@@ -135,11 +137,12 @@ fn odd_values_are_cut_and_cleaned() {
         (b"", None),
         (b"   ", None),
     ];
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         for tracer in TRACERS {
             for (value, expected) in cases {
                 let request = Request::get("/bare").header("x-user-id", value);
-                for span in rig.spans(tracer, &Caller::new(), request, 2) {
+                for span in rig.spans(tracer, &Caller::fresh(), request, 2) {
                     let shown = value.escape_ascii();
                     assert_eq!(
                         span.attribute("user.id"),
@@ -151,7 +154,7 @@ fn odd_values_are_cut_and_cleaned() {
         }
         assert_eq!(rig.counter("truncated"), 4, "{rig}");
         assert_eq!(rig.counter("replaced"), 6, "{rig}");
-    }
+    });
 }
 
 #[test]
@@ -167,7 +170,8 @@ fn whatever_bytes_a_source_has_the_request_passes() {
         "名=🦀;sid=🦀,member=%F0%9F".as_bytes(),
         &long,
     ];
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         for name in [
             "x-user-id",
             "x-card",
@@ -195,16 +199,17 @@ fn whatever_bytes_a_source_has_the_request_passes() {
         });
         assert_eq!(rig.send(TRACERS[0], &many).status, 200, "{rig}");
         assert_eq!(rig.stat("wasmcustom.meshtrace.host_errors"), 0, "{rig}");
-    }
+    });
 }
 
 #[test]
 fn requests_that_are_answered_locally_have_their_attributes() {
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         for tracer in TRACERS {
             for (path, status) in [("/local", "200"), ("/nowhere", "404")] {
                 let request = Request::get(path).header("x-user-id", "alice");
-                let spans = rig.spans(tracer, &Caller::new(), request, 1);
+                let spans = rig.spans(tracer, &Caller::fresh(), request, 1);
                 let span = &spans[0];
                 assert_eq!(span.kind, SpanKind::Server);
                 assert_eq!(span.attribute("user.id"), Some("alice"), "{rig} {path}");
@@ -223,26 +228,28 @@ fn requests_that_are_answered_locally_have_their_attributes() {
                 }
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_request_that_an_earlier_filter_refuses_has_none() {
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         let request = Request::get("/denied").header("x-user-id", "alice");
-        let spans = rig.spans(TRACERS[0], &Caller::new(), request, 1);
+        let spans = rig.spans(TRACERS[0], &Caller::fresh(), request, 1);
         // The native stand-in of 1.36 sees every response.
         let expected: &[_] = match rig.tags_read_filter_state() {
             true => &[],
             false => &[("answer.id", "unanswered")],
         };
         assert_eq!(rig.attributes(&spans[0]), tags::map(expected), "{rig}");
-    }
+    });
 }
 
 #[test]
 fn a_clients_headers_of_the_family_are_gone() {
-    for rig in tags::envoys().iter().map(rig) {
+    each_supported(|envoy| {
+        let rig = rig(envoy);
         let mut request = Request::get("/bare")
             .header("x-user-id", "alice")
             .header("X-Span-Attr-User-Id", "mallory")
@@ -252,7 +259,7 @@ fn a_clients_headers_of_the_family_are_gone() {
         for i in 0..85 {
             request = request.header(format!("x-span-attr-{i}"), "mallory");
         }
-        let spans = rig.spans(TRACERS[0], &Caller::new(), request, 2);
+        let spans = rig.spans(TRACERS[0], &Caller::fresh(), request, 2);
         for span in spans {
             assert_eq!(span.attribute("user.id"), Some("alice"), "{rig}");
             assert_eq!(span.attribute("tenant.id"), Some("none"), "{rig}");
@@ -277,41 +284,41 @@ fn a_clients_headers_of_the_family_are_gone() {
         ];
         assert_eq!(left, expected, "{rig}");
         assert_eq!(rig.counter("headers_removed"), 1, "{rig}");
-    }
+    });
 }
 
 #[test]
 fn the_defaults_are_two_headers_in_filter_state_and_nothing_is_written() {
-    for envoy in tags::envoys()
-        .iter()
-        .filter(|envoy| envoy.is_at_least(1, 37))
-    {
+    each_supported(|envoy| {
+        if !envoy.is_at_least(1, 37) {
+            return;
+        }
         let rig = Rig::start(envoy, "", &[]);
         let request = Request::get("/bare")
             .header("x-user-id", "alice")
             .header("x-tenant-id", "acme");
-        for span in rig.spans(TRACERS[0], &Caller::new(), request, 2) {
+        for span in rig.spans(TRACERS[0], &Caller::fresh(), request, 2) {
             assert_eq!(span.attribute("user.id"), Some("alice"));
             assert_eq!(span.attribute("tenant.id"), Some("acme"));
         }
         let names: Vec<_> = rig.last_request().headers;
         assert!(!names.iter().any(|(name, _)| name.starts_with(b"x-span")));
-    }
+    });
 }
 
 #[test]
 fn baggage_takes_the_attributes_and_keeps_what_came() {
     let config = r#"{"emit": {"baggage": true}}"#;
-    for envoy in tags::envoys()
-        .iter()
-        .filter(|envoy| envoy.is_at_least(1, 37))
-    {
+    each_supported(|envoy| {
+        if !envoy.is_at_least(1, 37) {
+            return;
+        }
         let rig = Rig::start(envoy, config, &[]);
         let request = Request::get("/bare")
             .header("x-user-id", "Zoë, 50%")
             .header("baggage", "a=1;p=2, user.id=mallory")
             .header("baggage", "b=%20");
-        rig.spans(TRACERS[0], &Caller::new(), request, 2);
+        rig.spans(TRACERS[0], &Caller::fresh(), request, 2);
         let left = rig.last_request();
         assert_eq!(left.header_values("baggage").len(), 1);
         assert_eq!(
@@ -319,5 +326,5 @@ fn baggage_takes_the_attributes_and_keeps_what_came() {
             Some("a=1;p=2,b=%20,user.id=Zo%C3%AB%2C%2050%25")
         );
         assert_ne!(left.header_text("traceparent").as_deref(), Some(TRACE));
-    }
+    });
 }

@@ -15,10 +15,6 @@ use serde_json::Value;
 use meshtrace_test_support::common;
 use meshtrace_test_support::tracers::{CASE, Caller, Sinks, Tracer};
 
-pub(crate) fn envoys() -> Vec<EnvoyBinary> {
-    EnvoyBinary::all_supported().expect("the supported Envoys")
-}
-
 /// An Envoy with a listener for each tracer, and both ends of it.
 #[derive(Debug)]
 pub(crate) struct Rig {

@@ -1,17 +1,17 @@
 //! `baggage_from` on every supported Envoy: what an application reads in `baggage`.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{HttpConnectionManager, Route};
+use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{Mesh, get, manager, trace_context};
 
 #[test]
 fn baggage_of_other_formats_is_joined_and_what_came_stays() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let both = r#"{"baggage_from": ["jaeger", "ottrace"]}"#;
         let cleared = r#"{"baggage_from": ["jaeger", "ottrace"], "clear": ["jaeger", "ottrace"]}"#;
         let mesh = Mesh::start_on(
-            &envoy,
+            envoy,
             vec![
                 ("both", manager(trace_context(both))),
                 ("cleared", manager(trace_context(cleared))),
@@ -80,18 +80,18 @@ fn baggage_of_other_formats_is_joined_and_what_came_stays() {
             mesh.envoy.stat("wasmcustom.meshtrace.host_errors").ok(),
             Some(0)
         );
-    }
+    });
 }
 
 #[test]
 fn upstream_it_is_joined_once_whatever_the_number_of_attempts() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let config =
             r#"{"placement": "upstream", "tracer": "tracecontext", "baggage_from": ["jaeger"]}"#;
         let manager = HttpConnectionManager::new()
             .route(Route::prefix("/").cluster("upstream").retry("5xx", 2))
             .upstream_filter(trace_context(config));
-        let mesh = Mesh::start_on(&envoy, vec![("ingress", manager)]);
+        let mesh = Mesh::start_on(envoy, vec![("ingress", manager)]);
         mesh.upstream.respond_with(|_| Reply::status(503));
         let request = get(&[("uberctx-user", "1"), ("baggage", "k=v")]);
         mesh.connect("ingress").send(&request).expect("a response");
@@ -100,5 +100,5 @@ fn upstream_it_is_joined_once_whatever_the_number_of_attempts() {
         for attempt in attempts {
             assert_eq!(attempt.header_values("baggage"), [b"k=v,user=1"]);
         }
-    }
+    });
 }

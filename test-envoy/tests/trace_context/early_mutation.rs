@@ -8,7 +8,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TraceContextOption, Tracing,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink};
+use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink, each_supported};
 use meshtrace_headers::{Headers, encode};
 use meshtrace_propagation::{
     IdGenerator, OnDefer, OnRepeated, Outgoing, Peer, Propagation, SamplingState, Tally,
@@ -320,8 +320,8 @@ const STRICT: &str = r#"{"b3_strict": true}"#;
 
 #[test]
 fn every_vector_is_continued_or_refused_as_its_specification_says_by_every_tracer() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        let proxies = Proxies::start(&envoy, &[STRICT]);
+    each_supported(|envoy| {
+        let proxies = Proxies::start(envoy, &[STRICT]);
         let mut differences = Vec::new();
         for tracer in TRACERS {
             let cases: Vec<_> = vector_cases(tracer)
@@ -337,7 +337,7 @@ fn every_vector_is_continued_or_refused_as_its_specification_says_by_every_trace
             envoy.reported_version(),
             differences.join("\n")
         );
-    }
+    });
 }
 
 /// Headers of one format, each as single requests send them.
@@ -689,8 +689,8 @@ fn helper_headers_of_a_client_are_not_read() {
 #[test]
 fn a_caller_that_is_not_believed_starts_a_trace_on_every_envoy() {
     let configs = [r#"{"incoming": "restart"}"#, r#"{"incoming": "ignore"}"#];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        let proxies = Proxies::start(&envoy, &configs);
+    each_supported(|envoy| {
+        let proxies = Proxies::start(envoy, &configs);
         let started = Hop::Started { sampled: true };
         let cases = [
             case("W3C", &[W3C], started.clone()),
@@ -712,12 +712,12 @@ fn a_caller_that_is_not_believed_starts_a_trace_on_every_envoy() {
                 );
             }
         }
-    }
+    });
 }
 
 #[test]
 fn an_acceptance_without_ids_samples_what_the_proxy_would_not() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let sink = OtlpSink::start().expect("a sink");
         let rendered = early_mutation(&parsed("{}"), Tracer::OpenTelemetry).expect("a mutation");
         let manager = HttpConnectionManager::new()
@@ -727,7 +727,7 @@ fn an_acceptance_without_ids_samples_what_the_proxy_would_not() {
         let bootstrap = Bootstrap::new()
             .cluster(Cluster::http2("otlp", sink.grpc_addr()))
             .listener(Listener::http("ingress", manager));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let mut connection = mesh.connect("ingress");
         let mut traces = BTreeSet::new();
         for (header, sampled) in [
@@ -749,7 +749,7 @@ fn an_acceptance_without_ids_samples_what_the_proxy_would_not() {
                 .iter()
                 .all(|s| s.parent_span_id.is_none())
         );
-    }
+    });
 }
 
 /// The filter lowers upper-case B3; CEL cannot, and the OpenTelemetry tracer would pass it on.
@@ -805,8 +805,8 @@ fn bytes_that_are_not_text_are_refused_and_harm_no_other_header() {
     let alone = headers[1..].to_vec();
     let mut in_state = headers.clone();
     in_state.push(("tracestate".to_owned(), b"a=\xff".to_vec()));
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        let proxies = Proxies::start(&envoy, &["{}"]);
+    each_supported(|envoy| {
+        let proxies = Proxies::start(envoy, &["{}"]);
         let cases = [
             continued(headers.clone()),
             continued(in_state.clone()),
@@ -824,5 +824,5 @@ fn bytes_that_are_not_text_are_refused_and_harm_no_other_header() {
                 envoy.reported_version()
             );
         }
-    }
+    });
 }

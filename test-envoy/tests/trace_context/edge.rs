@@ -9,7 +9,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TraceContextOption, Tracing,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink};
+use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE};
 use serde_json::{Value, json};
@@ -321,9 +321,9 @@ fn suppresses(headers: Headers, tracer: Tracer, callers: Callers) -> bool {
 
 #[test]
 fn a_client_neither_forces_nor_suppresses_a_trace_nor_names_one() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
-        let mut edge = Edge::start(&envoy, &[NOTHING, RESTART, IGNORE]);
+        let mut edge = Edge::start(envoy, &[NOTHING, RESTART, IGNORE]);
         let mut behind = Vec::new();
         let mut alone = Vec::new();
         let mut expected = BTreeMap::new();
@@ -391,14 +391,14 @@ fn a_client_neither_forces_nor_suppresses_a_trace_nor_names_one() {
             values.any(|value| value.contains(TRACE))
         };
         assert!(alone.iter().filter(names).count() > 50, "{version}");
-    }
+    });
 }
 
 #[test]
 fn a_client_does_not_name_the_span() {
     let name: Headers = &[("x-envoy-decorator-operation", "the client's")];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        let mut edge = Edge::start(&envoy, &[NOTHING, RESTART, IGNORE]);
+    each_supported(|envoy| {
+        let mut edge = Edge::start(envoy, &[NOTHING, RESTART, IGNORE]);
         let mut sent = Vec::new();
         let mut expected = BTreeMap::new();
         for tracer in TRACERS {
@@ -422,7 +422,7 @@ fn a_client_does_not_name_the_span() {
                 envoy.reported_version()
             );
         }
-    }
+    });
 }
 
 const REQUEST_ID: &str = "12345678-1234-9234-9234-123456789abc";
@@ -466,9 +466,9 @@ fn a_believed_caller_keeps_its_context_and_its_request_id() {
         (either, &[known], true),
         (either, &[], false),
     ];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
-        let mut edge = Edge::start(&envoy, &[by_header, by_network, elsewhere, either]);
+        let mut edge = Edge::start(envoy, &[by_header, by_network, elsewhere, either]);
         let mut sent = Vec::new();
         let mut expected = BTreeMap::new();
         for tracer in TRACERS {
@@ -496,7 +496,7 @@ fn a_believed_caller_keeps_its_context_and_its_request_id() {
             let state = passed.left.header_text("tracestate").unwrap_or_default();
             assert_eq!(state == "vendor=1,other=2", believed, "{told}");
         }
-    }
+    });
 }
 
 #[test]
@@ -509,7 +509,7 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
             request.header(name, value)
         })
     };
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         // No tracer: what leaves is what the mutation left.
         let config = serde_json::from_str(remedy).expect("a configuration");
@@ -519,7 +519,7 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
             .merge(rendered.manager.to_json())
             .route(Route::prefix("/").cluster("upstream"));
         let mesh = Mesh::with(
-            &envoy,
+            envoy,
             Bootstrap::new().listener(Listener::http("edge", manager)),
         );
         let left = |request: &Request| mesh.pass(&mut mesh.connect("edge"), request);
@@ -537,7 +537,7 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
         let state = left(&request(&[("tracestate", bytes), ("x-b3-sampled", b"1")]));
         assert_eq!(state.header_values("tracestate"), [bytes], "{version}");
         assert_eq!(state.header_values("x-b3-sampled"), [b"1"], "{version}");
-    }
+    });
 }
 
 /// Sends a request from `from` and returns whether it was believed.
@@ -589,7 +589,7 @@ fn a_network_holds_the_addresses_that_it_holds() {
         .enable_all()
         .build()
         .expect("a runtime");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let mut bootstrap = Bootstrap::new();
         for network in NETWORKS {
             let config = format!(
@@ -604,7 +604,7 @@ fn a_network_holds_the_addresses_that_it_holds() {
                 .route(Route::prefix("/").cluster("upstream"));
             bootstrap = bootstrap.listener(Listener::http(network, manager));
         }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for text in NETWORKS {
             let (network, length) = text.split_once('/').expect("a network");
             let network: Ipv4Addr = network.parse().expect("an address");
@@ -620,7 +620,7 @@ fn a_network_holds_the_addresses_that_it_holds() {
                 );
             }
         }
-    }
+    });
 }
 
 /// The mutations that docs/early-mutation.md offers to those who want the client's id.
@@ -633,7 +633,7 @@ fn kept_request_id() -> Value {
 
 #[test]
 fn the_request_id_is_told_to_the_client_and_its_own_can_be_kept() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let config = serde_json::from_str(RESTART).expect("a configuration");
         let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
         let mut extension = rendered.extension;
@@ -662,7 +662,7 @@ fn the_request_id_is_told_to_the_client_and_its_own_can_be_kept() {
                 "no ids",
                 traced().generate_request_id(false),
             ));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let request = common::get(&[
             ("x-request-id", REQUEST_ID),
             ("x-client-request-id", "forged"),
@@ -690,7 +690,7 @@ fn the_request_id_is_told_to_the_client_and_its_own_can_be_kept() {
         };
         assert_eq!(flags("edge").as_deref(), Some("01"));
         assert_eq!(flags("no ids").as_deref(), Some("00"));
-    }
+    });
 }
 
 /// Whether each of some requests with this id is traced.
@@ -726,7 +726,7 @@ fn gentler_settings_leave_the_request_id_a_say() {
         ("not packed", extension("pack_trace_reason")),
         ("not by id", extension("use_request_id_for_trace_sampling")),
     ];
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let otlp = OtlpSink::start().expect("a sink");
         let mut bootstrap = Bootstrap::new().cluster(Cluster::http2("otlp", otlp.grpc_addr()));
@@ -742,7 +742,7 @@ fn gentler_settings_leave_the_request_id_a_say() {
                     .listener(listener(format!("{name} {percent} behind"), behind));
             }
         }
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for (listener, id, expected) in [
             ("default 0", FORCED, true),
             ("default 100", MALFORMED, false),
@@ -775,5 +775,5 @@ fn gentler_settings_leave_the_request_id_a_say() {
                 );
             }
         }
-    }
+    });
 }

@@ -3,7 +3,7 @@
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, Tracing,
 };
-use envoy_test_harness::{EnvoyBinary, OtlpSink};
+use envoy_test_harness::{OtlpSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, get, manager, trace_context};
@@ -21,13 +21,13 @@ const UNDERSCORES: [(&str, &str); 4] = [
 #[test]
 fn names_with_underscores_pass_every_removal_until_envoy_drops_them() {
     let config = r#"{"incoming": "ignore", "clear": ["jaeger", "datadog", "b3multi"]}"#;
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let dropping = json!({
             "common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"},
         });
         let mesh = Mesh::start_on(
-            &envoy,
+            envoy,
             vec![
                 ("as it is", manager(trace_context(config))),
                 ("dropping", manager(trace_context(config)).merge(dropping)),
@@ -43,7 +43,7 @@ fn names_with_underscores_pass_every_removal_until_envoy_drops_them() {
                 );
             }
         }
-    }
+    });
     promises::held(
         "Headers and connections",
         "Headers whose names have underscores reach no application behind `headers_with_underscores_action: DROP_HEADER`.",
@@ -56,7 +56,7 @@ fn names_with_underscores_pass_every_removal_until_envoy_drops_them() {
 fn a_client_does_not_name_the_cluster_that_it_comes_from() {
     let header = [("x-envoy-downstream-service-cluster", "the client's")];
     let sink = OtlpSink::start().expect("a collector");
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let version = envoy.reported_version();
         let traced = |remote: bool| {
             HttpConnectionManager::new()
@@ -74,7 +74,7 @@ fn a_client_does_not_name_the_cluster_that_it_comes_from() {
             .listener(Listener::http("as it is", traced(false)))
             .listener(Listener::http("remote", traced(true)))
             .listener(Listener::http("early", early));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for (listener, expected) in [("as it is", true), ("remote", false), ("early", false)] {
             sink.clear();
             mesh.pass(&mut mesh.connect(listener), &get(&header));
@@ -82,5 +82,5 @@ fn a_client_does_not_name_the_cluster_that_it_comes_from() {
             let said = spans[0].attribute("downstream_cluster") == Some("the client's");
             assert_eq!(said, expected, "{listener} on {version}: {:?}", spans[0]);
         }
-    }
+    });
 }

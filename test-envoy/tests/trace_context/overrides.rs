@@ -132,7 +132,7 @@ fn behind_every_tracer_nothing_leaves_to_the_cluster_that_is_named() {
                 let listener = format!("{tracer:?} {spawn}");
                 for headers in requests {
                     let case = format!("{} {listener} {headers:?}", binary.reported_version());
-                    let caller = Caller::new();
+                    let caller = Caller::fresh();
                     let mut connection = mesh.connect(&listener);
                     let mut send = |path: &str| {
                         let request = request(path, &caller, headers);
@@ -303,7 +303,7 @@ fn downstream_an_override_holds_without_a_tracer_and_the_log_says_so() {
             ))
             .cluster(Cluster::http1("partner", partner.address()));
         let mesh = Mesh::with(binary, sinks.connect(bootstrap));
-        let caller = Caller::new();
+        let caller = Caller::fresh();
         let send = |listener: &str, path: &str| {
             let request = request(path, &caller, &EVERYTHING);
             let response = mesh.connect(listener).send(&request).expect("a response");

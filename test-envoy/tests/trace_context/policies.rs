@@ -1,7 +1,7 @@
 //! What only a real host can show of the policies: filter state, addresses, directions, counters.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, Listener, TrafficDirection};
+use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::{
     Mesh, SPAN, TRACE, get, manager, trace_context, trace_headers,
 };
@@ -24,7 +24,7 @@ fn continues(mesh: &Mesh, listener: &str) -> bool {
 
 #[test]
 fn trust_is_decided_by_the_address_and_the_direction_that_envoy_knows() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let listener =
             |name: &str, when: &str| Listener::http(name, manager(trace_context(&restart(when))));
         let bootstrap = Bootstrap::new()
@@ -45,7 +45,7 @@ fn trust_is_decided_by_the_address_and_the_direction_that_envoy_knows() {
                     .direction(TrafficDirection::Outbound),
             )
             .listener(listener("standalone", r#"{"direction": "inbound"}"#));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         for (listener, expected) in [
             ("loopback", true),
             ("elsewhere", false),
@@ -64,24 +64,24 @@ fn trust_is_decided_by_the_address_and_the_direction_that_envoy_knows() {
             mesh.envoy.stat("wasmcustom.meshtrace.host_errors").ok(),
             Some(0)
         );
-    }
+    });
 }
 
 #[test]
 fn the_trace_that_was_not_continued_is_in_the_access_log() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let manager = manager(trace_context(r#"{"incoming": "restart"}"#)).access_log(json!({
             "previous": "%FILTER_STATE(wasm.previous_trace_id:PLAIN)%",
             "traceparent": "%REQ(traceparent)%",
         }));
-        let mesh = Mesh::start_on(&envoy, vec![("ingress", manager)]);
+        let mesh = Mesh::start_on(envoy, vec![("ingress", manager)]);
         assert!(!continues(&mesh, "ingress"));
         let log = mesh.envoy.access_log("ingress");
         let lines = log.wait_for_lines(1).expect("a line");
         let line = lines.first().expect("a line");
         assert_eq!(line["previous"], TRACE);
         assert_ne!(line["traceparent"], traceparent());
-    }
+    });
 }
 
 #[test]
@@ -140,11 +140,11 @@ fn every_verdict_is_a_counter_of_envoy() {
 
 #[test]
 fn a_load_balancers_trace_id_is_continued_where_spans_are_started() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let extract = r#""extract": ["tracecontext", "xray"]"#;
         let generate = format!(r#"{{{extract}, "on_missing": "generate"}}"#);
         let mesh = Mesh::start_on(
-            &envoy,
+            envoy,
             vec![
                 ("generate", manager(trace_context(&generate))),
                 ("pass", manager(trace_context(&format!("{{{extract}}}")))),
@@ -168,7 +168,7 @@ fn a_load_balancers_trace_id_is_continued_where_spans_are_started() {
         assert_eq!(send("pass"), (None, Some(root.to_owned())), "{version}");
         let counter = "wasmcustom.meshtrace.trace_context.incomplete";
         assert_eq!(mesh.envoy.stat(counter).ok(), Some(2), "{version}");
-    }
+    });
 }
 
 #[test]

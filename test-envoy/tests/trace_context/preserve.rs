@@ -83,7 +83,7 @@ fn without_a_tracer_what_came_in_leaves_to_the_letter() {
                 &["b3: 0"],
                 &["b3: $T-$S-d"],
             ] {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let left = send(&mesh, listener, &caller, headers);
                 let mut expected: Vec<_> = headers.iter().map(|line| caller.fill(line)).collect();
                 expected.sort();
@@ -91,7 +91,7 @@ fn without_a_tracer_what_came_in_leaves_to_the_letter() {
                 assert_eq!(trace_headers(&left), expected, "{listener} on {version}");
             }
             // envoy#47515: a sibling that was left behind tells the chosen context, not its own.
-            let caller = Caller::new();
+            let caller = Caller::fresh();
             let left = send(&mesh, listener, &caller, &[B3, STALE_MULTI].concat());
             assert_eq!(shapes(&left), [Reader::B3, Reader::B3Multi], "{listener}");
             assert_one_span(&caller, &left, listener);
@@ -154,7 +154,7 @@ fn behind_the_zipkin_tracer_the_shape_that_came_in_is_there_and_none_is_stale() 
                 ),
                 (vec![], vec![Reader::B3Multi]),
             ] {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let case = format!("{} {listener} {headers:?}", binary.reported_version());
                 let left = send(&mesh, listener, &caller, &headers);
                 assert_eq!(shapes(&left), shapes_left, "{case}");

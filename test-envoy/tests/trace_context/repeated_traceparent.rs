@@ -4,10 +4,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, Tracing,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, manager, trace_context};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{collector, envoys, mesh_tracing, reporting, traceparent};
+use meshtrace_test_support::reporting::{collector, mesh_tracing, reporting, traceparent};
 use serde_json::json;
 
 const FIRST: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -42,9 +42,9 @@ fn cases() -> Vec<(Headers<'static>, bool)> {
 fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
     let reject = r#"{"on_repeated": "reject", "inject": ["tracecontext"]}"#;
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let mesh = Mesh::start_on(
-            &envoy,
+            envoy,
             vec![
                 (
                     "same",
@@ -72,7 +72,7 @@ fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
                 tried += 1;
             }
         }
-    }
+    });
     promises::held(
         "Context and formats",
         "A traceparent that came several times, or joined by commas, is continued where all of them name one trace, and \
@@ -80,7 +80,7 @@ fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
         "8 shapes, same_trace and reject, HTTP/1.1",
         &format!(
             "{tried} of {tried} requests as documented, {} versions",
-            envoys().len()
+            EnvoyBinary::SUPPORTED.len()
         ),
     );
 }
@@ -88,7 +88,7 @@ fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
 /// The filter is no worse than Envoy's own tracer, which continues the first of several lines.
 #[test]
 fn mesh_tracing_continues_what_envoys_own_tracer_continues() {
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let sink = OtlpSink::start().expect("a collector");
         let upstream = Upstream::start().expect("an upstream");
@@ -100,7 +100,7 @@ fn mesh_tracing_continues_what_envoys_own_tracer_continues() {
             .listener(Listener::http("own", own))
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector("http/protobuf", &sink));
-        let proxy = Envoy::start(&envoy, bootstrap).expect("an Envoy that starts");
+        let proxy = Envoy::start(envoy, bootstrap).expect("an Envoy that starts");
         let pass = |listener: &str, headers: &[(&str, &str)]| -> RecordedRequest {
             let address = proxy.address(listener).expect("its address");
             get(headers).send(address).expect("a response");
@@ -135,7 +135,7 @@ fn mesh_tracing_continues_what_envoys_own_tracer_continues() {
                 "{headers:?} {at}"
             );
         }
-    }
+    });
 }
 
 /// Upstream the tracer writes one line.
@@ -165,10 +165,10 @@ fn joined_values_of_other_formats_keep_what_stands_beside_the_ids() {
         let config = json!({"extract": [format], "inject": [format]});
         manager(trace_context(&config.to_string()))
     };
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let listeners = ["xray", "datadog"].map(|format| (format, only(format)));
-        let mesh = Mesh::start_on(&envoy, listeners.into());
+        let mesh = Mesh::start_on(envoy, listeners.into());
         let pass = |listener: &str, headers: &[(&str, &str)]| {
             mesh.pass(&mut mesh.connect(listener), &get(headers))
         };
@@ -201,5 +201,5 @@ fn joined_values_of_other_formats_keep_what_stands_beside_the_ids() {
                 "{name} {at}"
             );
         }
-    }
+    });
 }

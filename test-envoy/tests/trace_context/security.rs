@@ -1,7 +1,7 @@
 //! What SECURITY.md says about callers that are not believed, beside a tracer of the proxy.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Tracing};
+use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::ClosedPort;
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common;
@@ -40,7 +40,7 @@ fn incoming_does_not_reach_the_tracer_and_early_header_mutation_does() {
     let traced = |manager: HttpConnectionManager| {
         manager.tracing(Tracing::opentelemetry_grpc("collector", "edge"))
     };
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let filtered = |incoming: &str| {
             let config = format!(r#"{{"incoming": "{incoming}"}}"#);
             traced(manager(trace_context(&config)))
@@ -51,7 +51,7 @@ fn incoming_does_not_reach_the_tracer_and_early_header_mutation_does() {
             .listener(Listener::http("restart", filtered("restart")))
             .listener(Listener::http("ignore", filtered("ignore")))
             .listener(Listener::http("early", early));
-        let mesh = Mesh::with(&envoy, bootstrap);
+        let mesh = Mesh::with(envoy, bootstrap);
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         let b3 = format!("{TRACE}-{SPAN}-1");
         let request = get(&[
@@ -83,5 +83,5 @@ fn incoming_does_not_reach_the_tracer_and_early_header_mutation_does() {
         assert!(traceparent.starts_with("traceparent: 00-"), "{traceparent}");
         assert!(!traceparent.contains(TRACE), "{traceparent}");
         assert_eq!(tracestate, "tracestate: ");
-    }
+    });
 }

@@ -2,11 +2,11 @@
 
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{EnvoyBinary, Span};
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_context};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting, traceparent};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting, traceparent};
 use serde_json::{Value, json};
 
 type Headers = &'static [(&'static str, &'static str)];
@@ -92,13 +92,6 @@ fn pass(mesh: &Collected, listener: usize, headers: &[(&str, &str)]) -> Recorded
     mesh.upstream.take().remove(0)
 }
 
-fn only_span(mesh: &Collected) -> Span {
-    let mut spans = mesh.sink.wait_for_spans(1).expect("a span");
-    mesh.sink.clear();
-    assert_eq!(spans.len(), 1, "{spans:#?}");
-    spans.remove(0)
-}
-
 #[test]
 fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers() {
     let config = |format: &str, parent: &str| {
@@ -109,14 +102,14 @@ fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers()
         config
     };
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let policies = ["respect", "ignore", "respect_dropped"];
         let configs: Vec<_> = WITHOUT_SPAN
             .iter()
             .flat_map(|(format, ..)| policies.map(|parent| config(format, parent)))
             .collect();
-        let mesh = start(&envoy, &configs);
+        let mesh = start(envoy, &configs);
         for (i, (format, open, [no, yes])) in WITHOUT_SPAN.into_iter().enumerate() {
             for (j, parent) in policies.into_iter().enumerate() {
                 let listener = i * policies.len() + j;
@@ -128,7 +121,7 @@ fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers()
                     let flags = if sampled { "01" } else { "00" };
                     assert_eq!([&left[0], &left[2]], [TRACE, flags], "{at}");
                     if sampled {
-                        let span = only_span(&mesh);
+                        let span = mesh.only_span();
                         assert_eq!(span.trace_id, TRACE, "{at}");
                         assert_eq!(span.span_id, left[1], "{at}");
                         assert_eq!(span.parent_span_id, None, "{at}");
@@ -144,14 +137,14 @@ fn a_trace_id_without_a_span_is_the_hops_trace_and_its_decision_is_the_callers()
             }
         }
         assert_eq!(mesh.counter("host_errors"), 0, "{at}");
-    }
+    });
     promises::held(
         "Context and formats",
         "A trace id that came without a span is continued by the hop's span, with the decision that came with it",
         "mesh_tracing: xray, gcp and datadog, with \"yes\", \"no\" and no decision, 3 policies about parents",
         &format!(
             "{tried} of {tried} requests in the caller's trace, {} versions",
-            envoys().len()
+            EnvoyBinary::SUPPORTED.len()
         ),
     );
 }
@@ -167,7 +160,7 @@ fn a_trace_id_of_a_caller_who_is_not_believed_is_kept_for_the_log_alone() {
     let (_, open, _) = WITHOUT_SPAN[0];
     let left = traceparent(&pass(&mesh, 0, open));
     assert_ne!(left[0], TRACE);
-    assert_eq!(only_span(&mesh).trace_id, left[0]);
+    assert_eq!(mesh.only_span().trace_id, left[0]);
 }
 
 /// `S2` of an open decision, and the caller's own in W3C.
@@ -184,10 +177,10 @@ const OPEN_BESIDE_DECIDED: [(&str, &str); 4] = [
 #[test]
 fn an_open_decision_takes_the_one_of_its_trace_and_th_never_contradicts_the_flag() {
     let context = json!({"extract": ["b3multi", "tracecontext"]});
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let at = envoy.reported_version();
         let mesh = Mesh::start_on(
-            &envoy,
+            envoy,
             vec![(
                 "ingress",
                 common::manager(trace_context(&context.to_string())),
@@ -226,10 +219,10 @@ fn an_open_decision_takes_the_one_of_its_trace_and_th_never_contradicts_the_flag
 
         let mut config = reporting("http/protobuf", "{}");
         config["trace_context"] = context.clone();
-        let mesh = start(&envoy, &[config]);
+        let mesh = start(envoy, &[config]);
         let request = pass(&mesh, 0, &OPEN_BESIDE_DECIDED);
         assert_eq!(traceparent(&request)[2], "01", "{at}");
-        let span = only_span(&mesh);
+        let span = mesh.only_span();
         assert_eq!(
             span.parent_span_id.as_deref(),
             Some("a8e0bed6092f2234"),
@@ -245,11 +238,14 @@ fn an_open_decision_takes_the_one_of_its_trace_and_th_never_contradicts_the_flag
             "{at}"
         );
         assert_ne!(traceparent(&request)[1], SPAN, "{at}");
-    }
+    });
     promises::held(
         "Sampling",
         "A decision wins over one that another format of the same trace leaves open, and `th` never contradicts the flag",
         "x-b3-* without a decision listed before a traceparent with one; trace_context and mesh_tracing",
-        &format!("7 of 7 requests as decided, {} versions", envoys().len()),
+        &format!(
+            "7 of 7 requests as decided, {} versions",
+            EnvoyBinary::SUPPORTED.len()
+        ),
     );
 }

@@ -276,7 +276,7 @@ fn on_every_attempt_every_format_names_the_span_that_the_tracer_exports() {
     on_every_envoy(&hops, |proxy| {
         let traced = hops.iter().filter(|hop| hop.tracer != Tracer::None);
         let exchanges: Vec<_> = traced
-            .flat_map(|hop| arrivals.map(|headers| proxy.send(hop, &Caller::new(), headers)))
+            .flat_map(|hop| arrivals.map(|headers| proxy.send(hop, &Caller::fresh(), headers)))
             .collect();
         for exchange in exchanges {
             proxy.assert_spans_are_told(&exchange);
@@ -305,7 +305,7 @@ fn stale_client_headers_never_win_and_never_leave_with_other_ids() {
         let mut exchanges = Vec::new();
         for hop in hops.iter().filter(|hop| hop.tracer != Tracer::None) {
             for headers in stale {
-                let caller = Caller::new();
+                let caller = Caller::fresh();
                 let exchange = proxy.send(hop, &caller, headers);
                 for attempt in &exchange.attempts {
                     let told = exchange.told(attempt).trace_id;
@@ -337,7 +337,7 @@ fn the_shape_of_b3_that_is_named_decides_between_two_shapes_of_one_trace() {
         let [trace, span, sampled] = MULTI;
         let parent = "x-b3-parentspanid: $V";
         let headers = ["b3: $T-$S-1-$V", trace, span, parent, sampled];
-        proxy.assert_spans_are_told(&proxy.send(hop, &Caller::new(), &headers));
+        proxy.assert_spans_are_told(&proxy.send(hop, &Caller::fresh(), &headers));
     });
 }
 
@@ -351,7 +351,7 @@ fn a_tracestate_stays_with_its_trace_and_an_empty_one_of_the_tracer_is_left() {
     .map(Hop::new);
     on_every_envoy(&hops, |proxy| {
         let tracestates = |hop, headers: &[&str]| -> Vec<_> {
-            let exchange = proxy.send(hop, &Caller::new(), headers);
+            let exchange = proxy.send(hop, &Caller::fresh(), headers);
             let attempts = exchange.attempts.iter();
             attempts.map(|a| a.header_text("tracestate")).collect()
         };
@@ -396,9 +396,9 @@ fn the_decision_is_the_tracers() {
         let traced = hops.iter().filter(|hop| hop.tracer != Tracer::None);
         let mut exchanges = Vec::new();
         for hop in traced {
-            exchanges.extend(refused.map(|headers| proxy.send(hop, &Caller::new(), headers)));
+            exchanges.extend(refused.map(|headers| proxy.send(hop, &Caller::fresh(), headers)));
             // Nobody but the tracer decides.
-            let own = proxy.send(hop, &Caller::new(), &[]);
+            let own = proxy.send(hop, &Caller::fresh(), &[]);
             let sampled = own.told(&own.attempts[0]).sampled;
             assert_eq!(sampled, Some(hop.random_sampling > 0.0), "{}", own.case);
             exchanges.push(own);
@@ -430,11 +430,11 @@ fn at_malformed_headers_the_tracer_writes_nothing_and_they_do_not_leave() {
                     (&["b3: junk", "x-b3-traceid: junk", "x-b3-spanid: $S"], W3C)
                 }
             };
-            let caller = Caller::new();
+            let caller = Caller::fresh();
             let exchange = proxy.send(hop, &caller, malformed);
             exchange.assert_left(&caller, &[]);
 
-            let caller = Caller::new();
+            let caller = Caller::fresh();
             let both = [malformed, &[valid]].concat();
             let exchange = proxy.send(hop, &caller, &both);
             match hop.tracer {
@@ -462,7 +462,7 @@ fn malformed_headers_that_the_tracer_does_not_read_are_replaced() {
                 Tracer::OpenTelemetry => &["b3: junk", "x-b3-traceid: junk", "x-b3-flags: 7"],
                 Tracer::ZipkinB3 | Tracer::ZipkinB3WithW3c => &["traceparent: junk"],
             };
-            exchanges.push(proxy.send(hop, &Caller::new(), headers));
+            exchanges.push(proxy.send(hop, &Caller::fresh(), headers));
         }
         for exchange in exchanges {
             proxy.assert_spans_are_told(&exchange);
@@ -478,7 +478,7 @@ fn without_a_tracer_what_the_client_sent_in_the_named_format_is_written_in_the_o
         .collect();
     on_every_envoy(&hops, |proxy| {
         for hop in &hops {
-            let caller = Caller::new();
+            let caller = Caller::fresh();
             let exchange = proxy.send(hop, &caller, &[]);
             exchange.assert_left(&caller, &[]);
 

@@ -1,8 +1,8 @@
 //! The vector set through a real Envoy: what `trace_context.wasm` makes of single requests.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, manager, trace_context, trace_headers};
 use serde_json::Value;
 
@@ -94,9 +94,9 @@ fn normalised(headers: Vec<String>) -> Vec<String> {
 
 #[test]
 fn every_vector_of_the_three_formats_arrives_as_its_specification_says_on_every_envoy() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        send_vectors(&envoy);
-    }
+    each_supported(|envoy| {
+        send_vectors(envoy);
+    });
 }
 
 fn send_vectors(envoy: &EnvoyBinary) {
@@ -185,9 +185,9 @@ fn own_sent(case: &Value, prefix: &str) -> Vec<String> {
 
 #[test]
 fn every_vector_of_the_other_formats_arrives_as_its_specification_says_on_every_envoy() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
-        send_other_vectors(&envoy);
-    }
+    each_supported(|envoy| {
+        send_other_vectors(envoy);
+    });
 }
 
 fn send_other_vectors(envoy: &EnvoyBinary) {
@@ -233,7 +233,7 @@ fn send_other_vectors(envoy: &EnvoyBinary) {
 /// One format's headers come out of another, through two listeners in a row.
 #[test]
 fn every_other_format_is_written_and_read_back_on_every_envoy() {
-    for envoy in EnvoyBinary::all_supported().expect("the supported Envoys") {
+    each_supported(|envoy| {
         let traceparent = format!("traceparent: 00-{TRACE}-{SPAN}-01");
         let configs: Vec<_> = OTHERS
             .iter()
@@ -252,7 +252,7 @@ fn every_other_format_is_written_and_read_back_on_every_envoy() {
                 (read.as_str(), manager(trace_context(from))),
             ]
         });
-        let mesh = Mesh::start_on(&envoy, listeners.collect());
+        let mesh = Mesh::start_on(envoy, listeners.collect());
         for ((write, _, read, _), (name, _, prefix)) in configs.iter().zip(OTHERS) {
             let b3 = Request::get("/").header("b3", format!("{TRACE}-{SPAN}-1"));
             let written = own_seen(&mesh.pass(&mut mesh.connect(write), &b3), prefix);
@@ -269,5 +269,5 @@ fn every_other_format_is_written_and_read_back_on_every_envoy() {
             assert_eq!(trace_headers(&seen), [traceparent.as_str()], "{name}");
             assert_eq!(own_seen(&seen, prefix), Vec::<String>::new(), "{name}");
         }
-    }
+    });
 }

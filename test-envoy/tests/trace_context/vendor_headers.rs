@@ -1,14 +1,14 @@
 //! Trace headers that are not converted: what a caller from outside sends of them is told to nobody where the
 //! configuration says so, by the filters and by the rendered early mutation.
 
-use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_propagation::{Vendor, families};
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common::{TRACE, get, trace_context};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, envoys, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::{Value, json};
 
 /// One of each name, and two of each that only begins alike.
@@ -57,7 +57,7 @@ fn an_ignored_callers_headers_reach_nobody() {
     clear.extend(["jaeger", "ottrace", "jaeger-baggage"]);
     let restart = json!({"incoming": "restart", "clear": clear});
     let mut tried = 0;
-    for envoy in envoys() {
+    each_supported(|envoy| {
         let reporting = |context: &Value| {
             let mut config = reporting("http/protobuf", "{}");
             config["trace_context"] = context.clone();
@@ -82,7 +82,7 @@ fn an_ignored_callers_headers_reach_nobody() {
         let bootstrap = listeners
             .into_iter()
             .fold(Bootstrap::new(), Bootstrap::listener);
-        let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
         for listener in [
             "filter ignore",
             "filter restart",
@@ -102,14 +102,14 @@ fn an_ignored_callers_headers_reach_nobody() {
         for name in &names {
             assert!(request.header(name).is_some(), "{name}: the test can fail");
         }
-    }
+    });
     promises::held(
         "Headers and connections",
         "The headers of vendors that are not converted reach nobody from a caller who is ignored, or where they are cleared",
         "trace_context, mesh_tracing and the rendered early mutation; ignore, and restart with clear",
         &format!(
             "{tried} of {tried} headers gone, {} versions",
-            envoys().len()
+            EnvoyBinary::SUPPORTED.len()
         ),
     );
 }

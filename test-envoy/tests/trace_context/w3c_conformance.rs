@@ -795,7 +795,7 @@ fn on_every_envoy(promise: impl Fn(&Proxy) + Sync) {
 
 fn rows() -> impl Iterator<Item = (Row, Caller)> {
     let rows = traceparent_rows().into_iter().chain(tracestate_rows());
-    rows.map(|row| (row, Caller::new()))
+    rows.map(|row| (row, Caller::fresh()))
 }
 
 fn case(proxy: &Proxy, row: &Row) -> String {

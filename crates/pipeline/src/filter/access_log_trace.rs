@@ -75,7 +75,7 @@ impl Composition for AccessLogTrace {
             let write = |header, value| {
                 access_log::write_response_header(header, value, response.arena, outcome)
             };
-            self.ids.tell_response(arrival, write);
+            self.ids.inject_response(arrival, write);
         }
     }
 

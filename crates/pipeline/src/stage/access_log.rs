@@ -1,7 +1,7 @@
 //! The stage `access_log`: the ids of the trace, as filter state for access logs and as headers of the
 //! response.
 
-use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, Ids, Text};
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
 use meshtrace_headers::{Arena, Headers, Value};
 
 use crate::{Outcome, Request};
@@ -17,7 +17,7 @@ pub(crate) fn read<'a>(
     for name in stage.own_headers(request.headers) {
         outcome.headers.remove(name);
     }
-    let ids = arrival.told();
+    let ids = arrival.recorded();
     record(stage, ids, &Ids::default(), request.arena, outcome);
     arrival
 }
@@ -31,7 +31,7 @@ pub(crate) fn record_end<'a>(
     outcome: &mut Outcome<'a>,
 ) {
     let ids = stage.at_end(arrival, headers, &mut outcome.tallies.access_log);
-    let recorded = arrival.map(Arrival::told).copied().unwrap_or_default();
+    let recorded = arrival.map(Arrival::recorded).copied().unwrap_or_default();
     record(stage, &ids, &recorded, arena, outcome);
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn record<'a>(
 /// Writes a header of the response.
 pub(crate) fn write_response_header<'a>(
     header: HeaderLine<'a>,
-    value: Option<Text>,
+    value: Option<IdText>,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
@@ -67,7 +67,7 @@ pub(crate) fn write_response_header<'a>(
     }
 }
 
-fn copy<'a>(text: &Text, arena: &'a Arena) -> Option<&'a [u8]> {
+fn copy<'a>(text: &IdText, arena: &'a Arena) -> Option<&'a [u8]> {
     let copied: &[u8] = arena.try_alloc_slice_copy(text).ok()?;
     Some(copied)
 }

@@ -92,7 +92,7 @@ impl AsTracer {
         }
         let access_log = access_log_stage(config)?;
         let tracer = Tracer::new(report, proxy.node);
-        let names_span = access_log.as_ref().is_some_and(AccessLogIds::tells_span);
+        let names_span = access_log.as_ref().is_some_and(AccessLogIds::injects_span);
         let upstream = || response_properties.add(attribute::UPSTREAM_ADDRESS.property);
         Ok(Self {
             upstream: (tracer.is_gateway() && names_span).then(upstream),
@@ -263,7 +263,7 @@ impl AsTracer {
         }
         if let (Some(stage), Some(traced)) = (&self.access_log, traced) {
             self.settle_span_id(stage, response, traced, outcome);
-            stage.tell_caller(&traced.ids, |header, value| {
+            stage.inject_response_ids(&traced.ids, |header, value| {
                 access_log::write_response_header(header, value, response.arena, outcome);
             });
         }

@@ -161,7 +161,7 @@ impl BesideTracer {
             stage.gather_response(response, outcome);
         }
         if let (Some(stage), Some(arrival)) = (&self.access_log, arrival) {
-            stage.tell_response(arrival, |header, value| {
+            stage.inject_response(arrival, |header, value| {
                 access_log::write_response_header(header, value, response.arena, outcome);
             });
         }
