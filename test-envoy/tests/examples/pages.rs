@@ -1,9 +1,6 @@
 //! The examples do what their pages say, on every supported Envoy: the bootstrap is the file that users run, and every
 //! command of the page is sent and must be answered with the output that stands below it.
 
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::envoys;
-use meshtrace_test_support::rendered;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -15,7 +12,10 @@ use envoy_test_harness::{
 use meshtrace_config::read;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use meshtrace_render::{EnvoyVersion, envoy_tags};
+use meshtrace_test_support::common;
+use meshtrace_test_support::common::envoys;
 use meshtrace_test_support::example::{MANAGER, set_cluster, with_new_ids_named};
+use meshtrace_test_support::rendered;
 use serde_json::{Value, json};
 
 /// A running example, and where the ports of its files lead to here.

@@ -1,8 +1,5 @@
 //! The Istio manifests: their plugin configuration in real Envoys, beside the tracers that they are for.
 
-use meshtrace_test_support::applied;
-use meshtrace_test_support::common;
-use meshtrace_test_support::rendered;
 use std::collections::BTreeSet;
 
 use envoy_test_harness::config::{
@@ -13,9 +10,12 @@ use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_config::read;
 use meshtrace_propagation::{Placement, Propagation, TraceContextConfig};
+use meshtrace_test_support::applied;
+use meshtrace_test_support::common;
 use meshtrace_test_support::common::{
     Mesh, SPAN, TRACE, envoys, get, trace_context, trace_headers,
 };
+use meshtrace_test_support::rendered;
 use serde_json::{Value, json};
 
 const OTHER_TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";

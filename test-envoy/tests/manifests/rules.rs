@@ -1,19 +1,20 @@
 //! The rules of the files for users: names, labels, order, namespaces and failure policies; and a pod with all labels.
 
-use meshtrace_test_support::applied;
-use meshtrace_test_support::common;
-use meshtrace_test_support::promises;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::head::{Head, Product, files, manifests};
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
 use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_render::{EnvoyVersion, envoy_tags, priority};
+use meshtrace_test_support::applied;
 use meshtrace_test_support::applied::{apply_by_priority, listener, manager, merge};
+use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, text};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::tracers::{CASE, Caller, Reader, Sinks, Tracer};
 use serde_json::{Value, json};
+
+use crate::head::{Head, Product, files, manifests};
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 

@@ -1,6 +1,5 @@
 //! `mesh_tracing` with `sampling`: what is exported, and what the next hop is told, on real Envoys.
 
-use meshtrace_test_support::common;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use envoy_test_harness::{
 };
 use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
+use meshtrace_test_support::common;
 use meshtrace_test_support::common::SPAN;
 use meshtrace_test_support::reporting::{Collected, collector, manager, mesh_tracing, traceparent};
 use meshtrace_test_support::tracers::{CASE, Caller, Sinks, Tracer};

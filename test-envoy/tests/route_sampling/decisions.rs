@@ -1,6 +1,5 @@
 //! What `route_sampling` decides, counted in the spans that real tracers export.
 
-use meshtrace_test_support::common;
 use std::collections::BTreeSet;
 
 use envoy_test_harness::client::{Connection, Request};
@@ -11,6 +10,7 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream, each_supported};
 use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
+use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, module};
 use meshtrace_test_support::tracers::{CASE, Caller, Reader, Sinks, Tracer};
 use serde_json::json;

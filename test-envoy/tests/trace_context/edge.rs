@@ -1,6 +1,5 @@
 //! An edge for real: no header of a client's forces a trace, suppresses one, or reaches the application with an id.
 
-use meshtrace_test_support::common;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -11,6 +10,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, OtlpSink, Span, SpanKind, ZipkinSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
+use meshtrace_test_support::common;
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
