@@ -7,8 +7,9 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream, each_supported};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, module, trace_headers, under_load};
+use meshtrace_test_support::common::{
+    self, Mesh, SPAN, TRACE, get, module, trace_headers, under_load,
+};
 use meshtrace_test_support::promises;
 use serde_json::json;
 

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::module;
+use meshtrace_test_support::common::{self, module};
 
 /// What every filter's life needs, whatever its composition.
 const ALWAYS: [&str; 8] = [

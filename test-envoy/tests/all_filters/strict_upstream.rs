@@ -7,8 +7,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{EnvoyBinary, each_supported};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{access_log_trace, module, trace_context};
+use meshtrace_test_support::common::{self, access_log_trace, module, trace_context};
 use meshtrace_test_support::promises;
 use serde_json::json;
 

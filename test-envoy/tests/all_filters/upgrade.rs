@@ -9,8 +9,7 @@ use envoy_test_harness::config::{
     WasmFilter,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream, each_supported};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_headers, under_load};
+use meshtrace_test_support::common::{self, Mesh, SPAN, TRACE, get, trace_headers, under_load};
 use serde_json::json;
 use tempfile::TempDir;
 

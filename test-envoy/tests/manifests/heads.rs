@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream, each_supported};
-use meshtrace_test_support::applied;
-use meshtrace_test_support::applied::{apply, list, manager, merge, plugin, wasm};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::get;
+use meshtrace_test_support::applied::{self, apply, list, manager, merge, plugin, wasm};
+use meshtrace_test_support::common::{self, get};
 use meshtrace_test_support::promises;
 use serde_json::{Value, json};
 

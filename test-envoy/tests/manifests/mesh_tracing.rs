@@ -5,8 +5,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::envoys;
+use meshtrace_test_support::common::{self, envoys};
 use meshtrace_test_support::reporting::{Collected, mesh_tracing};
 use serde_json::{Value, json};
 

@@ -11,8 +11,7 @@ use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting;
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{self, Collected, manager, mesh_tracing, reporting};
 
 use crate::wall_clock::WallClock;
 

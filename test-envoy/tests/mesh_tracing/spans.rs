@@ -10,8 +10,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::{ClosedPort, Reply};
 use envoy_test_harness::{Span, SpanKind, each_supported, expect};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
+use meshtrace_test_support::common::{self, SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{
     Collected, attributes, manager, mesh_tracing, reporting, traceparent,
 };

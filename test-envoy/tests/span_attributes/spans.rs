@@ -5,8 +5,7 @@ use envoy_test_harness::{SpanKind, each_supported};
 use meshtrace_test_support::common::TRACE;
 use meshtrace_test_support::tracers::{Caller, Tracer};
 
-use crate::tags;
-use crate::tags::{Rig, jwt};
+use crate::tags::{self, Rig, jwt};
 
 /// One attribute from every source, and every transformation.
 const CONFIG: &str = r#"{

@@ -8,8 +8,7 @@ use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Rou
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{self as render, early_mutation};
 use meshtrace_test_support::common::{Mesh, trace_context};
-use meshtrace_test_support::joined;
-use meshtrace_test_support::joined::{ARRIVALS, Arrival, Cell};
+use meshtrace_test_support::joined::{self, ARRIVALS, Arrival, Cell};
 use meshtrace_test_support::tracers::{Sinks, Tracer};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");

@@ -10,8 +10,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, Upstream};
 use meshtrace_propagation::Field;
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, get, trace_context, trace_headers};
+use meshtrace_test_support::common::{self, Mesh, get, trace_context, trace_headers};
 use meshtrace_test_support::tracers::{Caller, Reader, Sinks, Tracer};
 use serde_json::json;
 

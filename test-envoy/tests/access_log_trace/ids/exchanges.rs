@@ -15,8 +15,7 @@ use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Span};
 use meshtrace_render::{IdsFrom, access_log_fields};
 use meshtrace_test_support::common::{Mesh, access_log_trace, expose_ids, log_ids};
-use meshtrace_test_support::tracers;
-use meshtrace_test_support::tracers::{CASE, Caller, Sinks, Tracer};
+use meshtrace_test_support::tracers::{self, CASE, Caller, Sinks, Tracer};
 use serde_json::{Map, Value, json};
 
 use super::requests::{

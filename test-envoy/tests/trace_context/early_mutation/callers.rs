@@ -7,8 +7,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::{EnvoyBinary, OtlpSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::Mesh;
+use meshtrace_test_support::common::{self, Mesh};
 
 use super::{Case, Hop, Proxies, STRICT, TRACERS, context, listener, parsed};
 

@@ -18,8 +18,7 @@ use meshtrace_propagation::{
     TraceContextConfig,
 };
 use meshtrace_render::{Tracer, early_mutation};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::Mesh;
+use meshtrace_test_support::common::{self, Mesh};
 use serde_json::Value;
 
 type Lines = Vec<(String, Vec<u8>)>;

@@ -17,8 +17,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, manager, trace_context};
+use meshtrace_test_support::common::{self, Mesh, manager, trace_context};
 use meshtrace_test_support::tracers::{Caller, Tracer};
 
 use self::traceparent::traceparent_rows;
