@@ -4,11 +4,11 @@ use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format, Reading};
 use meshtrace_propagation::{Arrived, SpanId, TraceContext, TraceId};
 
-use crate::config::{AccessLogIds, TracerKind};
-use crate::decide::Ids;
-use crate::{Counter, Tally};
+use crate::access_log_ids::{AccessLogIds, TracerKind};
+use crate::counter::{Counter, Tally};
+use crate::ids::Ids;
 
-/// What a request leaves for its end: which contexts came in, and what has been told of it.
+/// What a request leaves for its end: which contexts came in, and what has been recorded of it.
 #[derive(Clone, Debug, Default)]
 pub struct Arrival {
     /// The filter has seen the request's headers before its end.
@@ -19,25 +19,25 @@ pub struct Arrival {
     pub(crate) own_span: Option<SpanId>,
     /// `x-request-id` says that a proxy has decided to trace the request.
     pub(crate) is_traced: bool,
-    /// What was told of it already.
-    pub(crate) told: Ids,
+    /// What was recorded of it already.
+    pub(crate) recorded: Ids,
 }
 
 impl Arrival {
-    /// What has been told of the request so far.
+    /// What has been recorded of the request so far.
     #[must_use]
-    pub fn told(&self) -> &Ids {
-        &self.told
+    pub fn recorded(&self) -> &Ids {
+        &self.recorded
     }
 }
 
 /// What every format says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Contexts([Told; Format::ALL.len()]);
+pub(crate) struct Contexts([ReadContext; Format::ALL.len()]);
 
 /// What one format says.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct ReadContext {
     extracted: Extracted,
     /// The tracer refuses it.
     is_refused: bool,
@@ -45,7 +45,7 @@ struct Told {
 
 impl Default for Contexts {
     fn default() -> Self {
-        let nothing = Told {
+        let nothing = ReadContext {
             extracted: Extracted::Absent,
             is_refused: false,
         };
@@ -58,8 +58,8 @@ impl Contexts {
     pub(crate) fn of(&self, format: Format) -> Extracted {
         match self.0.get(format as usize) {
             None => Extracted::Absent,
-            Some(told) if told.is_refused => Extracted::Malformed,
-            Some(told) => told.extracted,
+            Some(read) if read.is_refused => Extracted::Malformed,
+            Some(read) => read.extracted,
         }
     }
 
@@ -73,7 +73,7 @@ impl Contexts {
     /// Whether any format names the span of `context`, also one that the tracer refuses: another
     /// filter may have made one value of several.
     pub(crate) fn name_span_of(&self, context: &TraceContext) -> bool {
-        self.0.iter().any(|told| match told.extracted {
+        self.0.iter().any(|read| match read.extracted {
             Extracted::Context(known) => known.is_same_span(context),
             _ => false,
         })
@@ -91,38 +91,10 @@ impl Contexts {
 }
 
 impl AccessLogIds {
-    /// Reads a request whose headers have come, the headers of `ids` included: those must then be
-    /// removed, see [`AccessLogIds::own_headers`].
-    #[must_use]
-    pub fn arrive(&self, headers: Headers<'_>, tally: &mut Tally) -> Arrival {
-        let own = only_line(headers, self.trace_id_header.as_deref(), tally)
-            .map(|text| (text, TraceId::from_digits(text)));
-        let own_span = only_line(headers, self.span_id_header.as_deref(), tally)
-            .map(|text| (text, SpanId::from_digits(text)));
-        for malformed in [
-            matches!(own, Some((_, None))),
-            matches!(own_span, Some((_, None))),
-        ] {
-            if malformed {
-                tally.count(Counter::IdsMalformed);
-            }
-        }
-        let own = own.and_then(|(_, id)| id);
-        let mut arrival = Arrival {
-            on_time: true,
-            own,
-            // A span id is one of its trace.
-            own_span: own.and(own_span.and_then(|(_, id)| id)),
-            ..self.read_arrival(headers)
-        };
-        arrival.told = self.at_request(&arrival);
-        arrival
-    }
-
-    /// As [`arrive`](Self::arrive), for a request of which only the end was seen. The headers of
+    /// Reads a request of which only the end was seen. The headers of
     /// `ids` are not believed then: whether the step that writes them has run is not known.
     pub(crate) fn read_arrival(&self, headers: Headers<'_>) -> Arrival {
-        let matters = self.tells_span() || self.tracer == TracerKind::Unknown;
+        let matters = self.injects_span() || self.tracer == TracerKind::Unknown;
         let is_traced = matters
             && headers
                 .lines(b"x-request-id")
@@ -140,10 +112,10 @@ impl AccessLogIds {
     pub(crate) fn contexts(&self, headers: Headers<'_>) -> Contexts {
         let arrived = Arrived::collect_as(headers, self.on_repeated);
         let mut contexts = Contexts::default();
-        for (format, told) in Format::ALL.iter().zip(&mut contexts.0) {
-            told.extracted = format.parse(&arrived, Reading::default());
-            told.is_refused = !self.takes_joined
-                && matches!(told.extracted, Extracted::Context(_))
+        for (format, read) in Format::ALL.iter().zip(&mut contexts.0) {
+            read.extracted = format.parse(&arrived, Reading::default());
+            read.is_refused = !self.takes_joined
+                && matches!(read.extracted, Extracted::Context(_))
                 && format.is_joined(&arrived);
         }
         contexts
@@ -158,7 +130,12 @@ impl AccessLogIds {
     }
 }
 
-fn only_line<'a>(headers: Headers<'a>, name: Option<&[u8]>, tally: &mut Tally) -> Option<&'a [u8]> {
+/// The value of the header `name` where it came once; a repeated one is counted.
+pub(crate) fn only_line<'a>(
+    headers: Headers<'a>,
+    name: Option<&[u8]>,
+    tally: &mut Tally,
+) -> Option<&'a [u8]> {
     let mut lines = headers.lines(name?);
     let line = lines.next()?;
     if lines.next().is_some() {

@@ -2,99 +2,14 @@
 //!
 //! What Envoy's tracers do was measured; `docs/access_log_trace.md` has the table.
 
-use meshtrace_envoy::filter_state;
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{SamplingState, SpanId, TraceContext, TraceId};
+use meshtrace_propagation::{SpanId, TraceContext, TraceFlags, TraceId};
 
-use crate::arrival::{Arrival, Contexts};
-use crate::config::{AccessLogIds, TracerKind};
-use crate::text::Text;
-use crate::{Counter, Tally};
-
-/// The ids of the span that the proxy exports for a request, as far as they can be known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ids {
-    /// Its trace; without a tracer, the caller's.
-    pub trace_id: Option<TraceId>,
-    /// The span of the request itself, not of an attempt to an upstream.
-    pub span_id: Option<SpanId>,
-    /// The parent of that span; without a tracer, the caller's span.
-    pub parent_span_id: Option<SpanId>,
-    /// The flags of the trace as W3C writes them.
-    pub flags: Option<Flags>,
-    /// The format in which the trace came in; of one that began here, in which it went out.
-    pub format: Option<Format>,
-}
-
-impl Ids {
-    /// Those of a span that this proxy's filter opened itself: `context` is what identifies it,
-    /// `format` the one in which the trace came in.
-    #[must_use]
-    pub fn of_own_span(
-        context: &TraceContext,
-        parent_span_id: Option<SpanId>,
-        format: Option<Format>,
-    ) -> Self {
-        Self {
-            trace_id: Some(context.trace_id),
-            span_id: Some(context.span_id),
-            parent_span_id,
-            flags: Flags::of(context),
-            format,
-        }
-    }
-}
-
-/// The flags of a trace, as W3C writes them (Trace Context Level 2, section 3.2.2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags(u8);
-
-impl Flags {
-    const SAMPLED: u8 = 0b01;
-    const RANDOM: u8 = 0b10;
-
-    /// `None` where the decision is open.
-    fn of(context: &TraceContext) -> Option<Self> {
-        let sampled = match context.sampling {
-            SamplingState::Deferred => return None,
-            SamplingState::NotSampled => 0,
-            SamplingState::Sampled | SamplingState::Debug => Self::SAMPLED,
-        };
-        let random = if context.random { Self::RANDOM } else { 0 };
-        Some(Self(sampled | random))
-    }
-
-    /// Two hexadecimal digits.
-    #[must_use]
-    pub const fn to_hex(self) -> &'static [u8; 2] {
-        match self.0 {
-            0 => b"00",
-            Self::SAMPLED => b"01",
-            Self::RANDOM => b"02",
-            _ => b"03",
-        }
-    }
-}
-
-/// A response header, and what becomes of those of its name that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderLine<'s> {
-    /// They go.
-    Only(&'s [u8]),
-    /// They stay: the header is a list, and the application's own lines are in it.
-    Appended(&'s [u8]),
-}
-
-impl<'s> HeaderLine<'s> {
-    /// The header's name.
-    #[must_use]
-    pub const fn name(self) -> &'s [u8] {
-        match self {
-            Self::Only(name) | Self::Appended(name) => name,
-        }
-    }
-}
+use crate::access_log_ids::{AccessLogIds, TracerKind};
+use crate::arrival::{Arrival, Contexts, only_line};
+use crate::counter::{Counter, Tally};
+use crate::ids::Ids;
 
 /// What the tracer has written for the next hop.
 #[derive(Clone, Copy, Debug)]
@@ -105,12 +20,40 @@ struct Written {
     span_id: Option<SpanId>,
     /// What B3 says of the span's parent.
     parent: Option<SpanId>,
-    flags: Option<Flags>,
+    flags: Option<TraceFlags>,
     format: Format,
     is_b3: bool,
 }
 
 impl AccessLogIds {
+    /// Reads a request whose headers have come, the headers of `ids` included: those must then be
+    /// removed, see [`AccessLogIds::own_headers`].
+    #[must_use]
+    pub fn arrive(&self, headers: Headers<'_>, tally: &mut Tally) -> Arrival {
+        let own = only_line(headers, self.trace_id_header.as_deref(), tally)
+            .map(|text| (text, TraceId::from_digits(text)));
+        let own_span = only_line(headers, self.span_id_header.as_deref(), tally)
+            .map(|text| (text, SpanId::from_digits(text)));
+        for malformed in [
+            matches!(own, Some((_, None))),
+            matches!(own_span, Some((_, None))),
+        ] {
+            if malformed {
+                tally.count(Counter::IdsMalformed);
+            }
+        }
+        let own = own.and_then(|(_, id)| id);
+        let mut arrival = Arrival {
+            on_time: true,
+            own,
+            // A span id is one of its trace.
+            own_span: own.and(own_span.and_then(|(_, id)| id)),
+            ..self.read_arrival(headers)
+        };
+        arrival.recorded = self.at_request(&arrival);
+        arrival
+    }
+
     /// What is certain as soon as the request's headers have come.
     pub(crate) fn at_request(&self, arrival: &Arrival) -> Ids {
         let incoming = match self.tracer {
@@ -219,7 +162,11 @@ impl AccessLogIds {
     }
 
     /// The context of `trace` that came in.
-    fn continued(&self, arrival: &Arrival, trace: TraceId) -> Option<(Format, TraceContext)> {
+    pub(crate) fn continued(
+        &self,
+        arrival: &Arrival,
+        trace: TraceId,
+    ) -> Option<(Format, TraceContext)> {
         let mut contexts = self
             .formats
             .iter()
@@ -252,7 +199,7 @@ impl AccessLogIds {
                         trace_id: context.trace_id,
                         span_id: Some(context.span_id),
                         parent: context.b3_parent,
-                        flags: Flags::of(&context),
+                        flags: TraceFlags::of(&context),
                         format: *format,
                         is_b3,
                     });
@@ -361,7 +308,7 @@ impl AccessLogIds {
         &self,
         arrival: &Arrival,
         continued: Option<(Format, TraceContext)>,
-    ) -> Option<Flags> {
+    ) -> Option<TraceFlags> {
         let (format, callers) = continued?;
         let kept = match self.tracer {
             TracerKind::None => true,
@@ -370,96 +317,7 @@ impl AccessLogIds {
             TracerKind::Other => false,
             TracerKind::Unknown => arrival.own.is_none(),
         };
-        if kept { Flags::of(&callers) } else { None }
-    }
-
-    /// Gives by `put` the filter state keys and values of `ids`, as far as `told` had them
-    /// otherwise; `None` for a value that is too long.
-    pub fn write(&self, ids: &Ids, told: &Ids, mut put: impl FnMut(&'static [u8], Option<Text>)) {
-        if let Some(id) = ids.trace_id.filter(|_| ids.trace_id != told.trace_id) {
-            put(
-                filter_state::TRACE_ID.as_bytes(),
-                Text::concat(&[&id.to_hex()]),
-            );
-        }
-        if let Some(id) = ids.span_id.filter(|_| ids.span_id != told.span_id) {
-            put(
-                filter_state::SPAN_ID.as_bytes(),
-                Text::concat(&[&id.to_hex()]),
-            );
-        }
-        let parent = ids.parent_span_id;
-        if let Some(id) = parent.filter(|_| parent != told.parent_span_id) {
-            put(
-                filter_state::PARENT_SPAN_ID.as_bytes(),
-                Text::concat(&[&id.to_hex()]),
-            );
-        }
-        if let Some(flags) = ids.flags.filter(|_| ids.flags != told.flags) {
-            put(
-                filter_state::TRACE_FLAGS.as_bytes(),
-                Text::concat(&[flags.to_hex()]),
-            );
-        }
-        if let Some(format) = ids.format.filter(|_| ids.format != told.format) {
-            put(
-                filter_state::TRACE_FORMAT.as_bytes(),
-                Text::concat(&[format.name().as_bytes()]),
-            );
-        }
-        for shape in &self.shapes {
-            shape.write(ids, told, &mut put);
-        }
-    }
-
-    /// Gives by `put` the response headers that tell the caller of the trace, as far as it is known
-    /// then: the `sampled` flag is the decision, else 0.
-    pub fn tell_response<'s>(
-        &'s self,
-        arrival: &Arrival,
-        put: impl FnMut(HeaderLine<'s>, Option<Text>),
-    ) {
-        let Some(trace_id) = arrival.told.trace_id else {
-            return;
-        };
-        let callers = self.continued(arrival, trace_id);
-        let flags = callers.and_then(|(_, context)| Flags::of(&context));
-        let decided = Flags(u8::from(arrival.is_traced));
-        let ids = Ids {
-            flags: Some(arrival.told.flags.or(flags).unwrap_or(decided)),
-            ..arrival.told
-        };
-        self.tell_caller(&ids, put);
-    }
-
-    /// Gives by `put` the response headers that tell the caller of `ids`.
-    ///
-    /// `Server-Timing` as the editor's draft of W3C Trace Context Level 3 has it since 2025-10-20, with
-    /// the metric `trace`; a `traceparent` is a token (RFC 9110, section 5.6.2), so it needs no quotes.
-    /// `traceresponse` as the drafts before it had it. Both need the span id and the flags.
-    pub fn tell_caller<'s>(&'s self, ids: &Ids, mut put: impl FnMut(HeaderLine<'s>, Option<Text>)) {
-        let Some(trace_id) = ids.trace_id else {
-            return;
-        };
-        let digits = trace_id.to_hex();
-        if let Some(name) = &self.response_header {
-            put(HeaderLine::Only(name), Text::concat(&[&digits]));
-        }
-        if self.tells_span()
-            && let (Some(span_id), Some(flags)) = (ids.span_id, ids.flags)
-        {
-            let span = span_id.to_hex();
-            let parts: [&[u8]; 6] = [b"00-", &digits, b"-", &span, b"-", flags.to_hex()];
-            if self.traceresponse {
-                put(HeaderLine::Only(b"traceresponse"), Text::concat(&parts));
-            }
-            if self.server_timing {
-                let [version, trace_id, dash, span_id, other_dash, flags] = parts;
-                let metric = b"trace;desc=";
-                let parts = [metric, version, trace_id, dash, span_id, other_dash, flags];
-                put(HeaderLine::Appended(b"server-timing"), Text::concat(&parts));
-            }
-        }
+        if kept { TraceFlags::of(&callers) } else { None }
     }
 }
 

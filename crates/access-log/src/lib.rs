@@ -7,21 +7,25 @@
 
 #![forbid(unsafe_code)]
 
+mod access_log_ids;
 mod arrival;
 mod config;
 mod counter;
 mod decide;
+mod ids;
 #[cfg(feature = "schema")]
 mod schema;
 mod shape;
 mod text;
+mod write;
 
+pub use access_log_ids::AccessLogIds;
 pub use arrival::Arrival;
 pub use config::{
-    AccessLogIds, AccessLogTraceConfig, IdsConfig, ResponseHeaderConfig, ShapeConfig, Source,
-    TracerConfig,
+    AccessLogTraceConfig, IdsConfig, ResponseHeaderConfig, ShapeConfig, Source, TracerConfig,
 };
 pub use counter::{Counter, Tally};
-pub use decide::{Flags, HeaderLine, Ids};
+pub use ids::Ids;
 pub use shape::Shape;
-pub use text::Text;
+pub use text::IdText;
+pub use write::HeaderLine;

@@ -7,9 +7,9 @@ const MAX_BYTES: usize = 128;
 
 /// A value to be logged: ASCII, at most 128 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text(ArrayVec<u8, MAX_BYTES>);
+pub struct IdText(ArrayVec<u8, MAX_BYTES>);
 
-impl Text {
+impl IdText {
     /// `parts`, one after the other; `None` when they exceed 128 bytes.
     pub(crate) fn concat(parts: &[&[u8]]) -> Option<Self> {
         let mut text = ArrayVec::new();
@@ -20,7 +20,7 @@ impl Text {
     }
 }
 
-impl core::ops::Deref for Text {
+impl core::ops::Deref for IdText {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

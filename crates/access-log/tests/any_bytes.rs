@@ -67,9 +67,9 @@ proptest! {
         prop_assert!(told.trace_id.is_some() || told == Ids::default());
         if let Some(arrival) = &arrival {
             // What was certain stays so.
-            let before = arrival.told();
+            let before = arrival.recorded();
             prop_assert!(before.span_id.is_none() || before.span_id == told.span_id || before.trace_id != told.trace_id);
-            ids.tell_response(arrival, |_, value| assert!(value.is_some()));
+            ids.inject_response(arrival, |_, value| assert!(value.is_some()));
         }
         ids.write(&told, &Ids::default(), |_, value| {
             let value = value.unwrap();

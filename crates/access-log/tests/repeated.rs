@@ -69,7 +69,10 @@ fn check(ids: &AccessLogIds, came: &[&str], end: &[&str], expected: &str) {
     let end_headers = Headers::parse(&end_block).unwrap();
     let at_end = ids.at_end(Some(&arrival), end_headers, &mut tally);
     let mut log = BTreeMap::new();
-    for (now, before) in [(arrival.told(), &Ids::default()), (&at_end, arrival.told())] {
+    for (now, before) in [
+        (arrival.recorded(), &Ids::default()),
+        (&at_end, arrival.recorded()),
+    ] {
         ids.write(now, before, |key, value| {
             let value = value.expect("one that fits").to_vec();
             log.insert(key.to_vec(), String::from_utf8(value).unwrap());

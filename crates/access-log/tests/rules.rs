@@ -85,8 +85,8 @@ fn tell(config: &str, came: Option<&[&str]>, end: &[&str]) -> Told {
     let came = came.map(block);
     let arrival = came.as_ref().map(|came| {
         let arrival = ids.arrive(Headers::parse(came).unwrap(), &mut tally);
-        set(arrival.told(), &Ids::default());
-        ids.tell_response(&arrival, |header, value| {
+        set(arrival.recorded(), &Ids::default());
+        ids.inject_response(&arrival, |header, value| {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             response.insert(text(header.name()), text(&value.expect("one that fits")));
         });
@@ -96,7 +96,7 @@ fn tell(config: &str, came: Option<&[&str]>, end: &[&str]) -> Told {
     let at_end = ids.at_end(arrival.as_ref(), Headers::parse(&end).unwrap(), &mut tally);
     let before = arrival
         .as_ref()
-        .map(|arrival| *arrival.told())
+        .map(|arrival| *arrival.recorded())
         .unwrap_or_default();
     set(&at_end, &before);
     Told {

@@ -1,6 +1,6 @@
 //! `access_log_trace`: every log line leads to its trace.
 
-use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, Ids, Text};
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, Value};
 use meshtrace_propagation::IdGenerator;
@@ -73,7 +73,7 @@ impl Composition for AccessLogTrace {
     ) {
         if let Some(arrival) = state {
             let put = |header, value| answer(header, value, response.arena, outcome);
-            self.ids.tell_response(arrival, put);
+            self.ids.inject_response(arrival, put);
         }
     }
 
@@ -105,7 +105,13 @@ pub(crate) fn arrive<'a>(
     for name in ids.own_headers(request.headers) {
         outcome.headers.remove(name);
     }
-    set(ids, arrival.told(), &Ids::default(), request.arena, outcome);
+    set(
+        ids,
+        arrival.recorded(),
+        &Ids::default(),
+        request.arena,
+        outcome,
+    );
     arrival
 }
 
@@ -118,7 +124,7 @@ pub(crate) fn finish<'a>(
     outcome: &mut Outcome<'a>,
 ) {
     let known = ids.at_end(arrival, headers, &mut outcome.tallies.access_log);
-    let told = arrival.map(Arrival::told).copied().unwrap_or_default();
+    let told = arrival.map(Arrival::recorded).copied().unwrap_or_default();
     set(ids, &known, &told, arena, outcome);
 }
 
@@ -141,7 +147,7 @@ pub(crate) fn set<'a>(
 /// Writes a header of the response.
 pub(crate) fn answer<'a>(
     header: HeaderLine<'a>,
-    value: Option<Text>,
+    value: Option<IdText>,
     arena: &'a Arena,
     outcome: &mut Outcome<'a>,
 ) {
@@ -154,7 +160,7 @@ pub(crate) fn answer<'a>(
     }
 }
 
-fn place<'a>(text: &Text, arena: &'a Arena) -> Option<&'a [u8]> {
+fn place<'a>(text: &IdText, arena: &'a Arena) -> Option<&'a [u8]> {
     let placed: &[u8] = arena.try_alloc_slice_copy(text).ok()?;
     Some(placed)
 }

@@ -189,8 +189,8 @@ impl Composition for MeshTracing {
                 access_log_trace::answer(header, value, response.arena, outcome);
             };
             match &state.arrival {
-                Some(arrival) => access_log.tell_response(arrival, put),
-                None => access_log.tell_caller(&state.own_ids, put),
+                Some(arrival) => access_log.inject_response(arrival, put),
+                None => access_log.inject_response_ids(&state.own_ids, put),
             }
         }
     }
@@ -410,7 +410,7 @@ impl MeshTracing {
             && self
                 .access_log
                 .as_ref()
-                .is_some_and(AccessLogIds::tells_span)
+                .is_some_and(AccessLogIds::injects_span)
     }
 
     /// What the caller is told, and the log with it, is the span that will be reported.
