@@ -12,6 +12,7 @@
 //! Packing depends on nothing but the module and the commit, so that two builds of one commit have one digest.
 
 mod archive;
+mod dependencies;
 mod error;
 mod layout;
 mod project;
