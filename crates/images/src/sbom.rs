@@ -1,5 +1,10 @@
 //! The bill of materials: SPDX 2.3 in JSON, of the packages that are linked into a module.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key of a `serde_json::Value` is added where it is not there"
+)]
+
 use serde_json::{Value, json};
 
 use crate::project::Filter;
