@@ -2,7 +2,7 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_envoy::filter_state;
-use meshtrace_headers::{Managed, NameRefusal, check_name, check_response_name};
+use meshtrace_headers::{Managed, NameRefusal, written_name, written_response_name};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{OnRepeated, refuse_repeats};
 
@@ -55,10 +55,13 @@ impl AccessLogIds {
         let trace_id_header = header_name(
             "ids.trace_id_header",
             &config.ids.trace_id_header,
-            check_name,
+            written_name,
         )?;
-        let span_id_header =
-            header_name("ids.span_id_header", &config.ids.span_id_header, check_name)?;
+        let span_id_header = header_name(
+            "ids.span_id_header",
+            &config.ids.span_id_header,
+            written_name,
+        )?;
         if span_id_header.is_some() && trace_id_header.is_none() {
             return Err(ConfigError::new(
                 "ids.span_id_header",
@@ -193,7 +196,7 @@ fn tracer(config: &AccessLogTraceConfig) -> Result<(TracerKind, Vec<Format>), Co
 /// The name of the response header, which is none that the other ways to tell a response write.
 fn response_name(config: &ResponseHeaderConfig) -> Result<Option<Box<[u8]>>, ConfigError> {
     let path = "response_header";
-    let name = header_name(path, &config.name, check_response_name)?;
+    let name = header_name(path, &config.name, written_response_name)?;
     let others = [
         ("traceresponse", config.traceresponse),
         ("server-timing", config.server_timing),
@@ -215,12 +218,9 @@ fn response_name(config: &ResponseHeaderConfig) -> Result<Option<Box<[u8]>>, Con
 fn header_name(
     path: &str,
     name: &Option<String>,
-    check: fn(&str) -> Result<(), NameRefusal>,
+    read: fn(&str) -> Result<Box<[u8]>, NameRefusal>,
 ) -> Result<Option<Box<[u8]>>, ConfigError> {
     let Some(name) = name else { return Ok(None) };
-    check(name).map_err(|refusal| {
-        ConfigError::new(path, format!("invalid value: string {name:?}, {refusal}"))
-    })?;
-    let lower = name.to_ascii_lowercase();
-    Ok(Some(lower.into_bytes().into_boxed_slice()))
+    let refuse = |refusal| ConfigError::invalid_text(path, name, refusal);
+    read(name).map(Some).map_err(refuse)
 }

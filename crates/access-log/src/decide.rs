@@ -4,12 +4,12 @@
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
-use meshtrace_propagation::{SpanId, TraceContext, TraceId};
+use meshtrace_propagation::{SpanId, TraceContext, TraceFlags, TraceId};
 
 use crate::access_log_ids::{AccessLogIds, TracerKind};
 use crate::arrival::{Arrival, Contexts, only_line};
 use crate::counter::{Counter, Tally};
-use crate::ids::{Flags, Ids};
+use crate::ids::Ids;
 
 /// What the tracer has written for the next hop.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ struct Written {
     span_id: Option<SpanId>,
     /// What B3 says of the span's parent.
     parent: Option<SpanId>,
-    flags: Option<Flags>,
+    flags: Option<TraceFlags>,
     format: Format,
     is_b3: bool,
 }
@@ -199,7 +199,7 @@ impl AccessLogIds {
                         trace_id: context.trace_id,
                         span_id: Some(context.span_id),
                         parent: context.b3_parent,
-                        flags: Flags::of(&context),
+                        flags: TraceFlags::of(&context),
                         format: *format,
                         is_b3,
                     });
@@ -308,7 +308,7 @@ impl AccessLogIds {
         &self,
         arrival: &Arrival,
         continued: Option<(Format, TraceContext)>,
-    ) -> Option<Flags> {
+    ) -> Option<TraceFlags> {
         let (format, callers) = continued?;
         let kept = match self.tracer {
             TracerKind::None => true,
@@ -317,7 +317,7 @@ impl AccessLogIds {
             TracerKind::Other => false,
             TracerKind::Unknown => arrival.own.is_none(),
         };
-        if kept { Flags::of(&callers) } else { None }
+        if kept { TraceFlags::of(&callers) } else { None }
     }
 }
 

@@ -25,7 +25,7 @@ pub use config::{
     AccessLogTraceConfig, IdsConfig, ResponseHeaderConfig, ShapeConfig, Source, TracerConfig,
 };
 pub use counter::{Counter, Tally};
-pub use ids::{Flags, Ids};
+pub use ids::Ids;
 pub use shape::Shape;
 pub use text::IdText;
 pub use write::HeaderLine;

@@ -1,10 +1,11 @@
 //! Writing the ids: as filter state for the access log, and as response headers for the caller.
 
 use meshtrace_envoy::filter_state;
+use meshtrace_propagation::{SERVER_TIMING, TRACERESPONSE, TraceFlags, Traceparent, server_timing};
 
 use crate::access_log_ids::AccessLogIds;
 use crate::arrival::Arrival;
-use crate::ids::{Flags, Ids};
+use crate::ids::Ids;
 use crate::text::IdText;
 
 /// A response header, and what becomes of those of its name that are there.
@@ -82,8 +83,8 @@ impl AccessLogIds {
             return;
         };
         let callers = self.continued(arrival, trace_id);
-        let flags = callers.and_then(|(_, context)| Flags::of(&context));
-        let decided = Flags::of_decision(arrival.is_traced);
+        let flags = callers.and_then(|(_, context)| TraceFlags::of(&context));
+        let decided = TraceFlags::new(arrival.is_traced, false);
         let ids = Ids {
             flags: Some(arrival.recorded.flags.or(flags).unwrap_or(decided)),
             ..arrival.recorded
@@ -93,9 +94,7 @@ impl AccessLogIds {
 
     /// Gives by `put` the response headers that tell the caller of `ids`.
     ///
-    /// `Server-Timing` as the editor's draft of W3C Trace Context Level 3 has it since 2025-10-20, with
-    /// the metric `trace`; a `traceparent` is a token (RFC 9110, section 5.6.2), so it needs no quotes.
-    /// `traceresponse` as the drafts before it had it. Both need the span id and the flags.
+    /// `traceresponse` and `Server-Timing` need the span id and the flags.
     pub fn inject_response_ids<'s>(
         &'s self,
         ids: &Ids,
@@ -111,19 +110,14 @@ impl AccessLogIds {
         if self.injects_span()
             && let (Some(span_id), Some(flags)) = (ids.span_id, ids.flags)
         {
-            let span = span_id.to_hex();
-            let parts: [&[u8]; 6] = [b"00-", &digits, b"-", &span, b"-", flags.to_hex()];
+            let traceparent = Traceparent::new(trace_id, span_id, flags);
             if self.traceresponse {
-                put(HeaderLine::Only(b"traceresponse"), IdText::concat(&parts));
+                let text = IdText::concat(&traceparent.parts());
+                put(HeaderLine::Only(TRACERESPONSE), text);
             }
             if self.server_timing {
-                let [version, trace_id, dash, span_id, other_dash, flags] = parts;
-                let metric = b"trace;desc=";
-                let parts = [metric, version, trace_id, dash, span_id, other_dash, flags];
-                put(
-                    HeaderLine::Appended(b"server-timing"),
-                    IdText::concat(&parts),
-                );
+                let text = IdText::concat(&server_timing(&traceparent));
+                put(HeaderLine::Appended(SERVER_TIMING), text);
             }
         }
     }

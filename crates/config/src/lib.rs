@@ -31,6 +31,11 @@ impl ConfigError {
         }
     }
 
+    /// A refusal of the text `found` at `path`; `expected` begins with "expected".
+    pub fn invalid_text(path: impl Into<String>, found: &str, expected: impl fmt::Display) -> Self {
+        Self::new(path, format!("invalid value: string {found:?}, {expected}"))
+    }
+
     /// The same refusal of a value that stands below `parent`.
     #[must_use]
     pub fn below(self, parent: &str) -> Self {

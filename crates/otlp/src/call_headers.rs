@@ -1,7 +1,7 @@
 //! The header block of an export call.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{NameRefusal, check_name, field_value, is_token};
+use meshtrace_headers::{NameRefusal, field_value, is_token, written_name};
 
 use crate::config::{Protocol, ReportConfig};
 
@@ -96,15 +96,15 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
                 "the protocol decides it",
             ));
         }
-        match check_name(name) {
-            Ok(()) => {}
+        match written_name(name) {
+            Ok(_) => {}
             // A whole line, with a secret in it, may have been written in the place of a name.
             Err(refusal @ NameRefusal::NotAToken) => {
                 let message =
                     format!("invalid name (not repeated, it may be confidential), {refusal}");
                 return Err(ConfigError::new("headers", message));
             }
-            Err(refusal @ (NameRefusal::Framing | NameRefusal::OfResponses)) => {
+            Err(refusal) => {
                 let message = format!("invalid name: string {name:?}, {refusal}");
                 return Err(ConfigError::new("headers", message));
             }

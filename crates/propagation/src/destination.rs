@@ -1,8 +1,7 @@
 //! What is written to a request and removed from it, for one destination.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{NameRefusal, check_name};
-use serde::Deserialize;
+use meshtrace_headers::{NameRefusal, written_name};
 
 use crate::config::{InjectConfig, OverrideConfig, Placement, TraceContextConfig};
 use crate::field::{Field, FieldSet};
@@ -110,40 +109,41 @@ impl Clear {
     fn new(entries: &[String]) -> Result<Self, ConfigError> {
         let mut clear = Self::default();
         for (i, entry) in entries.iter().enumerate() {
-            let name = entry.to_ascii_lowercase();
-            if let Ok(format) = Format::deserialize(serde::de::value::StrDeserializer::<
-                serde::de::value::Error,
-            >::new(&name))
-            {
-                clear.formats.insert(format);
-                clear.families.extend(format.companions());
-            } else if let Some(vendor) = Vendor::from_name(&name) {
-                clear.families.push(vendor.family());
-            } else if let Some(field) = Field::from_name(name.as_bytes()) {
-                clear.fields.insert(field);
-            } else if let Err(refusal) = check_name(&name) {
-                let message = match refusal {
-                    NameRefusal::NotAToken => format!(
-                        "invalid value: string {entry:?}, expected a format ({}), a vendor ({}) or the \
-                     name of a header",
-                        Format::NAMES,
-                        Vendor::NAMES,
-                    ),
-                    NameRefusal::Framing | NameRefusal::OfResponses => {
-                        format!("invalid value: string {entry:?}, {refusal}")
-                    }
-                };
-                return Err(ConfigError::new(format!("clear[{i}]"), message));
-            } else if clear.names.len() == MAX_CLEAR {
-                return Err(ConfigError::new(
-                    format!("clear[{i}]"),
-                    format!("too many headers; expected at most {MAX_CLEAR}"),
-                ));
-            } else {
-                clear.names.push(name.into_bytes().into_boxed_slice());
-            }
+            clear
+                .add(entry)
+                .map_err(|refusal| refusal.below(&format!("clear[{i}]")))?;
         }
         Ok(clear)
+    }
+
+    /// Adds a format, a vendor or a header.
+    fn add(&mut self, entry: &str) -> Result<(), ConfigError> {
+        let name = entry.to_ascii_lowercase();
+        if let Some(format) = Format::from_name(&name) {
+            self.formats.insert(format);
+            self.families.extend(format.companions());
+        } else if let Some(vendor) = Vendor::from_name(&name) {
+            self.families.push(vendor.family());
+        } else if let Some(field) = Field::from_name(name.as_bytes()) {
+            self.fields.insert(field);
+        } else {
+            let name = written_name(&name).map_err(|refusal| match refusal {
+                NameRefusal::NotAToken => {
+                    let (formats, vendors) = (Format::NAMES, Vendor::NAMES);
+                    let expected = format!(
+                        "expected a format ({formats}), a vendor ({vendors}) or the name of a header"
+                    );
+                    ConfigError::invalid_text("", entry, expected)
+                }
+                refusal => ConfigError::invalid_text("", entry, refusal),
+            })?;
+            if self.names.len() == MAX_CLEAR {
+                let message = format!("too many headers; expected at most {MAX_CLEAR}");
+                return Err(ConfigError::new("", message));
+            }
+            self.names.push(name);
+        }
+        Ok(())
     }
 
     /// Whether any header of `format` is removed.

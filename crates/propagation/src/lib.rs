@@ -30,6 +30,9 @@ mod propagation;
 mod repeats;
 #[cfg(feature = "schema")]
 mod schema;
+mod server_timing;
+mod trace_flags;
+mod traceparent;
 mod tracer;
 pub mod tracestate;
 mod trust;
@@ -53,5 +56,8 @@ pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
 pub use propagation::Propagation;
 pub use repeats::refuse_repeats;
+pub use server_timing::{SERVER_TIMING, TRACERESPONSE, server_timing};
+pub use trace_flags::TraceFlags;
+pub use traceparent::Traceparent;
 pub use trust::Peer;
 pub use vendor::{FAMILY_NAMES, Family, Vendor, families};

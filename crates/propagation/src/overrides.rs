@@ -3,7 +3,7 @@
 use core::cmp::Ordering;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, host_name};
 
 use crate::config::{OverrideConfig, TraceContextConfig};
 use crate::destination::DestinationPolicy;
@@ -132,7 +132,7 @@ impl Overrides {
         if self.hosts.is_empty() && self.suffixes.is_empty() {
             return None;
         }
-        let host = host_of(headers.lines(b":authority").next()?);
+        let host = host_name(headers.lines(b":authority").next()?);
         let matching = self.suffixes.iter().filter(|(suffix, _)| {
             let tail = host
                 .len()
@@ -162,17 +162,6 @@ fn insert(names: &mut Names, name: &[u8], entry: usize) -> bool {
 fn place(names: &Names, compare: impl Fn(&[u8]) -> Ordering) -> Option<usize> {
     let at = names.binary_search_by(|(name, _)| compare(name)).ok()?;
     names.get(at).map(|(_, place)| *place)
-}
-
-/// `authority` without its port, and without the dot that may end a full name.
-fn host_of(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|byte| *byte == b':');
-    let host = match colon.and_then(|colon| authority.split_at_checked(colon)) {
-        // The colons of an address of IPv6 stand in brackets.
-        Some((host, port)) if !port.contains(&b']') => host,
-        _ => authority,
-    };
-    host.strip_suffix(b".").unwrap_or(host)
 }
 
 /// What can stand in `:authority` before the port.

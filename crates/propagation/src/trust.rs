@@ -5,7 +5,7 @@ use core::str;
 
 use ipnet::IpNet;
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Headers, is_token};
+use meshtrace_headers::{Headers, read_name};
 
 use crate::config::{IncomingConfig, IncomingMode};
 use crate::direction::Direction;
@@ -45,23 +45,15 @@ impl Trust {
         let Some(IncomingConfig { mode, when }) = config else {
             return Ok(Self::default());
         };
-        let header_absent = match &when.header_absent {
-            None => None,
-            Some(name) => {
-                let name = name.to_ascii_lowercase();
-                if !is_token(name.as_bytes()) || name == "host" {
-                    return Err(ConfigError::new(
-                        "incoming.when.header_absent",
-                        format!("invalid value: string {name:?}, expected the name of a header"),
-                    ));
-                }
-                Some(name.into_bytes().into_boxed_slice())
-            }
-        };
+        let header_absent = when.header_absent.as_deref().map(|name| {
+            read_name(name).map_err(|refusal| {
+                ConfigError::invalid_text("incoming.when.header_absent", name, refusal)
+            })
+        });
         Ok(Self {
             mode: *mode,
             not_from: when.not_from_cidrs.as_deref().map(networks).transpose()?,
-            header_absent,
+            header_absent: header_absent.transpose()?,
             direction: when.direction,
         })
     }

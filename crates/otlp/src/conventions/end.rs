@@ -4,11 +4,12 @@ use meshtrace_envoy::response_code_details::{
     INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
 };
 use meshtrace_envoy::{response_flag, traffic_direction};
+use meshtrace_headers::host_and_port;
 
 use super::end_value::{EndValue, EndValues};
 use super::grpc::{grpc_code, is_grpc_server_error};
 use super::response_flags;
-use super::value::{host_and_port, integer};
+use super::value::integer;
 use crate::attributes::Attributes;
 use crate::limits::MAX_VALUE;
 use crate::span::{Kind, Status};

@@ -1,10 +1,9 @@
 //! What a span says of a request's headers: its name, its method and where it is sent.
 
 use arrayvec::ArrayVec;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, host_and_port, path_of};
 
 use super::grpc::is_grpc;
-use super::value::host_and_port;
 use crate::attributes::Attributes;
 use crate::limits::{MAX_NAME, MAX_URL, MAX_VALUE};
 use crate::text::Utf8Text;
@@ -111,9 +110,7 @@ impl<'a> Request<'a> {
     /// The path without its query.
     #[must_use]
     pub fn path(&self) -> &'a [u8] {
-        let end = self.target.iter().position(|byte| *byte == b'?');
-        let path = end.and_then(|end| self.target.get(..end));
-        path.unwrap_or(self.target)
+        path_of(self.target)
     }
 
     /// The method, where it is one of those that everybody knows (RFC 9110, section 9, RFC 5789,

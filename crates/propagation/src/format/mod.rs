@@ -145,6 +145,15 @@ macro_rules! format_enum {
 table::formats!(format_enum);
 
 impl Format {
+    /// The format that configurations call `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|format| format.name() == name)
+    }
+
     /// What is read where the configuration does not say, in order; upstream, kept in step.
     pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
         &[Self::Tracecontext, Self::B3, Self::B3Multi];

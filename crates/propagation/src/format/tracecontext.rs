@@ -7,12 +7,12 @@ use super::extracted::Extracted;
 use super::options::{Reading, Writing};
 use super::properties::Properties;
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId, tracestate};
+use crate::{
+    Arrived, Field, Outgoing, SpanId, TraceContext, TraceFlags, TraceId, Traceparent, tracestate,
+};
 
 /// `00-` 32 `-` 16 `-` 2: the length of version 00, and the least of any later version.
 const LENGTH: usize = 55;
-const SAMPLED: u8 = 0b01;
-const RANDOM: u8 = 0b10;
 
 pub(super) const PROPERTIES: Properties = Properties {
     lists: &[Field::Tracestate],
@@ -55,7 +55,7 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
         return None;
     };
 
-    let version = byte(&[*v0, *v1])?;
+    let version = hex::decode_byte(&[*v0, *v1], Case::Lower)?;
     match (version, future) {
         (0xff, _) => return None,
         (0x00, []) => {}
@@ -64,24 +64,15 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
         _ => return None,
     }
 
-    let flags = byte(flags)?;
-    let sampling = if flags & SAMPLED == 0 {
-        SamplingState::NotSampled
-    } else {
-        SamplingState::Sampled
-    };
+    let flags = TraceFlags::from_hex(flags)?;
     let context = TraceContext {
         trace_id: TraceId::from_hex128(trace_id, Case::Lower)?,
         span_id: SpanId::from_hex(span_id, Case::Lower)?,
-        sampling,
-        random: flags & RANDOM != 0,
+        sampling: flags.sampling(),
+        random: flags.is_random(),
         b3_parent: None,
     };
     Some((version, context))
-}
-
-fn byte(text: &[u8]) -> Option<u8> {
-    hex::decode_byte(text, Case::Lower)
 }
 
 #[inline(never)]
@@ -131,18 +122,6 @@ fn says_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writ
 }
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
-    let sampled = if writing.decision(context.sampling) {
-        SAMPLED
-    } else {
-        0
-    };
-    let random = if context.random { RANDOM } else { 0 };
-    Value::concat(&[
-        b"00-",
-        &context.trace_id.to_hex(),
-        b"-",
-        &context.span_id.to_hex(),
-        b"-",
-        &hex::encode_byte(sampled | random),
-    ])
+    let flags = TraceFlags::new(writing.decision(context.sampling), context.random);
+    Value::concat(&Traceparent::new(context.trace_id, context.span_id, flags).parts())
 }
