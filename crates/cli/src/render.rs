@@ -1,5 +1,10 @@
 //! `meshtrace render`.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key of a `serde_json::Value` is added where it is not there"
+)]
+
 use clap::{Args, Subcommand, ValueEnum};
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::ConfigError;

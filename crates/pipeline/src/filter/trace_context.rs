@@ -4,7 +4,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::Value;
 use meshtrace_propagation::{
-    Counter, Decision, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation,
+    Counter, Field, FieldSet, IdGenerator, Incoming, Outgoing, Propagation, TraceDecision,
 };
 
 use crate::by_filter_state::{self, say_all};
@@ -81,7 +81,7 @@ impl Composition for TraceContext {
 pub(crate) fn tell<'a>(
     propagation: &'a Propagation,
     incoming: &Incoming<'a>,
-    decision: &Decision,
+    decision: &TraceDecision,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) -> FieldSet {
@@ -117,14 +117,14 @@ pub(crate) fn tell<'a>(
 pub(crate) fn erase_threshold<'a>(
     propagation: &Propagation,
     incoming: &Incoming<'a>,
-    decision: &Decision,
+    decision: &TraceDecision,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) {
     let Outgoing::Context(context) = &decision.outgoing else {
         return;
     };
-    let (trace_id, sampled) = (context.trace_id, propagation.tells_w3c(context.sampling));
+    let (trace_id, sampled) = (context.trace_id, propagation.w3c_sampled(context.sampling));
     let changed = incoming
         .w3c_decision(trace_id)
         .is_some_and(|own| own != sampled);

@@ -2,8 +2,8 @@
 
 use meshtrace_headers::Value;
 use meshtrace_propagation::{
-    Decision, Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState,
-    SpanId, TraceContext,
+    Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState, SpanId,
+    TraceContext, TraceDecision,
 };
 use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
 
@@ -107,10 +107,10 @@ impl<'a> Hop<'a> {
     }
 
     /// What the next hop is told: the span that calls it, and what was decided.
-    pub(super) fn decision(&self, identity: &Identity) -> Decision {
+    pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
         let (span_id, b3_parent) = identity.injected();
         let sampling = self.sampling();
-        Decision {
+        TraceDecision {
             outgoing: Outgoing::Context(TraceContext {
                 span_id,
                 b3_parent,
