@@ -1,5 +1,7 @@
 //! The schemas and the filters agree on what a configuration is.
 
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::process::Command;
 
 use jsonschema::Validator;

@@ -200,7 +200,7 @@ impl Propagation {
         incoming.found = self.first_valid(&incoming.verdicts);
         match &mut incoming.found {
             Found::Context(format, context) => {
-                incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);
+                incoming.conflicting = self.reconcile(*format, context, &incoming.verdicts, tally);
                 if let Some(only) = self.only(&incoming.verdicts) {
                     tally.count_only(only);
                 }
@@ -283,7 +283,7 @@ impl Propagation {
 
     /// Compares the chosen `context` with what the other formats say and takes over what only they
     /// can tell. Returns whether any of them names another trace.
-    fn settle(
+    fn reconcile(
         &self,
         chosen: Format,
         context: &mut TraceContext,

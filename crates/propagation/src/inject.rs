@@ -33,17 +33,17 @@ impl Propagation {
                 Fate::Untouched => {}
                 Fate::Removed => {
                     for field in format.fields() {
-                        policy.settle_field(&incoming.arrived, *field, None, edits);
+                        policy.put_field(&incoming.arrived, *field, None, edits);
                     }
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
-                    let outgoing = self.told_in(*format, incoming, outgoing);
+                    let outgoing = self.outgoing_in(*format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         if value.is_some() && !policy.clears(field) {
                             injected.insert(field);
                         }
-                        policy.settle_field(arrived, field, value, edits);
+                        policy.put_field(arrived, field, value, edits);
                     });
                 }
             }
@@ -148,7 +148,12 @@ impl Propagation {
 
     /// Upstream a `b3` that is not the tracer's own leaves without a parent: on the next attempt
     /// that tells it from what the tracer writes.
-    fn told_in(&self, format: Format, incoming: &Incoming<'_>, outgoing: &Outgoing) -> Outgoing {
+    fn outgoing_in(
+        &self,
+        format: Format,
+        incoming: &Incoming<'_>,
+        outgoing: &Outgoing,
+    ) -> Outgoing {
         match outgoing {
             Outgoing::Context(context)
                 if self.placement == Placement::Upstream
@@ -189,7 +194,7 @@ impl DestinationPolicy {
     }
 
     #[inline(never)]
-    fn settle_field<'a>(
+    fn put_field<'a>(
         &self,
         arrived: &Arrived<'a>,
         field: Field,

@@ -46,7 +46,7 @@ pub use config::{
 };
 pub use context::{Outgoing, SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
-pub use decide::{Decision, Participation};
+pub use decide::{Participation, TraceDecision};
 pub use destination::{DestinationPolicy, MAX_CLEAR};
 pub use direction::Direction;
 pub use extract::Incoming;

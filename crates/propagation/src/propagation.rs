@@ -150,9 +150,9 @@ impl Propagation {
         self.policies().all(reads)
     }
 
-    /// The decision that W3C's flag tells.
+    /// What W3C's flag `sampled` says for this state.
     #[must_use]
-    pub fn tells_w3c(&self, sampling: SamplingState) -> bool {
+    pub fn w3c_sampled(&self, sampling: SamplingState) -> bool {
         self.writing.decision(sampling)
     }
 

@@ -2,7 +2,9 @@
 
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::Value;
-use meshtrace_propagation::{Counter, Decision, Field, FieldSet, Incoming, Outgoing, Propagation};
+use meshtrace_propagation::{
+    Counter, Field, FieldSet, Incoming, Outgoing, Propagation, TraceDecision,
+};
 
 use crate::stage::sampling::ParsedTracestate;
 use crate::{Outcome, Request};
@@ -12,7 +14,7 @@ use crate::{Outcome, Request};
 pub(crate) fn inject<'a>(
     propagation: &'a Propagation,
     incoming: &Incoming<'a>,
-    decision: &Decision,
+    decision: &TraceDecision,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) -> FieldSet {
@@ -48,14 +50,14 @@ pub(crate) fn inject<'a>(
 pub(crate) fn erase_threshold<'a>(
     propagation: &Propagation,
     incoming: &Incoming<'a>,
-    decision: &Decision,
+    decision: &TraceDecision,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) {
     let Outgoing::Context(context) = &decision.outgoing else {
         return;
     };
-    let (trace_id, sampled) = (context.trace_id, propagation.tells_w3c(context.sampling));
+    let (trace_id, sampled) = (context.trace_id, propagation.w3c_sampled(context.sampling));
     let changed = incoming
         .w3c_decision(trace_id)
         .is_some_and(|own| own != sampled);

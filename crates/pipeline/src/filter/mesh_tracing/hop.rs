@@ -2,8 +2,8 @@
 
 use meshtrace_headers::{Arena, Value};
 use meshtrace_propagation::{
-    Decision, Field, FieldSet, Incoming, Outgoing, Participation, Propagation, SamplingState,
-    SpanId, TraceContext, tracestate,
+    Field, FieldSet, Incoming, Outgoing, Participation, Propagation, SamplingState, SpanId,
+    TraceContext, TraceDecision, tracestate,
 };
 use meshtrace_sampling::{Chosen, Tally};
 
@@ -110,10 +110,10 @@ impl<'a> Hop<'a> {
     }
 
     /// What the next hop gets: the span that calls it, and the decision.
-    pub(super) fn decision(&self, identity: &Identity) -> Decision {
+    pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
         let (span_id, b3_parent) = identity.injected();
         let sampling = self.sampling();
-        Decision {
+        TraceDecision {
             outgoing: Outgoing::Context(TraceContext {
                 span_id,
                 b3_parent,
