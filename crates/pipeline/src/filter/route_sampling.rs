@@ -9,7 +9,7 @@ use meshtrace_propagation::{
     Tally, TraceContext, TraceContextConfig, TraceId, tracestate,
 };
 use meshtrace_sampling::{
-    Counter, Decision, Parent, Randomness, Sampling, SamplingConfig, Threshold, Verdict,
+    Counter, Parent, Randomness, RuleDecision, Sampler, SamplingConfig, SamplingDecision, Threshold,
 };
 
 use crate::by_filter_state::{self, say_all};
@@ -132,7 +132,7 @@ impl RouteSampling {
         })
     }
 
-    fn sampling(&self) -> &Sampling {
+    fn sampling(&self) -> &Sampler {
         self.rules.sampling()
     }
 
@@ -177,7 +177,7 @@ impl RouteSampling {
             return;
         }
         let verdict = match forced {
-            true => Verdict::Keep(None),
+            true => RuleDecision::Keep(None),
             false => {
                 let randomness: Option<Randomness> = trace_id.map(of_trace_id);
                 let asked = self.asked(request);
@@ -187,17 +187,17 @@ impl RouteSampling {
         if let Some(name) = self.sampling().request_header() {
             let is_there = request.headers.contains(name);
             match verdict {
-                Verdict::Keep(_) => outcome.headers.replace(name, Value::Borrowed(b"true")),
-                Verdict::Drop if is_there => outcome.headers.remove(name),
-                Verdict::Drop | Verdict::Unchanged => {}
+                RuleDecision::Keep(_) => outcome.headers.replace(name, Value::Borrowed(b"true")),
+                RuleDecision::Drop if is_there => outcome.headers.remove(name),
+                RuleDecision::Drop | RuleDecision::Unchanged => {}
             }
         }
         let told: Option<&[u8]> = match verdict {
-            Verdict::Unchanged => None,
-            Verdict::Drop => Some(b"drop"),
-            Verdict::Keep(_) if forced => Some(b"force"),
-            Verdict::Keep(None) => Some(b"keep"),
-            Verdict::Keep(Some(threshold)) => {
+            RuleDecision::Unchanged => None,
+            RuleDecision::Drop => Some(b"drop"),
+            RuleDecision::Keep(_) if forced => Some(b"force"),
+            RuleDecision::Keep(None) => Some(b"keep"),
+            RuleDecision::Keep(Some(threshold)) => {
                 let text: &[u8] = &threshold.to_text();
                 let tally = &mut outcome.tallies.sampling;
                 rules::build([b"th:", text], request.arena, tally)
@@ -306,11 +306,11 @@ pub(crate) fn managed_headers<'n>(
 
 /// What the downstream filter decided about a trace that began in this proxy. The tracer's own
 /// decision stands: it tells whether there is a span.
-fn as_told(told: &[u8], parent: Parent) -> Decision {
+fn as_told(told: &[u8], parent: Parent) -> SamplingDecision {
     let threshold = told.strip_prefix(b"th:").and_then(Threshold::parse);
     let threshold =
         threshold.filter(|threshold| parent.sampled && threshold.keeps(parent.randomness));
-    Decision {
+    SamplingDecision {
         sampled: parent.sampled,
         threshold,
     }

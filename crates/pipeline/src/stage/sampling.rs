@@ -5,8 +5,8 @@ use meshtrace_envoy::attribute;
 use meshtrace_headers::Headers;
 use meshtrace_propagation::{IdGenerator, TraceId, tracestate};
 use meshtrace_sampling::{
-    Bucket, Chosen, Counter, Decision, Forcing, OtelState, Parent, Randomness, RequestView,
-    Sampling, SamplingConfig, Take, Tally, Threshold, Verdict,
+    Bucket, Chosen, Counter, Forcing, OtelState, Parent, Randomness, RequestView, RuleDecision,
+    Sampler, SamplingConfig, SamplingDecision, Take, Tally, Threshold,
 };
 
 use crate::callbacks::concat;
@@ -17,7 +17,7 @@ const ROUTE: &[u8] = attribute::ROUTE_NAME.property;
 
 /// Compiled rules.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules(Sampling);
+pub(crate) struct Rules(Sampler);
 
 /// A request as the rules are asked about it.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,11 @@ impl Rules {
         config: &SamplingConfig,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
-        Sampling::new(config, environment).map(Self)
+        Sampler::new(config, environment).map(Self)
     }
 
     /// The compiled configuration.
-    pub(crate) fn sampling(&self) -> &Sampling {
+    pub(crate) fn sampling(&self) -> &Sampler {
         &self.0
     }
 
@@ -91,9 +91,9 @@ impl Rules {
         randomness: Option<Randomness>,
         ids: &IdGenerator,
         outcome: &mut Outcome<'_>,
-    ) -> (Chosen, Verdict) {
+    ) -> (Chosen, RuleDecision) {
         let chosen = self.choose(asked);
-        let verdict = self.0.verdict(
+        let verdict = self.0.should_sample(
             chosen,
             || match randomness {
                 Some(randomness) => (randomness, true),
@@ -119,21 +119,24 @@ impl Rules {
         asked: &Asked<'_>,
         ids: &IdGenerator,
         outcome: &mut Outcome<'_>,
-    ) -> (Decision, Option<Chosen>) {
+    ) -> (SamplingDecision, Option<Chosen>) {
         let policy = self.0.parent_policy();
         if forced {
-            (Decision::forced(parent), None)
+            (SamplingDecision::forced(parent), None)
         } else if policy.keeps(parent.sampled) {
-            (Decision::of(parent, policy, Verdict::Unchanged), None)
+            (
+                SamplingDecision::of(parent, policy, RuleDecision::Unchanged),
+                None,
+            )
         } else {
             let (chosen, verdict) = self.ask(asked, Some(parent.randomness), ids, outcome);
-            (Decision::of(parent, policy, verdict), Some(chosen))
+            (SamplingDecision::of(parent, policy, verdict), Some(chosen))
         }
     }
 }
 
 /// Counts what became of a decision that came in.
-pub(crate) fn count_parent(parent: Parent, decision: Decision, tally: &mut Tally) {
+pub(crate) fn count_parent(parent: Parent, decision: SamplingDecision, tally: &mut Tally) {
     tally.count(match (parent.sampled, decision.sampled) {
         (true, true) => Counter::ParentSampled,
         (false, false) => Counter::ParentDropped,

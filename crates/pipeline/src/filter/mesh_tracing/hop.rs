@@ -5,7 +5,7 @@ use meshtrace_propagation::{
     Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState, SpanId,
     TraceContext, TraceDecision,
 };
-use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
+use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, RuleDecision, Threshold};
 
 use crate::stage::report::{Details, Identity};
 use crate::stage::sampling::{self as rules, Asked, Rules, State};
@@ -22,7 +22,7 @@ pub(super) fn judge(
     asked: &Asked<'_>,
     ids: &IdGenerator,
     outcome: &mut Outcome<'_>,
-) -> (sampling::Decision, Option<Chosen>) {
+) -> (sampling::SamplingDecision, Option<Chosen>) {
     if let Some(sampled) = context.sampling.decision() {
         let parent = state.parent(context.trace_id, sampled);
         let (decision, chosen) = rules.settle(parent, forced, asked, ids, outcome);
@@ -35,7 +35,7 @@ pub(super) fn judge(
     }
     let randomness = state.randomness(context.trace_id);
     if forced {
-        return (start(Verdict::Keep(None), randomness), None);
+        return (start(RuleDecision::Keep(None), randomness), None);
     }
     let (chosen, verdict) = rules.ask(asked, Some(randomness), ids, outcome);
     (start(verdict, randomness), Some(chosen))
@@ -43,14 +43,14 @@ pub(super) fn judge(
 
 /// What a rule decides about a trace of which nobody has decided yet; where it says nothing, one in
 /// a hundred is kept.
-pub(super) fn start(verdict: Verdict, randomness: Randomness) -> sampling::Decision {
+pub(super) fn start(verdict: RuleDecision, randomness: Randomness) -> sampling::SamplingDecision {
     let by_ratio = Threshold::ONE_IN_A_HUNDRED;
     let (sampled, threshold) = match verdict {
-        Verdict::Keep(threshold) => (true, threshold),
-        Verdict::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
-        Verdict::Unchanged | Verdict::Drop => (false, None),
+        RuleDecision::Keep(threshold) => (true, threshold),
+        RuleDecision::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
+        RuleDecision::Unchanged | RuleDecision::Drop => (false, None),
     };
-    sampling::Decision { sampled, threshold }
+    sampling::SamplingDecision { sampled, threshold }
 }
 
 /// What W3C's `tracestate` says when the request leaves.

@@ -15,7 +15,7 @@ use meshtrace_propagation::{
     Field, IdGenerator, Incoming, Participation, Peer, Placement, Propagation, SpanId,
     TraceContext, TraceContextConfig, tracestate,
 };
-use meshtrace_sampling::{self as sampling, Chosen, Forcing, SamplingConfig, Verdict};
+use meshtrace_sampling::{self as sampling, Chosen, Forcing, RuleDecision, SamplingConfig};
 
 use self::hop::{Hop, TraceState, judge, start};
 use self::refusal::{
@@ -490,12 +490,17 @@ impl MeshTracing {
                 Some(sampled) => {
                     let parent = state.parent(trace_id, sampled);
                     let decision = match incoming.w3c_decision(trace_id) {
-                        Some(own) if own == sampled => sampling::Decision::untouched(parent),
-                        _ => sampling::Decision::stands(parent),
+                        Some(own) if own == sampled => {
+                            sampling::SamplingDecision::untouched(parent)
+                        }
+                        _ => sampling::SamplingDecision::stands(parent),
                     };
                     (decision, None)
                 }
-                None => (start(Verdict::Unchanged, state.randomness(trace_id)), None),
+                None => (
+                    start(RuleDecision::Unchanged, state.randomness(trace_id)),
+                    None,
+                ),
             },
         };
         let is_never = |rules: &Rules| Some(rules.sampling().is_never(chosen?));
