@@ -91,7 +91,7 @@ fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {
 #[inline(never)]
 fn template_pattern(text: &str) -> Result<PathPattern, ConfigError> {
     let template = PathTemplate::parse(text)
-        .map_err(|refusal| ConfigError::invalid_text("path.template", text, refusal))?;
+        .map_err(|refusal| ConfigError::invalid_text("path.template", text, &refusal))?;
     let segment = |segment: &Segment<'_>| match segment {
         Segment::Text(text) => Some(text.as_bytes().into()),
         Segment::Any(_) => None,
@@ -162,7 +162,7 @@ impl HeaderConfig {
         };
         Ok(HeaderPattern {
             name: read_name(&self.name)
-                .map_err(|refusal| ConfigError::invalid_text("name", &self.name, refusal))?,
+                .map_err(|refusal| ConfigError::invalid_text("name", &self.name, &refusal))?,
             value,
         })
     }

@@ -61,5 +61,5 @@ impl SamplingConfig {
 
 /// The name of a header that is written or removed, in lower case.
 pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, refusal))
+    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, &refusal))
 }

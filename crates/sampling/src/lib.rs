@@ -1,7 +1,7 @@
 //! Sampling: rules by route, consistent probability, rate limits.
 //!
-//! [`Sampler`] is a compiled configuration. [`Sampler::choose`] finds the rule of a request,
-//! [`Sampler::should_sample`] says what the rule decides, and a [`SamplingDecision`] joins that with
+//! [`RuleSampler`] is a compiled configuration. [`RuleSampler::choose`] finds the rule of a request,
+//! [`RuleSampler::should_sample`] says what the rule decides, and a [`SamplingDecision`] joins that with
 //! the decision that came in. Nothing here calls a host or allocates per request: what the host alone has (time,
 //! the bucket that the workers share) is asked for by closures.
 
@@ -16,8 +16,8 @@ mod force;
 mod keys;
 mod matcher;
 mod probability;
+mod rule_sampler;
 mod sample;
-mod sampler;
 #[cfg(feature = "schema")]
 mod schema;
 
@@ -31,4 +31,4 @@ pub use decision::{Parent, RuleDecision, SamplingDecision};
 pub use force::Forcing;
 pub use matcher::RequestView;
 pub use probability::{OtelState, Randomness, Threshold};
-pub use sampler::{Chosen, Sampler};
+pub use rule_sampler::{Chosen, RuleSampler};

@@ -8,17 +8,17 @@
 
 use std::cell::Cell;
 
-use meshtrace_sampling::{Bucket, RequestView, RuleDecision, Sampler, SamplingConfig, Take};
+use meshtrace_sampling::{Bucket, RequestView, RuleDecision, RuleSampler, SamplingConfig, Take};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
 
-fn sampling(rate: &str) -> Sampler {
+fn sampling(rate: &str) -> RuleSampler {
     let json = format!(r#"{{"default": {{"per_second": {rate}}}}}"#);
     let config: SamplingConfig = meshtrace_config::read(json.as_bytes()).unwrap();
-    Sampler::new(&config, &|_| None).unwrap()
+    RuleSampler::new(&config, &|_| None).unwrap()
 }
 
 /// The shared entry, and a worker that takes from it.
@@ -26,7 +26,7 @@ fn sampling(rate: &str) -> Sampler {
 struct Store(Cell<Option<[u8; 8]>>);
 
 impl Store {
-    fn take(&self, worker: &Sampler, now: u64) -> bool {
+    fn take(&self, worker: &RuleSampler, now: u64) -> bool {
         let chosen = worker.choose(&RequestView::default());
         let verdict = worker.should_sample(
             chosen,

@@ -22,7 +22,7 @@ fn counted_rule(name: &str) -> String {
 
 /// A compiled [`SamplingConfig`]: what to do with which requests.
 #[derive(Clone, Debug)]
-pub struct Sampler {
+pub struct RuleSampler {
     matcher: Matcher,
     /// The default comes last.
     samples: Vec<Sample>,
@@ -42,7 +42,7 @@ pub struct Sampler {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen(usize);
 
-impl Sampler {
+impl RuleSampler {
     /// Compiles `config`; `environment` tells the VM's variables.
     ///
     /// # Errors
