@@ -27,9 +27,9 @@ pub(crate) struct Running<C> {
     pub(crate) expressions: Expressions,
     /// Where the composition needs it.
     pub(crate) own_context: Option<OwnContext>,
-    /// What the host was last told of how often to wake the root context, in milliseconds.
+    /// The tick period that was last set, in milliseconds; 0 for none.
     pub(crate) tick: Cell<u32>,
-    /// Whether its root context runs something else by now.
+    /// Whether its root context runs another configuration by now.
     pub(crate) is_replaced: Cell<bool>,
 }
 
@@ -55,7 +55,7 @@ impl<C: Composition> Running<C> {
         if let Err(error) = getrandom::fill(&mut seed) {
             call::log(
                 LogLevel::Error,
-                &format!("inert, for the host gives no randomness to make ids from: {error}"),
+                &format!("inert: the host gives no randomness, which ids are made of: {error}"),
             );
             return None;
         }

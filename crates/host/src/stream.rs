@@ -136,19 +136,19 @@ impl<C: Composition> Running<C> {
         };
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
-        let end = LoggedRequest {
+        let request = LoggedRequest {
             request_headers,
             lookup: self,
             ids: &self.ids,
             arena: &arena,
             shared: &self.shared,
         };
-        self.composition.on_log(&end, state, &mut outcome);
+        self.composition.on_log(&request, state, &mut outcome);
         self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
-        self.settle_tick();
+        self.set_tick_period();
     }
 
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
