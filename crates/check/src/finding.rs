@@ -112,6 +112,7 @@ codes! {
     Shadowed "060" Warning "A rule that can never decide",
     PlainRatio "061" Note "A ratio of 0 or 1",
     ParentTooLate "062" Warning "`parent` is decided before the filter",
+    OneInAHundred "063" Note "One trace in a hundred is reported",
     // The report of mesh_tracing.
     NoCluster "070" Error "The collector's cluster does not exist",
     NotHttp2 "071" Error "gRPC to a cluster that speaks HTTP/1",

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::document::Tree;
+
 /// The minor version of Envoy 1 or Istio 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Minor(pub u32);
@@ -78,6 +80,19 @@ impl Versions {
             }
         }
         versions
+    }
+
+    /// The version of the Envoy that a dump is of.
+    pub(crate) fn of_dump(tree: &Tree) -> Self {
+        const KEY: &str = "user_agent_build_version";
+        if !tree.source().contains(KEY) {
+            return Self::default();
+        }
+        let version = tree
+            .maps()
+            .find_map(|map| map.get_exactly(KEY)?.get("version"));
+        let minor = version.and_then(|version| version.get("minor_number")?.scalar()?.parse().ok());
+        Self::new(minor.map(Minor), None)
     }
 
     /// These, and where they say nothing the other ones.

@@ -205,6 +205,21 @@ impl<'t> Model<'t> {
         defaults.map(|(tracer, node)| (Tracing::On(tracer, node), node))
     }
 
+    /// The tracer that Envoy Gateway's resources turn on; `None` where no EnvoyProxy is given.
+    pub(crate) fn tracer_of_gateway(&self) -> Option<(Tracing<'t>, Node<'t>)> {
+        let proxy = self.of_kind("EnvoyProxy").next()?;
+        let Some(tracing) = proxy.node.at(&["spec", "telemetry", "tracing"]) else {
+            return Some((Tracing::Off, proxy.node));
+        };
+        let tracer = match tracing.text_at(&["provider", "type"]) {
+            Some("OpenTelemetry") | None => Tracer::OpenTelemetry,
+            Some("Zipkin") => Tracer::Zipkin,
+            Some("Datadog") => Tracer::Datadog,
+            Some(_) => Tracer::Other,
+        };
+        Some((Tracing::On(tracer, tracing), tracing))
+    }
+
     /// The tracer that a provider of the mesh configuration is.
     pub(crate) fn provider(&self, name: &str) -> Option<Tracer> {
         let provider = self

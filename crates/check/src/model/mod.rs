@@ -72,6 +72,7 @@ impl<'t> Model<'t> {
             }
         }
         model.place_discovered();
+        model.find_discovered();
         model.find_routes();
         model
     }

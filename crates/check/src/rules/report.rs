@@ -19,6 +19,14 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             of_cluster(model, plugin, cluster, name, is_grpc, findings);
         }
         role_of_mesh(plugin, report, findings);
+        if plugin
+            .map()
+            .is_some_and(|map| map.get("sampling").is_none())
+        {
+            let message = "of the traces that begin here one in a hundred is reported; for more add \"sampling\": {\"default\": \
+                           \"always\"}, or a ratio";
+            findings.add(Code::OneInAHundred, report, message);
+        }
     }
     for manager in &model.managers {
         let plugins = manager
@@ -201,8 +209,11 @@ fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings:
         return;
     };
     let is_router = model.envoy.iter().any(|document| {
-        let id = document.text_at(&["node", "id"]);
-        id.is_some_and(|id| id.starts_with("router~"))
+        let own = document.text_at(&["node", "id"]);
+        let dumped = document
+            .list("configs")
+            .find_map(|config| config.text_at(&["bootstrap", "node", "id"]));
+        own.or(dumped).is_some_and(|id| id.starts_with("router~"))
     });
     let message = match (role.text(), inbound) {
         (Some("client"), true) => {

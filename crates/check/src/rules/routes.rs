@@ -16,7 +16,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for plugin in model
         .plugins
         .iter()
-        .filter(|plugin| plugin.host == Host::Istio)
+        .filter(|plugin| plugin.host == Host::Istio && plugin.code.is_some())
     {
         // `phase` stands beside `wasm` in a TrafficExtension.
         let around = plugin.node.parent();

@@ -114,6 +114,10 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     for mesh in &model.meshes {
         log_reads.extend(reads(*mesh));
     }
+    for proxy in model.of_kind("EnvoyProxy") {
+        let telemetry = proxy.spec().and_then(|spec| spec.get("telemetry"));
+        log_reads.extend(telemetry.into_iter().flat_map(reads));
+    }
     for read in tag_reads.iter().chain(&log_reads) {
         form(read, findings);
     }

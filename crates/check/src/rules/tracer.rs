@@ -33,6 +33,15 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         .filter(|manager| !manager.is_whole)
         .flat_map(|manager| manager.early.iter().map(|(_, kind)| *kind))
         .collect();
+    if let Some((tracing, _)) = model.tracer_of_gateway() {
+        for plugin in model
+            .plugins
+            .iter()
+            .filter(|plugin| plugin.host == Host::Gateway)
+        {
+            beside(plugin, &tracing, &[], findings);
+        }
+    }
     for plugin in &model.plugins {
         if !matches!(plugin.host, Host::Istio | Host::EnvoyFilter) {
             continue;
@@ -79,6 +88,7 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
             match plugin.host {
                 Host::Istio | Host::EnvoyFilter =>
                     " (Telemetry: tracing: [{disableSpanReporting: true}])",
+                Host::Gateway => " (no telemetry.tracing in the EnvoyProxy)",
                 _ => " (no `tracing` in the connection manager)",
             }
         );
