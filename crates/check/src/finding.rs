@@ -91,7 +91,8 @@ codes! {
     SameName "024" Warning "Two plugins have one name in one VM",
     CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
     // Beside the proxy's own tracer.
-    ContextBesideTracer "030" Warning "trace_context stands in front of a tracer that overwrites it",
+    ContextBesideTracer "030" Warning "trace_context stands in front of a tracer that overwrites \
+                                       it",
     WrongTracer "031" Error "The tracer is another one",
     IncomingTooLate "032" Warning "`incoming` comes too late",
     TwoTracers "033" Warning "mesh_tracing reports beside the proxy's own tracer",

@@ -56,7 +56,8 @@ impl Versions {
         }
     }
 
-    /// The versions in the comments at the head of a file: `# Envoy: 1.36 to 1.40`, `# Istio: 1.29`.
+    /// The versions in the comments at the head of a file: `# Envoy: 1.36 to 1.40`, `# Istio:
+    /// 1.29`.
     pub(crate) fn of_head(source: &str) -> Self {
         let mut versions = Self::default();
         let head = source.lines().take_while(|line| line.starts_with('#'));
@@ -109,7 +110,8 @@ impl Versions {
         })
     }
 
-    /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it is older than `minor`.
+    /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it
+    /// is older than `minor`.
     pub(crate) fn older_than(&self, minor: u32) -> Option<String> {
         let (oldest, _) = self.envoy().filter(|(oldest, _)| oldest.0 < minor)?;
         Some(match self.istio {

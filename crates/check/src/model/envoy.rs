@@ -221,7 +221,8 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Tells plugins that are discovered where they stand, by the names of filters that ask for them.
+    /// Tells plugins that are discovered where they stand, by the names of filters that ask for
+    /// them.
     pub(super) fn place_discovered(&mut self) {
         let mut upstream = Vec::new();
         let mut downstream = Vec::new();

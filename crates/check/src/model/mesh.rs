@@ -162,7 +162,8 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be seen.
+    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot
+    /// be seen.
     pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
         let selector = resource.selector();
         let mut found = None;
