@@ -8,7 +8,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::ConfigError;
-use meshtrace_pipeline::{self as pipeline, Composition};
+use meshtrace_pipeline::{self as pipeline, Composition, Proxy};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{
     EnvoyVersion, IdsFrom, IstioNames, IstioVersion, Tracer, access_log, access_log_fields,
@@ -342,7 +342,7 @@ impl RequestHeaders {
 type Names = (Vec<String>, Vec<String>);
 
 fn headers_of<C: Composition>(json: &[u8]) -> Result<Names, String> {
-    let composition = C::from_json(json, &|_| None).map_err(|error| error.to_string())?;
+    let composition = C::from_json(json, &Proxy::UNKNOWN).map_err(|error| error.to_string())?;
     let headers = composition.by_filter_state().ok_or_else(|| {
         format!(
             "{}.request_headers: \"edit\", with which the filter writes the headers itself; expected \"filter_state\"",

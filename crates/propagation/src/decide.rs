@@ -5,7 +5,7 @@ use crate::extract::{Found, Incoming, Unfinished};
 use crate::propagation::Propagation;
 use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
-/// What becomes of the trace.
+/// Whether the trace is continued, and with which context.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceDecision {
     /// What the next hop gets.
