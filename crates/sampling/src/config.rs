@@ -406,7 +406,7 @@ fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {
 #[inline(never)]
 fn template_pattern(text: &str) -> Result<PathPattern, ConfigError> {
     let template = PathTemplate::parse(text)
-        .map_err(|refusal| ConfigError::invalid_text("path.template", text, refusal))?;
+        .map_err(|refusal| ConfigError::invalid_text("path.template", text, &refusal))?;
     let segment = |segment: &Segment<'_>| match segment {
         Segment::Text(text) => Some(text.as_bytes().into()),
         Segment::Any(_) => None,
@@ -477,7 +477,7 @@ impl HeaderConfig {
         };
         Ok(HeaderPattern {
             name: read_name(&self.name)
-                .map_err(|refusal| ConfigError::invalid_text("name", &self.name, refusal))?,
+                .map_err(|refusal| ConfigError::invalid_text("name", &self.name, &refusal))?,
             value,
         })
     }
@@ -485,5 +485,5 @@ impl HeaderConfig {
 
 /// The name of a header that is written or removed, in lower case.
 pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, refusal))
+    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, &refusal))
 }
