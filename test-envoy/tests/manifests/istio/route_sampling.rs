@@ -3,7 +3,7 @@
 use envoy_test_harness::config::{FailurePolicy, HttpConnectionManager, Tracing, WasmFilter};
 use envoy_test_harness::each_supported;
 use meshtrace_config::read;
-use meshtrace_sampling::{Sampling, SamplingConfig};
+use meshtrace_sampling::{RuleSampler, SamplingConfig};
 use meshtrace_test_support::common::{self, SPAN, TRACE};
 use meshtrace_test_support::rendered;
 
@@ -22,7 +22,7 @@ fn plugin_config() -> String {
 #[test]
 fn the_settings_are_what_is_rendered_and_all_three_are_for_the_same_pods() {
     let config: SamplingConfig = read(plugin_config().as_bytes()).expect("a configuration");
-    Sampling::new(&config, &|_| None).expect("one that compiles");
+    RuleSampler::new(&config, &|_| None).expect("one that compiles");
     let settings = rendered::sampling_settings_in(SETTINGS, &plugin_config());
     if std::env::var_os("UPDATE_EXAMPLES").is_some() {
         return;

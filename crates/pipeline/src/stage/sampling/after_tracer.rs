@@ -6,7 +6,7 @@ use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
     Field, IdGenerator, Outgoing, Propagation, SamplingState, Tally, TraceContext, tracestate,
 };
-use meshtrace_sampling::{Decision, Parent, SamplingConfig, Threshold};
+use meshtrace_sampling::{Parent, SamplingConfig, SamplingDecision, Threshold};
 
 use super::before_tracer::extraction;
 use super::{DECISION, ParsedTracestate, Rules, count_parent};
@@ -131,11 +131,11 @@ impl AfterTracer {
 
 /// The decision of the filter in front of the tracer about a trace that began in this proxy. The
 /// tracer's own decision stands: there is a span, or there is none.
-fn as_decided(decided: &[u8], parent: Parent) -> Decision {
+fn as_decided(decided: &[u8], parent: Parent) -> SamplingDecision {
     let threshold = decided.strip_prefix(b"th:").and_then(Threshold::parse);
     let threshold =
         threshold.filter(|threshold| parent.sampled && threshold.keeps(parent.randomness));
-    Decision {
+    SamplingDecision {
         sampled: parent.sampled,
         threshold,
     }

@@ -5,7 +5,7 @@ use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::{
     IdGenerator, InjectConfig, Placement, Propagation, Tally, TraceContextConfig, TraceId,
 };
-use meshtrace_sampling::{Counter, SamplingConfig, Verdict};
+use meshtrace_sampling::{Counter, RuleDecision, SamplingConfig};
 
 use super::{DECISION, Rules, build, randomness_of};
 use crate::by_filter_state;
@@ -81,7 +81,7 @@ impl BeforeTracer {
             return;
         }
         let verdict = match forced {
-            true => Verdict::Keep(None),
+            true => RuleDecision::Keep(None),
             false => {
                 let randomness = trace_id.map(randomness_of);
                 self.rules
@@ -92,17 +92,17 @@ impl BeforeTracer {
         if let Some(name) = self.rules.sampling().request_header() {
             let is_there = request.headers.contains(name);
             match verdict {
-                Verdict::Keep(_) => outcome.headers.replace(name, Value::Borrowed(b"true")),
-                Verdict::Drop if is_there => outcome.headers.remove(name),
-                Verdict::Drop | Verdict::Unchanged => {}
+                RuleDecision::Keep(_) => outcome.headers.replace(name, Value::Borrowed(b"true")),
+                RuleDecision::Drop if is_there => outcome.headers.remove(name),
+                RuleDecision::Drop | RuleDecision::Unchanged => {}
             }
         }
         let decision: Option<&[u8]> = match verdict {
-            Verdict::Unchanged => None,
-            Verdict::Drop => Some(b"drop"),
-            Verdict::Keep(_) if forced => Some(b"force"),
-            Verdict::Keep(None) => Some(b"keep"),
-            Verdict::Keep(Some(threshold)) => {
+            RuleDecision::Unchanged => None,
+            RuleDecision::Drop => Some(b"drop"),
+            RuleDecision::Keep(_) if forced => Some(b"force"),
+            RuleDecision::Keep(None) => Some(b"keep"),
+            RuleDecision::Keep(Some(threshold)) => {
                 let text: &[u8] = &threshold.to_text();
                 let tally = &mut outcome.tallies.sampling;
                 build([b"th:", text], request.arena, tally)

@@ -13,8 +13,8 @@ use meshtrace_envoy::attribute;
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_propagation::{IdGenerator, TraceId};
 use meshtrace_sampling::{
-    Bucket, Chosen, Counter, Decision, Forcing, Parent, Randomness, RequestView, Sampling,
-    SamplingConfig, Take, Tally, Verdict,
+    Bucket, Chosen, Counter, Forcing, Parent, Randomness, RequestView, RuleDecision, RuleSampler,
+    SamplingConfig, SamplingDecision, Take, Tally,
 };
 
 pub(crate) use self::after_tracer::AfterTracer;
@@ -31,7 +31,7 @@ const DECISION: &[u8] = meshtrace_envoy::filter_state::SAMPLING_DECISION.as_byte
 /// Compiled rules, and where the name of the route is found.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    sampling: Sampling,
+    sampling: RuleSampler,
     /// `None` where no rule names a route.
     route: Option<PropertyHandle>,
 }
@@ -42,7 +42,7 @@ impl Rules {
         environment: Environment<'_>,
         properties: &mut PropertyPaths,
     ) -> Result<Self, ConfigError> {
-        let sampling = Sampling::new(config, environment)?;
+        let sampling = RuleSampler::new(config, environment)?;
         let route = || properties.add(attribute::ROUTE_NAME.property);
         Ok(Self {
             route: sampling.needs_route().then(route),
@@ -51,7 +51,7 @@ impl Rules {
     }
 
     /// The compiled configuration.
-    pub(crate) fn sampling(&self) -> &Sampling {
+    pub(crate) fn sampling(&self) -> &RuleSampler {
         &self.sampling
     }
 
@@ -116,9 +116,9 @@ impl Rules {
         randomness: Option<Randomness>,
         ids: &IdGenerator,
         outcome: &mut Outcome<'_>,
-    ) -> (Chosen, Verdict) {
+    ) -> (Chosen, RuleDecision) {
         let chosen = self.choose(request);
-        let verdict = self.sampling.verdict(
+        let verdict = self.sampling.should_sample(
             chosen,
             || match randomness {
                 Some(randomness) => (randomness, true),
@@ -147,14 +147,18 @@ impl Rules {
     ) -> Sampled {
         let policy = self.sampling.parent_policy();
         if forced {
-            Sampled::without_rule(Decision::forced(parent))
+            Sampled::without_rule(SamplingDecision::forced(parent))
         } else if policy.keeps(parent.sampled) {
-            Sampled::without_rule(Decision::of(parent, policy, Verdict::Unchanged))
+            Sampled::without_rule(SamplingDecision::of(
+                parent,
+                policy,
+                RuleDecision::Unchanged,
+            ))
         } else {
             let randomness = Some(parent.randomness);
             let (chosen, verdict) = self.should_sample(request, randomness, ids, outcome);
             Sampled {
-                decision: Decision::of(parent, policy, verdict),
+                decision: SamplingDecision::of(parent, policy, verdict),
                 chosen: Some(chosen),
             }
         }
@@ -162,7 +166,7 @@ impl Rules {
 }
 
 /// Counts what became of a decision that came in.
-pub(crate) fn count_parent(parent: Parent, decision: Decision, tally: &mut Tally) {
+pub(crate) fn count_parent(parent: Parent, decision: SamplingDecision, tally: &mut Tally) {
     tally.count(match (parent.sampled, decision.sampled) {
         (true, true) => Counter::ParentSampled,
         (false, false) => Counter::ParentDropped,

@@ -3,7 +3,7 @@
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::{IdGenerator, Incoming, Participation};
 use meshtrace_sampling::{
-    Chosen, Counter, Decision, Forcing, Randomness, SamplingConfig, Threshold, Verdict,
+    Chosen, Counter, Forcing, Randomness, RuleDecision, SamplingConfig, SamplingDecision, Threshold,
 };
 
 use super::{ParsedTracestate, Rules, count_parent};
@@ -23,13 +23,13 @@ pub(crate) enum Sampler {
 /// What was decided about a trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sampled {
-    pub(crate) decision: Decision,
+    pub(crate) decision: SamplingDecision,
     /// The rule that the request fits, where it was looked for.
     pub(crate) chosen: Option<Chosen>,
 }
 
 impl Sampled {
-    pub(super) fn without_rule(decision: Decision) -> Self {
+    pub(super) fn without_rule(decision: SamplingDecision) -> Self {
         Self {
             decision,
             chosen: None,
@@ -122,16 +122,16 @@ impl Sampler {
     }
 }
 
-fn parent_based(trace: Joined<'_>) -> Decision {
+fn parent_based(trace: Joined<'_>) -> SamplingDecision {
     let context = &trace.participation.context;
     let Some(sampled) = context.sampling.decision() else {
         let randomness = trace.tracestate.randomness(context.trace_id);
-        return sample_root(Verdict::Unchanged, randomness);
+        return sample_root(RuleDecision::Unchanged, randomness);
     };
     let parent = trace.tracestate.parent(context.trace_id, sampled);
     match trace.incoming.w3c_decision(context.trace_id) {
-        Some(own) if own == sampled => Decision::untouched(parent),
-        _ => Decision::stands(parent),
+        Some(own) if own == sampled => SamplingDecision::untouched(parent),
+        _ => SamplingDecision::stands(parent),
     }
 }
 
@@ -156,7 +156,7 @@ fn sample_by_rules(
     }
     let randomness = trace.tracestate.randomness(context.trace_id);
     if forced {
-        return Sampled::without_rule(sample_root(Verdict::Keep(None), randomness));
+        return Sampled::without_rule(sample_root(RuleDecision::Keep(None), randomness));
     }
     let (chosen, verdict) = rules.should_sample(request, Some(randomness), ids, outcome);
     Sampled {
@@ -167,12 +167,12 @@ fn sample_by_rules(
 
 /// Decides about a trace that came without a decision, by what its rule says. Where that is nothing,
 /// one in a hundred is recorded.
-fn sample_root(verdict: Verdict, randomness: Randomness) -> Decision {
+fn sample_root(verdict: RuleDecision, randomness: Randomness) -> SamplingDecision {
     let by_ratio = Threshold::ONE_IN_A_HUNDRED;
     let (sampled, threshold) = match verdict {
-        Verdict::Keep(threshold) => (true, threshold),
-        Verdict::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
-        Verdict::Unchanged | Verdict::Drop => (false, None),
+        RuleDecision::Keep(threshold) => (true, threshold),
+        RuleDecision::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
+        RuleDecision::Unchanged | RuleDecision::Drop => (false, None),
     };
-    Decision { sampled, threshold }
+    SamplingDecision { sampled, threshold }
 }

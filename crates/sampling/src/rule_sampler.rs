@@ -1,14 +1,15 @@
-//! A compiled configuration.
+//! A compiled configuration: which rule decides about a request, and what it decides.
 
 use meshtrace_config::{ConfigError, Environment};
 use meshtrace_headers::Headers;
 
 use crate::bucket::Bucket;
-use crate::config::{ParentPolicy, RuleConfig, Sample, SamplingConfig};
-use crate::decision::Verdict;
+use crate::config::{ParentPolicy, RuleConfig, SamplingConfig};
+use crate::decision::RuleDecision;
 use crate::force::{Force, Forcing};
 use crate::matcher::{Matcher, RequestView};
-use crate::probability::Randomness;
+use crate::probability::{Randomness, Threshold};
+use crate::sample::Sample;
 
 /// Before every counter of a rule.
 const PREFIX: &str = "meshtrace.route_sampling";
@@ -21,7 +22,7 @@ fn counted_rule(name: &str) -> String {
 
 /// A compiled [`SamplingConfig`]: what to do with which requests.
 #[derive(Clone, Debug)]
-pub struct Sampling {
+pub struct RuleSampler {
     matcher: Matcher,
     /// The default comes last.
     samples: Vec<Sample>,
@@ -41,7 +42,7 @@ pub struct Sampling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen(usize);
 
-impl Sampling {
+impl RuleSampler {
     /// Compiles `config`; `environment` tells the VM's variables.
     ///
     /// # Errors
@@ -146,26 +147,26 @@ impl Sampling {
     /// What the rule says. `randomness` is asked for a ratio alone, and `take` for a rate alone:
     /// whether a token is there. A randomness that is not the trace's own decides, and tells
     /// nothing to others.
-    pub fn verdict(
+    pub fn should_sample(
         &self,
         chosen: Chosen,
         randomness: impl FnOnce() -> (Randomness, bool),
         take: impl FnOnce(&Bucket) -> bool,
-    ) -> Verdict {
+    ) -> RuleDecision {
         match self.samples.get(chosen.0) {
-            None | Some(Sample::Unchanged) => Verdict::Unchanged,
-            Some(Sample::Always) => Verdict::Keep(Some(crate::Threshold::ALWAYS)),
-            Some(Sample::Never) => Verdict::Drop,
+            None | Some(Sample::Unchanged) => RuleDecision::Unchanged,
+            Some(Sample::Always) => RuleDecision::Keep(Some(Threshold::ALWAYS)),
+            Some(Sample::Never) => RuleDecision::Drop,
             Some(Sample::Ratio(threshold)) => {
                 let (randomness, is_the_traces) = randomness();
                 match threshold.keeps(randomness) {
-                    true => Verdict::Keep(is_the_traces.then_some(*threshold)),
-                    false => Verdict::Drop,
+                    true => RuleDecision::Keep(is_the_traces.then_some(*threshold)),
+                    false => RuleDecision::Drop,
                 }
             }
             Some(Sample::PerSecond(bucket)) => match take(bucket) {
-                true => Verdict::Keep(None),
-                false => Verdict::Drop,
+                true => RuleDecision::Keep(None),
+                false => RuleDecision::Drop,
             },
         }
     }
@@ -202,12 +203,12 @@ impl Sampling {
 
     /// The place in [`counters`](Self::counters) of what came of the rule.
     #[must_use]
-    pub fn counter(&self, chosen: Chosen, verdict: Verdict) -> usize {
+    pub fn counter(&self, chosen: Chosen, decision: RuleDecision) -> usize {
         chosen.0 * 3
-            + match verdict {
-                Verdict::Keep(_) => 0,
-                Verdict::Drop => 1,
-                Verdict::Unchanged => 2,
+            + match decision {
+                RuleDecision::Keep(_) => 0,
+                RuleDecision::Drop => 1,
+                RuleDecision::Unchanged => 2,
             }
     }
 }
