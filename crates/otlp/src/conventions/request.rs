@@ -228,6 +228,14 @@ impl<'a> Request<'a> {
 pub struct Name(ArrayVec<u8, MAX_NAME>);
 
 impl Name {
+    /// `text` as UTF-8, cut at [`MAX_NAME`].
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let mut name = Self::default();
+        name.append(text);
+        name
+    }
+
     /// UTF-8, cut at [`MAX_NAME`].
     fn append(&mut self, bytes: &[u8]) {
         let text = Utf8Text::new(bytes, self.0.remaining_capacity());
