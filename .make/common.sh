@@ -4,6 +4,8 @@
 # shellcheck disable=SC2034  # used by the scripts that source this file
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${MESHTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtrace}
+# The test harness finds the Envoys there that envoy.sh fetched.
+export ENVOY_TEST_CACHE=$cache
 
 # What goes on is told on stderr: stdout carries the answer (a path, export lines).
 step() { printf '==> %s\n' "$*" >&2; }

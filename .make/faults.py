@@ -1,6 +1,6 @@
 """faults.py [--write]: compares docs/faults.md with the rows that the tests of this run wrote to target/promises/.
 
-With --write it writes the page anew. Every row comes from a test that passed (test-envoy/tests/promises/mod.rs).
+With --write it writes the page anew. Every row comes from a test that passed (test-envoy/support/src/promises.rs).
 """
 
 import json

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# fuzz.sh [target…]: libFuzzer looks for bytes that break a promise of crates/fuzz-targets, FUZZ_SECONDS for each target
-# (46, so that all of them take ten minutes). What it finds is in target/fuzz/found/; a seed of that name in
+# fuzz.sh [target…]: libFuzzer looks for bytes that break a promise of crates/fuzz-targets, FUZZ_SECONDS for each target,
+# and six times that for `format` (60, so that all of them take ten minutes). What it finds is in target/fuzz/found/; a seed of that name in
 # crates/fuzz-targets/corpus/ keeps it from coming back.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root/crates/fuzz-targets"
 
-seconds=${FUZZ_SECONDS:-46}
+seconds_each=${FUZZ_SECONDS:-60}
 work=$root/target/fuzz
 targets=("$@")
 if [[ ${#targets[@]} -eq 0 ]]; then
@@ -27,6 +27,9 @@ quietly cargo fuzz build "${options[@]}"
 failed=()
 for i in "${!targets[@]}"; do
     target=${targets[i]}
+    seconds=$seconds_each
+    # One target for all formats.
+    if [[ $target == format ]]; then seconds=$((6 * seconds_each)); fi
     grown=$work/corpus/$target
     found=$work/found/$target
     log=$work/$target.log

@@ -24,6 +24,9 @@ else
     .make/wasm-cargo.sh clippy --locked --target wasm32-wasip1 "${names[@]}" -- -D warnings
 fi
 
+step "the packages for crates.io (first time two minutes)"
+cargo package --quiet --offline --allow-dirty --package span-waterfall --package envoy-test-harness
+
 # `make long` alone compiles them, and --locked.
 step "the lock file of the fuzzing programs"
 cargo metadata --quiet --locked --format-version 1 --manifest-path crates/fuzz-targets/fuzz/Cargo.toml >/dev/null ||

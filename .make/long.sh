@@ -7,7 +7,7 @@ cd "$root"
 
 step "property tests, 1,000,000 cases each (minutes)"
 PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-propagation --test round_trips
-PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-log-ids --test any_bytes
+PROPTEST_CASES=1000000 cargo test --release --locked --package meshtrace-access-log --test any_bytes
 PROPTEST_CASES=20000 cargo test --release --locked --package meshtrace-otlp --test export
 
 step "kept shares of 1,000,000 trace ids (a minute with the build)"
@@ -15,13 +15,13 @@ cargo test --release --locked --package meshtrace-sampling --test probability --
 
 step "one worker under full load, on every supported Envoy (half a minute)"
 command -v wrk >/dev/null || .make/apt.sh wrk
-cargo test --release --locked --package envoy-test-harness --test mesh_tracing_throughput -- --ignored --nocapture
+cargo test --release --locked --package envoy-test-harness --test mesh_tracing throughput:: -- --ignored --nocapture
 
 step "what goes out when Envoy ends, on every supported Envoy (a minute or two)"
-cargo test --release --locked --package envoy-test-harness --test mesh_tracing_export -- --ignored
+cargo test --release --locked --package envoy-test-harness --test mesh_tracing export:: -- --ignored
 
 step "10,000 hostile requests a filter before a strict HTTP/2 upstream (three to ten minutes)"
-.make/python-env.sh test-envoy/tests/strict/requirements.txt >/dev/null
-HOSTILE_REQUESTS_PER_FILTER=10000 cargo test --release --locked --package envoy-test-harness --test hostile -- --nocapture
+.make/python-env.sh test-envoy/tests/all_filters/strict/requirements.txt >/dev/null
+HOSTILE_REQUESTS_PER_FILTER=10000 cargo test --release --locked --package envoy-test-harness --test all_filters hostile:: -- --nocapture
 
 .make/fuzz.sh

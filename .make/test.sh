@@ -12,7 +12,7 @@ done
 
 .make/apt.sh skopeo
 .make/docker-registry.sh >/dev/null
-.make/python-env.sh test-envoy/tests/strict/requirements.txt >/dev/null
+.make/python-env.sh test-envoy/tests/all_filters/strict/requirements.txt >/dev/null
 
 step "native tests"
 list=$(mktemp)

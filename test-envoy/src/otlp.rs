@@ -20,10 +20,9 @@ use serde_json::json;
 use tonic::body::Body;
 use tonic::codegen::{CompressionEncoding, Service};
 
-use crate::Error;
 use crate::sink::{self, Sink};
-use crate::span::{Span, SpanKind};
 use crate::sync::{self, Task};
+use crate::{Error, Span, SpanKind};
 
 /// A server for OTLP/HTTP (`POST /v1/traces`, protobuf, plain or gzip) and OTLP/gRPC; it ends when dropped.
 #[derive(Debug)]

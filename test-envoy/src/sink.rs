@@ -15,9 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 
-use crate::span::Span;
 use crate::sync::{self, Recorder, Task};
-use crate::{Error, http1};
+use crate::{Error, Span, http1};
 
 /// What a sink does with the exports that follow, instead of taking them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,10 +9,9 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tonic::body::Body;
 
-use crate::Error;
 use crate::sink::{self, Sink};
-use crate::span::{Span, SpanKind};
 use crate::sync::{self, Task};
+use crate::{Error, Span, SpanKind};
 
 /// A server for `POST /api/v2/spans` in JSON, plain or gzip; it ends when dropped.
 #[derive(Debug)]

@@ -1,23 +1,18 @@
 //! Compiled attributes, and gathering them from a request and its response.
 
 use arrayvec::ArrayVec;
-use meshtrace_config::ConfigError;
-use meshtrace_headers::{Edits, Headers, Managed};
-use meshtrace_propagation::filter_state;
+use meshtrace_config::{ConfigError, Environment};
+use meshtrace_envoy::filter_state;
+use meshtrace_headers::{Arena, Edits, Headers, Managed};
 
+use crate::attribute::{Attribute, Gathered};
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
 use crate::lent::Lent;
-use crate::source::{Claims, MAX_TOKENS, Raw, Shared, Source, Template, Token, View};
-use crate::text::{Text, clean, cut, head};
-use crate::transform::{Transform, Verdict, length};
+use crate::source::{Claims, MAX_TOKENS, Shared, Source, Template, Token, View};
+use crate::text::{Raw, ValueText, clean, cut, head};
+use crate::transform::{Transform, Transformed, length};
 use crate::{Counter, Tally};
-
-/// Memory for what is built during one callback.
-pub type Arena = bumpalo::Bump;
-
-/// The value of a variable of the VM's environment; `None` when it is not set.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// What the host looked up, in the order in which it was asked for.
 pub type Properties<'a> = &'a [Option<Box<[u8]>>];
@@ -56,23 +51,9 @@ struct Rule {
 #[derive(Debug, Default)]
 struct Scratch {
     raw: Raw,
-    text: Text,
-    spare: Text,
+    text: ValueText,
+    spare: ValueText,
 }
-
-/// One attribute of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribute<'a> {
-    /// Its name.
-    pub key: &'a str,
-    /// Its value: 1 to 256 bytes without control characters, and not white space alone.
-    pub value: &'a str,
-    /// The request header that carries it, where the configuration has a prefix.
-    pub header: Option<&'a [u8]>,
-}
-
-/// The attributes of one request, in the order of the configuration.
-pub type Gathered<'a> = ArrayVec<Attribute<'a>, MAX_ATTRIBUTES>;
 
 impl Attributes {
     /// Compiles `config`; the variables of `environment` are read now.
@@ -306,9 +287,9 @@ impl Rule {
                 break;
             }
             match transform.apply(text, spare, tally) {
-                Verdict::Kept => {}
-                Verdict::Refused => return default,
-                Verdict::Dropped => return None,
+                Transformed::Kept => {}
+                Transformed::Refused => return default,
+                Transformed::Dropped => return None,
             }
         }
         cut(text, self.max_length, tally);

@@ -1,9 +1,9 @@
 //! Attributes as members of the `baggage` header.
 
 use meshtrace_baggage::{Baggage, NAME, encode, members};
-use meshtrace_headers::{Edits, Headers, Value};
+use meshtrace_headers::{Arena, Edits, Headers, Value};
 
-use crate::attributes::{Arena, Attribute};
+use crate::attribute::Attribute;
 use crate::{Counter, Tally};
 
 /// Writes the attributes into the request's `baggage`, as the stages before this one left it, each

@@ -1,10 +1,10 @@
 //! How attributes leave, besides filter state.
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Edits, FRAMING, Headers, Value, is_token};
+use meshtrace_headers::{Arena, Edits, FRAMING, Headers, Value, is_token};
 use meshtrace_propagation::{Field, families};
 
-use crate::attributes::{Arena, Attribute};
+use crate::attribute::Attribute;
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
 use crate::{Counter, Tally, baggage};
 

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attribute;
 mod attributes;
 mod baggage;
 mod config;
@@ -19,7 +20,8 @@ mod source;
 mod text;
 mod transform;
 
-pub use attributes::{Arena, Attribute, Attributes, Environment, Gathered, Properties};
+pub use attribute::{Attribute, Gathered};
+pub use attributes::{Attributes, Properties};
 pub use config::{
     AttributeConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase,
     ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig, header_name,

@@ -1,6 +1,6 @@
 //! Values as text: cleaned, and bounded.
 
-use arrayvec::ArrayString;
+use arrayvec::{ArrayString, ArrayVec};
 use meshtrace_config::ConfigError;
 
 use crate::{Counter, Tally};
@@ -9,10 +9,14 @@ use crate::{Counter, Tally};
 pub(crate) const MAX_TEXT: usize = 1024;
 
 /// A value on its way through the transformations.
-pub(crate) type Text = ArrayString<MAX_TEXT>;
+pub(crate) type ValueText = ArrayString<MAX_TEXT>;
+
+/// A value as its source has it, where it does not stand in the request as it is; what is longer is
+/// cut.
+pub(crate) type Raw = ArrayVec<u8, MAX_TEXT>;
 
 /// Replaces `text` by `bytes`, with U+FFFD for every control character and for what is not UTF-8.
-pub(crate) fn clean(bytes: &[u8], text: &mut Text, tally: &mut Tally) {
+pub(crate) fn clean(bytes: &[u8], text: &mut ValueText, tally: &mut Tally) {
     text.clear();
     for chunk in bytes.utf8_chunks() {
         // ASCII without control characters is the usual value.
@@ -58,7 +62,7 @@ pub(crate) fn refuse_controls(path: &str, text: &str) -> Result<(), ConfigError>
 }
 
 /// Adds `char`; false when there is no room.
-pub(crate) fn push(text: &mut Text, char: char, tally: &mut Tally) -> bool {
+pub(crate) fn push(text: &mut ValueText, char: char, tally: &mut Tally) -> bool {
     let pushed = text.try_push(char).is_ok();
     if !pushed {
         tally.count(Counter::Truncated);
@@ -67,7 +71,7 @@ pub(crate) fn push(text: &mut Text, char: char, tally: &mut Tally) -> bool {
 }
 
 /// Adds as much of `more` as there is room for; false when that is not all.
-pub(crate) fn push_str(text: &mut Text, more: &str, tally: &mut Tally) -> bool {
+pub(crate) fn push_str(text: &mut ValueText, more: &str, tally: &mut Tally) -> bool {
     let head = head(more, text.remaining_capacity());
     let pushed = text.try_push_str(head).is_ok() && head.len() == more.len();
     if !pushed {
@@ -83,7 +87,7 @@ pub(crate) fn head(text: &str, limit: usize) -> &str {
 }
 
 /// Cuts `text` to `limit` bytes.
-pub(crate) fn cut(text: &mut Text, limit: usize, tally: &mut Tally) {
+pub(crate) fn cut(text: &mut ValueText, limit: usize, tally: &mut Tally) {
     let end = head(text, limit).len();
     if end < text.len() {
         text.truncate(end);
@@ -98,7 +102,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn cleaned(bytes: &[u8]) -> (String, Tally) {
-        let (mut text, mut tally) = (Text::new(), Tally::default());
+        let (mut text, mut tally) = (ValueText::new(), Tally::default());
         clean(bytes, &mut text, &mut tally);
         (text.to_string(), tally)
     }
@@ -134,7 +138,7 @@ mod tests {
         assert_eq!(text, "é".repeat(MAX_TEXT / 2));
         assert!(tally.has(Counter::Truncated));
 
-        let mut text = Text::from("aéé").unwrap();
+        let mut text = ValueText::from("aéé").unwrap();
         let mut tally = Tally::default();
         cut(&mut text, 4, &mut tally);
         assert_eq!(&text, "aé");

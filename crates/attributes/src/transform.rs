@@ -3,14 +3,13 @@
 use core::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Environment};
 use regex_lite::{CaptureLocations, Regex, RegexBuilder};
 use sha2::Sha256;
 
-use crate::attributes::Environment;
 use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
 use crate::lent::Lent;
-use crate::text::{Text, cut, push, push_str, refuse_controls};
+use crate::text::{ValueText, cut, push, push_str, refuse_controls};
 use crate::{Counter, Tally};
 
 /// The longest pattern, in bytes.
@@ -33,9 +32,10 @@ pub(crate) enum Transform {
     Allow(Box<[Box<str>]>),
 }
 
-/// What becomes of a value.
+/// What a transformation makes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Transformed {
+    /// The text is the value.
     Kept,
     /// The default takes its place.
     Refused,
@@ -84,7 +84,12 @@ impl Transform {
 
     /// Transforms `text`; `spare` is room to do it in.
     #[inline(never)]
-    pub(crate) fn apply(&self, text: &mut Text, spare: &mut Text, tally: &mut Tally) -> Verdict {
+    pub(crate) fn apply(
+        &self,
+        text: &mut ValueText,
+        spare: &mut ValueText,
+        tally: &mut Tally,
+    ) -> Transformed {
         match self {
             Self::Lowercase if text.is_ascii() => text.make_ascii_lowercase(),
             Self::Lowercase => {
@@ -104,7 +109,7 @@ impl Transform {
             Self::Truncate(limit) => cut(text, *limit, tally),
             Self::HmacSha256(None) => {
                 tally.count(Counter::HmacKeyMissing);
-                return Verdict::Dropped;
+                return Transformed::Dropped;
             }
             Self::HmacSha256(Some(key)) => key.hash(text, tally),
             Self::Replace(replace) => {
@@ -114,11 +119,11 @@ impl Transform {
             Self::Allow(values) => {
                 if !values.iter().any(|value| **value == **text) {
                     tally.count(Counter::NotAllowed);
-                    return Verdict::Refused;
+                    return Transformed::Refused;
                 }
             }
         }
-        Verdict::Kept
+        Transformed::Kept
     }
 }
 
@@ -143,7 +148,7 @@ impl Key {
     }
 
     #[inline(never)]
-    fn hash(&self, text: &mut Text, tally: &mut Tally) {
+    fn hash(&self, text: &mut ValueText, tally: &mut Tally) {
         let mut hmac = self.0.clone();
         hmac.update(text.as_bytes());
         let hash = hmac.finalize().into_bytes();
@@ -175,7 +180,7 @@ pub(crate) struct Replace {
 /// A part of a replacement.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
-    Text(Box<str>),
+    ValueText(Box<str>),
     Group(usize),
 }
 
@@ -213,7 +218,7 @@ impl Replace {
     }
 
     /// Writes `text` into `spare` with every match replaced.
-    fn apply(&self, text: &str, spare: &mut Text, tally: &mut Tally) {
+    fn apply(&self, text: &str, spare: &mut ValueText, tally: &mut Tally) {
         spare.clear();
         let make = || self.regex.capture_locations();
         self.locations
@@ -223,7 +228,7 @@ impl Replace {
     fn write(
         &self,
         text: &str,
-        spare: &mut Text,
+        spare: &mut ValueText,
         locations: &mut CaptureLocations,
         tally: &mut Tally,
     ) {
@@ -240,7 +245,7 @@ impl Replace {
             if !repeats {
                 let before = text.get(copied..found.start()).unwrap_or_default();
                 let pieces = self.with.iter().map(|piece| match piece {
-                    Piece::Text(text) => text,
+                    Piece::ValueText(text) => text,
                     Piece::Group(group) => locations
                         .get(*group)
                         .and_then(|(start, end)| text.get(start..end))
@@ -271,9 +276,9 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = with;
     while let Some((before, after)) = rest.split_once('$') {
-        pieces.push(Piece::Text(before.into()));
+        pieces.push(Piece::ValueText(before.into()));
         let (group, behind) = if let Some(behind) = after.strip_prefix('$') {
-            pieces.push(Piece::Text("$".into()));
+            pieces.push(Piece::ValueText("$".into()));
             rest = behind;
             continue;
         } else if let Some(braced) = after.strip_prefix('{') {
@@ -300,8 +305,8 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
         pieces.push(Piece::Group(index));
         rest = behind;
     }
-    pieces.push(Piece::Text(rest.into()));
-    pieces.retain(|piece| *piece != Piece::Text("".into()));
+    pieces.push(Piece::ValueText(rest.into()));
+    pieces.retain(|piece| *piece != Piece::ValueText("".into()));
     Ok(pieces)
 }
 
@@ -321,18 +326,18 @@ mod tests {
         Transform::new(&config, &environment).map_err(|error| error.to_string())
     }
 
-    fn transformed(json: &str, text: &str) -> (String, Verdict, Tally) {
-        let mut text = Text::from(text).unwrap();
+    fn transformed(json: &str, text: &str) -> (String, Transformed, Tally) {
+        let mut text = ValueText::from(text).unwrap();
         let mut tally = Tally::default();
         let verdict = compile(json)
             .unwrap()
-            .apply(&mut text, &mut Text::new(), &mut tally);
+            .apply(&mut text, &mut ValueText::new(), &mut tally);
         (text.to_string(), verdict, tally)
     }
 
     fn kept(json: &str, text: &str) -> String {
         let (text, verdict, _) = transformed(json, text);
-        assert_eq!(verdict, Verdict::Kept);
+        assert_eq!(verdict, Transformed::Kept);
         text
     }
 
@@ -361,7 +366,7 @@ mod tests {
         for name in ["ABSENT", "EMPTY"] {
             let json = format!(r#"{{"hmac_sha256": {{"key_env": "{name}"}}}}"#);
             let (_, verdict, tally) = transformed(&json, "alice");
-            assert_eq!(verdict, Verdict::Dropped);
+            assert_eq!(verdict, Transformed::Dropped);
             assert!(tally.has(Counter::HmacKeyMissing));
         }
     }
@@ -395,7 +400,7 @@ mod tests {
         let json = r#"{"replace": {"pattern": "a", "with": "bbbbbbbb"}}"#;
         let (text, verdict, tally) = transformed(json, &"a".repeat(MAX_VALUE));
         assert_eq!(text, "b".repeat(crate::text::MAX_TEXT));
-        assert_eq!(verdict, Verdict::Kept);
+        assert_eq!(verdict, Transformed::Kept);
         assert!(tally.has(Counter::Truncated));
     }
 
@@ -415,7 +420,7 @@ mod tests {
         let json = r#"{"allow": ["gold", "silver"]}"#;
         assert_eq!(kept(json, "gold"), "gold");
         let (_, verdict, tally) = transformed(json, "Gold");
-        assert_eq!(verdict, Verdict::Refused);
+        assert_eq!(verdict, Transformed::Refused);
         assert!(tally.has(Counter::NotAllowed));
     }
 

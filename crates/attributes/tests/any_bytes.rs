@@ -4,8 +4,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use meshtrace_attributes::{Arena, Attributes, MAX_VALUE, Tally};
-use meshtrace_headers::{Edits, Headers, encode};
+use meshtrace_attributes::{Attributes, MAX_VALUE, Tally};
+use meshtrace_headers::{Arena, Edits, Headers, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Values of white space, and values that end in it: what stands in filter state, and what in a header.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_attributes::{Arena, Attributes, Counter, SpanAttributesConfig, Tally};
-use meshtrace_headers::{Change, Edits, Headers, encode};
+use meshtrace_attributes::{Attributes, Counter, SpanAttributesConfig, Tally};
+use meshtrace_headers::{Arena, Change, Edits, Headers, encode};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -6,8 +6,8 @@
     reason = "a test may fail"
 )]
 
-use meshtrace_attributes::{Arena, Attributes, Counter, Tally};
-use meshtrace_headers::{Change, Edits, Headers, encode};
+use meshtrace_attributes::{Attributes, Counter, Tally};
+use meshtrace_headers::{Arena, Change, Edits, Headers, encode};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,5 +1,6 @@
 //! `meshtrace`: the host command line.
 
+mod check;
 mod input;
 mod output;
 mod render;
@@ -11,7 +12,8 @@ use clap::{Parser, Subcommand};
 
 /// Tools that go with the meshtrace filters for Envoy and Istio.
 ///
-/// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong.
+/// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
+/// `check` are told by its help.
 #[derive(Debug, Parser)]
 #[command(name = "meshtrace", version, arg_required_else_help = true)]
 struct Cli {
@@ -21,6 +23,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Find mistakes in plugin configurations and in the Envoy, Istio and Kubernetes files around them.
+    #[command(arg_required_else_help = true)]
+    Check(check::Command),
     /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
     #[command(arg_required_else_help = true)]
     Render {
@@ -33,25 +38,27 @@ enum Command {
 }
 
 impl Command {
-    fn run(&self) -> Result<String, String> {
-        match self {
+    fn run(&self) -> ExitCode {
+        let text = match self {
+            Self::Check(command) => return command.run(),
             Self::Render { filter } => filter.run(),
             Self::Schema(command) => command.run(),
+        };
+        match text {
+            Ok(text) => {
+                output::print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(sentence) => {
+                eprintln!("meshtrace: {sentence}");
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
-        Ok(text) => {
-            output::print(&text);
-            ExitCode::SUCCESS
-        }
-        Err(sentence) => {
-            eprintln!("meshtrace: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    Cli::parse().command.run()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! `meshtrace render`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::ConfigError;
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
 use meshtrace_pipeline::{self as pipeline, Composition};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{
@@ -220,7 +220,7 @@ impl AccessLogTrace {
         let json = self.input.read()?;
         let sentence = |error: ConfigError| error.below("access_log_trace").to_string();
         let config: AccessLogTraceConfig = meshtrace_config::read(&json).map_err(sentence)?;
-        let ids = LogIds::new(&config).map_err(sentence)?;
+        let ids = AccessLogIds::new(&config).map_err(sentence)?;
         let fields = access_log_fields(&ids, IdsFrom::Filter);
         let mut parts = json!({"access_log": [access_log(&self.log, &fields)]});
         let mut comments = vec![format!(

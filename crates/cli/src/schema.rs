@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_log_ids::AccessLogTraceConfig;
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use jsonschema::Validator;
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::{Attributes, SpanAttributesConfig};
-use meshtrace_log_ids::{AccessLogTraceConfig, LogIds};
 use meshtrace_pipeline::{Composition as _, MeshTracing};
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 use meshtrace_sampling::{Sampling, SamplingConfig};
@@ -144,7 +144,7 @@ fn trace_context() {
 fn access_log_trace() {
     let is_taken = |json: &[u8]| {
         let config = meshtrace_config::read::<AccessLogTraceConfig>(json);
-        config.is_ok_and(|config| LogIds::new(&config).is_ok())
+        config.is_ok_and(|config| AccessLogIds::new(&config).is_ok())
     };
     let good = [
         "{}",

@@ -31,6 +31,11 @@ impl ConfigError {
         }
     }
 
+    /// A refusal of the text `found` at `path`; `expected` begins with "expected".
+    pub fn invalid_text(path: impl Into<String>, found: &str, expected: impl fmt::Display) -> Self {
+        Self::new(path, format!("invalid value: string {found:?}, {expected}"))
+    }
+
     /// The same refusal of a value that stands below `parent`.
     #[must_use]
     pub fn below(self, parent: &str) -> Self {
@@ -72,6 +77,9 @@ fn hides_values(path: &str) -> bool {
     let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
     is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
 }
+
+/// Looks up a variable of the VM's environment; `None` when it is not set.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// How what a filter says about request headers reaches the request.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]

@@ -4,26 +4,13 @@ use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_pipeline::{Arena, MAX_EDITS};
 use meshtrace_propagation::format::{Extracted, Format, Reading};
 use meshtrace_propagation::{
-    Field, IdGenerator, Outgoing, Peer, Propagation, Sampling, Tally, TraceContext,
+    Field, IdGenerator, Outgoing, Peer, Propagation, SamplingState, Tally, TraceContext,
     TraceContextConfig,
 };
 use serde_json::{Map, Value, json};
 
 use crate::formats;
 use crate::lines::{self, Lines};
-
-/// In the order of [`Format::ALL`].
-const NAMES: [&str; Format::ALL.len()] = [
-    "tracecontext",
-    "b3",
-    "b3multi",
-    "jaeger",
-    "ottrace",
-    "xray",
-    "gcp",
-    "datadog",
-    "grpc-trace-bin",
-];
 
 /// The first line chooses a configuration, the others are header lines.
 ///
@@ -93,12 +80,12 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     let mut edits = Edits::new_in(&arena, MAX_EDITS);
     let incoming = propagation.extract(headers, Peer::default(), &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
-    let egress = propagation.egress(&headers, None);
-    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    let policy = propagation.policy_for(&headers, None);
+    propagation.join_baggage(&incoming, policy, &arena, &mut edits, &mut tally);
     propagation.inject(
         &incoming,
         &decision.outgoing,
-        egress,
+        policy,
         &mut edits,
         &mut tally,
     );
@@ -170,10 +157,7 @@ impl Choices<'_> {
 }
 
 fn names(formats: &[Format]) -> Value {
-    formats
-        .iter()
-        .map(|format| NAMES[*format as usize])
-        .collect()
+    formats.iter().map(|format| format.name()).collect()
 }
 
 impl Setup {
@@ -188,7 +172,7 @@ impl Setup {
         if upstream {
             let tracer = Format::ALL[choices.below(Format::ALL.len())];
             set("placement", json!("upstream"));
-            set("tracer", json!(NAMES[tracer as usize]));
+            set("tracer", json!(tracer.name()));
             read.push(tracer);
         } else {
             if choices.flag() {
@@ -213,7 +197,7 @@ impl Setup {
             1 => {
                 let default = Format::ALL[choices.below(Format::ALL.len())];
                 set("inject", json!("preserve"));
-                set("default_format", json!(NAMES[default as usize]));
+                set("default_format", json!(default.name()));
                 Inject::Preserve(default)
             }
             _ => {
@@ -231,14 +215,14 @@ impl Setup {
         let mut clear = Vec::new();
         let mut cleared = Vec::new();
         for _ in 0..choices.below(4) {
-            let any = choices.below(NAMES.len() + Field::ALL.len());
-            match NAMES.get(any) {
-                Some(name) => {
-                    clear.push((*name).to_owned());
-                    cleared.extend(Format::ALL[any].fields());
+            let any = choices.below(Format::ALL.len() + Field::ALL.len());
+            match Format::ALL.get(any) {
+                Some(format) => {
+                    clear.push(format.name().to_owned());
+                    cleared.extend(format.fields());
                 }
                 None => {
-                    let field = Field::ALL[any - NAMES.len()];
+                    let field = Field::ALL[any - Format::ALL.len()];
                     clear.push(String::from_utf8_lossy(field.name()).into_owned());
                     cleared.push(field);
                 }
@@ -324,19 +308,15 @@ impl Setup {
         let halved = self.narrow && is_b3 && told.trace_id.high() == 0;
         let same_trace = told.trace_id == outgoing.trace_id
             || (halved && low != 0 && told.trace_id.low() == low);
-        let can_defer = !matches!(
-            format,
-            Format::Tracecontext | Format::Jaeger | Format::GrpcTraceBin
-        );
         let decision = match outgoing.sampling.decision() {
-            None if !can_defer => Some(self.on_defer),
+            None if !format.can_defer() => Some(self.on_defer),
             decision => decision,
         };
         assert!(same_trace, "{format:?}: {told:?}, {outgoing:?}");
         assert_eq!(told.span_id, outgoing.span_id, "{format:?}");
         assert_eq!(told.sampling.decision(), decision, "{format:?}");
         if is_b3 || format == Format::Jaeger {
-            let debug = |context: &TraceContext| context.sampling == Sampling::Debug;
+            let debug = |context: &TraceContext| context.sampling == SamplingState::Debug;
             assert_eq!(debug(told), debug(outgoing), "{format:?}");
         }
         if self.upstream || format != Format::Tracecontext {

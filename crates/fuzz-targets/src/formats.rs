@@ -2,7 +2,7 @@
 
 use meshtrace_pipeline::Arena;
 use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
-use meshtrace_propagation::{Outgoing, Sampling, TraceContext};
+use meshtrace_propagation::{Outgoing, SamplingState, TraceContext};
 
 use crate::lines::{self, Lines};
 
@@ -21,10 +21,10 @@ pub(crate) fn check(format: Format, data: &[u8]) {
         };
         for before in [&Lines::new(), &sent] {
             let written = write(format, before, &outgoing);
-            let told = as_told(format, extracted);
+            let expected = as_written(format, extracted);
             assert_eq!(
                 read(format, &written, STRICT),
-                told,
+                expected,
                 "{}",
                 lines::text(&written)
             );
@@ -39,12 +39,12 @@ pub(crate) fn check(format: Format, data: &[u8]) {
     }
 }
 
-/// What a reader of `format` is told of what was read.
-fn as_told(format: Format, extracted: Extracted) -> Extracted {
+/// What a reader of `format` reads once it was written again.
+fn as_written(format: Format, extracted: Extracted) -> Extracted {
     match extracted {
         // Its grammar has a parent behind a state alone; lenient reading takes one without.
         Extracted::Context(context)
-            if format == Format::B3 && context.sampling == Sampling::Deferred =>
+            if format == Format::B3 && context.sampling == SamplingState::Deferred =>
         {
             Extracted::Context(TraceContext {
                 b3_parent: None,
@@ -59,7 +59,7 @@ pub(crate) fn read(format: Format, lines: &Lines, reading: Reading) -> Extracted
     lines::arrive(lines, |arrived| format.parse(arrived, reading))
 }
 
-/// The lines after `format` was told `outgoing`, by name.
+/// The lines after `outgoing` was written in `format`, by name.
 fn write(format: Format, lines: &Lines, outgoing: &Outgoing) -> Lines {
     let mut left = lines.clone();
     let arena = Arena::new();

@@ -15,66 +15,36 @@ use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 
 pub use filter::filter;
-pub use w3c::{tracecontext, tracestate};
+pub use w3c::tracestate;
 
 /// A promise about any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and of its libFuzzer program.
 pub const TARGETS: &[(&str, Target)] = &[
-    ("tracecontext", tracecontext),
+    ("format", format),
     ("tracestate", tracestate),
-    ("b3", b3),
-    ("b3multi", b3multi),
-    ("jaeger", jaeger),
-    ("ottrace", ottrace),
-    ("xray", xray),
-    ("gcp", gcp),
-    ("datadog", datadog),
-    ("grpc_trace_bin", grpc_trace_bin),
     ("headers", headers),
     ("filter", filter),
     ("configuration", configuration),
 ];
 
-/// `b3`: each line of the bytes is one of its lines.
-pub fn b3(data: &[u8]) {
-    formats::check(Format::B3, data);
-}
-
-/// `x-b3-*`: lines of `name: value`.
-pub fn b3multi(data: &[u8]) {
-    formats::check(Format::B3Multi, data);
-}
-
-/// `uber-trace-id`: each line of the bytes is one of its lines.
-pub fn jaeger(data: &[u8]) {
-    formats::check(Format::Jaeger, data);
-}
-
-/// `ot-tracer-*`: lines of `name: value`.
-pub fn ottrace(data: &[u8]) {
-    formats::check(Format::Ottrace, data);
-}
-
-/// `x-amzn-trace-id`: each line of the bytes is one of its lines.
-pub fn xray(data: &[u8]) {
-    formats::check(Format::Xray, data);
-}
-
-/// `x-cloud-trace-context`: each line of the bytes is one of its lines.
-pub fn gcp(data: &[u8]) {
-    formats::check(Format::Gcp, data);
-}
-
-/// `x-datadog-*`: lines of `name: value`.
-pub fn datadog(data: &[u8]) {
-    formats::check(Format::Datadog, data);
-}
-
-/// `grpc-trace-bin`: each line of the bytes is one of its lines.
-pub fn grpc_trace_bin(data: &[u8]) {
-    formats::check(Format::GrpcTraceBin, data);
+/// The first line names a format, the others are lines of its headers: `name: value`, or the value
+/// alone where the format has one header. Any other name stands for one of the formats too, so that
+/// few bytes are wasted.
+pub fn format(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    let (name, rest) = data.split_at(end.unwrap_or(data.len()));
+    let lines = rest.strip_prefix(b"\n").unwrap_or(rest);
+    let known = Format::ALL
+        .iter()
+        .find(|format| format.name().as_bytes() == name);
+    let any = name.iter().map(|byte| usize::from(*byte)).sum::<usize>() % Format::ALL.len();
+    let format = *known.unwrap_or(&Format::ALL[any]);
+    formats::check(format, lines);
+    if format == Format::Tracecontext {
+        w3c::traceparent_is_read_as_its_grammar_says(lines);
+    }
 }
 
 /// The host's header block: it is refused, or says the same once it was read and serialised again.

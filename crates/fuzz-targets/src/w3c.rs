@@ -5,10 +5,8 @@ use meshtrace_propagation::tracestate as members;
 
 use crate::{formats, lines};
 
-/// `traceparent` and `tracestate`: lines of `name: value`.
-pub fn tracecontext(data: &[u8]) {
-    formats::check(Format::Tracecontext, data);
-
+/// Reads `traceparent`, in lines of `name: value`, as both readings do.
+pub(crate) fn traceparent_is_read_as_its_grammar_says(data: &[u8]) {
     let sent = lines::of_fields(Format::Tracecontext.fields(), data);
     let lines: Vec<_> = sent
         .iter()

@@ -5,6 +5,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 
 use meshtrace_fuzz_targets::TARGETS;
+use meshtrace_propagation::format::Format;
 
 fn corpus(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -48,4 +49,17 @@ fn every_target_has_a_program_for_libfuzzer_and_every_corpus_a_target() {
     targets.sort();
     assert_eq!(names("corpus", ""), targets);
     assert_eq!(names("fuzz/fuzz_targets", ".rs"), targets);
+}
+
+#[test]
+fn every_format_has_a_seed() {
+    let seeds: Vec<_> = corpus("format")
+        .iter()
+        .map(|file| fs::read(file).expect("a file of the corpus"))
+        .collect();
+    for format in Format::ALL {
+        let first_line = [format.name().as_bytes(), b"\n"].concat();
+        let has_a_seed = seeds.iter().any(|seed| seed.starts_with(&first_line));
+        assert!(has_a_seed, "{}", format.name());
+    }
 }

@@ -1,10 +1,9 @@
 //! Header edits as values.
 
 use arrayvec::ArrayVec;
-use bumpalo::Bump;
 use bumpalo::collections::Vec;
 
-use crate::{FieldValue, Headers, Value};
+use crate::{Arena, FieldValue, Headers, Value};
 
 /// Those of a configured prefix, the baggage of two formats, and one vendor's.
 const MAX_FAMILIES: usize = 4;
@@ -52,7 +51,7 @@ pub struct Edits<'a> {
 impl<'a> Edits<'a> {
     /// No edits yet, and room for `room` of them in `arena`.
     #[must_use]
-    pub fn new_in(arena: &'a Bump, room: usize) -> Self {
+    pub fn new_in(arena: &'a Arena, room: usize) -> Self {
         let mut edits = Vec::new_in(arena);
         let reserved = edits.try_reserve_exact(room).is_ok();
         Self {
@@ -65,7 +64,7 @@ impl<'a> Edits<'a> {
 
     /// Where the edits are, and a value that must outlive the stage can be built.
     #[must_use]
-    pub fn arena(&self) -> &'a Bump {
+    pub fn arena(&self) -> &'a Arena {
         self.edits.bump()
     }
 
@@ -171,7 +170,7 @@ mod tests {
 
     #[test]
     fn edits_keep_their_order_and_say_when_there_was_no_room() {
-        let arena = Bump::new();
+        let arena = Arena::new();
         let mut edits = Edits::new_in(&arena, 2);
         edits.remove(b"b3");
         edits.replace(b"traceparent", Value::Borrowed(b"00"));
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn of_the_edits_of_one_header_the_last_says_what_is_written() {
-        let arena = Bump::new();
+        let arena = Arena::new();
         let mut edits = Edits::new_in(&arena, 5);
         edits.replace(b"tracestate", Value::Borrowed(b"a=1"));
         edits.replace(b"traceparent", Value::Borrowed(b"00"));
@@ -197,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_arena_without_room_takes_no_edits() {
-        let arena = Bump::new();
+        let arena = Arena::new();
         arena.set_allocation_limit(Some(0));
         let mut edits = Edits::new_in(&arena, 2);
         edits.remove(b"b3");
@@ -208,7 +207,7 @@ mod tests {
     fn the_last_edit_of_a_name_counts_and_a_stage_reads_what_stands() {
         let block = crate::encode(&[("baggage", "a=1"), ("baggage", "b=2"), ("b3", "0")]);
         let headers = Headers::parse(&block).unwrap();
-        let arena = Bump::new();
+        let arena = Arena::new();
         let mut edits = Edits::new_in(&arena, 2);
         let lines = |edits: &Edits<'_>, name| {
             let lines = edits.lines(name, headers);
@@ -227,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_family_is_listed_once() {
-        let arena = Bump::new();
+        let arena = Arena::new();
         let mut edits = Edits::new_in(&arena, 0);
         for prefix in [&b"uberctx-"[..], b"ot-baggage-", b"uberctx-"] {
             edits.remove_family(prefix);

@@ -1,20 +1,32 @@
 //! A block of headers as the proxy-wasm host hands it over, and the edits to make to it.
 //!
 //! [`Headers`] reads the serialised header map in place: one check, no copies. [`Edits`] is what a
-//! stage wants changed, as values; the host crate applies them.
+//! stage wants changed, as values; the host crate applies them. The rest is what all stages know of
+//! names and values of headers: [`written_name`], [`FieldValue`], [`host_name`], [`path_of`],
+//! [`PathTemplate`].
 
 #![forbid(unsafe_code)]
 
 mod block;
 mod edits;
+mod host;
 mod name;
+mod target;
 mod template;
 mod token;
 mod value;
 
+/// Memory for what is built during one callback of the host.
+pub type Arena = bumpalo::Bump;
+
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Managed};
-pub use name::{FRAMING, NameRefusal, OF_RESPONSES, check_name, check_response_name};
+pub use host::{host_and_port, host_name};
+pub use name::{
+    FRAMING, NameRefusal, OF_RESPONSES, read_name, read_name_or_pseudo, written_name,
+    written_response_name,
+};
+pub use target::{path_of, query_of};
 pub use template::{PathTemplate, Segment, TemplateRefusal};
 pub use token::is_token;
 pub use value::{FieldValue, Value, field_value};

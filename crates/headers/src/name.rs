@@ -1,4 +1,4 @@
-//! Names of the headers that a configuration may have written or removed.
+//! Names of headers in a configuration: those that a filter may read, write or remove.
 
 use core::fmt;
 
@@ -74,11 +74,13 @@ pub const OF_RESPONSES: &[&str] = &[
     "x-xss-protection",
 ];
 
-/// Why a filter may not write or remove a header of some name.
+/// Why a filter may not read, write or remove a header of some name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRefusal {
     /// It is the name of no header (RFC 9110, section 5.6.2), or that of a pseudo-header.
     NotAToken,
+    /// It is `host`, which Envoy hands over as `:authority`.
+    Host,
     /// It is one of [`FRAMING`].
     Framing,
     /// It is one of [`OF_RESPONSES`].
@@ -89,6 +91,7 @@ impl fmt::Display for NameRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAToken => "expected the name of a header",
+            Self::Host => "expected the name of a header other than `host`",
             Self::Framing => {
                 "expected the name of a header that does not frame or route the message (RFC 9110)"
             }
@@ -100,11 +103,52 @@ impl fmt::Display for NameRefusal {
     }
 }
 
-/// Whether a filter may write or remove the header `name`, whatever the case of its letters.
+/// The lower-case name of a header that a filter writes or removes.
 ///
 /// # Errors
 /// When it may not.
-pub fn check_name(name: &str) -> Result<(), NameRefusal> {
+pub fn written_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
+    check_name(name).map(|()| lower(name))
+}
+
+/// The lower-case name of a response's header that a filter writes.
+///
+/// # Errors
+/// When it may not.
+pub fn written_response_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
+    check_response_name(name).map(|()| lower(name))
+}
+
+/// The lower-case name of a header that a filter reads.
+///
+/// # Errors
+/// When no request has a header of that name.
+pub fn read_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
+    match name {
+        _ if !is_token(name.as_bytes()) => Err(NameRefusal::NotAToken),
+        _ if name.eq_ignore_ascii_case("host") => Err(NameRefusal::Host),
+        _ => Ok(lower(name)),
+    }
+}
+
+/// The lower-case name of a header, or of a pseudo-header (RFC 9113, section 8.3), that a filter
+/// reads.
+///
+/// # Errors
+/// When it is the name of neither.
+pub fn read_name_or_pseudo(name: &str) -> Result<Box<[u8]>, NameRefusal> {
+    let token = name.strip_prefix(':').unwrap_or(name);
+    match is_token(token.as_bytes()) {
+        true => Ok(lower(name)),
+        false => Err(NameRefusal::NotAToken),
+    }
+}
+
+fn lower(name: &str) -> Box<[u8]> {
+    name.to_ascii_lowercase().into_bytes().into()
+}
+
+fn check_name(name: &str) -> Result<(), NameRefusal> {
     if !is_token(name.as_bytes()) {
         return Err(NameRefusal::NotAToken);
     }
@@ -114,11 +158,7 @@ pub fn check_name(name: &str) -> Result<(), NameRefusal> {
     }
 }
 
-/// Whether a filter may write the header `name` of a response, whatever the case of its letters.
-///
-/// # Errors
-/// When it may not.
-pub fn check_response_name(name: &str) -> Result<(), NameRefusal> {
+fn check_response_name(name: &str) -> Result<(), NameRefusal> {
     check_name(name)?;
     let lower = name.to_ascii_lowercase();
     let is_of = |known: &&str| match known.ends_with('-') {
@@ -157,6 +197,25 @@ mod tests {
         ] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_is_returned_in_lower_case() {
+        let name: Box<[u8]> = (*b"x-trace-id").into();
+        assert_eq!(written_name("X-Trace-Id"), Ok(name.clone()));
+        assert_eq!(written_response_name("X-Trace-Id"), Ok(name.clone()));
+        assert_eq!(read_name("X-Trace-Id"), Ok(name.clone()));
+        assert_eq!(read_name_or_pseudo("X-Trace-Id"), Ok(name));
+    }
+
+    #[test]
+    fn a_filter_may_read_what_it_may_not_write() {
+        assert!(read_name("content-type").is_ok());
+        assert_eq!(read_name("Host"), Err(NameRefusal::Host));
+        assert_eq!(read_name(":path"), Err(NameRefusal::NotAToken));
+        assert_eq!(read_name_or_pseudo(":Path"), Ok((*b":path").into()));
+        assert_eq!(read_name_or_pseudo("::path"), Err(NameRefusal::NotAToken));
+        assert_eq!(read_name_or_pseudo(":"), Err(NameRefusal::NotAToken));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Path templates: the one grammar of `template` in a rule and of `path` in an attribute.
 
+use core::fmt;
+
 /// A template of paths, such as `/users/{id}`; its query has no part in it.
 ///
 /// After the first slash come segments, divided by slashes: text, `{name}` for any one that is not
@@ -21,13 +23,26 @@ pub enum Segment<'t> {
     Any(Option<&'t str>),
 }
 
-/// Why a text is no template.
+/// Why a text is no template; displayed, what is expected in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateRefusal<'t> {
     /// It does not begin with a slash.
     NoSlash,
     /// This segment is none.
     Segment(&'t str),
+}
+
+impl fmt::Display for TemplateRefusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSlash => f.write_str("expected a path template such as \"/users/{id}\""),
+            Self::Segment(text) => write!(
+                f,
+                "expected segments of text, `{{name}}`, `*`, or at the end `**`, such as \
+                 \"/users/{{id}}\"; {text:?} is none"
+            ),
+        }
+    }
 }
 
 impl<'t> PathTemplate<'t> {

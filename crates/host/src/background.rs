@@ -1,11 +1,13 @@
 //! What a root context does besides requests.
 
 use meshtrace_headers::Headers;
-use meshtrace_pipeline::{Answer, Background, Call, Composition, Lookup as _, Refused};
+use meshtrace_pipeline::{
+    Background, CallError, Clock as _, Composition, HttpCall, HttpCallResponse,
+};
 use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
-use crate::answers::Answered;
 use crate::call;
+use crate::http_calls::Caller;
 use crate::root::Running;
 use crate::status::Status;
 
@@ -13,9 +15,13 @@ use crate::status::Status;
 const MAX_ANSWER: usize = 64 * 1024;
 
 impl<C: Composition> Running<C> {
+    fn now(&self) -> u64 {
+        self.monotonic().unwrap_or_default()
+    }
+
     pub(crate) fn on_tick(&self) {
         if let Some(background) = self.composition.background() {
-            background.wake(self.now(), &mut dispatch);
+            background.on_tick(self.now(), &mut dispatch);
             self.settle(background);
         }
     }
@@ -25,7 +31,7 @@ impl<C: Composition> Running<C> {
         let Some(background) = self.composition.background() else {
             return true;
         };
-        let is_done = background.finish(self.now(), &mut dispatch);
+        let is_done = background.on_done(self.now(), &mut dispatch);
         self.settle(background);
         is_done
     }
@@ -61,11 +67,11 @@ impl<C: Composition> Running<C> {
         };
         if self.is_replaced.get() {
             // The root context is woken for another one.
-            background.finish(self.now(), &mut dispatch);
+            background.on_done(self.now(), &mut dispatch);
             self.hand_over(background);
             return;
         }
-        let tick = background.tick().map_or(0, |tick| tick.as_millis());
+        let tick = background.tick_period().map_or(0, |tick| tick.as_millis());
         let tick = u32::try_from(tick).unwrap_or(u32::MAX);
         if self.tick.replace(tick) != tick && call::set_tick_period(tick).is_err() {
             self.metrics.host_error();
@@ -74,8 +80,8 @@ impl<C: Composition> Running<C> {
     }
 }
 
-impl<C: Composition> Answered for Running<C> {
-    fn on_answer(&self, token: u32, body_size: usize) {
+impl<C: Composition> Caller for Running<C> {
+    fn on_http_call_response(&self, token: u32, body_size: usize) {
         let Some(background) = self.composition.background() else {
             return;
         };
@@ -88,14 +94,14 @@ impl<C: Composition> Answered for Running<C> {
             size => call::buffer(BufferType::HttpCallResponseBody, size.min(MAX_ANSWER))
                 .unwrap_or_default(),
         };
-        let answer = Answer {
+        let answer = HttpCallResponse {
             headers: Headers::parse(&headers).unwrap_or_default(),
             body: &body,
             trailers: Headers::parse(&trailers).unwrap_or_default(),
             now: self.now(),
-            wall: self.wall(),
+            wall: self.wall().unwrap_or_default(),
         };
-        background.answered(token, &answer, &mut dispatch);
+        background.on_http_call_response(token, &answer, &mut dispatch);
         self.settle(background);
     }
 
@@ -103,9 +109,9 @@ impl<C: Composition> Answered for Running<C> {
         self.is_replaced.get()
     }
 
-    fn is_finished(&self) -> bool {
+    fn is_done(&self) -> bool {
         let background = self.composition.background();
-        background.is_none_or(Background::is_finished)
+        background.is_none_or(Background::is_done)
     }
 
     fn end(&self) {
@@ -115,11 +121,11 @@ impl<C: Composition> Answered for Running<C> {
     }
 }
 
-fn dispatch(call: &Call<'_>) -> Result<u32, Refused> {
+fn dispatch(call: &HttpCall<'_>) -> Result<u32, CallError> {
     call::http_call(call.cluster, call.headers, call.body, call.timeout).map_err(|status| {
         match status {
-            Status::BAD_ARGUMENT => Refused::UnknownCluster,
-            _ => Refused::Other,
+            Status::BAD_ARGUMENT => CallError::UnknownCluster,
+            _ => CallError::Other,
         }
     })
 }

@@ -7,12 +7,12 @@
 // `#[no_mangle]` exports and the host's imports are the whole of it.
 #![allow(unsafe_code, reason = "this crate is the boundary to the host")]
 
-mod answers;
 mod background;
 mod call;
 mod configuration;
 mod export;
 mod expressions;
+mod http_calls;
 mod in_force;
 mod lookup;
 mod metrics;

@@ -1,24 +1,23 @@
 //! What a composition asks about a request that is over.
 
-use meshtrace_pipeline::{Composition, Lookup};
+use meshtrace_pipeline::{Clock, Composition, Lookup};
 use proxy_wasm::types::MapType;
 
 use crate::call;
 use crate::root::Running;
 
+impl<C: Composition> Clock for Running<C> {
+    /// A host that does not offer its monotonic clock has one clock.
+    fn monotonic(&self) -> Option<u64> {
+        call::monotonic().ok().or_else(|| self.wall())
+    }
+
+    fn wall(&self) -> Option<u64> {
+        call::now().inspect_err(|_| self.metrics.host_error()).ok()
+    }
+}
+
 impl<C: Composition> Lookup for Running<C> {
-    /// A host that keeps its other clock to itself has one clock.
-    fn now(&self) -> u64 {
-        call::monotonic().unwrap_or_else(|_| self.wall())
-    }
-
-    fn wall(&self) -> u64 {
-        call::now().unwrap_or_else(|_| {
-            self.metrics.host_error();
-            0
-        })
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         self.headers(MapType::HttpResponseTrailers)
     }

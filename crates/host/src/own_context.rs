@@ -6,7 +6,8 @@
 //! cannot set it, and its key is this root context's alone, so that no two filters of a chain take
 //! one's context for the other's.
 
-use meshtrace_propagation::{IdGenerator, filter_state};
+use meshtrace_envoy::filter_state;
+use meshtrace_propagation::IdGenerator;
 
 use crate::call;
 

@@ -1,20 +1,22 @@
 //! The root context: one plugin configuration on one worker.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
+use meshtrace_envoy::attribute;
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
 use meshtrace_propagation::IdGenerator;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 
-use crate::answers;
 use crate::call;
 use crate::configuration::{self, Load};
 use crate::expressions::Expressions;
+use crate::http_calls;
 use crate::metrics::Metrics;
 use crate::own_context::OwnContext;
-use crate::shared::SharedByWorkers;
+use crate::shared::PluginSharedData;
 use crate::stream::Stream;
 
 /// What the requests of one plugin configuration share.
@@ -25,7 +27,7 @@ pub(crate) struct Running<C> {
     pub(crate) composition: C,
     pub(crate) ids: IdGenerator,
     pub(crate) metrics: Metrics,
-    pub(crate) shared: SharedByWorkers,
+    pub(crate) shared: PluginSharedData,
     /// Lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
     pub(crate) expressions: Expressions,
@@ -35,6 +37,12 @@ pub(crate) struct Running<C> {
     pub(crate) tick: Cell<u32>,
     /// Whether its root context runs something else by now.
     pub(crate) is_replaced: Cell<bool>,
+}
+
+impl<C> fmt::Debug for Running<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
 }
 
 impl<C> Running<C> {
@@ -79,7 +87,7 @@ impl<C: Composition> Root<C> {
         }
         let running = composition.and_then(run).map(Rc::new);
         if let Some(running) = &running {
-            answers::expect(self.context, running);
+            http_calls::register(self.context, running);
         }
         if let Ok(mut place) = self.running.try_borrow_mut() {
             *place = running;
@@ -90,13 +98,13 @@ impl<C: Composition> Root<C> {
 impl<C: Composition> Context for Root<C> {
     fn on_done(&mut self) -> bool {
         let running = self.running();
-        running.is_none_or(|running| running.on_done() && answers::is_finished(self.context))
+        running.is_none_or(|running| running.on_done() && http_calls::is_done(self.context))
     }
 }
 
 impl<C: Composition> Drop for Root<C> {
     fn drop(&mut self) {
-        answers::forget(self.context);
+        http_calls::forget(self.context);
         configuration::unload(self.context);
     }
 }
@@ -117,7 +125,7 @@ impl<C: Composition> RootContext for Root<C> {
     fn on_tick(&mut self) {
         if let Some(running) = self.running() {
             running.on_tick();
-            answers::end_if_finished(self.context);
+            http_calls::end_if_done(self.context);
         }
     }
 
@@ -129,7 +137,7 @@ impl<C: Composition> RootContext for Root<C> {
         }
         Some(Box::new(Stream {
             running: self.running(),
-            kept: C::Kept::default(),
+            state: C::RequestState::default(),
         }))
     }
 
@@ -158,7 +166,7 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
             .flatten(),
         ids,
         metrics: Metrics::define(C::STAGES, &composition.counters()),
-        shared: SharedByWorkers::of_this_plugin(),
+        shared: PluginSharedData::of_this_plugin(),
         composition,
         arena: Cell::new(arena()),
         expressions,
@@ -169,7 +177,7 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
 
 /// A text of the node, below `xds.node`.
 fn node(path: &[&str]) -> Option<String> {
-    let path = [&["xds", "node"], path].concat().join("\0");
+    let path = [&attribute::NODE, path].concat().join("\0");
     let text = call::property(path.as_bytes()).ok().flatten()?;
     String::from_utf8(text.into()).ok()
 }

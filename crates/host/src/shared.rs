@@ -1,21 +1,21 @@
 //! What the workers of a proxy share.
 
-use meshtrace_pipeline::{Change, Shared};
+use meshtrace_pipeline::{Change, SharedData};
 
 use crate::call::{self, Version};
 use crate::configuration::Plugin;
 use crate::status::Status;
 
-/// The clock, and the shared data under the name of one plugin.
+/// The shared data under the name of one plugin.
 #[derive(Debug)]
-pub(crate) struct SharedByWorkers {
+pub(crate) struct PluginSharedData {
     plugin: Plugin,
 }
 
 /// Of the entry's name: nothing else that the filters share begins with it.
 const STATE: &[u8] = b"meshtrace.state";
 
-impl SharedByWorkers {
+impl PluginSharedData {
     pub(crate) fn of_this_plugin() -> Self {
         Self {
             plugin: Plugin::identify(),
@@ -23,11 +23,7 @@ impl SharedByWorkers {
     }
 }
 
-impl Shared for SharedByWorkers {
-    fn now(&self) -> Option<u64> {
-        call::monotonic().or_else(|_| call::now()).ok()
-    }
-
+impl SharedData for PluginSharedData {
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
         // Each attempt that fails is one that another worker won, and they are not many.
         const ATTEMPTS: usize = 64;

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use meshtrace_config::RequestHeaders;
+use meshtrace_envoy::attribute;
 use meshtrace_headers::{Change, Headers};
 use meshtrace_pipeline::{
-    Composition, End, LISTENER_DIRECTION, Lookup as _, Needs, Outcome, Request, Response,
-    SOURCE_ADDRESS, direction_of,
+    Composition, LoggedRequest, Needs, Outcome, Request, Response, direction_of,
 };
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -17,7 +17,7 @@ use crate::root::Running;
 
 pub(crate) struct Stream<C: Composition> {
     pub(crate) running: Option<Rc<Running<C>>>,
-    pub(crate) kept: C::Kept,
+    pub(crate) state: C::RequestState,
 }
 
 impl<C: Composition> Context for Stream<C> {}
@@ -26,14 +26,14 @@ impl<C: Composition> Context for Stream<C> {}
 impl<C: Composition> HttpContext for Stream<C> {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
-            running.on_request(&mut self.kept);
+            running.on_request(&mut self.state);
         }
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
-            running.on_response(&mut self.kept);
+            running.on_response(&mut self.state);
         }
         Action::Continue
     }
@@ -41,20 +41,20 @@ impl<C: Composition> HttpContext for Stream<C> {
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         if let Some(running) = &self.running {
             let composition = &running.composition;
-            composition.on_response_trailers(&**running, &mut self.kept);
+            composition.on_response_trailers(&**running, &mut self.state);
         }
         Action::Continue
     }
 
     fn on_log(&mut self) {
         if let Some(running) = &self.running {
-            running.on_end(&mut self.kept);
+            running.on_log(&mut self.state);
         }
     }
 }
 
 impl<C: Composition> Running<C> {
-    fn on_request(&self, kept: &mut C::Kept) {
+    fn on_request(&self, state: &mut C::RequestState) {
         let map = MapType::HttpRequestHeaders;
         let Some(block) = self.headers(map) else {
             return;
@@ -80,12 +80,12 @@ impl<C: Composition> Running<C> {
             },
             cluster: cluster.as_deref(),
             properties: &properties,
-            now: if needs.now { self.now() } else { 0 },
+            clock: self,
             arena: &arena,
             shared: &self.shared,
         };
         self.composition
-            .on_request(&request, &self.ids, kept, &mut outcome);
+            .on_request(&request, &self.ids, state, &mut outcome);
         self.apply(&outcome, map, headers);
         let direction = || direction.unwrap_or_else(|| self.direction());
         self.metrics.add(&outcome, direction);
@@ -93,7 +93,7 @@ impl<C: Composition> Running<C> {
         self.give_back(arena);
     }
 
-    fn on_response(&self, kept: &mut C::Kept) {
+    fn on_response(&self, state: &mut C::RequestState) {
         let map = MapType::HttpResponseHeaders;
         let needs = self.composition.needs();
         let mut block = Box::default();
@@ -115,17 +115,17 @@ impl<C: Composition> Running<C> {
             lookup: self,
             arena: &arena,
         };
-        self.composition.on_response(&response, kept, &mut outcome);
+        self.composition.on_response(&response, state, &mut outcome);
         self.apply(&outcome, map, headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
     }
 
-    fn on_end(&self, kept: &mut C::Kept) {
+    fn on_log(&self, state: &mut C::RequestState) {
         let map = MapType::HttpRequestHeaders;
         let mut block = Box::default();
-        if C::END_HEADERS {
+        if C::LOG_NEEDS_HEADERS {
             match self.headers(map) {
                 Some(bytes) => block = bytes,
                 None => return,
@@ -136,14 +136,14 @@ impl<C: Composition> Running<C> {
         };
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
-        let end = End {
+        let end = LoggedRequest {
             request_headers,
             lookup: self,
             ids: &self.ids,
             arena: &arena,
             shared: &self.shared,
         };
-        self.composition.on_end(&end, kept, &mut outcome);
+        self.composition.on_log(&end, state, &mut outcome);
         self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
@@ -171,21 +171,24 @@ impl<C: Composition> Running<C> {
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .address
-            .then(|| self.property(SOURCE_ADDRESS))
+            .then(|| self.property(attribute::SOURCE_ADDRESS.property))
             .flatten()
     }
 
     fn cluster(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {
         needs
             .cluster
-            .then(|| self.property(b"xds\0cluster_name"))
+            .then(|| self.property(attribute::CLUSTER_NAME.property))
             .flatten()
     }
 
     /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
     /// direction.
     fn direction(&self) -> Direction {
-        direction_of(self.property(LISTENER_DIRECTION).as_deref())
+        direction_of(
+            self.property(attribute::LISTENER_DIRECTION.property)
+                .as_deref(),
+        )
     }
 
     /// `headers` are those of `map`, as they were when the callback began.

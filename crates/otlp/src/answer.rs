@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use meshtrace_envoy::grpc_status;
 use meshtrace_headers::Headers;
 use prost::Message;
 
@@ -11,7 +12,7 @@ use crate::config::Protocol;
 
 /// The answer to an export call, as the host hands it over.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct HttpCallResponse<'a> {
     /// The header block; empty when there was no answer.
     pub headers: Headers<'a>,
     /// The body.
@@ -24,15 +25,16 @@ pub struct Answer<'a> {
     pub wall: u64,
 }
 
-/// What an answer means.
+/// What an answer means for the spans of the call (OTLP, "OTLP/gRPC Response" and "OTLP/HTTP
+/// Response").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Taken, but for so many spans.
-    Taken { rejected: u32, malformed: bool },
-    /// Not taken, and not to be sent again.
-    Refused,
-    /// To be sent again, not before this time has passed.
-    Retry { after: Option<Duration> },
+pub(crate) enum ExportResult {
+    /// The collector took them, except `rejected` of them.
+    Success { rejected: u32, malformed: bool },
+    /// The collector refused them for good.
+    NotRetryable,
+    /// The call is to be made again, not before the time `after` has passed.
+    Retryable { after: Option<Duration> },
 }
 
 /// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
@@ -81,24 +83,11 @@ struct ProtoDuration {
     nanos: i32,
 }
 
-/// Codes of gRPC ("Status codes and their use in gRPC").
-mod code {
-    pub(super) const OK: u32 = 0;
-    pub(super) const CANCELLED: u32 = 1;
-    pub(super) const UNKNOWN: u32 = 2;
-    pub(super) const DEADLINE_EXCEEDED: u32 = 4;
-    pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
-    pub(super) const ABORTED: u32 = 10;
-    pub(super) const OUT_OF_RANGE: u32 = 11;
-    pub(super) const UNAVAILABLE: u32 = 14;
-    pub(super) const DATA_LOSS: u32 = 15;
-}
-
 /// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
-const NO_ANSWER: Verdict = Verdict::Retry { after: None };
+const NO_ANSWER: ExportResult = ExportResult::Retryable { after: None };
 
-impl Answer<'_> {
-    pub(crate) fn verdict(&self, protocol: Protocol) -> Verdict {
+impl HttpCallResponse<'_> {
+    pub(crate) fn result(&self, protocol: Protocol) -> ExportResult {
         let status = self.headers.lines(b":status").next().and_then(decimal);
         match (protocol, status) {
             (_, None) => NO_ANSWER,
@@ -108,44 +97,44 @@ impl Answer<'_> {
     }
 
     /// OTLP, "OTLP/HTTP Response".
-    fn over_http(&self, status: u32) -> Verdict {
+    fn over_http(&self, status: u32) -> ExportResult {
         match status {
-            200..=299 => taken(Some(self.body)),
-            429 | 502 | 503 | 504 => Verdict::Retry {
+            200..=299 => success(Some(self.body)),
+            429 | 502 | 503 | 504 => ExportResult::Retryable {
                 after: self.retry_after(),
             },
-            _ => Verdict::Refused,
+            _ => ExportResult::NotRetryable,
         }
     }
 
     /// OTLP, "OTLP/gRPC Response".
-    fn over_grpc(&self, status: u32) -> Verdict {
+    fn over_grpc(&self, status: u32) -> ExportResult {
         let trailer = |name: &[u8]| {
             let in_trailers = self.trailers.lines(name).next();
             // A response of trailers only has them as its headers.
             in_trailers.or_else(|| self.headers.lines(name).next())
         };
         let code = match trailer(b"grpc-status").map(decimal) {
-            Some(code) => code.unwrap_or(code::UNKNOWN),
+            Some(code) => code.unwrap_or(grpc_status::UNKNOWN),
             // gRPC, "HTTP to gRPC Status Code Mapping".
             None => match status {
-                429 | 502 | 503 | 504 => code::UNAVAILABLE,
-                _ => code::UNKNOWN,
+                429 | 502 | 503 | 504 => grpc_status::UNAVAILABLE,
+                _ => grpc_status::UNKNOWN,
             },
         };
         let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
         // What answers in HTTP alone, before the collector, says it as in HTTP.
         let after = after.or_else(|| self.retry_after());
         match code {
-            code::OK => taken(unframed(self.body)),
-            code::CANCELLED
-            | code::DEADLINE_EXCEEDED
-            | code::ABORTED
-            | code::OUT_OF_RANGE
-            | code::UNAVAILABLE
-            | code::DATA_LOSS => Verdict::Retry { after },
-            code::RESOURCE_EXHAUSTED if after.is_some() => Verdict::Retry { after },
-            _ => Verdict::Refused,
+            grpc_status::OK => success(unframed(self.body)),
+            grpc_status::CANCELLED
+            | grpc_status::DEADLINE_EXCEEDED
+            | grpc_status::ABORTED
+            | grpc_status::OUT_OF_RANGE
+            | grpc_status::UNAVAILABLE
+            | grpc_status::DATA_LOSS => ExportResult::Retryable { after },
+            grpc_status::RESOURCE_EXHAUSTED if after.is_some() => ExportResult::Retryable { after },
+            _ => ExportResult::NotRetryable,
         }
     }
 
@@ -170,13 +159,13 @@ fn since_epoch(date: &[u8]) -> Option<Duration> {
     date.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
-fn taken(body: Option<&[u8]>) -> Verdict {
+fn success(body: Option<&[u8]>) -> ExportResult {
     let response = body.map(ExportResponse::decode).and_then(Result::ok);
     let malformed = response.is_none();
     let rejected = response
         .and_then(|response| response.partial_success)
         .map_or(0, |partial| partial.rejected_spans);
-    Verdict::Taken {
+    ExportResult::Success {
         rejected: u32::try_from(rejected.max(0)).unwrap_or(u32::MAX),
         malformed,
     }

@@ -1,12 +1,8 @@
 //! Attributes of a span, encoded as they are added.
 
-use crate::text::{MAX_TEXT, Text};
+use crate::limits::MAX_ATTRIBUTE_BYTES;
+use crate::text::{MAX_TEXT, Utf8Text};
 use crate::wire;
-
-/// The most that the attributes of one span take, in bytes of their encoding; what has no room is
-/// counted as dropped. Room for thirty-two attributes of 256 bytes besides those of the
-/// conventions.
-pub const MAX_ATTRIBUTE_BYTES: usize = 16 * 1024;
 
 /// `opentelemetry.proto.trace.v1.Span.attributes`.
 const SPAN_ATTRIBUTES: u32 = 9;
@@ -45,7 +41,7 @@ impl Attributes {
 
     /// Adds text, cut at `limit` bytes (at most 1024).
     pub fn text_up_to(&mut self, key: &str, value: &[u8], limit: usize) {
-        let text = Text::new(value, limit);
+        let text = Utf8Text::new(value, limit);
         let text = text.as_bytes();
         self.value(key, wire::field_len(text.len()), |out| {
             wire::bytes(out, STRING, text);
@@ -54,7 +50,7 @@ impl Attributes {
 
     /// Adds a list of one text, which is the type of `http.request.header.*`.
     pub fn text_list(&mut self, key: &str, value: &[u8], limit: usize) {
-        let text = Text::new(value, limit);
+        let text = Utf8Text::new(value, limit);
         let text = text.as_bytes();
         let any = wire::field_len(text.len());
         let list = wire::field_len(any);
@@ -73,7 +69,7 @@ impl Attributes {
         });
     }
 
-    /// Adds a truth.
+    /// Adds a boolean.
     pub fn bool(&mut self, key: &str, value: bool) {
         self.value(key, 2, |out| wire::number(out, BOOL, u64::from(value)));
     }

@@ -1,13 +1,10 @@
 //! A batch of spans, and what goes around them on their way out.
 
 use crate::config::Protocol;
+use crate::limits::BATCH_BYTES;
 use crate::resource::Head;
-use crate::{Span, wire};
-
-/// The most that one call sends, in bytes; but the last one sends all.
-pub const BATCH_BYTES: usize = 224 * 1024;
-/// So many times that much is the most that waits or is in flight: what bounds the memory.
-pub const MAX_BATCHES: usize = 16;
+use crate::span::Span;
+use crate::wire;
 
 /// `ExportTraceServiceRequest.resource_spans`.
 const RESOURCE_SPANS: u32 = 1;

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 
 use meshtrace_counters::Counter as _;
 
-use crate::answer::Verdict;
-use crate::batch::{self, BATCH_BYTES, Batch, MAX_BATCHES};
-use crate::config::Report;
+use crate::answer::{ExportResult, HttpCallResponse};
+use crate::batch::{self, Batch};
+use crate::counter::Counter;
+use crate::limits::{BATCH_BYTES, MAX_BATCHES};
+use crate::report::Report;
 use crate::resource::{self, Head, Node};
-use crate::{Answer, Counter, Span};
+use crate::span::Span;
 
 /// While spans wait, the exporter is woken at least this often, as far as the host's ticks go.
 const MAX_TICK: Duration = Duration::from_millis(100);
@@ -27,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A call to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct HttpCall<'a> {
     /// The Envoy cluster to call.
     pub cluster: &'a str,
     /// The header block, serialised as the host takes it.
@@ -40,7 +42,7 @@ pub struct Call<'a> {
 
 /// Why the host did not make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum CallError {
     /// It knows no such cluster.
     UnknownCluster,
     /// Another reason, that may pass.
@@ -48,15 +50,17 @@ pub enum Refused {
 }
 
 /// Makes a call and returns the token that its answer will carry.
-pub type Dispatch<'d> = &'d mut dyn FnMut(&Call<'_>) -> Result<u32, Refused>;
+pub type Dispatch<'d> = &'d mut dyn FnMut(&HttpCall<'_>) -> Result<u32, CallError>;
 
 /// Gathers the spans of one worker and says when to send them.
 ///
 /// Every `now` is in nanoseconds of a clock that is never set: a step of the wall clock moves no
 /// deadline.
 ///
-/// Whoever owns it calls [`wake`](Self::wake) when the time of [`tick`](Self::tick) has passed,
-/// [`answered`](Self::answered) for every answer, and [`finish`](Self::finish) at the end.
+/// Whoever owns it calls [`on_tick`](Self::on_tick) when the time of
+/// [`tick_period`](Self::tick_period) has passed,
+/// [`on_http_call_response`](Self::on_http_call_response) for every response, and
+/// [`on_done`](Self::on_done) at the end.
 #[derive(Debug)]
 pub struct Exporter {
     report: Report,
@@ -159,7 +163,7 @@ impl Exporter {
 
     /// How often to be woken; `None` while there is nothing to do.
     #[must_use]
-    pub fn tick(&self) -> Option<Duration> {
+    pub fn tick_period(&self) -> Option<Duration> {
         let idle = self.waiting.is_empty() && self.flying.is_empty();
         (!idle || self.has_dropped).then(|| self.interval().min(MAX_TICK))
     }
@@ -169,7 +173,7 @@ impl Exporter {
     }
 
     /// Sends what is due.
-    pub fn wake(&mut self, now: u64, dispatch: Dispatch<'_>) {
+    pub fn on_tick(&mut self, now: u64, dispatch: Dispatch<'_>) {
         self.expire(now);
         self.send(now, Some(now), dispatch);
     }
@@ -240,7 +244,7 @@ impl Exporter {
 
     /// Makes a call with the body, whose spans `batch` has. Returns whether more can be sent.
     fn dispatch(&mut self, batch: Batch, now: u64, dispatch: Dispatch<'_>) -> bool {
-        let call = Call {
+        let call = HttpCall {
             cluster: &self.report.cluster,
             headers: &self.report.headers,
             body: &self.body,
@@ -256,14 +260,14 @@ impl Exporter {
                 });
                 true
             }
-            Err(Refused::UnknownCluster) => {
+            Err(CallError::UnknownCluster) => {
                 if self.complaint == Complaint::None {
                     self.complaint = Complaint::Due;
                 }
                 self.drop_batch(batch, Counter::DroppedUnknownCluster);
                 true
             }
-            Err(Refused::Other) => {
+            Err(CallError::Other) => {
                 // Such as one to a cluster without endpoints: a call that failed at once.
                 self.count(Counter::Calls, 1);
                 self.failed(batch, None, now);
@@ -273,15 +277,20 @@ impl Exporter {
     }
 
     /// Takes the answer to the call with `token`, and sends the next ones that are full.
-    pub fn answered(&mut self, token: u32, answer: &Answer<'_>, dispatch: Dispatch<'_>) {
+    pub fn on_http_call_response(
+        &mut self,
+        token: u32,
+        answer: &HttpCallResponse<'_>,
+        dispatch: Dispatch<'_>,
+    ) {
         let now = answer.now;
         let mut flights = self.flying.iter();
         let Some(place) = flights.position(|flight| flight.token == token) else {
             return;
         };
         let Flight { sent, batch, .. } = self.flying.swap_remove(place);
-        match answer.verdict(self.report.protocol) {
-            Verdict::Taken {
+        match answer.result(self.report.protocol) {
+            ExportResult::Success {
                 rejected,
                 malformed,
             } => {
@@ -292,11 +301,11 @@ impl Exporter {
                 self.count(Counter::MalformedAnswers, malformed.into());
                 self.forget(batch);
             }
-            Verdict::Refused => {
+            ExportResult::NotRetryable => {
                 self.recovered(sent);
                 self.drop_batch(batch, Counter::DroppedRefused);
             }
-            Verdict::Retry { after } => self.failed(batch, after, now),
+            ExportResult::Retryable { after } => self.failed(batch, after, now),
         }
         self.send(now, None, dispatch);
     }
@@ -344,7 +353,7 @@ impl Exporter {
 
     /// Sends everything at once, in one call: where the process is about to end, what goes out over
     /// a connection that is there goes out. Returns whether nothing is in flight.
-    pub fn finish(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
+    pub fn on_done(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
         self.finishing = true;
         self.not_before = 0;
         let length = self.waiting.iter().map(|batch| batch.bytes().len()).sum();
@@ -364,7 +373,7 @@ impl Exporter {
 
     /// Whether it was told to finish, and has.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.finishing && self.flying.is_empty()
     }
 

@@ -9,25 +9,29 @@
 mod answer;
 mod attributes;
 mod batch;
+mod call_headers;
 mod config;
 pub mod conventions;
 mod counter;
 mod exporter;
+mod limits;
 mod pool;
+mod report;
 mod resource;
+#[cfg(feature = "schema")]
+mod schema;
 mod span;
 mod text;
 mod wire;
 
-pub use answer::Answer;
-pub use attributes::{Attributes, MAX_ATTRIBUTE_BYTES};
-pub use batch::{BATCH_BYTES, MAX_BATCHES};
-pub use config::{
-    BatchConfig, Keep, KeepConfig, MAX_HEADER_BYTES, Protocol, Report, ReportConfig, ResourceValue,
-    Role, RoleConfig,
-};
+pub use answer::HttpCallResponse;
+pub use attributes::Attributes;
+pub use call_headers::MAX_HEADER_BYTES;
+pub use config::{BatchConfig, KeepConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
 pub use counter::{Counter, Tally};
-pub use exporter::{Call, Dispatch, Exporter, Refused};
-pub use pool::{MAX_TRACESTATE, Pool, Record};
+pub use exporter::{CallError, Dispatch, Exporter, HttpCall};
+pub use limits::{BATCH_BYTES, MAX_ATTRIBUTE_BYTES, MAX_BATCHES, MAX_NAME, MAX_TRACESTATE};
+pub use pool::{Pool, Record};
+pub use report::{Keep, Report, Role};
 pub use resource::{MAX_RESOURCE_BYTES, Node, resource};
 pub use span::{Kind, Span, Status};

@@ -4,12 +4,10 @@ use core::cell::Cell;
 
 use arrayvec::ArrayVec;
 
-use crate::Attributes;
-use crate::conventions::{MAX_URL, MAX_VALUE, Name};
+use crate::attributes::Attributes;
+use crate::conventions::Name;
+use crate::limits::{MAX_TRACESTATE, MAX_URL, MAX_VALUE};
 
-/// The longest `tracestate` that a span keeps, in bytes: what "SHOULD" be propagated at least (W3C
-/// Trace Context, section 3.3.1.5).
-pub const MAX_TRACESTATE: usize = 512;
 /// The most records that wait to be used again.
 const MAX_WAITING: usize = 64;
 /// A record that grew beyond this, in bytes, is not kept.

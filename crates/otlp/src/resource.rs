@@ -6,8 +6,8 @@ use prost::Message;
 
 use meshtrace_config::ConfigError;
 
-use crate::batch::BATCH_BYTES;
 use crate::config::ResourceValue;
+use crate::limits::BATCH_BYTES;
 use crate::span::MAX_SPAN_BYTES;
 
 /// The most that the attributes of `report.resource` take, in bytes of their encoding: they go with

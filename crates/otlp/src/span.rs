@@ -2,10 +2,9 @@
 
 use meshtrace_propagation::{SpanId, TraceId};
 
-use crate::attributes::MAX_ATTRIBUTE_BYTES;
-use crate::conventions::MAX_NAME;
-use crate::pool::MAX_TRACESTATE;
-use crate::{Attributes, wire};
+use crate::attributes::Attributes;
+use crate::limits::{MAX_ATTRIBUTE_BYTES, MAX_NAME, MAX_TRACESTATE};
+use crate::wire;
 
 /// The role of a span in a call (`opentelemetry.proto.trace.v1.Span.SpanKind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

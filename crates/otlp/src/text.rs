@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 pub(crate) const MAX_TEXT: usize = 1024;
 
 /// `bytes` as UTF-8 of at most `limit` bytes, with U+FFFD for what is none.
-pub(crate) struct Text<'a>(Form<'a>);
+pub(crate) struct Utf8Text<'a>(Form<'a>);
 
 #[expect(
     clippy::large_enum_variant,
@@ -17,7 +17,7 @@ enum Form<'a> {
     Repaired(ArrayVec<u8, MAX_TEXT>),
 }
 
-impl<'a> Text<'a> {
+impl<'a> Utf8Text<'a> {
     pub(crate) fn new(bytes: &'a [u8], limit: usize) -> Self {
         let limit = limit.min(MAX_TEXT);
         // A character is at most four bytes: what lies behind them cannot change what is kept.
@@ -80,7 +80,7 @@ mod tests {
             (b"\xff", 2, ""),
             (b"", 8, ""),
         ] {
-            let text = Text::new(bytes, limit);
+            let text = Utf8Text::new(bytes, limit);
             assert_eq!(text.as_bytes(), expected.as_bytes(), "{bytes:?} {limit}");
         }
     }
@@ -90,7 +90,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().step_by(37).take(4096).collect();
         for start in 0..256 {
             for limit in [0, 1, 2, 3, 7, 255, 1024, 5000] {
-                let text = Text::new(bytes.get(start..).unwrap_or_default(), limit);
+                let text = Utf8Text::new(bytes.get(start..).unwrap_or_default(), limit);
                 assert!(text.as_bytes().len() <= limit.min(MAX_TEXT));
                 assert!(core::str::from_utf8(text.as_bytes()).is_ok());
             }

@@ -13,7 +13,7 @@ mod common;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use common::{Collector, answer, counts, exporter, reply, span};
-use meshtrace_otlp::{Attributes, Exporter, Refused};
+use meshtrace_otlp::{Attributes, CallError, Exporter};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -28,7 +28,7 @@ const GRPC: &str = r#"{"cluster": "c", "protocol": "grpc"}"#;
 fn in_flight(json: &str) -> (Exporter, Collector) {
     let (mut exporter, mut collector) = (exporter(json), Collector::default());
     push(&mut exporter, 3);
-    exporter.wake(SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
     assert_eq!(collector.calls.len(), 1);
     counts(&mut exporter);
     (exporter, collector)
@@ -45,7 +45,7 @@ fn push(exporter: &mut Exporter, spans: u64) {
 fn retried_after(exporter: &mut Exporter, collector: &mut Collector, now: u64) -> Option<u64> {
     let before = collector.calls.len();
     for ms in (0..700_000).step_by(50) {
-        exporter.wake(now + ms * MS, &mut |call| collector.take(call));
+        exporter.on_tick(now + ms * MS, &mut |call| collector.take(call));
         if collector.calls.len() > before {
             return Some(ms);
         }
@@ -287,7 +287,7 @@ fn back_off_doubles_up_to_half_a_minute_and_ends_with_success() {
     let token = collector.open.pop().unwrap();
     answer(&mut exporter, token, 200, now, &mut collector);
     assert_eq!(collector.open.len(), 1, "and its answer sends the next");
-    exporter.wake(now + SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(now + SECOND, &mut |call| collector.take(call));
     assert_eq!(collector.open.len(), 2);
 }
 
@@ -298,7 +298,7 @@ fn no_more_calls_are_in_flight_than_the_configuration_says() {
             format!(r#"{{"cluster": "c", "batch": {{"max_spans": 1, "max_in_flight": {most}}}}}"#);
         let (mut exporter, mut collector) = (exporter(&json), Collector::default());
         push(&mut exporter, 6);
-        exporter.wake(SECOND, &mut |call| collector.take(call));
+        exporter.on_tick(SECOND, &mut |call| collector.take(call));
         assert_eq!(collector.open.len(), most);
     }
 }
@@ -308,15 +308,15 @@ fn a_batch_that_nobody_takes_for_five_minutes_makes_room() {
     let (mut exporter, mut collector) = in_flight(HTTP);
     answer(&mut exporter, 0, 503, 301 * SECOND, &mut collector);
     assert_eq!(counts(&mut exporter).get("dropped.expired"), Some(&3));
-    assert_eq!(exporter.tick(), None);
+    assert_eq!(exporter.tick_period(), None);
 }
 
 #[test]
 fn a_call_without_any_answer_does_not_block_for_ever() {
     let (mut exporter, mut collector) = in_flight(HTTP);
-    exporter.wake(SECOND + 16 * SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND + 16 * SECOND, &mut |call| collector.take(call));
     assert_eq!(counts(&mut exporter).get("retries"), Some(&1));
-    exporter.wake(SECOND + 20 * SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND + 20 * SECOND, &mut |call| collector.take(call));
     assert_eq!(collector.calls.len(), 2);
     // The answer that comes after all is nobody's.
     answer(&mut exporter, 0, 200, SECOND + 21 * SECOND, &mut collector);
@@ -326,10 +326,10 @@ fn a_call_without_any_answer_does_not_block_for_ever() {
 #[test]
 fn an_unknown_cluster_is_one_complaint_and_its_spans_are_dropped() {
     let (mut exporter, mut collector) = (exporter(HTTP), Collector::default());
-    collector.refuse = Some(Refused::UnknownCluster);
+    collector.refuse = Some(CallError::UnknownCluster);
     for _ in 0..3 {
         push(&mut exporter, 2);
-        exporter.wake(SECOND, &mut |call| collector.take(call));
+        exporter.on_tick(SECOND, &mut |call| collector.take(call));
         let complaint = exporter.complaint();
         if let Some(complaint) = &complaint {
             assert!(
@@ -341,7 +341,7 @@ fn an_unknown_cluster_is_one_complaint_and_its_spans_are_dropped() {
             counts(&mut exporter).get("dropped.unknown_cluster"),
             Some(&2)
         );
-        assert_eq!(exporter.tick(), None);
+        assert_eq!(exporter.tick_period(), None);
     }
     assert_eq!(exporter.complaint(), None);
 }
@@ -349,9 +349,9 @@ fn an_unknown_cluster_is_one_complaint_and_its_spans_are_dropped() {
 #[test]
 fn a_call_that_the_host_refuses_is_tried_again() {
     let (mut exporter, mut collector) = (exporter(HTTP), Collector::default());
-    collector.refuse = Some(Refused::Other);
+    collector.refuse = Some(CallError::Other);
     push(&mut exporter, 2);
-    exporter.wake(SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
     collector.refuse = None;
     assert!(retried_after(&mut exporter, &mut collector, SECOND).is_some());
 }
@@ -361,26 +361,26 @@ fn at_the_end_everything_is_sent_at_once_whatever_went_before() {
     let json = r#"{"cluster": "c", "batch": {"max_spans": 2}}"#;
     let (mut exporter, mut collector) = (exporter(json), Collector::default());
     push(&mut exporter, 9);
-    exporter.wake(SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
     answer(&mut exporter, 0, 503, SECOND, &mut collector);
-    assert!(!exporter.finish(SECOND, &mut |call| collector.take(call)));
+    assert!(!exporter.on_done(SECOND, &mut |call| collector.take(call)));
     // Two, of which one failed; and one with all that is left.
     assert_eq!(collector.calls.len(), 3);
     let sizes: Vec<_> = collector.calls.iter().map(common::spans_of).collect();
     assert_eq!(sizes, [2, 2, 7]);
     for token in 1..3 {
-        assert!(!exporter.is_finished());
+        assert!(!exporter.is_done());
         answer(&mut exporter, token, 200, SECOND, &mut collector);
     }
-    assert!(exporter.is_finished());
+    assert!(exporter.is_done());
     assert_eq!(counts(&mut exporter).get("exported"), Some(&9));
 }
 
 #[test]
 fn at_the_end_what_fails_is_not_tried_again() {
     let (mut exporter, mut collector) = in_flight(HTTP);
-    exporter.finish(SECOND, &mut |call| collector.take(call));
+    exporter.on_done(SECOND, &mut |call| collector.take(call));
     answer(&mut exporter, 0, 503, SECOND, &mut collector);
-    assert!(exporter.is_finished());
+    assert!(exporter.is_done());
     assert_eq!(counts(&mut exporter).get("dropped.expired"), Some(&3));
 }

@@ -10,7 +10,7 @@
 mod common;
 
 use common::{Collector, answer, counts, exporter, reply, span};
-use meshtrace_otlp::{Attributes, Exporter, Refused};
+use meshtrace_otlp::{Attributes, CallError, Exporter};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -28,7 +28,7 @@ fn in_flight(most: usize) -> (Exporter, Collector) {
         format!(r#"{{"cluster": "c", "batch": {{"max_spans": 1, "max_in_flight": {most}}}}}"#);
     let (mut exporter, mut collector) = (exporter(&json), Collector::default());
     push(&mut exporter, 8);
-    exporter.wake(SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
     assert_eq!(collector.calls.len(), most);
     (exporter, collector)
 }
@@ -42,13 +42,13 @@ fn a_call_that_was_under_way_ends_no_back_off() {
         assert_eq!(collector.calls.len(), 2);
         // It was sent before the collector refused the first.
         answer(&mut exporter, 1, other, SECOND + MS, &mut collector);
-        exporter.wake(SECOND + 2 * MS, &mut |call| collector.take(call));
+        exporter.on_tick(SECOND + 2 * MS, &mut |call| collector.take(call));
         assert_eq!(collector.calls.len(), 2, "{other}");
-        exporter.wake(2 * SECOND, &mut |call| collector.take(call));
+        exporter.on_tick(2 * SECOND, &mut |call| collector.take(call));
         assert_eq!(collector.calls.len(), 3, "{other}");
         // One that is sent after the back-off shows that the collector is back.
         answer(&mut exporter, 2, 200, 2 * SECOND, &mut collector);
-        exporter.wake(2 * SECOND, &mut |call| collector.take(call));
+        exporter.on_tick(2 * SECOND, &mut |call| collector.take(call));
         assert!(collector.calls.len() > 3, "{other}");
     }
 }
@@ -78,9 +78,9 @@ fn a_date_is_compared_with_the_date_of_its_answer() {
         headers.extend(date.map(|date| ("date", date.to_owned())));
         reply(&mut exporter, 0, &headers, b"", &[], SECOND, &mut collector);
         let at = |ms: u64| SECOND + ms * MS;
-        exporter.wake(at(wait.max(250) - 1), &mut |call| collector.take(call));
+        exporter.on_tick(at(wait.max(250) - 1), &mut |call| collector.take(call));
         assert_eq!(collector.calls.len(), 1, "{after}");
-        exporter.wake(at(wait.max(500)), &mut |call| collector.take(call));
+        exporter.on_tick(at(wait.max(500)), &mut |call| collector.take(call));
         assert_eq!(collector.calls.len(), 2, "{after}");
     }
 }
@@ -90,7 +90,7 @@ fn a_call_that_fails_at_once_is_a_call() {
     let mut exporter = exporter(r#"{"cluster": "c", "batch": {"max_spans": 1}}"#);
     push(&mut exporter, 4);
     for second in 1..=120 {
-        exporter.wake(second * SECOND, &mut |_| Err(Refused::Other));
+        exporter.on_tick(second * SECOND, &mut |_| Err(CallError::Other));
     }
     let counts = counts(&mut exporter);
     assert_eq!(counts["calls"], counts["retries"]);
@@ -116,7 +116,7 @@ proptest! {
         let mut now = SECOND;
         for (status, after, later) in answers {
             now += later * MS;
-            exporter.wake(now, &mut |call| collector.take(call));
+            exporter.on_tick(now, &mut |call| collector.take(call));
             if let Some(token) = collector.open.pop() {
                 let headers = [(":status", status.to_owned()), ("retry-after", after.to_owned())];
                 reply(&mut exporter, token, &headers, b"", &[], now, &mut collector);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Collector, decode, exporter};
 use meshtrace_headers::{Headers, encode};
-use meshtrace_otlp::conventions::{END_VALUES, End, KEPT, KEYS, Request, Seen};
+use meshtrace_otlp::conventions::{End, EndValue, EndValues, KEPT, KEYS, Request, Seen};
 use meshtrace_otlp::{
     Attributes, Kind, MAX_TRACESTATE, Record, ReportConfig, Role, RoleConfig, Span, Status,
 };
@@ -31,7 +31,7 @@ fn read(attributes: &Attributes) -> Described {
     let mut exporter = exporter(r#"{"cluster": "c"}"#);
     let mut collector = Collector::default();
     exporter.push(&span, 0);
-    exporter.wake(1_000_000_000, &mut |call| collector.take(call));
+    exporter.on_tick(1_000_000_000, &mut |call| collector.take(call));
     let request = decode(&collector.calls[0], false);
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
     let text = |value| match value {
@@ -182,16 +182,16 @@ fn without_a_path_or_a_method_there_is_a_span_all_the_same() {
     assert_eq!((both, client), (expected, BTreeMap::new()));
 }
 
-/// What is known at the end, by the place in [`END_VALUES`].
+/// What is known at the end, by the paths of Envoy's attributes.
 fn end(values: &[(&str, &[u8])], seen: Seen, kind: Kind) -> (Status, bool, Described) {
-    let of = |path: &&str| {
-        values
+    let mut known = EndValues::default();
+    for value in EndValue::ALL {
+        let found = values
             .iter()
-            .find(|(name, _)| name == path)
-            .map(|(_, value)| *value)
-    };
-    let values = END_VALUES.each_ref().map(of);
-    let end = End::new(&values, seen);
+            .find(|(path, _)| *path == value.path().expression);
+        known.set(value, found.map(|(_, bytes)| *bytes));
+    }
+    let end = End::new(&known, seen);
     let mut attributes = Attributes::new();
     let status = end.describe(kind, &mut attributes);
     (status, end.is_server_error(), read(&attributes))
@@ -347,7 +347,7 @@ fn integers_of_another_size_and_values_of_any_bytes_are_no_danger() {
         b"\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\xff\xfe[]:::",
     ] {
-        let values: Vec<(&str, &[u8])> = END_VALUES.iter().map(|path| (*path, bytes)).collect();
+        let values = EndValue::ALL.map(|value| (value.path().expression, bytes));
         for kind in [Kind::Server, Kind::Client] {
             let grpc_status = Some(u32::MAX);
             let seen = Seen {

@@ -30,7 +30,7 @@ fn a_batch_is_one_request_with_the_resource_before_its_spans() {
         let attributes = Attributes::new();
         exporter.push(&span(1, &attributes), SECOND);
         exporter.push(&span(2, &attributes), SECOND);
-        exporter.wake(SECOND * 2, &mut |call| collector.take(call));
+        exporter.on_tick(SECOND * 2, &mut |call| collector.take(call));
 
         let [call] = collector.calls.as_slice() else {
             panic!("{:?}", collector.calls);
@@ -72,23 +72,23 @@ fn nothing_leaves_before_its_time_and_a_full_batch_does_not_wait() {
     let mut exporter = exporter(r#"{"cluster": "c", "batch": {"max_spans": 3}}"#);
     let mut collector = Collector::default();
     let attributes = Attributes::new();
-    assert_eq!(exporter.tick(), None);
+    assert_eq!(exporter.tick_period(), None);
     exporter.push(&span(1, &attributes), SECOND);
-    assert_eq!(exporter.tick().unwrap().as_millis(), 100);
-    exporter.wake(SECOND + 1, &mut |call| collector.take(call));
+    assert_eq!(exporter.tick_period().unwrap().as_millis(), 100);
+    exporter.on_tick(SECOND + 1, &mut |call| collector.take(call));
     assert_eq!(collector.calls.len(), 0);
     for id in 2..=4 {
         exporter.push(&span(id, &attributes), SECOND);
     }
-    exporter.wake(SECOND + 2, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND + 2, &mut |call| collector.take(call));
     let sizes: Vec<_> = collector.calls.iter().map(common::spans_of).collect();
     assert_eq!(sizes, [3]);
-    exporter.wake(SECOND * 2, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND * 2, &mut |call| collector.take(call));
     assert_eq!(collector.calls.len(), 2);
     for token in 0..2 {
         common::answer(&mut exporter, token, 200, SECOND * 2, &mut collector);
     }
-    assert_eq!(exporter.tick(), None);
+    assert_eq!(exporter.tick_period(), None);
     assert_eq!(common::counts(&mut exporter).get("exported"), Some(&4));
 }
 
@@ -135,7 +135,7 @@ proptest! {
         let mut exporter = exporter(r#"{"cluster": "c"}"#);
         let mut collector = Collector::default();
         exporter.push(&span, 0);
-        exporter.wake(SECOND, &mut |call| collector.take(call));
+        exporter.on_tick(SECOND, &mut |call| collector.take(call));
         let request = decode(&collector.calls[0], false);
         let read = &request.resource_spans[0].scope_spans[0].spans;
         prop_assert_eq!(read.len(), 1);
@@ -205,15 +205,15 @@ proptest! {
         }
         // At the end all that waits is sent once more, and taken.
         collector.refuse = None;
-        exporter.finish(now, &mut |call| collector.take(call));
+        exporter.on_done(now, &mut |call| collector.take(call));
         for token in std::mem::take(&mut collector.open) {
             common::answer(&mut exporter, token, 200, now, &mut collector);
         }
         for (name, amount) in common::counts(&mut exporter) {
             *totals.entry(name).or_default() += amount;
         }
-        prop_assert!(exporter.is_finished());
-        prop_assert_eq!(exporter.tick(), None);
+        prop_assert!(exporter.is_done());
+        prop_assert_eq!(exporter.tick_period(), None);
         let ended: u64 = totals
             .iter()
             .filter(|(name, _)| name.starts_with("dropped.") || ["exported", "rejected"].contains(name))
@@ -234,7 +234,7 @@ fn a_full_queue_drops_what_comes_and_its_memory_is_bounded() {
         exporter.push(&span(id, &attributes), 0);
     }
     let mut collector = Collector::default();
-    exporter.finish(SECOND, &mut |call| collector.take(call));
+    exporter.on_done(SECOND, &mut |call| collector.take(call));
     let bytes: usize = collector.calls.iter().map(|call| call.body.len()).sum();
     assert!(collector.calls.len() <= meshtrace_otlp::MAX_BATCHES);
     assert!(bytes <= meshtrace_otlp::MAX_BATCHES * meshtrace_otlp::BATCH_BYTES);

@@ -111,7 +111,7 @@ fn the_largest_span_has_room_beside_the_largest_resource() {
     };
     exporter.push(&largest, 0);
     let mut collector = Collector::default();
-    exporter.wake(SECOND, &mut |call| collector.take(call));
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
     assert_eq!(counts(&mut exporter).get("dropped.queue_full"), None);
     assert!(collector.calls[0].body.len() <= BATCH_BYTES);
     let request = decode(&collector.calls[0], false);
@@ -164,6 +164,6 @@ fn a_span_that_is_dropped_on_its_way_in_is_handed_over_by_a_tick() {
     let attributes = Attributes::new();
     exporter.push(&span(1, &attributes), 0);
     exporter.push(&span(2, &attributes), 0);
-    assert!(exporter.tick().is_some());
+    assert!(exporter.tick_period().is_some());
     assert_eq!(counts(&mut exporter).get("dropped.queue_full"), Some(&1));
 }

@@ -12,7 +12,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Collector, counts, decode, exporter, reply, span};
-use meshtrace_otlp::{Attributes, BATCH_BYTES, Exporter, MAX_BATCHES, Refused};
+use meshtrace_otlp::{Attributes, BATCH_BYTES, CallError, Exporter, MAX_BATCHES};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -38,11 +38,11 @@ fn recover(
         for (name, amount) in counts(exporter) {
             *totals.entry(name).or_default() += amount;
         }
-        if exporter.tick().is_none() {
+        if exporter.tick_period().is_none() {
             return totals;
         }
         now += 100 * MS;
-        exporter.wake(now, &mut |call| collector.take(call));
+        exporter.on_tick(now, &mut |call| collector.take(call));
         answer_all(exporter, collector, 200, now);
     }
 }
@@ -63,8 +63,8 @@ fn a_quiet_proxy_loses_nothing_in_an_outage() {
     for (outage, refuse) in [
         (100, None),
         (2900, None),
-        (100, Some(Refused::Other)),
-        (2900, Some(Refused::Other)),
+        (100, Some(CallError::Other)),
+        (2900, Some(CallError::Other)),
     ] {
         let mut exporter = exporter(r#"{"cluster": "c"}"#);
         let mut collector = Collector::default();
@@ -73,7 +73,7 @@ fn a_quiet_proxy_loses_nothing_in_an_outage() {
         for id in 1..=outage {
             exporter.push(&span(id, &attributes), now);
             now += 100 * MS;
-            exporter.wake(now, &mut |call| match refuse {
+            exporter.on_tick(now, &mut |call| match refuse {
                 Some(refused) => Err(refused),
                 None => collector.take(call),
             });
@@ -115,7 +115,7 @@ fn the_queue_holds_as_many_spans_as_it_says() {
                 exporter.push(&span(id, &attributes), now);
                 if id % burst == 0 {
                     now += MS;
-                    exporter.wake(now, &mut |call| collector.take(call));
+                    exporter.on_tick(now, &mut |call| collector.take(call));
                     answer_all(&mut exporter, &mut collector, 503, now);
                 }
             }
@@ -164,7 +164,7 @@ fn the_queue_holds_as_many_bytes_as_it_says() {
             exporter.push(&span(id, &attributes), now);
             pushed += 1;
             now += MS;
-            exporter.wake(now, &mut |_| Err(Refused::Other));
+            exporter.on_tick(now, &mut |_| Err(CallError::Other));
         }
         let dropped = counts(&mut exporter)["dropped.queue_full"];
         let exported = recover(&mut exporter, &mut collector, now)["exported"];
@@ -194,7 +194,7 @@ fn what_waits_for_an_answer_is_gathered() {
     for id in 1..=40 {
         exporter.push(&span(id, &attributes), now);
         now += 100 * MS;
-        exporter.wake(now, &mut |call| collector.take(call));
+        exporter.on_tick(now, &mut |call| collector.take(call));
     }
     let sizes = |collector: &Collector| {
         collector
@@ -205,6 +205,6 @@ fn what_waits_for_an_answer_is_gathered() {
     };
     assert_eq!(sizes(&collector), [1, 1]);
     answer_all(&mut exporter, &mut collector, 200, now);
-    exporter.wake(now, &mut |call| collector.take(call));
+    exporter.on_tick(now, &mut |call| collector.take(call));
     assert_eq!(sizes(&collector), [1, 1, 38]);
 }

@@ -5,8 +5,9 @@
 
 use meshtrace_attributes::AttributeConfig;
 use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, Value};
-use meshtrace_propagation::{Field, Placement, Propagation, filter_state};
+use meshtrace_propagation::{Field, Placement, Propagation};
 
 use crate::{MAX_EDITS, Outcome, Request};
 

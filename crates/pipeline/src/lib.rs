@@ -1,40 +1,35 @@
 //! The stages of a filter in their order: what comes in, what should change.
 //!
 //! A [`Composition`] is what one filter does with a request. It calls no host: it is given what the
-//! host knows, as a [`Request`], a [`Response`] and an [`End`], and answers with an [`Outcome`] for
-//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::Kept`].
+//! host knows, as a [`Request`], a [`Response`] and a [`LoggedRequest`], and answers with an [`Outcome`] for
+//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::RequestState`].
 
 #![forbid(unsafe_code)]
 
-mod access_log_trace;
 mod background;
 mod by_filter_state;
-mod mesh_tracing;
+mod callbacks;
+mod filter;
 mod outcome;
-mod route_sampling;
-mod rules;
-mod span_attributes;
-mod trace_context;
-mod tracer;
-mod view;
+mod stage;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
-pub use access_log_trace::AccessLogTrace;
 pub use background::Background;
 pub use by_filter_state::ByFilterState;
-pub use mesh_tracing::{MeshTracing, MeshTracingKept};
-pub use meshtrace_otlp::{Answer, Call, Dispatch, Node, Refused};
+pub use callbacks::{
+    ARENA_BYTES, Change, Clock, LoggedRequest, Lookup, Needs, NoHost, Request, Response,
+    SharedData, direction_of,
+};
+pub use filter::{
+    AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, TraceContext,
+};
+pub use meshtrace_config::Environment;
+pub use meshtrace_headers::Arena;
+pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
-};
-pub use route_sampling::RouteSampling;
-pub use span_attributes::SpanAttributes;
-pub use trace_context::TraceContext;
-pub use view::{
-    ARENA_BYTES, Arena, Change, End, LISTENER_DIRECTION, Lookup, Needs, NothingShared, Request,
-    Response, SOURCE_ADDRESS, Shared, direction_of,
 };
 
 /// What one filter does with a request.
@@ -48,11 +43,11 @@ pub trait Composition: Sized + 'static {
     /// Its stages, as far as they count.
     const STAGES: &'static [Stage];
 
-    /// Whether [`End::request_headers`] is to be fetched for every request that ends.
-    const END_HEADERS: bool = true;
+    /// Whether [`LoggedRequest::request_headers`] is to be fetched for every request that ends.
+    const LOG_NEEDS_HEADERS: bool = true;
 
     /// What one request leaves for its later callbacks: owned and bounded.
-    type Kept: Default + 'static;
+    type RequestState: Default + 'static;
 
     /// Compiles a plugin configuration; `environment` tells the VM's variables.
     ///
@@ -96,7 +91,7 @@ pub trait Composition: Sized + 'static {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     );
 
@@ -105,26 +100,28 @@ pub trait Composition: Sized + 'static {
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        kept: &mut Self::Kept,
+        state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        let _ = (response, kept, outcome);
+        let _ = (response, state, outcome);
     }
 
     /// The trailers of the response have come; not called without [`Callback::ResponseTrailers`].
-    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut Self::Kept) {
-        let _ = (lookup, kept);
+    fn on_response_trailers(&self, lookup: &dyn Lookup, state: &mut Self::RequestState) {
+        let _ = (lookup, state);
     }
 
     /// Says what should be logged; not called without [`Callback::Log`]. Runs for every request,
     /// also for those that no other callback saw.
-    fn on_end<'a>(&'a self, end: &End<'a>, kept: &mut Self::Kept, outcome: &mut Outcome<'a>) {
-        let _ = (end, kept, outcome);
+    fn on_log<'a>(
+        &'a self,
+        end: &LoggedRequest<'a>,
+        state: &mut Self::RequestState,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let _ = (end, state, outcome);
     }
 }
-
-/// The value of a variable of the VM's environment; `None` when it is not set.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A callback that a filter can ask the host for. Envoy skips what a module does not export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use arrayvec::ArrayVec;
 use bumpalo::collections::Vec;
+use meshtrace_access_log as access_log;
 use meshtrace_attributes as attributes;
 use meshtrace_config::RequestHeaders;
 use meshtrace_counters::Counter as _;
 use meshtrace_headers::Edits;
-use meshtrace_log_ids as log_ids;
 use meshtrace_otlp as otlp;
 use meshtrace_propagation::{self as propagation, TraceContext};
 use meshtrace_sampling as sampling;
@@ -149,7 +149,7 @@ pub enum Stage {
     /// Gathering attributes.
     Attributes,
     /// Finding out the ids of the access log.
-    LogIds,
+    AccessLog,
     /// Reporting spans.
     Report,
 }
@@ -160,7 +160,7 @@ impl Stage {
         Self::Propagation,
         Self::Sampling,
         Self::Attributes,
-        Self::LogIds,
+        Self::AccessLog,
         Self::Report,
     ];
 
@@ -170,7 +170,7 @@ impl Stage {
         match self {
             Self::Propagation => propagation::Counter::METRICS,
             Self::Attributes => attributes::Counter::METRICS,
-            Self::LogIds => log_ids::Counter::METRICS,
+            Self::AccessLog => access_log::Counter::METRICS,
             Self::Sampling => sampling::Counter::METRICS,
             Self::Report => otlp::Counter::METRICS,
         }
@@ -184,8 +184,8 @@ pub struct Tallies {
     pub propagation: propagation::Tally,
     /// [`Stage::Attributes`]'s.
     pub attributes: attributes::Tally,
-    /// [`Stage::LogIds`]'s.
-    pub log_ids: log_ids::Tally,
+    /// [`Stage::AccessLog`]'s.
+    pub access_log: access_log::Tally,
     /// [`Stage::Sampling`]'s.
     pub sampling: sampling::Tally,
     /// [`Stage::Report`]'s.
@@ -199,7 +199,7 @@ impl Tallies {
         match stage {
             Stage::Propagation => self.propagation.bits(),
             Stage::Attributes => self.attributes.bits(),
-            Stage::LogIds => self.log_ids.bits(),
+            Stage::AccessLog => self.access_log.bits(),
             Stage::Sampling => self.sampling.bits(),
             Stage::Report => self.report.bits(),
         }

@@ -8,13 +8,13 @@
     reason = "a test may fail"
 )]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Change as SharedChange, Composition, End, Lookup, MeshTracing, Outcome,
-    Request, RouteSampling, Shared,
+    ARENA_BYTES, Arena, Change as SharedChange, Clock, Composition, LoggedRequest, Lookup,
+    MeshTracing, Outcome, Request, RouteSampling, SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer, tracestate};
 use meshtrace_sampling::{Counter, OtelState, Randomness};
@@ -41,18 +41,21 @@ struct Host {
     code: u64,
     route: Option<&'static str>,
     cluster: Option<&'static str>,
+    now: Cell<u64>,
     entries: RefCell<BTreeMap<Vec<u8>, [u8; 8]>>,
 }
 
+impl Clock for Host {
+    fn monotonic(&self) -> Option<u64> {
+        Some(self.now.get())
+    }
+
+    fn wall(&self) -> Option<u64> {
+        self.monotonic()
+    }
+}
+
 impl Lookup for Host {
-    fn now(&self) -> u64 {
-        2 * SECOND
-    }
-
-    fn wall(&self) -> u64 {
-        2 * SECOND
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         None
     }
@@ -82,11 +85,7 @@ impl Lookup for Host {
     }
 }
 
-impl Shared for Host {
-    fn now(&self) -> Option<u64> {
-        Some(SECOND)
-    }
-
+impl SharedData for Host {
     #[expect(clippy::disallowed_methods, reason = "a test may panic")]
     fn update(&self, key: &[u8], change: &mut SharedChange<'_>) -> bool {
         let mut entries = self.entries.borrow_mut();
@@ -156,6 +155,7 @@ impl Filter {
                 code: 200,
                 route: None,
                 cluster: None,
+                now: Cell::new(SECOND),
                 entries: RefCell::default(),
             },
             ids: IdGenerator::from_seed([9; 32]),
@@ -179,7 +179,7 @@ impl Filter {
         let host = &self.host;
         let arena = Arena::with_capacity(ARENA_BYTES);
         arena.set_allocation_limit(Some(arena.allocated_bytes()));
-        let mut kept = Default::default();
+        let mut state = Default::default();
         let mut left = Left {
             lines: lines.clone(),
             ..Left::default()
@@ -195,16 +195,17 @@ impl Filter {
                 peer: Peer::default(),
                 cluster: cluster.as_deref(),
                 properties: &properties,
-                now: SECOND,
+                clock: host,
                 arena: &arena,
                 shared: host,
             };
             let mut outcome = Outcome::new_in(&arena);
             self.filter
-                .on_request(&request, &self.ids, &mut kept, &mut outcome);
+                .on_request(&request, &self.ids, &mut state, &mut outcome);
             self.take(&outcome, &mut left);
         }
-        let end = End {
+        host.now.set(host.now.get() + SECOND / 500);
+        let end = LoggedRequest {
             request_headers: Headers::default(),
             lookup: host,
             ids: &self.ids,
@@ -212,7 +213,7 @@ impl Filter {
             shared: host,
         };
         let mut outcome = Outcome::new_in(&arena);
-        self.filter.on_end(&end, &mut kept, &mut outcome);
+        self.filter.on_log(&end, &mut state, &mut outcome);
         assert!(outcome.headers.is_empty(), "it is too late for edits");
         self.take(&outcome, &mut left);
         left.spans = self.exported();
@@ -240,20 +241,20 @@ impl Filter {
         let Some(background) = self.filter.background() else {
             return Vec::new();
         };
-        background.wake(10 * SECOND, &mut |call| {
+        background.on_tick(10 * SECOND, &mut |call| {
             calls.push(call.body.to_vec());
             Ok(u32::try_from(calls.len()).expect("few"))
         });
         let answer = encode(&[(":status", "200")]);
         for (_, token) in calls.iter().zip(1..) {
-            let answer = meshtrace_pipeline::Answer {
+            let answer = meshtrace_pipeline::HttpCallResponse {
                 headers: Headers::parse(&answer).expect("a block"),
                 body: b"",
                 trailers: Headers::default(),
                 now: 10 * SECOND,
                 wall: 10 * SECOND,
             };
-            background.answered(token, &answer, &mut |_| panic!("nothing waits"));
+            background.on_http_call_response(token, &answer, &mut |_| panic!("nothing waits"));
         }
         let decode = |body: &Vec<u8>| ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
         let resources = calls.iter().map(decode).flat_map(|r| r.resource_spans);
@@ -284,7 +285,11 @@ fn assert_in_force(left: &Left, what: &str) {
         assert_eq!(hex(&span.trace_id), trace_id, "{what}");
         assert_eq!(hex(&span.span_id), span_id, "{what}");
         assert_eq!(span.flags & 1, 1, "{what}");
-        assert_eq!(span.trace_state, left.tracestate(), "{what}");
+        // A key that came in twice is left to the next hop as it came.
+        let left = left.tracestate();
+        let members = tracestate::parse([left.as_bytes()].into_iter());
+        let of_span = tracestate::parse([span.trace_state.as_bytes()].into_iter());
+        assert_eq!(of_span.expect("a list"), members.expect("a list"), "{what}");
     }
 }
 
@@ -873,7 +878,7 @@ proptest! {
             peer: Peer::default(),
             cluster: None,
             properties: &[],
-            now: 0,
+            clock: &host,
             arena: &arena,
             shared: &host,
         };
@@ -881,6 +886,7 @@ proptest! {
         let (mut one, mut other) = (Outcome::new_in(&arena), Outcome::new_in(&arena));
         single.on_request(&request, &ids, &mut (), &mut one);
         let request = Request {
+            clock: &other_host,
             shared: &other_host,
             ..request
         };

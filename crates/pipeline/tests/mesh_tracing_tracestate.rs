@@ -6,7 +6,7 @@
 )]
 
 use meshtrace_headers::{Change, Headers, encode};
-use meshtrace_pipeline::{Arena, Composition, MeshTracing, NothingShared, Outcome, Request};
+use meshtrace_pipeline::{Arena, Composition, MeshTracing, NoHost, Outcome, Request};
 use meshtrace_propagation::{IdGenerator, Peer};
 
 /// The `tracestate` lines that leave.
@@ -20,8 +20,8 @@ fn left(config: &str, lines: &[(&str, &str)]) -> Vec<String> {
         peer: Peer::default(),
         properties: &[],
         cluster: None,
-        shared: &NothingShared,
-        now: 1,
+        shared: &NoHost,
+        clock: &NoHost,
         arena: &arena,
     };
     let mut outcome = Outcome::new_in(&arena);

@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, AccessLogTrace, Arena, Composition, End, Lookup, NothingShared, Outcome, Request,
-    Response, RouteSampling, SpanAttributes, TraceContext,
+    ARENA_BYTES, AccessLogTrace, Arena, Clock, Composition, LoggedRequest, Lookup, NoHost, Outcome,
+    Request, Response, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -136,9 +136,9 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
                 peer,
                 cluster: Some(b"partner"),
                 properties: &[],
-                now: 0,
+                clock: &NoHost,
                 arena: &arena,
-                shared: &NothingShared,
+                shared: &NoHost,
             };
             filter.on_request(&request, &ids, &mut (), &mut outcome);
             drop(outcome);
@@ -202,9 +202,9 @@ fn no_attribute_allocates_outside_of_the_arena() {
             peer: Peer::default(),
             cluster: None,
             properties: &properties,
-            now: 0,
+            clock: &NoHost,
             arena: &arena,
-            shared: &NothingShared,
+            shared: &NoHost,
         };
         filter.on_request(&request, &ids, &mut (), &mut outcome);
         let (set, edited) = (outcome.properties.len(), outcome.headers.len());
@@ -229,17 +229,20 @@ fn no_attribute_allocates_outside_of_the_arena() {
 }
 
 /// A host that knows nothing more about a request that is over.
+#[derive(Debug)]
 struct Nothing;
 
+impl Clock for Nothing {
+    fn monotonic(&self) -> Option<u64> {
+        None
+    }
+
+    fn wall(&self) -> Option<u64> {
+        None
+    }
+}
+
 impl Lookup for Nothing {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn wall(&self) -> u64 {
-        self.now()
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         None
     }
@@ -287,33 +290,33 @@ fn no_request_that_is_logged_allocates() {
 
             let headers = Headers::parse(&block).expect("a header block");
             let request_headers = Headers::parse(&end).expect("a header block");
-            let mut kept = None;
+            let mut state = None;
             let mut outcome = Outcome::new_in(&arena);
             let request = Request {
                 headers,
                 peer,
                 cluster: None,
                 properties: &[],
-                now: 0,
+                clock: &NoHost,
                 arena: &arena,
-                shared: &NothingShared,
+                shared: &NoHost,
             };
-            filter.on_request(&request, &ids, &mut kept, &mut outcome);
+            filter.on_request(&request, &ids, &mut state, &mut outcome);
             let response = Response {
                 headers: Headers::default(),
                 properties: &[],
                 lookup: &Nothing,
                 arena: &arena,
             };
-            filter.on_response(&response, &mut kept, &mut outcome);
-            let end = End {
+            filter.on_response(&response, &mut state, &mut outcome);
+            let end = LoggedRequest {
                 request_headers,
                 lookup: &Nothing,
                 ids: &ids,
                 arena: &arena,
-                shared: &NothingShared,
+                shared: &NoHost,
             };
-            filter.on_end(&end, &mut kept, &mut outcome);
+            filter.on_log(&end, &mut state, &mut outcome);
             drop(outcome);
             arena.reset();
 
@@ -363,9 +366,9 @@ fn no_sampling_decision_allocates() {
                     peer: Peer::default(),
                     cluster: None,
                     properties: &[None, None],
-                    now: 0,
+                    clock: &NoHost,
                     arena: &arena,
-                    shared: &NothingShared,
+                    shared: &NoHost,
                 };
                 filter.on_request(&request, &ids, &mut (), &mut outcome);
                 drop(outcome);
@@ -380,7 +383,7 @@ fn no_sampling_decision_allocates() {
 
 #[test]
 fn what_a_request_leaves_for_its_end_is_bounded() {
-    assert!(size_of::<<AccessLogTrace as Composition>::Kept>() <= 1024);
+    assert!(size_of::<<AccessLogTrace as Composition>::RequestState>() <= 1024);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::cell::Cell;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Answer, Arena, Background, Composition, End, Lookup, MeshTracing, MeshTracingKept,
-    NothingShared, Outcome, Request, Response,
+    ARENA_BYTES, Arena, Background, Clock, Composition, HttpCallResponse, LoggedRequest, Lookup,
+    MeshTracing, MeshTracingState, NoHost, Outcome, Request, Response,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -45,9 +45,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// A host whose answers are not counted.
+#[derive(Debug)]
 struct Host {
     headers: Vec<u8>,
     code: u64,
+    now: Cell<u64>,
 }
 
 impl Host {
@@ -59,15 +61,17 @@ impl Host {
     }
 }
 
+impl Clock for Host {
+    fn monotonic(&self) -> Option<u64> {
+        Some(self.now.get())
+    }
+
+    fn wall(&self) -> Option<u64> {
+        self.monotonic()
+    }
+}
+
 impl Lookup for Host {
-    fn now(&self) -> u64 {
-        2_000_000_000
-    }
-
-    fn wall(&self) -> u64 {
-        self.now()
-    }
-
     fn response_trailers(&self) -> Option<Box<[u8]>> {
         None
     }
@@ -168,6 +172,7 @@ fn no_request_allocates_once_the_buffers_are_there() {
                     let host = Host {
                         headers: block.clone(),
                         code,
+                        now: Cell::default(),
                     };
                     let before = ALLOCATIONS.get();
                     pass(&filter, &host, seen, &ids, &arena);
@@ -188,12 +193,13 @@ fn no_request_allocates_once_the_buffers_are_there() {
 
 #[test]
 fn what_a_request_leaves_for_its_end_is_bounded() {
-    assert!(size_of::<MeshTracingKept>() <= 1024);
+    assert!(size_of::<MeshTracingState>() <= 1024);
 }
 
 /// A request from its headers, where the filter has `seen` them, to its end.
 fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena: &Arena) {
-    let mut kept = Default::default();
+    let mut state = Default::default();
+    host.now.set(1_000_000_000);
     if seen {
         let mut outcome = Outcome::new_in(arena);
         let request = Request {
@@ -201,47 +207,48 @@ fn pass(filter: &MeshTracing, host: &Host, seen: bool, ids: &IdGenerator, arena:
             peer: Peer::default(),
             properties: &[None],
             cluster: None,
-            shared: &NothingShared,
-            now: 1_000_000_000,
+            shared: &NoHost,
+            clock: host,
             arena,
         };
-        filter.on_request(&request, ids, &mut kept, &mut outcome);
+        filter.on_request(&request, ids, &mut state, &mut outcome);
         let response = Response {
             headers: Headers::default(),
             properties: &[],
             lookup: host,
             arena,
         };
-        filter.on_response(&response, &mut kept, &mut outcome);
-        filter.on_response_trailers(host, &mut kept);
+        filter.on_response(&response, &mut state, &mut outcome);
+        filter.on_response_trailers(host, &mut state);
     }
     let mut outcome = Outcome::new_in(arena);
-    let end = End {
+    host.now.set(2_000_000_000);
+    let end = LoggedRequest {
         request_headers: Headers::default(),
         lookup: host,
         ids,
         arena,
-        shared: &NothingShared,
+        shared: &NoHost,
     };
-    filter.on_end(&end, &mut kept, &mut outcome);
+    filter.on_log(&end, &mut state, &mut outcome);
 }
 
 /// Sends what waits, and answers.
 fn export(background: &dyn Background) {
     let mut tokens = Vec::new();
-    background.wake(10_000_000_000, &mut |_| {
+    background.on_tick(10_000_000_000, &mut |_| {
         tokens.push(0);
         Ok(0)
     });
     let headers = encode(&[(":status", "200"), ("grpc-status", "0")]);
     for token in tokens {
-        let answer = Answer {
+        let answer = HttpCallResponse {
             headers: Headers::parse(&headers).expect("a header block"),
             body: &[0; 5],
             trailers: Headers::default(),
             now: 10_000_000_000,
             wall: 10_000_000_000,
         };
-        background.answered(token, &answer, &mut |_| Ok(0));
+        background.on_http_call_response(token, &answer, &mut |_| Ok(0));
     }
 }

@@ -4,8 +4,8 @@
 use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    AccessLogTrace, Arena, Composition, MeshTracing, NothingShared, Outcome, Request,
-    RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, Arena, Composition, MeshTracing, NoHost, Outcome, Request, RouteSampling,
+    SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Field, IdGenerator, Peer};
 
@@ -43,12 +43,17 @@ fn said<C: Composition>(json: &str, lines: &[(&str, &str)]) -> Vec<(String, Stri
         peer: Peer::default(),
         cluster: None,
         properties: &[],
-        now: 0,
+        clock: &NoHost,
         arena: &arena,
-        shared: &NothingShared,
+        shared: &NoHost,
     };
     let ids = IdGenerator::from_seed([7; 32]);
-    composition.on_request(&request, &ids, &mut C::Kept::default(), &mut outcome);
+    composition.on_request(
+        &request,
+        &ids,
+        &mut C::RequestState::default(),
+        &mut outcome,
+    );
     assert_eq!(outcome.request_headers, RequestHeaders::FilterState);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let written = outcome.headers.written();

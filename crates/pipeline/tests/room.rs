@@ -8,8 +8,7 @@
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Composition, MAX_EDITS, MeshTracing, NothingShared, Outcome, Request,
-    TraceContext,
+    ARENA_BYTES, Arena, Composition, MAX_EDITS, MeshTracing, NoHost, Outcome, Request, TraceContext,
 };
 use meshtrace_propagation::{Field, IdGenerator, Peer, families};
 
@@ -51,12 +50,17 @@ fn after<C: Composition>(json: &str, sent: &[(String, String)], look: impl FnOnc
         peer: Peer::default(),
         cluster: None,
         properties: &[],
-        now: 0,
+        clock: &NoHost,
         arena: &arena,
-        shared: &NothingShared,
+        shared: &NoHost,
     };
     let ids = IdGenerator::from_seed([7; 32]);
-    composition.on_request(&request, &ids, &mut C::Kept::default(), &mut outcome);
+    composition.on_request(
+        &request,
+        &ids,
+        &mut C::RequestState::default(),
+        &mut outcome,
+    );
     assert!(!outcome.headers.overflowed(), "{json}");
     assert!(!outcome.properties.overflowed(), "{json}");
     look(&outcome);

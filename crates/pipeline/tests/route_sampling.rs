@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    Arena, Change as SharedChange, Composition, NothingShared, Outcome, Request, RouteSampling,
-    Shared,
+    Arena, Change as SharedChange, Clock, Composition, NoHost, Outcome, Request, RouteSampling,
+    SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 use meshtrace_sampling::Counter;
@@ -38,14 +38,14 @@ fn filter(config: &str) -> RouteSampling {
 }
 
 fn run(filter: &RouteSampling, lines: &[(&str, &str)], properties: &[Option<&str>]) -> Left {
-    run_with(filter, lines, properties, &NothingShared)
+    run_with(filter, lines, properties, &NoHost)
 }
 
 fn run_with(
     filter: &RouteSampling,
     lines: &[(&str, &str)],
     properties: &[Option<&str>],
-    shared: &dyn Shared,
+    shared: &(impl Clock + SharedData),
 ) -> Left {
     let block = encode(lines);
     let properties: Vec<Option<Box<[u8]>>> = properties
@@ -59,7 +59,7 @@ fn run_with(
         peer: Peer::default(),
         cluster: None,
         properties: &properties,
-        now: 0,
+        clock: shared,
         arena: &arena,
         shared,
     };
@@ -262,11 +262,17 @@ struct Store {
     looks: Cell<usize>,
 }
 
-impl Shared for Store {
-    fn now(&self) -> Option<u64> {
+impl Clock for Store {
+    fn monotonic(&self) -> Option<u64> {
         Some(1_700_000_000_000_000_000)
     }
 
+    fn wall(&self) -> Option<u64> {
+        self.monotonic()
+    }
+}
+
+impl SharedData for Store {
     #[expect(clippy::disallowed_methods, reason = "a test may panic")]
     fn update(&self, key: &[u8], change: &mut SharedChange<'_>) -> bool {
         self.looks.set(self.looks.get() + 1);
@@ -410,7 +416,7 @@ mod properties {
                     peer: Peer::default(),
         cluster: None,
                     properties: &properties,
-                    now: 0,
+                    clock: &store,
                     arena: &arena,
                     shared: &store,
                 };

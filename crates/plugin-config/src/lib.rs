@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_config::{ConfigError, RequestHeaders, read};
-use meshtrace_log_ids::AccessLogTraceConfig;
 use meshtrace_otlp::ReportConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;

@@ -2,11 +2,23 @@
 
 use meshtrace_headers::Headers;
 
+use serde::Deserialize;
+
 use crate::TraceId;
-use crate::config::OnRepeated;
-use crate::extract::same_trace;
 use crate::field::{Field, FieldSet};
-use crate::format::Format;
+use crate::id::same_trace;
+
+/// What becomes of a header that came more than once.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnRepeated {
+    /// The first value counts where all of them name one trace.
+    #[default]
+    SameTrace,
+    /// It is malformed (W3C Trace Context, section 3.2: exactly one `traceparent`).
+    Reject,
+}
 
 /// What arrived under the known names.
 #[derive(Clone, Debug)]
@@ -93,21 +105,21 @@ impl<'a> Arrived<'a> {
         (is_valid(first) && others_are_valid()).then_some(first)
     }
 
-    /// The text of the first field of `format`, which names a trace: several values count as the
-    /// first of them where all of them are valid and name one trace, as `trace_of` reads it. Where
-    /// some name its right half, the first that names the whole of it counts.
+    /// The value of `field`, which names a trace: several values count as the first of them where
+    /// all of them are valid and name one trace, as `trace_of` reads it. Where some name its right
+    /// half, as a format does that `cuts_ids`, the first that names the whole of it counts.
     ///
     /// No value of any format has a comma of its own. W3C allows one line; of the other formats
     /// the first counts, as B3 has it.
     #[inline(never)]
     pub(crate) fn one_trace(
         &self,
-        format: Format,
+        field: Field,
+        cuts_ids: bool,
         trace_of: &dyn Fn(&[u8]) -> Option<TraceId>,
     ) -> Option<&'a [u8]> {
-        let field = *format.fields().first()?;
         let text = self.value(field)?;
-        let is_repeated = format == Format::Tracecontext && self.is_repeated(field);
+        let is_repeated = field == Field::Traceparent && self.is_repeated(field);
         if !is_repeated && !text.contains(&b',') {
             return Some(text);
         }
@@ -122,25 +134,11 @@ impl<'a> Arrived<'a> {
                 chosen = Some((value, trace_id));
                 continue;
             };
-            if same_trace((format, known), (format, trace_id))? != known {
+            if same_trace((known, cuts_ids), (trace_id, cuts_ids))? != known {
                 chosen = Some((value, trace_id));
             }
         }
         chosen.map(|(value, _)| value)
-    }
-
-    /// Whether the first line of an id of `format` has several values, joined by commas.
-    #[must_use]
-    pub fn is_joined(&self, format: Format) -> bool {
-        let is_list = |field: Field| {
-            matches!(
-                field,
-                Field::Tracestate | Field::XDatadogTags | Field::XDatadogOrigin
-            )
-        };
-        let ids = format.fields().iter().filter(|field| !is_list(**field));
-        ids.filter_map(|field| self.raw(*field))
-            .any(|text| text.contains(&b','))
     }
 
     /// The whole header block.

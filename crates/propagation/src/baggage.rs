@@ -3,45 +3,13 @@
 use bumpalo::Bump;
 use meshtrace_baggage::{Baggage, NAME, encode, members};
 use meshtrace_headers::{Edits, Headers, Value, is_token};
-use serde::Deserialize;
 
-use crate::config::{IncomingMode, Propagation};
-use crate::egress::Egress;
+use crate::baggage_source::BaggageSource;
+use crate::config::IncomingMode;
+use crate::destination::DestinationPolicy;
 use crate::extract::Incoming;
-use crate::{Counter, Tally, vendor};
-
-/// A format that sends baggage in one header an entry.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum BaggageSource {
-    /// `uberctx-*`, URL-encoded (Jaeger client libraries, "Propagation Format").
-    Jaeger,
-    /// `ot-baggage-*`, as it is (OpenTracing basic tracers).
-    Ottrace,
-}
-
-impl BaggageSource {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
-
-    /// What its headers' names begin with; the entry's key follows.
-    #[must_use]
-    pub const fn prefix(self) -> &'static [u8] {
-        match self {
-            Self::Jaeger => vendor::JAEGER.prefix.as_bytes(),
-            Self::Ottrace => vendor::OTTRACE.prefix.as_bytes(),
-        }
-    }
-
-    /// Adds an entry of this format as a whole member; `None` where there is no room.
-    fn add(self, baggage: &mut Baggage, key: &[u8], value: &[u8]) -> Option<()> {
-        match self {
-            Self::Jaeger => baggage.add(key, url_encoded(value)),
-            Self::Ottrace => baggage.add(key, encode(value)),
-        }
-    }
-}
+use crate::propagation::Propagation;
+use crate::{Counter, Tally};
 
 impl Propagation {
     /// Joins the baggage that came in other formats into `baggage`, as the stages before this one
@@ -51,7 +19,7 @@ impl Propagation {
     pub fn join_baggage<'a>(
         &self,
         incoming: &Incoming<'a>,
-        egress: &Egress,
+        policy: &DestinationPolicy,
         arena: &'a Bump,
         edits: &mut Edits<'a>,
         tally: &mut Tally,
@@ -61,7 +29,7 @@ impl Propagation {
             let mut names = headers.iter().map(|(name, _)| name);
             names.any(|name| name.starts_with(source.prefix()))
         });
-        let is_wanted = incoming.mode != IncomingMode::Ignore && !egress.clear.names(NAME);
+        let is_wanted = incoming.mode != IncomingMode::Ignore && !policy.clear.names(NAME);
         if !any || !is_wanted {
             return;
         }
@@ -100,7 +68,7 @@ impl Propagation {
                     tally.count(Counter::BaggageMalformed);
                 } else if contains(&baggage, key) {
                     // What is there already is not overwritten.
-                } else if source.add(&mut baggage, key, value.trim_ascii()).is_some() {
+                } else if add(*source, &mut baggage, key, value.trim_ascii()).is_some() {
                     joined = true;
                 } else {
                     tally.count(Counter::BaggageFull);
@@ -111,6 +79,14 @@ impl Propagation {
             tally.count(Counter::BaggageMalformed);
         }
         joined.then_some(baggage)
+    }
+}
+
+/// Adds an entry of `source` as a whole member; `None` where there is no room.
+fn add(source: BaggageSource, baggage: &mut Baggage, key: &[u8], value: &[u8]) -> Option<()> {
+    match source {
+        BaggageSource::Jaeger => baggage.add(key, url_encoded(value)),
+        BaggageSource::Ottrace => baggage.add(key, encode(value)),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{SpanId, TraceId};
 
 /// What the caller decided about recording this trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampling {
+pub enum SamplingState {
     /// Nothing yet: the next hop decides.
     Deferred,
     /// Not recorded.
@@ -15,7 +15,7 @@ pub enum Sampling {
     Debug,
 }
 
-impl Sampling {
+impl SamplingState {
     /// The decision, where there is one.
     #[must_use]
     pub fn decision(self) -> Option<bool> {
@@ -35,7 +35,7 @@ pub struct TraceContext {
     /// The calling span: W3C's `parent-id`, B3's `SpanId`.
     pub span_id: SpanId,
     /// The caller's decision.
-    pub sampling: Sampling,
+    pub sampling: SamplingState,
     /// The right-most 7 bytes of the trace id are known to be random (W3C Level 2, section
     /// 3.2.2.5.2).
     pub random: bool,
@@ -45,7 +45,7 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// A context of which nothing more is known.
-    pub(crate) const fn new(trace_id: TraceId, span_id: SpanId, sampling: Sampling) -> Self {
+    pub(crate) const fn new(trace_id: TraceId, span_id: SpanId, sampling: SamplingState) -> Self {
         Self {
             trace_id,
             span_id,
@@ -62,10 +62,10 @@ impl TraceContext {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let sampling: u8 = match self.sampling {
-            Sampling::Deferred => 0,
-            Sampling::NotSampled => 1,
-            Sampling::Sampled => 2,
-            Sampling::Debug => 3,
+            SamplingState::Deferred => 0,
+            SamplingState::NotSampled => 1,
+            SamplingState::Sampled => 2,
+            SamplingState::Debug => 3,
         };
         let flags = sampling | u8::from(self.random) << 2;
         let (trace_id, span_id) = (self.trace_id.to_bytes(), self.span_id.to_bytes());
@@ -82,10 +82,10 @@ impl TraceContext {
         let (span_id, rest) = rest.split_first_chunk()?;
         let [flags] = rest else { return None };
         let sampling = match flags & 0b11 {
-            0 => Sampling::Deferred,
-            1 => Sampling::NotSampled,
-            2 => Sampling::Sampled,
-            _ => Sampling::Debug,
+            0 => SamplingState::Deferred,
+            1 => SamplingState::NotSampled,
+            2 => SamplingState::Sampled,
+            _ => SamplingState::Debug,
         };
         Some(Self {
             random: flags & 0b100 != 0,
@@ -101,5 +101,26 @@ impl TraceContext {
     #[must_use]
     pub fn is_same_span(&self, other: &Self) -> bool {
         self.trace_id == other.trace_id && self.span_id == other.span_id
+    }
+}
+
+/// What the next hop gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Nothing.
+    Nothing,
+    /// A decision without ids (B3 only).
+    Sampling(SamplingState),
+    /// This context.
+    Context(TraceContext),
+}
+
+impl Outgoing {
+    pub(crate) fn sampling(&self) -> SamplingState {
+        match self {
+            Self::Nothing => SamplingState::Deferred,
+            Self::Sampling(sampling) => *sampling,
+            Self::Context(context) => context.sampling,
+        }
     }
 }

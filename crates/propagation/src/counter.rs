@@ -2,85 +2,95 @@
 
 use crate::Direction;
 use crate::format::Format;
+use crate::format::table::formats;
 
-meshtrace_counters::counters! {
-    "meshtrace.trace_context.",
-    /// The context was taken from `traceparent`.
-    ExtractedTracecontext = "extracted.tracecontext",
-    /// The context was taken from `b3`.
-    ExtractedB3 = "extracted.b3",
-    /// The context was taken from `x-b3-*`.
-    ExtractedB3Multi = "extracted.b3multi",
-    /// The context was taken from `uber-trace-id`.
-    ExtractedJaeger = "extracted.jaeger",
-    /// The context was taken from `x-amzn-trace-id`.
-    ExtractedXray = "extracted.xray",
-    /// The context was taken from `x-cloud-trace-context`.
-    ExtractedGcp = "extracted.gcp",
-    /// The context was taken from `x-datadog-*`.
-    ExtractedDatadog = "extracted.datadog",
-    /// The context was taken from `ot-tracer-*`.
-    ExtractedOttrace = "extracted.ottrace",
-    /// The context was taken from `grpc-trace-bin`.
-    ExtractedGrpcTraceBin = "extracted.grpc_trace_bin",
-    /// A B3 header carried a decision and no ids.
-    SamplingOnly = "sampling_only",
-    /// The request carried no usable context.
-    Missing = "missing",
-    /// The request carried a trace id without a span, and no context.
-    Incomplete = "incomplete",
-    /// The chosen context left the sampling decision open.
-    Deferred = "deferred",
-    /// A span was started here because no context came in.
-    Generated = "generated",
-    /// An untrusted caller's trace was replaced by a new one.
-    Restarted = "restarted",
-    /// An untrusted caller's context was stripped.
-    Ignored = "ignored",
-    /// `traceparent` was not valid and was not forwarded.
-    MalformedTraceparent = "malformed.traceparent",
-    /// `tracestate` was not valid, or had no valid `traceparent`, and was not forwarded.
-    MalformedTracestate = "malformed.tracestate",
-    /// `b3` was not valid and was not forwarded.
-    MalformedB3 = "malformed.b3",
-    /// The `x-b3-*` headers were not valid and were not forwarded.
-    MalformedB3Multi = "malformed.b3multi",
-    /// `uber-trace-id` was not valid and was not forwarded.
-    MalformedJaeger = "malformed.jaeger",
-    /// `x-amzn-trace-id` was not valid and was not forwarded.
-    MalformedXray = "malformed.xray",
-    /// `x-cloud-trace-context` was not valid and was not forwarded.
-    MalformedGcp = "malformed.gcp",
-    /// The `x-datadog-*` headers were not valid and were not forwarded.
-    MalformedDatadog = "malformed.datadog",
-    /// The `ot-tracer-*` headers were not valid and were not forwarded.
-    MalformedOttrace = "malformed.ottrace",
-    /// `grpc-trace-bin` was not valid and was not forwarded.
-    MalformedGrpcTraceBin = "malformed.grpc_trace_bin",
-    /// Two formats named different traces.
-    ConflictTraceId = "conflicts.trace_id",
-    /// Two formats named different spans of one trace.
-    ConflictSpanId = "conflicts.span_id",
-    /// Two formats named one span and opposite sampling decisions.
-    ConflictSampled = "conflicts.sampled",
-    /// Baggage of another format was joined into `baggage`.
-    BaggageJoined = "baggage.joined",
-    /// A baggage entry could not be joined, as its key is none in W3C, or a member of `baggage` was
-    /// not well-formed and was left out when the header was written.
-    BaggageMalformed = "baggage.malformed",
-    /// A baggage entry was not joined, as `baggage` is full.
-    BaggageFull = "baggage.full",
-    /// More header edits were needed than a request has room for.
-    EditsDropped = "edits_dropped",
+macro_rules! counters {
+    ($(
+        $(#[$doc:meta])*
+        $format:ident {
+            file: $file:ident,
+            name: $name:literal,
+            headers: { $($field:ident = $header:literal),* },
+            shown: $shown:literal,
+            extracted: $extracted:ident = $extracted_metric:literal,
+            malformed: $malformed:ident = $malformed_metric:literal,
+            only: $only:literal,
+        }
+    )*) => {
+        meshtrace_counters::counters! {
+            "meshtrace.trace_context.",
+            $(
+                #[doc = concat!("The context was taken from ", $shown, ".")]
+                $extracted = $extracted_metric,
+            )*
+            /// A B3 header carried a decision and no ids.
+            SamplingOnly = "sampling_only",
+            /// The request carried no usable context.
+            Missing = "missing",
+            /// The request carried a trace id without a span, and no context.
+            Incomplete = "incomplete",
+            /// The chosen context left the sampling decision open.
+            Deferred = "deferred",
+            /// A span was started here because no context came in.
+            Generated = "generated",
+            /// An untrusted caller's trace was replaced by a new one.
+            Restarted = "restarted",
+            /// An untrusted caller's context was stripped.
+            Ignored = "ignored",
+            $(
+                #[doc = concat!("What came in ", $shown, " was not valid and was not forwarded.")]
+                $malformed = $malformed_metric,
+            )*
+            /// `tracestate` was not valid, or had no valid `traceparent`, and was not forwarded.
+            MalformedTracestate = "malformed.tracestate",
+            /// Two formats named different traces.
+            ConflictTraceId = "conflicts.trace_id",
+            /// Two formats named different spans of one trace.
+            ConflictSpanId = "conflicts.span_id",
+            /// Two formats named one span and opposite sampling decisions.
+            ConflictSampled = "conflicts.sampled",
+            /// Baggage of another format was joined into `baggage`.
+            BaggageJoined = "baggage.joined",
+            /// A baggage entry could not be joined, as its key is none in W3C, or a member of `baggage` was
+            /// not well-formed and was left out when the header was written.
+            BaggageMalformed = "baggage.malformed",
+            /// A baggage entry was not joined, as `baggage` is full.
+            BaggageFull = "baggage.full",
+            /// More header edits were needed than a request has room for.
+            EditsDropped = "edits_dropped",
+        }
+
+        impl Counter {
+            /// The context was taken from `format`.
+            #[must_use]
+            pub const fn extracted(format: Format) -> Self {
+                match format {
+                    $(Format::$format => Self::$extracted,)*
+                }
+            }
+
+            /// What came in `format` was not valid and was not forwarded.
+            #[must_use]
+            pub const fn malformed(format: Format) -> Self {
+                match format {
+                    $(Format::$format => Self::$malformed,)*
+                }
+            }
+        }
+
+        /// The name, in Envoy, of the counter of requests that came in on a listener of that
+        /// `direction` with a context in `format` alone: who has not yet moved to another format.
+        #[must_use]
+        pub fn only_metric(format: Format, direction: Direction) -> String {
+            let only = match format {
+                $(Format::$format => concat!("meshtrace.trace_context.", $only, "."),)*
+            };
+            only.to_owned() + direction.in_metrics()
+        }
+    };
 }
 
-/// The name, in Envoy, of the counter of requests with a context in `format` alone that came in on
-/// a listener of that `direction`: who has not yet moved to another format.
-#[must_use]
-pub fn only_metric(format: Format, direction: Direction) -> String {
-    let (format, direction) = (format.in_metrics(), direction.in_metrics());
-    format!("meshtrace.trace_context.only.{format}.{direction}")
-}
+formats!(counters);
 
 /// What is counted about one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

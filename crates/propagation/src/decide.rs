@@ -1,40 +1,20 @@
 //! Continuing, starting or restarting the trace.
 
-use crate::config::{IncomingMode, OnMissing, Propagation};
+use crate::config::{IncomingMode, OnMissing};
 use crate::extract::{Found, Incoming, Unfinished};
-use crate::{Counter, IdGenerator, Sampling, SpanId, Tally, TraceContext, TraceId};
-
-/// What the next hop is to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// Nothing.
-    Nothing,
-    /// A decision without ids (B3 only).
-    Sampling(Sampling),
-    /// This context.
-    Context(TraceContext),
-}
-
-impl Outgoing {
-    pub(crate) fn sampling(&self) -> Sampling {
-        match self {
-            Self::Nothing => Sampling::Deferred,
-            Self::Sampling(sampling) => *sampling,
-            Self::Context(context) => context.sampling,
-        }
-    }
-}
+use crate::propagation::Propagation;
+use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
 /// What becomes of the trace.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision {
-    /// What the next hop is to be told.
+    /// What the next hop gets.
     pub outgoing: Outgoing,
     /// The trace that came in, where it is not continued.
     pub previous_trace_id: Option<TraceId>,
 }
 
-/// What a hop that opens a span of its own tells the next one.
+/// What a hop that opens a span of its own hands to the next one.
 #[derive(Clone, Copy, Debug)]
 pub struct Participation {
     /// The hop's own span; its `sampling` is open where nobody whom we believe has decided.
@@ -51,7 +31,7 @@ impl Unfinished {
         TraceContext {
             trace_id: self.trace_id,
             sampling: match self.sampling {
-                Sampling::Deferred => started.sampling,
+                SamplingState::Deferred => started.sampling,
                 decided => decided,
             },
             // Who made the id is not known.
@@ -82,17 +62,17 @@ impl Propagation {
             (IncomingMode::Ignore, _) => {
                 tally.count(Counter::Ignored);
                 tally.count(Counter::Generated);
-                root(Sampling::Deferred, None)
+                root(SamplingState::Deferred, None)
             }
             // An untrusted caller's decision is not believed either.
             (IncomingMode::Restart, Found::Context(_, context)) => {
                 tally.count(Counter::Restarted);
-                root(Sampling::Deferred, Some(context.trace_id))
+                root(SamplingState::Deferred, Some(context.trace_id))
             }
             (IncomingMode::Restart, _) => {
                 tally.count(Counter::Generated);
                 root(
-                    Sampling::Deferred,
+                    SamplingState::Deferred,
                     incoming.unfinished.map(|trace| trace.trace_id),
                 )
             }
@@ -109,7 +89,7 @@ impl Propagation {
             }
             (IncomingMode::Continue, Found::Nothing) => {
                 tally.count(Counter::Generated);
-                root(Sampling::Deferred, None)
+                root(SamplingState::Deferred, None)
             }
             (IncomingMode::Continue, Found::Sampling(_, sampling)) => {
                 tally.count(Counter::Generated);
@@ -140,10 +120,10 @@ impl Propagation {
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
-        let start = if self.generate_sampled {
-            Sampling::Sampled
+        let start = if self.start.sampled {
+            SamplingState::Sampled
         } else {
-            Sampling::NotSampled
+            SamplingState::NotSampled
         };
         let continued = |outgoing| Decision {
             outgoing,
@@ -187,12 +167,12 @@ impl Propagation {
 
     fn start_if_missing(
         &self,
-        sampling: Sampling,
+        sampling: SamplingState,
         pass: Outgoing,
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Outgoing {
-        match self.on_missing {
+        match self.start.on_missing {
             OnMissing::Pass => pass,
             OnMissing::Generate => {
                 tally.count(Counter::Generated);
@@ -205,7 +185,7 @@ impl Propagation {
     fn finish_if_asked(
         &self,
         trace: Unfinished,
-        sampling: Sampling,
+        sampling: SamplingState,
         pass: Outgoing,
         ids: &IdGenerator,
         tally: &mut Tally,
@@ -219,7 +199,7 @@ impl Propagation {
     fn restart(
         &self,
         previous: TraceId,
-        sampling: Sampling,
+        sampling: SamplingState,
         ids: &IdGenerator,
         tally: &mut Tally,
     ) -> Decision {
@@ -230,12 +210,12 @@ impl Propagation {
         }
     }
 
-    fn start(&self, sampling: Sampling, ids: &IdGenerator) -> TraceContext {
+    fn start(&self, sampling: SamplingState, ids: &IdGenerator) -> TraceContext {
         TraceContext {
             trace_id: ids.trace_id(),
             span_id: ids.span_id(),
             sampling,
-            random: self.random_flag,
+            random: self.start.random_flag,
             b3_parent: None,
         }
     }

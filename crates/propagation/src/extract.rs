@@ -2,10 +2,12 @@
 
 use meshtrace_headers::Headers;
 
-use crate::config::{IncomingMode, OnConflict, Placement, Propagation};
+use crate::config::{IncomingMode, OnConflict, Placement};
 use crate::format::{Extracted, Format, members_of};
+use crate::id;
+use crate::propagation::Propagation;
 use crate::trust::Peer;
-use crate::{Arrived, Counter, Field, Sampling, Tally, TraceContext, TraceId, tracestate};
+use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
 /// What came in: the headers, what each format says, and which of them is believed.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Incoming<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    Sampling(Format, Sampling),
+    Sampling(Format, SamplingState),
     Context(Format, TraceContext),
 }
 
@@ -34,7 +36,7 @@ pub(crate) struct Unfinished {
     pub(crate) format: Format,
     pub(crate) trace_id: TraceId,
     /// The decision that came with it, or without any ids.
-    pub(crate) sampling: Sampling,
+    pub(crate) sampling: SamplingState,
 }
 
 /// What each format says; `Absent` for those that are not read.
@@ -137,11 +139,7 @@ impl Propagation {
         if let Some(own) = peer.own.and_then(TraceContext::from_bytes) {
             return self.extract_own(own, headers, tally);
         }
-        let mode = match self.incoming {
-            IncomingMode::Continue => IncomingMode::Continue,
-            mode if self.untrusted.holds(&headers, peer) => mode,
-            _ => IncomingMode::Continue,
-        };
+        let mode = self.trust.mode_for(&headers, peer);
         self.read(headers, mode, tally)
     }
 
@@ -156,11 +154,11 @@ impl Propagation {
     ) -> Incoming<'a> {
         let mut incoming = self.read(headers, IncomingMode::Continue, tally);
         // Another filter of this proxy may have opened a span in it since.
-        let is_told = incoming
+        let is_in_headers = incoming
             .context()
             .is_some_and(|context| context.trace_id == own.trace_id);
-        if !is_told {
-            let format = self.extract.first().copied();
+        if !is_in_headers {
+            let format = self.extraction.formats.first().copied();
             incoming.found = Found::Context(format.unwrap_or(Format::Tracecontext), own);
             incoming.unfinished = None;
             incoming.conflicting = false;
@@ -175,7 +173,7 @@ impl Propagation {
         tally: &mut Tally,
     ) -> Incoming<'a> {
         let mut incoming = Incoming {
-            arrived: Arrived::collect_as(headers, self.on_repeated),
+            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
             verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
             found: Found::Nothing,
             unfinished: None,
@@ -186,10 +184,10 @@ impl Propagation {
             return incoming;
         }
 
-        for format in &self.extract {
-            let extracted = format.parse(&incoming.arrived, self.reading);
+        for format in &self.extraction.formats {
+            let extracted = format.parse(&incoming.arrived, self.extraction.reading);
             if extracted == Extracted::Malformed {
-                tally.count(format.counts_malformed());
+                tally.count(Counter::malformed(*format));
             }
             incoming.verdicts.set(*format, extracted);
         }
@@ -222,7 +220,7 @@ impl Propagation {
     fn first_valid(&self, verdicts: &Verdicts) -> Found {
         let mut found = Found::Nothing;
         let mut multi_is_superseded = false;
-        for format in &self.extract {
+        for format in &self.extraction.formats {
             if *format == Format::B3Multi && multi_is_superseded {
                 continue;
             }
@@ -238,7 +236,7 @@ impl Propagation {
             if *format == Format::B3 {
                 multi_is_superseded = match extracted {
                     Extracted::Absent | Extracted::Incomplete { .. } => false,
-                    Extracted::Malformed => self.reading.b3_strict,
+                    Extracted::Malformed => self.extraction.reading.b3_strict,
                     Extracted::Sampling(_) | Extracted::Context(_) => true,
                 };
             }
@@ -249,7 +247,7 @@ impl Propagation {
     /// The first trace id without a span. Where its own format leaves the decision open, another one
     /// may have made it.
     fn unfinished(&self, verdicts: &Verdicts) -> Option<Unfinished> {
-        let mut unfinished = self.extract.iter().find_map(|format| {
+        let mut unfinished = self.extraction.formats.iter().find_map(|format| {
             let Extracted::Incomplete { trace_id, sampling } = verdicts.of(*format) else {
                 return None;
             };
@@ -259,8 +257,8 @@ impl Propagation {
                 sampling,
             })
         })?;
-        for format in &self.extract {
-            if unfinished.sampling == Sampling::Deferred {
+        for format in &self.extraction.formats {
+            if unfinished.sampling == SamplingState::Deferred {
                 let trace = (unfinished.format, unfinished.trace_id);
                 unfinished.sampling = without_span(trace, (*format, verdicts.of(*format)));
             }
@@ -272,7 +270,7 @@ impl Propagation {
     /// is not worth the look-up of a direction.
     fn only(&self, verdicts: &Verdicts) -> Option<Format> {
         let is_valid = |format: &Format| matches!(verdicts.of(*format), Extracted::Context(_));
-        let mut valid = self.extract.iter().copied().filter(is_valid);
+        let mut valid = self.extraction.formats.iter().copied().filter(is_valid);
         match (valid.next()?, valid.next(), valid.next()) {
             (Format::Tracecontext, None, _) => None,
             (only, None, _) => Some(only),
@@ -293,12 +291,17 @@ impl Propagation {
         tally: &mut Tally,
     ) -> bool {
         let mut conflicting = false;
-        for format in self.extract.iter().filter(|format| **format != chosen) {
+        for format in self
+            .extraction
+            .formats
+            .iter()
+            .filter(|format| **format != chosen)
+        {
             let ours = (chosen, context.trace_id);
             let Extracted::Context(other) = verdicts.of(*format) else {
                 // What `b3` leaves open, x-b3-* without ids does not decide.
                 let completes = (chosen, *format) != (Format::B3, Format::B3Multi);
-                if context.sampling == Sampling::Deferred && completes {
+                if context.sampling == SamplingState::Deferred && completes {
                     context.sampling = without_span(ours, (*format, verdicts.of(*format)));
                 }
                 continue;
@@ -329,15 +332,19 @@ impl Propagation {
     }
 
     /// What two formats say together about one span.
-    fn agreed(&self, ours: (Format, Sampling), theirs: (Format, Sampling)) -> Sampling {
+    fn agreed(
+        &self,
+        ours: (Format, SamplingState),
+        theirs: (Format, SamplingState),
+    ) -> SamplingState {
         match (ours, theirs) {
-            // A hop before this one told W3C something in place of "deferred": not a decision, and
-            // taken for one it would reach B3 as a "no" that nobody said.
-            ((_, Sampling::Deferred), (format, explicit))
-            | ((format, explicit), (_, Sampling::Deferred))
+            // A hop before this one wrote W3C's flag in place of "deferred". That is no decision: taken
+            // for one, it would reach B3 as a "no" that nobody said.
+            ((_, SamplingState::Deferred), (format, explicit))
+            | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
             {
-                Sampling::Deferred
+                SamplingState::Deferred
             }
             ((_, ours), (_, theirs)) => of_one_trace(ours, theirs),
         }
@@ -345,12 +352,13 @@ impl Propagation {
 
     /// Whether the trace is to be restarted because formats disagree.
     pub(crate) fn restarts_on_conflict(&self, incoming: &Incoming<'_>) -> bool {
-        incoming.conflicting && self.on_conflict == OnConflict::Restart
+        incoming.conflicting && self.extraction.on_conflict == OnConflict::Restart
     }
 
     fn count_tracestate(&self, incoming: &Incoming<'_>, tally: &mut Tally) {
         let arrived = &incoming.arrived;
-        if !self.extract.contains(&Format::Tracecontext) || arrived.raw(Field::Tracestate).is_none()
+        if !self.extraction.formats.contains(&Format::Tracecontext)
+            || arrived.raw(Field::Tracestate).is_none()
         {
             return;
         }
@@ -366,17 +374,17 @@ impl Propagation {
 
 /// What two formats say together about one trace: debug wins, then a decision over none, then the
 /// one listed first.
-fn of_one_trace(ours: Sampling, theirs: Sampling) -> Sampling {
+fn of_one_trace(ours: SamplingState, theirs: SamplingState) -> SamplingState {
     match (ours, theirs) {
-        (Sampling::Debug, _) | (_, Sampling::Debug) => Sampling::Debug,
-        (Sampling::Deferred, theirs) => theirs,
+        (SamplingState::Debug, _) | (_, SamplingState::Debug) => SamplingState::Debug,
+        (SamplingState::Deferred, theirs) => theirs,
         (ours, _) => ours,
     }
 }
 
 /// The decision about the trace `ours`, which is open, that a format makes without a span, or
 /// without any ids.
-fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Sampling {
+fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> SamplingState {
     match theirs {
         (_, Extracted::Sampling(sampling)) => sampling,
         (format, Extracted::Incomplete { trace_id, sampling })
@@ -384,21 +392,14 @@ fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Samplin
         {
             sampling
         }
-        _ => Sampling::Deferred,
+        _ => SamplingState::Deferred,
     }
 }
 
-/// The whole id of a trace that two formats name, where one of them may have told its right half.
-pub(crate) fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
-    let is_half = |(narrow, half): (Format, TraceId), (_, whole): (Format, TraceId)| {
-        narrow.can_tell_half_an_id() && half.high() == 0 && half.low() == whole.low()
-    };
-    match (one, other) {
-        ((_, id), (_, same)) if id == same => Some(id),
-        (half, (_, whole)) if is_half(half, other) => Some(whole),
-        ((_, whole), half) if is_half(half, one) => Some(whole),
-        _ => None,
-    }
+/// The whole id of a trace that two formats name, where one of them may have cut it.
+fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
+    let id = |(format, id): (Format, TraceId)| (id, format.cuts_ids());
+    id::same_trace(id(one), id(other))
 }
 
 fn count_found(found: &Found, tally: &mut Tally) {
@@ -406,8 +407,8 @@ fn count_found(found: &Found, tally: &mut Tally) {
         Found::Nothing => tally.count(Counter::Missing),
         Found::Sampling(..) => tally.count(Counter::SamplingOnly),
         Found::Context(format, context) => {
-            tally.count(format.counts_extracted());
-            if context.sampling == Sampling::Deferred {
+            tally.count(Counter::extracted(*format));
+            if context.sampling == SamplingState::Deferred {
                 tally.count(Counter::Deferred);
             }
         }

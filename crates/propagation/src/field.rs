@@ -1,24 +1,47 @@
 //! The headers that carry trace context, each name written once.
 
-macro_rules! fields {
-    ($($(#[$doc:meta])* $field:ident = $name:literal,)*) => {
+use crate::format::table::formats;
+
+macro_rules! field_enum {
+    ($(
+        $(#[$doc:meta])*
+        $format:ident {
+            file: $file:ident,
+            name: $format_name:literal,
+            headers: { $($field:ident = $name:literal),* },
+            shown: $shown:literal,
+            extracted: $extracted:ident = $extracted_metric:literal,
+            malformed: $malformed:ident = $malformed_metric:literal,
+            only: $only:literal,
+        }
+    )*) => {
         /// A header that carries trace context, in any format in use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Field {
-            $($(#[$doc])* $field,)*
+            $($(
+                #[doc = concat!("A header of `", $format_name, "`.")]
+                $field,
+            )*)*
+            /// LightStep's opaque context. No format reads it.
+            XOtSpanContext,
+            /// SkyWalking: of its headers the one that names a trace. No format reads it.
+            Sw8,
         }
 
         impl Field {
             /// Every known header.
-            pub const ALL: &'static [Self] = &[$(Self::$field,)*];
+            pub const ALL: &'static [Self] =
+                &[$($(Self::$field,)*)* Self::XOtSpanContext, Self::Sw8];
             pub(crate) const COUNT: usize = Self::ALL.len();
 
             /// The header's name, lower-case.
             #[must_use]
             pub const fn name(self) -> &'static [u8] {
                 match self {
-                    $(Self::$field => $name,)*
+                    $($(Self::$field => $name,)*)*
+                    Self::XOtSpanContext => b"x-ot-span-context",
+                    Self::Sw8 => b"sw8",
                 }
             }
 
@@ -26,7 +49,9 @@ macro_rules! fields {
             #[must_use]
             pub fn from_name(name: &[u8]) -> Option<Self> {
                 match name {
-                    $($name => Some(Self::$field),)*
+                    $($($name => Some(Self::$field),)*)*
+                    b"x-ot-span-context" => Some(Self::XOtSpanContext),
+                    b"sw8" => Some(Self::Sw8),
                     _ => None,
                 }
             }
@@ -34,52 +59,7 @@ macro_rules! fields {
     };
 }
 
-fields! {
-    /// W3C Trace Context, section 3.2.
-    Traceparent = b"traceparent",
-    /// W3C Trace Context, section 3.3.
-    Tracestate = b"tracestate",
-    /// B3, "Single Header".
-    B3 = b"b3",
-    /// B3, "Multiple Headers".
-    XB3TraceId = b"x-b3-traceid",
-    /// B3, "Multiple Headers".
-    XB3SpanId = b"x-b3-spanid",
-    /// B3, "Multiple Headers".
-    XB3ParentSpanId = b"x-b3-parentspanid",
-    /// B3, "Multiple Headers".
-    XB3Sampled = b"x-b3-sampled",
-    /// B3, "Multiple Headers": `1` is the debug flag.
-    XB3Flags = b"x-b3-flags",
-    /// Jaeger.
-    UberTraceId = b"uber-trace-id",
-    /// OpenTracing basic tracers.
-    OtTracerTraceId = b"ot-tracer-traceid",
-    /// OpenTracing basic tracers.
-    OtTracerSpanId = b"ot-tracer-spanid",
-    /// OpenTracing basic tracers.
-    OtTracerSampled = b"ot-tracer-sampled",
-    /// LightStep's opaque context.
-    XOtSpanContext = b"x-ot-span-context",
-    /// AWS X-Ray.
-    XAmznTraceId = b"x-amzn-trace-id",
-    /// Google Cloud Trace.
-    XCloudTraceContext = b"x-cloud-trace-context",
-    /// Datadog.
-    XDatadogTraceId = b"x-datadog-trace-id",
-    /// Datadog.
-    XDatadogParentId = b"x-datadog-parent-id",
-    /// Datadog.
-    XDatadogSamplingPriority = b"x-datadog-sampling-priority",
-    /// Datadog.
-    XDatadogOrigin = b"x-datadog-origin",
-    /// Datadog.
-    XDatadogTags = b"x-datadog-tags",
-    /// OpenCensus' binary form over gRPC.
-    GrpcTraceBin = b"grpc-trace-bin",
-    /// SkyWalking: of its headers the one that names a trace.
-    Sw8 = b"sw8",
-}
+formats!(field_enum);
 
 impl Field {
     /// The headers of formats that cannot be converted: they pass, or go.
@@ -87,9 +67,9 @@ impl Field {
     pub(crate) const UNCONVERTIBLE: &'static [Self] = &[Self::XOtSpanContext, Self::Sw8];
 }
 
-/// A set of fields.
+/// A set of headers that carry trace context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FieldSet(u32);
+pub struct FieldSet(u32);
 
 const _: () = assert!(Field::COUNT <= 32, "a set has 32 bits");
 
@@ -98,7 +78,9 @@ impl FieldSet {
         self.0 |= 1 << (field as u8);
     }
 
-    pub(crate) fn contains(self, field: Field) -> bool {
+    /// Whether `field` is one of them.
+    #[must_use]
+    pub fn contains(self, field: Field) -> bool {
         self.0 & (1 << (field as u8)) != 0
     }
 }

@@ -148,6 +148,20 @@ impl SpanId {
     }
 }
 
+/// The whole id of a trace that two headers name. With each id comes whether its format cuts ids:
+/// then it may be the right-most 64 bits of the other one.
+pub(crate) fn same_trace(one: (TraceId, bool), other: (TraceId, bool)) -> Option<TraceId> {
+    let is_half = |(half, is_cut): (TraceId, bool), (whole, _): (TraceId, bool)| {
+        is_cut && half.high() == 0 && half.low() == whole.low()
+    };
+    match (one, other) {
+        ((id, _), (same, _)) if id == same => Some(id),
+        (half, (whole, _)) if is_half(half, other) => Some(whole),
+        ((whole, _), half) if is_half(half, one) => Some(whole),
+        _ => None,
+    }
+}
+
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -3,50 +3,57 @@
 use bumpalo::Bump;
 use meshtrace_headers::{Edits, Value, field_value};
 
-use crate::config::{IncomingMode, Inject, Placement, Propagation};
-use crate::egress::Egress;
+use crate::config::{IncomingMode, Placement};
+use crate::destination::DestinationPolicy;
 use crate::extract::Incoming;
+use crate::field::FieldSet;
 use crate::format::{Extracted, Format, FormatSet};
+use crate::propagation::Propagation;
 use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
     /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
-    /// `egress` injects, and in no other that arrived and was read. Headers that are right already
-    /// are not touched.
+    /// `policy` injects, and in no other that arrived and was read. Headers that are right already
+    /// are not touched. Returns the headers that the next hop is told the context by.
     #[inline(never)]
     pub fn inject<'a>(
         &'a self,
         incoming: &Incoming<'a>,
         outgoing: &Outgoing,
-        egress: &'a Egress,
+        policy: &'a DestinationPolicy,
         edits: &mut Edits<'a>,
         tally: &mut Tally,
-    ) {
-        let written = egress.written(incoming);
+    ) -> FieldSet {
+        let mut injected = FieldSet::default();
+        let written = policy.inject.formats(incoming.format());
         let arena = edits.arena();
         for format in Format::ALL {
-            match self.fate(*format, written, incoming, outgoing, egress) {
+            match self.fate(*format, written, incoming, outgoing, policy) {
                 Fate::Untouched => {}
                 Fate::Removed => {
                     for field in format.fields() {
-                        egress.settle_field(&incoming.arrived, *field, None, edits);
+                        policy.settle_field(&incoming.arrived, *field, None, edits);
                     }
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
                     let outgoing = self.told_in(*format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
-                        egress.settle_field(arrived, field, value, edits);
+                        if value.is_some() && !policy.clears(field) {
+                            injected.insert(field);
+                        }
+                        policy.settle_field(arrived, field, value, edits);
                     });
                 }
             }
         }
-        let trimmed = self.trim_kept(written, &incoming.arrived, egress, edits);
-        egress.clear(incoming, edits);
+        let trimmed = self.trim_kept(written, &incoming.arrived, policy, edits);
+        policy.clear(incoming, edits);
         if trimmed.is_none() || edits.overflowed() {
             tally.count(Counter::EditsDropped);
         }
+        injected
     }
 
     /// What stays of the formats that are read or written, as headers may be: Envoy hands on what a
@@ -57,13 +64,15 @@ impl Propagation {
         &self,
         written: FormatSet,
         arrived: &Arrived<'a>,
-        egress: &Egress,
+        policy: &DestinationPolicy,
         edits: &mut Edits<'a>,
     ) -> Option<()> {
         let mut complete = Some(());
         let formats = Format::ALL.iter().filter(|format| {
             let is_written = written.contains(**format);
-            is_written || self.extract.contains(format) || egress.in_step.contains(**format)
+            is_written
+                || self.extraction.formats.contains(format)
+                || policy.in_step.contains(**format)
         });
         for field in formats.flat_map(|format| format.fields()) {
             let Some(first) = arrived.raw(*field) else {
@@ -96,18 +105,18 @@ impl Propagation {
         written: FormatSet,
         incoming: &Incoming<'_>,
         outgoing: &Outgoing,
-        egress: &Egress,
+        policy: &DestinationPolicy,
     ) -> Fate {
         let nothing = *outgoing == Outgoing::Nothing;
-        let read = self.extract.contains(&format);
-        if egress.clear.formats.contains(format) {
+        let read = self.extraction.formats.contains(&format);
+        if policy.clear.formats.contains(format) {
             return Fate::Removed;
         }
         if self.placement == Placement::Upstream && nothing {
             // Beside a tracer that wrote nothing, what a client sent is not stale.
             let malformed =
-                || format.parse(&incoming.arrived, self.reading) == Extracted::Malformed;
-            return if egress.in_step.contains(format) && malformed() {
+                || format.parse(&incoming.arrived, self.extraction.reading) == Extracted::Malformed;
+            return if policy.in_step.contains(format) && malformed() {
                 Fate::Removed
             } else {
                 Fate::Untouched
@@ -125,7 +134,7 @@ impl Propagation {
         if incoming.mode == IncomingMode::Ignore {
             return Fate::Removed;
         }
-        if !egress.in_step.contains(format) || !arrived(format, &incoming.arrived) {
+        if !policy.in_step.contains(format) || !arrived(format, &incoming.arrived) {
             return Fate::Untouched;
         }
         match (self.placement, verdict) {
@@ -156,16 +165,7 @@ impl Propagation {
     }
 }
 
-impl Egress {
-    fn written(&self, incoming: &Incoming<'_>) -> FormatSet {
-        match self.inject {
-            Inject::Formats(formats) => formats,
-            Inject::Preserve { default } => {
-                FormatSet::from_iter([incoming.format().unwrap_or(default)])
-            }
-        }
-    }
-
+impl DestinationPolicy {
     /// Header names of the configuration, and every other known one of an ignored caller.
     fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;

@@ -2,47 +2,62 @@
 //!
 //! In the order of a request: [`Arrived`] is what the known headers say, [`Propagation::extract`]
 //! chooses one context, [`Propagation::decide`] keeps, starts or restarts the trace, and
-//! [`Propagation::inject`] says which headers must change so that every format tells the same.
+//! [`Propagation::inject`] says which headers must change so that every format says the same.
 //! Nothing here calls a host or allocates per request.
 
 #![forbid(unsafe_code)]
 
 mod arrived;
 mod baggage;
+mod baggage_source;
 mod config;
 mod context;
 mod counter;
 mod decide;
-mod egress;
+mod destination;
+mod direction;
 mod extract;
 mod field;
-pub mod filter_state;
 pub mod format;
 mod hex;
 mod id;
 mod id_generator;
 mod inject;
 mod managed;
+mod names;
+mod overrides;
+mod propagation;
+mod repeats;
 #[cfg(feature = "schema")]
 mod schema;
+mod server_timing;
+mod trace_flags;
+mod traceparent;
 mod tracer;
 pub mod tracestate;
 mod trust;
 mod vendor;
 
-pub use arrived::Arrived;
-pub use baggage::BaggageSource;
+pub use arrived::{Arrived, OnRepeated};
+pub use baggage_source::BaggageSource;
 pub use config::{
-    B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, MAX_CLEAR, OnConflict, OnDefer,
-    OnMissing, OnRepeated, OverrideConfig, Placement, Propagation, TraceContextConfig, WhenConfig,
+    IncomingConfig, IncomingMode, InjectConfig, OnConflict, OnMissing, OverrideConfig, Placement,
+    TraceContextConfig, WhenConfig,
 };
-pub use context::{Sampling, TraceContext};
+pub use context::{Outgoing, SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
-pub use decide::{Decision, Outgoing, Participation};
-pub use egress::Egress;
+pub use decide::{Decision, Participation};
+pub use destination::{DestinationPolicy, MAX_CLEAR};
+pub use direction::Direction;
 pub use extract::Incoming;
-pub use field::Field;
+pub use field::{Field, FieldSet};
+pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
-pub use trust::{Direction, Peer};
+pub use propagation::Propagation;
+pub use repeats::refuse_repeats;
+pub use server_timing::{SERVER_TIMING, TRACERESPONSE, server_timing};
+pub use trace_flags::TraceFlags;
+pub use traceparent::Traceparent;
+pub use trust::Peer;
 pub use vendor::{FAMILY_NAMES, Family, Vendor, families};

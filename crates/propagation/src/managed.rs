@@ -3,9 +3,10 @@
 use meshtrace_baggage::NAME as BAGGAGE;
 use meshtrace_headers::Managed;
 
-use crate::config::{IncomingMode, Inject, Propagation};
-use crate::egress::Egress;
+use crate::config::IncomingMode;
+use crate::destination::DestinationPolicy;
 use crate::format::Format;
+use crate::propagation::Propagation;
 use crate::{Family, Field, families};
 
 impl Propagation {
@@ -14,7 +15,7 @@ impl Propagation {
     pub fn managed_headers(&self) -> Vec<Managed<'_>> {
         let baggage = (!self.baggage_from.is_empty()).then_some(BAGGAGE);
         let fields = Field::ALL.iter().filter(|field| self.manages(**field));
-        let names = self.egresses().flat_map(|egress| &egress.clear.names);
+        let names = self.policies().flat_map(|policy| &policy.clear.names);
         let mut managed: Vec<Managed<'_>> = Vec::new();
         for name in fields
             .map(|field| field.name())
@@ -27,7 +28,7 @@ impl Propagation {
             .chain(baggage)
         {
             if managed.iter().all(|known| known.name != name) {
-                let leaves = !self.egresses().all(|egress| egress.clears_name(name));
+                let leaves = !self.policies().all(|policy| policy.clears_name(name));
                 managed.push(Managed { name, leaves });
             }
         }
@@ -42,37 +43,30 @@ impl Propagation {
     }
 
     fn removed_families(&self) -> impl Iterator<Item = Family> {
-        let of_ignored = (self.incoming == IncomingMode::Ignore).then(families);
-        let cleared = self.egresses().flat_map(|egress| &egress.clear.families);
+        let of_ignored = (self.trust.mode == IncomingMode::Ignore).then(families);
+        let cleared = self.policies().flat_map(|policy| &policy.clear.families);
         cleared.copied().chain(of_ignored.into_iter().flatten())
-    }
-
-    fn egresses(&self) -> impl Iterator<Item = &Egress> {
-        self.overrides.egresses().chain([&self.egress])
     }
 
     fn manages(&self, field: Field) -> bool {
         let is_of = |format: &Format| format.fields().contains(&field);
-        self.incoming == IncomingMode::Ignore
+        self.trust.mode == IncomingMode::Ignore
             // `preserve` writes a format that is read, or its default.
-            || self.extract.iter().any(is_of)
-            || self.egresses().any(|egress| {
-                let written = |format: &Format| match egress.inject {
-                    Inject::Formats(formats) => formats.contains(*format),
-                    Inject::Preserve { default } => *format == default,
-                };
+            || self.extraction.formats.iter().any(is_of)
+            || self.policies().any(|policy| {
+                let written = policy.inject.formats(None);
                 let mut formats = Format::ALL.iter().filter(|format| is_of(format));
-                egress.clears(field)
+                policy.clears(field)
                     || formats.any(|format| {
-                        written(format)
-                            || egress.in_step.contains(*format)
-                            || egress.clear.formats.contains(*format)
+                        written.contains(*format)
+                            || policy.in_step.contains(*format)
+                            || policy.clear.formats.contains(*format)
                     })
             })
     }
 }
 
-impl Egress {
+impl DestinationPolicy {
     fn clears_name(&self, name: &[u8]) -> bool {
         let of_format = |field: Field| {
             let mut cleared = Format::ALL

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::config::{B3TraceIdBits, IncomingConfig, IncomingMode, InjectConfig, WhenConfig};
-use crate::format::Format;
+use crate::config::{IncomingConfig, IncomingMode, InjectConfig, WhenConfig};
+use crate::format::{B3TraceIdBits, Format};
 
 impl JsonSchema for B3TraceIdBits {
     fn schema_name() -> Cow<'static, str> {

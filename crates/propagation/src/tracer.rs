@@ -1,9 +1,9 @@
 //! Upstream: which of the headers the proxy's tracer has just written.
 
-use crate::config::Propagation;
 use crate::extract::{Found, Incoming};
 use crate::format::{Extracted, Format};
-use crate::{Field, Sampling, TraceContext};
+use crate::propagation::Propagation;
+use crate::{Field, SamplingState, TraceContext};
 
 impl Propagation {
     /// The context in the tracer's own format. A decision without ids is never a tracer's.
@@ -15,10 +15,15 @@ impl Propagation {
             | Extracted::Incomplete { .. }
             | Extracted::Malformed => None,
         };
-        let mut valid = self.extract.iter().copied().filter_map(|format| {
-            let context = context(format)?;
-            Some((format, context))
-        });
+        let mut valid = self
+            .extraction
+            .formats
+            .iter()
+            .copied()
+            .filter_map(|format| {
+                let context = context(format)?;
+                Some((format, context))
+            });
         let (named, other) = (valid.next(), valid.next());
         let fresh = match (context(Format::B3), context(Format::B3Multi)) {
             (Some(single), Some(multi)) => fresh(&single, &multi),
@@ -34,7 +39,7 @@ impl Propagation {
             Some((Format::B3Multi, context))
                 if incoming.arrived.value(Field::XB3Sampled) == Some(b"0") =>
             {
-                let sampling = Sampling::NotSampled;
+                let sampling = SamplingState::NotSampled;
                 Found::Context(
                     Format::B3Multi,
                     TraceContext {

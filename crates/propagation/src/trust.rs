@@ -4,35 +4,13 @@ use core::net::{IpAddr, SocketAddr};
 use core::str;
 
 use ipnet::IpNet;
-use meshtrace_headers::Headers;
-use serde::Deserialize;
+use meshtrace_config::ConfigError;
+use meshtrace_headers::{Headers, read_name};
 
-/// The side of the mesh on which the request came in (`xds.listener_direction`).
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// A listener with no traffic direction: any standalone Envoy's.
-    #[default]
-    Unspecified,
-    /// From the network to the workload beside the proxy.
-    Inbound,
-    /// From that workload, or through a gateway.
-    Outbound,
-}
+use crate::config::{IncomingConfig, IncomingMode};
+use crate::direction::Direction;
 
-impl Direction {
-    /// The direction's name in metrics.
-    pub(crate) const fn in_metrics(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-/// Who sent the request, as far as the host told.
+/// Who sent the request, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {
     /// `source.address`: an address and a port as text.
@@ -46,16 +24,61 @@ pub struct Peer<'a> {
     pub own: Option<&'a [u8]>,
 }
 
-/// The conditions under which a caller is not believed; all that are set must hold.
+/// Which callers are not believed, and what happens to their context.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Untrusted {
-    pub(crate) not_from: Option<Vec<IpNet>>,
-    pub(crate) header_absent: Option<Box<[u8]>>,
-    pub(crate) direction: Option<Direction>,
+pub(crate) struct Trust {
+    /// What happens to the context of a caller that is not believed.
+    pub(crate) mode: IncomingMode,
+    // The conditions under which a caller is not believed; all that are set must hold.
+    not_from: Option<Vec<IpNet>>,
+    header_absent: Option<Box<[u8]>>,
+    direction: Option<Direction>,
 }
 
-impl Untrusted {
-    pub(crate) fn holds(&self, headers: &Headers<'_>, peer: Peer<'_>) -> bool {
+impl Trust {
+    /// Compiles `incoming`.
+    ///
+    /// # Errors
+    /// When a condition is impossible, with the path of its key.
+    #[inline(never)]
+    pub(crate) fn new(config: Option<&IncomingConfig>) -> Result<Self, ConfigError> {
+        let Some(IncomingConfig { mode, when }) = config else {
+            return Ok(Self::default());
+        };
+        let header_absent = when.header_absent.as_deref().map(|name| {
+            read_name(name).map_err(|refusal| {
+                ConfigError::invalid_text("incoming.when.header_absent", name, refusal)
+            })
+        });
+        Ok(Self {
+            mode: *mode,
+            not_from: when.not_from_cidrs.as_deref().map(networks).transpose()?,
+            header_absent: header_absent.transpose()?,
+            direction: when.direction,
+        })
+    }
+
+    /// Whether a condition is about the caller's address.
+    pub(crate) fn needs_address(&self) -> bool {
+        self.not_from.is_some()
+    }
+
+    /// Whether a condition is about the listener's direction.
+    pub(crate) fn needs_direction(&self) -> bool {
+        self.direction.is_some()
+    }
+
+    /// What happens to the context of this caller.
+    pub(crate) fn mode_for(&self, headers: &Headers<'_>, peer: Peer<'_>) -> IncomingMode {
+        match self.mode {
+            IncomingMode::Continue => IncomingMode::Continue,
+            mode if self.applies_to(headers, peer) => mode,
+            _ => IncomingMode::Continue,
+        }
+    }
+
+    /// Whether all conditions hold.
+    fn applies_to(&self, headers: &Headers<'_>, peer: Peer<'_>) -> bool {
         let outside = self
             .not_from
             .as_ref()
@@ -69,6 +92,23 @@ impl Untrusted {
             .is_none_or(|direction| direction == peer.direction);
         outside && absent && direction
     }
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            text.parse().map_err(|_| {
+                ConfigError::new(
+                    format!("incoming.when.not_from_cidrs[{i}]"),
+                    format!(
+                        "invalid value: string {text:?}, expected a network such as \"10.0.0.0/8\""
+                    ),
+                )
+            })
+        })
+        .collect()
 }
 
 /// An address that cannot be read lies in no network.

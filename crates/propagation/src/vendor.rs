@@ -1,5 +1,7 @@
 //! Headers of tracers whose context is not converted: they pass, or go.
 
+use crate::names;
+
 /// Headers that are one tracer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
@@ -48,6 +50,9 @@ macro_rules! vendors {
             /// Every vendor.
             pub const ALL: &'static [Self] = &[$(Self::$vendor,)*];
 
+            /// Every vendor's name, for messages.
+            pub const NAMES: &'static str = names::list(concat!($("`", $name, "`, ",)*));
+
             /// The name by which configurations call it.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -92,12 +97,6 @@ vendors! {
     Sentry = "sentry" ["sentry-trace"] "",
     /// Apache SkyWalking: its context, correlation and extension.
     SkyWalking = "skywalking" ["sw8", "sw8-correlation", "sw8-x"] "",
-}
-
-impl Vendor {
-    /// Every vendor's name, for messages.
-    pub const NAMES: &'static str = "`azure`, `dynatrace`, `elastic`, `honeycomb`, `instana`, \
-        `lightstep`, `newrelic`, `sentry`, `skywalking`";
 }
 
 /// Every family: what an ignored caller is stripped of besides the formats.

@@ -10,7 +10,7 @@ use meshtrace_propagation::Counter::{
     Generated, Incomplete, MalformedB3, MalformedJaeger, MalformedTraceparent, MalformedTracestate,
     Missing,
 };
-use meshtrace_propagation::{Outgoing, Sampling};
+use meshtrace_propagation::{Outgoing, SamplingState};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -286,14 +286,14 @@ fn debug_wins_over_all_and_the_listed_order_over_the_rest() {
     let debug = "traceparent: 00-$T-$S-00
                  b3: $T-$S2-d";
     for extract in [r#"["tracecontext", "b3"]"#, r#"["b3", "tracecontext"]"#] {
-        assert_eq!(sampling(extract, debug), Sampling::Debug, "{extract}");
+        assert_eq!(sampling(extract, debug), SamplingState::Debug, "{extract}");
     }
     let contrary = "traceparent: 00-$T-$S-00
                     uber-trace-id: $T:$S2:0:1";
     let w3c = sampling(r#"["tracecontext", "jaeger"]"#, contrary);
-    assert_eq!(w3c, Sampling::NotSampled);
+    assert_eq!(w3c, SamplingState::NotSampled);
     let jaeger = sampling(r#"["jaeger", "tracecontext"]"#, contrary);
-    assert_eq!(jaeger, Sampling::Sampled);
+    assert_eq!(jaeger, SamplingState::Sampled);
 }
 
 #[test]

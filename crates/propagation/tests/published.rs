@@ -17,7 +17,7 @@
 mod common;
 
 use common::{Lines, run};
-use meshtrace_propagation::{Outgoing, Sampling, tracestate};
+use meshtrace_propagation::{Outgoing, SamplingState, tracestate};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_0_32::propagation::TextMapPropagator as TextMapPropagator032;
 use opentelemetry_jaeger_propagator::Propagator as Jaeger;
@@ -201,7 +201,7 @@ fn ours(format: &str, lines: &Lines) -> Option<Answer> {
             .context
             .map(|c| (text(&c.trace_id.to_hex()), text(&c.span_id.to_hex()))),
         sampled: sampling.decision(),
-        debug: sampling == Sampling::Debug,
+        debug: sampling == SamplingState::Debug,
         random: left.context.is_some_and(|context| context.random),
         tracestate: tracestate
             .unwrap_or_default()

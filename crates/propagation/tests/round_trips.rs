@@ -7,7 +7,7 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::{Lines, run};
-use meshtrace_propagation::{Field, Sampling};
+use meshtrace_propagation::{Field, SamplingState};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -246,7 +246,7 @@ proptest! {
         let left = run(&format!(r#"{{"extract": ["{last}"], "inject": []}}"#), &lines);
         let context = left.context.unwrap();
         prop_assert_eq!(context.sampling.decision(), Some(told.state != "0"));
-        prop_assert_eq!(context.sampling == Sampling::Debug, debug);
+        prop_assert_eq!(context.sampling == SamplingState::Debug, debug);
     }
 
     /// What leaves is clean: a second pass finds nothing to mend and nothing to count as wrong.

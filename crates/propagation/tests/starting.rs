@@ -317,7 +317,7 @@ fn a_context_wins_over_a_trace_id_without_a_span() {
 #[test]
 fn a_participant_has_a_span_of_its_own_whatever_came_in() {
     use meshtrace_headers::{Headers, encode};
-    use meshtrace_propagation::{IdGenerator, Sampling, Tally};
+    use meshtrace_propagation::{IdGenerator, SamplingState, Tally};
 
     let untrusted = r#"{"incoming": "restart"}"#;
     let ignored = r#"{"incoming": "ignore"}"#;
@@ -329,7 +329,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "",
             false,
-            Sampling::Deferred,
+            SamplingState::Deferred,
             false,
             Counter::Generated,
         ),
@@ -337,7 +337,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "b3: 1",
             false,
-            Sampling::Sampled,
+            SamplingState::Sampled,
             false,
             Counter::Generated,
         ),
@@ -345,7 +345,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "b3: 0",
             false,
-            Sampling::NotSampled,
+            SamplingState::NotSampled,
             false,
             Counter::Generated,
         ),
@@ -353,7 +353,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "traceparent: 00-$T-$S-01",
             true,
-            Sampling::Sampled,
+            SamplingState::Sampled,
             false,
             Counter::ExtractedTracecontext,
         ),
@@ -361,7 +361,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "b3: $T-$S",
             true,
-            Sampling::Deferred,
+            SamplingState::Deferred,
             false,
             Counter::ExtractedB3,
         ),
@@ -369,7 +369,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             "{}",
             "b3: $T-$S-d",
             true,
-            Sampling::Debug,
+            SamplingState::Debug,
             false,
             Counter::ExtractedB3,
         ),
@@ -377,7 +377,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             untrusted,
             "b3: $T-$S-1",
             false,
-            Sampling::Deferred,
+            SamplingState::Deferred,
             true,
             Counter::Restarted,
         ),
@@ -385,7 +385,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             untrusted,
             "b3: 1",
             false,
-            Sampling::Deferred,
+            SamplingState::Deferred,
             false,
             Counter::Generated,
         ),
@@ -393,7 +393,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             ignored,
             "b3: $T-$S-1",
             false,
-            Sampling::Deferred,
+            SamplingState::Deferred,
             false,
             Counter::Ignored,
         ),
@@ -401,7 +401,7 @@ fn a_participant_has_a_span_of_its_own_whatever_came_in() {
             restarts,
             conflict.as_str(),
             false,
-            Sampling::Sampled,
+            SamplingState::Sampled,
             true,
             Counter::Restarted,
         ),

@@ -11,7 +11,8 @@
 mod common;
 
 use common::{Left, Lines, run};
-use meshtrace_propagation::{Outgoing, Sampling, tracestate};
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Outgoing, SamplingState, tracestate};
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -70,25 +71,41 @@ const MENDED: &[(&str, &str)] = &[
     ("xray/spaces", "a header's value begins with no space"),
 ];
 
-/// The vector set's name of a format, and the formats that are read and written for it.
-const FORMATS: &[(&str, &str)] = &[
-    ("w3c", r#"["tracecontext"]"#),
-    ("w3c-tracestate", r#"["tracecontext"]"#),
-    ("b3-multi", r#"["b3multi"]"#),
-    ("b3-single", r#"["b3", "b3multi"]"#),
-    ("jaeger", r#"["jaeger"]"#),
-    ("xray", r#"["xray"]"#),
-    ("gcp", r#"["gcp"]"#),
-    ("datadog", r#"["datadog"]"#),
-    ("ot", r#"["ottrace"]"#),
-    ("grpc-trace-bin", r#"["grpc-trace-bin"]"#),
+/// The vector set's names of formats that are not this project's, and the formats that are read and
+/// written for them.
+const FORMATS: &[(&str, &[Format])] = &[
+    ("w3c", &[Format::Tracecontext]),
+    ("w3c-tracestate", &[Format::Tracecontext]),
+    ("b3-multi", &[Format::B3Multi]),
+    ("b3-single", &[Format::B3, Format::B3Multi]),
+    ("ot", &[Format::Ottrace]),
 ];
 
-const EVERY_FORMAT: &str = r#"["tracecontext", "b3", "b3multi", "jaeger", "xray", "gcp",
-    "datadog", "ottrace", "grpc-trace-bin"]"#;
+/// The formats that are read and written for the vector set's `name`; none for one that this
+/// project does not read.
+fn formats(name: &str) -> Vec<Format> {
+    match FORMATS.iter().find(|(known, _)| *known == name) {
+        Some((_, formats)) => formats.to_vec(),
+        None => Format::ALL
+            .iter()
+            .copied()
+            .filter(|format| format.name() == name)
+            .collect(),
+    }
+}
 
-/// Formats that an application's own format is translated to and from.
-const OTHERS: &[&str] = &["jaeger", "xray", "gcp", "datadog", "ot", "grpc-trace-bin"];
+/// As a list of the configuration.
+fn list(formats: &[Format]) -> String {
+    let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+    format!("{names:?}")
+}
+
+/// Whether an application's own format of that `name` is translated to and from.
+fn is_translated(name: &str) -> bool {
+    let formats = formats(name);
+    let mut others = formats.iter();
+    others.any(|format| !Format::EXTRACTED_BY_DEFAULT.contains(format))
+}
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors.json")).expect("the vector set")
@@ -113,10 +130,7 @@ fn sent(case: &Value) -> Lines {
 /// The configuration that reads and writes only the formats of a case.
 fn config(case: &Value, strict: bool) -> String {
     let name = case["format"].as_str().expect("format");
-    let (_, formats) = FORMATS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .unwrap_or_else(|| panic!("unknown format {name}"));
+    let formats = list(&formats(name));
     let on_repeated = if strict { "reject" } else { "same_trace" };
     format!(
         r#"{{"extract": {formats}, "inject": {formats}, "b3_strict": {strict},
@@ -124,13 +138,12 @@ fn config(case: &Value, strict: bool) -> String {
     )
 }
 
-fn cases(formats: &[&str]) -> Vec<Value> {
+/// The cases of the formats whose name in the vector set `is_wanted`.
+fn cases(is_wanted: impl Fn(&str) -> bool) -> Vec<Value> {
     let vectors = vectors();
-    let cases: Vec<_> = vectors["cases"]
-        .as_array()
-        .expect("cases")
-        .iter()
-        .filter(|case| formats.contains(&case["format"].as_str().expect("format")))
+    let cases = vectors["cases"].as_array().expect("cases").iter();
+    let cases: Vec<_> = cases
+        .filter(|case| is_wanted(case["format"].as_str().expect("format")))
         .cloned()
         .collect();
     assert!(!cases.is_empty());
@@ -138,7 +151,7 @@ fn cases(formats: &[&str]) -> Vec<Value> {
 }
 
 fn all_cases() -> Vec<Value> {
-    cases(&FORMATS.iter().map(|(name, _)| *name).collect::<Vec<_>>())
+    cases(|name| !formats(name).is_empty())
 }
 
 fn assert_context(name: &str, expect: &Value, left: &Left) {
@@ -170,7 +183,7 @@ fn assert_context(name: &str, expect: &Value, left: &Left) {
         "{name}"
     );
     assert_eq!(
-        context.sampling == Sampling::Debug,
+        context.sampling == SamplingState::Debug,
         expect["debug"] == true,
         "{name}"
     );
@@ -233,7 +246,10 @@ fn a_trace_id_without_a_span_is_continued_where_spans_are_started() {
     let cases = all_cases();
     for (name, trace_id, _) in UNFINISHED {
         let case = cases.iter().find(|case| case["name"] == *name);
-        let config = format!(r#"{{"extract": {EVERY_FORMAT}, "on_missing": "generate"}}"#);
+        let config = format!(
+            r#"{{"extract": {}, "on_missing": "generate"}}"#,
+            list(Format::ALL)
+        );
         let left = run(&config, &sent(case.expect("a case of the set")));
         let Outgoing::Context(context) = left.decision.outgoing else {
             panic!("{name}: {:?}", left.decision);
@@ -244,7 +260,7 @@ fn a_trace_id_without_a_span_is_continued_where_spans_are_started() {
 
 #[test]
 fn a_valid_context_in_its_own_format_leaves_as_it_came() {
-    for case in cases(&["w3c"]) {
+    for case in cases(|name| name == "w3c") {
         let traceparent = case["headers"]
             .as_object()
             .unwrap()
@@ -265,7 +281,7 @@ fn a_valid_context_in_its_own_format_leaves_as_it_came() {
 
 #[test]
 fn what_other_formats_rightly_say_leaves_to_the_letter() {
-    for case in cases(OTHERS) {
+    for case in cases(is_translated) {
         if case["expect"] != "invalid" {
             let name = case["name"].as_str().unwrap();
             let left = run(&config(&case, false), &sent(&case));
@@ -280,7 +296,7 @@ fn what_other_formats_rightly_say_leaves_to_the_letter() {
 
 #[test]
 fn tracestate_members_are_those_that_the_specification_grants() {
-    for case in cases(&["w3c-tracestate"]) {
+    for case in cases(|name| name == "w3c-tracestate") {
         let (name, expect) = (&case["name"], &case["expect"]);
         if expect == "invalid" {
             continue;
@@ -329,8 +345,8 @@ fn conversions_say_the_same_in_the_other_format() {
         let sent = sent(case);
         for (target, expected) in case["emit"].as_object().unwrap() {
             let extract = match target.as_str() {
-                "policy:b3-first" => r#"["b3", "b3multi", "tracecontext"]"#,
-                _ => EVERY_FORMAT,
+                "policy:b3-first" => r#"["b3", "b3multi", "tracecontext"]"#.to_owned(),
+                _ => list(Format::ALL),
             };
             let inject = match target.as_str() {
                 "w3c" | "w3c-rewritten" | "policy:w3c-first" | "policy:b3-first" => "tracecontext",

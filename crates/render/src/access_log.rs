@@ -1,11 +1,12 @@
 //! The access log: its fields, where they are configured, and the step that tells the filter the
 //! proxy's own ids.
 
-use meshtrace_log_ids::{IdsConfig, LogIds};
+use meshtrace_access_log::{AccessLogIds, IdsConfig};
+use meshtrace_envoy::filter_state;
 use serde_json::{Map, Value, json};
 
-use crate::priority;
 use crate::version::EnvoyVersion;
+use crate::{cel, priority};
 
 /// Who tells the access log the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +53,13 @@ const FIELDS: &[(&str, &str)] = &[
 ///
 /// `ids` adds a field for each filter state key that its configuration sets.
 #[must_use]
-pub fn access_log_fields(ids: &LogIds, from: IdsFrom) -> Map<String, Value> {
+pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value> {
     let of_the_filter = ids.keys().map(|key| {
         let format = match (key, from) {
-            ("trace_id", IdsFrom::Envoy) => "%TRACE_ID%".to_owned(),
-            ("span_id", IdsFrom::Envoy) => "%SPAN_ID%".to_owned(),
+            (filter_state::TRACE_ID, IdsFrom::Envoy) => "%TRACE_ID%".to_owned(),
+            (filter_state::SPAN_ID, IdsFrom::Envoy) => "%SPAN_ID%".to_owned(),
             // Without PLAIN it is an object with the value in Base64.
-            _ => format!("%FILTER_STATE(wasm.{key}:PLAIN)%"),
+            _ => cel::filter_state(key),
         };
         (key.to_owned(), Value::String(format))
     });

@@ -4,6 +4,14 @@
 //! constant pattern is compiled once; `re.extract` compiles on every request and is the only dear
 //! function (7 µs), so it stands where nothing else can cut.
 
+use meshtrace_envoy::attribute;
+use meshtrace_envoy::filter_state::WASM_PREFIX;
+
+/// The text that a filter of this project has set as filter state `key`, as a substitution.
+pub(crate) fn filter_state(key: &str) -> String {
+    format!("%FILTER_STATE({WASM_PREFIX}{key}:PLAIN)%")
+}
+
 /// `%CEL(expression)%`: nothing where `expression` is empty or meets an error.
 pub(crate) fn cel(expression: impl AsRef<str>) -> String {
     format!("%CEL({})%", expression.as_ref())
@@ -34,12 +42,12 @@ pub(crate) fn first_bytes(header: &str, length: usize) -> String {
 
 /// The value of `header` in CEL: repeated lines are joined by commas.
 pub(crate) fn value(header: &str) -> String {
-    format!("request.headers['{header}']")
+    format!("{}['{header}']", attribute::REQUEST_HEADERS.expression)
 }
 
 /// Whether `header` is there, in CEL.
 pub(crate) fn has(header: &str) -> String {
-    format!("'{header}' in request.headers")
+    format!("'{header}' in {}", attribute::REQUEST_HEADERS.expression)
 }
 
 /// Whether `header` is absent, in CEL.

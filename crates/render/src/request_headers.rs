@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::cel;
+
 /// For a route configuration (Envoy 1.36 to 1.40): the headers are removed, and those of `leaving`
 /// are written from the filter state `wasm.<header>`.
 ///
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 pub fn route_configuration(leaving: &[String], removed: &[String]) -> Value {
     let add = |name: &String| {
         json!({
-            "header": {"key": name, "value": format!("%FILTER_STATE(wasm.{name}:PLAIN)%")},
+            "header": {"key": name, "value": cel::filter_state(name)},
             "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
         })
     };

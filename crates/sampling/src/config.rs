@@ -3,7 +3,7 @@
 use core::fmt;
 
 use meshtrace_config::{ConfigError, RequestHeaders};
-use meshtrace_headers::{PathTemplate, Segment, TemplateRefusal, check_name, is_token};
+use meshtrace_headers::{PathTemplate, Segment, is_token, read_name, written_name};
 use meshtrace_propagation::Placement;
 use meshtrace_propagation::format::Format;
 use serde::Deserialize;
@@ -405,16 +405,8 @@ fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {
 
 #[inline(never)]
 fn template_pattern(text: &str) -> Result<PathPattern, ConfigError> {
-    let template = PathTemplate::parse(text).map_err(|refusal| {
-        let expected = match refusal {
-            TemplateRefusal::NoSlash => "a path such as \"/users/{id}\"",
-            TemplateRefusal::Segment(_) => {
-                "segments of text, `{name}`, `*`, or at the end `**`, such as \"/users/{id}\""
-            }
-        };
-        let message = format!("invalid value: string {text:?}, expected {expected}");
-        ConfigError::new("path.template", message)
-    })?;
+    let template = PathTemplate::parse(text)
+        .map_err(|refusal| ConfigError::invalid_text("path.template", text, refusal))?;
     let segment = |segment: &Segment<'_>| match segment {
         Segment::Text(text) => Some(text.as_bytes().into()),
         Segment::Any(_) => None,
@@ -484,27 +476,14 @@ impl HeaderConfig {
             }
         };
         Ok(HeaderPattern {
-            name: read_name("name", &self.name)?,
+            name: read_name(&self.name)
+                .map_err(|refusal| ConfigError::invalid_text("name", &self.name, refusal))?,
             value,
         })
     }
 }
 
-/// The name of a header that is only read, in lower case.
-fn read_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    if is_token(name.as_bytes()) && !name.eq_ignore_ascii_case("host") {
-        return Ok(name.to_ascii_lowercase().into_bytes().into());
-    }
-    Err(ConfigError::new(
-        key,
-        format!("invalid value: string {name:?}, expected the name of a header other than `host`"),
-    ))
-}
-
 /// The name of a header that is written or removed, in lower case.
 pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    check_name(name).map_err(|refusal| {
-        ConfigError::new(key, format!("invalid value: string {name:?}, {refusal}"))
-    })?;
-    Ok(name.to_ascii_lowercase().into_bytes().into())
+    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, refusal))
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Environment};
 use meshtrace_headers::Headers;
 use subtle::ConstantTimeEq;
 
@@ -41,7 +41,7 @@ impl Force {
     #[inline(never)]
     pub(crate) fn compile(
         config: &ForceConfig,
-        environment: &dyn Fn(&str) -> Option<Vec<u8>>,
+        environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         let variable = &config.value_env;
         if variable.is_empty() || variable.contains(['=', '\0']) {

@@ -1,6 +1,6 @@
 //! A compiled configuration.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Environment};
 use meshtrace_headers::Headers;
 
 use crate::bucket::Bucket;
@@ -47,10 +47,7 @@ impl Sampling {
     /// # Errors
     /// When a value is impossible or two contradict each other, with the key's path.
     #[inline(never)]
-    pub fn new(
-        config: &SamplingConfig,
-        environment: &dyn Fn(&str) -> Option<Vec<u8>>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(config: &SamplingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let conditions = config.conditions()?;
         let names = config.names()?;
         let rules = config.rules.iter().zip(&names).enumerate();

@@ -7,13 +7,12 @@ use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Arena, Headers};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Raw;
-use crate::attributes::Arena;
 use crate::config::MAX_ATTRIBUTES;
+use crate::text::Raw;
 use crate::{Counter, Tally};
 
 /// Most headers that tokens are read from: the arena has room for their payloads.

@@ -1,8 +1,9 @@
 //! Values in lists of pairs: cookies and queries.
 
+use meshtrace_headers::query_of;
 use percent_encoding::percent_decode;
 
-use super::Raw;
+use crate::text::Raw;
 
 /// The first cookie of that name (RFC 6265, section 4.2.1), whichever line it is in.
 pub(super) fn cookie<'a>(lines: impl Iterator<Item = &'a [u8]>, name: &[u8]) -> Option<&'a [u8]> {
@@ -16,12 +17,12 @@ pub(super) fn cookie<'a>(lines: impl Iterator<Item = &'a [u8]>, name: &[u8]) -> 
 
 /// The first parameter of that name (WHATWG URL, "application/x-www-form-urlencoded").
 pub(super) fn query<'r>(path: &[u8], name: &[u8], raw: &'r mut Raw) -> Option<&'r [u8]> {
-    let (_, query) = split_once(path, b'?')?;
-    let query = query.split(|byte| *byte == b'#').next()?;
-    let value = query.split(|byte| *byte == b'&').find_map(|pair| {
-        let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-        form_decoded(key).eq(name.iter().copied()).then_some(value)
-    })?;
+    let value = query_of(path)?
+        .split(|byte| *byte == b'&')
+        .find_map(|pair| {
+            let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+            form_decoded(key).eq(name.iter().copied()).then_some(value)
+        })?;
     raw.clear();
     raw.extend(form_decoded(value).take(raw.capacity()));
     Some(raw)

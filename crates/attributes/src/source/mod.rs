@@ -5,21 +5,16 @@ mod list;
 mod path;
 mod property;
 
-use arrayvec::ArrayVec;
 use meshtrace_baggage as baggage;
-use meshtrace_config::ConfigError;
-use meshtrace_headers::{Headers, is_token};
+use meshtrace_config::{ConfigError, Environment};
+use meshtrace_headers::{Headers, read_name_or_pseudo};
 
-use crate::attributes::Environment;
 use crate::config::SourceConfig;
-use crate::text::{MAX_TEXT, refuse_controls};
+use crate::text::{Raw, refuse_controls};
 
 pub(crate) use jwt::{Claims, MAX_HEADERS as MAX_TOKENS, Token};
 pub(crate) use path::Template;
 use property::Kind;
-
-/// Room for a value that is not in the request as it is; what is longer is cut.
-pub(crate) type Raw = ArrayVec<u8, MAX_TEXT>;
 
 /// A compiled [`SourceConfig`].
 #[derive(Clone, Debug)]
@@ -142,14 +137,7 @@ fn named(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
     Ok(name.as_bytes().into())
 }
 
-/// A header's name, or that of a pseudo-header (RFC 9113, section 8.3).
+/// A header's name, or that of a pseudo-header.
 fn header(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    let token = name.strip_prefix(':').unwrap_or(name);
-    if is_token(token.as_bytes()) {
-        return Ok(name.to_ascii_lowercase().into_bytes().into());
-    }
-    Err(ConfigError::new(
-        path,
-        format!("invalid value: string {name:?}, expected the name of a header"),
-    ))
+    read_name_or_pseudo(name).map_err(|refusal| ConfigError::invalid_text(path, name, refusal))
 }

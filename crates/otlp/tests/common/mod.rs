@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use meshtrace_headers::{Headers, encode};
 use meshtrace_otlp::{
-    Answer, Attributes, Call, Exporter, Kind, Refused, Report, ReportConfig, Span, Status,
+    Attributes, CallError, Exporter, HttpCall, HttpCallResponse, Kind, Report, ReportConfig, Span,
+    Status,
 };
 use meshtrace_propagation::{SpanId, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -67,11 +68,11 @@ pub(crate) struct Collector {
     /// The tokens of the calls that are not answered.
     pub(crate) open: Vec<u32>,
     /// What it answers instead of making a call.
-    pub(crate) refuse: Option<Refused>,
+    pub(crate) refuse: Option<CallError>,
 }
 
 impl Collector {
-    pub(crate) fn take(&mut self, call: &Call<'_>) -> Result<u32, Refused> {
+    pub(crate) fn take(&mut self, call: &HttpCall<'_>) -> Result<u32, CallError> {
         if let Some(refused) = self.refuse {
             return Err(refused);
         }
@@ -128,14 +129,14 @@ pub(crate) fn reply(
     collector: &mut Collector,
 ) {
     let (headers, trailers) = (encode(headers), encode(trailers));
-    let answer = Answer {
+    let answer = HttpCallResponse {
         headers: Headers::parse(&headers).expect("headers"),
         body,
         trailers: Headers::parse(&trailers).expect("trailers"),
         now,
         wall: now,
     };
-    exporter.answered(token, &answer, &mut |call| collector.take(call));
+    exporter.on_http_call_response(token, &answer, &mut |call| collector.take(call));
 }
 
 pub(crate) fn counts(exporter: &mut Exporter) -> BTreeMap<&'static str, u64> {
@@ -182,7 +183,7 @@ pub(crate) fn run(
             }
             return spans.into();
         }
-        Step::Wake => exporter.wake(*now, &mut |call| collector.take(call)),
+        Step::Wake => exporter.on_tick(*now, &mut |call| collector.take(call)),
         Step::Answer(status) => {
             if !collector.open.is_empty() {
                 let token = collector.open.remove(0);
@@ -193,8 +194,8 @@ pub(crate) fn run(
         Step::Refuse(which) => {
             collector.refuse = match which {
                 0 => None,
-                1 => Some(Refused::UnknownCluster),
-                _ => Some(Refused::Other),
+                1 => Some(CallError::UnknownCluster),
+                _ => Some(CallError::Other),
             };
         }
     }

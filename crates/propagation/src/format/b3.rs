@@ -1,7 +1,6 @@
 //! What the two forms of B3 share.
 
-use super::{Reading, Writing};
-use crate::config::B3TraceIdBits;
+use super::options::{B3TraceIdBits, Reading, Writing};
 use crate::hex::Case;
 use crate::{SpanId, TraceContext, TraceId};
 

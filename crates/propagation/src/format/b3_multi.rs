@@ -1,10 +1,19 @@
 //! B3 in several headers: `x-b3-traceid`, `-spanid`, `-parentspanid`, `-sampled`, `-flags`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Format, Reading, Writing};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext};
+
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    ..Properties::NONE
+};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -15,10 +24,12 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
     match (ids, sampling(arrived, reading)) {
         // Half a context, even one with a readable decision, is none.
         ((Some(_), None) | (None, Some(_)), _) | (_, Err(Malformed)) => Extracted::Malformed,
-        ((None, None), Ok(Sampling::Deferred)) => match arrived.value(Field::XB3ParentSpanId) {
-            Some(_) => Extracted::Malformed,
-            None => Extracted::Absent,
-        },
+        ((None, None), Ok(SamplingState::Deferred)) => {
+            match arrived.value(Field::XB3ParentSpanId) {
+                Some(_) => Extracted::Malformed,
+                None => Extracted::Absent,
+            }
+        }
         ((None, None), Ok(sampling)) => Extracted::Sampling(sampling),
         ((Some(_), Some(_)), Ok(sampling)) => match context(sampling, arrived, reading) {
             Some(context) => Extracted::Context(context),
@@ -29,21 +40,25 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
 
 struct Malformed;
 
-fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<Sampling, Malformed> {
+fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<SamplingState, Malformed> {
     // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean nothing.
     if arrived.first_item(Field::XB3Flags) == Some(b"1") {
-        return Ok(Sampling::Debug);
+        return Ok(SamplingState::Debug);
     }
     match arrived.first_item(Field::XB3Sampled) {
-        None => Ok(Sampling::Deferred),
-        Some(b"1" | b"true") => Ok(Sampling::Sampled),
-        Some(b"0" | b"false") => Ok(Sampling::NotSampled),
+        None => Ok(SamplingState::Deferred),
+        Some(b"1" | b"true") => Ok(SamplingState::Sampled),
+        Some(b"0" | b"false") => Ok(SamplingState::NotSampled),
         Some(_) if reading.b3_strict => Err(Malformed),
-        Some(_) => Ok(Sampling::Deferred),
+        Some(_) => Ok(SamplingState::Deferred),
     }
 }
 
-fn context(sampling: Sampling, arrived: &Arrived<'_>, reading: Reading) -> Option<TraceContext> {
+fn context(
+    sampling: SamplingState,
+    arrived: &Arrived<'_>,
+    reading: Reading,
+) -> Option<TraceContext> {
     let is_parent = |text: &[u8]| b3::parent_id(text, reading).is_some();
     let b3_parent = match arrived.first_id(Field::XB3ParentSpanId, &is_parent) {
         Some(text) => b3::parent_id(text, reading).flatten(),
@@ -53,7 +68,7 @@ fn context(sampling: Sampling, arrived: &Arrived<'_>, reading: Reading) -> Optio
     let is_span = |text: &[u8]| b3::span_id(text, reading).is_some();
     let span_id = arrived.first_id(Field::XB3SpanId, &is_span)?;
     let trace_of = |text: &[u8]| b3::trace_id(text, reading);
-    let trace_id = arrived.one_trace(Format::B3Multi, &trace_of)?;
+    let trace_id = arrived.one_trace(Field::XB3TraceId, PROPERTIES.cuts_ids, &trace_of)?;
     Some(TraceContext {
         trace_id: trace_of(trace_id)?,
         span_id: b3::span_id(span_id, reading)?,
@@ -68,6 +83,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let context = match outgoing {
@@ -80,10 +96,10 @@ pub(super) fn emit<'a>(
     let span = |id: SpanId| Value::concat(&[&id.to_hex()]);
     // "Debug implies an accept decision, so don't also send the X-B3-Sampled header."
     let (sampled, flags) = match outgoing.sampling() {
-        Sampling::Deferred => (None, None),
-        Sampling::NotSampled => (Some(Value::Borrowed(b"0")), None),
-        Sampling::Sampled => (Some(Value::Borrowed(b"1")), None),
-        Sampling::Debug => (None, Some(Value::Borrowed(b"1"))),
+        SamplingState::Deferred => (None, None),
+        SamplingState::NotSampled => (Some(Value::Borrowed(b"0")), None),
+        SamplingState::Sampled => (Some(Value::Borrowed(b"1")), None),
+        SamplingState::Debug => (None, Some(Value::Borrowed(b"1"))),
     };
     put(Field::XB3TraceId, trace_id);
     put(Field::XB3SpanId, context.map(|c| c.span_id).and_then(span));

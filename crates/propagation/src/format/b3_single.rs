@@ -1,10 +1,19 @@
 //! B3 in one header: `b3: {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
 use super::b3::{self, TraceIdText};
-use super::{Extracted, Format, Reading, Writing};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext};
+
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    ..Properties::NONE
+};
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
@@ -15,7 +24,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
         return Extracted::Sampling(sampling);
     }
     let trace_of = |text: &[u8]| context(text, reading).map(|context| context.trace_id);
-    let text = arrived.one_trace(Format::B3, &trace_of);
+    let text = arrived.one_trace(Field::B3, PROPERTIES.cuts_ids, &trace_of);
     match text.and_then(|text| context(text, reading)) {
         Some(context) => Extracted::Context(context),
         None => Extracted::Malformed,
@@ -33,14 +42,14 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     };
     let (span_id, rest) = rest.split_first_chunk::<16>()?;
     let (sampling, b3_parent) = match rest {
-        [] => (Sampling::Deferred, None),
+        [] => (SamplingState::Deferred, None),
         [b'-', state] => (sampling_state(&[*state])?, None),
         [b'-', state, b'-', parent @ ..] => {
             (sampling_state(&[*state])?, b3::parent_id(parent, reading)?)
         }
         // A parent without a state is not in the grammar; old tracers send it.
         [b'-', parent @ ..] if !reading.b3_strict => {
-            (Sampling::Deferred, b3::parent_id(parent, reading)?)
+            (SamplingState::Deferred, b3::parent_id(parent, reading)?)
         }
         _ => return None,
     };
@@ -53,11 +62,11 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
     })
 }
 
-fn sampling_state(text: &[u8]) -> Option<Sampling> {
+fn sampling_state(text: &[u8]) -> Option<SamplingState> {
     match text {
-        b"0" => Some(Sampling::NotSampled),
-        b"1" => Some(Sampling::Sampled),
-        b"d" => Some(Sampling::Debug),
+        b"0" => Some(SamplingState::NotSampled),
+        b"1" => Some(SamplingState::Sampled),
+        b"d" => Some(SamplingState::Debug),
         _ => None,
     }
 }
@@ -67,6 +76,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let value = match outgoing {
@@ -88,7 +98,7 @@ fn write(
     let trace_id = TraceIdText::new(context, arrived_id, writing);
     let span_id = context.span_id.to_hex();
     // The grammar has a parent behind a state alone.
-    let decided = context.sampling != Sampling::Deferred;
+    let decided = context.sampling != SamplingState::Deferred;
     let parent = context.b3_parent.filter(|_| decided).map(SpanId::to_hex);
 
     let mut parts: [&[u8]; 7] = [trace_id.as_bytes(), b"-", &span_id, b"", b"", b"", b""];
@@ -104,11 +114,11 @@ fn write(
     Value::concat(&parts)
 }
 
-fn state(sampling: Sampling) -> &'static [u8] {
+fn state(sampling: SamplingState) -> &'static [u8] {
     match sampling {
-        Sampling::Deferred => b"",
-        Sampling::NotSampled => b"0",
-        Sampling::Sampled => b"1",
-        Sampling::Debug => b"d",
+        SamplingState::Deferred => b"",
+        SamplingState::NotSampled => b"0",
+        SamplingState::Sampled => b"1",
+        SamplingState::Debug => b"d",
     }
 }

@@ -3,13 +3,24 @@
 //! Ids are decimal numbers of 64 bits; the left half of a trace id is a tag, `_dd.p.tid`.
 
 use arrayvec::ArrayVec;
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format, decimal};
+use super::decimal;
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
-pub(super) const FIELDS: &[Field] = &[
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    lists: &[Field::XDatadogTags, Field::XDatadogOrigin],
+    ..Properties::NONE
+};
+
+const FIELDS: &[Field] = &[
     Field::XDatadogTraceId,
     Field::XDatadogParentId,
     Field::XDatadogSamplingPriority,
@@ -21,7 +32,7 @@ pub(super) const FIELDS: &[Field] = &[
 const TID: &[u8] = b"_dd.p.tid=";
 
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::XDatadogTraceId).is_none() {
         // Without a trace none of the others means anything.
         let any = FIELDS.iter().any(|field| arrived.raw(*field).is_some());
@@ -47,7 +58,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value of `x-datadog-trace-id` that counts, and the id.
 fn trace_id<'a>(arrived: &Arrived<'a>) -> Option<(&'a [u8], TraceId)> {
     let trace_of = |text: &[u8]| trace_id_of(text, arrived);
-    let text = arrived.one_trace(Format::Datadog, &trace_of)?;
+    let text = arrived.one_trace(Field::XDatadogTraceId, PROPERTIES.cuts_ids, &trace_of)?;
     Some((text, trace_of(text)?))
 }
 
@@ -67,11 +78,11 @@ fn trace_id_of(text: &[u8], arrived: &Arrived<'_>) -> Option<TraceId> {
 }
 
 /// An unknown priority decides nothing, and costs no trace.
-fn sampling(priority: Option<&[u8]>) -> Sampling {
+fn sampling(priority: Option<&[u8]>) -> SamplingState {
     match priority {
-        Some(b"-1" | b"0") => Sampling::NotSampled,
-        Some(b"1" | b"2") => Sampling::Sampled,
-        _ => Sampling::Deferred,
+        Some(b"-1" | b"0") => SamplingState::NotSampled,
+        Some(b"1" | b"2") => SamplingState::Sampled,
+        _ => SamplingState::Deferred,
     }
 }
 
@@ -144,15 +155,17 @@ fn is_tag(tag: &[u8]) -> bool {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    _writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    // Neither a decision without ids nor a trace id that ends in zeros can be told.
+    // Datadog has no form for a decision without ids, nor for a trace id that ends in zeros.
     let context = match outgoing {
         Outgoing::Context(context) if context.trace_id.low() != 0 => context,
         _ => return FIELDS.iter().for_each(|field| put(*field, None)),
     };
     let same_low = trace_id(arrived).filter(|(_, id)| id.low() == context.trace_id.low());
-    // A half that nobody told is no other half.
+    // A left half that is not known differs from none.
     let same_trace =
         same_low.is_some_and(|(_, id)| [0, context.trace_id.high()].contains(&id.high()));
     let trace_id = match same_low {

@@ -1,16 +1,26 @@
 //! Google Cloud Trace: `x-cloud-trace-context: {trace id}/{span id in decimal};o={options}`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format, decimal, only_header};
+use super::decimal;
+use super::extracted::Extracted;
+use super::only_header::only_header;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// The bit of the options that says "traced".
 const SAMPLED: u64 = 1;
 
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    ..Properties::NONE
+};
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::XCloudTraceContext).is_none() {
         return Extracted::Absent;
     }
@@ -23,12 +33,12 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| fields(text).map(|(trace_id, ..)| trace_id);
-    arrived.one_trace(Format::Gcp, &trace_of)
+    arrived.one_trace(Field::XCloudTraceContext, PROPERTIES.cuts_ids, &trace_of)
 }
 
 /// Span and options may be absent; a span of 0 is none.
 #[inline(never)]
-fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
+fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, SamplingState)> {
     let (trace_id, rest) = text.split_first_chunk::<32>()?;
     let trace_id = TraceId::from_hex128(trace_id, Case::Any)?;
     let semicolon = rest.iter().position(|byte| *byte == b';');
@@ -39,18 +49,18 @@ fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, Sampling)> {
         _ => return None,
     };
     let sampling = match options {
-        [] => Sampling::Deferred,
+        [] => SamplingState::Deferred,
         [b';', b'o', b'=', options @ ..] => sampling(options)?,
         _ => return None,
     };
     Some((trace_id, span_id, sampling))
 }
 
-fn sampling(options: &[u8]) -> Option<Sampling> {
+fn sampling(options: &[u8]) -> Option<SamplingState> {
     match options {
         [b'0', _, ..] => None,
-        options if decimal::decode(options)? & SAMPLED == 0 => Some(Sampling::NotSampled),
-        _ => Some(Sampling::Sampled),
+        options if decimal::decode(options)? & SAMPLED == 0 => Some(SamplingState::NotSampled),
+        _ => Some(SamplingState::Sampled),
     }
 }
 
@@ -58,18 +68,20 @@ fn sampling(options: &[u8]) -> Option<Sampling> {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    _writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XCloudTraceContext;
     let text = text(arrived);
-    let tells = |context: &TraceContext| {
+    let says = |context: &TraceContext| {
         text.and_then(fields)
             .is_some_and(|(id, span_id, sampling)| {
-                Extracted::from_ids(id, span_id, sampling).tells(context)
+                Extracted::from_ids(id, span_id, sampling).says(context)
             })
     };
     let write = |context: &TraceContext| write(context);
-    put(field, only_header(outgoing, text, tells, write));
+    put(field, only_header(outgoing, text, says, write));
 }
 
 fn write(context: &TraceContext) -> Option<Value<'static>> {

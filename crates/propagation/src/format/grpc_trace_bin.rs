@@ -6,10 +6,14 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format, Writing, only_header};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use super::extracted::Extracted;
+use super::only_header::only_header;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// gRPC has binary headers read with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -22,8 +26,10 @@ const BUFFER: usize = TEXT / 4 * 3;
 /// The bit of the options that says "sampled".
 const SAMPLED: u8 = 1;
 
+pub(super) const PROPERTIES: Properties = Properties::NONE;
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::GrpcTraceBin).is_none() {
         return Extracted::Absent;
     }
@@ -36,7 +42,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
-    arrived.one_trace(Format::GrpcTraceBin, &trace_of)
+    arrived.one_trace(Field::GrpcTraceBin, PROPERTIES.cuts_ids, &trace_of)
 }
 
 #[inline(never)]
@@ -51,9 +57,9 @@ fn context(text: &[u8]) -> Option<TraceContext> {
     let (span_id, rest) = rest.split_first_chunk()?;
     let [2, options] = rest else { return None };
     let sampling = if options & SAMPLED == 0 {
-        Sampling::NotSampled
+        SamplingState::NotSampled
     } else {
-        Sampling::Sampled
+        SamplingState::Sampled
     };
     Some(TraceContext::new(
         TraceId::new(u128::from_be_bytes(*trace_id))?,
@@ -67,18 +73,19 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let told = |context: &TraceContext| writing.decision(context.sampling);
+    let sampled = |context: &TraceContext| writing.decision(context.sampling);
     let text = text(arrived);
-    let tells = |outgoing: &TraceContext| {
+    let says = |outgoing: &TraceContext| {
         text.and_then(context).is_some_and(|same| {
-            same.is_same_span(outgoing) && same.sampling.decision() == Some(told(outgoing))
+            same.is_same_span(outgoing) && same.sampling.decision() == Some(sampled(outgoing))
         })
     };
-    let write = |context: &TraceContext| write(context, told(context));
+    let write = |context: &TraceContext| write(context, sampled(context));
     let field = Field::GrpcTraceBin;
-    put(field, only_header(outgoing, text, tells, write));
+    put(field, only_header(outgoing, text, says, write));
 }
 
 fn write(context: &TraceContext, sampled: bool) -> Option<Value<'static>> {

@@ -1,16 +1,27 @@
 //! Jaeger: `uber-trace-id: {trace-id}:{span-id}:{parent-span-id}:{flags}`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format, Writing, only_header};
+use super::extracted::Extracted;
+use super::only_header::only_header;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::vendor;
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 const SAMPLED: u64 = 0b01;
 const DEBUG: u64 = 0b10;
 
+pub(super) const PROPERTIES: Properties = Properties {
+    cuts_ids: true,
+    companions: Some(vendor::JAEGER),
+    ..Properties::NONE
+};
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::UberTraceId).is_none() {
         return Extracted::Absent;
     }
@@ -23,7 +34,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
-    arrived.one_trace(Format::Jaeger, &trace_of)
+    arrived.one_trace(Field::UberTraceId, PROPERTIES.cuts_ids, &trace_of)
 }
 
 #[inline(never)]
@@ -35,9 +46,9 @@ fn context(text: &[u8]) -> Option<TraceContext> {
     let flags = hex::decode_padded(flags, Case::Any)?;
     let sampling = match (flags & SAMPLED != 0, flags & DEBUG != 0) {
         // The debug flag "should only be set when the sampled flag is set".
-        (false, _) => Sampling::NotSampled,
-        (true, false) => Sampling::Sampled,
-        (true, true) => Sampling::Debug,
+        (false, _) => SamplingState::NotSampled,
+        (true, false) => SamplingState::Sampled,
+        (true, true) => SamplingState::Debug,
     };
     Some(TraceContext::new(
         TraceId::from_hex_padded(trace_id, Case::Any)?,
@@ -61,27 +72,28 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
-    let told = |context: &TraceContext| match context.sampling {
-        Sampling::Deferred => writing.on_defer.sampling(),
+    let sampling = |context: &TraceContext| match context.sampling {
+        SamplingState::Deferred => writing.on_defer.sampling(),
         sampling => sampling,
     };
     let text = text(arrived);
-    let tells = |outgoing: &TraceContext| {
+    let says = |outgoing: &TraceContext| {
         text.and_then(context)
-            .is_some_and(|same| same.is_same_span(outgoing) && same.sampling == told(outgoing))
+            .is_some_and(|same| same.is_same_span(outgoing) && same.sampling == sampling(outgoing))
     };
-    let write = |context: &TraceContext| write(context, told(context));
+    let write = |context: &TraceContext| write(context, sampling(context));
     let field = Field::UberTraceId;
-    put(field, only_header(outgoing, text, tells, write));
+    put(field, only_header(outgoing, text, says, write));
 }
 
-fn write(context: &TraceContext, sampling: Sampling) -> Option<Value<'static>> {
+fn write(context: &TraceContext, sampling: SamplingState) -> Option<Value<'static>> {
     let flags = match sampling {
-        Sampling::Deferred | Sampling::NotSampled => b"0",
-        Sampling::Sampled => b"1",
-        Sampling::Debug => b"3",
+        SamplingState::Deferred | SamplingState::NotSampled => b"0",
+        SamplingState::Sampled => b"1",
+        SamplingState::Debug => b"3",
     };
     Value::concat(&[
         &context.trace_id.to_hex(),

@@ -1,19 +1,30 @@
 //! OpenTracing basic tracers: `ot-tracer-traceid`, `-spanid`, `-sampled`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::vendor;
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
-pub(super) const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = &[
     Field::OtTracerTraceId,
     Field::OtTracerSpanId,
     Field::OtTracerSampled,
 ];
 
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    cuts_ids: true,
+    companions: Some(vendor::OTTRACE),
+    ..Properties::NONE
+};
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if FIELDS.iter().all(|field| arrived.raw(*field).is_none()) {
         return Extracted::Absent;
     }
@@ -24,7 +35,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 }
 
 fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
-    let text = arrived.one_trace(Format::Ottrace, &TraceId::parse)?;
+    let text = arrived.one_trace(Field::OtTracerTraceId, PROPERTIES.cuts_ids, &TraceId::parse)?;
     let trace_id = TraceId::parse(text)?;
     let is_span = |text: &[u8]| SpanId::from_hex(text, Case::Any).is_some();
     let span_id = arrived.first_id(Field::OtTracerSpanId, &is_span)?;
@@ -34,11 +45,11 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
 }
 
 /// An unknown word decides nothing, and costs no trace.
-fn sampling(sampled: Option<&[u8]>) -> Sampling {
+fn sampling(sampled: Option<&[u8]>) -> SamplingState {
     match sampled {
-        Some(b"true" | b"1") => Sampling::Sampled,
-        Some(b"false" | b"0") => Sampling::NotSampled,
-        _ => Sampling::Deferred,
+        Some(b"true" | b"1") => SamplingState::Sampled,
+        Some(b"false" | b"0") => SamplingState::NotSampled,
+        _ => SamplingState::Deferred,
     }
 }
 
@@ -46,6 +57,8 @@ fn sampling(sampled: Option<&[u8]>) -> Sampling {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    _writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let context = match outgoing {
@@ -55,11 +68,11 @@ pub(super) fn emit<'a>(
             return FIELDS.iter().for_each(|field| put(*field, None));
         }
     };
-    if is_told(context, arrived) {
+    if is_same(context, arrived) {
         let raw = |field| arrived.raw(field).map(Value::Borrowed);
         put(Field::OtTracerTraceId, raw(Field::OtTracerTraceId));
         put(Field::OtTracerSpanId, raw(Field::OtTracerSpanId));
-        let is_decided = context.sampling != Sampling::Deferred;
+        let is_decided = context.sampling != SamplingState::Deferred;
         let sampled = raw(Field::OtTracerSampled).filter(|_| is_decided);
         return put(Field::OtTracerSampled, sampled);
     }
@@ -82,8 +95,8 @@ pub(super) fn emit<'a>(
     put(Field::OtTracerSampled, sampled.map(Value::Borrowed));
 }
 
-/// Whether what arrived tells `outgoing`, each header in one value.
-fn is_told(outgoing: &TraceContext, arrived: &Arrived<'_>) -> bool {
+/// Whether what arrived says `outgoing` already, each header in one value.
+fn is_same(outgoing: &TraceContext, arrived: &Arrived<'_>) -> bool {
     let value = |field| arrived.value(field).unwrap_or_default();
     TraceId::parse(value(Field::OtTracerTraceId)) == Some(outgoing.trace_id)
         && SpanId::from_hex(value(Field::OtTracerSpanId), Case::Any) == Some(outgoing.span_id)

@@ -1,18 +1,26 @@
 //! W3C Trace Context, Levels 1 and 2: `traceparent`, and what becomes of `tracestate`.
 
+use bumpalo::Bump;
 use meshtrace_headers::Value;
 
-use super::{Extracted, Format, Writing};
+use super::extracted::Extracted;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::{self, Case};
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId, tracestate};
+use crate::{
+    Arrived, Field, Outgoing, SpanId, TraceContext, TraceFlags, TraceId, Traceparent, tracestate,
+};
 
 /// `00-` 32 `-` 16 `-` 2: the length of version 00, and the least of any later version.
 const LENGTH: usize = 55;
-const SAMPLED: u8 = 0b01;
-const RANDOM: u8 = 0b10;
+
+pub(super) const PROPERTIES: Properties = Properties {
+    lists: &[Field::Tracestate],
+    ..Properties::NONE
+};
 
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::Traceparent).is_none() {
         return Extracted::Absent;
     }
@@ -30,7 +38,7 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
 /// where they are taken.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| traceparent(text).map(|(_, context)| context.trace_id);
-    arrived.one_trace(Format::Tracecontext, &trace_of)
+    arrived.one_trace(Field::Traceparent, PROPERTIES.cuts_ids, &trace_of)
 }
 
 /// Version and context of a `traceparent` (sections 3.2.2 and 3.2.4).
@@ -47,7 +55,7 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
         return None;
     };
 
-    let version = byte(&[*v0, *v1])?;
+    let version = hex::decode_byte(&[*v0, *v1], Case::Lower)?;
     match (version, future) {
         (0xff, _) => return None,
         (0x00, []) => {}
@@ -56,24 +64,15 @@ fn traceparent(text: &[u8]) -> Option<(u8, TraceContext)> {
         _ => return None,
     }
 
-    let flags = byte(flags)?;
-    let sampling = if flags & SAMPLED == 0 {
-        Sampling::NotSampled
-    } else {
-        Sampling::Sampled
-    };
+    let flags = TraceFlags::from_hex(flags)?;
     let context = TraceContext {
         trace_id: TraceId::from_hex128(trace_id, Case::Lower)?,
         span_id: SpanId::from_hex(span_id, Case::Lower)?,
-        sampling,
-        random: flags & RANDOM != 0,
+        sampling: flags.sampling(),
+        random: flags.is_random(),
         b3_parent: None,
     };
     Some((version, context))
-}
-
-fn byte(text: &[u8]) -> Option<u8> {
-    hex::decode_byte(text, Case::Lower)
 }
 
 #[inline(never)]
@@ -81,6 +80,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
+    _arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     // A decision without ids has no form in W3C: no trace may be invented from it.
@@ -93,7 +93,7 @@ pub(super) fn emit<'a>(
     let text = text(arrived);
     let traceparent = match text.and_then(traceparent) {
         // Untouched, unknown flags included: a change of flags needs a new parent id (section 3.4).
-        Some((0x00, same)) if tells_the_same(&same, context, writing) => text.map(Value::Borrowed),
+        Some((0x00, same)) if says_the_same(&same, context, writing) => text.map(Value::Borrowed),
         _ => write(context, writing),
     };
     put(Field::Traceparent, traceparent);
@@ -116,24 +116,12 @@ pub(crate) fn members_of<'a>(
     tracestate::parse(arrived.lines(Field::Tracestate))
 }
 
-fn tells_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {
+fn says_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {
     incoming.is_same_span(outgoing)
         && incoming.sampling.decision() == Some(writing.decision(outgoing.sampling))
 }
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
-    let sampled = if writing.decision(context.sampling) {
-        SAMPLED
-    } else {
-        0
-    };
-    let random = if context.random { RANDOM } else { 0 };
-    Value::concat(&[
-        b"00-",
-        &context.trace_id.to_hex(),
-        b"-",
-        &context.span_id.to_hex(),
-        b"-",
-        &hex::encode_byte(sampled | random),
-    ])
+    let flags = TraceFlags::new(writing.decision(context.sampling), context.random);
+    Value::concat(&Traceparent::new(context.trace_id, context.span_id, flags).parts())
 }

@@ -4,15 +4,23 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 use meshtrace_headers::{Value, is_token};
 
-use super::{Extracted, Format, only_header};
+use super::extracted::Extracted;
+use super::only_header::only_header;
+use super::options::{Reading, Writing};
+use super::properties::Properties;
 use crate::hex::Case;
-use crate::{Arrived, Field, Outgoing, Sampling, SpanId, TraceContext, TraceId};
+use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
 /// The longest header that is written, in bytes: more than AWS's own have.
 const MAX_BYTES: usize = 512;
 
+pub(super) const PROPERTIES: Properties = Properties {
+    can_defer: true,
+    ..Properties::NONE
+};
+
 #[inline(never)]
-pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
+pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::XAmznTraceId).is_none() {
         return Extracted::Absent;
     }
@@ -25,7 +33,7 @@ pub(super) fn parse(arrived: &Arrived<'_>) -> Extracted {
 /// The value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
-    arrived.one_trace(Format::Xray, &trace_of)
+    arrived.one_trace(Field::XAmznTraceId, PROPERTIES.cuts_ids, &trace_of)
 }
 
 /// The fields that are read.
@@ -34,7 +42,7 @@ struct Known {
     trace_id: TraceId,
     /// A load balancer sends `Root` alone.
     span_id: Option<SpanId>,
-    sampling: Sampling,
+    sampling: SamplingState,
     /// Every field can be forwarded as it is.
     well_formed: bool,
 }
@@ -59,7 +67,7 @@ impl Known {
                     let known = sampled(value);
                     well_formed &= known.is_some();
                     sampling
-                        .replace(known.unwrap_or(Sampling::Deferred))
+                        .replace(known.unwrap_or(SamplingState::Deferred))
                         .is_some()
                 }
                 _ => {
@@ -74,7 +82,7 @@ impl Known {
         Some(Self {
             trace_id: trace_id?,
             span_id,
-            sampling: sampling.unwrap_or(Sampling::Deferred),
+            sampling: sampling.unwrap_or(SamplingState::Deferred),
             well_formed,
         })
     }
@@ -117,12 +125,12 @@ fn root(text: &[u8]) -> Option<TraceId> {
     TraceId::from_hex128(&digits, Case::Any)
 }
 
-fn sampled(text: &[u8]) -> Option<Sampling> {
+fn sampled(text: &[u8]) -> Option<SamplingState> {
     match text {
-        b"0" => Some(Sampling::NotSampled),
-        b"1" => Some(Sampling::Sampled),
+        b"0" => Some(SamplingState::NotSampled),
+        b"1" => Some(SamplingState::Sampled),
         // The caller asks for a decision. Another word is none, and costs no trace.
-        b"?" => Some(Sampling::Deferred),
+        b"?" => Some(SamplingState::Deferred),
         _ => None,
     }
 }
@@ -131,21 +139,22 @@ fn sampled(text: &[u8]) -> Option<Sampling> {
 pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
+    _writing: Writing,
     arena: &'a Bump,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XAmznTraceId;
     let text = text(arrived);
     let known = text.and_then(Known::read);
-    let tells = |context: &TraceContext| {
-        known.is_some_and(|known| known.well_formed && known.extracted().tells(context))
+    let says = |context: &TraceContext| {
+        known.is_some_and(|known| known.well_formed && known.extracted().says(context))
     };
     let write = |context: &TraceContext| {
         let same_trace = known.is_some_and(|known| known.trace_id == context.trace_id);
         let others = text.filter(|_| same_trace);
         write(context, others.unwrap_or_default(), arena)
     };
-    put(field, only_header(outgoing, text, tells, write));
+    put(field, only_header(outgoing, text, says, write));
 }
 
 /// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:

@@ -69,12 +69,12 @@ pub(crate) fn run_to(config: &str, sent: &Lines, peer: Peer<'_>, cluster: Option
 
     let incoming = propagation.extract(headers, peer, &mut tally);
     let decision = propagation.decide(&incoming, &ids, &mut tally);
-    let egress = propagation.egress(&headers, cluster.map(str::as_bytes));
-    propagation.join_baggage(&incoming, egress, &arena, &mut edits, &mut tally);
+    let policy = propagation.policy_for(&headers, cluster.map(str::as_bytes));
+    propagation.join_baggage(&incoming, policy, &arena, &mut edits, &mut tally);
     propagation.inject(
         &incoming,
         &decision.outgoing,
-        egress,
+        policy,
         &mut edits,
         &mut tally,
     );

@@ -2,6 +2,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::attribute;
 use meshtrace_propagation::WhenConfig;
 
 use super::names::FORWARDED_FOR;
@@ -54,7 +55,10 @@ fn within(networks: &[String]) -> Result<Option<String>, ConfigError> {
                 ),
             )
         })?;
-        patterns.push(format!("source.address.matches('{pattern}')"));
+        patterns.push(format!(
+            "{}.matches('{pattern}')",
+            attribute::SOURCE_ADDRESS.expression
+        ));
     }
     let direct = lacks(FORWARDED_FOR);
     Ok((!patterns.is_empty()).then(|| format!("({direct} && ({}))", patterns.join(" || "))))

@@ -96,12 +96,7 @@ impl Format {
             format::Format::Tracecontext => Some(Self::Tracecontext),
             format::Format::B3 => Some(Self::B3),
             format::Format::B3Multi => Some(Self::B3Multi),
-            format::Format::Jaeger
-            | format::Format::Ottrace
-            | format::Format::Xray
-            | format::Format::Gcp
-            | format::Format::Datadog
-            | format::Format::GrpcTraceBin => None,
+            _ => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! reads them.
 
 use meshtrace_config::ConfigError;
+use meshtrace_envoy::attribute;
 use meshtrace_sampling::{
     HeaderConfig, MatchConfig, ParentPolicy, PathConfig, SampleConfig, SamplingConfig, Threshold,
 };
@@ -256,7 +257,11 @@ fn condition(asked: &MatchConfig) -> Result<String, ConfigError> {
     if let Some(methods) = &asked.methods {
         let texts = methods.iter().map(|method| quoted("match.methods", method));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        all.push(format!("request.method in [{}]", texts.join(", ")));
+        all.push(format!(
+            "{} in [{}]",
+            attribute::REQUEST_METHOD.expression,
+            texts.join(", ")
+        ));
     }
     match asked.host.as_deref() {
         None | Some("*") => {}
@@ -283,7 +288,7 @@ fn condition(asked: &MatchConfig) -> Result<String, ConfigError> {
     })
 }
 
-const PATH: &str = "request.url_path";
+const PATH: &str = attribute::REQUEST_URL_PATH.expression;
 
 fn path_condition(path: &PathConfig) -> Result<String, ConfigError> {
     match path {
@@ -334,7 +339,7 @@ fn escaped(segment: &str) -> String {
 }
 
 fn host_condition(host: &str) -> Result<String, ConfigError> {
-    const HOST: &str = "request.host";
+    const HOST: &str = attribute::REQUEST_HOST.expression;
     let host = host.to_ascii_lowercase();
     Ok(match host.strip_prefix('*') {
         None => {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::EnvoyVersion;
+use crate::{EnvoyVersion, cel};
 
 /// Something that has to be known about rendered tags; it displays as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,8 @@ impl fmt::Display for TagLimit {
             Self::NotOnTheSpan { key, version } => write!(
                 f,
                 "{key} is not on the span: it is known with the response, and no tag of {version} \
-                 reads filter state. Access logs read it (%FILTER_STATE(wasm.{key}:PLAIN)%)."
+                 reads filter state. Access logs read it ({}).",
+                 cel::filter_state(key)
             ),
             Self::ResponseOnServerSpan => f.write_str(
                 "What comes from the response is on the SERVER span; it is on the CLIENT span where \

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 pub use limit::TagLimit;
 
-use crate::{EnvoyVersion, IstioVersion};
+use crate::{EnvoyVersion, IstioVersion, cel};
 
 /// The namespace of the dynamic metadata that stands in for filter state.
 const METADATA: &str = "meshtrace.span_attributes";
@@ -230,7 +230,7 @@ impl Plugin {
     fn tag(&self, attribute: &AttributeConfig, way: &Way) -> Option<Tag> {
         let key = &attribute.key;
         match (way, attribute.from.phase()) {
-            (Way::FilterState, _) => Some(Tag::Format(format!("%FILTER_STATE(wasm.{key}:PLAIN)%"))),
+            (Way::FilterState, _) => Some(Tag::Format(cel::filter_state(key))),
             (Way::Headers { prefix }, Phase::Request) => {
                 Some(Tag::Header(header_name(prefix, key)))
             }

@@ -1,5 +1,7 @@
 //! Hosts by name, and by the names below a domain.
 
+use meshtrace_headers::host_name;
+
 use super::map::ByteMap;
 use super::set::RuleSet;
 use super::steps::Steps;
@@ -66,7 +68,7 @@ impl HostMap {
             return &self.any;
         }
         let mut lower = [0; MAX_HOST];
-        let host = without_port(authority);
+        let host = host_name(authority);
         let Some(lower) = lower.get_mut(..host.len()) else {
             return &self.any;
         };
@@ -74,7 +76,6 @@ impl HostMap {
             *lower = byte.to_ascii_lowercase();
         }
         steps.step();
-        let lower: &[u8] = lower.strip_suffix(b".").unwrap_or(lower);
         if let Some(rules) = self.exact.get(lower) {
             return rules;
         }
@@ -97,13 +98,4 @@ fn is_below(host: &[u8], domain: &[u8]) -> bool {
 
 fn labels(name: &[u8]) -> usize {
     name.split(|byte| *byte == b'.').count()
-}
-
-/// An IPv6 address keeps its brackets.
-fn without_port(authority: &[u8]) -> &[u8] {
-    let end = match authority.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if !authority.ends_with(b"]") => colon,
-        _ => authority.len(),
-    };
-    authority.get(..end).unwrap_or(authority)
 }

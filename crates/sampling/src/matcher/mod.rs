@@ -14,7 +14,7 @@ mod set;
 mod steps;
 
 use meshtrace_config::ConfigError;
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, path_of};
 
 use header::HeaderMap;
 use host::HostMap;
@@ -174,7 +174,7 @@ impl Matcher {
     }
 
     fn find(&self, request: &RequestView<'_>, steps: &mut impl Steps) -> Option<usize> {
-        let path = without_query(request.path.unwrap_or_default());
+        let path = path_of(request.path.unwrap_or_default());
         let tree = self.paths.rules(path, steps);
         let regexes = self.regexes.matching(path, steps);
         let host = self
@@ -258,11 +258,4 @@ impl Names {
             _ => &self.any,
         }
     }
-}
-
-/// Envoy refuses or strips a fragment; what a filter before this one wrote may still have one.
-fn without_query(path: &[u8]) -> &[u8] {
-    let is_end = |byte: &u8| matches!(byte, b'?' | b'#');
-    let end = path.iter().position(is_end).unwrap_or(path.len());
-    path.get(..end).unwrap_or(path)
 }

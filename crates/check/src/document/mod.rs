@@ -1,0 +1,93 @@
+//! Files as one tree of nodes that know where they stand.
+
+mod embedded;
+mod json;
+mod scalar;
+mod tree;
+mod yaml;
+
+pub(crate) use scalar::Style;
+pub(crate) use tree::{Node, Position, Tree};
+
+/// The largest file that is read, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The deepest nesting that is read.
+const MAX_DEPTH: usize = 128;
+
+/// The most nodes of a document once its aliases are followed.
+const MAX_NODES: u64 = 4_000_000;
+
+/// Why a text is no document, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct SyntaxError {
+    pub(crate) at: Position,
+    pub(crate) message: String,
+}
+
+impl SyntaxError {
+    fn new(at: Position, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            message: message.into(),
+        }
+    }
+}
+
+/// Reads every document of a file: JSON where it is, else YAML.
+pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
+    let start = Position::START;
+    if bytes.len() > MAX_BYTES {
+        let message = format!("{} bytes; at most {MAX_BYTES} are read", bytes.len());
+        return Err(SyntaxError::new(start, message));
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let at = Position::new(line, 1);
+        SyntaxError::new(at, "not UTF-8; JSON and YAML are")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let looks_like_json = text.trim_start().starts_with(['{', '[']);
+    let is_json = name.to_ascii_lowercase().ends_with(".json");
+    if looks_like_json || is_json {
+        match json::read(text) {
+            Ok(tree) => return Ok(tree),
+            Err(error) if is_json => return Err(error),
+            // A flow collection of YAML, or JSON with comments.
+            Err(error) => return yaml::read(text).map_err(|_| error),
+        }
+    }
+    yaml::read(text).map_err(|error| templated(text, error))
+}
+
+/// Reads the text of a scalar; its nodes stand where the scalar does.
+pub(crate) fn read_within(host: Node<'_>, language: Language) -> Result<Tree, SyntaxError> {
+    let text = host.scalar().unwrap_or_default();
+    let place = embedded::Place::of(host);
+    let tree = match language {
+        Language::Json => json::read(text),
+        Language::Yaml => yaml::read(text),
+    };
+    match tree {
+        Ok(tree) => Ok(tree.moved(|at| place.position(at))),
+        Err(error) => Err(SyntaxError::new(place.position(error.at), error.message)),
+    }
+}
+
+/// What a text within a scalar is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Json,
+    Yaml,
+}
+
+/// Says of a template's file that it is one.
+fn templated(text: &str, mut error: SyntaxError) -> SyntaxError {
+    if text.contains("{{") {
+        error
+            .message
+            .push_str("; a template is to be rendered first (helm template, envsubst, jinja)");
+    }
+    error
+}

@@ -1,0 +1,200 @@
+//! YAML, by its events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, options};
+
+use super::tree::{Content, Data, Step, Tree};
+use super::{MAX_DEPTH, MAX_NODES, Position, Style, SyntaxError};
+
+/// A collection that is being read.
+struct Open {
+    id: u32,
+    anchor: usize,
+    children: Vec<u32>,
+    /// The key that waits for its value.
+    key: Option<(Arc<str>, Position)>,
+    is_map: bool,
+    weight: u64,
+}
+
+#[derive(Default)]
+struct Composer {
+    tree: Tree,
+    open: Vec<Open>,
+    /// Anchored nodes, with the number of nodes below them once aliases are followed.
+    anchors: HashMap<usize, (u32, u64)>,
+    total: u64,
+    /// The byte that the event's text begins at.
+    offset: usize,
+}
+
+pub(super) fn read(text: &str) -> Result<Tree, SyntaxError> {
+    let mut composer = Composer::default();
+    composer.tree.source = Arc::from(text);
+    let mut options = options! {
+        flow_nesting_limit: MAX_DEPTH,
+        block_nesting_limit: MAX_DEPTH,
+        // JSON in one line has long keys' values before its colons at times.
+        simple_key_max_lookahead: 1 << 20
+    };
+    options.set_emit_comments(false);
+    for next in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = next.map_err(|error| {
+            let marker = error.marker();
+            let at = Position::new(marker.line(), marker.col() + 1);
+            SyntaxError::new(at, error.info())
+        })?;
+        composer.take(event, &span)?;
+    }
+    Ok(composer.tree)
+}
+
+impl Composer {
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), SyntaxError> {
+        let at = Position::new(span.start.line(), span.start.col() + 1);
+        self.offset = span.start.byte_offset().unwrap_or_default();
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if self.takes_key() {
+                    self.set_key(Arc::from(&*text), at);
+                    return Ok(());
+                }
+                let is_text = tag.is_some_and(|tag| tag.core_suffix() == Some("str"));
+                let style = match style {
+                    ScalarStyle::Plain if is_text => Style::Single,
+                    ScalarStyle::Plain => Style::Plain,
+                    ScalarStyle::SingleQuoted => Style::Single,
+                    ScalarStyle::DoubleQuoted => Style::Double,
+                    ScalarStyle::Literal => Style::Literal,
+                    ScalarStyle::Folded => Style::Folded,
+                };
+                let content = Content::Scalar(text.into_owned().into_boxed_str(), style);
+                let id = self.add(at, content)?;
+                self.attach(id, anchor, 1, at)?;
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(at, anchor, false)?,
+            Event::MappingStart(_, anchor, _) => self.begin(at, anchor, true)?,
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.open.pop() {
+                    if let Some(data) = self.tree.nodes.get_mut(open.id as usize) {
+                        data.content = if open.is_map {
+                            Content::Map(open.children)
+                        } else {
+                            Content::List(open.children)
+                        };
+                    }
+                    self.attach(open.id, open.anchor, open.weight + 1, at)?;
+                }
+            }
+            Event::Alias(anchor) => {
+                if self.takes_key() {
+                    return Err(SyntaxError::new(at, "an alias as a key is not supported"));
+                }
+                let Some((id, weight)) = self.anchors.get(&anchor).copied() else {
+                    let message = "an alias to a collection that it stands in";
+                    return Err(SyntaxError::new(at, message));
+                };
+                // It stands where it is used too, so it is a node of its own with the same children.
+                let Some(target) = self.tree.nodes.get(id as usize) else {
+                    return Ok(());
+                };
+                let content = target.content.clone();
+                let id = self.add(at, content)?;
+                self.attach(id, 0, weight, at)?;
+            }
+            Event::DocumentEnd => self.anchors.clear(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn takes_key(&self) -> bool {
+        matches!(self.open.last(), Some(open) if open.is_map && open.key.is_none())
+    }
+
+    fn set_key(&mut self, key: Arc<str>, at: Position) {
+        if let Some(open) = self.open.last_mut() {
+            open.key = Some((key, at));
+        }
+    }
+
+    fn begin(&mut self, at: Position, anchor: usize, is_map: bool) -> Result<(), SyntaxError> {
+        if self.takes_key() {
+            return Err(SyntaxError::new(
+                at,
+                "a list or a map as a key is not supported",
+            ));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            let message = format!("nested more than {MAX_DEPTH} deep");
+            return Err(SyntaxError::new(at, message));
+        }
+        let id = self.add(at, Content::List(Vec::new()))?;
+        self.open.push(Open {
+            id,
+            anchor,
+            children: Vec::new(),
+            key: None,
+            is_map,
+            weight: 0,
+        });
+        Ok(())
+    }
+
+    fn add(&mut self, at: Position, content: Content) -> Result<u32, SyntaxError> {
+        let id = u32::try_from(self.tree.nodes.len())
+            .map_err(|_| SyntaxError::new(at, "too many nodes"))?;
+        self.tree.nodes.push(Data {
+            at,
+            offset: self.offset,
+            parent: 0,
+            step: Step::Document,
+            content,
+        });
+        Ok(id)
+    }
+
+    /// Puts a finished node into the collection around it.
+    fn attach(
+        &mut self,
+        id: u32,
+        anchor: usize,
+        weight: u64,
+        at: Position,
+    ) -> Result<(), SyntaxError> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (id, weight));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.total = self.total.saturating_add(weight);
+            if self.total > MAX_NODES {
+                let message = format!("more than {MAX_NODES} nodes");
+                return Err(SyntaxError::new(at, message));
+            }
+            self.tree.roots.push(id);
+            return Ok(());
+        };
+        open.weight = open.weight.saturating_add(weight);
+        if open.weight > MAX_NODES {
+            let message = format!("more than {MAX_NODES} nodes with its aliases followed");
+            return Err(SyntaxError::new(at, message));
+        }
+        let step = if open.is_map {
+            match open.key.take() {
+                Some((key, at)) => Step::Key(key, at),
+                None => Step::Document,
+            }
+        } else {
+            Step::Item(u32::try_from(open.children.len()).unwrap_or(u32::MAX))
+        };
+        open.children.push(id);
+        let parent = open.id;
+        if let Some(data) = self.tree.nodes.get_mut(id as usize) {
+            data.parent = parent;
+            data.step = step;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The files that were given: their trees, and the texts within them that are documents too.
+
+use std::collections::HashMap;
+
+use crate::document::{self, Language, Node, SyntaxError, Tree};
+use crate::versions::Versions;
+
+/// A file to check.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Its name, as findings tell it.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// The place of a scalar: its file, and its node there.
+type Key = (usize, u32);
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) trees: Vec<Tree>,
+    /// The versions that the head of a file names, by inputs.
+    pub(crate) versions: Vec<Versions>,
+    /// The documents within scalars.
+    within: HashMap<Key, Result<Tree, SyntaxError>>,
+}
+
+impl Files {
+    /// Reads all; what cannot be read is the second, with the place of its input.
+    pub(crate) fn read(inputs: &[Input]) -> (Self, Vec<(usize, SyntaxError)>) {
+        let mut files = Self::default();
+        let mut errors = Vec::new();
+        for (place, input) in inputs.iter().enumerate() {
+            match document::read(&input.name, &input.bytes) {
+                Ok(tree) => {
+                    files.versions.push(Versions::of_head(tree.source()));
+                    files.trees.push(tree.of_input(place, ""));
+                }
+                Err(error) => {
+                    files.versions.push(Versions::default());
+                    errors.push((place, error));
+                }
+            }
+        }
+        let mut within = HashMap::new();
+        for map in files.trees.iter().flat_map(Tree::maps) {
+            let Some((scalar, language)) = text_within(map) else {
+                continue;
+            };
+            let tree = document::read_within(scalar, language)
+                .map(|tree| tree.of_input(scalar.input(), &scalar.path()));
+            within.insert((scalar.input(), scalar.id()), tree);
+        }
+        files.within = within;
+        (files, errors)
+    }
+
+    /// The document within a scalar, or why it is none.
+    pub(crate) fn within(&self, scalar: Node<'_>) -> Option<&Result<Tree, SyntaxError>> {
+        self.within.get(&(scalar.input(), scalar.id()))
+    }
+}
+
+/// The scalar below a map that is a document of its own.
+fn text_within(map: Node<'_>) -> Option<(Node<'_>, Language)> {
+    if map.type_url() == Some("google.protobuf.StringValue") {
+        let is_configuration = matches!(map.key(), Some("configuration"));
+        let value = map.get_exactly("value").filter(|_| is_configuration)?;
+        return Some((value, Language::Json)).filter(|(value, _)| value.scalar().is_some());
+    }
+    let scalar = match map.get_exactly("kind")?.scalar()? {
+        "ConfigMap" => map.at(&["data", "mesh"])?,
+        "EnvoyProxy" => map.at(&["spec", "bootstrap", "value"])?,
+        _ => return None,
+    };
+    scalar.text().map(|_| (scalar, Language::Yaml))
+}

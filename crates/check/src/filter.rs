@@ -1,0 +1,110 @@
+//! The filters, as far as this crate asks them: all that it needs of the crates they are made of.
+
+use std::sync::OnceLock;
+
+use meshtrace_pipeline::{
+    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+};
+use meshtrace_plugin_config::MeshTracingConfig;
+use serde_json::Value;
+
+/// A filter of meshtrace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Filter {
+    /// `access_log_trace.wasm`
+    AccessLogTrace,
+    /// `mesh_tracing.wasm`
+    MeshTracing,
+    /// `route_sampling.wasm`
+    RouteSampling,
+    /// `span_attributes.wasm`
+    SpanAttributes,
+    /// `trace_context.wasm`
+    TraceContext,
+}
+
+impl Filter {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AccessLogTrace,
+        Self::MeshTracing,
+        Self::RouteSampling,
+        Self::SpanAttributes,
+        Self::TraceContext,
+    ];
+
+    /// Its name, as modules and configuration paths have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessLogTrace => "access_log_trace",
+            Self::MeshTracing => "mesh_tracing",
+            Self::RouteSampling => "route_sampling",
+            Self::SpanAttributes => "span_attributes",
+            Self::TraceContext => "trace_context",
+        }
+    }
+
+    /// The filter of a name with dashes or underscores.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.replace('-', "_").to_ascii_lowercase();
+        Self::ALL.into_iter().find(|filter| filter.name() == name)
+    }
+
+    /// The filter whose name stands in a file's name, a URL or a plugin's name.
+    pub(crate) fn within(text: &str) -> Option<Self> {
+        let text = text.replace('-', "_").to_ascii_lowercase();
+        Self::ALL
+            .into_iter()
+            .find(|filter| text.contains(filter.name()))
+    }
+
+    /// The stage of mesh_tracing that has its configuration.
+    pub(crate) const fn stage(self) -> Option<&'static str> {
+        match self {
+            Self::AccessLogTrace => Some("access_log"),
+            Self::MeshTracing => None,
+            Self::RouteSampling => Some("sampling"),
+            Self::SpanAttributes => Some("span_attributes"),
+            Self::TraceContext => Some("trace_context"),
+        }
+    }
+
+    /// Why the filter refuses this configuration: the path and the reason, by the code that runs in the proxy.
+    pub(crate) fn refusal(self, json: &[u8]) -> Option<(String, String)> {
+        let error = match self {
+            Self::AccessLogTrace => refusal::<AccessLogTrace>(json),
+            Self::MeshTracing => refusal::<MeshTracing>(json),
+            Self::RouteSampling => refusal::<RouteSampling>(json),
+            Self::SpanAttributes => refusal::<SpanAttributes>(json),
+            Self::TraceContext => refusal::<TraceContext>(json),
+        }?;
+        let (path, reason) = error.split_once(": ").unwrap_or(("", &error));
+        let own = path.strip_prefix(self.name()).unwrap_or(path);
+        let own = own.strip_prefix('.').unwrap_or(own);
+        // The place is told by line and column of the file.
+        let reason = reason
+            .rsplit_once(" at line ")
+            .map_or(reason, |(text, _)| text);
+        Some((own.to_owned(), reason.to_owned()))
+    }
+
+    /// The JSON Schema of its configuration, and the definitions that it refers to.
+    pub(crate) fn schema(self) -> Option<(&'static Value, &'static Value)> {
+        static SCHEMA: OnceLock<Value> = OnceLock::new();
+        let whole = SCHEMA.get_or_init(|| schemars::schema_for!(MeshTracingConfig).to_value());
+        let own = match self.stage() {
+            None => whole,
+            Some(stage) => whole.get("properties")?.get(stage)?,
+        };
+        Some((own, whole.get("$defs")?))
+    }
+}
+
+fn refusal<C: Composition>(json: &[u8]) -> Option<String> {
+    // A key in the environment is looked at by a rule of its own.
+    C::from_json(json, &|_| Some(b"set".to_vec()))
+        .err()
+        .map(|error| error.to_string())
+}

@@ -1,0 +1,255 @@
+//! What was found, and the table of all that can be.
+
+use std::fmt;
+
+use crate::document::{Node, Position};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// It does not work: something is refused, broken, or does nothing of what it is there for.
+    Error,
+    /// It works otherwise than it looks, or not always.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident $number:literal $level:ident $title:literal,)*) => {
+        /// What can be found. A code is never used again for something else.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// `MT` and three digits.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => concat!("MT", $number),)* }
+            }
+
+            /// How bad it is.
+            #[must_use]
+            pub const fn level(self) -> Level {
+                match self { $(Self::$name => Level::$level,)* }
+            }
+
+            /// What it is, in a few words: the title of its section in docs/troubleshooting.md.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // Files.
+    Syntax "001" Error "The file is no YAML and no JSON",
+    NothingKnown "002" Note "Nothing in the file is known to meshtrace",
+    WhichFilter "003" Note "The configuration fits several filters",
+    // A plugin's configuration.
+    NotJson "010" Error "The configuration is no JSON",
+    UnknownKey "011" Error "A key that the filter does not know",
+    WrongValue "012" Error "A value that the filter does not take",
+    Refused "013" Error "The filter refuses the configuration",
+    Struct "014" Error "The configuration is a Struct",
+    DoesNothing "015" Warning "The filter does nothing",
+    KeyTwice "016" Error "A key stands twice in one map",
+    MissingKey "017" Error "A required key is missing",
+    MissingVariable "018" Warning "A variable of the environment is missing",
+    UnknownFilter "019" Warning "A module of meshtrace that is no filter's",
+    // Where filters stand.
+    Rerouted "020" Warning "An edit may send requests to another route",
+    BehindRouter "021" Error "A filter stands behind the router",
+    UpstreamInListener "022" Error "The placement is upstream, in a listener's filters",
+    DownstreamInUpstream "023" Error "The placement is downstream, among upstream filters",
+    SameName "024" Warning "Two plugins have one name in one VM",
+    CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
+    // Beside the proxy's own tracer.
+    ContextBesideTracer "030" Warning "trace_context stands in front of a tracer that overwrites it",
+    WrongTracer "031" Error "The tracer is another one",
+    IncomingTooLate "032" Warning "`incoming` comes too late",
+    TwoTracers "033" Warning "mesh_tracing reports beside the proxy's own tracer",
+    EarlyOrder "034" Warning "Early header mutations in the wrong order",
+    SamplingSettings "035" Warning "route_sampling without its settings",
+    ParentFormats "036" Warning "route_sampling reads parents that the tracer does not",
+    LogTracer "037" Warning "access_log_trace is told another tracer than there is",
+    // Attributes and tags.
+    NoTag "040" Warning "An attribute that no tag reads",
+    TagWithoutWasm "041" Warning "A tag reads filter state without `wasm.`",
+    WithoutPlain "042" Warning "Filter state is read without `:PLAIN`",
+    NobodyWrites "043" Warning "Filter state is read that nobody writes",
+    // The access log.
+    IdsWithoutStep "050" Warning "`ids` without the step that writes them",
+    StepWithoutRemoval "051" Warning "The step lets a client's own ids pass",
+    LogWithoutFilter "052" Warning "The access log reads ids, and no filter writes them",
+    // Sampling rules.
+    Shadowed "060" Warning "A rule that can never decide",
+    PlainRatio "061" Note "A ratio of 0 or 1",
+    ParentTooLate "062" Warning "`parent` is decided before the filter",
+    // The report of mesh_tracing.
+    NoCluster "070" Error "The collector's cluster does not exist",
+    NotHttp2 "071" Error "gRPC to a cluster that speaks HTTP/1",
+    OriginalDst "072" Error "The collector's cluster has no endpoints of its own",
+    RoleContradicts "073" Warning "The role contradicts the listener",
+    PortContradicts "074" Warning "The collector's port is the other protocol's",
+    ServiceLacks "075" Error "The collector's Service does not fit",
+    // Loading a module.
+    FailsRequests "080" Warning "A module that is missing fails requests",
+    Placeholder "081" Warning "A placeholder stands where your registry or digest belongs",
+    NobodyFetches "082" Error "A URL that nobody fetches here",
+    BadDigest "083" Error "A digest that is none",
+    HeaderLimit "084" Warning "`max_headers_count` leaves no room for what is added",
+    // Versions.
+    SpanIdTooEarly "090" Error "`%SPAN_ID%` before Envoy 1.38",
+    TagTooEarly "091" Error "A tag reads filter state before Envoy 1.37",
+    ExtensionTooEarly "092" Error "TrafficExtension before Istio 1.30",
+    FallbackTooEarly "093" Error "An upstream filter's fallback that the Envoy refuses",
+    OutsideVersions "094" Warning "A version that the filters are not tested with",
+    FieldTooEarly "095" Error "A field that the version does not know",
+    // In a mesh.
+    SelectsNothing "100" Warning "A label that no workload has",
+    OneKey "101" Warning "Two needs with one label key",
+    WaypointSelector "102" Warning "A waypoint is selected by its labels",
+    NoPriority "103" Warning "EnvoyFilters without an order",
+    TwoTelemetries "104" Warning "Two Telemetry resources where Istio takes one",
+    UnknownProvider "105" Warning "A Telemetry names a provider that does not exist",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Something that was found, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The place of its file among those that were given.
+    pub(crate) input: usize,
+    /// Its line, from 1.
+    pub line: u32,
+    /// Its column, from 1.
+    pub column: u32,
+    /// What it is.
+    pub code: Code,
+    /// How bad it is.
+    pub level: Level,
+    /// The name of its file, as it was given.
+    pub file: String,
+    /// The keys and places in lists that lead to it.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            column,
+            code,
+            level,
+            file,
+            message,
+            ..
+        } = self;
+        write!(f, "{level} {code} {file}:{line}:{column} ")?;
+        match self.short_path() {
+            path if path.is_empty() => f.write_str(message),
+            path => write!(f, "{path}: {message}"),
+        }
+    }
+}
+
+impl Finding {
+    /// The end of the path, as far as a line has room for it.
+    #[must_use]
+    pub fn short_path(&self) -> String {
+        const ROOM: usize = 48;
+        if self.path.chars().count() <= ROOM {
+            return self.path.clone();
+        }
+        // Where a step begins: a dot that is not within the quotes of a key.
+        let mut is_quoted = false;
+        let starts = self.path.char_indices().filter_map(|(place, letter)| {
+            is_quoted ^= letter == '"';
+            (letter == '.' && !is_quoted).then_some(place + 1)
+        });
+        let fits = |start: &usize| {
+            let end = self.path.get(*start..).unwrap_or_default();
+            end.chars().count() <= ROOM
+        };
+        let starts: Vec<_> = starts.collect();
+        let start = starts.iter().copied().find(fits).or(starts.last().copied());
+        let end = self.path.get(start.unwrap_or(0)..).unwrap_or_default();
+        if end.len() == self.path.len() {
+            return self.path.clone();
+        }
+        format!("…{end}")
+    }
+}
+
+/// A place to point at.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) input: usize,
+    pub(crate) at: Position,
+    pub(crate) path: String,
+}
+
+/// Where findings are gathered.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) all: Vec<(Code, Place, String)>,
+}
+
+impl Findings {
+    /// At a value; its key where the value is a collection.
+    pub(crate) fn add(&mut self, code: Code, node: Node<'_>, message: impl Into<String>) {
+        let is_collection = node.is_map() || node.is_list();
+        let at = if is_collection {
+            node.key_position()
+        } else {
+            node.position()
+        };
+        self.add_at(code, node.input(), at, node.path(), message.into());
+    }
+
+    pub(crate) fn add_at(
+        &mut self,
+        code: Code,
+        input: usize,
+        at: Position,
+        path: String,
+        message: String,
+    ) {
+        let place = Place { input, at, path };
+        self.all.push((code, place, message));
+    }
+}

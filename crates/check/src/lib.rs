@@ -1,0 +1,93 @@
+//! Finds mistakes in plugin configurations, and in the files of Envoy, Istio and Kubernetes around them.
+//!
+//! [`check`] reads all files together and looks for what answers 200, logs nothing, and does not do what it is there
+//! for. Every finding has a [`Code`] of one table, with a section in `docs/troubleshooting.md`.
+
+#![forbid(unsafe_code)]
+
+mod document;
+mod files;
+mod filter;
+mod finding;
+mod kind;
+mod model;
+mod rules;
+mod versions;
+
+pub use files::Input;
+pub use filter::Filter;
+pub use finding::{Code, Finding, Level};
+pub use versions::Minor;
+
+use files::Files;
+use finding::Findings;
+use model::Model;
+use versions::Versions;
+
+/// What is known besides the files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whose configuration a file is, where it is one of a plugin's.
+    pub filter: Option<Filter>,
+    /// The version of Envoy that it is for.
+    pub envoy: Option<Minor>,
+    /// The version of Istio that it is for.
+    pub istio: Option<Minor>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The findings, in the order of the files and of the lines in them.
+    pub findings: Vec<Finding>,
+    /// The files that could not be read as YAML or JSON; each has a finding.
+    pub unreadable: usize,
+}
+
+impl Report {
+    /// How many findings there are of a level.
+    #[must_use]
+    pub fn count(&self, level: Level) -> usize {
+        self.findings
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    }
+}
+
+/// Checks all files together.
+#[must_use]
+pub fn check(inputs: &[Input], options: &Options) -> Report {
+    let (files, errors) = Files::read(inputs);
+    let mut findings = Findings::default();
+    for (input, error) in &errors {
+        let message = error.message.clone();
+        findings.add_at(Code::Syntax, *input, error.at, String::new(), message);
+    }
+    let asked = Versions::new(options.envoy, options.istio);
+    let model = Model::new(&files, inputs, options.filter, asked);
+    rules::run(&model, &mut findings);
+    let mut all: Vec<Finding> = findings
+        .all
+        .into_iter()
+        .map(|(code, place, message)| Finding {
+            input: place.input,
+            line: place.at.line,
+            column: place.at.column,
+            code,
+            level: code.level(),
+            file: inputs
+                .get(place.input)
+                .map(|input| input.name.clone())
+                .unwrap_or_default(),
+            path: place.path,
+            message,
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    Report {
+        findings: all,
+        unreadable: errors.len(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Envoy's own configuration: bootstrap, resources of xDS, config dumps, and pieces of them.
+
+use super::Model;
+use super::chain::{self, manager, upstream_of_cluster};
+use super::plugin::{Host, Plugin, Spot};
+use crate::document::Node;
+
+/// A cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cluster<'t> {
+    pub(crate) node: Node<'t>,
+    pub(crate) name: &'t str,
+}
+
+impl Cluster<'_> {
+    /// Whether it speaks HTTP/2, where that can be seen.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        let options = self.node.get("typed_extension_protocol_options");
+        let http = options.and_then(|options| {
+            options.get_exactly("envoy.extensions.upstreams.http.v3.HttpProtocolOptions")
+        });
+        let Some(http) = http else {
+            return self.node.get("http2_protocol_options").is_some();
+        };
+        let explicit = |key: &str| {
+            http.get("explicit_http_config")
+                .and_then(|config| {
+                    config
+                        .entries()
+                        .find(|(name, _)| name.replace('_', "").eq_ignore_ascii_case(key))
+                })
+                .is_some()
+        };
+        explicit("http2protocoloptions")
+            || explicit("http3protocoloptions")
+            || http.get("auto_config").is_some()
+            || http.get("use_downstream_protocol_config").is_some()
+    }
+
+    pub(crate) fn is_original_dst(&self) -> bool {
+        self.node.text_at(&["type"]) == Some("ORIGINAL_DST")
+    }
+}
+
+impl<'t> Model<'t> {
+    /// Reads a document of Envoy's configuration, whatever is around what is known.
+    pub(super) fn take_envoy(&mut self, document: Node<'t>) {
+        self.envoy.push(document);
+        let mut whole = Vec::new();
+        self.find(document, &mut whole);
+        let input = document.input();
+        let is_static = document.get("static_resources").is_some();
+        let discovers = document.at(&["dynamic_resources", "cds_config"]).is_some();
+        if is_static && !discovers {
+            self.complete.push(input);
+        }
+    }
+
+    /// Looks for connection managers, clusters and Wasm filters at any depth.
+    fn find(&mut self, node: Node<'t>, around: &mut Vec<Node<'t>>) {
+        let kind = node.type_url().unwrap_or_default();
+        let is_fragment = around.is_empty()
+            && kind.is_empty()
+            && [
+                "http_filters",
+                "tracing",
+                "early_header_mutation_extensions",
+            ]
+            .iter()
+            .any(|key| node.get(key).is_some())
+            && node.get("filter_chains").is_none();
+        if kind.ends_with(".HttpConnectionManager") || is_fragment {
+            let manager = manager(
+                node,
+                !is_fragment,
+                Host::Envoy,
+                self.files,
+                &mut self.plugins,
+            );
+            self.managers.push(manager);
+            return;
+        }
+        if let (kind, Some(config)) = chain::unwrapped(node)
+            && !kind.is_empty()
+            && let Some(config) = chain::wasm(kind, Some(config))
+        {
+            let plugin = Plugin::of_envoy(config, Host::Envoy, Spot::Unknown, self.files);
+            self.plugins.extend(plugin);
+            return;
+        }
+        let is_plugin = node.get("vm_config").is_some()
+            || node
+                .get("configuration")
+                .is_some_and(|message| message.type_url().is_some());
+        if around.is_empty() && is_plugin {
+            let plugin = Plugin::of_envoy(node, Host::Envoy, Spot::Unknown, self.files);
+            self.plugins.extend(plugin);
+            return;
+        }
+        let is_cluster = kind.ends_with("cluster.v3.Cluster")
+            || node.parent().and_then(Node::key) == Some("clusters")
+            || around.is_empty() && node.get("load_assignment").is_some();
+        if is_cluster && node.is_map() && node.get("name").is_some() {
+            self.take_cluster(node);
+            return;
+        }
+        if node.is_map() && node.get("upstream_http_filters").is_some() && !kind.is_empty() {
+            // A router on its own.
+            let list = node.list("upstream_http_filters");
+            let filters = chain::filters(
+                list,
+                Spot::Upstream,
+                Host::Envoy,
+                self.files,
+                &mut self.plugins,
+            );
+            self.cluster_filters.push((node, filters));
+            return;
+        }
+        if node.is_map() && node.get("virtual_hosts").is_some() {
+            self.routes.push(node);
+        }
+        around.push(node);
+        if node.is_map() {
+            let is_active = node.get("active_state").is_some();
+            for (key, value) in node.entries() {
+                // A dump has what is going and what was refused, too.
+                let is_past = match key {
+                    "draining_state" | "error_state" => true,
+                    "warming_state" => is_active,
+                    _ => false,
+                };
+                if !is_past {
+                    self.find_below(value, around);
+                }
+            }
+        } else {
+            for item in node.items() {
+                self.find_below(item, around);
+            }
+        }
+        around.pop();
+    }
+
+    fn find_below(&mut self, node: Node<'t>, around: &mut Vec<Node<'t>>) {
+        if node.is_map() || node.is_list() {
+            self.find(node, around);
+        }
+    }
+
+    pub(super) fn take_cluster(&mut self, node: Node<'t>) {
+        let Some(name) = node.text_at(&["name"]) else {
+            return;
+        };
+        self.clusters.push(Cluster { node, name });
+        if let Some(list) = upstream_of_cluster(node) {
+            let filters = chain::filters(
+                list.items(),
+                Spot::Upstream,
+                Host::Envoy,
+                self.files,
+                &mut self.plugins,
+            );
+            self.cluster_filters.push((list, filters));
+        }
+    }
+
+    /// Gives connection managers the route configurations that they ask for by name.
+    pub(super) fn find_routes(&mut self) {
+        for manager in &mut self.managers {
+            if manager.routes.is_some() {
+                continue;
+            }
+            let name = manager.node.text_at(&["rds", "route_config_name"]);
+            let routes = &self.routes;
+            manager.routes = name.and_then(|name| {
+                routes
+                    .iter()
+                    .find(|routes| routes.text_at(&["name"]) == Some(name))
+                    .copied()
+            });
+        }
+    }
+
+    /// Tells plugins that are discovered where they stand, by the names of filters that ask for them.
+    pub(super) fn place_discovered(&mut self) {
+        let mut upstream = Vec::new();
+        let mut downstream = Vec::new();
+        for manager in &self.managers {
+            upstream.extend(&manager.upstream);
+            downstream.extend(&manager.filters);
+        }
+        upstream.extend(self.cluster_filters.iter().flat_map(|(_, filters)| filters));
+        for plugin in &mut self.plugins {
+            if plugin.spot != Spot::Unknown || plugin.host == Host::Nobody {
+                continue;
+            }
+            // The name of the extension, around the plugin's configuration.
+            let extension = plugin.node.parent().and_then(Node::parent);
+            let Some(name) = extension.and_then(|extension| extension.text_at(&["name"])) else {
+                continue;
+            };
+            let asks = |filter: &&chain::HttpFilter<'_>| {
+                filter.name == name && filter.node.get("config_discovery").is_some()
+            };
+            plugin.spot = if upstream.iter().any(&asks) {
+                Spot::Upstream
+            } else if downstream.iter().any(asks) {
+                Spot::Listener
+            } else {
+                Spot::Unknown
+            };
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Istio's and Envoy Gateway's resources: what will stand where by them.
+
+use super::chain::{self, Manager, Tracer, Tracing};
+use super::plugin::{Host, Plugin, Spot};
+use super::{Model, Resource};
+use crate::document::Node;
+
+impl<'t> Model<'t> {
+    pub(super) fn take_resource(&mut self, document: Node<'t>, kind: &'t str) {
+        let resource = Resource::new(document, kind);
+        let group = document
+            .get_exactly("apiVersion")
+            .and_then(Node::scalar)
+            .unwrap_or_default();
+        let spec = resource.spec();
+        match kind {
+            "WasmPlugin" => self
+                .plugins
+                .extend(spec.and_then(|spec| Plugin::of_istio(spec, document))),
+            "TrafficExtension" => self.plugins.extend(
+                spec.and_then(|spec| spec.get("wasm"))
+                    .and_then(|wasm| Plugin::of_istio(wasm, document)),
+            ),
+            "EnvoyExtensionPolicy" => {
+                let wasm = spec.into_iter().flat_map(|spec| spec.list("wasm"));
+                self.plugins.extend(wasm.filter_map(Plugin::of_gateway));
+            }
+            "EnvoyFilter" => self.take_envoy_filter(document),
+            "EnvoyProxy" => {
+                let bootstrap = document.at(&["spec", "bootstrap", "value"]);
+                let within = bootstrap.and_then(|text| self.files.within(text));
+                if let Some(Ok(tree)) = within {
+                    let clusters = tree
+                        .documents()
+                        .filter_map(|root| root.get("static_resources"))
+                        .flat_map(|resources| resources.list("clusters"))
+                        .collect::<Vec<_>>();
+                    for cluster in clusters {
+                        self.take_cluster(cluster);
+                    }
+                }
+            }
+            "IstioOperator" => self
+                .meshes
+                .extend(spec.and_then(|spec| spec.get("mesh_config"))),
+            "ConfigMap" => {
+                let mesh = document.at(&["data", "mesh"]);
+                if let Some(Ok(tree)) = mesh.and_then(|mesh| self.files.within(mesh)) {
+                    self.meshes.extend(tree.documents());
+                }
+            }
+            // Another tool's file, of which nothing is to be said.
+            _ if group.is_empty() => {}
+            _ => {}
+        }
+        self.resources.push(resource);
+    }
+
+    /// The chain that an EnvoyFilter's patches make, around a router.
+    fn take_envoy_filter(&mut self, document: Node<'t>) {
+        let patches = document
+            .get("spec")
+            .into_iter()
+            .flat_map(|spec| spec.list("config_patches"));
+        let mut chain = Manager {
+            node: document,
+            is_whole: false,
+            filters: Vec::new(),
+            upstream: Vec::new(),
+            tracing: Tracing::Unknown,
+            early: Vec::new(),
+            inbound: None,
+            routes: None,
+        };
+        let mut contexts = Vec::new();
+        for patch in patches {
+            let Some(value) = patch.at(&["patch", "value"]) else {
+                continue;
+            };
+            let operation = patch.text_at(&["patch", "operation"]).unwrap_or_default();
+            let before = self.plugins.len();
+            match patch.text_at(&["apply_to"]) {
+                Some("HTTP_FILTER") => self.patch_filter(&mut chain, value, operation),
+                Some("NETWORK_FILTER") => {
+                    let (_, config) = chain::typed(value);
+                    if let Some(config) = config {
+                        let piece = chain::manager(
+                            config,
+                            false,
+                            Host::EnvoyFilter,
+                            self.files,
+                            &mut self.plugins,
+                        );
+                        chain.early.extend(piece.early.iter().copied());
+                        self.managers.push(piece);
+                    }
+                }
+                Some("EXTENSION_CONFIG") => {
+                    let (kind, config) = chain::typed(value);
+                    if let Some(config) = chain::wasm(kind, config) {
+                        let plugin =
+                            Plugin::of_envoy(config, Host::EnvoyFilter, Spot::Unknown, self.files);
+                        self.plugins.extend(plugin);
+                    }
+                }
+                Some("CLUSTER") => {
+                    if let Some(list) = chain::upstream_of_cluster(value) {
+                        let filters = chain::filters(
+                            list.items(),
+                            Spot::Upstream,
+                            Host::EnvoyFilter,
+                            self.files,
+                            &mut self.plugins,
+                        );
+                        self.cluster_filters.push((list, filters));
+                    }
+                }
+                _ => {}
+            }
+            if self.plugins.len() > before {
+                contexts.push(patch.text_at(&["match", "context"]).unwrap_or_default());
+            }
+        }
+        chain.inbound = match contexts.as_slice() {
+            [] => None,
+            all if all.iter().all(|context| *context == "SIDECAR_INBOUND") => Some(true),
+            all if all.iter().all(|context| *context == "SIDECAR_OUTBOUND") => Some(false),
+            _ => None,
+        };
+        self.managers.push(chain);
+    }
+
+    fn patch_filter(&mut self, chain: &mut Manager<'t>, value: Node<'t>, operation: &str) {
+        let is_merge = operation.starts_with("MERGE");
+        let filter = chain::filter(
+            value,
+            Spot::Listener,
+            Host::EnvoyFilter,
+            self.files,
+            &mut self.plugins,
+        );
+        if filter.is_router() {
+            let upstream = filter
+                .config
+                .into_iter()
+                .flat_map(|router| router.list("upstream_http_filters"))
+                .collect::<Vec<_>>();
+            let upstream = chain::filters(
+                upstream.into_iter(),
+                Spot::Upstream,
+                Host::EnvoyFilter,
+                self.files,
+                &mut self.plugins,
+            );
+            chain.upstream.extend(upstream);
+            return;
+        }
+        match operation {
+            "INSERT_FIRST" => chain.filters.insert(0, filter),
+            _ if is_merge => {}
+            _ => chain.filters.push(filter),
+        }
+    }
+
+    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be seen.
+    pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
+        let selector = resource.selector();
+        let mut found = None;
+        for telemetry in self.of_kind("Telemetry") {
+            let own = telemetry.selector();
+            let same = own.is_empty()
+                || own.len() == selector.len()
+                    && own.iter().all(|(key, value)| {
+                        selector.iter().any(|(other, wanted)| {
+                            key == other && value.scalar() == wanted.scalar()
+                        })
+                    });
+            if !same || !telemetry.may_share_namespace(resource) {
+                continue;
+            }
+            let tracing = telemetry
+                .spec()
+                .into_iter()
+                .flat_map(|spec| spec.list("tracing"));
+            for entry in tracing {
+                if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {
+                    return Some((Tracing::Off, entry));
+                }
+                let name = entry
+                    .list("providers")
+                    .find_map(|provider| provider.text_at(&["name"]));
+                if let Some(tracer) = name.and_then(|name| self.provider(name)) {
+                    found = Some((Tracing::On(tracer, entry), entry));
+                }
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+        let defaults = self.meshes.iter().find_map(|mesh| {
+            let name = mesh.at(&["default_providers", "tracing"])?;
+            let first = name.items().next().unwrap_or(name);
+            Some((self.provider(first.scalar()?)?, first))
+        });
+        defaults.map(|(tracer, node)| (Tracing::On(tracer, node), node))
+    }
+
+    /// The tracer that a provider of the mesh configuration is.
+    pub(crate) fn provider(&self, name: &str) -> Option<Tracer> {
+        let provider = self
+            .meshes
+            .iter()
+            .flat_map(|mesh| mesh.list("extension_providers"))
+            .find(|provider| provider.text_at(&["name"]) == Some(name))?;
+        if provider.get("opentelemetry").is_some() {
+            return Some(Tracer::OpenTelemetry);
+        }
+        if let Some(zipkin) = provider.get("zipkin") {
+            return Some(match zipkin.text_at(&["trace_context_option"]) {
+                Some("USE_B3_WITH_W3C_PROPAGATION") => Tracer::ZipkinWithW3c,
+                _ => Tracer::Zipkin,
+            });
+        }
+        if provider.get("datadog").is_some() {
+            return Some(Tracer::Datadog);
+        }
+        provider.get("skywalking").map(|_| Tracer::SkyWalking)
+    }
+
+    /// The resource that a plugin's node stands in.
+    pub(crate) fn resource_of(&self, node: Node<'t>) -> Option<&Resource<'t>> {
+        let mut here = Some(node);
+        while let Some(at) = here {
+            if let Some(found) = self.resources.iter().find(|resource| resource.node == at) {
+                return Some(found);
+            }
+            here = at.parent();
+        }
+        None
+    }
+}

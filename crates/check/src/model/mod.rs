@@ -1,0 +1,126 @@
+//! What stands where: connection managers, clusters, and the resources of a mesh.
+
+pub(crate) mod chain;
+mod envoy;
+mod mesh;
+pub(crate) mod plugin;
+pub(crate) mod resource;
+
+use crate::document::Node;
+use crate::files::{Files, Input};
+use crate::filter::Filter;
+use crate::kind::{self, Kind};
+use crate::versions::Versions;
+
+use chain::Manager;
+pub(crate) use envoy::Cluster;
+use plugin::Plugin;
+pub(crate) use resource::Resource;
+
+/// Everything that the rules look at.
+#[derive(Debug)]
+pub(crate) struct Model<'t> {
+    pub(crate) files: &'t Files,
+    /// What the command line says about versions.
+    asked: Versions,
+    pub(crate) plugins: Vec<Plugin<'t>>,
+    pub(crate) managers: Vec<Manager<'t>>,
+    /// Lists of upstream filters of clusters, with their nodes.
+    pub(crate) cluster_filters: Vec<(Node<'t>, Vec<chain::HttpFilter<'t>>)>,
+    pub(crate) clusters: Vec<Cluster<'t>>,
+    /// The inputs whose clusters are all here.
+    pub(crate) complete: Vec<usize>,
+    /// Route configurations that stand on their own.
+    routes: Vec<Node<'t>>,
+    pub(crate) resources: Vec<Resource<'t>>,
+    /// Mesh configurations of Istio.
+    pub(crate) meshes: Vec<Node<'t>>,
+    /// Documents with what they are, where that is to be said.
+    pub(crate) unsure: Vec<(Node<'t>, Vec<Filter>)>,
+    /// Documents in which nothing is known.
+    pub(crate) unknown: Vec<Node<'t>>,
+    /// Every document of Envoy's configuration.
+    pub(crate) envoy: Vec<Node<'t>>,
+}
+
+impl<'t> Model<'t> {
+    pub(crate) fn new(
+        files: &'t Files,
+        inputs: &[Input],
+        asked_filter: Option<Filter>,
+        asked: Versions,
+    ) -> Self {
+        let mut model = Self {
+            files,
+            asked,
+            plugins: Vec::new(),
+            managers: Vec::new(),
+            cluster_filters: Vec::new(),
+            clusters: Vec::new(),
+            complete: Vec::new(),
+            routes: Vec::new(),
+            resources: Vec::new(),
+            meshes: Vec::new(),
+            unsure: Vec::new(),
+            unknown: Vec::new(),
+            envoy: Vec::new(),
+        };
+        for tree in &files.trees {
+            for document in tree.documents() {
+                let name = inputs.get(document.input()).map_or("", |input| &input.name);
+                model.take(document, name, asked_filter);
+            }
+        }
+        model.place_discovered();
+        model.find_routes();
+        model
+    }
+
+    fn take(&mut self, document: Node<'t>, name: &str, asked: Option<Filter>) {
+        if document.is_null()
+            || document.is_map() && document.entries().next().is_none() && asked.is_none()
+        {
+            return;
+        }
+        match kind::of(document, name, asked) {
+            Kind::Kubernetes("List") => {
+                for item in document.list("items") {
+                    self.take(item, name, None);
+                }
+            }
+            Kind::Kubernetes(kind) => self.take_resource(document, kind),
+            Kind::Envoy => self.take_envoy(document),
+            Kind::Mesh(mesh) => self.meshes.push(mesh),
+            Kind::Plugin(filter) => self.plugins.push(Plugin::alone(document, filter)),
+            Kind::OneOf(filters) => self.unsure.push((document, filters)),
+            Kind::Unknown => self.unknown.push(document),
+        }
+    }
+
+    /// Whether no file has anything that is known.
+    pub(crate) fn knows_nothing(&self) -> bool {
+        self.plugins.is_empty()
+            && self.envoy.is_empty()
+            && self.resources.is_empty()
+            && self.meshes.is_empty()
+            && self.unsure.is_empty()
+    }
+
+    /// What is known of the versions that a node is for.
+    pub(crate) fn versions(&self, node: Node<'_>) -> Versions {
+        let of_file = self.files.versions.get(node.input()).copied();
+        self.asked.or(of_file.unwrap_or_default())
+    }
+
+    /// The plugin that a filter is.
+    pub(crate) fn plugin(&self, filter: &chain::HttpFilter<'t>) -> Option<&Plugin<'t>> {
+        self.plugins.get(filter.plugin?)
+    }
+
+    /// The resources of a kind.
+    pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Resource<'t>> {
+        self.resources
+            .iter()
+            .filter(move |resource| resource.kind == kind)
+    }
+}

@@ -1,0 +1,323 @@
+//! A plugin: which filter of meshtrace it is, and what it is told.
+
+use crate::document::Node;
+use crate::files::Files;
+use crate::filter::Filter;
+
+/// Who loads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// An Envoy, by its own configuration.
+    Envoy,
+    /// An `EnvoyFilter` of Istio.
+    EnvoyFilter,
+    /// A `WasmPlugin` or `TrafficExtension` of Istio.
+    Istio,
+    /// An `EnvoyExtensionPolicy` of Envoy Gateway.
+    Gateway,
+    /// Nobody: a configuration on its own.
+    Nobody,
+}
+
+/// Among which filters it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// Those of a listener.
+    Listener,
+    /// Those behind the router.
+    Upstream,
+    /// It cannot be seen.
+    Unknown,
+}
+
+/// Its configuration, as far as it can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Config<'t> {
+    /// There is none.
+    Absent,
+    /// A map; a list or a scalar is a mistake.
+    Read(Node<'t>),
+    /// A text that is no JSON, or a message that does not arrive as JSON: a rule says so.
+    Unreadable,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plugin<'t> {
+    /// `PluginConfig` of Envoy, or the resource's part that says what it is.
+    pub(crate) node: Node<'t>,
+    pub(crate) host: Host,
+    pub(crate) spot: Spot,
+    pub(crate) filter: Filter,
+    pub(crate) config: Config<'t>,
+    /// The scalar or message that the configuration is in.
+    pub(crate) written: Option<Node<'t>>,
+    pub(crate) name: &'t str,
+    pub(crate) root_id: &'t str,
+    pub(crate) vm_id: &'t str,
+    /// The module's file or URL.
+    pub(crate) code: Option<Node<'t>>,
+    /// The variables of its environment; `None` where more may be there.
+    pub(crate) environment: Vec<&'t str>,
+}
+
+impl<'t> Plugin<'t> {
+    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of meshtrace's.
+    pub(crate) fn of_envoy(
+        config: Node<'t>,
+        host: Host,
+        spot: Spot,
+        files: &'t Files,
+    ) -> Option<Self> {
+        let text = |keys: &[&str]| config.text_at(keys).unwrap_or_default();
+        let code = config.at(&["vm_config", "code"]);
+        let code = code.and_then(|code| {
+            code.at(&["local", "filename"])
+                .or_else(|| code.at(&["remote", "http_uri", "uri"]))
+        });
+        let (name, root_id) = (text(&["name"]), text(&["root_id"]));
+        let written = config.get("configuration");
+        let read = match written {
+            None => Config::Absent,
+            Some(message) => configuration(message, files),
+        };
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            name,
+            root_id,
+        ])
+        .or_else(|| by_shape(read))?;
+        let variables = config.at(&["vm_config", "environment_variables"]);
+        let named = variables
+            .and_then(|variables| variables.get("key_values"))
+            .into_iter()
+            .flat_map(Node::entries)
+            .map(|(name, _)| name);
+        let from_host = variables
+            .into_iter()
+            .flat_map(|variables| variables.list("host_env_keys"))
+            .filter_map(Node::scalar);
+        Some(Self {
+            node: config,
+            host,
+            spot,
+            filter,
+            config: read,
+            written,
+            name,
+            root_id,
+            vm_id: text(&["vm_config", "vm_id"]),
+            code,
+            environment: named.chain(from_host).collect(),
+        })
+    }
+
+    /// A plugin of a `WasmPlugin`'s spec or a `TrafficExtension`'s `wasm`.
+    pub(crate) fn of_istio(spec: Node<'t>, resource: Node<'t>) -> Option<Self> {
+        let code = spec.get("url");
+        let name = resource.text_at(&["metadata", "name"]).unwrap_or_default();
+        let root_id = spec.text_at(&["plugin_name"]).unwrap_or_default();
+        let written = spec.get("plugin_config");
+        let config = written.map_or(Config::Absent, Config::Read);
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            root_id,
+            name,
+        ])
+        .or_else(|| by_shape(config))?;
+        let environment = spec
+            .at(&["vm_config"])
+            .into_iter()
+            .flat_map(|vm| vm.list("env"))
+            .filter_map(|variable| variable.text_at(&["name"]))
+            .collect();
+        Some(Self {
+            node: spec,
+            host: Host::Istio,
+            spot: Spot::Listener,
+            filter,
+            config,
+            written,
+            name,
+            root_id,
+            vm_id: "",
+            code,
+            environment,
+        })
+    }
+
+    /// A plugin of an `EnvoyExtensionPolicy`.
+    pub(crate) fn of_gateway(wasm: Node<'t>) -> Option<Self> {
+        let code = wasm
+            .at(&["code", "image", "url"])
+            .or_else(|| wasm.at(&["code", "http", "url"]));
+        let name = wasm.text_at(&["name"]).unwrap_or_default();
+        let root_id = wasm.text_at(&["root_id"]).unwrap_or_default();
+        let written = wasm.get("config");
+        let config = written.map_or(Config::Absent, Config::Read);
+        let filter = which(&[
+            code.and_then(Node::scalar).unwrap_or_default(),
+            name,
+            root_id,
+        ])
+        .or_else(|| by_shape(config))?;
+        let from_host = wasm
+            .get("env")
+            .into_iter()
+            .flat_map(|env| env.list("host_keys"))
+            .filter_map(Node::scalar);
+        Some(Self {
+            node: wasm,
+            host: Host::Gateway,
+            spot: Spot::Listener,
+            filter,
+            config,
+            written,
+            name,
+            root_id,
+            vm_id: name,
+            code,
+            environment: from_host.collect(),
+        })
+    }
+
+    /// A configuration on its own.
+    pub(crate) fn alone(config: Node<'t>, filter: Filter) -> Self {
+        Self {
+            node: config,
+            host: Host::Nobody,
+            spot: Spot::Unknown,
+            filter,
+            config: Config::Read(config),
+            written: Some(config),
+            name: "",
+            root_id: "",
+            vm_id: "",
+            code: None,
+            environment: Vec::new(),
+        }
+    }
+
+    /// The configuration, where it is a map.
+    pub(crate) fn map(&self) -> Option<Node<'t>> {
+        match self.config {
+            Config::Read(node) if node.is_map() => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that stage.
+    pub(crate) fn has(&self, filter: Filter) -> bool {
+        self.filter == filter || self.stage(filter).is_some()
+    }
+
+    /// The configuration of the stage that `filter` is; `None` where it has none, or none is written.
+    pub(crate) fn stage(&self, filter: Filter) -> Option<Node<'t>> {
+        if self.filter == filter {
+            return self.map();
+        }
+        match self.filter {
+            Filter::MeshTracing => self.map()?.get(filter.stage()?),
+            _ => None,
+        }
+    }
+
+    /// The report of mesh_tracing.
+    pub(crate) fn report(&self) -> Option<Node<'t>> {
+        match self.filter {
+            Filter::MeshTracing => self.map()?.get("report"),
+            _ => None,
+        }
+    }
+
+    /// A text at the top of the configuration.
+    pub(crate) fn text(&self, key: &str) -> Option<&'t str> {
+        self.map()?.get(key)?.text()
+    }
+
+    /// Whether it edits the headers of requests.
+    pub(crate) fn edits(&self) -> bool {
+        if self.text("request_headers") == Some("filter_state") {
+            return false;
+        }
+        let stage_edits = |filter: Filter| {
+            let own = self.stage(filter);
+            let get = |keys: &[&str]| own.and_then(|stage| stage.at(keys));
+            match filter {
+                Filter::TraceContext => true,
+                Filter::SpanAttributes => {
+                    get(&["emit", "request_header_prefix"]).is_some()
+                        || get(&["emit", "baggage"]).and_then(Node::bool) == Some(true)
+                }
+                Filter::AccessLogTrace => get(&["ids", "trace_id_header"])
+                    .or(get(&["ids", "span_id_header"]))
+                    .is_some(),
+                Filter::RouteSampling => {
+                    let decides = get(&["rules"])
+                        .is_some_and(|rules| rules.items().next().is_some())
+                        || get(&["default"])
+                            .is_some_and(|sample| sample.text() != Some("unchanged"));
+                    let header = own.and_then(|stage| stage.get_exactly("request_header"));
+                    decides && !header.is_some_and(Node::is_null)
+                        || get(&["force"]).is_some()
+                        || get(&["ids", "trace_id_header"]).is_some()
+                }
+                Filter::MeshTracing => self.report().is_some(),
+            }
+        };
+        Filter::ALL
+            .into_iter()
+            .any(|filter| self.has(filter) && stage_edits(filter))
+    }
+
+    /// What a person calls it.
+    pub(crate) fn title(&self) -> &'static str {
+        self.filter.name()
+    }
+}
+
+/// The formats in the list under `key`, or those of the default.
+pub(crate) fn formats<'t>(
+    config: Option<Node<'t>>,
+    key: &str,
+    default: &'static [&'static str],
+) -> Vec<&'t str> {
+    match config.and_then(|config| config.get(key)) {
+        Some(list) if list.is_list() => list.items().filter_map(Node::scalar).collect(),
+        _ => default.to_vec(),
+    }
+}
+
+/// The filter that the first telling one of these names.
+fn which(names: &[&str]) -> Option<Filter> {
+    names.iter().find_map(|name| {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        Filter::within(file)
+    })
+}
+
+/// The one filter whose keys these are.
+fn by_shape(config: Config<'_>) -> Option<Filter> {
+    match config {
+        Config::Read(node) => crate::kind::filter_of(node).one(),
+        _ => None,
+    }
+}
+
+fn configuration<'t>(message: Node<'t>, files: &'t Files) -> Config<'t> {
+    if message.type_url() == Some("google.protobuf.StringValue") {
+        let Some(text) = message.get("value") else {
+            return Config::Absent;
+        };
+        if text.scalar().is_some_and(|text| text.trim().is_empty()) {
+            return Config::Absent;
+        }
+        return match files.within(text) {
+            Some(Ok(tree)) => match tree.documents().next() {
+                Some(root) => Config::Read(root),
+                None => Config::Absent,
+            },
+            _ => Config::Unreadable,
+        };
+    }
+    Config::Unreadable
+}

@@ -1,0 +1,50 @@
+//! What is looked for: one file a topic.
+
+mod config;
+mod ids;
+mod loading;
+mod mesh;
+mod placement;
+mod report;
+mod routes;
+mod sampling;
+pub(crate) mod schema;
+mod state;
+pub(crate) mod suggest;
+mod tracer;
+mod versions;
+
+use crate::finding::{Code, Findings};
+use crate::model::Model;
+
+/// The rules of a topic.
+type Topic = fn(&Model<'_>, &mut Findings);
+
+const TOPICS: [Topic; 11] = [
+    config::check,
+    ids::check,
+    loading::check,
+    mesh::check,
+    placement::check,
+    report::check,
+    routes::check,
+    sampling::check,
+    state::check,
+    tracer::check,
+    versions::check,
+];
+
+/// Looks for everything.
+pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
+    // Beside files that are known, one of another tool is nothing to talk about.
+    for document in model.unknown.iter().filter(|_| model.knows_nothing()) {
+        findings.add(
+            Code::NothingKnown,
+            *document,
+            "nothing here is known to meshtrace; of a plugin's configuration say whose it is: --filter NAME",
+        );
+    }
+    for topic in TOPICS {
+        topic(model, findings);
+    }
+}

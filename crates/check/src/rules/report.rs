@@ -1,0 +1,259 @@
+//! The report of mesh_tracing: its cluster, and its role.
+
+use crate::document::Node;
+use crate::finding::{Code, Findings};
+use crate::model::plugin::{Host, Plugin};
+use crate::model::{Cluster, Model, Resource};
+
+use super::suggest;
+
+pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
+    for plugin in &model.plugins {
+        let Some(report) = plugin.report() else {
+            continue;
+        };
+        if let Some(cluster) = report.get("cluster")
+            && let Some(name) = cluster.text()
+        {
+            let is_grpc = report.text_at(&["protocol"]) == Some("grpc");
+            of_cluster(model, plugin, cluster, name, is_grpc, findings);
+        }
+        role_of_mesh(plugin, report, findings);
+    }
+    for manager in &model.managers {
+        let plugins = manager
+            .filters
+            .iter()
+            .filter_map(|filter| model.plugin(filter));
+        for plugin in plugins {
+            role(model, plugin, manager.inbound, findings);
+        }
+    }
+}
+
+fn of_cluster(
+    model: &Model<'_>,
+    plugin: &Plugin<'_>,
+    cluster: Node<'_>,
+    name: &str,
+    is_grpc: bool,
+    findings: &mut Findings,
+) {
+    let found = model.clusters.iter().find(|own| own.name == name);
+    if let Some(found) = found {
+        return of_known(found, cluster, is_grpc, findings);
+    }
+    let names: Vec<_> = model.clusters.iter().map(|own| own.name).collect();
+    let close = || match suggest::closest(name, &names) {
+        Some(close) => format!("did you mean {close:?}?"),
+        None => "add it to `clusters`".to_owned(),
+    };
+    let is_complete = match plugin.host {
+        Host::Envoy => model.complete.contains(&cluster.input()),
+        Host::Gateway => !names.is_empty(),
+        _ => false,
+    };
+    if is_complete {
+        let message = format!(
+            "Envoy has no cluster {name:?}, so that every span is dropped; {}",
+            close()
+        );
+        findings.add(Code::NoCluster, cluster, message);
+        return;
+    }
+    let mut parts = name.split('|');
+    let (direction, port, _, host) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let is_istio = direction == Some("outbound");
+    if let (true, Some(port), Some(host)) = (is_istio, port, host) {
+        of_service(model, plugin, cluster, (host, port), is_grpc, findings);
+    } else if matches!(plugin.host, Host::Istio | Host::EnvoyFilter)
+        && name.contains(['.', ':', '/'])
+    {
+        let host = name.rsplit('/').next().unwrap_or(name);
+        let (host, port) = host.split_once(':').unwrap_or((host, "4318"));
+        let message = format!(
+            "{name:?} is a host and no cluster of Istio's, which are named by direction, port and host; write \
+             \"outbound|{port}||{host}\""
+        );
+        findings.add(Code::NoCluster, cluster, message);
+    } else if plugin.host == Host::Envoy && name.contains("://") {
+        let message = "this is a URL; name the Envoy cluster of the collector, and put the host into `authority`";
+        findings.add(Code::NoCluster, cluster, message);
+    }
+}
+
+fn of_known(found: &Cluster<'_>, cluster: Node<'_>, is_grpc: bool, findings: &mut Findings) {
+    if found.is_original_dst() {
+        let message = format!(
+            "the cluster {} is ORIGINAL_DST, which calls the address that a request came to; an export came to none, so that it \
+             fails: name a cluster with endpoints (STRICT_DNS, EDS)",
+            found.name
+        );
+        findings.add(Code::OriginalDst, cluster, message);
+    } else if is_grpc && !found.speaks_http2() {
+        let message = format!(
+            "the cluster {} (line {}) speaks HTTP/1, and gRPC needs HTTP/2; add explicit_http_config: {{http2_protocol_options: \
+             {{}}}} to its typed_extension_protocol_options, or use \"protocol\": \"http/protobuf\"",
+            found.name,
+            found.node.position().line
+        );
+        findings.add(Code::NotHttp2, cluster, message);
+    }
+}
+
+/// The service that Istio makes the cluster of.
+fn of_service(
+    model: &Model<'_>,
+    plugin: &Plugin<'_>,
+    cluster: Node<'_>,
+    (host, port): (&str, &str),
+    is_grpc: bool,
+    findings: &mut Findings,
+) {
+    let number: f64 = port.parse().unwrap_or_default();
+    let is_other = match port {
+        "4317" => !is_grpc,
+        "4318" => is_grpc,
+        _ => false,
+    };
+    if is_other {
+        let (own, wanted) = match is_grpc {
+            true => (
+                "4318 is the port of OTLP over HTTP",
+                "4317, or \"protocol\": \"http/protobuf\"",
+            ),
+            false => (
+                "4317 is the port of OTLP over gRPC",
+                "4318, or \"protocol\": \"grpc\"",
+            ),
+        };
+        findings.add(
+            Code::PortContradicts,
+            cluster,
+            format!("{own}; write {wanted}"),
+        );
+    }
+    let is_named = |service: &&Resource<'_>| {
+        let mut parts = host.split('.');
+        let (name, namespace) = (parts.next(), parts.next());
+        name == Some(service.name)
+            && service.namespace.is_none_or(|own| Some(own) == namespace)
+            && host.contains(".svc")
+    };
+    let entry = |entry: &&Resource<'_>| {
+        let mut hosts = entry.spec().into_iter().flat_map(|spec| spec.list("hosts"));
+        hosts.any(|own| own.scalar() == Some(host))
+    };
+    let (service, number_key) = match model.of_kind("Service").find(is_named) {
+        Some(service) => (service, "port"),
+        None => match model.of_kind("ServiceEntry").find(entry) {
+            Some(service) => (service, "number"),
+            None => return,
+        },
+    };
+    let spec = service.spec();
+    if spec.and_then(|spec| spec.text_at(&["cluster_ip"])) == Some("None") {
+        let message = format!(
+            "the Service {} is headless (clusterIP: None): Istio makes an ORIGINAL_DST cluster of it, through which nothing is \
+             exported; use a Service with an address",
+            service.name
+        );
+        findings.add(Code::ServiceLacks, cluster, message);
+        return;
+    }
+    let found = spec
+        .into_iter()
+        .flat_map(|spec| spec.list("ports"))
+        .find(|own| own.get(number_key).and_then(Node::number) == Some(number));
+    let Some(found) = found else {
+        let message = format!(
+            "the {} {} has no port {port}, so that there is no such cluster",
+            service.kind, service.name
+        );
+        findings.add(Code::ServiceLacks, cluster, message);
+        return;
+    };
+    let protocol = [
+        found.text_at(&["app_protocol"]),
+        found.text_at(&["name"]),
+        found
+            .text_at(&["protocol"])
+            .filter(|_| number_key == "number"),
+    ];
+    let speaks = protocol.iter().flatten().any(|text| {
+        let text = text.to_ascii_lowercase();
+        text.starts_with("grpc") || text.starts_with("http2") || text.contains("h2c")
+    });
+    if is_grpc && !speaks && plugin.host != Host::Nobody {
+        let message = format!(
+            "port {port} of the {} {} does not say that it speaks HTTP/2, so that Istio sends HTTP/1; name the port grpc-…, or set \
+             appProtocol: grpc",
+            service.kind, service.name
+        );
+        findings.add(Code::NotHttp2, cluster, message);
+    }
+}
+
+/// The role in a listener with a direction.
+fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings: &mut Findings) {
+    let role = plugin.report().and_then(|report| report.get("role"));
+    let (Some(role), Some(inbound)) = (role, inbound) else {
+        return;
+    };
+    let is_router = model.envoy.iter().any(|document| {
+        let id = document.text_at(&["node", "id"]);
+        id.is_some_and(|id| id.starts_with("router~"))
+    });
+    let message = match (role.text(), inbound) {
+        (Some("client"), true) => {
+            "an inbound listener's requests are served here: \"server\", or \"auto\""
+        }
+        (Some("gateway"), true) => "an inbound listener is a sidecar's: \"server\", or \"auto\"",
+        (Some("server"), false) if !is_router => {
+            "an outbound listener's requests are sent from here: \"client\", or \"auto\""
+        }
+        _ => return,
+    };
+    findings.add(Code::RoleContradicts, role, message);
+}
+
+/// The role in a plugin whose `match` names one direction.
+fn role_of_mesh(plugin: &Plugin<'_>, report: Node<'_>, findings: &mut Findings) {
+    let Some(role) = report.get("role").filter(|_| plugin.host == Host::Istio) else {
+        return;
+    };
+    let around = plugin.node.parent();
+    let own = |key: &str| {
+        plugin
+            .node
+            .get(key)
+            .or_else(|| around.and_then(|around| around.get(key)))
+    };
+    let modes: Vec<_> = own("match")
+        .into_iter()
+        .flat_map(Node::items)
+        .filter_map(|entry| entry.text_at(&["mode"]))
+        .collect();
+    let all = |mode: &str| !modes.is_empty() && modes.iter().all(|own| *own == mode);
+    let is_gateway = own("target_refs").is_some()
+        || own("selector").is_some_and(|selector| {
+            let labels = selector.get("match_labels");
+            let mut labels = labels.into_iter().flat_map(Node::entries);
+            labels.any(|(key, value)| {
+                key == "istio"
+                    || value
+                        .scalar()
+                        .is_some_and(|value| value.contains("gateway"))
+            })
+        });
+    let message = match role.text() {
+        Some("client" | "gateway") if all("SERVER") => {
+            "`match` names what comes in (mode: SERVER), which is served here: \"server\", or \"auto\""
+        }
+        Some("server") if all("CLIENT") && !is_gateway => {
+            "`match` names what goes out (mode: CLIENT), which is sent from here: \"client\", or \"auto\""
+        }
+        _ => return,
+    };
+    findings.add(Code::RoleContradicts, role, message);
+}

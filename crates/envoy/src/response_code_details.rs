@@ -1,0 +1,12 @@
+//! Values of the attribute `response.code_details` (Envoy, "Response Code Details":
+//! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details>).
+
+/// The response came from the upstream.
+pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
+/// The response led the request elsewhere ("internal redirect").
+pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
+/// How the details begin where the upstream ended in the midst of its response. The reason of the
+/// reset follows in braces.
+pub const UPSTREAM_RESET_AFTER_RESPONSE_STARTED: &[u8] = b"upstream_reset_after_response_started";
+/// A circuit breaker stopped the attempt.
+pub const OVERFLOW: &[u8] = b"upstream_reset_before_response_started{overflow}";

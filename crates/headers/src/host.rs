@@ -1,0 +1,72 @@
+//! The host that a request names.
+
+/// The host of an `authority` such as `:authority` (RFC 3986, section 3.2.2), without its port and
+/// without the dot that may end a full name. The address of IPv6 keeps its brackets.
+#[must_use]
+pub fn host_name(authority: &[u8]) -> &[u8] {
+    let (host, _) = split_port(authority);
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// The host of an `authority`, or of an address, and its port. The address of IPv6 loses its
+/// brackets. What has no valid port is a host as a whole.
+#[must_use]
+pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let (host, digits) = split_port(authority);
+    match (host, digits.and_then(number)) {
+        ([b'[', host @ .., b']'], Some(port)) => (host, Some(port)),
+        (host, Some(port)) if !host.contains(&b':') => (host, Some(port)),
+        _ => match authority {
+            [b'[', host @ .., b']'] => (host, None),
+            _ => (authority, None),
+        },
+    }
+}
+
+/// What stands before the last colon, and behind it. The colons of an address of IPv6 stand in
+/// brackets.
+fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let colon = authority.iter().rposition(|byte| *byte == b':');
+    match colon.and_then(|colon| authority.split_at_checked(colon)) {
+        Some((host, [b':', port @ ..])) if !port.contains(&b']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u16> {
+    core::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_host_is_what_stands_before_the_port() {
+        for (authority, name, host, port) in [
+            ("shop.example", "shop.example", "shop.example", None),
+            ("shop.example:80", "shop.example", "shop.example", Some(80)),
+            (
+                "shop.example.:80",
+                "shop.example",
+                "shop.example.",
+                Some(80),
+            ),
+            ("10.0.0.1:8080", "10.0.0.1", "10.0.0.1", Some(8080)),
+            ("[::1]:80", "[::1]", "::1", Some(80)),
+            ("[::1]", "[::1]", "::1", None),
+            ("shop.example:", "shop.example", "shop.example:", None),
+            ("shop.example:x", "shop.example", "shop.example:x", None),
+            ("", "", "", None),
+            (":", "", ":", None),
+        ] {
+            assert_eq!(host_name(authority.as_bytes()), name.as_bytes());
+            let expected = (host.as_bytes(), port);
+            assert_eq!(host_and_port(authority.as_bytes()), expected);
+        }
+        // An address of IPv6 without brackets has no port.
+        assert_eq!(host_and_port(b"::1"), (&b"::1"[..], None));
+    }
+}

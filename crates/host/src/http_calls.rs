@@ -1,0 +1,104 @@
+//! The answers to calls that root contexts made.
+//!
+//! The SDK's dispatcher ends the VM on the answer to a call that its own function did not make, and
+//! its own function ends it on statuses that it does not know. So this export takes the place of
+//! the SDK's: the release step gives it that one's name.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Who waits for answers.
+pub(crate) trait Caller {
+    fn on_http_call_response(&self, token: u32, body_size: usize);
+
+    /// Whether its root context runs something else by now.
+    fn is_replaced(&self) -> bool;
+
+    /// Whether it was told to end, and waits for nothing more.
+    fn is_done(&self) -> bool;
+
+    /// Ends its root context.
+    fn end(&self);
+}
+
+thread_local! {
+    /// Who waits in this VM, by the ids of their root contexts: of one that was given something else
+    /// to run, also what it ran before, for as long as a call of that one is in flight.
+    static CALLERS: RefCell<Vec<(u32, Rc<dyn Caller>)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_callers<T>(with: impl FnOnce(&mut Vec<(u32, Rc<dyn Caller>)>) -> T) -> Option<T> {
+    // None of the callers calls another one. Natively a thread's end may come before a root
+    // context's.
+    CALLERS
+        .try_with(|callers| {
+            callers
+                .try_borrow_mut()
+                .ok()
+                .map(|mut callers| with(&mut callers))
+        })
+        .ok()
+        .flatten()
+}
+
+/// Hands answers to the root context `context` over to `answered`.
+pub(crate) fn register<A: Caller + 'static>(context: u32, caller: &Rc<A>) {
+    let caller: Rc<A> = Rc::clone(caller);
+    with_callers(|callers| callers.push((context, caller)));
+}
+
+/// The root context `context` waits no more.
+pub(crate) fn forget(context: u32) {
+    remove(|id, _| id == context);
+}
+
+/// Whether nothing that the root context `context` runs or ran waits for an answer.
+pub(crate) fn is_done(context: u32) -> bool {
+    all_of(context).iter().all(|caller| caller.is_done())
+}
+
+/// Ends the root context `context` if it was told to end and nothing waits any more.
+pub(crate) fn end_if_done(context: u32) {
+    let all = all_of(context);
+    let current = all.iter().find(|caller| !caller.is_replaced());
+    if let Some(current) = current
+        && all.iter().all(|caller| caller.is_done())
+    {
+        current.end();
+    }
+}
+
+fn all_of(context: u32) -> Vec<Rc<dyn Caller>> {
+    let all = with_callers(|callers| {
+        let of_context = callers.iter().filter(|(id, _)| *id == context);
+        of_context.map(|(_, caller)| Rc::clone(caller)).collect()
+    });
+    all.unwrap_or_default()
+}
+
+fn remove(is_gone: impl Fn(u32, &Rc<dyn Caller>) -> bool) {
+    // What is dropped is dropped when nobody looks at the list.
+    let gone = with_callers(|callers| {
+        let gone = callers.extract_if(.., |(id, caller)| is_gone(*id, caller));
+        gone.collect::<Vec<_>>()
+    });
+    drop(gone);
+}
+
+/// `proxy_on_http_call_response` (proxy-wasm ABI 0.2.1): no headers where there was no answer.
+#[unsafe(no_mangle)]
+extern "C" fn meshtrace_on_http_call_response(
+    context: u32,
+    token: u32,
+    _headers: usize,
+    body_size: usize,
+    _trailers: usize,
+) {
+    // Each knows the tokens of its own calls.
+    for caller in all_of(context) {
+        caller.on_http_call_response(token, body_size);
+    }
+    end_if_done(context);
+    // One that a stream still has may make further calls.
+    remove(|_, caller| caller.is_replaced() && caller.is_done() && Rc::strong_count(caller) == 1);
+}

@@ -1,0 +1,261 @@
+//! What a span says of a request's end: its status code, what failed, and who answered.
+
+use meshtrace_envoy::response_code_details::{
+    INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
+};
+use meshtrace_envoy::{response_flag, traffic_direction};
+use meshtrace_headers::host_and_port;
+
+use super::end_value::{EndValue, EndValues};
+use super::grpc::{grpc_code, is_grpc_server_error};
+use super::response_flags;
+use super::value::integer;
+use crate::attributes::Attributes;
+use crate::limits::MAX_VALUE;
+use crate::span::{Kind, Status};
+
+/// What a request and its response have shown before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// gRPC's status, where it is gRPC and the status is known.
+    pub grpc_status: Option<u32>,
+    /// The headers of the response came from the upstream.
+    pub answered: bool,
+    /// The request's method is CONNECT.
+    pub is_connect: bool,
+}
+
+/// What is known when a request is over: its [`EndValues`], and what was seen before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End<'a> {
+    /// `response.code`; none when no response was begun.
+    pub code: Option<u16>,
+    /// `response.flags`.
+    pub flags: u64,
+    seen: Seen,
+    details: &'a [u8],
+    protocol: &'a [u8],
+    source: &'a [u8],
+    cluster: &'a [u8],
+    upstream: &'a [u8],
+    attempts: u64,
+    request_size: Option<i64>,
+    response_size: Option<i64>,
+    is_outbound: bool,
+}
+
+impl<'a> End<'a> {
+    /// Reads the `values` of a request that is over.
+    #[must_use]
+    pub fn new(values: &EndValues<'a>, seen: Seen) -> Self {
+        let text = |value| values.get(value).unwrap_or_default();
+        let integer = |value| values.get(value).and_then(integer);
+        let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
+        Self {
+            code: integer(EndValue::Code)
+                .and_then(|code| u16::try_from(code).ok())
+                .filter(|code| *code != 0),
+            flags: integer(EndValue::Flags).unwrap_or(0),
+            seen,
+            details: text(EndValue::CodeDetails),
+            protocol: text(EndValue::Protocol),
+            source: text(EndValue::Source),
+            cluster: text(EndValue::Cluster),
+            upstream: text(EndValue::Upstream),
+            attempts: integer(EndValue::Attempts).unwrap_or(0),
+            request_size: size(EndValue::RequestSize),
+            response_size: size(EndValue::ResponseSize),
+            is_outbound: integer(EndValue::Direction) == Some(traffic_direction::OUTBOUND),
+        }
+    }
+
+    /// Whether the listener is outbound.
+    #[must_use]
+    pub fn is_outbound(&self) -> bool {
+        self.is_outbound
+    }
+
+    /// Whether the request was sent on to an upstream.
+    #[must_use]
+    pub fn has_upstream(&self) -> bool {
+        self.calls() > 0
+    }
+
+    /// How often it was sent: Envoy counts the attempts that found no endpoint, or no room among the
+    /// connections and requests that the cluster allows. No attempt follows one of these.
+    fn calls(&self) -> u64 {
+        let last_was_none =
+            self.flags & response_flag::NO_HEALTHY_UPSTREAM != 0 || self.details == OVERFLOW;
+        self.attempts.saturating_sub(last_was_none.into())
+    }
+
+    /// Whether the upstream has begun an answer. Of one that was cut, and of one that sent the
+    /// request elsewhere ("internal redirect"), the code's details are other ones by now.
+    fn is_answered(&self) -> bool {
+        let by_details = [
+            VIA_UPSTREAM,
+            INTERNAL_REDIRECT,
+            UPSTREAM_RESET_AFTER_RESPONSE_STARTED,
+        ];
+        self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
+    }
+
+    /// Whether the request has become something else at the end: its headers are the next one's.
+    #[must_use]
+    pub fn is_redirected(&self) -> bool {
+        self.details == INTERNAL_REDIRECT
+    }
+
+    /// Whether it was a tunnel (RFC 9110, sections 7.8 and 9.3.6), which ends by being closed at
+    /// either end.
+    fn is_tunnel(&self) -> bool {
+        match self.code {
+            Some(101) => true,
+            Some(code) => self.seen.is_connect && (200..300).contains(&code),
+            None => false,
+        }
+    }
+
+    /// Whether the client went away before the end.
+    #[must_use]
+    pub fn client_went_away(&self) -> bool {
+        self.flags & response_flags::CLIENT_WENT_AWAY != 0
+    }
+
+    /// Whether it failed for a reason on the server's side.
+    #[must_use]
+    pub fn is_server_error(&self) -> bool {
+        if self.client_went_away() || self.is_tunnel() {
+            return false;
+        }
+        self.code.is_some_and(|code| code >= 500)
+            || self.seen.grpc_status.is_some_and(is_grpc_server_error)
+            || self.flags & response_flags::UPSTREAM_FAILED != 0
+    }
+
+    /// Adds what is known at the end for a span of this `kind`, and says its status ("Status").
+    pub fn describe(&self, kind: Kind, attributes: &mut Attributes) -> Status {
+        // A CLIENT span has the code that the upstream sent: what Envoy answers in its place goes to the
+        // client alone.
+        let code = self
+            .code
+            .filter(|_| kind == Kind::Server || self.is_answered());
+        if let Some(code) = code {
+            attributes.int("http.response.status_code", code.into());
+        }
+        if let Some(status) = self.seen.grpc_status {
+            attributes.text("rpc.response.status_code", grpc_code(status));
+        }
+        match kind {
+            Kind::Server => self.describe_server(attributes),
+            Kind::Client => self.describe_upstream(attributes),
+        }
+        if !self.cluster.is_empty() {
+            attributes.text_up_to("upstream_cluster.name", self.cluster, MAX_VALUE);
+        }
+        let flags = response_flags::names(self.flags);
+        if !flags.is_empty() {
+            attributes.text("response_flags", &flags);
+        }
+        let Some(error) = self.error(kind, code) else {
+            return Status::Unset;
+        };
+        match error {
+            ErrorType::Code(code) => {
+                attributes.text("error.type", itoa::Buffer::new().format(code).as_bytes());
+            }
+            ErrorType::Text(text) => attributes.text("error.type", text),
+            ErrorType::Flags => attributes.text("error.type", &flags),
+        }
+        Status::Error
+    }
+
+    fn describe_server(&self, attributes: &mut Attributes) {
+        let (client, _) = host_and_port(self.source);
+        if !client.is_empty() {
+            attributes.text_up_to("client.address", client, MAX_VALUE);
+        }
+        if let Some(version) = self.protocol.strip_prefix(b"HTTP/") {
+            // Envoy says HTTP/2 and HTTP/3, and HTTP/1.0 and HTTP/1.1.
+            attributes.text_up_to("network.protocol.version", version, MAX_VALUE);
+        }
+        if !self.upstream.is_empty() {
+            attributes.text_up_to("upstream_address", self.upstream, MAX_VALUE);
+        }
+        if let Some(size) = self.request_size {
+            attributes.int("http.request.body.size", size);
+        }
+        if let Some(size) = self.response_size {
+            attributes.int("http.response.body.size", size);
+        }
+    }
+
+    fn describe_upstream(&self, attributes: &mut Attributes) {
+        let (peer, port) = host_and_port(self.upstream);
+        if !peer.is_empty() {
+            attributes.text_up_to("network.peer.address", peer, MAX_VALUE);
+            if let Some(port) = port {
+                attributes.int("network.peer.port", port.into());
+            }
+        }
+        if let Some(resends) = self.calls().checked_sub(1).filter(|resends| *resends > 0) {
+            let resends = i64::try_from(resends).unwrap_or(i64::MAX);
+            attributes.int("http.request.resend_count", resends);
+        }
+    }
+
+    /// "If the request fails with an error before response status code was sent or received,
+    /// `error.type` SHOULD be set to … a component-specific low cardinality error identifier. If
+    /// response status code was sent or received and status indicates an error …, `error.type` SHOULD
+    /// be set to the status code". A SERVER span whose client went away has none: "If the operation has
+    /// completed successfully, instrumentations SHOULD NOT set `error.type`", and its status is unset.
+    fn error(&self, kind: Kind, code: Option<u16>) -> Option<ErrorType<'a>> {
+        let least = match kind {
+            Kind::Server => 500,
+            Kind::Client => 400,
+        };
+        let is_grpc_error = |status: &u32| match kind {
+            Kind::Server => is_grpc_server_error(*status),
+            Kind::Client => *status != 0,
+        };
+        match (code, self.seen.grpc_status) {
+            (Some(code), _) if code >= least => return Some(ErrorType::Code(code)),
+            (_, Some(status)) if is_grpc_error(&status) => {
+                return Some(ErrorType::Text(grpc_code(status)));
+            }
+            _ => {}
+        }
+        let went_away = self.client_went_away();
+        match kind {
+            _ if self.is_tunnel() => None,
+            Kind::Server if went_away => None,
+            _ if self.flags & response_flags::UPSTREAM_FAILED != 0 => Some(ErrorType::Flags),
+            // The upstream was answering until then.
+            Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
+            Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
+            // The upstream said nothing: Envoy's own answer tells whether that is an error.
+            Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
+                Some(ErrorType::Text(self.details_type()))
+            }
+            Kind::Client => None,
+        }
+    }
+
+    /// The code's details without what is particular to one request.
+    fn details_type(&self) -> &'a [u8] {
+        let mut parts = self.details.split(|byte| *byte == b'{');
+        match parts.next() {
+            None | Some([]) => OTHER,
+            Some(details) => details,
+        }
+    }
+}
+
+/// "A fallback error value to be used when the instrumentation doesn't define a custom value".
+const OTHER: &[u8] = b"_OTHER";
+
+enum ErrorType<'a> {
+    Code(u16),
+    Text(&'a [u8]),
+    Flags,
+}

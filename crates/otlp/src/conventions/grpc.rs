@@ -1,0 +1,44 @@
+//! gRPC: which requests are its, and what its status codes mean for a span.
+
+use meshtrace_envoy::grpc_status;
+
+/// `application/grpc`, and those of gRPC-Web, with any suffix or parameter.
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    let grpc = content_type.strip_prefix(b"application/grpc");
+    matches!(grpc, Some([] | [b'+' | b';', ..])) || is_grpc_web(content_type)
+}
+
+/// `application/grpc-web` or `application/grpc-web-text`, with any suffix or parameter.
+#[must_use]
+pub fn is_grpc_web(content_type: &[u8]) -> bool {
+    let kind = content_type.strip_prefix(b"application/grpc-web");
+    let kind = kind.map(|kind| kind.strip_prefix(b"-text").unwrap_or(kind));
+    matches!(kind, Some([] | [b'+' | b';', ..]))
+}
+
+/// The value of `grpc-status`: decimal digits.
+#[must_use]
+pub fn parse_grpc_status(value: &[u8]) -> Option<u32> {
+    core::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS" are errors of a
+/// SERVER span (Semantic conventions for gRPC).
+pub(crate) fn is_grpc_server_error(status: u32) -> bool {
+    matches!(
+        status,
+        grpc_status::UNKNOWN
+            | grpc_status::DEADLINE_EXCEEDED
+            | grpc_status::UNIMPLEMENTED
+            | grpc_status::INTERNAL
+            | grpc_status::UNAVAILABLE
+            | grpc_status::DATA_LOSS
+    )
+}
+
+/// The name of a status code; of one that gRPC does not have, UNKNOWN.
+pub(crate) fn grpc_code(status: u32) -> &'static [u8] {
+    let name = usize::try_from(status).ok();
+    let name = name.and_then(|code| grpc_status::NAMES.get(code));
+    name.map_or(b"UNKNOWN", |name| name.as_bytes())
+}

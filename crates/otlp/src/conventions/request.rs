@@ -1,0 +1,243 @@
+//! What a span says of a request's headers: its name, its method and where it is sent.
+
+use arrayvec::ArrayVec;
+use meshtrace_headers::{Headers, host_and_port, path_of};
+
+use super::grpc::is_grpc;
+use crate::attributes::Attributes;
+use crate::limits::{MAX_NAME, MAX_URL, MAX_VALUE};
+use crate::text::Utf8Text;
+
+/// What the header block of a request says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:path` with its query.
+    pub target: &'a [u8],
+    /// `:scheme`.
+    pub scheme: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a [u8],
+    user_agent: &'a [u8],
+    request_id: &'a [u8],
+    original_target: Option<&'a [u8]>,
+    original_authority: Option<&'a [u8]>,
+    original_url: Option<&'a [u8]>,
+    is_grpc: bool,
+    is_upgrade: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Looks at every header once.
+    #[must_use]
+    pub fn scan(headers: &Headers<'a>) -> Self {
+        let mut request = Self::default();
+        for (name, value) in headers {
+            match name {
+                b":method" => request.method = value,
+                b":path" => request.target = value,
+                b":scheme" => request.scheme = value,
+                b":authority" => request.authority = value,
+                b"user-agent" => request.user_agent = value,
+                b"x-request-id" => request.request_id = value,
+                b"content-type" => request.is_grpc = is_grpc(value),
+                b"upgrade" => request.is_upgrade = true,
+                b"x-envoy-original-path" => request.original_target = Some(value),
+                b"x-envoy-original-url" => request.original_url = Some(value),
+                b"x-envoy-original-host" => request.original_authority = Some(value),
+                _ => {}
+            }
+        }
+        request
+    }
+
+    /// Whether it is gRPC or gRPC-Web.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
+    /// Whether it asks for a tunnel by its method.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.method == b"CONNECT"
+    }
+
+    /// Whether a route has rewritten its path or its host: of a request that has just come in, a
+    /// route of a proxy before this one.
+    #[must_use]
+    pub fn is_rewritten(&self) -> bool {
+        self.original_target.is_some() || self.original_authority.is_some()
+    }
+
+    /// The request as it was before a route rewrote it: Envoy keeps what it replaces in
+    /// `x-envoy-original-path` and `x-envoy-original-host`.
+    #[must_use]
+    pub fn before_rewrite(self) -> Self {
+        Self {
+            target: self.original_target.unwrap_or(self.target),
+            authority: self.original_authority.unwrap_or(self.authority),
+            ..self
+        }
+    }
+
+    /// Whether it may last for as long as its ends like: an upgrade, CONNECT, or gRPC, whose
+    /// streams cannot be told from its calls by their headers.
+    #[must_use]
+    pub fn is_long_lived(&self) -> bool {
+        self.is_grpc || self.is_upgrade || self.is_connect()
+    }
+
+    /// The request as it was before a response of the upstream led it elsewhere ("internal redirect"):
+    /// Envoy keeps the URL in `x-envoy-original-url`. `None` where it did not.
+    #[must_use]
+    pub fn before_redirect(self) -> Option<Self> {
+        let url = self.original_url?;
+        let end = url.windows(3).position(|bytes| bytes == b"://")?;
+        let (scheme, rest) = url.split_at_checked(end)?;
+        let rest = rest.get(3..)?;
+        let path = rest.iter().position(|byte| *byte == b'/');
+        let (authority, target) = rest.split_at_checked(path.unwrap_or(rest.len()))?;
+        Some(Self {
+            scheme,
+            authority,
+            target,
+            ..self
+        })
+    }
+
+    /// The path without its query.
+    #[must_use]
+    pub fn path(&self) -> &'a [u8] {
+        path_of(self.target)
+    }
+
+    /// The method, where it is one of those that everybody knows (RFC 9110, section 9, RFC 5789,
+    /// and the draft for QUERY).
+    fn known_method(&self) -> Option<&'a [u8]> {
+        let known: [&[u8]; 10] = [
+            b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"CONNECT",
+            b"TRACE", b"QUERY",
+        ];
+        known.contains(&self.method).then_some(self.method)
+    }
+
+    /// `package.Service/Method`.
+    fn rpc_method(&self) -> Option<&'a [u8]> {
+        let path = self.path();
+        let method = path.strip_prefix(b"/")?;
+        (self.is_grpc && method.contains(&b'/')).then_some(method)
+    }
+
+    /// The span's name: `{rpc.method}`, or `{method} {route}`, and without a route the method alone
+    /// ("Name").
+    #[must_use]
+    pub fn name(&self, route: Option<&[u8]>) -> Name {
+        let mut name = Name::default();
+        if let Some(method) = self.rpc_method() {
+            name.append(method);
+            return name;
+        }
+        name.append(self.known_method().unwrap_or(b"HTTP"));
+        if let Some(route) = route {
+            name.append(b" ");
+            name.append(route);
+        }
+        name
+    }
+
+    /// Adds what the request's headers tell, for either kind of span and wherever it is sent.
+    pub fn describe(&self, attributes: &mut Attributes) {
+        match self.known_method() {
+            Some(method) => attributes.text("http.request.method", method),
+            None => {
+                attributes.text("http.request.method", b"_OTHER");
+                if !self.method.is_empty() {
+                    attributes.text_up_to("http.request.method_original", self.method, MAX_VALUE);
+                }
+            }
+        }
+        if !self.user_agent.is_empty() {
+            attributes.text_up_to("user_agent.original", self.user_agent, MAX_VALUE);
+        }
+        if !self.request_id.is_empty() {
+            let key = "http.request.header.x-request-id";
+            attributes.text_list(key, self.request_id, MAX_VALUE);
+        }
+        if let Some(method) = self.rpc_method() {
+            attributes.text("rpc.system.name", b"grpc");
+            attributes.text_up_to("rpc.method", method, MAX_VALUE);
+        }
+    }
+
+    /// Adds where it is sent to: a route may rewrite all of it.
+    fn describe_target(&self, attributes: &mut Attributes) {
+        if !self.target.is_empty() {
+            attributes.text_up_to("url.path", self.path(), MAX_URL);
+        }
+        if !self.scheme.is_empty() {
+            attributes.text_up_to("url.scheme", self.scheme, MAX_VALUE);
+        }
+        let (host, port) = host_and_port(self.authority);
+        if !host.is_empty() {
+            attributes.text_up_to("server.address", host, MAX_VALUE);
+            let port = port.or(match self.scheme {
+                b"http" => Some(80),
+                b"https" => Some(443),
+                _ => None,
+            });
+            if let Some(port) = port {
+                attributes.int("server.port", port.into());
+            }
+        }
+    }
+
+    /// Adds what a SERVER span says of the request as it came in, and the template that its path
+    /// fits.
+    pub fn describe_server(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        self.describe_target(attributes);
+        if let Some(route) = route {
+            attributes.text_up_to("http.route", route, MAX_VALUE);
+        }
+    }
+
+    /// Adds what a CLIENT span says of the request as it was sent: where to, and the absolute URL
+    /// without its query. The `route` is the template that the path fits.
+    pub fn describe_client(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
+        self.describe_target(attributes);
+        if let Some(route) = route {
+            attributes.text_up_to("url.template", route, MAX_VALUE);
+        }
+        if self.authority.is_empty() || self.scheme.is_empty() || !self.target.starts_with(b"/") {
+            return;
+        }
+        let mut url = ArrayVec::<u8, MAX_URL>::new();
+        for part in [self.scheme, b"://", self.authority, self.path()] {
+            let room = url.remaining_capacity().min(part.len());
+            let part = part.get(..room).unwrap_or_default();
+            // It fits, by the line above.
+            let _ = url.try_extend_from_slice(part);
+        }
+        attributes.text_up_to("url.full", &url, MAX_URL);
+    }
+}
+
+/// A span's name.
+#[derive(Clone, Debug, Default)]
+pub struct Name(ArrayVec<u8, MAX_NAME>);
+
+impl Name {
+    /// UTF-8, cut at [`MAX_NAME`].
+    fn append(&mut self, bytes: &[u8]) {
+        let text = Utf8Text::new(bytes, self.0.remaining_capacity());
+        // It was cut to the room.
+        let _ = self.0.try_extend_from_slice(text.as_bytes());
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}

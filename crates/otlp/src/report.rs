@@ -1,0 +1,147 @@
+//! A compiled [`ReportConfig`]: where spans go, which are reported, and as what.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use meshtrace_config::ConfigError;
+
+use crate::call_headers;
+use crate::config::{BatchConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
+use crate::resource::{self, Node};
+
+/// Which spans a request is reported as, as far as the node decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// One SERVER span.
+    Server,
+    /// One CLIENT span.
+    Client,
+    /// A SERVER span, and one CLIENT span below it for the upstream.
+    Gateway,
+    /// One span: CLIENT at an outbound listener, SERVER elsewhere.
+    ByDirection,
+}
+
+impl RoleConfig {
+    /// What it means at the node with this id: Istio's begin with the proxy's kind.
+    #[must_use]
+    pub fn at(self, node_id: &str) -> Role {
+        match self {
+            Self::Server => Role::Server,
+            Self::Client => Role::Client,
+            Self::Gateway => Role::Gateway,
+            Self::Auto if node_id.starts_with("router~") => Role::Gateway,
+            Self::Auto if node_id.starts_with("sidecar~") => Role::ByDirection,
+            Self::Auto => Role::Server,
+        }
+    }
+}
+
+/// What is reported although the head decision was "no".
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Requests that failed for a reason on the server's side.
+    pub errors: bool,
+    /// Requests that took longer.
+    pub slower_than: Option<Duration>,
+    /// The most of both in a second.
+    pub per_second: u32,
+}
+
+impl Keep {
+    /// Whether anything is.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        (self.errors || self.slower_than.is_some()) && self.per_second > 0
+    }
+}
+
+/// A compiled [`ReportConfig`].
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub(crate) cluster: String,
+    pub(crate) protocol: Protocol,
+    /// The request's headers, serialised as the host takes them.
+    pub(crate) headers: Box<[u8]>,
+    pub(crate) timeout: Duration,
+    pub(crate) batch: BatchConfig,
+    pub(crate) resource: BTreeMap<String, ResourceValue>,
+    role: RoleConfig,
+    keep: Keep,
+}
+
+impl Report {
+    /// Compiles `config`.
+    ///
+    /// # Errors
+    /// When a key is missing or a value is impossible, with the key's path.
+    #[inline(never)]
+    pub fn new(config: &ReportConfig) -> Result<Self, ConfigError> {
+        if config.cluster.is_empty() {
+            return Err(ConfigError::new(
+                "cluster",
+                "required: the name of the Envoy cluster of the collector",
+            ));
+        }
+        let numbers = [
+            ("timeout_ms", config.timeout_ms, 1, 600_000),
+            ("batch.max_spans", config.batch.max_spans, 1, 8192),
+            ("batch.interval_ms", config.batch.interval_ms, 10, 60_000),
+            ("batch.max_queue", config.batch.max_queue, 1, 65_536),
+            ("batch.max_in_flight", config.batch.max_in_flight, 1, 4),
+        ];
+        for (key, number, least, most) in numbers {
+            if !(least..=most).contains(&number) {
+                return Err(ConfigError::new(
+                    key,
+                    format!("invalid value: {number}, expected {least} to {most}"),
+                ));
+            }
+        }
+        if config.batch.max_queue < config.batch.max_spans {
+            return Err(ConfigError::new(
+                "batch.max_queue",
+                format!(
+                    "invalid value: {}, expected at least `max_spans` ({})",
+                    config.batch.max_queue, config.batch.max_spans
+                ),
+            ));
+        }
+        if config.keep.slower_than_ms == Some(0) {
+            return Err(ConfigError::new(
+                "keep.slower_than_ms",
+                "invalid value: 0, expected milliseconds, or null for never",
+            ));
+        }
+        resource::refuse_too_large(&config.resource)?;
+        Ok(Self {
+            cluster: config.cluster.clone(),
+            protocol: config.protocol,
+            headers: call_headers::compile(config)?,
+            timeout: Duration::from_millis(config.timeout_ms.into()),
+            batch: config.batch.clone(),
+            resource: config.resource.clone(),
+            role: config.role,
+            keep: Keep {
+                errors: config.keep.errors,
+                slower_than: config
+                    .keep
+                    .slower_than_ms
+                    .map(|limit| Duration::from_millis(limit.into())),
+                per_second: config.keep.per_second,
+            },
+        })
+    }
+
+    /// What `keep` says.
+    #[must_use]
+    pub fn keep(&self) -> Keep {
+        self.keep
+    }
+
+    /// The role at this `node`.
+    #[must_use]
+    pub fn role_at(&self, node: Node<'_>) -> Role {
+        self.role.at(&node(&["id"]).unwrap_or_default())
+    }
+}

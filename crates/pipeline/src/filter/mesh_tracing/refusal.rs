@@ -1,0 +1,139 @@
+//! Keys of the stages that make no sense beside each other.
+
+use meshtrace_access_log::AccessLogTraceConfig;
+use meshtrace_attributes::SpanAttributesConfig;
+use meshtrace_config::ConfigError;
+use meshtrace_otlp::conventions;
+use meshtrace_plugin_config::MeshTracingConfig;
+use meshtrace_propagation::{OnMissing, Placement, TraceContextConfig};
+use meshtrace_sampling::SamplingConfig;
+
+pub(super) fn refuse_what_report_knows(
+    config: &AccessLogTraceConfig,
+    reports: bool,
+) -> Result<(), ConfigError> {
+    let of_a_tracer = [
+        (
+            "ids",
+            config.ids.trace_id_header.is_some() || config.ids.span_id_header.is_some(),
+        ),
+        ("tracer", config.tracer.is_some()),
+        ("extract", config.extract.is_some()),
+        ("spawn_upstream_span", config.spawn_upstream_span.is_some()),
+        ("shared_span_context", config.shared_span_context.is_some()),
+    ];
+    match of_a_tracer.iter().find(|(_, is_set)| reports && *is_set) {
+        Some((key, _)) => Err(ConfigError::new(
+            *key,
+            "not with `report`, which opens the span itself and knows its ids",
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), ConfigError> {
+    let of_a_tracer = [
+        (
+            "request_header",
+            config.request_header.is_some(),
+            "decides itself and needs no header",
+        ),
+        (
+            "extract",
+            config.extract.is_some(),
+            "reads what `trace_context.extract` names",
+        ),
+        ("tracer", config.tracer.is_some(), "is the tracer"),
+        (
+            "ids.trace_id_header",
+            config.ids.trace_id_header.is_some(),
+            "knows the trace id",
+        ),
+    ];
+    match of_a_tracer.iter().find(|(_, is_set, _)| *is_set) {
+        Some((key, _, why)) => Err(ConfigError::new(
+            *key,
+            format!("not with `report`, which {why}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// "The keys of attributes … MUST be unique" (OTLP).
+pub(super) fn refuse_what_report_says(
+    config: &SpanAttributesConfig,
+    reports: bool,
+) -> Result<(), ConfigError> {
+    let is_said = |key: &str| reports && conventions::KEYS.contains(&key);
+    let mut attributes = config.attributes.iter().enumerate();
+    match attributes.find(|(_, attribute)| is_said(&attribute.key)) {
+        Some((i, attribute)) => Err(ConfigError::new(
+            format!("attributes[{i}].key"),
+            format!(
+                "{:?} is what `report` says itself on its spans, expected another key",
+                attribute.key
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// One filter changes a request in one way.
+pub(super) fn refuse_below_the_top(config: &MeshTracingConfig) -> Result<(), ConfigError> {
+    let trace_context = config.trace_context.as_ref();
+    let sampling = config.sampling.as_ref();
+    let span_attributes = config.span_attributes.as_ref();
+    let access_log = config.access_log.as_ref();
+    let stages = [
+        (
+            "trace_context",
+            trace_context.and_then(|stage| stage.request_headers),
+        ),
+        ("sampling", sampling.and_then(|stage| stage.request_headers)),
+        (
+            "span_attributes",
+            span_attributes.and_then(|stage| stage.request_headers),
+        ),
+        (
+            "access_log",
+            access_log.and_then(|stage| stage.request_headers),
+        ),
+    ];
+    match stages.iter().find(|(_, asked)| asked.is_some()) {
+        None => Ok(()),
+        Some((stage, _)) => Err(ConfigError::new(
+            format!("{stage}.request_headers"),
+            "expected at the top of the configuration, for all stages together",
+        )),
+    }
+}
+
+pub(super) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
+    match placement {
+        Placement::Downstream => Ok(()),
+        Placement::Upstream => Err(ConfigError::new(
+            "placement",
+            "\"downstream\" alone: this filter stands among the listener's",
+        )),
+    }
+}
+
+pub(super) fn refuse_what_report_decides(
+    config: &TraceContextConfig,
+    reports: bool,
+) -> Result<(), ConfigError> {
+    refuse_upstream(config.placement)?;
+    if reports && config.on_missing == Some(OnMissing::Pass) {
+        return Err(ConfigError::new(
+            "on_missing",
+            "not \"pass\" with `report`, which starts a trace where none came in",
+        ));
+    }
+    if reports && config.generate_sampled {
+        return Err(ConfigError::new(
+            "generate_sampled",
+            "not with `report`, which decides about the traces that start here",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The stages: each does one thing with a request, in whichever filter it is.
+
+pub(crate) mod report;
+pub(crate) mod sampling;

@@ -1,0 +1,199 @@
+//! The end of a span: whether it is reported, as which kinds, and what it says.
+
+use meshtrace_headers::Headers;
+use meshtrace_otlp::{Attributes, Counter, Kind, Record, Role, Span, Tally, conventions};
+use meshtrace_propagation::SpanId;
+
+use super::end_values::{Fetched, grpc_status_of};
+use super::{Details, OpenSpan, Tracer};
+use crate::Lookup;
+
+/// The spans that a request is reported as.
+#[derive(Clone, Copy, Debug)]
+struct Spans {
+    of_server: bool,
+    /// The id of the CLIENT span, and its parent.
+    of_client: Option<(SpanId, Option<SpanId>)>,
+}
+
+/// What the spans of a request have in common at its end.
+struct Closing<'c> {
+    end: &'c conventions::End<'c>,
+    /// Why the request is kept, where it is not sampled.
+    reason: Option<&'c [u8]>,
+    /// The request as it was sent on; `None` where that cannot be known.
+    sent: Option<&'c conventions::Request<'c>>,
+    /// Nanoseconds since the Unix epoch.
+    start_time: u64,
+    /// `start_time`, and what the monotonic clock says that the request lasted.
+    end_time: u64,
+    /// By the monotonic clock.
+    now: u64,
+}
+
+impl Tracer {
+    /// Reports a request that is over, where it is sampled or kept. Returns the id of the request's
+    /// own span where it has become another one.
+    ///
+    /// Where nothing was kept of the request's headers, `route` finds the template that their path
+    /// fits, and `describe` adds what they say besides the conventions.
+    #[inline(never)]
+    pub(crate) fn close<'r>(
+        &self,
+        mut open: OpenSpan,
+        lookup: &dyn Lookup,
+        route: impl FnOnce(&Headers<'_>) -> Option<&'r [u8]>,
+        describe: impl FnOnce(Headers<'_>, &mut Attributes),
+        tally: &mut Tally,
+    ) -> Option<SpanId> {
+        if !self.may_report(&open) {
+            return None;
+        }
+        let sampled = open.identity.sampled;
+        let now = lookup.monotonic().unwrap_or_default();
+        if !sampled && !self.tail.is_suspicious(&open, now, lookup) {
+            return None;
+        }
+        let fetched = Fetched::fetch(self.role, lookup);
+        if !fetched.is_listed() {
+            tally.count(Counter::LookedUpSingly);
+        }
+        let seen = conventions::Seen {
+            grpc_status: open
+                .is_grpc
+                .then(|| grpc_status_of(&open, lookup))
+                .flatten(),
+            answered: open.answered,
+            is_connect: open.is_connect,
+        };
+        let end = conventions::End::new(&fetched.values(), seen);
+        let reason = match sampled {
+            true => None,
+            false => Some(self.tail.reason(&open, &end, now, tally)?),
+        };
+        let injected_id = open.take_injected_id(end.has_upstream());
+        let spans = Spans {
+            of_client: self.client_span(&open, &end),
+            of_server: self.is_server(&end),
+        };
+        // A SERVER span that has its record needs them no more: the headers may be other ones by now.
+        let block = match (&open.record, spans.of_client) {
+            (Some(_), None) => None,
+            _ => lookup.request_headers(),
+        };
+        let headers = block.as_deref().and_then(Headers::parse);
+        let request = conventions::Request::scan(&headers.unwrap_or_default());
+        let record = match open.record.take() {
+            Some(record) => record,
+            None => {
+                let request = match open.came_rewritten {
+                    true => request,
+                    false => request.before_rewrite(),
+                };
+                let headers = headers.unwrap_or_default();
+                let details = Details {
+                    route: route(&headers),
+                    tracestate: b"",
+                };
+                let mut record = self.record(&request, details);
+                describe(headers, &mut record.request);
+                record
+            }
+        };
+        let sent = match end.is_redirected() {
+            true => request.before_redirect(),
+            false => headers.is_some().then_some(request),
+        };
+        let start_time = open.start.wall(lookup);
+        let closing = Closing {
+            end: &end,
+            reason,
+            sent: sent.as_ref(),
+            start_time,
+            end_time: start_time.saturating_add(open.start.until(now)),
+            now,
+        };
+        self.report(&open, &record, spans, &closing, tally);
+        self.pool.give_back(record);
+        injected_id
+    }
+
+    /// Whether there is a SERVER span.
+    fn is_server(&self, end: &conventions::End<'_>) -> bool {
+        match self.role {
+            Role::Server | Role::Gateway => true,
+            Role::Client => false,
+            Role::ByDirection => !end.is_outbound(),
+        }
+    }
+
+    /// The id of the CLIENT span and its parent, where there is one.
+    fn client_span(
+        &self,
+        open: &OpenSpan,
+        end: &conventions::End<'_>,
+    ) -> Option<(SpanId, Option<SpanId>)> {
+        let identity = &open.identity;
+        match identity.client_id {
+            Some(client) => end
+                .has_upstream()
+                .then_some((client, Some(identity.span_id))),
+            None => (!self.is_server(end)).then_some((identity.span_id, identity.parent)),
+        }
+    }
+
+    fn report(
+        &self,
+        open: &OpenSpan,
+        record: &Record,
+        spans: Spans,
+        closing: &Closing<'_>,
+        tally: &mut Tally,
+    ) {
+        let (Ok(mut exporter), Ok(mut at_end)) =
+            (self.exporter.try_borrow_mut(), self.at_end.try_borrow_mut())
+        else {
+            return;
+        };
+        let identity = &open.identity;
+        let mut report = |kind, span_id, parent, parent_is_remote| {
+            at_end.clear();
+            let is_first = kind == Kind::Server || !spans.of_server;
+            if let Some(reason) = closing.reason.filter(|_| is_first) {
+                at_end.text(conventions::KEPT, reason);
+            }
+            if let Some(sent) = closing.sent.filter(|_| kind == Kind::Client) {
+                sent.describe_client(record.route_of(sent.path()), &mut at_end);
+            }
+            let status = closing.end.describe(kind, &mut at_end);
+            let parts: &[&Attributes] = match kind {
+                Kind::Server => &[&record.request, &record.server, &at_end],
+                Kind::Client => &[&record.request, &at_end],
+            };
+            if parts.iter().any(|part| part.dropped() > 0) {
+                tally.count(Counter::Truncated);
+            }
+            let span = Span {
+                trace_id: identity.trace_id,
+                span_id,
+                parent,
+                parent_is_remote,
+                sampled: identity.sampled,
+                tracestate: &record.tracestate,
+                name: record.name.as_bytes(),
+                kind,
+                start: closing.start_time,
+                end: closing.end_time,
+                attributes: parts,
+                status,
+            };
+            exporter.push(&span, closing.now);
+        };
+        if spans.of_server {
+            report(Kind::Server, identity.span_id, identity.parent, true);
+        }
+        if let Some((id, parent)) = spans.of_client {
+            report(Kind::Client, id, parent, !spans.of_server);
+        }
+    }
+}

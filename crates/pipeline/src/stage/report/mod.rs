@@ -1,0 +1,132 @@
+//! The stage `report`: this hop's own spans, opened with the request, closed and reported when it is
+//! over.
+
+mod background;
+mod close;
+mod end_values;
+mod span;
+mod tail;
+
+use core::cell::RefCell;
+
+use meshtrace_headers::Headers;
+use meshtrace_otlp::{Attributes, Exporter, Node, Pool, Record, Report, Role, conventions};
+use meshtrace_propagation::{IdGenerator, SpanId};
+
+use self::end_values::may_be_client;
+pub(crate) use self::span::{Identity, OpenSpan, Start, add};
+use self::tail::Tail;
+use crate::Lookup;
+
+/// The tracer of one root context.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    exporter: RefCell<Exporter>,
+    role: Role,
+    tail: Tail,
+    pool: Pool,
+    /// What one span says of its end; lent to one span at a time.
+    at_end: RefCell<Attributes>,
+}
+
+/// What a span that is sure to be reported says besides what its request's headers do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Details<'a> {
+    /// The template that the path fits.
+    pub(crate) route: Option<&'a [u8]>,
+    /// W3C's list; empty where there is none.
+    pub(crate) tracestate: &'a [u8],
+}
+
+impl Tracer {
+    pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
+        Self {
+            role: report.role_at(node),
+            tail: Tail::new(report.keep()),
+            exporter: RefCell::new(Exporter::new(report, node)),
+            pool: Pool::default(),
+            at_end: RefCell::default(),
+        }
+    }
+
+    /// Whether requests may be reported although they are not sampled.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.tail.keeps_any()
+    }
+
+    /// Whether a request is a SERVER span and a CLIENT one.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.role == Role::Gateway
+    }
+
+    /// The expressions that the host is to compile.
+    pub(crate) fn expressions(&self) -> Vec<String> {
+        end_values::expressions(self.role)
+    }
+
+    /// The id of the CLIENT span below the request's own, where the role has one.
+    pub(crate) fn client_id(&self, ids: &IdGenerator) -> Option<SpanId> {
+        self.is_gateway().then(|| ids.span_id())
+    }
+
+    /// Opens the span of a request with these `headers`.
+    #[inline(never)]
+    pub(crate) fn open(
+        &self,
+        identity: Identity,
+        start: Start,
+        headers: &Headers<'_>,
+        details: Details<'_>,
+    ) -> OpenSpan {
+        let request = conventions::Request::scan(headers);
+        OpenSpan {
+            identity,
+            start,
+            is_grpc: request.is_grpc(),
+            is_long_lived: request.is_long_lived(),
+            is_connect: request.is_connect(),
+            came_rewritten: request.is_rewritten(),
+            answered: false,
+            grpc_status: None,
+            record: identity.sampled.then(|| self.record(&request, details)),
+        }
+    }
+
+    fn record(&self, request: &conventions::Request<'_>, details: Details<'_>) -> Box<Record> {
+        let Details { route, tracestate } = details;
+        let mut record = self.pool.take();
+        record.name = request.name(route);
+        request.describe(&mut record.request);
+        if self.role != Role::Client {
+            request.describe_server(route, &mut record.server);
+        }
+        if may_be_client(self.role) {
+            record.keep_route(route, request.path());
+        }
+        record.keep_tracestate(tracestate);
+        record
+    }
+
+    /// The response has begun: only now is it known whether it is the upstream's. Later the details
+    /// of its code may be what ended it.
+    pub(crate) fn on_response(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
+        if may_be_client(self.role) && self.may_report(open) {
+            open.answered = end_values::is_from_upstream(lookup);
+        }
+    }
+
+    /// The trailers of the response have come: at the end those of gRPC-Web are in its body.
+    pub(crate) fn on_response_trailers(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
+        if !open.is_grpc || !self.may_report(open) {
+            return;
+        }
+        let block = lookup.response_trailers().unwrap_or_default();
+        let trailers = Headers::parse(&block).unwrap_or_default();
+        let status = trailers.lines(b"grpc-status").next();
+        open.grpc_status = status.and_then(conventions::parse_grpc_status);
+    }
+
+    fn may_report(&self, open: &OpenSpan) -> bool {
+        open.identity.sampled || (!open.identity.never && self.keeps_any())
+    }
+}

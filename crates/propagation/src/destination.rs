@@ -1,0 +1,177 @@
+//! What is written to a request and removed from it, for one destination.
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::{NameRefusal, written_name};
+
+use crate::config::{InjectConfig, OverrideConfig, Placement, TraceContextConfig};
+use crate::field::{Field, FieldSet};
+use crate::format::{Format, FormatSet};
+use crate::repeats::refuse_repeats;
+use crate::vendor::{Family, Vendor};
+
+/// The most headers besides the known ones that one `clear` removes.
+pub const MAX_CLEAR: usize = 16;
+
+/// What is written to a request and removed from it, for one destination.
+#[derive(Clone, Debug)]
+pub struct DestinationPolicy {
+    pub(crate) inject: Inject,
+    pub(crate) clear: Clear,
+    /// Rewritten where they arrived, so that none of them leaves with other ids.
+    pub(crate) in_step: FormatSet,
+}
+
+/// Which formats are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inject {
+    /// These.
+    Formats(FormatSet),
+    /// The format that came in, else the default.
+    Preserve { default: Format },
+}
+
+impl Inject {
+    /// The formats to write for a context that was taken from `incoming`.
+    pub(crate) fn formats(self, incoming: Option<Format>) -> FormatSet {
+        match self {
+            Self::Formats(formats) => formats,
+            Self::Preserve { default } => FormatSet::from_iter([incoming.unwrap_or(default)]),
+        }
+    }
+}
+
+impl DestinationPolicy {
+    /// Compiles what `config` has at its top level or, where there is one, in its `own` override.
+    ///
+    /// # Errors
+    /// When two keys contradict each other or a value is impossible, with the key's path.
+    #[inline(never)]
+    pub(crate) fn new(
+        config: &TraceContextConfig,
+        extract: &[Format],
+        own: Option<&OverrideConfig>,
+    ) -> Result<Self, ConfigError> {
+        let own_clear = own.and_then(|own| own.clear.as_deref());
+        let clear = Clear::new(own_clear.unwrap_or(&config.clear))?;
+        let inherits_clear = own.is_some() && own_clear.is_none();
+        let own_inject = own.and_then(|own| own.inject.as_ref());
+        let inject = match own_inject.or(config.inject.as_ref()) {
+            Some(InjectConfig::Preserve) => Inject::Preserve {
+                default: config.default_format.unwrap_or(Format::Tracecontext),
+            },
+            Some(InjectConfig::Formats(formats)) => {
+                // What an entry inherits gives way to what it clears.
+                if own.is_none() || own_inject.is_some() {
+                    refuse_repeats("inject", formats)?;
+                    refuse_cleared(formats, &clear, inherits_clear)?;
+                }
+                Inject::Formats(formats.iter().copied().collect())
+            }
+            None => Inject::Formats(FormatSet::from_iter([
+                Format::Tracecontext,
+                Format::B3Multi,
+            ])),
+        };
+        let mut in_step: FormatSet = extract.iter().copied().collect();
+        if config.placement == Placement::Upstream {
+            let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
+            in_step = in_step.union(usual).union(inject.formats(None));
+        }
+        Ok(Self {
+            inject,
+            clear,
+            in_step,
+        })
+    }
+
+    /// Whether the header `field` is removed whatever it says.
+    #[must_use]
+    pub fn clears(&self, field: Field) -> bool {
+        self.clear.fields.contains(field)
+    }
+}
+
+/// The headers that are removed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clear {
+    pub(crate) formats: FormatSet,
+    /// Single headers of formats.
+    pub(crate) fields: FieldSet,
+    /// Other headers, by their lower-case names.
+    pub(crate) names: Vec<Box<[u8]>>,
+    /// Headers that no format reads.
+    pub(crate) families: Vec<Family>,
+}
+
+impl Clear {
+    /// Compiles the entries of `clear`.
+    #[inline(never)]
+    fn new(entries: &[String]) -> Result<Self, ConfigError> {
+        let mut clear = Self::default();
+        for (i, entry) in entries.iter().enumerate() {
+            clear
+                .add(entry)
+                .map_err(|refusal| refusal.below(&format!("clear[{i}]")))?;
+        }
+        Ok(clear)
+    }
+
+    /// Adds a format, a vendor or a header.
+    fn add(&mut self, entry: &str) -> Result<(), ConfigError> {
+        let name = entry.to_ascii_lowercase();
+        if let Some(format) = Format::from_name(&name) {
+            self.formats.insert(format);
+            self.families.extend(format.companions());
+        } else if let Some(vendor) = Vendor::from_name(&name) {
+            self.families.push(vendor.family());
+        } else if let Some(field) = Field::from_name(name.as_bytes()) {
+            self.fields.insert(field);
+        } else {
+            let name = written_name(&name).map_err(|refusal| match refusal {
+                NameRefusal::NotAToken => {
+                    let (formats, vendors) = (Format::NAMES, Vendor::NAMES);
+                    let expected = format!(
+                        "expected a format ({formats}), a vendor ({vendors}) or the name of a header"
+                    );
+                    ConfigError::invalid_text("", entry, expected)
+                }
+                refusal => ConfigError::invalid_text("", entry, refusal),
+            })?;
+            if self.names.len() == MAX_CLEAR {
+                let message = format!("too many headers; expected at most {MAX_CLEAR}");
+                return Err(ConfigError::new("", message));
+            }
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Whether any header of `format` is removed.
+    pub(crate) fn touches(&self, format: Format) -> bool {
+        let mut fields = format.fields().iter();
+        self.formats.contains(format) || fields.any(|field| self.fields.contains(*field))
+    }
+
+    pub(crate) fn names(&self, header: &[u8]) -> bool {
+        self.names.iter().any(|name| **name == *header)
+    }
+}
+
+fn refuse_cleared(
+    formats: &[Format],
+    clear: &Clear,
+    inherits_clear: bool,
+) -> Result<(), ConfigError> {
+    let cleared = formats
+        .iter()
+        .position(|format| clear.formats.contains(*format));
+    let Some(i) = cleared else {
+        return Ok(());
+    };
+    let message = if inherits_clear {
+        "also in the top level's `clear`, which this entry inherits; give it a `clear` of its own"
+    } else {
+        "also in `clear`; a format is either written or removed"
+    };
+    Err(ConfigError::new(format!("inject[{i}]"), message))
+}

@@ -1,0 +1,48 @@
+//! What one format says about a request.
+
+use crate::{SamplingState, SpanId, TraceContext, TraceId};
+
+/// What one format says about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extracted {
+    /// Nothing: none of its headers came, or none that means anything.
+    Absent,
+    /// A decision and no ids (B3: `b3: 0`).
+    Sampling(SamplingState),
+    /// A valid context.
+    Context(TraceContext),
+    /// A trace id without a span id. It is well-formed, but not every format can carry it.
+    Incomplete {
+        /// The trace, in which a span may be started.
+        trace_id: TraceId,
+        /// The decision that came with it.
+        sampling: SamplingState,
+    },
+    /// Headers that the format's specification refuses.
+    Malformed,
+}
+
+impl Extracted {
+    /// What a format says whose span id may be absent.
+    pub(super) fn from_ids(
+        trace_id: TraceId,
+        span_id: Option<SpanId>,
+        sampling: SamplingState,
+    ) -> Self {
+        match span_id {
+            Some(span_id) => Self::Context(TraceContext::new(trace_id, span_id, sampling)),
+            None => Self::Incomplete { trace_id, sampling },
+        }
+    }
+
+    /// Whether this is `outgoing`, for a format that has no debug flag.
+    pub(super) fn says(&self, outgoing: &TraceContext) -> bool {
+        match self {
+            Self::Context(context) => {
+                context.is_same_span(outgoing)
+                    && context.sampling.decision() == outgoing.sampling.decision()
+            }
+            Self::Absent | Self::Sampling(_) | Self::Incomplete { .. } | Self::Malformed => false,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What the formats of a single header share.
+
+use meshtrace_headers::Value;
+
+use crate::{Outgoing, TraceContext};
+
+/// The value of the one header of a format that has no form for a decision without ids: the value
+/// that `arrived` where it `says` the context already, else what `write` makes of the context.
+pub(super) fn only_header<'a>(
+    outgoing: &Outgoing,
+    arrived: Option<&'a [u8]>,
+    says: impl FnOnce(&TraceContext) -> bool,
+    write: impl FnOnce(&TraceContext) -> Option<Value<'a>>,
+) -> Option<Value<'a>> {
+    match outgoing {
+        Outgoing::Nothing | Outgoing::Sampling(_) => None,
+        Outgoing::Context(context) if says(context) => arrived.map(Value::Borrowed),
+        Outgoing::Context(context) => write(context),
+    }
+}

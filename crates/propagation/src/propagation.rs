@@ -1,0 +1,235 @@
+//! The configuration of propagation, compiled.
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::Headers;
+
+use crate::baggage_source::BaggageSource;
+use crate::config::{
+    IncomingMode, InjectConfig, OnConflict, OnMissing, Placement, TraceContextConfig,
+};
+use crate::destination::DestinationPolicy;
+use crate::format::{Format, Reading, Writing};
+use crate::overrides::Overrides;
+use crate::repeats::refuse_repeats;
+use crate::trust::Trust;
+use crate::{OnRepeated, SamplingState};
+
+/// A compiled [`TraceContextConfig`]: what to do with the context of every request.
+///
+/// Each step of a request has a file: `extract.rs` chooses a context (upstream, `tracer.rs` does),
+/// `decide.rs` continues, starts or restarts the trace, `baggage.rs` joins baggage, and `inject.rs`
+/// says which headers must change. `managed.rs` lists beforehand the headers that can change.
+#[derive(Clone, Debug)]
+pub struct Propagation {
+    pub(crate) placement: Placement,
+    pub(crate) trust: Trust,
+    pub(crate) extraction: Extraction,
+    pub(crate) start: Start,
+    pub(crate) baggage_from: Vec<BaggageSource>,
+    /// Where no override matches.
+    pub(crate) policy: DestinationPolicy,
+    pub(crate) overrides: Overrides,
+    pub(crate) writing: Writing,
+    needs_own_context: bool,
+}
+
+/// How a context is chosen.
+#[derive(Clone, Debug)]
+pub(crate) struct Extraction {
+    /// The formats to read, in order.
+    pub(crate) formats: Vec<Format>,
+    pub(crate) reading: Reading,
+    pub(crate) on_repeated: OnRepeated,
+    pub(crate) on_conflict: OnConflict,
+}
+
+/// How a trace is started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) on_missing: OnMissing,
+    /// The decision that a new trace starts with.
+    pub(crate) sampled: bool,
+    pub(crate) random_flag: bool,
+}
+
+impl Propagation {
+    /// Compiles `config`.
+    ///
+    /// # Errors
+    /// When two keys contradict each other or a value is impossible, with the key's path.
+    #[inline(never)]
+    pub fn new(config: &TraceContextConfig) -> Result<Self, ConfigError> {
+        let extract = match config.placement {
+            Placement::Downstream => downstream(config)?,
+            Placement::Upstream => upstream(config)?,
+        };
+        if config.default_format.is_some() && !preserves(config) {
+            return Err(ConfigError::new(
+                "default_format",
+                "only with inject \"preserve\"; a list says itself what to write",
+            ));
+        }
+        let policy = DestinationPolicy::new(config, &extract, None)?;
+        let overrides = Overrides::new(config, &extract)?;
+        refuse_repeats("baggage_from", &config.baggage_from)?;
+        let trust = Trust::new(config.incoming.as_ref())?;
+        let propagation = Self {
+            placement: config.placement,
+            needs_own_context: trust.mode != IncomingMode::Continue,
+            trust,
+            extraction: Extraction {
+                formats: extract,
+                reading: Reading {
+                    b3_strict: config.b3_strict,
+                },
+                on_repeated: config.on_repeated.unwrap_or_default(),
+                on_conflict: config.on_conflict.unwrap_or_default(),
+            },
+            start: Start {
+                on_missing: config.on_missing.unwrap_or_default(),
+                sampled: config.generate_sampled,
+                random_flag: config.random_flag,
+            },
+            baggage_from: config.baggage_from.clone(),
+            policy,
+            overrides,
+            writing: Writing {
+                on_defer: config.on_defer,
+                b3_trace_id_bits: config.b3_trace_id_bits,
+            },
+        };
+        Ok(match propagation.start.on_missing {
+            OnMissing::Pass => propagation,
+            OnMissing::Generate => propagation.of_participant(),
+        })
+    }
+
+    /// Whether deciding about a caller needs its address.
+    #[must_use]
+    pub fn needs_address(&self) -> bool {
+        self.trust.needs_address()
+    }
+
+    /// Whether deciding about a caller needs the listener's direction.
+    #[must_use]
+    pub fn needs_direction(&self) -> bool {
+        self.trust.needs_direction()
+    }
+
+    /// Whether what leaves depends on the upstream cluster.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        self.overrides.name_clusters()
+    }
+
+    /// Whether a request that comes by a second time, as after an internal redirect, is told by what
+    /// [`TraceContext::to_bytes`] kept of the first: its headers alone would not be believed, or not
+    /// be read.
+    ///
+    /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
+    #[must_use]
+    pub fn needs_own_context(&self) -> bool {
+        self.needs_own_context
+    }
+
+    /// The same of a hop that opens spans of its own ([`participate`](Self::participate)), and so
+    /// starts a trace wherever it reads none.
+    #[must_use]
+    pub fn of_participant(mut self) -> Self {
+        self.needs_own_context |= !self.reads_what_it_writes();
+        self
+    }
+
+    /// Whether what leaves for any destination is a context that this filter reads.
+    fn reads_what_it_writes(&self) -> bool {
+        let reads = |policy: &DestinationPolicy| {
+            let written = policy.inject.formats(None);
+            let mut read = self.extraction.formats.iter();
+            read.any(|format| written.contains(*format) && !policy.clear.touches(*format))
+        };
+        self.policies().all(reads)
+    }
+
+    /// The decision that W3C's flag tells.
+    #[must_use]
+    pub fn tells_w3c(&self, sampling: SamplingState) -> bool {
+        self.writing.decision(sampling)
+    }
+
+    /// What a person should know about this configuration although it is a good one.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        let downstream = self.placement == Placement::Downstream;
+        (downstream && !self.overrides.is_empty()).then_some(
+            "trace_context.overrides: beside this proxy's own tracer they hold with placement \
+             \"upstream\" only, as the tracer writes its headers after this filter",
+        )
+    }
+
+    /// What stands for a request with these `headers` to this `cluster`.
+    #[must_use]
+    pub fn policy_for(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> &DestinationPolicy {
+        self.overrides
+            .find(headers, cluster)
+            .unwrap_or(&self.policy)
+    }
+
+    /// The policies of all destinations.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = &DestinationPolicy> {
+        self.overrides.policies().chain([&self.policy])
+    }
+}
+
+fn downstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
+    if config.tracer.is_some() {
+        return Err(ConfigError::new(
+            "tracer",
+            "only with placement \"upstream\"; downstream the formats to read are in `extract`",
+        ));
+    }
+    let extract = match &config.extract {
+        Some(formats) => formats.clone(),
+        None => Format::EXTRACTED_BY_DEFAULT.to_vec(),
+    };
+    refuse_repeats("extract", &extract)?;
+    Ok(extract)
+}
+
+fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
+    let downstream_only = [
+        ("extract", config.extract.is_some()),
+        ("incoming", config.incoming.is_some()),
+        ("on_missing", config.on_missing.is_some()),
+        ("on_conflict", config.on_conflict.is_some()),
+        ("on_repeated", config.on_repeated.is_some()),
+    ];
+    for (key, present) in downstream_only {
+        if present {
+            return Err(ConfigError::new(
+                key,
+                "not with placement \"upstream\", where the context is the tracer's own",
+            ));
+        }
+    }
+    let tracer = config.tracer.ok_or_else(|| {
+        ConfigError::new(
+            "tracer",
+            format!(
+                "required with placement \"upstream\": the one format that this proxy's tracer \
+             writes, one of {}",
+                Format::NAMES
+            ),
+        )
+    })?;
+    Ok(match tracer {
+        Format::B3 => vec![Format::B3, Format::B3Multi],
+        Format::B3Multi => vec![Format::B3Multi, Format::B3],
+        tracer => vec![tracer],
+    })
+}
+
+fn preserves(config: &TraceContextConfig) -> bool {
+    let own = config.overrides.iter().map(|entry| entry.inject.as_ref());
+    own.chain([config.inject.as_ref()])
+        .any(|inject| matches!(inject, Some(InjectConfig::Preserve)))
+}

@@ -1,0 +1,215 @@
+//! What the end-to-end tests of the filters share.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::upstream::RecordedRequest;
+use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
+use meshtrace_config::read;
+use serde_json::Value;
+
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const SPAN: &str = "00f067aa0ba902b7";
+pub const TRACE_HEADERS: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// A file of the repository as text.
+pub fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A YAML file of the repository.
+pub fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A released filter, as `make build` leaves it.
+pub fn module(name: &str) -> PathBuf {
+    built(&format!("dist/{name}.wasm"), "make build")
+}
+
+/// A fixture of this folder, compiled.
+pub fn fixture(name: &str) -> PathBuf {
+    built(&format!("target/fixtures/{name}.wasm"), "make fixtures")
+}
+
+fn built(path: &str, target: &str) -> PathBuf {
+    let path = root().join(path);
+    assert!(
+        path.exists(),
+        "{} is missing: run `{target}`",
+        path.display()
+    );
+    path
+}
+
+pub fn trace_context(config: &str) -> WasmFilter {
+    WasmFilter::new("trace_context", module("trace_context")).configuration(config)
+}
+
+pub fn access_log_trace(config: &str) -> WasmFilter {
+    WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
+}
+
+/// An `access_log_trace` configuration as the renderer and as the filter have it.
+pub fn log_ids(config: &str) -> (AccessLogTraceConfig, AccessLogIds) {
+    let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
+    let ids = AccessLogIds::new(&config).expect("one that compiles");
+    (config, ids)
+}
+
+/// The step before `access_log_trace` that its configuration asks for, as this Envoy can have it.
+pub fn expose_ids(config: &AccessLogTraceConfig, envoy: &EnvoyBinary) -> Option<HttpFilter> {
+    let version = envoy.reported_version().parse().expect("a version");
+    let step = meshtrace_render::expose_ids(&config.ids, version)?;
+    let name = step["name"].as_str().expect("a name");
+    Some(HttpFilter::raw(name, step["typed_config"].clone()))
+}
+
+/// A manager that sends everything to the cluster `upstream` through `filter`.
+pub fn manager(filter: WasmFilter) -> HttpConnectionManager {
+    HttpConnectionManager::new()
+        .route(Route::prefix("/").cluster("upstream"))
+        .filter(filter)
+}
+
+/// Every supported version, oldest first, for what needs several at once; else `each_supported`.
+pub fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_supported().expect("the supported Envoys")
+}
+
+/// The newest supported version, for what does not depend on the version.
+pub fn newest() -> EnvoyBinary {
+    EnvoyBinary::version(EnvoyBinary::DEFAULT).expect("the newest Envoy")
+}
+
+/// An Envoy before a recording upstream.
+#[derive(Debug)]
+pub struct Mesh {
+    pub envoy: Envoy,
+    pub upstream: Upstream,
+}
+
+impl Mesh {
+    /// The default Envoy, with one listener for each name and manager.
+    pub fn start(managers: Vec<(&str, HttpConnectionManager)>) -> Self {
+        let envoy = EnvoyBinary::find().expect("an Envoy");
+        Self::start_on(&envoy, managers)
+    }
+
+    pub fn start_on(binary: &EnvoyBinary, managers: Vec<(&str, HttpConnectionManager)>) -> Self {
+        let listeners = managers
+            .into_iter()
+            .map(|(name, manager)| Listener::http(name, manager));
+        Self::with(
+            binary,
+            listeners.fold(Bootstrap::new(), Bootstrap::listener),
+        )
+    }
+
+    /// `bootstrap`, and the cluster `upstream`.
+    pub fn with(binary: &EnvoyBinary, bootstrap: Bootstrap) -> Self {
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        Self { envoy, upstream }
+    }
+
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.envoy
+            .address(listener)
+            .expect("the listener's address")
+    }
+
+    pub fn connect(&self, listener: &str) -> Connection {
+        Connection::open(self.address(listener)).expect("a connection")
+    }
+
+    /// Sends one request to `listener` and returns what the upstream saw of it.
+    pub fn pass(&self, connection: &mut Connection, request: &Request) -> RecordedRequest {
+        self.upstream.take();
+        let response = connection.send(request).expect("a response");
+        assert_eq!(response.status, 200, "{request:?}: {}", response.text());
+        let mut requests = self.upstream.take();
+        assert_eq!(requests.len(), 1, "{request:?}");
+        requests.remove(0)
+    }
+}
+
+/// Sends requests to `ingress` without a pause while `change` runs, and until each client has had some more; returns how many.
+pub fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
+    const CLIENTS: usize = 4;
+    /// By each client, before the next change: some are on their way at every moment of it.
+    const REQUESTS: usize = 25;
+
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let b3 = format!("{TRACE}-{SPAN}-1");
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut connection =
+                    Connection::open(mesh.address("ingress")).expect("a connection");
+                while !stop.load(Ordering::Relaxed) {
+                    // One connection for all: nothing may close it either.
+                    let response = connection.send(&get(&[("b3", &b3)])).expect("a response");
+                    assert_eq!(response.status, 200, "{}", response.text());
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let wait_for_more = || {
+            let before = sent.load(Ordering::Relaxed);
+            while sent.load(Ordering::Relaxed) < before + CLIENTS * REQUESTS {
+                thread::yield_now();
+            }
+        };
+        wait_for_more();
+        change();
+        wait_for_more();
+        stop.store(true, Ordering::Relaxed);
+    });
+    mesh.upstream.take();
+    sent.into_inner()
+}
+
+pub fn get(headers: &[(&str, &str)]) -> Request {
+    headers
+        .iter()
+        .fold(Request::get("/"), |request, (name, value)| {
+            request.header(name, value)
+        })
+}
+
+/// The trace headers of a request: `name: value`, sorted.
+pub fn trace_headers(request: &RecordedRequest) -> Vec<String> {
+    let mut headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (String::from_utf8_lossy(name).to_lowercase(), value))
+        .filter(|(name, _)| TRACE_HEADERS.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.escape_ascii()))
+        .collect();
+    headers.sort();
+    headers
+}

@@ -1,0 +1,12 @@
+//! What the tests of the filters share: Envoys with a filter between a client, an upstream and a collector.
+
+pub mod applied;
+pub mod common;
+pub mod example;
+pub mod joined;
+pub mod promises;
+pub mod refusal;
+pub mod rendered;
+pub mod reporting;
+pub mod rerouting;
+pub mod tracers;

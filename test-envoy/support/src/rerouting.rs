@@ -1,0 +1,358 @@
+//! A filter in front of which another one changes what routes are chosen by.
+
+use std::fmt;
+
+use envoy_test_harness::client::{Connection, Request, Response};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, RouteMatch, WasmFilter,
+};
+use envoy_test_harness::upstream::{RecordedRequest, Reply};
+use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use meshtrace_pipeline::{
+    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+};
+use meshtrace_render::route_configuration;
+use serde_json::{Value, json};
+
+use crate::common::{get, module};
+
+pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+pub const RBAC: &str = "envoy.filters.http.rbac";
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters.http";
+
+/// A filter with its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter {
+    pub name: &'static str,
+    pub config: &'static str,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.config)
+    }
+}
+
+impl Filter {
+    fn filter(self, by_filter_state: bool) -> WasmFilter {
+        let config = match by_filter_state {
+            true => by_state(self.config),
+            false => self.config.to_owned(),
+        };
+        WasmFilter::new(self.name, module(self.name))
+            .configuration(config)
+            .env("FORCE", "secret")
+    }
+
+    /// The listener in which it stands so.
+    pub fn listener(self, way: Way) -> String {
+        format!("{way:?} {self}")
+    }
+
+    /// What `meshtrace render request-headers` prints for it; `None` where it refuses.
+    pub fn routes(self) -> Option<Value> {
+        rendered(self.name, &by_state(self.config))
+    }
+}
+
+fn rendered(name: &str, config: &str) -> Option<Value> {
+    match name {
+        "access_log_trace" => rendered_for::<AccessLogTrace>(config),
+        "mesh_tracing" => rendered_for::<MeshTracing>(config),
+        "route_sampling" => rendered_for::<RouteSampling>(config),
+        "span_attributes" => rendered_for::<SpanAttributes>(config),
+        "trace_context" => rendered_for::<TraceContext>(config),
+        name => panic!("no filter {name}"),
+    }
+}
+
+fn rendered_for<C: Composition>(config: &str) -> Option<Value> {
+    let composition = C::from_json(config.as_bytes(), &|_| None).ok()?;
+    let headers = composition.by_filter_state().expect("by filter state");
+    let text = |name: &[u8]| String::from_utf8(name.to_vec()).expect("a header's name");
+    let leaving: Vec<_> = headers.leaving().map(text).collect();
+    let removed: Vec<_> = headers.removed().map(text).collect();
+    Some(route_configuration(&leaving, &removed))
+}
+
+fn by_state(config: &str) -> String {
+    let mut config: Value = serde_json::from_str(config).expect("JSON");
+    config["request_headers"] = json!("filter_state");
+    config.to_string()
+}
+
+/// Where the filter stands, and how its headers leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Without the filter.
+    Without,
+    /// It edits headers, and stands in front of all other filters.
+    EditFirst,
+    /// So, and directly behind it a filter asks for the route and edits nothing.
+    EditPinned,
+    /// It edits headers, and stands behind the filter that changes what routes are chosen by.
+    EditBehind,
+    /// It edits none, and stands behind that filter.
+    StateBehind,
+}
+
+impl Way {
+    pub const ALL: [Self; 5] = [
+        Self::Without,
+        Self::EditFirst,
+        Self::EditPinned,
+        Self::EditBehind,
+        Self::StateBehind,
+    ];
+}
+
+/// `x-role: admin` from a filter in the chain, as an authoriser or a JWT filter would set it.
+pub fn role() -> HttpFilter {
+    HttpFilter::header_mutation(
+        "role",
+        json!([{"append": {
+            "header": {"key": "x-role", "value": "admin"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }}]),
+    )
+}
+
+/// An authoriser that is asked over HTTP.
+pub fn ext_authz() -> HttpFilter {
+    HttpFilter::raw(
+        EXT_AUTHZ,
+        json!({
+            "@type": format!("{TYPES}.ext_authz.v3.ExtAuthz"),
+            "transport_api_version": "V3",
+            "http_service": {
+                "server_uri": {"uri": "http://authz", "cluster": "authz", "timeout": "5s"},
+            },
+        }),
+    )
+}
+
+/// One that allows everything, once it answers so, and adds `x-role` from its answers.
+pub fn adding_ext_authz() -> HttpFilter {
+    ext_authz().merge(json!({"typed_config": {"http_service": {
+        "authorization_response": {
+            "allowed_upstream_headers": {"patterns": [{"exact": "x-role"}]},
+        },
+    }}}))
+}
+
+/// It asks for the route and, without a policy, does nothing else.
+pub fn cors() -> HttpFilter {
+    HttpFilter::raw(
+        "envoy.filters.http.cors",
+        json!({"@type": format!("{TYPES}.cors.v3.Cors")}),
+    )
+}
+
+/// Nobody is allowed, where the route does not say otherwise.
+pub fn rbac() -> HttpFilter {
+    HttpFilter::raw(
+        RBAC,
+        json!({"@type": format!("{TYPES}.rbac.v3.RBAC"), "rules": {"action": "ALLOW"}}),
+    )
+}
+
+/// The route without authorisation.
+pub fn open(route: Route) -> Route {
+    route.merge(json!({"typed_per_filter_config": {
+        EXT_AUTHZ: {"@type": format!("{TYPES}.ext_authz.v3.ExtAuthzPerRoute"), "disabled": true},
+        RBAC: {"@type": format!("{TYPES}.rbac.v3.RBACPerRoute")},
+    }}))
+}
+
+/// A route for requests with this header, whatever its value.
+pub fn with_header(name: &str) -> RouteMatch {
+    Route::prefix("/").merge(json!({"headers": [{"name": name, "present_match": true}]}))
+}
+
+/// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener for each [`Way`].
+#[derive(Debug)]
+pub struct Rig {
+    pub envoy: Envoy,
+    pub public: Upstream,
+    pub admin: Upstream,
+    pub authz: Upstream,
+}
+
+/// Where a request went, and what the client was told.
+#[derive(Debug)]
+pub struct Seen {
+    pub response: Response,
+    /// `None` where it reached no upstream.
+    pub upstream: Option<(&'static str, RecordedRequest)>,
+    /// How often the authoriser was asked.
+    pub asked: usize,
+}
+
+impl Seen {
+    pub fn upstream(&self) -> &'static str {
+        self.upstream.as_ref().map_or("none", |(name, _)| name)
+    }
+
+    pub fn request(&self) -> &RecordedRequest {
+        let (_, request) = self.upstream.as_ref().expect("a request at an upstream");
+        request
+    }
+}
+
+impl Rig {
+    /// `front` are the filters before the one that is tried, and `routes` have the clusters `public` and `admin`.
+    pub fn start(
+        binary: &EnvoyBinary,
+        filters: &[Filter],
+        front: &[HttpFilter],
+        routes: &[Route],
+    ) -> Self {
+        let listeners = filters.iter().flat_map(|filter| {
+            let manager = |way| chain(*filter, way, front, routes);
+            Way::ALL.map(|way| Listener::http(&filter.listener(way), manager(way)))
+        });
+        Self::with(binary, listeners, Cluster::http1)
+    }
+
+    /// An Envoy with these listeners, whose upstreams `cluster` leads to.
+    pub fn with(
+        binary: &EnvoyBinary,
+        listeners: impl IntoIterator<Item = Listener>,
+        cluster: fn(&str, std::net::SocketAddr) -> Cluster,
+    ) -> Self {
+        let upstream = || Upstream::start().expect("an upstream");
+        let [public, admin, authz] = [upstream(), upstream(), upstream()];
+        authz.respond_with(|_| Reply::status(403));
+        let bootstrap = listeners
+            .into_iter()
+            .fold(Bootstrap::new(), Bootstrap::listener)
+            .cluster(cluster("public", public.address()))
+            .cluster(cluster("admin", admin.address()))
+            .cluster(Cluster::http1("authz", authz.address()))
+            // Where nobody listens: what is exported is not looked at.
+            .cluster(Cluster::http1("otlp", authz.address()));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        Self {
+            envoy,
+            public,
+            admin,
+            authz,
+        }
+    }
+
+    /// A counter of the filters; 0 where none has moved it.
+    pub fn counter(&self, name: &str) -> u64 {
+        let stats = self.envoy.stats().expect("the counters");
+        let name = format!("wasmcustom.meshtrace.{name}");
+        stats.get(&name).copied().unwrap_or(0)
+    }
+
+    pub fn send(&self, listener: &str, request: &Request) -> Seen {
+        let address = self.envoy.address(listener).expect("the listener's");
+        let mut connection = Connection::open(address).expect("a connection");
+        for upstream in [&self.public, &self.admin, &self.authz] {
+            upstream.take();
+        }
+        let response = connection.send(request).expect("a response");
+        let public = self.public.take().into_iter();
+        let admin = self.admin.take().into_iter();
+        let mut seen: Vec<_> = public
+            .map(|request| ("public", request))
+            .chain(admin.map(|request| ("admin", request)))
+            .collect();
+        assert!(seen.len() < 2, "{seen:?}");
+        let is_question = |request: &&RecordedRequest| request.path != "/v1/traces";
+        Seen {
+            response,
+            upstream: seen.pop(),
+            asked: self.authz.take().iter().filter(is_question).count(),
+        }
+    }
+}
+
+/// The filters of one listener, and its routes.
+pub fn chain(
+    filter: Filter,
+    way: Way,
+    front: &[HttpFilter],
+    routes: &[Route],
+) -> HttpConnectionManager {
+    let own: Option<HttpFilter> = match way {
+        Way::Without => None,
+        Way::EditFirst | Way::EditPinned | Way::EditBehind => Some(filter.filter(false).into()),
+        Way::StateBehind => Some(filter.filter(true).into()),
+    };
+    let (first, last) = match way {
+        Way::EditFirst | Way::EditPinned => (own, None),
+        _ => (None, own),
+    };
+    let pin = (way == Way::EditPinned).then(cors);
+    let filters = first.into_iter().chain(pin).chain(front.to_vec());
+    let filters = filters.chain(last);
+    let mut manager = filters.fold(HttpConnectionManager::new(), |manager, filter| {
+        manager.filter(filter)
+    });
+    for route in routes {
+        manager = manager.route(route.clone());
+    }
+    if way == Way::StateBehind {
+        let routes = filter.routes().expect("a configuration");
+        manager = manager.merge(json!({"route_config": routes}));
+    }
+    manager
+}
+
+pub const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+pub const TRACEPARENT: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
+
+pub const TRACE_CONTEXT: Filter = Filter {
+    name: "trace_context",
+    config: "{}",
+};
+/// With something to edit in the requests of [`edited`], each in its way.
+pub const FILTERS: &[Filter] = &[
+    TRACE_CONTEXT,
+    Filter {
+        name: "span_attributes",
+        config: r#"{"emit": {"request_header_prefix": "x-span-attr-", "baggage": true}}"#,
+    },
+    Filter {
+        name: "access_log_trace",
+        config: r#"{"ids": {"trace_id_header": "x-own-trace"}}"#,
+    },
+    Filter {
+        name: "route_sampling",
+        config: r#"{"request_header": null, "force": {"header": "x-force", "value_env": "FORCE"}}"#,
+    },
+    Filter {
+        name: "mesh_tracing",
+        config: r#"{"trace_context": {"clear": ["x-secret"]}, "sampling": {"force": {"header": "x-force",
+                    "value_env": "FORCE"}}, "span_attributes": {"emit": {"baggage": true}},
+                    "access_log": {}, "report": {"cluster": "otlp"}}"#,
+    },
+    Filter {
+        name: "mesh_tracing",
+        config: r#"{"trace_context": {"inject": "preserve"}, "access_log": {}}"#,
+    },
+];
+
+pub fn edited() -> Request {
+    get(&[
+        ("b3", B3),
+        ("tracestate", "a=1"),
+        ("x-user-id", "alice"),
+        ("x-own-trace", "80f198ee56343ba864fe8b2a57d3eff7"),
+        ("x-force", "secret"),
+        ("x-secret", "1"),
+    ])
+}
+
+pub fn by_role() -> [Route; 2] {
+    let admin = Route::prefix("/")
+        .header("x-role", "admin")
+        .cluster("admin");
+    [
+        admin.name("admin"),
+        open(Route::prefix("/").cluster("public")).name("public"),
+    ]
+}

@@ -1,0 +1,360 @@
+//! A bad configuration never costs a listener, a request or another plugin: whatever it comes to, and by whatever way.
+
+use meshtrace_test_support::common;
+use meshtrace_test_support::promises;
+use std::thread;
+use std::time::Duration;
+
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
+};
+use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream, each_supported};
+use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, module, trace_headers, under_load};
+use serde_json::json;
+
+const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
+const GOOD: &str = r#"{"inject": ["b3"]}"#;
+const OTHER: &str = r#"{"inject": ["b3multi"]}"#;
+const BAD: &str = r#"{"unknown": 1}"#;
+const BAD_TOO: &str = r#"{"inject": 1}"#;
+const LAST_GOOD: &str = "the last good one of this plugin runs";
+const INERT: &str = "the filter is loaded inert";
+
+fn plugin(config: &str) -> WasmFilter {
+    WasmFilter::new("trace_context", module("trace_context")).configuration(config)
+}
+
+/// The filter has another name than the plugin, which may have none.
+fn named(filter: &str, plugin: &str, config: &str) -> WasmFilter {
+    WasmFilter::new(filter, module("trace_context"))
+        .configuration(config)
+        .merge(json!({"name": plugin}))
+}
+
+fn listener(name: &str, filters: Vec<HttpFilter>) -> Listener {
+    let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
+    Listener::http(
+        name,
+        filters
+            .into_iter()
+            .fold(manager, HttpConnectionManager::filter),
+    )
+}
+
+fn deny() -> HttpFilter {
+    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    HttpFilter::raw(
+        "deny",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"all": everything}},
+        }),
+    )
+}
+
+fn mesh(envoy: &EnvoyBinary, workers: u32, bootstrap: Bootstrap) -> Mesh {
+    let upstream = Upstream::start().expect("an upstream");
+    let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
+    let options = Options::default().concurrency(workers);
+    let envoy = Envoy::start_with(envoy, bootstrap, options).expect("an Envoy that starts");
+    Mesh { envoy, upstream }
+}
+
+/// The formats that a request leaves `listener` in, on as many connections as reach every worker.
+fn formats(mesh: &Mesh, listener: &str) -> &'static str {
+    let traceparent = format!("00-{TRACE}-{SPAN}-01");
+    let mut seen: Vec<&str> = (0..8)
+        .map(|_| {
+            let request = get(&[("traceparent", &traceparent)]);
+            let left = trace_headers(&mesh.pass(&mut mesh.connect(listener), &request));
+            let has = |name: &str| left.iter().any(|line| line.starts_with(name));
+            match (has("b3:"), has("x-b3-traceid")) {
+                (true, true) => "both",
+                (true, false) => "b3",
+                (false, true) => "b3multi",
+                (false, false) => "unchanged",
+            }
+        })
+        .collect();
+    seen.dedup();
+    assert_eq!(seen.len(), 1, "the workers differ: {seen:?}");
+    seen.remove(0)
+}
+
+fn status(mesh: &Mesh, listener: &str) -> u16 {
+    mesh.connect(listener)
+        .send(&get(&[]))
+        .expect("a response")
+        .status
+}
+
+fn invalid(mesh: &Mesh) -> u64 {
+    mesh.envoy.stat(INVALID).expect("the gauge")
+}
+
+fn lines(mesh: &Mesh, text: &str) -> usize {
+    mesh.envoy.log().expect("the log").matches(text).count()
+}
+
+#[test]
+fn a_bad_update_over_ecds_keeps_nobody_from_changing_a_listener() {
+    each_supported(|envoy| {
+        for workers in [1, 2] {
+            let ingress = |filters: Vec<HttpFilter>| listener("ingress", filters);
+            let discovered = || plugin(GOOD).discovered();
+            let bootstrap = Bootstrap::new().watched_listener(ingress(vec![discovered()]));
+            let mesh = mesh(envoy, workers, bootstrap);
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 0));
+
+            under_load(&mesh, || {
+                let update = mesh.envoy.update_extension(plugin(BAD));
+                update.expect("an update that is taken");
+                mesh.envoy.wait_for_log(LAST_GOOD).expect("the refusal");
+            });
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
+
+            let update = |listener| mesh.envoy.update_listener(listener);
+            update(ingress(vec![deny(), discovered()])).expect("a rule that lands");
+            assert_eq!(status(&mesh, "ingress"), 403);
+            update(listener("new", vec![discovered()])).expect("a listener that is added");
+            assert_eq!(formats(&mesh, "new"), "b3");
+            update(ingress(vec![discovered()])).expect("a rule that goes");
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
+
+            under_load(&mesh, || {
+                let update = mesh.envoy.update_extension(plugin(OTHER));
+                update.expect("an update that is taken");
+            });
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
+            assert_eq!(formats(&mesh, "new"), "b3multi");
+        }
+    });
+    promises::held(
+        "Configuration",
+        "A bad update keeps the last good configuration in force and holds back no other change of a listener",
+        "over ECDS, four clients without a pause; then a DENY rule, a new listener, and the rule's removal over LDS",
+        "every request answered; the rule answers 403; 4 versions, 1 and 2 workers",
+    );
+}
+
+#[test]
+fn the_gauge_and_the_line_tell_of_every_change() {
+    each_supported(|envoy| {
+        for workers in [1, 2] {
+            let discovered = listener("ingress", vec![plugin(GOOD).discovered()]);
+            let mesh = mesh(envoy, workers, Bootstrap::new().listener(discovered));
+            let update = |config: &str| {
+                let update = mesh.envoy.update_extension(plugin(config));
+                update.expect("an update that is taken");
+            };
+            for (time, good) in [(1, OTHER), (2, GOOD), (3, OTHER), (4, OTHER)] {
+                update(BAD);
+                assert_eq!(invalid(&mesh), 1);
+                update(good);
+                assert_eq!(invalid(&mesh), 0);
+                let expected = if good == OTHER { "b3multi" } else { "b3" };
+                assert_eq!(formats(&mesh, "ingress"), expected);
+                assert_eq!(lines(&mesh, "unknown field `unknown`"), time);
+                assert_eq!(lines(&mesh, LAST_GOOD), time);
+                assert_eq!(lines(&mesh, "the configuration is in force"), time + 1);
+            }
+            // From one bad configuration to another, and back.
+            update(BAD);
+            update(BAD_TOO);
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 1));
+            update(BAD);
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 1));
+            assert_eq!(lines(&mesh, LAST_GOOD), 7);
+        }
+    });
+    promises::held(
+        "Configuration",
+        "meshtrace.config_invalid and the log tell of every change of the configuration",
+        "good and bad in turn over ECDS, the same bad one again and again, bad after bad",
+        "0 or 1 after each of 11 changes, and one line for each; 4 versions, 1 and 2 workers",
+    );
+}
+
+#[test]
+fn the_gauge_forgets_a_bad_plugin_that_is_removed() {
+    each_supported(|envoy| {
+        let bad = || listener("bad", vec![named("f", "bad", BAD).into()]);
+        let good = listener("ingress", vec![named("f", "good", GOOD).into()]);
+        let bootstrap = Bootstrap::new().listener(good).watched_listener(bad());
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
+        let options = Options::default().argument("--drain-time-s").argument("1");
+        let envoy = Envoy::start_with(envoy, bootstrap, options).expect("an Envoy that starts");
+        let mesh = Mesh { envoy, upstream };
+        for time in 1..3 {
+            assert_eq!((formats(&mesh, "bad"), invalid(&mesh)), ("unchanged", 1));
+            assert_eq!(lines(&mesh, INERT), time);
+            mesh.envoy.remove_listener("bad").expect("a removal");
+            let gauge = mesh.envoy.wait_for_stat(INVALID, |value| value == 0);
+            gauge.expect("a gauge that is right");
+            assert_eq!(formats(&mesh, "ingress"), "b3");
+            mesh.envoy.update_listener(bad()).expect("the same again");
+        }
+    });
+}
+
+#[test]
+fn two_plugins_without_a_name_of_their_own_start_and_do_not_share_a_configuration() {
+    let orders = [[GOOD, BAD], [BAD, GOOD]];
+    each_supported(|envoy| {
+        for name in ["", "same"] {
+            for order in orders {
+                let [first, second] = order.map(|config| vec![named("f", name, config).into()]);
+                let bootstrap = Bootstrap::new()
+                    .listener(listener("first", first))
+                    .listener(listener("second", second));
+                let mesh = mesh(envoy, 2, bootstrap);
+                for (listener, config) in ["first", "second"].into_iter().zip(order) {
+                    let expected = if config == GOOD { "b3" } else { "unchanged" };
+                    assert_eq!(formats(&mesh, listener), expected, "{name:?} {order:?}");
+                }
+                assert_eq!(invalid(&mesh), 1, "{name:?} {order:?}");
+                assert_eq!(lines(&mesh, INERT), 1, "{name:?} {order:?}");
+            }
+            // In one listener.
+            let both = [GOOD, BAD].map(|config| named("f", name, config).into());
+            let mesh = mesh(
+                envoy,
+                1,
+                Bootstrap::new().listener(listener("one", both.into())),
+            );
+            assert_eq!((formats(&mesh, "one"), invalid(&mesh)), ("b3", 1));
+            assert_eq!(lines(&mesh, INERT), 1);
+        }
+    });
+    promises::held(
+        "Configuration",
+        "A bad plugin costs no other plugin of its name, and no start",
+        "two plugins of one name or none in one VM, good and bad, in one listener and in two, in both orders",
+        "Envoy starts, the good one works, the bad one changes nothing; 4 versions, 2 workers",
+    );
+}
+
+#[test]
+fn a_new_listener_with_a_bad_plugin_is_never_refused() {
+    each_supported(|envoy| {
+        for name in ["", "same", "other"] {
+            let first = || listener("first", vec![named("f", "same", GOOD).into()]);
+            let bootstrap = Bootstrap::new().watched_listener(first());
+            let mesh = mesh(envoy, 2, bootstrap);
+            assert_eq!(formats(&mesh, "first"), "b3");
+            let second = || listener("second", vec![named("f", name, BAD).into()]);
+            let update = |listener| mesh.envoy.update_listener(listener).expect("taken");
+            update(second());
+            // Envoy's API: a plugin's name is its own.
+            let expected = if name == "same" { "b3" } else { "unchanged" };
+            assert_eq!((formats(&mesh, "second"), invalid(&mesh)), (expected, 1));
+            assert_eq!(formats(&mesh, "first"), "b3");
+            mesh.envoy.remove_listener("first").expect("a removal");
+            thread::sleep(Duration::from_millis(300));
+            update(listener("first", vec![named("f", name, BAD_TOO).into()]));
+            assert_eq!(status(&mesh, "first"), 200);
+        }
+    });
+}
+
+/// Envoy itself refuses the listener, after it has loaded the plugin: what was in force before is in force again.
+#[test]
+fn a_listener_that_envoy_refuses_leaves_no_trace() {
+    each_supported(|envoy| {
+        for config in [OTHER, BAD] {
+            let ingress = |config: &str, more: Vec<HttpFilter>| {
+                let own: HttpFilter = plugin(config).into();
+                listener("ingress", [vec![own], more].concat())
+            };
+            let bootstrap = Bootstrap::new().watched_listener(ingress(GOOD, vec![]));
+            let mesh = mesh(envoy, 2, bootstrap);
+            // Envoy reads the whole file, and makes the filters in their order.
+            let unknown = json!({"@type": "type.googleapis.com/google.protobuf.StringValue"});
+            let broken = vec![HttpFilter::raw("broken", unknown)];
+            let update = |listener| mesh.envoy.update_listener(listener);
+            let refusal = update(ingress(config, broken)).expect_err("Envoy must not take it");
+            assert!(matches!(refusal, Error::UpdateRefused { .. }), "{refusal}");
+            let gauge = mesh.envoy.wait_for_stat(INVALID, |value| value == 0);
+            gauge.expect("a gauge that is right");
+            assert_eq!(formats(&mesh, "ingress"), "b3");
+            update(ingress(BAD_TOO, vec![])).expect("an update that is taken");
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
+        }
+    });
+}
+
+#[test]
+fn a_new_version_that_refuses_its_configuration_runs_the_last_good_one() {
+    each_supported(|envoy| {
+        let discovered = listener("ingress", vec![plugin(GOOD).discovered()]);
+        let mesh = mesh(envoy, 2, Bootstrap::new().listener(discovered));
+        assert_eq!(formats(&mesh, "ingress"), "b3");
+        // Another environment is another VM, as another module is.
+        let new = |config: &str| plugin(config).env("VERSION", "2");
+        under_load(&mesh, || {
+            let update = mesh.envoy.update_extension(new(BAD));
+            update.expect("an update that is taken");
+        });
+        assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
+        let update = mesh.envoy.update_extension(new(OTHER));
+        update.expect("an update that is taken");
+        assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
+    });
+}
+
+/// Strict is for the first load: an update has something to run.
+#[test]
+fn strict_refuses_a_first_load_and_holds_back_no_update() {
+    each_supported(|envoy| {
+        let strict = |config: &str| plugin(config).env("MESHTRACE_STRICT", "1");
+        let ingress = |config: &str| listener("ingress", vec![strict(config).into()]);
+        let bootstrap = Bootstrap::new().watched_listener(ingress(GOOD));
+        let mesh = mesh(envoy, 2, bootstrap);
+        let update = |listener| mesh.envoy.update_listener(listener);
+        update(ingress(BAD)).expect("an update that is taken");
+        assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 1));
+        let new = named("f", "new", BAD).env("MESHTRACE_STRICT", "1");
+        let refused = update(listener("new", vec![new.into()])).expect_err("a refusal");
+        assert!(
+            refused.to_string().contains("MESHTRACE_STRICT=1"),
+            "{refused}"
+        );
+        update(ingress(OTHER)).expect("an update that is taken");
+        assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 0));
+    });
+}
+
+#[test]
+fn a_refusal_is_one_short_line_whatever_it_refuses() {
+    let long = "k".repeat(10_000_000);
+    let forged = r#"{"a\n[2026-01-01][1][critical][main] b": 1}"#;
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    for bad in [
+        format!(r#"{{"{long}": 1}}"#),
+        format!(r#"{{"inject": "{long}"}}"#),
+        format!(r#"{{"inject": ["{long}"]}}"#),
+        format!(r#"{{"clear": ["{long} {long}"]}}"#),
+        forged.to_owned(),
+        deep,
+    ] {
+        let mesh = Mesh::start(vec![("ingress", common::manager(plugin(&bad)))]);
+        let log = mesh.envoy.wait_for_log(INERT).expect("the refusal");
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("trace_context"))
+            .collect();
+        let lines_of_refusal = lines.iter().filter(|line| line.contains(INERT));
+        assert_eq!(lines_of_refusal.count(), 1, "{lines:?}");
+        let longest = log.lines().map(str::len).max().unwrap_or_default();
+        assert!(longest <= 2048, "{longest} bytes");
+        assert!(!log.contains("\n[2026-01-01]"), "a forged line");
+        assert_eq!(formats(&mesh, "ingress"), "unchanged");
+    }
+    promises::held(
+        "Configuration",
+        "A refusal is one short line, whatever the configuration holds",
+        "keys and values of 10 MB, a key with a line feed and a log prefix, 10,000 levels",
+        "one line of at most 2,048 bytes each, and none forged",
+    );
+}

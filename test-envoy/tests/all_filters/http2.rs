@@ -1,0 +1,83 @@
+//! A client of HTTP/2 with prior knowledge, whose header values may begin and end with spaces.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+/// What came back: the status, the headers and the body; `None` where the stream or the connection was closed.
+pub(crate) type Answer = Option<(u16, http::HeaderMap, Vec<u8>)>;
+
+/// One connection, opened anew where the peer has closed it.
+pub(crate) struct Client {
+    runtime: Runtime,
+    peer: SocketAddr,
+    sender: Option<http2::SendRequest<Empty<Bytes>>>,
+}
+
+impl Client {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            runtime,
+            peer,
+            sender: None,
+        }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(Vec<u8>, Vec<u8>)],
+    ) -> Answer {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(name.as_slice(), value.as_slice());
+        }
+        let request = request.body(Empty::new()).expect("a request of HTTP/2");
+        let Self {
+            runtime,
+            peer,
+            sender,
+        } = self;
+        runtime.block_on(async {
+            let usable = sender.take().filter(|sender| !sender.is_closed());
+            let mut connected = match usable {
+                Some(sender) => sender,
+                None => {
+                    let stream = TcpStream::connect(*peer).await.expect("a connection");
+                    let io = TokioIo::new(stream);
+                    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                        .handshake(io)
+                        .await
+                        .expect("HTTP/2");
+                    tokio::spawn(connection);
+                    sender
+                }
+            };
+            let answer = tokio::time::timeout(Duration::from_secs(60), async {
+                connected.ready().await.ok()?;
+                let response = connected.send_request(request).await.ok()?;
+                let (head, body) = response.into_parts();
+                let body = body.collect().await.ok()?.to_bytes().to_vec();
+                Some((head.status.as_u16(), head.headers, body))
+            })
+            .await
+            .expect("an answer in a minute");
+            *sender = Some(connected);
+            answer
+        })
+    }
+}

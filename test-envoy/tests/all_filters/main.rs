@@ -1,0 +1,13 @@
+//! What every filter promises: bad configurations, hostile requests, upgrades, header edits.
+
+mod bad_configuration;
+mod header_edits;
+mod hostile;
+mod http2;
+mod internal_redirect;
+mod released_modules;
+mod request_headers;
+mod reroute;
+mod strict;
+mod strict_upstream;
+mod upgrade;

@@ -1,0 +1,20 @@
+//! `mesh_tracing`: which spans a collector gets, and what the other stages do in this filter.
+
+mod backoff;
+mod chain;
+mod client_span;
+mod clock;
+mod collector;
+mod configuration;
+mod conformance;
+mod export;
+mod gateway_parent;
+mod grpc_web;
+mod late;
+mod limits;
+mod sampling;
+mod spans;
+mod stages;
+mod throughput;
+mod tunnels;
+mod wall_clock;

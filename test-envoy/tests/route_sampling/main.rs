@@ -1,0 +1,6 @@
+//! `route_sampling`: which traces are sampled.
+
+mod configuration;
+mod decisions;
+mod matrix;
+mod mutation_order;
