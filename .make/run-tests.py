@@ -42,8 +42,8 @@ def modules(binary, program, folder):
     """The modules of a binary that have tests, each with the names of its tests as the arguments."""
     listed = subprocess.run([program, "--list", "--format=terse"], stdout=subprocess.PIPE, text=True, check=True)
     names = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
-    for module, tests in itertools.groupby(sorted(names), lambda name: name.split("::", 1)[0]):
-        yield f"{binary}/{module}.rs", [program, "--exact", *tests], folder
+    for module, tests in itertools.groupby(sorted(names), lambda name: name.rpartition("::")[0]):
+        yield f"{binary}/{module.replace('::', '/')}", [program, "--exact", *tests], folder
 
 
 def run(file):
@@ -65,7 +65,7 @@ def run(file):
         output.append(line)
         if result := RESULT.match(line):
             now = time.monotonic()
-            tests.append((f"{name} {result[1]}", result[2], now - last))
+            tests.append((f"{name}: {result[1].rpartition('::')[2]}", result[2], now - last))
             last = now
     code = process.wait()
     if code != 0 and not any(result == "FAILED" for _, result, _ in tests):

@@ -221,6 +221,6 @@ fn header_name(
     read: fn(&str) -> Result<Box<[u8]>, NameRefusal>,
 ) -> Result<Option<Box<[u8]>>, ConfigError> {
     let Some(name) = name else { return Ok(None) };
-    let refuse = |refusal| ConfigError::invalid_text(path, name, refusal);
+    let refuse = |refusal| ConfigError::invalid_text(path, name, &refusal);
     read(name).map(Some).map_err(refuse)
 }

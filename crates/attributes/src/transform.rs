@@ -180,7 +180,7 @@ pub(crate) struct Replace {
 /// A part of a replacement.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
-    ValueText(Box<str>),
+    Text(Box<str>),
     Group(usize),
 }
 
@@ -245,7 +245,7 @@ impl Replace {
             if !repeats {
                 let before = text.get(copied..found.start()).unwrap_or_default();
                 let pieces = self.with.iter().map(|piece| match piece {
-                    Piece::ValueText(text) => text,
+                    Piece::Text(text) => text,
                     Piece::Group(group) => locations
                         .get(*group)
                         .and_then(|(start, end)| text.get(start..end))
@@ -276,9 +276,9 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = with;
     while let Some((before, after)) = rest.split_once('$') {
-        pieces.push(Piece::ValueText(before.into()));
+        pieces.push(Piece::Text(before.into()));
         let (group, behind) = if let Some(behind) = after.strip_prefix('$') {
-            pieces.push(Piece::ValueText("$".into()));
+            pieces.push(Piece::Text("$".into()));
             rest = behind;
             continue;
         } else if let Some(braced) = after.strip_prefix('{') {
@@ -305,8 +305,8 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
         pieces.push(Piece::Group(index));
         rest = behind;
     }
-    pieces.push(Piece::ValueText(rest.into()));
-    pieces.retain(|piece| *piece != Piece::ValueText("".into()));
+    pieces.push(Piece::Text(rest.into()));
+    pieces.retain(|piece| *piece != Piece::Text("".into()));
     Ok(pieces)
 }
 

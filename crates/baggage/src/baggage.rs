@@ -1,17 +1,19 @@
-//! The header that is to leave.
+//! The `baggage` header to send.
 
 use arrayvec::ArrayVec;
 use meshtrace_headers::is_token;
 
 use crate::member::{Member, elements};
 
-/// Members that every platform propagates, at least; more are not sent (W3C Baggage, section 3.3.2).
+/// The most members that are sent: as many as every platform must propagate (W3C Baggage, section
+/// 3.3.2).
 pub const MAX_MEMBERS: usize = 64;
 
-/// Bytes of the whole header that every platform propagates, at least; more are not sent (W3C Baggage, section 3.3.2).
+/// The most bytes of the whole header that are sent: as many as every platform must propagate (W3C
+/// Baggage, section 3.3.2).
 pub const MAX_BYTES: usize = 8192;
 
-/// A `baggage` of at most [`MAX_MEMBERS`] members and [`MAX_BYTES`] bytes. It stands on the stack, whole.
+/// A `baggage` header of at most [`MAX_MEMBERS`] members and [`MAX_BYTES`] bytes, on the stack.
 #[derive(Debug, Default)]
 pub struct Baggage {
     text: ArrayVec<u8, MAX_BYTES>,
@@ -19,7 +21,7 @@ pub struct Baggage {
 }
 
 impl Baggage {
-    /// Without members.
+    /// A header without members.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -28,16 +30,16 @@ impl Baggage {
         }
     }
 
-    /// What is to be sent.
+    /// The header's value.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Takes over the members of `lines` as they came, to the letter, but for those whose key
-    /// `is_replaced`. What is no member (W3C Baggage, section 3.3.1) is left out; its number is the answer. `None`
-    /// where they have too many bytes: it then holds what had room. Only what is added is limited to [`MAX_MEMBERS`]:
-    /// what came is not ours to cut.
+    /// Takes over the members of `lines` unchanged, but for those whose key `is_replaced`. Elements
+    /// that are no members (W3C Baggage, section 3.3.1) are left out; returns how many there were.
+    /// `None` where the members have too many bytes: then those are kept that had room. What came is
+    /// not cut to [`MAX_MEMBERS`]; only what is added is.
     pub fn keep<'l>(
         &mut self,
         lines: impl IntoIterator<Item = &'l [u8]>,
@@ -58,8 +60,8 @@ impl Baggage {
         Some(malformed)
     }
 
-    /// Adds a member whose value is given in pieces, [encoded](crate::encode); `None`, and nothing of it, where there is
-    /// no room.
+    /// Adds a member whose value is given in pieces, [encoded](crate::encode). `None` where there is
+    /// no room; then nothing is added.
     pub fn add<'v>(&mut self, key: &[u8], value: impl IntoIterator<Item = &'v [u8]>) -> Option<()> {
         if self.members >= MAX_MEMBERS {
             return None;
@@ -75,7 +77,7 @@ impl Baggage {
         Some(())
     }
 
-    /// Writes all of it after a comma, or nothing.
+    /// Writes all of a member, after a comma where one is needed, or nothing.
     fn whole(
         &mut self,
         write: impl FnOnce(&mut ArrayVec<u8, MAX_BYTES>) -> Option<()>,

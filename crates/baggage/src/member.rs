@@ -24,8 +24,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The members of the header's lines, which together are one list (RFC 9110, section 5.3). What has no equals sign is
-/// no member, and left out.
+/// The members of the header's lines, which are one list (RFC 9110, section 5.3). An element without
+/// an equals sign is no member, and is left out.
 pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = Member<'a>> {
     lines
         .into_iter()
@@ -33,7 +33,7 @@ pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<I
         .filter_map(Member::parse)
 }
 
-/// What stands between the commas of a line, the empty ones left out (RFC 9110, section 5.6.1.2).
+/// The elements of a line, between its commas; empty ones are left out (RFC 9110, section 5.6.1.2).
 pub(crate) fn elements(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)

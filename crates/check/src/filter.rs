@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use meshtrace_pipeline::{
-    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_plugin_config::MeshTracingConfig;
 use serde_json::Value;
@@ -104,7 +104,7 @@ impl Filter {
 
 fn refusal<C: Composition>(json: &[u8]) -> Option<String> {
     // A key in the environment is looked at by a rule of its own.
-    C::from_json(json, &|_| Some(b"set".to_vec()))
+    C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())))
         .err()
         .map(|error| error.to_string())
 }

@@ -5,28 +5,48 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// A filter's own configuration.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
-    /// The file with the filter's configuration as JSON; `-` is standard input. Without it: the filter's defaults
-    #[arg(value_name = "CONFIG.json")]
+    /// The file with the filter's configuration as JSON or YAML; `-` is standard input. Without it: the filter's defaults
+    #[arg(value_name = "CONFIG")]
     file: Option<PathBuf>,
 }
 
 impl Input {
+    /// The configuration as JSON.
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         match &self.file {
             None => Ok(Vec::new()),
             Some(file) if file.as_os_str() == "-" => {
-                let mut json = Vec::new();
+                let mut text = Vec::new();
                 io::stdin()
-                    .read_to_end(&mut json)
+                    .read_to_end(&mut text)
                     .map_err(|error| format!("standard input cannot be read: {error}"))?;
-                Ok(json)
+                Ok(json(text))
             }
             Some(file) => fs::read(file)
+                .map(json)
                 .map_err(|error| format!("{} cannot be read: {error}", file.display())),
         }
+    }
+}
+
+/// YAML as JSON. What is JSON stays to the letter, so that a refusal tells its lines; what is neither stays too, and is
+/// refused by whoever reads it.
+fn json(text: Vec<u8>) -> Vec<u8> {
+    let is_json = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
+    if is_json || text.trim_ascii_start().starts_with(b"{") {
+        return text;
+    }
+    let yaml = str::from_utf8(&text)
+        .ok()
+        .map(serde_saphyr::from_str::<Value>);
+    match yaml {
+        Some(Ok(value @ Value::Object(_))) => value.to_string().into_bytes(),
+        _ => text,
     }
 }

@@ -1,5 +1,7 @@
 //! `meshtrace`: the host command line.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod input;
 mod output;

@@ -1,9 +1,14 @@
 //! `meshtrace render`.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key of a `serde_json::Value` is added where it is not there"
+)]
+
 use clap::{Args, Subcommand, ValueEnum};
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::ConfigError;
-use meshtrace_pipeline::{self as pipeline, Composition};
+use meshtrace_pipeline::{self as pipeline, Composition, Proxy};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{
     EnvoyVersion, IdsFrom, IstioNames, IstioVersion, Tracer, access_log, access_log_fields,
@@ -24,37 +29,52 @@ pub(crate) enum Filter {
     ///
     /// For Envoy: the parts of an HTTP connection manager (`tracing.custom_tags`, `http_filters`), to be put into
     /// yours. For Istio: a WasmPlugin and a Telemetry, to be applied.
-    #[command(after_help = "Examples:\n  \
+    #[command(
+        alias = "span_attributes",
+        after_help = "Examples:\n  \
         meshtrace render span-attributes --envoy 1.37\n  \
-        meshtrace render span-attributes attributes.json --istio 1.29 > span-attributes.yaml")]
+        meshtrace render span-attributes attributes.json --istio 1.29 > span-attributes.yaml"
+    )]
     SpanAttributes(SpanAttributes),
     /// The settings around the filter that make the proxy's own tracer follow its decision
     ///
     /// Three YAML documents: parts of the HTTP connection manager, of each virtual host, and, where rules can do without
     /// the filter, the `tracing` blocks of routes.
-    #[command(after_help = "Examples:\n  \
-        meshtrace render route-sampling rules.json --tracer opentelemetry")]
+    #[command(
+        alias = "route_sampling",
+        after_help = "Examples:\n  \
+        meshtrace render route-sampling rules.json --tracer opentelemetry"
+    )]
     RouteSampling(BesideTracer),
     /// The JSON access log, and the step that tells the filter the proxy's own ids
     ///
     /// An HTTP connection manager's `access_log`, and the filter that belongs directly before access_log_trace.
-    #[command(after_help = "Examples:\n  \
-        meshtrace render access-log-trace ids.json --envoy 1.39")]
+    #[command(
+        alias = "access_log_trace",
+        after_help = "Examples:\n  \
+        meshtrace render access-log-trace ids.json --envoy 1.39"
+    )]
     AccessLogTrace(AccessLogTrace),
     /// The early header mutation that lets the proxy's own tracer continue what the filter reads
     ///
     /// An HTTP connection manager's `early_header_mutation_extensions`, for Envoy 1.36 to 1.40.
-    #[command(after_help = "Examples:\n  \
+    #[command(
+        alias = "trace_context",
+        after_help = "Examples:\n  \
         meshtrace render trace-context --tracer opentelemetry\n  \
-        echo '{\"incoming\": \"restart\"}' | meshtrace render trace-context - --tracer zipkin")]
+        echo '{\"incoming\": \"restart\"}' | meshtrace render trace-context - --tracer zipkin"
+    )]
     TraceContext(BesideTracer),
     /// The route configuration that writes the headers of a filter with `"request_headers": "filter_state"`
     ///
     /// For Envoy: `request_headers_to_remove` and `request_headers_to_add` of a route configuration, to be put into
     /// yours. With --istio: an EnvoyFilter, to be applied. Without it the filter's headers do not leave.
-    #[command(after_help = "Examples:\n  \
+    #[command(
+        alias = "request_headers",
+        after_help = "Examples:\n  \
         echo '{\"request_headers\": \"filter_state\"}' | meshtrace render request-headers trace-context -\n  \
-        meshtrace render request-headers mesh-tracing mesh.json --istio 1.29 --context GATEWAY")]
+        meshtrace render request-headers mesh-tracing mesh.json --istio 1.29 --context GATEWAY"
+    )]
     RequestHeaders(RequestHeaders),
 }
 
@@ -116,7 +136,7 @@ pub(crate) struct BesideTracer {
     #[command(flatten)]
     input: Input,
     /// The proxy's own tracer
-    #[arg(long)]
+    #[arg(long, ignore_case = true)]
     tracer: TracerName,
 }
 
@@ -151,10 +171,13 @@ pub(crate) struct RequestHeaders {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TracerName {
     /// envoy.tracers.opentelemetry
+    #[value(aliases = ["otel", "tracecontext", "w3c"])]
     Opentelemetry,
     /// envoy.tracers.zipkin with USE_B3, its default
+    #[value(aliases = ["b3", "zipkin-b3", "zipkin_b3"])]
     Zipkin,
     /// envoy.tracers.zipkin with USE_B3_WITH_W3C_PROPAGATION
+    #[value(aliases = ["zipkin_with_w3c", "zipkin-w3c", "zipkin_w3c", "b3-with-w3c", "b3_with_w3c"])]
     ZipkinWithW3c,
 }
 
@@ -319,7 +342,7 @@ impl RequestHeaders {
 type Names = (Vec<String>, Vec<String>);
 
 fn headers_of<C: Composition>(json: &[u8]) -> Result<Names, String> {
-    let composition = C::from_json(json, &|_| None).map_err(|error| error.to_string())?;
+    let composition = C::from_json(json, &Proxy::UNKNOWN).map_err(|error| error.to_string())?;
     let headers = composition.by_filter_state().ok_or_else(|| {
         format!(
             "{}.request_headers: \"edit\", with which the filter writes the headers itself; expected \"filter_state\"",

@@ -26,14 +26,19 @@ pub(crate) struct Command {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Filter {
     /// access_log_trace.wasm
+    #[value(alias = "access_log_trace")]
     AccessLogTrace,
     /// mesh_tracing.wasm
+    #[value(alias = "mesh_tracing")]
     MeshTracing,
     /// route_sampling.wasm
+    #[value(alias = "route_sampling")]
     RouteSampling,
     /// span_attributes.wasm
+    #[value(alias = "span_attributes")]
     SpanAttributes,
     /// trace_context.wasm
+    #[value(alias = "trace_context")]
     TraceContext,
 }
 

@@ -1,5 +1,7 @@
 //! The command line as it is run.
 
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

@@ -1,13 +1,15 @@
 //! The schemas and the filters agree on what a configuration is.
 
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::process::Command;
 
 use jsonschema::Validator;
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::{Attributes, SpanAttributesConfig};
-use meshtrace_pipeline::{Composition as _, MeshTracing};
+use meshtrace_pipeline::{Composition as _, MeshTracing, Proxy};
 use meshtrace_propagation::{Propagation, TraceContextConfig};
-use meshtrace_sampling::{Sampling, SamplingConfig};
+use meshtrace_sampling::{RuleSampler, SamplingConfig};
 use serde_json::Value;
 
 fn schema(filter: &str) -> Validator {
@@ -178,7 +180,7 @@ fn access_log_trace() {
 fn route_sampling() {
     let is_taken = |json: &[u8]| {
         let config = meshtrace_config::read::<SamplingConfig>(json);
-        config.is_ok_and(|config| Sampling::new(&config, &|_| None).is_ok())
+        config.is_ok_and(|config| RuleSampler::new(&config, &|_| None).is_ok())
     };
     let rule = |rule: &str| format!(r#"{{"rules": [{{{rule}}}]}}"#);
     let when = |when: &str| rule(&format!(r#""match": {{{when}}}, "sample": "always""#));
@@ -219,7 +221,7 @@ fn route_sampling() {
 
 #[test]
 fn mesh_tracing() {
-    let is_taken = |json: &[u8]| MeshTracing::from_json(json, &|_| None).is_ok();
+    let is_taken = |json: &[u8]| MeshTracing::from_json(json, &Proxy::UNKNOWN).is_ok();
     let good = [
         "{}",
         r#"{"trace_context": {}, "sampling": {}, "span_attributes": {}, "access_log": {}}"#,

@@ -32,7 +32,9 @@ impl ConfigError {
     }
 
     /// A refusal of the text `found` at `path`; `expected` begins with "expected".
-    pub fn invalid_text(path: impl Into<String>, found: &str, expected: impl fmt::Display) -> Self {
+    #[must_use]
+    #[inline(never)]
+    pub fn invalid_text(path: &str, found: &str, expected: &dyn fmt::Display) -> Self {
         Self::new(path, format!("invalid value: string {found:?}, {expected}"))
     }
 

@@ -1,11 +1,11 @@
-//! What a stage counts about one request: its counters' names, and a set of those that moved.
+//! The counters of a stage: their names, and the set of those that one request moves.
 
 #![forbid(unsafe_code)]
 
 use core::fmt;
 use core::marker::PhantomData;
 
-/// The counters of one stage, made by [`counters!`].
+/// The counters of one stage. [`counters!`] makes such an enum.
 pub trait Counter: Copy + fmt::Debug + 'static {
     /// All of them, in the order of their bits in a [`Tally`].
     const ALL: &'static [Self];
@@ -60,7 +60,7 @@ pub struct Tally<C> {
 }
 
 impl<C: Counter> Tally<C> {
-    /// Counts `counter` for this request.
+    /// Counts `counter` for this request, once.
     pub fn count(&mut self, counter: C) {
         self.bits |= 1 << counter.index();
     }

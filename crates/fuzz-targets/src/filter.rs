@@ -27,7 +27,7 @@ pub fn filter(data: &[u8]) {
 
     let once = pass(&propagation, &sent);
     setup.assert_nothing_malformed_leaves(&once);
-    setup.assert_injected_formats_tell(&once);
+    setup.assert_injected_formats_say(&once);
 
     // What was started here is started anew, or found as the next caller's.
     if setup.is_at_rest(&once) {
@@ -278,7 +278,7 @@ impl Setup {
         }
     }
 
-    fn assert_injected_formats_tell(&self, once: &Passed) {
+    fn assert_injected_formats_say(&self, once: &Passed) {
         let Outgoing::Context(outgoing) = &once.outgoing else {
             return;
         };
@@ -296,32 +296,32 @@ impl Setup {
                 continue;
             }
             match formats::read(*format, &once.left, self.reading) {
-                Extracted::Context(told) => self.assert_tells(*format, &told, outgoing),
+                Extracted::Context(found) => self.assert_says(*format, &found, outgoing),
                 other => panic!("{format:?}: {other:?}, {}", self.json),
             }
         }
     }
 
-    fn assert_tells(&self, format: Format, told: &TraceContext, outgoing: &TraceContext) {
+    fn assert_says(&self, format: Format, found: &TraceContext, outgoing: &TraceContext) {
         let is_b3 = matches!(format, Format::B3 | Format::B3Multi);
         let low = outgoing.trace_id.low();
-        let halved = self.narrow && is_b3 && told.trace_id.high() == 0;
-        let same_trace = told.trace_id == outgoing.trace_id
-            || (halved && low != 0 && told.trace_id.low() == low);
+        let halved = self.narrow && is_b3 && found.trace_id.high() == 0;
+        let same_trace = found.trace_id == outgoing.trace_id
+            || (halved && low != 0 && found.trace_id.low() == low);
         let decision = match outgoing.sampling.decision() {
             None if !format.can_defer() => Some(self.on_defer),
             decision => decision,
         };
-        assert!(same_trace, "{format:?}: {told:?}, {outgoing:?}");
-        assert_eq!(told.span_id, outgoing.span_id, "{format:?}");
-        assert_eq!(told.sampling.decision(), decision, "{format:?}");
+        assert!(same_trace, "{format:?}: {found:?}, {outgoing:?}");
+        assert_eq!(found.span_id, outgoing.span_id, "{format:?}");
+        assert_eq!(found.sampling.decision(), decision, "{format:?}");
         if is_b3 || format == Format::Jaeger {
             let debug = |context: &TraceContext| context.sampling == SamplingState::Debug;
-            assert_eq!(debug(told), debug(outgoing), "{format:?}");
+            assert_eq!(debug(found), debug(outgoing), "{format:?}");
         }
         if self.upstream || format != Format::Tracecontext {
             return;
         }
-        assert_eq!(told.random, outgoing.random, "{format:?}");
+        assert_eq!(found.random, outgoing.random, "{format:?}");
     }
 }

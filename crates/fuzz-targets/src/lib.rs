@@ -4,6 +4,13 @@
 //! corpus. A target panics where its promise is broken.
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a target panics where its promise is broken"
+)]
 
 mod filter;
 mod formats;

@@ -1,5 +1,11 @@
 //! The committed corpus holds, without libFuzzer.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
 use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use bumpalo::collections::Vec;
 
 use crate::{Arena, FieldValue, Headers, Value};
 
-/// Those of a configured prefix, the baggage of two formats, and one vendor's.
+/// The most prefixes: a configured one, the baggage of two formats, and one vendor's.
 const MAX_FAMILIES: usize = 4;
 
 /// What happens to one header name.
@@ -90,8 +90,8 @@ impl<'a> Edits<'a> {
         });
     }
 
-    /// Makes `value` the only line of the header `name`. Where it is none that a header may have
-    /// ([`FieldValue`]), no line of that name stands afterwards.
+    /// Makes `value` the only line of the header `name`. A value that no header may have
+    /// ([`FieldValue`]) removes all lines instead.
     pub fn replace(&mut self, name: &'a [u8], value: Value<'a>) {
         let change = FieldValue::new(value).map_or(Change::Remove, Change::Replace);
         self.push(Edit { name, change });
@@ -120,8 +120,8 @@ impl<'a> Edits<'a> {
         written.into_iter().chain(arrived.into_iter().flatten())
     }
 
-    /// Adds a line of the header `name`, which is a list: of a response's, where no stage writes the
-    /// same header. Where `value` is none that a header may have ([`FieldValue`]), nothing is added.
+    /// Adds a line to the header `name` of a response, which is a list. No other stage writes the
+    /// same header. A value that no header may have ([`FieldValue`]) is not added.
     pub fn append(&mut self, name: &'a [u8], value: Value<'a>) {
         if let Some(value) = FieldValue::new(value) {
             let change = Change::Append(value);
@@ -147,7 +147,7 @@ impl<'a> Edits<'a> {
         })
     }
 
-    /// Whether more edits were asked for than there is room for; those beyond are lost.
+    /// Whether there were more edits than room for them. Those beyond are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed

@@ -7,9 +7,9 @@ use crate::is_token;
 /// Headers by which HTTP ends a message, chooses a connection or routes a request: no filter writes
 /// or removes one, or the next hop reads another message than was sent.
 ///
-/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (gRPC is told by it, and
-/// Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer` 6.6.2,
-/// `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive` and
+/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (it says that a request is
+/// gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
+/// 6.6.2, `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive` and
 /// `proxy-connection`. RFC 7540, section 3.2.1: `http2-settings`.
 pub const FRAMING: &[&str] = &[
     "connection",

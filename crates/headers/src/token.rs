@@ -1,4 +1,4 @@
-//! Tokens.
+//! Tokens: the grammar of names of headers.
 
 /// Whether `text` is a token (RFC 9110, section 5.6.2): the name of a header, a method, the key of a
 /// cookie or of baggage.

@@ -15,7 +15,8 @@
 use std::ffi::OsString;
 
 use meshtrace_config::ConfigError;
-use meshtrace_pipeline::Composition;
+use meshtrace_envoy::attribute;
+use meshtrace_pipeline::{Composition, Proxy};
 use proxy_wasm::types::LogLevel;
 
 use crate::call::{self, Version};
@@ -223,7 +224,11 @@ impl Plugin {
 /// Reads a configuration: one function for all who do.
 #[inline(never)]
 fn parse<C: Composition>(json: &[u8]) -> Result<C, ConfigError> {
-    C::from_json(json, &variable)
+    let proxy = Proxy {
+        node: &node,
+        environment: &variable,
+    };
+    C::from_json(json, &proxy)
 }
 
 /// FNV-1a with 64 bits, never 0.
@@ -242,4 +247,11 @@ fn digest(parts: &[&[u8]]) -> u64 {
 /// A variable of the VM's environment, which Envoy serves through WASI.
 fn variable(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(OsString::into_encoded_bytes)
+}
+
+/// A text of the node, below `xds.node`.
+fn node(path: &[&str]) -> Option<String> {
+    let path = [&attribute::NODE, path].concat().join("\0");
+    let text = call::property(path.as_bytes()).ok().flatten()?;
+    String::from_utf8(text.into()).ok()
 }

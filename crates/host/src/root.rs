@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use meshtrace_envoy::attribute;
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
 use meshtrace_propagation::IdGenerator;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -147,7 +146,7 @@ impl<C: Composition> RootContext for Root<C> {
 }
 
 #[inline(never)]
-fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
+fn run<C: Composition>(composition: C) -> Option<Running<C>> {
     let mut seed = [0; 32];
     if let Err(error) = getrandom::fill(&mut seed) {
         call::log(
@@ -156,7 +155,6 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
         );
         return None;
     }
-    composition.on_start(&node);
     let expressions = Expressions::compile(&composition.expressions());
     let ids = IdGenerator::from_seed(seed);
     let needs_own_context = composition.needs().own_context;
@@ -173,13 +171,6 @@ fn run<C: Composition>(mut composition: C) -> Option<Running<C>> {
         tick: Cell::new(0),
         is_replaced: Cell::new(false),
     })
-}
-
-/// A text of the node, below `xds.node`.
-fn node(path: &[&str]) -> Option<String> {
-    let path = [&attribute::NODE, path].concat().join("\0");
-    let text = call::property(path.as_bytes()).ok().flatten()?;
-    String::from_utf8(text.into()).ok()
 }
 
 /// One chunk, which no request can make grow.

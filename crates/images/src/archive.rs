@@ -30,6 +30,7 @@ pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     member.extend(miniz_oxide::deflate::compress_to_vec(content, 9));
     member.extend(crc32fast::hash(content).to_le_bytes());
     // The length modulo 2^32, as the format has it.
-    member.extend((content.len() as u32).to_le_bytes());
+    let [b0, b1, b2, b3, ..] = content.len().to_le_bytes();
+    member.extend([b0, b1, b2, b3]);
     member
 }

@@ -11,7 +11,10 @@
 //! Both are single manifests: Istio's agent compares a pinned digest with that of the manifest, never with an index.
 //! Packing depends on nothing but the module and the commit, so that two builds of one commit have one digest.
 
+#![forbid(unsafe_code)]
+
 mod archive;
+mod dependencies;
 mod error;
 mod layout;
 mod project;

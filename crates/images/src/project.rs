@@ -1,14 +1,13 @@
 //! What the images tell of the project: from Cargo's manifests and from git.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::DateTime;
 use serde::Deserialize;
 
+use crate::dependencies::Dependencies;
 use crate::error::BuildError;
-use crate::sbom::{Dependencies, Dependency};
 
 /// The commit that the images are made from.
 #[derive(Clone, Debug)]
@@ -121,61 +120,13 @@ impl Filter {
         ];
         let tree = run(root, "cargo", &arguments)?;
         Ok(Self {
-            dependencies: dependencies(&tree)?,
+            dependencies: Dependencies::from_tree(&tree)?,
             name: package.name,
             version: package.version,
             description: package.description.unwrap_or_default(),
             licence: package.license.unwrap_or_else(|| "NOASSERTION".to_owned()),
         })
     }
-}
-
-/// Reads lines of the form `2|serde v1.0.228|MIT OR Apache-2.0`.
-fn dependencies(tree: &str) -> Result<Dependencies, BuildError> {
-    let mut packages = BTreeMap::new();
-    let mut edges = BTreeSet::new();
-    let mut path: Vec<String> = Vec::new();
-    // What a procedural macro needs runs in the compiler, and is in no module.
-    let mut macro_at = None;
-    for line in tree.lines().filter(|line| !line.is_empty()) {
-        let unexpected = || BuildError::Output {
-            command: "cargo tree".to_owned(),
-            why: line.to_owned(),
-        };
-        let mut parts = line.split('|');
-        let (depth, package) = parts.next().zip(parts.next()).ok_or_else(unexpected)?;
-        let depth: usize = depth.parse().map_err(|_| unexpected())?;
-        if macro_at.is_some_and(|at| depth > at) {
-            continue;
-        }
-        macro_at = package.contains("(proc-macro)").then_some(depth);
-        if macro_at.is_some() {
-            continue;
-        }
-        let mut words = package.split(' ');
-        let (name, version) = words.next().zip(words.next()).ok_or_else(unexpected)?;
-        let version = version.strip_prefix('v').ok_or_else(unexpected)?;
-        let dependency = Dependency {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            // The form of old crates.
-            licence: parts
-                .next()
-                .filter(|licence| !licence.is_empty())
-                .unwrap_or("NOASSERTION")
-                .replace('/', " OR "),
-            // Nobody finds a package of the workspace in a registry.
-            published: !package.contains(" ("),
-        };
-        let id = format!("{name}-{version}");
-        path.truncate(depth);
-        if let Some(parent) = path.last() {
-            edges.insert((parent.clone(), id.clone()));
-        }
-        path.push(id.clone());
-        packages.insert(id, dependency);
-    }
-    Ok(Dependencies { packages, edges })
 }
 
 impl Revision {
@@ -252,32 +203,6 @@ fn run(directory: &Path, program: &str, arguments: &[&str]) -> Result<String, Bu
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tree_is_read_without_what_only_the_compiler_runs() {
-        let tree = "0|filter v0.1.0 (/src/filters/filter)|Apache-2.0\n\
-                    1|serde v1.0.0|MIT/Apache-2.0\n\
-                    2|serde_derive v1.0.0 (proc-macro)|MIT\n\
-                    3|syn v2.0.0|MIT\n\
-                    2|serde_core v1.0.0|MIT\n\
-                    1|bumpalo v3.0.0|\n";
-        let read = dependencies(tree).expect("a tree");
-        let names: Vec<_> = read.packages.keys().map(String::as_str).collect();
-        let expected = [
-            "bumpalo-3.0.0",
-            "filter-0.1.0",
-            "serde-1.0.0",
-            "serde_core-1.0.0",
-        ];
-        assert_eq!(names, expected);
-        assert_eq!(read.packages["serde-1.0.0"].licence, "MIT OR Apache-2.0");
-        assert_eq!(read.packages["bumpalo-3.0.0"].licence, "NOASSERTION");
-        assert!(!read.packages["filter-0.1.0"].published);
-        let edge = |from: &str, to: &str| read.edges.contains(&(from.to_owned(), to.to_owned()));
-        assert!(edge("serde-1.0.0", "serde_core-1.0.0"));
-        assert!(edge("filter-0.1.0", "bumpalo-3.0.0"));
-        assert_eq!(read.edges.len(), 3);
-    }
 
     #[test]
     fn a_remote_is_told_without_password_and_never_as_a_path() {

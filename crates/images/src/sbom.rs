@@ -1,28 +1,13 @@
 //! The bill of materials: SPDX 2.3 in JSON, of the packages that are linked into a module.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key of a `serde_json::Value` is added where it is not there"
+)]
 
 use serde_json::{Value, json};
 
 use crate::project::Filter;
-
-/// A package that is linked.
-#[derive(Clone, Debug)]
-pub(crate) struct Dependency {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    /// An SPDX expression, or `NOASSERTION`.
-    pub(crate) licence: String,
-    /// Whether the registry of crates has it.
-    pub(crate) published: bool,
-}
-
-/// What is linked, the filter included, by `name-version`, and which needs which.
-#[derive(Clone, Debug)]
-pub(crate) struct Dependencies {
-    pub(crate) packages: BTreeMap<String, Dependency>,
-    pub(crate) edges: BTreeSet<(String, String)>,
-}
 
 /// The document for a module with this SHA-256 (hex).
 pub(crate) fn spdx(filter: &Filter, module: &str, created: &str) -> Value {

@@ -1,5 +1,11 @@
 //! What is in a layout, read as its readers read it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,12 @@
 //! `meshtrace-images push` to Debian's registry, and what skopeo reads there.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
 mod common;
 
 use std::fs;

@@ -70,7 +70,7 @@ impl ByFilterState {
     /// Has `outcome` say of every managed header what it is to be. Returns whether there was room
     /// for all of them.
     #[inline(never)]
-    fn say_all<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
+    fn write_all<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
         outcome.request_headers = RequestHeaders::FilterState;
         let mut complete = true;
         for name in &self.leaving {
@@ -95,12 +95,12 @@ impl ByFilterState {
 }
 
 /// Does what `headers` says, where it is `Some`. Returns whether there was room for all of it.
-pub(crate) fn say_all<'a>(
+pub(crate) fn write_all<'a>(
     headers: Option<&'a ByFilterState>,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) -> bool {
-    headers.is_none_or(|headers| headers.say_all(request, outcome))
+    headers.is_none_or(|headers| headers.write_all(request, outcome))
 }
 
 /// One line that means what several do; `None` where memory is short.

@@ -11,7 +11,10 @@ mod by_filter_state;
 mod callbacks;
 mod filter;
 mod outcome;
+mod properties;
 mod stage;
+
+use core::fmt;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
@@ -49,20 +52,15 @@ pub trait Composition: Sized + 'static {
     /// What one request leaves for its later callbacks: owned and bounded.
     type RequestState: Default + 'static;
 
-    /// Compiles a plugin configuration; `environment` tells the VM's variables.
+    /// Compiles a plugin configuration for `proxy`.
     ///
     /// # Errors
     /// When the configuration is not one of this filter, with the path of what is wrong.
-    fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError>;
+    fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError>;
 
     /// The counters that the configuration names, besides those of [`STAGES`](Self::STAGES).
     fn counters(&self) -> Vec<String> {
         Vec::new()
-    }
-
-    /// Learns about the proxy itself; called once, before any request.
-    fn on_start(&mut self, node: Node<'_>) {
-        let _ = node;
     }
 
     /// The expressions (CEL) that [`Lookup::evaluate`] is asked for, by their places; compiled once.
@@ -120,6 +118,40 @@ pub trait Composition: Sized + 'static {
         outcome: &mut Outcome<'a>,
     ) {
         let _ = (end, state, outcome);
+    }
+}
+
+/// What a filter is told of the proxy that it runs in.
+#[derive(Clone, Copy)]
+pub struct Proxy<'p> {
+    /// The node, as the bootstrap of the proxy describes it.
+    pub node: Node<'p>,
+    /// The variables of the VM's environment.
+    pub environment: Environment<'p>,
+}
+
+impl Proxy<'static> {
+    /// A proxy of which nothing is known.
+    pub const UNKNOWN: Self = Self {
+        node: &|_| None,
+        environment: &|_| None,
+    };
+}
+
+impl<'p> Proxy<'p> {
+    /// A proxy of which the variables of its VM's environment are known.
+    #[must_use]
+    pub const fn with_environment(environment: Environment<'p>) -> Self {
+        Self {
+            node: &|_| None,
+            environment,
+        }
+    }
+}
+
+impl fmt::Debug for Proxy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").finish_non_exhaustive()
     }
 }
 

@@ -2,13 +2,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_counters::Counter as _;
-use meshtrace_pipeline::{Composition as _, MeshTracing};
+use meshtrace_pipeline::{Composition as _, MeshTracing, Proxy};
 
 const REFERENCE: &str = include_str!("../../../docs/mesh_tracing.md");
 
 /// The keys that a configuration may have, as its own refusal of another one lists them.
 fn keys(json: &str) -> Vec<String> {
-    let refusal = MeshTracing::from_json(json.as_bytes(), &|_| None)
+    let refusal = MeshTracing::from_json(json.as_bytes(), &Proxy::UNKNOWN)
         .unwrap_err()
         .to_string();
     let (_, allowed) = refusal.split_once("expected").expect("what is allowed");

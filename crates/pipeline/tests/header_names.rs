@@ -4,7 +4,7 @@
 
 use meshtrace_headers::FRAMING;
 use meshtrace_pipeline::{
-    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
 
 /// Filter, configuration with `NAME` in it, and the key's path.
@@ -79,7 +79,7 @@ const KEYS: &[(&str, &str, &str)] = &[
 
 fn refusal(filter: &str, json: &str) -> Option<String> {
     fn of<C: Composition>(json: &str) -> Option<String> {
-        let compiled = C::from_json(json.as_bytes(), &|_| None);
+        let compiled = C::from_json(json.as_bytes(), &Proxy::UNKNOWN);
         compiled.err().map(|error| error.to_string())
     }
     match filter {

@@ -1,10 +1,10 @@
 //! What `mesh_tracing` refuses, in sentences for who wrote it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_pipeline::{Composition as _, MeshTracing};
+use meshtrace_pipeline::{Composition as _, MeshTracing, Proxy};
 
 fn refusal(json: &str) -> String {
-    MeshTracing::from_json(json.as_bytes(), &|_| None)
+    MeshTracing::from_json(json.as_bytes(), &Proxy::UNKNOWN)
         .expect_err(json)
         .to_string()
 }
@@ -200,7 +200,7 @@ fn without_report_the_keys_are_those_of_the_single_filters() {
         r#"{"sampling": {"placement": "downstream", "force": {"header": "x", "value_env": "K"}},
             "report": {"cluster": "c"}}"#,
     ] {
-        let taken = MeshTracing::from_json(json.as_bytes(), &|_| None);
+        let taken = MeshTracing::from_json(json.as_bytes(), &Proxy::UNKNOWN);
         assert!(taken.is_ok(), "{json}: {taken:?}");
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
     ARENA_BYTES, Arena, Change as SharedChange, Clock, Composition, LoggedRequest, Lookup,
-    MeshTracing, Outcome, Request, RouteSampling, SharedData,
+    MeshTracing, Outcome, Proxy, Request, RouteSampling, SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer, tracestate};
 use meshtrace_sampling::{Counter, OtelState, Randomness};
@@ -145,9 +145,8 @@ struct Filter {
 impl Filter {
     fn new(config: &str) -> Self {
         let key = |name: &str| (name == "KEY").then(|| b"hunter2".to_vec());
-        let mut filter = MeshTracing::from_json(config.as_bytes(), &key)
+        let filter = MeshTracing::from_json(config.as_bytes(), &Proxy::with_environment(&key))
             .unwrap_or_else(|error| panic!("{config}: {error}"));
-        filter.on_start(&|_| None);
         Self {
             filter,
             host: Host {
@@ -864,10 +863,9 @@ proptest! {
     ) {
         let key = |_: &str| Some(b"hunter2".to_vec());
         let json = STAGES[stage];
-        let single = RouteSampling::from_json(json.as_bytes(), &key).expect(json);
+        let single = RouteSampling::from_json(json.as_bytes(), &Proxy::with_environment(&key)).expect(json);
         let all = format!(r#"{{"sampling": {json}}}"#);
-        let mut all = MeshTracing::from_json(all.as_bytes(), &key).expect(json);
-        all.on_start(&|_| None);
+        let all = MeshTracing::from_json(all.as_bytes(), &Proxy::with_environment(&key)).expect(json);
         prop_assert_eq!(single.needs(), all.needs());
         prop_assert_eq!(single.counters(), all.counters());
         let [host, other_host] = [(); 2].map(|()| Filter::sampling("{}").host);

@@ -6,13 +6,13 @@
 )]
 
 use meshtrace_headers::{Change, Headers, encode};
-use meshtrace_pipeline::{Arena, Composition, MeshTracing, NoHost, Outcome, Request};
+use meshtrace_pipeline::{Arena, Composition, MeshTracing, NoHost, Outcome, Proxy, Request};
 use meshtrace_propagation::{IdGenerator, Peer};
 
 /// The `tracestate` lines that leave.
 fn left(config: &str, lines: &[(&str, &str)]) -> Vec<String> {
-    let mut filter = MeshTracing::from_json(config.as_bytes(), &|_| None).expect("a configuration");
-    filter.on_start(&|_| None);
+    let filter =
+        MeshTracing::from_json(config.as_bytes(), &Proxy::UNKNOWN).expect("a configuration");
     let block = encode(lines);
     let arena = Arena::with_capacity(1024);
     let request = Request {

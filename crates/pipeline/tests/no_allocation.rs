@@ -8,7 +8,7 @@ use std::cell::Cell;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
     ARENA_BYTES, AccessLogTrace, Arena, Clock, Composition, LoggedRequest, Lookup, NoHost, Outcome,
-    Request, Response, RouteSampling, SpanAttributes, TraceContext,
+    Proxy, Request, Response, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
@@ -124,7 +124,7 @@ fn no_request_allocates_whatever_arrives_and_whatever_the_policy() {
         r#"{"placement": "upstream", "tracer": "datadog", "inject": ["xray", "gcp", "grpc-trace-bin"]}"#,
     ] {
         let filter =
-            TraceContext::from_json(config.as_bytes(), &|_| None).expect("a configuration");
+            TraceContext::from_json(config.as_bytes(), &Proxy::UNKNOWN).expect("a configuration");
         for lines in requests() {
             let block = encode(&lines);
             let before = ALLOCATIONS.get();
@@ -177,8 +177,11 @@ const TOKEN: &str = "Bearer e30.\
 
 #[test]
 fn no_attribute_allocates_outside_of_the_arena() {
-    let filter = SpanAttributes::from_json(EVERY_ATTRIBUTE.as_bytes(), &|_| Some(b"key".to_vec()))
-        .expect("a configuration");
+    let filter = SpanAttributes::from_json(
+        EVERY_ATTRIBUTE.as_bytes(),
+        &Proxy::with_environment(&|_| Some(b"key".to_vec())),
+    )
+    .expect("a configuration");
     let ids = IdGenerator::from_seed([1; 32]);
     let mut arena = Arena::with_capacity(ARENA_BYTES);
     arena.set_allocation_limit(Some(arena.allocated_bytes()));
@@ -282,7 +285,7 @@ fn no_request_that_is_logged_allocates() {
             "response_header": {"name": "x-trace-id", "traceresponse": true}}"#,
     ] {
         let filter =
-            AccessLogTrace::from_json(config.as_bytes(), &|_| None).expect("a configuration");
+            AccessLogTrace::from_json(config.as_bytes(), &Proxy::UNKNOWN).expect("a configuration");
         for lines in requests() {
             let block = encode(&lines);
             let end = encode(&[("traceparent", format!("00-{T}-{S}-01"))]);
@@ -345,8 +348,11 @@ fn no_sampling_decision_allocates() {
     let mut arena = Arena::with_capacity(ARENA_BYTES);
     let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     for config in SAMPLING {
-        let filter = RouteSampling::from_json(config.as_bytes(), &|_| Some(b"secret".to_vec()))
-            .expect("a configuration");
+        let filter = RouteSampling::from_json(
+            config.as_bytes(),
+            &Proxy::with_environment(&|_| Some(b"secret".to_vec())),
+        )
+        .expect("a configuration");
         for path in ["/items/7", "/users/me?x", "/else", ""] {
             for mut lines in requests() {
                 lines.extend([

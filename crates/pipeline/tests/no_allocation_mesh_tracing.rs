@@ -13,7 +13,7 @@ use std::cell::Cell;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
     ARENA_BYTES, Arena, Background, Clock, Composition, HttpCallResponse, LoggedRequest, Lookup,
-    MeshTracing, MeshTracingState, NoHost, Outcome, Request, Response,
+    MeshTracing, MeshTracingState, NoHost, Outcome, Proxy, Request, Response,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 
@@ -162,9 +162,8 @@ fn no_request_allocates_once_the_buffers_are_there() {
         r#"{"sampling": {"rules": [{"match": {"route": "checkout"}, "sample": "always"}],
             "default": {"ratio": 0.5}}, "trace_context": {}}"#,
     ] {
-        let mut filter =
-            MeshTracing::from_json(config.as_bytes(), &|_| None).expect("a configuration");
-        filter.on_start(&|_| None);
+        let filter =
+            MeshTracing::from_json(config.as_bytes(), &Proxy::UNKNOWN).expect("a configuration");
         let background = filter.background();
         for round in 0..6 {
             for block in requests() {

@@ -4,8 +4,8 @@
 use meshtrace_config::RequestHeaders;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
-    AccessLogTrace, Arena, Composition, MeshTracing, NoHost, Outcome, Request, RouteSampling,
-    SpanAttributes, TraceContext,
+    AccessLogTrace, Arena, Composition, MeshTracing, NoHost, Outcome, Proxy, Request,
+    RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_propagation::{Field, IdGenerator, Peer};
 
@@ -13,11 +13,11 @@ const TRACEPARENT: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-
 const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
 
 fn compiled<C: Composition>(json: &str) -> C {
-    C::from_json(json.as_bytes(), &|_| None).expect(json)
+    C::from_json(json.as_bytes(), &Proxy::UNKNOWN).expect(json)
 }
 
 fn refusal<C: Composition>(json: &str) -> String {
-    let result = C::from_json(json.as_bytes(), &|_| None);
+    let result = C::from_json(json.as_bytes(), &Proxy::UNKNOWN);
     result.err().expect(json).to_string()
 }
 

@@ -8,7 +8,8 @@
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    ARENA_BYTES, Arena, Composition, MAX_EDITS, MeshTracing, NoHost, Outcome, Request, TraceContext,
+    ARENA_BYTES, Arena, Composition, MAX_EDITS, MeshTracing, NoHost, Outcome, Proxy, Request,
+    TraceContext,
 };
 use meshtrace_propagation::{Field, IdGenerator, Peer, families};
 
@@ -39,8 +40,11 @@ fn everything(further: &[&[String]]) -> Vec<(String, String)> {
 
 /// Has `look` see what becomes of a request that was `sent`, within the memory that a request has.
 fn after<C: Composition>(json: &str, sent: &[(String, String)], look: impl FnOnce(&Outcome<'_>)) {
-    let mut composition = C::from_json(json.as_bytes(), &|_| Some(b"key".to_vec())).expect(json);
-    composition.on_start(&|_| None);
+    let composition = C::from_json(
+        json.as_bytes(),
+        &Proxy::with_environment(&|_| Some(b"key".to_vec())),
+    )
+    .expect(json);
     let block = encode(sent);
     let arena = Arena::with_capacity(ARENA_BYTES);
     arena.set_allocation_limit(Some(arena.allocated_bytes()));
@@ -175,7 +179,7 @@ fn filter_state_has_room_for_every_header_or_is_refused() {
         }
     });
     let json = overrides(fits + 1);
-    let refusal = TraceContext::from_json(json.as_bytes(), &|_| None).expect_err("too many");
+    let refusal = TraceContext::from_json(json.as_bytes(), &Proxy::UNKNOWN).expect_err("too many");
     let count = (fits + 1) * 16 + 8;
     let expected = format!(
         "trace_context.request_headers: \"filter_state\" has room for {MAX_EDITS} headers of a \
@@ -185,7 +189,7 @@ fn filter_state_has_room_for_every_header_or_is_refused() {
     assert!(refusal.starts_with(&expected), "{refusal}");
     // Edits are those of one destination.
     let edited = json.replace("filter_state", "edit");
-    assert!(TraceContext::from_json(edited.as_bytes(), &|_| None).is_ok());
+    assert!(TraceContext::from_json(edited.as_bytes(), &Proxy::UNKNOWN).is_ok());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use meshtrace_headers::{Change, Headers, encode};
 use meshtrace_pipeline::{
-    Arena, Change as SharedChange, Clock, Composition, NoHost, Outcome, Request, RouteSampling,
-    SharedData,
+    Arena, Change as SharedChange, Clock, Composition, NoHost, Outcome, Proxy, Request,
+    RouteSampling, SharedData,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 use meshtrace_sampling::Counter;
@@ -31,10 +31,10 @@ struct Left {
 }
 
 fn filter(config: &str) -> RouteSampling {
-    RouteSampling::from_json(config.as_bytes(), &|name| {
-        (name == "KEY").then(|| b"hunter2".to_vec())
-    })
-    .unwrap_or_else(|error| panic!("{config}: {error}"))
+    let key = |name: &str| (name == "KEY").then(|| b"hunter2".to_vec());
+    let proxy = Proxy::with_environment(&key);
+    RouteSampling::from_json(config.as_bytes(), &proxy)
+        .unwrap_or_else(|error| panic!("{config}: {error}"))
 }
 
 fn run(filter: &RouteSampling, lines: &[(&str, &str)], properties: &[Option<&str>]) -> Left {
@@ -353,7 +353,7 @@ fn impossible_configurations_are_refused_with_their_path() {
         ),
         ("rules: []", "route_sampling: not JSON ("),
     ] {
-        let refusal = RouteSampling::from_json(json.as_bytes(), &|_| None);
+        let refusal = RouteSampling::from_json(json.as_bytes(), &Proxy::UNKNOWN);
         let refusal = refusal.map(|_| ()).expect_err("a refusal").to_string();
         assert!(refusal.starts_with(expected), "{json}: {refusal}");
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use meshtrace_headers::{Headers, encode};
 use meshtrace_pipeline::{
     ARENA_BYTES, Arena, Clock, Composition, LoggedRequest, Lookup, MeshTracing, NoHost, Outcome,
-    Request,
+    Proxy, Request,
 };
 use meshtrace_propagation::{IdGenerator, Peer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -86,8 +86,7 @@ impl Lookup for Host {
 /// start and the end of its span.
 fn times(host: &mut Host, flags: &str, seen: bool) -> (u64, u64) {
     let config = r#"{"report": {"cluster": "c", "keep": {"slower_than_ms": 10000}}}"#;
-    let mut filter = MeshTracing::from_json(config.as_bytes(), &|_| None).expect(config);
-    filter.on_start(&|_| None);
+    let filter = MeshTracing::from_json(config.as_bytes(), &Proxy::UNKNOWN).expect(config);
     let ids = IdGenerator::from_seed([5; 32]);
     let arena = Arena::with_capacity(ARENA_BYTES);
     let traceparent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");

@@ -13,8 +13,8 @@ use crate::{Counter, Tally};
 
 impl Propagation {
     /// Joins the baggage that came in other formats into `baggage`, as the stages before this one
-    /// left it. Its members stay to the letter and come first; of equal keys, the first counts. The
-    /// text is kept in `arena`.
+    /// left it. The members of `baggage` come first and are not changed; of equal keys, the first
+    /// counts. The text is kept in `arena`.
     #[inline(never)]
     pub fn join_baggage<'a>(
         &self,

@@ -24,7 +24,7 @@ pub struct TraceContextConfig {
     pub extract: Option<Vec<Format>>,
     /// Upstream only, required there: the one format that the proxy's tracer writes. `b3` and
     /// `b3multi` both read either shape of B3, as Envoy's Zipkin tracer writes from 1.40 on the
-    /// shape that came in; the one that is named is believed where the headers cannot tell.
+    /// shape that came in; where the headers do not show which one it wrote, the named one counts.
     pub tracer: Option<Format>,
     /// The formats to write. Default `tracecontext` and `b3multi`.
     pub inject: Option<InjectConfig>,
@@ -47,8 +47,8 @@ pub struct TraceContextConfig {
     /// What becomes of a `traceparent` that came more than once, and of any format's header with
     /// several values joined by commas. Default `same_trace`.
     pub on_repeated: Option<OnRepeated>,
-    /// What a format without a "deferred" state (W3C, Jaeger, gRPC) is told when the decision was
-    /// left open. Default `unsampled`.
+    /// The decision that a format without a "deferred" state (W3C, Jaeger, gRPC) says when none was
+    /// made. Default `unsampled`.
     pub on_defer: OnDefer,
     /// The width of trace ids in B3. Default 128.
     pub b3_trace_id_bits: B3TraceIdBits,

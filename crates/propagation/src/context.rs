@@ -2,7 +2,7 @@
 
 use crate::{SpanId, TraceId};
 
-/// What the caller decided about recording this trace.
+/// The caller's decision about recording the trace (B3, "Sampling State").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SamplingState {
     /// Nothing yet: the next hop decides.

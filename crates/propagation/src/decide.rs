@@ -5,9 +5,9 @@ use crate::extract::{Found, Incoming, Unfinished};
 use crate::propagation::Propagation;
 use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceContext, TraceId};
 
-/// What becomes of the trace.
+/// Whether the trace is continued, and with which context.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision {
+pub struct TraceDecision {
     /// What the next hop gets.
     pub outgoing: Outgoing,
     /// The trace that came in, where it is not continued.
@@ -119,13 +119,13 @@ impl Propagation {
         incoming: &Incoming<'_>,
         ids: &IdGenerator,
         tally: &mut Tally,
-    ) -> Decision {
+    ) -> TraceDecision {
         let start = if self.start.sampled {
             SamplingState::Sampled
         } else {
             SamplingState::NotSampled
         };
-        let continued = |outgoing| Decision {
+        let continued = |outgoing| TraceDecision {
             outgoing,
             previous_trace_id: None,
         };
@@ -202,9 +202,9 @@ impl Propagation {
         sampling: SamplingState,
         ids: &IdGenerator,
         tally: &mut Tally,
-    ) -> Decision {
+    ) -> TraceDecision {
         tally.count(Counter::Restarted);
-        Decision {
+        TraceDecision {
             outgoing: Outgoing::Context(self.start(sampling, ids)),
             previous_trace_id: Some(previous),
         }

@@ -133,9 +133,9 @@ impl Clear {
                     let expected = format!(
                         "expected a format ({formats}), a vendor ({vendors}) or the name of a header"
                     );
-                    ConfigError::invalid_text("", entry, expected)
+                    ConfigError::invalid_text("", entry, &expected)
                 }
-                refusal => ConfigError::invalid_text("", entry, refusal),
+                refusal => ConfigError::invalid_text("", entry, &refusal),
             })?;
             if self.names.len() == MAX_CLEAR {
                 let message = format!("too many headers; expected at most {MAX_CLEAR}");

@@ -22,7 +22,7 @@ pub struct Incoming<'a> {
     pub(crate) conflicting: bool,
 }
 
-/// The context of the request, and the format that it was taken from.
+/// What was chosen, and the format that it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
@@ -200,7 +200,7 @@ impl Propagation {
         incoming.found = self.first_valid(&incoming.verdicts);
         match &mut incoming.found {
             Found::Context(format, context) => {
-                incoming.conflicting = self.settle(*format, context, &incoming.verdicts, tally);
+                incoming.conflicting = self.reconcile(*format, context, &incoming.verdicts, tally);
                 if let Some(only) = self.only(&incoming.verdicts) {
                     tally.count_only(only);
                 }
@@ -216,7 +216,7 @@ impl Propagation {
         incoming
     }
 
-    /// A context beats a decision without ids, whatever the order.
+    /// The first valid context; without any, the first decision that came without ids.
     fn first_valid(&self, verdicts: &Verdicts) -> Found {
         let mut found = Found::Nothing;
         let mut multi_is_superseded = false;
@@ -266,8 +266,8 @@ impl Propagation {
         Some(unfinished)
     }
 
-    /// The format in which alone a context arrived, if it is not W3C's: who sends that has moved, and
-    /// is not worth the look-up of a direction.
+    /// The one format in which a context arrived. `None` for W3C's alone: its callers have migrated
+    /// already, and the counter would cost the look-up of the listener's direction.
     fn only(&self, verdicts: &Verdicts) -> Option<Format> {
         let is_valid = |format: &Format| matches!(verdicts.of(*format), Extracted::Context(_));
         let mut valid = self.extraction.formats.iter().copied().filter(is_valid);
@@ -281,9 +281,9 @@ impl Propagation {
         }
     }
 
-    /// Compares the chosen `context` with what the other formats say and takes over what only they
-    /// can tell. Returns whether any of them names another trace.
-    fn settle(
+    /// Compares the chosen `context` with what the other formats say, and takes from them what its
+    /// own format has no form for. Returns whether any of them names another trace.
+    fn reconcile(
         &self,
         chosen: Format,
         context: &mut TraceContext,
@@ -312,7 +312,7 @@ impl Propagation {
                 continue;
             };
             context.trace_id = trace_id;
-            // The flag tells how the id was made, so it holds for the trace, whoever says it.
+            // The flag is about how the id was made, so it holds for the trace in any format.
             context.random |= other.random;
             if other.span_id != context.span_id {
                 tally.count(Counter::ConflictSpanId);

@@ -1,4 +1,4 @@
-//! Making every format tell the same.
+//! Which headers must change so that every format says the same.
 
 use bumpalo::Bump;
 use meshtrace_headers::{Edits, Value, field_value};
@@ -13,9 +13,9 @@ use crate::vendor::{Family, families};
 use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
-    /// Says which headers must change so that the next hop is told `outgoing`: in the formats that
-    /// `policy` injects, and in no other that arrived and was read. Headers that are right already
-    /// are not touched. Returns the headers that the next hop is told the context by.
+    /// Writes `outgoing` in the formats that `policy` injects. Another format that arrived and was
+    /// read is written anew where it says something else. A header that is right already is not
+    /// touched. Returns the headers that the next hop gets the context in.
     #[inline(never)]
     pub fn inject<'a>(
         &'a self,
@@ -33,17 +33,17 @@ impl Propagation {
                 Fate::Untouched => {}
                 Fate::Removed => {
                     for field in format.fields() {
-                        policy.settle_field(&incoming.arrived, *field, None, edits);
+                        policy.put_field(&incoming.arrived, *field, None, edits);
                     }
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
-                    let outgoing = self.told_in(*format, incoming, outgoing);
+                    let outgoing = self.outgoing_in(*format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         if value.is_some() && !policy.clears(field) {
                             injected.insert(field);
                         }
-                        policy.settle_field(arrived, field, value, edits);
+                        policy.put_field(arrived, field, value, edits);
                     });
                 }
             }
@@ -56,9 +56,9 @@ impl Propagation {
         injected
     }
 
-    /// What stays of the formats that are read or written, as headers may be: Envoy hands on what a
-    /// client of HTTP/2 puts around a value, and the next hop may close the connection on it. `None`
-    /// where memory is short: what has no room for its trimmed value goes.
+    /// Trims what stays of the formats that are read or written. Envoy hands on the white space that
+    /// a client of HTTP/2 puts around a value, and the next hop may close the connection on it.
+    /// `None` where memory is short: a header without room for its trimmed value is removed.
     #[inline(never)]
     fn trim_kept<'a>(
         &self,
@@ -146,9 +146,14 @@ impl Propagation {
         }
     }
 
-    /// Upstream a `b3` that is not the tracer's own leaves without a parent: on the next attempt
-    /// that tells it from what the tracer writes.
-    fn told_in(&self, format: Format, incoming: &Incoming<'_>, outgoing: &Outgoing) -> Outgoing {
+    /// What `format` says of `outgoing`. Upstream, a `b3` that is not the tracer's own leaves without
+    /// a parent: by that the next attempt knows it from what the tracer writes.
+    fn outgoing_in(
+        &self,
+        format: Format,
+        incoming: &Incoming<'_>,
+        outgoing: &Outgoing,
+    ) -> Outgoing {
         match outgoing {
             Outgoing::Context(context)
                 if self.placement == Placement::Upstream
@@ -166,7 +171,8 @@ impl Propagation {
 }
 
 impl DestinationPolicy {
-    /// Header names of the configuration, and every other known one of an ignored caller.
+    /// Removes the headers that the configuration clears, and the tracing headers of an ignored
+    /// caller that no format reads.
     fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;
         for field in Field::ALL {
@@ -189,7 +195,7 @@ impl DestinationPolicy {
     }
 
     #[inline(never)]
-    fn settle_field<'a>(
+    fn put_field<'a>(
         &self,
         arrived: &Arrived<'a>,
         field: Field,

@@ -1,9 +1,12 @@
 //! Trace-context formats, and the policies of taking a context from a request and putting it back.
 //!
-//! In the order of a request: [`Arrived`] is what the known headers say, [`Propagation::extract`]
-//! chooses one context, [`Propagation::decide`] keeps, starts or restarts the trace, and
-//! [`Propagation::inject`] says which headers must change so that every format says the same.
-//! Nothing here calls a host or allocates per request.
+//! In the order of a request: [`Arrived`] holds the known headers, [`Propagation::extract`] chooses
+//! one context, [`Propagation::decide`] continues, starts or restarts the trace, and
+//! [`Propagation::inject`] lists the headers that must change so that every format says the same.
+//! Nothing here calls a host. Nothing allocates for a request, but in the request's arena.
+//!
+//! A configuration is written in `config.rs` and compiled in `propagation.rs`. The formats are listed
+//! in `format/table.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +49,7 @@ pub use config::{
 };
 pub use context::{Outgoing, SamplingState, TraceContext};
 pub use counter::{Counter, Tally, only_metric};
-pub use decide::{Decision, Participation};
+pub use decide::{Participation, TraceDecision};
 pub use destination::{DestinationPolicy, MAX_CLEAR};
 pub use direction::Direction;
 pub use extract::Incoming;

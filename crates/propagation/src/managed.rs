@@ -1,4 +1,4 @@
-//! Which request headers a configuration can make another of.
+//! Which request headers a configuration can change.
 
 use meshtrace_baggage::NAME as BAGGAGE;
 use meshtrace_headers::Managed;
@@ -10,7 +10,7 @@ use crate::propagation::Propagation;
 use crate::{Family, Field, families};
 
 impl Propagation {
-    /// The headers that are written or removed, for some request at least.
+    /// The headers that can be written or removed.
     #[must_use]
     pub fn managed_headers(&self) -> Vec<Managed<'_>> {
         let baggage = (!self.baggage_from.is_empty()).then_some(BAGGAGE);

@@ -1,4 +1,4 @@
-//! The destinations that have a policy of their own.
+//! The destinations that have a policy of their own, by cluster or by host.
 
 use core::cmp::Ordering;
 
@@ -69,7 +69,7 @@ impl Overrides {
         let place = self.policies.len();
         let added = valid && insert(&mut self.clusters, name.as_bytes(), place);
         self.push(added, policy, || {
-            refusal("cluster", name, valid, "the name of a cluster")
+            refusal("cluster", name, valid, "expected the name of a cluster")
         })
     }
 
@@ -84,7 +84,7 @@ impl Overrides {
         let place = self.policies.len();
         let added = valid && insert(names, name.as_bytes(), place);
         self.push(added, policy, || {
-            let expected = "a host without a port, or \"*.\" and one";
+            let expected = "expected a host without a port, or \"*.\" and one";
             refusal("host", host, valid, expected)
         })
     }
@@ -114,7 +114,7 @@ impl Overrides {
         !self.clusters.is_empty()
     }
 
-    /// What stands for a request to this `cluster`, and to the host that `headers` name.
+    /// The policy for a request to this `cluster`, and to the host that `headers` name.
     pub(crate) fn find(
         &self,
         headers: &Headers<'_>,
@@ -176,10 +176,8 @@ fn is_host(name: &str) -> bool {
 }
 
 fn refusal(key: &str, found: &str, valid: bool, expected: &str) -> ConfigError {
-    let message = if valid {
-        "listed before; expected each destination once".to_owned()
-    } else {
-        format!("invalid value: string {found:?}, expected {expected}")
-    };
-    ConfigError::new(key, message)
+    match valid {
+        true => ConfigError::new(key, "listed before; expected each destination once"),
+        false => ConfigError::invalid_text(key, found, &expected),
+    }
 }

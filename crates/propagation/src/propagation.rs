@@ -122,9 +122,9 @@ impl Propagation {
         self.overrides.name_clusters()
     }
 
-    /// Whether a request that comes by a second time, as after an internal redirect, is told by what
-    /// [`TraceContext::to_bytes`] kept of the first: its headers alone would not be believed, or not
-    /// be read.
+    /// Whether a request that comes a second time, as after an internal redirect, needs what
+    /// [`TraceContext::to_bytes`] kept the first time: its headers alone would not be believed, or
+    /// not be read.
     ///
     /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
     #[must_use]
@@ -132,8 +132,8 @@ impl Propagation {
         self.needs_own_context
     }
 
-    /// The same of a hop that opens spans of its own ([`participate`](Self::participate)), and so
-    /// starts a trace wherever it reads none.
+    /// The same configuration for a hop that opens spans of its own
+    /// ([`participate`](Self::participate)), and so starts a trace wherever it reads none.
     #[must_use]
     pub fn of_participant(mut self) -> Self {
         self.needs_own_context |= !self.reads_what_it_writes();
@@ -150,13 +150,13 @@ impl Propagation {
         self.policies().all(reads)
     }
 
-    /// The decision that W3C's flag tells.
+    /// What W3C's flag `sampled` says for this state.
     #[must_use]
-    pub fn tells_w3c(&self, sampling: SamplingState) -> bool {
+    pub fn w3c_sampled(&self, sampling: SamplingState) -> bool {
         self.writing.decision(sampling)
     }
 
-    /// What a person should know about this configuration although it is a good one.
+    /// A warning about a configuration that is valid.
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
         let downstream = self.placement == Placement::Downstream;
@@ -166,7 +166,7 @@ impl Propagation {
         )
     }
 
-    /// What stands for a request with these `headers` to this `cluster`.
+    /// The policy for a request with these `headers` to this `cluster`.
     #[must_use]
     pub fn policy_for(&self, headers: &Headers<'_>, cluster: Option<&[u8]>) -> &DestinationPolicy {
         self.overrides

@@ -1,4 +1,4 @@
-//! Upstream: which of the headers the proxy's tracer has just written.
+//! Upstream: which headers the proxy's tracer has just written.
 
 use crate::extract::{Found, Incoming};
 use crate::format::{Extracted, Format};
@@ -53,7 +53,8 @@ impl Propagation {
     }
 }
 
-/// Which shape of B3 Envoy's Zipkin tracer wrote on this attempt, as far as the headers tell.
+/// Which shape of B3 Envoy's Zipkin tracer wrote on this attempt; `None` where the headers do not
+/// show it.
 ///
 /// Until 1.39 it writes `x-b3-*` and leaves a client's `b3` beside it. From 1.40 on it writes the
 /// shape that came in and leaves the other one. Our own shape of an earlier attempt stands there

@@ -47,7 +47,7 @@ impl Trust {
         };
         let header_absent = when.header_absent.as_deref().map(|name| {
             read_name(name).map_err(|refusal| {
-                ConfigError::invalid_text("incoming.when.header_absent", name, refusal)
+                ConfigError::invalid_text("incoming.when.header_absent", name, &refusal)
             })
         });
         Ok(Self {
@@ -95,20 +95,14 @@ impl Trust {
 }
 
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
-    texts
-        .iter()
-        .enumerate()
-        .map(|(i, text)| {
-            text.parse().map_err(|_| {
-                ConfigError::new(
-                    format!("incoming.when.not_from_cidrs[{i}]"),
-                    format!(
-                        "invalid value: string {text:?}, expected a network such as \"10.0.0.0/8\""
-                    ),
-                )
-            })
+    let expected = "expected a network such as \"10.0.0.0/8\"";
+    let network = |(i, text): (usize, &String)| {
+        text.parse().map_err(|_| {
+            let path = format!("incoming.when.not_from_cidrs[{i}]");
+            ConfigError::invalid_text(&path, text, &expected)
         })
-        .collect()
+    };
+    texts.iter().enumerate().map(network).collect()
 }
 
 /// An address that cannot be read lies in no network.

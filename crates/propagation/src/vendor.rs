@@ -1,4 +1,4 @@
-//! Headers of tracers whose context is not converted: they pass, or go.
+//! Headers of tracers whose context is not converted: they pass, or are removed.
 
 use crate::names;
 
@@ -19,20 +19,20 @@ impl Family {
     }
 }
 
-/// What goes with `jaeger` (Jaeger client libraries, "Propagation Format"): `jaeger-debug-id` forces
-/// a trace.
+/// The companions of `jaeger` (Jaeger client libraries, "Propagation Format"): `jaeger-debug-id`
+/// forces a trace.
 pub(crate) const JAEGER: Family = Family {
     names: &["jaeger-debug-id"],
     prefix: "uberctx-",
 };
 
-/// Baggage for one request, of who debugs it: no trace needs it, and none carries it on.
+/// Baggage that somebody who debugs sends with one request. No trace needs it.
 const JAEGER_BAGGAGE: Family = Family {
     names: &["jaeger-baggage"],
     prefix: "",
 };
 
-/// What goes with `ottrace`.
+/// The companions of `ottrace`.
 pub(crate) const OTTRACE: Family = Family {
     names: &[],
     prefix: "ot-baggage-",

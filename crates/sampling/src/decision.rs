@@ -1,16 +1,16 @@
-//! What comes of a rule and of a decision that came in.
+//! The decision about a trace: what a rule says, and the decision that came in.
 
 use crate::config::ParentPolicy;
 use crate::probability::{Randomness, Threshold};
 
-/// What a rule says about a request.
+/// What a rule decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing.
+pub enum RuleDecision {
+    /// The rule leaves the decision as it is.
     Unchanged,
-    /// It is dropped.
+    /// The trace is dropped.
     Drop,
-    /// It is kept, with the threshold by which it was, where that is known.
+    /// The trace is kept, by this threshold where it is known.
     Keep(Option<Threshold>),
 }
 
@@ -35,17 +35,17 @@ impl Parent {
     }
 }
 
-/// Whether a trace is recorded, and the threshold that `tracestate` is to tell.
+/// Whether a trace is recorded, and the threshold that goes into `tracestate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct SamplingDecision {
     /// Whether the trace is recorded.
     pub sampled: bool,
     /// `None` where the probability is not known.
     pub threshold: Option<Threshold>,
 }
 
-impl Decision {
-    /// What is told of a trace of which nothing is changed, right or wrong.
+impl SamplingDecision {
+    /// The decision of the parent as it came in, even if its threshold contradicts it.
     #[must_use]
     pub fn untouched(parent: Parent) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Decision {
         }
     }
 
-    /// What is told of a trace whose decision stands, whoever made it.
+    /// The decision of the parent, which stands.
     #[must_use]
     pub fn stands(parent: Parent) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Decision {
         }
     }
 
-    /// What is told of a trace that is kept whatever its decision was.
+    /// A trace that is kept whatever the decision of the parent.
     #[must_use]
     pub fn forced(parent: Parent) -> Self {
         Self {
@@ -72,29 +72,29 @@ impl Decision {
         }
     }
 
-    /// What is told of a trace whose decision came in, given what the rules say about it.
+    /// The decision about a trace with a parent, given what the rules decide.
     #[must_use]
-    pub fn of(parent: Parent, policy: ParentPolicy, verdict: Verdict) -> Self {
+    pub fn of(parent: Parent, policy: ParentPolicy, rule: RuleDecision) -> Self {
         let stands = Self::stands(parent);
-        match (policy, verdict) {
-            (ParentPolicy::Respect, _) | (_, Verdict::Unchanged) => stands,
+        match (policy, rule) {
+            (ParentPolicy::Respect, _) | (_, RuleDecision::Unchanged) => stands,
             // Kept when either keeps it: of two thresholds the lower one.
-            (ParentPolicy::RespectSampled, Verdict::Keep(ours)) if parent.sampled => Self {
+            (ParentPolicy::RespectSampled, RuleDecision::Keep(ours)) if parent.sampled => Self {
                 sampled: true,
                 threshold: both(stands.threshold, ours, Threshold::min),
             },
-            (ParentPolicy::RespectSampled, Verdict::Drop) if parent.sampled => stands,
+            (ParentPolicy::RespectSampled, RuleDecision::Drop) if parent.sampled => stands,
             (ParentPolicy::RespectDropped, _) if !parent.sampled => stands,
             // Kept when both keep it: of two thresholds the higher one.
-            (ParentPolicy::RespectDropped, Verdict::Keep(ours)) => Self {
+            (ParentPolicy::RespectDropped, RuleDecision::Keep(ours)) => Self {
                 sampled: true,
                 threshold: both(stands.threshold, ours, Threshold::max),
             },
-            (_, Verdict::Keep(threshold)) => Self {
+            (_, RuleDecision::Keep(threshold)) => Self {
                 sampled: true,
                 threshold,
             },
-            (_, Verdict::Drop) => Self {
+            (_, RuleDecision::Drop) => Self {
                 sampled: false,
                 threshold: None,
             },

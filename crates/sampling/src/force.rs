@@ -6,7 +6,8 @@ use meshtrace_config::{ConfigError, Environment};
 use meshtrace_headers::Headers;
 use subtle::ConstantTimeEq;
 
-use crate::config::{ForceConfig, header_name};
+use crate::config::ForceConfig;
+use crate::keys::header_name;
 
 /// The header, and the value that it must have.
 #[derive(Clone)]

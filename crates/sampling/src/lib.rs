@@ -1,20 +1,23 @@
 //! Sampling: rules by route, consistent probability, rate limits.
 //!
-//! [`Sampling`] is a compiled configuration. [`Sampling::choose`] finds the rule of a request,
-//! [`Sampling::verdict`] does what it says, and [`Decision`] is what comes of that and of a decision
-//! that came in. Nothing here calls a host or allocates per request: what the host alone has (time,
+//! [`RuleSampler`] is a compiled configuration. [`RuleSampler::choose`] finds the rule of a request,
+//! [`RuleSampler::should_sample`] says what the rule decides, and a [`SamplingDecision`] joins that with
+//! the decision that came in. Nothing here calls a host or allocates per request: what the host alone has (time,
 //! the bucket that the workers share) is asked for by closures.
 
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod conditions;
 mod config;
 mod counter;
 mod decision;
 mod force;
+mod keys;
 mod matcher;
 mod probability;
-mod sampling;
+mod rule_sampler;
+mod sample;
 #[cfg(feature = "schema")]
 mod schema;
 
@@ -24,8 +27,8 @@ pub use config::{
     SampleConfig, SamplingConfig,
 };
 pub use counter::{Counter, Tally};
-pub use decision::{Decision, Parent, Verdict};
+pub use decision::{Parent, RuleDecision, SamplingDecision};
 pub use force::Forcing;
 pub use matcher::RequestView;
 pub use probability::{OtelState, Randomness, Threshold};
-pub use sampling::{Chosen, Sampling};
+pub use rule_sampler::{Chosen, RuleSampler};

@@ -8,17 +8,17 @@
 
 use std::cell::Cell;
 
-use meshtrace_sampling::{Bucket, RequestView, Sampling, SamplingConfig, Take, Verdict};
+use meshtrace_sampling::{Bucket, RequestView, RuleDecision, RuleSampler, SamplingConfig, Take};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
 
-fn sampling(rate: &str) -> Sampling {
+fn sampling(rate: &str) -> RuleSampler {
     let json = format!(r#"{{"default": {{"per_second": {rate}}}}}"#);
     let config: SamplingConfig = meshtrace_config::read(json.as_bytes()).unwrap();
-    Sampling::new(&config, &|_| None).unwrap()
+    RuleSampler::new(&config, &|_| None).unwrap()
 }
 
 /// The shared entry, and a worker that takes from it.
@@ -26,14 +26,14 @@ fn sampling(rate: &str) -> Sampling {
 struct Store(Cell<Option<[u8; 8]>>);
 
 impl Store {
-    fn take(&self, worker: &Sampling, now: u64) -> bool {
+    fn take(&self, worker: &RuleSampler, now: u64) -> bool {
         let chosen = worker.choose(&RequestView::default());
-        let verdict = worker.verdict(
+        let verdict = worker.should_sample(
             chosen,
             || panic!("a rate needs no randomness"),
             |bucket| self.take_from(bucket, now),
         );
-        verdict == Verdict::Keep(None)
+        verdict == RuleDecision::Keep(None)
     }
 
     fn take_from(&self, bucket: &Bucket, now: u64) -> bool {
@@ -94,7 +94,7 @@ fn an_entry_that_cannot_be_read_is_a_full_bucket() {
     let chosen = worker.choose(&RequestView::default());
     for content in [&b""[..], b"1234567", b"123456789"] {
         let mut take = None;
-        let _ = worker.verdict(
+        let _ = worker.should_sample(
             chosen,
             || panic!("a rate needs no randomness"),
             |bucket| {

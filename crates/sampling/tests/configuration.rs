@@ -7,13 +7,13 @@
     reason = "a test may fail"
 )]
 
-use meshtrace_sampling::{Sampling, SamplingConfig};
+use meshtrace_sampling::{RuleSampler, SamplingConfig};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn refusal(config: &str) -> String {
     let config: Result<SamplingConfig, _> = meshtrace_config::read(config.as_bytes());
-    let compiled = config.and_then(|config| Sampling::new(&config, &|_| None));
+    let compiled = config.and_then(|config| RuleSampler::new(&config, &|_| None));
     compiled.map(|_| ()).expect_err("a refusal").to_string()
 }
 
@@ -230,9 +230,9 @@ fn there_are_at_most_so_many_rules_and_expressions() {
 #[test]
 fn an_empty_configuration_changes_nothing() {
     let config: SamplingConfig = meshtrace_config::read(b"").unwrap();
-    let sampling = Sampling::new(&config, &|_| None).unwrap();
+    let sampling = RuleSampler::new(&config, &|_| None).unwrap();
     assert_eq!(sampling.request_header(), Some(&b"x-envoy-force-trace"[..]));
     let none: SamplingConfig = meshtrace_config::read(br#"{"request_header": null}"#).unwrap();
-    let sampling = Sampling::new(&none, &|_| None).unwrap();
+    let sampling = RuleSampler::new(&none, &|_| None).unwrap();
     assert_eq!(sampling.request_header(), None);
 }

@@ -2,7 +2,7 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_sampling::{Counter, Sampling, SamplingConfig};
+use meshtrace_sampling::{Counter, RuleSampler, SamplingConfig};
 
 const REFERENCE: &str = include_str!("../../../docs/route_sampling.md");
 
@@ -53,7 +53,7 @@ fn the_reference_documents_every_key() {
 fn the_reference_documents_every_counter() {
     let config = r#"{"rules": [{"name": "<name>", "sample": "never"}]}"#.replace("<name>", "NAME");
     let config: SamplingConfig = serde_json::from_str(&config).unwrap();
-    let of_rules = Sampling::new(&config, &|_| None).unwrap().counters();
+    let of_rules = RuleSampler::new(&config, &|_| None).unwrap().counters();
     let of_rules = of_rules.iter().map(|name| name.replace("NAME", "<name>"));
     let counters = <Counter as meshtrace_counters::Counter>::ALL.iter();
     for name in counters.map(|c| c.metric().to_owned()).chain(of_rules) {

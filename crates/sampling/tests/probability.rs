@@ -8,7 +8,7 @@
 )]
 
 use meshtrace_sampling::{
-    Decision, OtelState, Parent, ParentPolicy, Randomness, Threshold, Verdict,
+    OtelState, Parent, ParentPolicy, Randomness, RuleDecision, SamplingDecision, Threshold,
 };
 use serde_json::Value;
 #[cfg(target_arch = "wasm32")]
@@ -70,10 +70,10 @@ fn every_vector_of_the_specification_holds() {
                     randomness,
                 };
                 let verdict = match ours.keeps(randomness) {
-                    true => Verdict::Keep(Some(ours)),
-                    false => Verdict::Drop,
+                    true => RuleDecision::Keep(Some(ours)),
+                    false => RuleDecision::Drop,
                 };
-                let decision = Decision::of(parent, ParentPolicy::RespectDropped, verdict);
+                let decision = SamplingDecision::of(parent, ParentPolicy::RespectDropped, verdict);
                 assert_eq!(
                     Some(decision.sampled),
                     vector["sampled"].as_bool(),
@@ -161,11 +161,11 @@ fn a_threshold_that_contradicts_the_flag_is_not_told_on() {
             threshold,
             randomness,
         };
-        let decision = Decision::of(parent, policy, verdict);
+        let decision = SamplingDecision::of(parent, policy, verdict);
         (decision.sampled, decision.threshold)
     };
     use ParentPolicy::{Ignore, Respect, RespectDropped, RespectSampled};
-    use Verdict::{Drop, Keep, Unchanged};
+    use RuleDecision::{Drop, Keep, Unchanged};
     for (sampled, came, policy, verdict, expected) in [
         (true, keep("8"), Respect, Unchanged, (true, keep("8"))),
         (true, keep("9"), Respect, Unchanged, (true, None)),

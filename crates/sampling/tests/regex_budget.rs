@@ -2,7 +2,7 @@
 //! wait.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use meshtrace_sampling::{Sampling, SamplingConfig};
+use meshtrace_sampling::{RuleSampler, SamplingConfig};
 use serde_json::json;
 
 /// What is said of rules with these expressions; `None` when they are taken.
@@ -11,7 +11,7 @@ fn refusal(patterns: &[String]) -> Option<String> {
     let rules: Vec<_> = patterns.iter().map(rule).collect();
     let json = json!({"rules": rules}).to_string();
     let config: SamplingConfig = meshtrace_config::read(json.as_bytes()).unwrap();
-    let sampling = Sampling::new(&config, &|_| None);
+    let sampling = RuleSampler::new(&config, &|_| None);
     sampling.err().map(|error| error.to_string())
 }
 

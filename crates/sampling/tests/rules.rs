@@ -8,18 +8,18 @@
 )]
 
 use meshtrace_headers::{Headers, encode};
-use meshtrace_sampling::{Forcing, RequestView, Sampling, SamplingConfig};
+use meshtrace_sampling::{Forcing, RequestView, RuleSampler, SamplingConfig};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn sampling(config: &str) -> Sampling {
+fn sampling(config: &str) -> RuleSampler {
     let config: SamplingConfig =
         meshtrace_config::read(config.as_bytes()).unwrap_or_else(|e| panic!("{config}: {e}"));
-    Sampling::new(&config, &|_| None).unwrap_or_else(|e| panic!("{e}"))
+    RuleSampler::new(&config, &|_| None).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A rule for each of `matches`, named by its place.
-fn rules(matches: &[&str]) -> Sampling {
+fn rules(matches: &[&str]) -> RuleSampler {
     let rules: Vec<_> = matches
         .iter()
         .map(|matches| format!(r#"{{"match": {matches}, "sample": "always"}}"#))
@@ -35,7 +35,7 @@ fn parts(url: &str) -> (&str, &str) {
 }
 
 /// The name of the rule of a GET of `url` (`//host/path`) with these headers.
-fn chosen(sampling: &Sampling, url: &str, headers: &[(&str, &str)]) -> Option<String> {
+fn chosen(sampling: &RuleSampler, url: &str, headers: &[(&str, &str)]) -> Option<String> {
     let (host, path) = parts(url);
     let mut lines = vec![(":method", "GET"), (":authority", host)];
     if !path.is_empty() {
@@ -248,7 +248,7 @@ fn a_path_may_go_several_ways_at_once() {
 }
 
 /// A rule each for a thousand and for ten: hosts, paths, tenants and expressions in turn.
-fn many(count: usize) -> Sampling {
+fn many(count: usize) -> RuleSampler {
     let matches: Vec<_> = (0..count)
         .map(|i| match i % 8 {
             0 => format!(r#"{{"path": {{"exact": "/service-{i}/health"}}}}"#),
@@ -264,7 +264,7 @@ fn many(count: usize) -> Sampling {
     rules(&matches.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn steps(sampling: &Sampling, url: &str, headers: &[(&str, &str)]) -> (Option<String>, u64) {
+fn steps(sampling: &RuleSampler, url: &str, headers: &[(&str, &str)]) -> (Option<String>, u64) {
     let (host, path) = parts(url);
     let mut lines = vec![(":method", "GET"), (":authority", host), (":path", path)];
     lines.extend(headers);
@@ -349,7 +349,7 @@ fn only_the_secret_forces_and_without_one_nobody_does() {
             assert_eq!(name, "FORCE_KEY");
             secret.map(|secret| secret.as_bytes().to_vec())
         };
-        let sampling = Sampling::new(&config, &environment).unwrap();
+        let sampling = RuleSampler::new(&config, &environment).unwrap();
         assert_eq!(sampling.force_header(), Some(&b"x-force-trace"[..]));
         assert!(!format!("{sampling:?}").contains("hunter2"));
         let block = encode(lines);

@@ -8,6 +8,8 @@
 //! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*` instead, which takes
 //! the place of the SDK's `proxy_on_*`.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeSet;
 use std::fmt;
 

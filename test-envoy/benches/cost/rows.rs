@@ -1,7 +1,7 @@
 //! What is measured.
 
 use envoy_test_harness::config::{HttpFilter, Tracing, WasmFilter};
-use meshtrace_pipeline::{Composition as _, TraceContext};
+use meshtrace_pipeline::{Composition as _, Proxy, TraceContext};
 use serde_json::{Value, json};
 
 use super::{dist, fixture};
@@ -59,7 +59,7 @@ impl Case {
     /// What writes the headers of W3C and B3 from filter state.
     fn by_filter_state(mut self) -> Self {
         let config = br#"{"request_headers": "filter_state"}"#;
-        let filter = TraceContext::from_json(config, &|_| None).expect("a configuration");
+        let filter = TraceContext::from_json(config, &Proxy::UNKNOWN).expect("a configuration");
         let headers = filter.by_filter_state().expect("by filter state");
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         let headers: Vec<_> = headers.leaving().map(text).collect();

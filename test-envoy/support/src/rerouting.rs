@@ -9,7 +9,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
 use meshtrace_pipeline::{
-    AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
 use meshtrace_render::route_configuration;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ fn rendered(name: &str, config: &str) -> Option<Value> {
 }
 
 fn rendered_for<C: Composition>(config: &str) -> Option<Value> {
-    let composition = C::from_json(config.as_bytes(), &|_| None).ok()?;
+    let composition = C::from_json(config.as_bytes(), &Proxy::UNKNOWN).ok()?;
     let headers = composition.by_filter_state().expect("by filter state");
     let text = |name: &[u8]| String::from_utf8(name.to_vec()).expect("a header's name");
     let leaving: Vec<_> = headers.leaving().map(text).collect();

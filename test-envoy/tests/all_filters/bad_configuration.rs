@@ -1,7 +1,5 @@
 //! A bad configuration never costs a listener, a request or another plugin: whatever it comes to, and by whatever way.
 
-use meshtrace_test_support::common;
-use meshtrace_test_support::promises;
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +7,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream, each_supported};
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, module, trace_headers, under_load};
+use meshtrace_test_support::common::{
+    self, Mesh, SPAN, TRACE, get, module, trace_headers, under_load,
+};
+use meshtrace_test_support::promises;
 use serde_json::json;
 
 const INVALID: &str = "wasmcustom.meshtrace.config_invalid";

@@ -1,19 +1,20 @@
 //! Hostile requests: whatever a client sends, each is answered as without the filter, the strict upstream's connection
 //! stays, and so does the VM. The same requests every time: the seed is fixed.
 
-use crate::http2;
-use meshtrace_test_support::promises;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::strict::StrictMesh;
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Route, WasmFilter};
 use envoy_test_harness::upstream::ClosedPort;
 use meshtrace_propagation::Field;
 use meshtrace_test_support::common::{access_log_trace, module, trace_context};
+use meshtrace_test_support::promises;
 use serde_json::json;
+
+use crate::http2;
+use crate::strict::StrictMesh;
 
 /// How many requests each filter gets; `make long` asks for more.
 fn requests_per_filter() -> usize {

@@ -1,10 +1,9 @@
 //! What the released modules export: no callback that their composition does not need; and how large they are.
 
-use meshtrace_test_support::common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use meshtrace_test_support::common::module;
+use meshtrace_test_support::common::{self, module};
 
 /// What every filter's life needs, whatever its composition.
 const ALWAYS: [&str; 8] = [

@@ -1,18 +1,18 @@
 //! No header that a filter writes gives a strict peer a reason to close the connection, which the requests of others
 //! share (RFC 9113, sections 8.1.1 and 8.2.1): Hypercorn stands behind every filter that writes headers.
 
-use crate::http2;
-use crate::strict::{StrictMesh, seen};
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{EnvoyBinary, each_supported};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{access_log_trace, module, trace_context};
+use meshtrace_test_support::common::{self, access_log_trace, module, trace_context};
 use meshtrace_test_support::promises;
 use serde_json::json;
+
+use crate::http2;
+use crate::strict::{StrictMesh, seen};
 
 fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {
     HttpConnectionManager::new()

@@ -1,7 +1,6 @@
 //! A new version of a plugin while requests are on their way, as Istio delivers it: over ECDS. What the documentation
 //! says of upgrades and rollbacks is what is seen here.
 
-use meshtrace_test_support::common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use envoy_test_harness::config::{
     WasmFilter,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream, each_supported};
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_headers, under_load};
+use meshtrace_test_support::common::{self, Mesh, SPAN, TRACE, get, trace_headers, under_load};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -1,3 +1,12 @@
-//! The files below examples/: that each does what its page shows.
+//! The examples do what their pages say, on every supported Envoy: the bootstrap is the file that users run, and every
+//! command of the page is sent and must be answered with the output that stands below it.
 
-mod pages;
+mod access_log;
+mod both_sides;
+mod edge;
+mod mesh_tracing;
+mod page;
+mod route_sampling;
+mod span_attributes;
+mod trace_context;
+mod upstream_normaliser;

@@ -1,10 +1,11 @@
 //! The manifests that are written by a program: one plugin configuration a need, read as the filter reads it, in every
 //! way of loading it. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
 
-use crate::plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
 use meshtrace_config::read;
 use meshtrace_propagation::{Placement, Propagation, TraceContextConfig};
 use serde_json::Value;
+
+use crate::plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
 
 const UPDATE: &str = "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test manifests files::";
 /// Beside the Zipkin tracer with `USE_B3_WITH_W3C_PROPAGATION`: key, value, and why.

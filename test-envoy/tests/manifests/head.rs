@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use envoy_test_harness::EnvoyBinary;
-
 use meshtrace_test_support::common;
 
 /// The tracers that a head names.

@@ -1,17 +1,16 @@
 //! What the head of a file for users says is true of all of the file: each Envoy that it names takes every piece of it, and
 //! answers requests through it.
 
-use meshtrace_test_support::applied;
-use meshtrace_test_support::common;
-use meshtrace_test_support::promises;
 use std::collections::BTreeMap;
 
-use crate::head::{Head, Product, files, manifests};
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream, each_supported};
-use meshtrace_test_support::applied::{apply, list, manager, merge, plugin, wasm};
-use meshtrace_test_support::common::get;
+use meshtrace_test_support::applied::{self, apply, list, manager, merge, plugin, wasm};
+use meshtrace_test_support::common::{self, get};
+use meshtrace_test_support::promises;
 use serde_json::{Value, json};
+
+use crate::head::{Head, Product, files, manifests};
 
 /// Where the log formats are that a Telemetry selects by the name of their provider.
 const MESH_CONFIG: &str = "istio-manifests/access-log/mesh-config.yaml";

@@ -1,16 +1,16 @@
 //! The manifests of `mesh_tracing`: written by a program, one configuration a place, in every way of loading it; and what
 //! each configuration does in real Envoys. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
 
-use crate::plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
-use crate::reported::{sampled_request, spans_of};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::envoys;
+use meshtrace_test_support::common::{self, envoys};
 use meshtrace_test_support::reporting::{Collected, mesh_tracing};
 use serde_json::{Value, json};
+
+use crate::plugins::{KINDS, Kind, NO_DIGEST, check_files, image, indented};
+use crate::reported::{sampled_request, spans_of};
 
 const UPDATE: &str =
     "UPDATE_EXAMPLES=1 cargo test -p envoy-test-harness --test manifests mesh_tracing::";

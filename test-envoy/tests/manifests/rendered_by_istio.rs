@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TraceContextOption,
     Tracing,
@@ -14,6 +13,8 @@ use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_context, trace_headers};
 use meshtrace_test_support::example::with_new_ids_named;
 use serde_json::json;
+
+use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
 
 const OTHER_TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
 const OTHER_SPAN: &str = "e457b5a2e4d86bd1";

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
-use crate::reported::{sampled_request, spans_of};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener};
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
 use meshtrace_test_support::reporting::Collected;
 use serde_json::json;
+
+use crate::by_istio::{Places, Rendered, clusters, envoys, rendered};
+use crate::reported::{sampled_request, spans_of};
 
 const HOST: &str = "otel-collector.observability.svc.cluster.local";
 

@@ -1,6 +1,5 @@
 //! No shipped manifest and no example moves a request to another route, but where the documentation says so.
 
-use crate::head::{files, manifests};
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Cluster, Listener, Route};
@@ -10,6 +9,8 @@ use meshtrace_test_support::common;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::rerouting::{B3, Filter, Rig, Way, adding_ext_authz, chain};
 use serde_json::Value;
+
+use crate::head::{files, manifests};
 
 /// Where a manifest puts its filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! The rows of "Which tracer" in istio-manifests/README.md, on real Envoys: what each file does beside its tracer, and what it
 //! does beside another one.
 
-use meshtrace_test_support::joined;
-use meshtrace_test_support::promises;
 use std::collections::BTreeSet;
 
 use envoy_test_harness::config::{Bootstrap, Cluster};
@@ -10,7 +8,8 @@ use envoy_test_harness::upstream::{ClosedPort, RecordedRequest};
 use envoy_test_harness::{Envoy, EnvoyBinary, each_supported};
 use meshtrace_test_support::applied::{listener, merge, patched};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_headers};
-use meshtrace_test_support::joined::{ARRIVALS, Cell, Names};
+use meshtrace_test_support::joined::{self, ARRIVALS, Cell, Names};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
 use serde_json::{Value, json};
 

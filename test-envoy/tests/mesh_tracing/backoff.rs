@@ -1,6 +1,5 @@
 //! However a collector asks to be called again, it is called less and less often, and nothing is lost meanwhile.
 
-use meshtrace_test_support::promises;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
 use serde_json::json;
 

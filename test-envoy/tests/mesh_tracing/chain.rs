@@ -1,5 +1,7 @@
 //! A gateway, two sidecars and two applications: one trace, and every parent exact.
 
+use std::net::SocketAddr;
+
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
@@ -9,7 +11,6 @@ use envoy_test_harness::{
 use meshtrace_test_support::common::{SPAN, TRACE, get};
 use meshtrace_test_support::reporting::{collector, forward, mesh_tracing, reporting, traceparent};
 use serde_json::json;
-use std::net::SocketAddr;
 
 /// A proxy of an Istio mesh, with a listener for each name, direction and address to send to.
 fn proxy(

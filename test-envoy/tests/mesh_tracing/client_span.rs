@@ -1,6 +1,5 @@
 //! What a CLIENT span says of the call: the status that the upstream sent, and the URL as it was sent to it.
 
-use meshtrace_test_support::promises;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::thread;
@@ -13,6 +12,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 

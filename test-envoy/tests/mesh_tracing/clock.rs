@@ -1,19 +1,19 @@
 //! A wall clock that is set moves no deadline and no duration: the filter goes by the clock that Envoy serves as WASI's
 //! `clock_time_get(MONOTONIC)`.
 
-use envoy_test_harness::each_supported;
-use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting;
 use std::thread;
 use std::time::Duration;
 
-use crate::wall_clock::WallClock;
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Listener};
+use envoy_test_harness::each_supported;
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
+use meshtrace_test_support::promises;
+use meshtrace_test_support::reporting::{self, Collected, manager, mesh_tracing, reporting};
+
+use crate::wall_clock::WallClock;
 
 const HOUR: i64 = 3600;
 

@@ -1,6 +1,5 @@
 //! What becomes of spans, requests and memory whatever the collector does.
 
-use meshtrace_test_support::common;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
-use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
+use meshtrace_test_support::common::{self, SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];

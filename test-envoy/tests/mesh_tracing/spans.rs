@@ -1,6 +1,5 @@
 //! `mesh_tracing.wasm` with `report`: the spans that a collector gets from real Envoys.
 
-use meshtrace_test_support::common;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::{ClosedPort, Reply};
 use envoy_test_harness::{Span, SpanKind, each_supported, expect};
-use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
+use meshtrace_test_support::common::{self, SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{
     Collected, attributes, manager, mesh_tracing, reporting, traceparent,
 };

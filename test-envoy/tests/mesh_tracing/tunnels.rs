@@ -1,6 +1,5 @@
 //! Tunnels (WebSocket, other upgrades, CONNECT, and HTTP/2's extended CONNECT): closed at either end, none is an error.
 
-use meshtrace_test_support::promises;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -10,6 +9,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, List
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, SpanKind, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::{Value, json};
 

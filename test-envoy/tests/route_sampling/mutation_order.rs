@@ -1,7 +1,5 @@
 //! Two early mutations in one connection manager: that of `trace_context` and that of `route_sampling`, in both orders.
 
-use meshtrace_test_support::applied;
-use meshtrace_test_support::promises;
 use std::collections::BTreeMap;
 
 use envoy_test_harness::client::Request;
@@ -10,8 +8,9 @@ use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::RecordedRequest;
 use meshtrace_render::{Tracer as Rendered, early_mutation, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
-use meshtrace_test_support::applied::{apply, envoy_filter, listener, manager};
+use meshtrace_test_support::applied::{self, apply, envoy_filter, listener, manager};
 use meshtrace_test_support::common::{Mesh, module};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::tracers::{CASE, Caller, Reader, Sinks, Told, Tracer};
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! `span_attributes` with the configuration that is rendered for each version: what is on the spans that are exported.
 
-use crate::tags;
-use crate::tags::{Rig, jwt};
 use envoy_test_harness::client::Request;
 use envoy_test_harness::{SpanKind, each_supported};
 use meshtrace_test_support::common::TRACE;
 use meshtrace_test_support::tracers::{Caller, Tracer};
+
+use crate::tags::{self, Rig, jwt};
 
 /// One attribute from every source, and every transformation.
 const CONFIG: &str = r#"{

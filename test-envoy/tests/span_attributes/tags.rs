@@ -10,10 +10,9 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, Span, Upstream};
 use meshtrace_render::{EnvoyTags, EnvoyVersion, envoy_tags};
-use serde_json::Value;
-
 use meshtrace_test_support::common;
 use meshtrace_test_support::tracers::{CASE, Caller, Sinks, Tracer};
+use serde_json::Value;
 
 /// An Envoy with a listener for each tracer, and both ends of it.
 #[derive(Debug)]

@@ -2,9 +2,8 @@
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{FailurePolicy, HttpConnectionManager, WasmFilter};
-use meshtrace_test_support::common;
 use meshtrace_test_support::common::{
-    Mesh, TRACE_HEADERS, fixture, get, manager, trace_context, trace_headers,
+    self, Mesh, TRACE_HEADERS, fixture, get, manager, trace_context, trace_headers,
 };
 use serde_json::json;
 

@@ -5,8 +5,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::{OtlpSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, get, manager, trace_context};
+use meshtrace_test_support::common::{self, Mesh, get, manager, trace_context};
 use meshtrace_test_support::promises;
 use serde_json::json;
 

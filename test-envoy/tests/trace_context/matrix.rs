@@ -1,15 +1,15 @@
 //! Which pieces make one trace of what arrives, for every tracer, as the README says it.
 
+use std::sync::LazyLock;
+use std::thread;
+
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{self as render, early_mutation};
 use meshtrace_test_support::common::{Mesh, trace_context};
-use meshtrace_test_support::joined;
-use meshtrace_test_support::joined::{ARRIVALS, Arrival, Cell};
+use meshtrace_test_support::joined::{self, ARRIVALS, Arrival, Cell};
 use meshtrace_test_support::tracers::{Sinks, Tracer};
-use std::sync::LazyLock;
-use std::thread;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 const BEGIN: &str =

@@ -1,6 +1,5 @@
 //! `overrides`: what a destination gets that is told something else than the rest, on every supported Envoy.
 
-use meshtrace_test_support::common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -11,7 +10,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, Upstream};
 use meshtrace_propagation::Field;
-use meshtrace_test_support::common::{Mesh, get, trace_context, trace_headers};
+use meshtrace_test_support::common::{self, Mesh, get, trace_context, trace_headers};
 use meshtrace_test_support::tracers::{Caller, Reader, Sinks, Tracer};
 use serde_json::json;
 

@@ -4,9 +4,8 @@ use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, List
 use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::ClosedPort;
 use meshtrace_render::{Tracer, early_mutation};
-use meshtrace_test_support::common;
 use meshtrace_test_support::common::{
-    Mesh, SPAN, TRACE, get, manager, trace_context, trace_headers,
+    self, Mesh, SPAN, TRACE, get, manager, trace_context, trace_headers,
 };
 use serde_json::{Value, json};
 

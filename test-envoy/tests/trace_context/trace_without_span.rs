@@ -3,8 +3,7 @@
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, each_supported};
-use meshtrace_test_support::common;
-use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, trace_context};
+use meshtrace_test_support::common::{self, Mesh, SPAN, TRACE, get, trace_context};
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting, traceparent};
 use serde_json::{Value, json};

@@ -1,5 +1,8 @@
 //! `trace_context` as an upstream filter, after the tracer: what leaves is compared with the spans that are exported.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
@@ -7,8 +10,6 @@ use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, SpanKind, Upstream};
 use meshtrace_test_support::common::{Mesh, trace_context, trace_headers};
 use meshtrace_test_support::tracers::{Caller, Reader, Sinks, Told, Tracer};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 /// Every request is refused twice, so it takes this many attempts.
 const ATTEMPTS: usize = 3;

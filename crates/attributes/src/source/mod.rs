@@ -139,5 +139,5 @@ fn named(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
 
 /// A header's name, or that of a pseudo-header.
 fn header(path: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
-    read_name_or_pseudo(name).map_err(|refusal| ConfigError::invalid_text(path, name, refusal))
+    read_name_or_pseudo(name).map_err(|refusal| ConfigError::invalid_text(path, name, &refusal))
 }

@@ -32,7 +32,7 @@ impl Template {
     pub(super) fn new(path: &str, capture: &str) -> Result<Self, ConfigError> {
         let refuse = |message: String| ConfigError::new("path", message);
         let template = PathTemplate::parse(path)
-            .map_err(|refusal| ConfigError::invalid_text("path", path, refusal))?;
+            .map_err(|refusal| ConfigError::invalid_text("path", path, &refusal))?;
         let segment = |segment: &headers::Segment<'_>| match segment {
             headers::Segment::Text(text) => Segment::Text(text.as_bytes().into()),
             headers::Segment::Any(Some(name)) if *name == capture => Segment::Taken,

@@ -17,14 +17,30 @@ struct Open {
     key: Option<(Arc<str>, Position)>,
     is_map: bool,
     weight: u64,
+    /// How deep it is, with its aliases followed.
+    height: usize,
+}
+
+/// The number of nodes of a value, and how deep they go.
+#[derive(Clone, Copy)]
+struct Size {
+    nodes: u64,
+    height: usize,
+}
+
+impl Size {
+    const SCALAR: Self = Self {
+        nodes: 1,
+        height: 0,
+    };
 }
 
 #[derive(Default)]
 struct Composer {
     tree: Tree,
     open: Vec<Open>,
-    /// Anchored nodes, with the number of nodes below them once aliases are followed.
-    anchors: HashMap<usize, (u32, u64)>,
+    /// Anchored nodes, with what they come to once aliases are followed.
+    anchors: HashMap<usize, (u32, Size)>,
     total: u64,
     /// The byte that the event's text begins at.
     offset: usize,
@@ -72,7 +88,7 @@ impl Composer {
                 };
                 let content = Content::Scalar(text.into_owned().into_boxed_str(), style);
                 let id = self.add(at, content)?;
-                self.attach(id, anchor, 1, at)?;
+                self.attach(id, anchor, Size::SCALAR, at)?;
             }
             Event::SequenceStart(_, anchor, _) => self.begin(at, anchor, false)?,
             Event::MappingStart(_, anchor, _) => self.begin(at, anchor, true)?,
@@ -85,14 +101,18 @@ impl Composer {
                             Content::List(open.children)
                         };
                     }
-                    self.attach(open.id, open.anchor, open.weight + 1, at)?;
+                    let size = Size {
+                        nodes: open.weight + 1,
+                        height: open.height + 1,
+                    };
+                    self.attach(open.id, open.anchor, size, at)?;
                 }
             }
             Event::Alias(anchor) => {
                 if self.takes_key() {
                     return Err(SyntaxError::new(at, "an alias as a key is not supported"));
                 }
-                let Some((id, weight)) = self.anchors.get(&anchor).copied() else {
+                let Some((id, size)) = self.anchors.get(&anchor).copied() else {
                     let message = "an alias to a collection that it stands in";
                     return Err(SyntaxError::new(at, message));
                 };
@@ -102,7 +122,7 @@ impl Composer {
                 };
                 let content = target.content.clone();
                 let id = self.add(at, content)?;
-                self.attach(id, 0, weight, at)?;
+                self.attach(id, 0, size, at)?;
             }
             Event::DocumentEnd => self.anchors.clear(),
             _ => {}
@@ -139,6 +159,7 @@ impl Composer {
             key: None,
             is_map,
             weight: 0,
+            height: 0,
         });
         Ok(())
     }
@@ -161,14 +182,14 @@ impl Composer {
         &mut self,
         id: u32,
         anchor: usize,
-        weight: u64,
+        size: Size,
         at: Position,
     ) -> Result<(), SyntaxError> {
         if anchor != 0 {
-            self.anchors.insert(anchor, (id, weight));
+            self.anchors.insert(anchor, (id, size));
         }
         let Some(open) = self.open.last_mut() else {
-            self.total = self.total.saturating_add(weight);
+            self.total = self.total.saturating_add(size.nodes);
             if self.total > MAX_NODES {
                 let message = format!("more than {MAX_NODES} nodes");
                 return Err(SyntaxError::new(at, message));
@@ -176,7 +197,12 @@ impl Composer {
             self.tree.roots.push(id);
             return Ok(());
         };
-        open.weight = open.weight.saturating_add(weight);
+        open.height = open.height.max(size.height);
+        if open.height >= MAX_DEPTH {
+            let message = format!("nested more than {MAX_DEPTH} deep with its aliases followed");
+            return Err(SyntaxError::new(at, message));
+        }
+        open.weight = open.weight.saturating_add(size.nodes);
         if open.weight > MAX_NODES {
             let message = format!("more than {MAX_NODES} nodes with its aliases followed");
             return Err(SyntaxError::new(at, message));

@@ -1,14 +1,14 @@
 //! `access_log_trace`: every log line leads to its trace.
 
-use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter};
 use meshtrace_config::ConfigError;
-use meshtrace_headers::{Headers, Value};
 use meshtrace_propagation::IdGenerator;
 
-use crate::by_filter_state::say_all;
+use crate::by_filter_state::write_all;
+use crate::stage::access_log;
 use crate::{
-    Arena, ByFilterState, Callback, Composition, Environment, LoggedRequest, Needs, Outcome,
-    Request, Response, Stage,
+    ByFilterState, Callback, Composition, LoggedRequest, Needs, Outcome, Proxy, Request, Response,
+    Stage,
 };
 
 /// The `access_log_trace` filter.
@@ -29,7 +29,7 @@ impl Composition for AccessLogTrace {
     /// `None` until the request's headers have come: of some requests only the end is seen.
     type RequestState = Option<Arrival>;
 
-    fn from_json(json: &[u8], _environment: Environment<'_>) -> Result<Self, ConfigError> {
+    fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
             .and_then(|config| {
                 let ids = AccessLogIds::new(&config)?;
@@ -58,8 +58,8 @@ impl Composition for AccessLogTrace {
         state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        *state = Some(arrive(&self.ids, request, outcome));
-        if !say_all(self.by_filter_state.as_ref(), request, outcome) {
+        *state = Some(access_log::read(&self.ids, request, outcome));
+        if !write_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.access_log.count(Counter::Dropped);
         }
     }
@@ -72,95 +72,26 @@ impl Composition for AccessLogTrace {
         outcome: &mut Outcome<'a>,
     ) {
         if let Some(arrival) = state {
-            let put = |header, value| answer(header, value, response.arena, outcome);
-            self.ids.inject_response(arrival, put);
+            let write = |header, value| {
+                access_log::write_response_header(header, value, response.arena, outcome)
+            };
+            self.ids.inject_response(arrival, write);
         }
     }
 
     #[inline(never)]
     fn on_log<'a>(
         &'a self,
-        end: &LoggedRequest<'a>,
+        request: &LoggedRequest<'a>,
         state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        finish(
+        access_log::record_end(
             &self.ids,
             state.as_ref(),
-            end.request_headers,
-            end.arena,
+            request.request_headers,
+            request.arena,
             outcome,
         );
     }
-}
-
-/// Sets at once what is certain: lines that are logged before the end have it too, and so have
-/// other filters.
-pub(crate) fn arrive<'a>(
-    ids: &'a AccessLogIds,
-    request: &Request<'a>,
-    outcome: &mut Outcome<'a>,
-) -> Arrival {
-    let arrival = ids.arrive(request.headers, &mut outcome.tallies.access_log);
-    for name in ids.own_headers(request.headers) {
-        outcome.headers.remove(name);
-    }
-    set(
-        ids,
-        arrival.recorded(),
-        &Ids::default(),
-        request.arena,
-        outcome,
-    );
-    arrival
-}
-
-/// Sets what only the end tells.
-pub(crate) fn finish<'a>(
-    ids: &AccessLogIds,
-    arrival: Option<&Arrival>,
-    headers: Headers<'_>,
-    arena: &'a Arena,
-    outcome: &mut Outcome<'a>,
-) {
-    let known = ids.at_end(arrival, headers, &mut outcome.tallies.access_log);
-    let told = arrival.map(Arrival::recorded).copied().unwrap_or_default();
-    set(ids, &known, &told, arena, outcome);
-}
-
-/// Sets the filter state of `known`, as far as `told` had it otherwise.
-pub(crate) fn set<'a>(
-    ids: &AccessLogIds,
-    known: &Ids,
-    told: &Ids,
-    arena: &'a Arena,
-    outcome: &mut Outcome<'a>,
-) {
-    ids.write(known, told, |key, value| {
-        match value.and_then(|text| place(&text, arena)) {
-            Some(value) => outcome.properties.set(key, value),
-            None => outcome.tallies.access_log.count(Counter::Dropped),
-        }
-    });
-}
-
-/// Writes a header of the response.
-pub(crate) fn answer<'a>(
-    header: HeaderLine<'a>,
-    value: Option<IdText>,
-    arena: &'a Arena,
-    outcome: &mut Outcome<'a>,
-) {
-    match value.and_then(|text| place(&text, arena)) {
-        Some(value) => match header {
-            HeaderLine::Only(name) => outcome.headers.replace(name, Value::Borrowed(value)),
-            HeaderLine::Appended(name) => outcome.headers.append(name, Value::Borrowed(value)),
-        },
-        None => outcome.tallies.access_log.count(Counter::Dropped),
-    }
-}
-
-fn place<'a>(text: &IdText, arena: &'a Arena) -> Option<&'a [u8]> {
-    let placed: &[u8] = arena.try_alloc_slice_copy(text).ok()?;
-    Some(placed)
 }

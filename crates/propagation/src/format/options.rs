@@ -30,7 +30,7 @@ impl Writing {
     }
 }
 
-/// What a format without a "deferred" state is told.
+/// The decision that a format without a "deferred" state says when none was made.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]

@@ -5,7 +5,7 @@
 use bumpalo::Bump;
 use meshtrace_headers::{Change, Edits, Headers, encode};
 use meshtrace_propagation::{
-    Counter, Decision, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig,
+    Counter, IdGenerator, Peer, Propagation, Tally, TraceContext, TraceContextConfig, TraceDecision,
 };
 
 pub(crate) type Lines = Vec<(String, Vec<u8>)>;
@@ -16,7 +16,7 @@ pub(crate) struct Left {
     pub(crate) lines: Lines,
     pub(crate) edits: usize,
     pub(crate) context: Option<TraceContext>,
-    pub(crate) decision: Decision,
+    pub(crate) decision: TraceDecision,
     pub(crate) tally: Tally,
 }
 

@@ -5,7 +5,7 @@ mod route;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::Placement;
-use meshtrace_sampling::{Sampling, SamplingConfig};
+use meshtrace_sampling::{RuleSampler, SamplingConfig};
 use serde_json::{Value, json};
 
 use crate::{Tracer, priority};
@@ -33,7 +33,7 @@ pub fn sampling_settings(
     config: &SamplingConfig,
     tracer: Tracer,
 ) -> Result<SamplingSettings, ConfigError> {
-    let sampling = Sampling::new(config, &|_| None)?;
+    let sampling = RuleSampler::new(config, &|_| None)?;
     if config.placement == Placement::Upstream {
         return Err(ConfigError::new(
             "placement",

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::{Envoy, EnvoyBinary};
-
 use meshtrace_test_support::common;
 
 /// The upstream's process; it ends when this is dropped.

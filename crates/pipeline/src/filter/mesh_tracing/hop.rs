@@ -1,65 +1,49 @@
-//! This hop in its trace: whether it is recorded, and what the next one is told.
+//! This hop in its trace: its identity, its decision, and the `tracestate` that leaves.
 
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 use meshtrace_propagation::{
-    Decision, Field, FieldSet, IdGenerator, Outgoing, Participation, Propagation, SamplingState,
-    SpanId, TraceContext,
+    Field, FieldSet, Incoming, Outgoing, Participation, Propagation, SamplingState, SpanId,
+    TraceContext, TraceDecision, tracestate,
 };
-use meshtrace_sampling::{self as sampling, Chosen, Counter, Randomness, Threshold, Verdict};
+use meshtrace_sampling::{Chosen, Tally};
 
 use crate::stage::report::{Details, Identity};
-use crate::stage::sampling::{self as rules, Asked, Rules, State};
+use crate::stage::sampling::{ParsedTracestate, Sampled, build};
 use crate::{Outcome, Request};
 
-/// What is decided about a request, and the rule where one was asked.
-pub(super) fn judge(
-    rules: &Rules,
-    forced: bool,
-    Participation {
-        context, parent, ..
-    }: &Participation,
-    state: &State<'_>,
-    asked: &Asked<'_>,
-    ids: &IdGenerator,
-    outcome: &mut Outcome<'_>,
-) -> (sampling::Decision, Option<Chosen>) {
-    if let Some(sampled) = context.sampling.decision() {
-        let parent = state.parent(context.trace_id, sampled);
-        let (decision, chosen) = rules.settle(parent, forced, asked, ids, outcome);
-        rules::count_parent(parent, decision, &mut outcome.tallies.sampling);
-        return (decision, chosen);
-    }
-    if parent.is_some() {
-        let tally = &mut outcome.tallies.sampling;
-        tally.count(Counter::ParentDeferred);
-    }
-    let randomness = state.randomness(context.trace_id);
-    if forced {
-        return (start(Verdict::Keep(None), randomness), None);
-    }
-    let (chosen, verdict) = rules.ask(asked, Some(randomness), ids, outcome);
-    (start(verdict, randomness), Some(chosen))
-}
-
-/// What a rule decides about a trace of which nobody has decided yet; where it says nothing, one in
-/// a hundred is kept.
-pub(super) fn start(verdict: Verdict, randomness: Randomness) -> sampling::Decision {
-    let by_ratio = Threshold::ONE_IN_A_HUNDRED;
-    let (sampled, threshold) = match verdict {
-        Verdict::Keep(threshold) => (true, threshold),
-        Verdict::Unchanged if by_ratio.keeps(randomness) => (true, Some(by_ratio)),
-        Verdict::Unchanged | Verdict::Drop => (false, None),
-    };
-    sampling::Decision { sampled, threshold }
-}
-
-/// What W3C's `tracestate` says when the request leaves.
+/// W3C's `tracestate` as the request leaves.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TraceState<'a> {
-    /// Empty where nothing goes on, and where nobody asks for it.
-    pub(super) text: &'a [u8],
-    /// It is to be written in place of what came in.
-    pub(super) is_new: bool,
+struct OutgoingTracestate<'a> {
+    /// Empty where nothing goes on, and where nobody needs the text.
+    text: &'a [u8],
+    /// Whether it is to be written in place of what came in.
+    is_new: bool,
+}
+
+impl<'a> OutgoingTracestate<'a> {
+    fn new(
+        incoming: &Incoming<'_>,
+        members: Option<&tracestate::Members<'_>>,
+        state: &ParsedTracestate<'_>,
+        sampled: Sampled,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Self {
+        let decision = sampled.decision;
+        if let Some(text) = state.with_threshold(decision.threshold, arena, tally) {
+            return Self { text, is_new: true };
+        }
+        // Many applications copy only the first line of a header to what they call.
+        let is_repeated = incoming.arrived().is_repeated(Field::Tracestate);
+        let Some(members) = members.filter(|_| decision.sampled || is_repeated) else {
+            return Self::default();
+        };
+        let text = build(tracestate::one_line(members), arena, tally);
+        text.map_or_else(Self::default, |text| Self {
+            text,
+            is_new: is_repeated,
+        })
+    }
 }
 
 /// This hop in its trace.
@@ -68,13 +52,32 @@ pub(super) struct Hop<'a> {
     pub(super) participation: Participation,
     pub(super) sampled: bool,
     /// Not even a failure is reported.
-    pub(super) never: bool,
-    /// The rule, where it was looked for.
+    never: bool,
+    /// The rule that the request fits, where it was looked for.
     pub(super) chosen: Option<Chosen>,
-    pub(super) tracestate: TraceState<'a>,
+    tracestate: OutgoingTracestate<'a>,
 }
 
 impl<'a> Hop<'a> {
+    pub(super) fn new(
+        participation: Participation,
+        sampled: Sampled,
+        never: bool,
+        tracestate: (&ParsedTracestate<'_>, Option<&tracestate::Members<'_>>),
+        incoming: &Incoming<'_>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Self {
+        let (state, members) = tracestate;
+        Self {
+            participation,
+            sampled: sampled.decision.sampled,
+            never,
+            chosen: sampled.chosen,
+            tracestate: OutgoingTracestate::new(incoming, members, state, sampled, arena, tally),
+        }
+    }
+
     /// The identity of this hop's spans, of which `client_id` is the CLIENT one.
     pub(super) fn identity(&self, client_id: Option<SpanId>) -> Identity {
         let Participation {
@@ -98,7 +101,7 @@ impl<'a> Hop<'a> {
         }
     }
 
-    pub(super) fn sampling(&self) -> SamplingState {
+    fn sampling(&self) -> SamplingState {
         match (self.participation.context.sampling, self.sampled) {
             (SamplingState::Debug, true) => SamplingState::Debug,
             (_, true) => SamplingState::Sampled,
@@ -106,11 +109,11 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// What the next hop is told: the span that calls it, and what was decided.
-    pub(super) fn decision(&self, identity: &Identity) -> Decision {
+    /// What the next hop gets: the span that calls it, and the decision.
+    pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
         let (span_id, b3_parent) = identity.injected();
         let sampling = self.sampling();
-        Decision {
+        TraceDecision {
             outgoing: Outgoing::Context(TraceContext {
                 span_id,
                 b3_parent,
@@ -121,7 +124,15 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// Writes the list in one line where it is another one, and `traceparent` is among the headers
+    /// The context of the request's own span.
+    pub(super) fn own_context(&self) -> TraceContext {
+        TraceContext {
+            sampling: self.sampling(),
+            ..self.participation.context
+        }
+    }
+
+    /// Writes `tracestate` in one line where it has changed, and `traceparent` is among the headers
     /// that were `injected`.
     pub(super) fn write_tracestate(
         &self,
@@ -130,7 +141,7 @@ impl<'a> Hop<'a> {
         request: &Request<'_>,
         outcome: &mut Outcome<'a>,
     ) {
-        let TraceState { text, is_new } = self.tracestate;
+        let OutgoingTracestate { text, is_new } = self.tracestate;
         let policy = propagation.policy_for(&request.headers, request.cluster);
         if !is_new || !injected.contains(Field::Traceparent) || policy.clears(Field::Tracestate) {
             return;

@@ -1,6 +1,6 @@
 //! Keys of the stages that make no sense beside each other.
 
-use meshtrace_access_log::AccessLogTraceConfig;
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_config::ConfigError;
 use meshtrace_otlp::conventions;
@@ -8,10 +8,7 @@ use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{OnMissing, Placement, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
 
-pub(super) fn refuse_what_report_knows(
-    config: &AccessLogTraceConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
+pub(super) fn refuse_what_report_knows(config: &AccessLogTraceConfig) -> Result<(), ConfigError> {
     let of_a_tracer = [
         (
             "ids",
@@ -22,7 +19,7 @@ pub(super) fn refuse_what_report_knows(
         ("spawn_upstream_span", config.spawn_upstream_span.is_some()),
         ("shared_span_context", config.shared_span_context.is_some()),
     ];
-    match of_a_tracer.iter().find(|(_, is_set)| reports && *is_set) {
+    match of_a_tracer.iter().find(|(_, is_set)| *is_set) {
         Some((key, _)) => Err(ConfigError::new(
             *key,
             "not with `report`, which opens the span itself and knows its ids",
@@ -60,11 +57,8 @@ pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), 
 }
 
 /// "The keys of attributes … MUST be unique" (OTLP).
-pub(super) fn refuse_what_report_says(
-    config: &SpanAttributesConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
-    let is_said = |key: &str| reports && conventions::KEYS.contains(&key);
+pub(super) fn refuse_what_report_says(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
+    let is_said = |key: &str| conventions::KEYS.contains(&key);
     let mut attributes = config.attributes.iter().enumerate();
     match attributes.find(|(_, attribute)| is_said(&attribute.key)) {
         Some((i, attribute)) => Err(ConfigError::new(
@@ -118,22 +112,33 @@ pub(super) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
     }
 }
 
-pub(super) fn refuse_what_report_decides(
-    config: &TraceContextConfig,
-    reports: bool,
-) -> Result<(), ConfigError> {
+pub(super) fn refuse_what_report_decides(config: &TraceContextConfig) -> Result<(), ConfigError> {
     refuse_upstream(config.placement)?;
-    if reports && config.on_missing == Some(OnMissing::Pass) {
+    if config.on_missing == Some(OnMissing::Pass) {
         return Err(ConfigError::new(
             "on_missing",
             "not \"pass\" with `report`, which starts a trace where none came in",
         ));
     }
-    if reports && config.generate_sampled {
+    if config.generate_sampled {
         return Err(ConfigError::new(
             "generate_sampled",
             "not with `report`, which decides about the traces that start here",
         ));
     }
     Ok(())
+}
+
+/// The stage `access_log`, beside a `trace_context` that reads repeated headers in its own way.
+pub(super) fn access_log_stage(
+    config: &MeshTracingConfig,
+) -> Result<Option<AccessLogIds>, ConfigError> {
+    let Some(stage) = &config.access_log else {
+        return Ok(None);
+    };
+    let ids = AccessLogIds::new(stage).map_err(|error| error.below("access_log"))?;
+    Ok(Some(match &config.trace_context {
+        Some(stage) => ids.beside(stage.on_repeated.unwrap_or_default()),
+        None => ids,
+    }))
 }

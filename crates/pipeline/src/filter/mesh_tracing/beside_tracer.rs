@@ -1,0 +1,185 @@
+//! The mode without `report`: the proxy may have a tracer of its own, and this filter is the single
+//! filters in one pass.
+
+use meshtrace_access_log::{AccessLogIds, Arrival};
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_headers::{Headers, Managed};
+use meshtrace_plugin_config::MeshTracingConfig;
+use meshtrace_propagation::{IdGenerator, Placement, Propagation};
+use meshtrace_sampling::Counter;
+
+use super::refusal::{access_log_stage, refuse_upstream};
+use crate::by_filter_state;
+use crate::properties::PropertyPaths;
+use crate::stage::attributes::AttributesStage;
+use crate::stage::sampling::BeforeTracer;
+use crate::stage::{access_log, propagation};
+use crate::{Environment, LoggedRequest, Needs, Outcome, Request, Response};
+
+/// The stages, each as far as it is configured.
+#[derive(Debug)]
+pub(super) struct BesideTracer {
+    propagation: Option<Propagation>,
+    sampling: Option<BeforeTracer>,
+    attributes: Option<AttributesStage>,
+    access_log: Option<AccessLogIds>,
+    request_properties: PropertyPaths,
+    response_properties: PropertyPaths,
+}
+
+impl BesideTracer {
+    #[inline(never)]
+    pub(super) fn new(
+        config: &MeshTracingConfig,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let mut request_properties = PropertyPaths::default();
+        let mut response_properties = PropertyPaths::default();
+        let propagation = config.trace_context.as_ref().map(|config| {
+            refuse_upstream(config.placement)
+                .and_then(|()| Propagation::new(config))
+                .map_err(|error| error.below("trace_context"))
+        });
+        let propagation = propagation.transpose()?;
+        let sampling = config.sampling.as_ref().map(|stage| {
+            let asked = config.request_headers;
+            refuse_upstream(stage.placement)
+                .and_then(|()| {
+                    BeforeTracer::new(stage, asked, environment, &mut request_properties)
+                })
+                .map_err(|error| error.below("sampling"))
+        });
+        let sampling = sampling.transpose()?;
+        let attributes = config.span_attributes.as_ref().map(|config| {
+            AttributesStage::new(
+                config,
+                environment,
+                &mut request_properties,
+                &mut response_properties,
+            )
+            .map_err(|error| error.below("span_attributes"))
+        });
+        Ok(Self {
+            propagation,
+            sampling,
+            attributes: attributes.transpose()?,
+            access_log: access_log_stage(config)?,
+            request_properties,
+            response_properties,
+        })
+    }
+
+    pub(super) fn managed_headers(
+        &self,
+        asked: Option<RequestHeaders>,
+    ) -> Result<Vec<Managed<'_>>, ConfigError> {
+        let mut managed = match &self.propagation {
+            Some(propagation) => {
+                by_filter_state::of_propagation(propagation, asked, Placement::Downstream)?
+            }
+            None => Vec::new(),
+        };
+        managed.extend(self.sampling.iter().flat_map(BeforeTracer::managed_headers));
+        managed.extend(
+            self.attributes
+                .iter()
+                .flat_map(AttributesStage::managed_headers),
+        );
+        managed.extend(
+            self.access_log
+                .iter()
+                .flat_map(AccessLogIds::managed_headers),
+        );
+        Ok(managed)
+    }
+
+    pub(super) fn counters(&self) -> Vec<String> {
+        let sampling = self.sampling.as_ref();
+        sampling.map_or_else(Vec::new, |stage| stage.rules().sampling().counters())
+    }
+
+    pub(super) fn needs(&self) -> Needs<'_> {
+        let propagation = self.propagation.as_ref();
+        let sampling = self.sampling.as_ref();
+        let attributes = self.attributes.as_ref();
+        Needs {
+            address: propagation.is_some_and(Propagation::needs_address),
+            direction: propagation.is_some_and(Propagation::needs_direction),
+            own_context: propagation.is_some_and(Propagation::needs_own_context),
+            cluster: propagation.is_some_and(Propagation::needs_cluster)
+                || sampling.is_some_and(|stage| stage.rules().sampling().needs_cluster()),
+            request_properties: &self.request_properties,
+            response_headers: attributes.is_some_and(AttributesStage::needs_response_headers),
+            response_properties: &self.response_properties,
+        }
+    }
+
+    /// Returns what came in, where the access log needs it later.
+    pub(super) fn on_request<'a>(
+        &'a self,
+        request: &Request<'a>,
+        ids: &IdGenerator,
+        outcome: &mut Outcome<'a>,
+    ) -> Option<Arrival> {
+        // Extract.
+        let context = self.propagation.as_ref().map(|stage| {
+            let tally = &mut outcome.tallies.propagation;
+            let incoming = stage.extract(request.headers, request.peer, tally);
+            let decision = stage.decide(&incoming, ids, tally);
+            (stage, incoming, decision)
+        });
+        // Sample.
+        if let Some(stage) = &self.sampling {
+            stage.sample(request, ids, outcome);
+        }
+        // Gather.
+        if let Some(stage) = &self.attributes {
+            stage.gather_request(request, outcome);
+        }
+        // Ids: before the context is injected, as their helper headers are removed and one may have
+        // the name of a header of the context.
+        let access_log = self.access_log.as_ref();
+        let arrival = access_log.map(|stage| access_log::read(stage, request, outcome));
+        // Inject.
+        if let Some((stage, incoming, decision)) = &context {
+            propagation::inject(stage, incoming, decision, request, outcome);
+            propagation::erase_threshold(stage, incoming, decision, request, outcome);
+        }
+        if self.sampling.is_some() && outcome.headers.overflowed() {
+            outcome.tallies.sampling.count(Counter::EditsDropped);
+        }
+        arrival
+    }
+
+    pub(super) fn on_response<'a>(
+        &'a self,
+        response: &Response<'a>,
+        arrival: Option<&Arrival>,
+        outcome: &mut Outcome<'a>,
+    ) {
+        if let Some(stage) = &self.attributes {
+            stage.gather_response(response, outcome);
+        }
+        if let (Some(stage), Some(arrival)) = (&self.access_log, arrival) {
+            stage.inject_response(arrival, |header, value| {
+                access_log::write_response_header(header, value, response.arena, outcome);
+            });
+        }
+    }
+
+    pub(super) fn on_log<'a>(
+        &self,
+        request: &LoggedRequest<'a>,
+        arrival: Option<&Arrival>,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let Some(stage) = &self.access_log else {
+            return;
+        };
+        let Some(block) = request.lookup.request_headers() else {
+            return;
+        };
+        let headers = Headers::parse(&block).unwrap_or_default();
+        access_log::record_end(stage, arrival, headers, request.arena, outcome);
+    }
+}

@@ -1,0 +1,73 @@
+//! The stage `access_log`: the ids of the trace, as filter state for access logs and as headers of the
+//! response.
+
+use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
+use meshtrace_headers::{Arena, Headers, Value};
+
+use crate::{Outcome, Request};
+
+/// Reads the ids of a request, removes its helper headers, and records what is certain already: log
+/// lines that are written before the end have it too, and so have other filters.
+pub(crate) fn read<'a>(
+    stage: &'a AccessLogIds,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) -> Arrival {
+    let arrival = stage.arrive(request.headers, &mut outcome.tallies.access_log);
+    for name in stage.own_headers(request.headers) {
+        outcome.headers.remove(name);
+    }
+    let ids = arrival.recorded();
+    record(stage, ids, &Ids::default(), request.arena, outcome);
+    arrival
+}
+
+/// Records what only the end of a request shows. `headers` are the request's, as they are then.
+pub(crate) fn record_end<'a>(
+    stage: &AccessLogIds,
+    arrival: Option<&Arrival>,
+    headers: Headers<'_>,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    let ids = stage.at_end(arrival, headers, &mut outcome.tallies.access_log);
+    let recorded = arrival.map(Arrival::recorded).copied().unwrap_or_default();
+    record(stage, &ids, &recorded, arena, outcome);
+}
+
+/// Sets the filter state of `ids`, as far as they differ from those that are `recorded`.
+pub(crate) fn record<'a>(
+    stage: &AccessLogIds,
+    ids: &Ids,
+    recorded: &Ids,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    stage.write(ids, recorded, |key, value| {
+        match value.and_then(|text| copy(&text, arena)) {
+            Some(value) => outcome.properties.set(key, value),
+            None => outcome.tallies.access_log.count(Counter::Dropped),
+        }
+    });
+}
+
+/// Writes a header of the response.
+pub(crate) fn write_response_header<'a>(
+    header: HeaderLine<'a>,
+    value: Option<IdText>,
+    arena: &'a Arena,
+    outcome: &mut Outcome<'a>,
+) {
+    match value.and_then(|text| copy(&text, arena)) {
+        Some(value) => match header {
+            HeaderLine::Only(name) => outcome.headers.replace(name, Value::Borrowed(value)),
+            HeaderLine::Appended(name) => outcome.headers.append(name, Value::Borrowed(value)),
+        },
+        None => outcome.tallies.access_log.count(Counter::Dropped),
+    }
+}
+
+fn copy<'a>(text: &IdText, arena: &'a Arena) -> Option<&'a [u8]> {
+    let copied: &[u8] = arena.try_alloc_slice_copy(text).ok()?;
+    Some(copied)
+}

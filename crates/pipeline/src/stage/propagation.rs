@@ -1,0 +1,82 @@
+//! The stage `trace_context`: the context that the next hop gets.
+
+use meshtrace_envoy::filter_state;
+use meshtrace_headers::Value;
+use meshtrace_propagation::{
+    Counter, Field, FieldSet, Incoming, Outgoing, Propagation, TraceDecision,
+};
+
+use crate::stage::sampling::ParsedTracestate;
+use crate::{Outcome, Request};
+
+/// Writes the context that the next hop gets, and keeps the id of a trace that is not continued where
+/// access logs find it. Returns the headers that carry the context.
+pub(crate) fn inject<'a>(
+    propagation: &'a Propagation,
+    incoming: &Incoming<'a>,
+    decision: &TraceDecision,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) -> FieldSet {
+    let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
+    let policy = propagation.policy_for(&request.headers, request.cluster);
+    // Where an attribute found no room in the list, a client's value must not take its place.
+    let is_full = outcome
+        .tallies
+        .attributes
+        .has(meshtrace_attributes::Counter::BaggageFull);
+    if !is_full {
+        propagation.join_baggage(incoming, policy, request.arena, edits, tally);
+    }
+    let injected = propagation.inject(incoming, &decision.outgoing, policy, edits, tally);
+    if let Outgoing::Context(context) = &decision.outgoing
+        && propagation.needs_own_context()
+    {
+        outcome.own_context = Some(context.to_bytes());
+    }
+    if let Some(id) = decision.previous_trace_id {
+        match request.arena.try_alloc(id.to_hex()) {
+            Ok(digits) => outcome
+                .properties
+                .set(filter_state::PREVIOUS_TRACE_ID.as_bytes(), digits),
+            Err(_) => tally.count(Counter::EditsDropped),
+        }
+    }
+    injected
+}
+
+/// Takes the threshold out of a `tracestate` where it contradicts the sampled flag: the flag that
+/// `traceparent` gets may be the decision of another format.
+pub(crate) fn erase_threshold<'a>(
+    propagation: &Propagation,
+    incoming: &Incoming<'a>,
+    decision: &TraceDecision,
+    request: &Request<'a>,
+    outcome: &mut Outcome<'a>,
+) {
+    let Outgoing::Context(context) = &decision.outgoing else {
+        return;
+    };
+    let (trace_id, sampled) = (context.trace_id, propagation.w3c_sampled(context.sampling));
+    let changed = incoming
+        .w3c_decision(trace_id)
+        .is_some_and(|own| own != sampled);
+    let policy = propagation.policy_for(&request.headers, request.cluster);
+    if !changed || policy.clears(Field::Tracestate) {
+        return;
+    }
+    let Some(members) = incoming.tracestate(trace_id) else {
+        return;
+    };
+    let state = ParsedTracestate::new(&members);
+    let threshold = state.parent(trace_id, sampled).consistent_threshold();
+    let tally = &mut outcome.tallies.sampling;
+    match state.with_threshold(threshold, request.arena, tally) {
+        None => {}
+        Some([]) => outcome.headers.remove(Field::Tracestate.name()),
+        Some(text) => {
+            let value = Value::Borrowed(text);
+            outcome.headers.replace(Field::Tracestate.name(), value);
+        }
+    }
+}

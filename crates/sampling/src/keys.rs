@@ -1,0 +1,65 @@
+//! The keys of the configuration that are names.
+
+use meshtrace_config::ConfigError;
+use meshtrace_headers::written_name;
+
+use crate::config::SamplingConfig;
+
+/// Most bytes of a rule's name: it becomes part of a counter's.
+const MAX_NAME: usize = 64;
+/// What Envoy obeys (Envoy, "x-envoy-force-trace").
+const FORCE_TRACE: &str = "x-envoy-force-trace";
+
+impl SamplingConfig {
+    pub(crate) fn request_header(&self) -> Result<Option<Box<[u8]>>, ConfigError> {
+        match &self.request_header {
+            None => Ok(Some(FORCE_TRACE.as_bytes().into())),
+            Some(None) => Ok(None),
+            Some(Some(name)) => header_name("request_header", name).map(Some),
+        }
+    }
+
+    /// The name of the helper header, in lower case.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn trace_id_header(&self) -> Result<Option<Box<[u8]>>, ConfigError> {
+        let name = self.ids.trace_id_header.as_deref();
+        name.map(|name| header_name("ids.trace_id_header", name))
+            .transpose()
+    }
+
+    /// The rules' names, each its own.
+    #[inline(never)]
+    pub(crate) fn names(&self) -> Result<Vec<String>, ConfigError> {
+        let mut names: Vec<String> = Vec::new();
+        let mut known = std::collections::BTreeSet::new();
+        for (i, rule) in self.rules.iter().enumerate() {
+            let path = || format!("rules[{i}].name");
+            let name = rule.name.clone().unwrap_or_else(|| i.to_string());
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(is_allowed) {
+                return Err(ConfigError::new(
+                    path(),
+                    format!(
+                        "invalid value: string {name:?}, expected 1 to {MAX_NAME} letters, digits, \
+                         `_` and `-`"
+                    ),
+                ));
+            }
+            if !known.insert(name.clone()) {
+                return Err(ConfigError::new(
+                    path(),
+                    format!("{name:?} is another rule's name; expected each once"),
+                ));
+            }
+            names.push(name);
+        }
+        Ok(names)
+    }
+}
+
+/// The name of a header that is written or removed, in lower case.
+pub(crate) fn header_name(key: &str, name: &str) -> Result<Box<[u8]>, ConfigError> {
+    written_name(name).map_err(|refusal| ConfigError::invalid_text(key, name, &refusal))
+}

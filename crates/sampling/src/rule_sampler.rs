@@ -1,0 +1,214 @@
+//! A compiled configuration: which rule decides about a request, and what it decides.
+
+use meshtrace_config::{ConfigError, Environment};
+use meshtrace_headers::Headers;
+
+use crate::bucket::Bucket;
+use crate::config::{ParentPolicy, RuleConfig, SamplingConfig};
+use crate::decision::RuleDecision;
+use crate::force::{Force, Forcing};
+use crate::matcher::{Matcher, RequestView};
+use crate::probability::{Randomness, Threshold};
+use crate::sample::Sample;
+
+/// Before every counter of a rule.
+const PREFIX: &str = "meshtrace.route_sampling";
+/// No rule is counted so, whatever its name.
+const COUNTED_DEFAULT: &str = "default";
+
+fn counted_rule(name: &str) -> String {
+    format!("rule.{name}")
+}
+
+/// A compiled [`SamplingConfig`]: what to do with which requests.
+#[derive(Clone, Debug)]
+pub struct RuleSampler {
+    matcher: Matcher,
+    /// The default comes last.
+    samples: Vec<Sample>,
+    names: Vec<String>,
+    /// By rule: the template that its path fits.
+    templates: Vec<Option<Box<str>>>,
+    has_templates: bool,
+    has_nevers: bool,
+    parent: ParentPolicy,
+    force: Option<Force>,
+    request_header: Option<Box<[u8]>>,
+    needs_route: bool,
+    needs_cluster: bool,
+}
+
+/// The rule that decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen(usize);
+
+impl RuleSampler {
+    /// Compiles `config`; `environment` tells the VM's variables.
+    ///
+    /// # Errors
+    /// When a value is impossible or two contradict each other, with the key's path.
+    #[inline(never)]
+    pub fn new(config: &SamplingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let conditions = config.conditions()?;
+        let names = config.names()?;
+        let rules = config.rules.iter().zip(&names).enumerate();
+        let mut samples = rules
+            .map(|(i, (rule, name))| {
+                let path = format!("rules[{i}].sample");
+                rule.sample.compile(&path, &counted_rule(name))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let has_nevers = samples.iter().any(|sample| matches!(sample, Sample::Never));
+        samples.push(config.default.compile("default", COUNTED_DEFAULT)?);
+        let templates: Vec<_> = config.rules.iter().map(RuleConfig::template).collect();
+        let force = config.force.as_ref();
+        Ok(Self {
+            matcher: Matcher::build(&conditions)?,
+            samples,
+            names,
+            has_templates: templates.iter().any(Option::is_some),
+            has_nevers,
+            templates,
+            parent: config.parent,
+            force: force
+                .map(|force| Force::compile(force, environment))
+                .transpose()
+                .map_err(|error| error.below("force"))?,
+            request_header: config.request_header()?,
+            needs_route: conditions.iter().any(|rule| rule.route.is_some()),
+            needs_cluster: conditions.iter().any(|rule| rule.cluster.is_some()),
+        })
+    }
+
+    /// Whether a rule asks for Envoy's route.
+    #[must_use]
+    pub fn needs_route(&self) -> bool {
+        self.needs_route
+    }
+
+    /// Whether a rule asks for Envoy's cluster.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        self.needs_cluster
+    }
+
+    /// Whether a rule has a [`template`](Self::template).
+    #[must_use]
+    pub fn has_templates(&self) -> bool {
+        self.has_templates
+    }
+
+    /// Whether a rule [keeps nothing](Self::is_never).
+    #[must_use]
+    pub fn has_nevers(&self) -> bool {
+        self.has_nevers
+    }
+
+    /// What becomes of a decision that comes in.
+    #[must_use]
+    pub fn parent_policy(&self) -> ParentPolicy {
+        self.parent
+    }
+
+    /// The header that makes this proxy's tracer keep a trace.
+    #[must_use]
+    pub fn request_header(&self) -> Option<&[u8]> {
+        self.request_header.as_deref()
+    }
+
+    /// The header of `force`: to be removed from every request.
+    #[must_use]
+    pub fn force_header(&self) -> Option<&[u8]> {
+        self.force.as_ref().map(|force| &*force.header)
+    }
+
+    /// What the header of `force` says.
+    #[must_use]
+    pub fn forcing(&self, headers: &Headers<'_>) -> Forcing {
+        let force = self.force.as_ref();
+        force.map_or(Forcing::Absent, |force| force.of(headers))
+    }
+
+    /// The rule that decides about `request`: the first that fits, else the default.
+    #[must_use]
+    pub fn choose(&self, request: &RequestView<'_>) -> Chosen {
+        let first = self.matcher.first(request);
+        Chosen(first.unwrap_or(self.names.len()))
+    }
+
+    /// As [`choose`](Self::choose), with the number of steps that it took: map look-ups, bytes of
+    /// automata, words of rule sets, and candidates.
+    #[must_use]
+    pub fn choose_counting(&self, request: &RequestView<'_>) -> (Chosen, u64) {
+        let (first, steps) = self.matcher.first_counting(request);
+        (Chosen(first.unwrap_or(self.names.len())), steps)
+    }
+
+    /// What the rule says. `randomness` is asked for a ratio alone, and `take` for a rate alone:
+    /// whether a token is there. A randomness that is not the trace's own decides, and tells
+    /// nothing to others.
+    pub fn should_sample(
+        &self,
+        chosen: Chosen,
+        randomness: impl FnOnce() -> (Randomness, bool),
+        take: impl FnOnce(&Bucket) -> bool,
+    ) -> RuleDecision {
+        match self.samples.get(chosen.0) {
+            None | Some(Sample::Unchanged) => RuleDecision::Unchanged,
+            Some(Sample::Always) => RuleDecision::Keep(Some(Threshold::ALWAYS)),
+            Some(Sample::Never) => RuleDecision::Drop,
+            Some(Sample::Ratio(threshold)) => {
+                let (randomness, is_the_traces) = randomness();
+                match threshold.keeps(randomness) {
+                    true => RuleDecision::Keep(is_the_traces.then_some(*threshold)),
+                    false => RuleDecision::Drop,
+                }
+            }
+            Some(Sample::PerSecond(bucket)) => match take(bucket) {
+                true => RuleDecision::Keep(None),
+                false => RuleDecision::Drop,
+            },
+        }
+    }
+
+    /// The rule's name, as in its counters; `None` for the default.
+    #[must_use]
+    pub fn name(&self, chosen: Chosen) -> Option<&str> {
+        self.names.get(chosen.0).map(String::as_str)
+    }
+
+    /// The path template that the request fits, where its rule has one.
+    #[must_use]
+    pub fn template(&self, chosen: Chosen) -> Option<&str> {
+        self.templates.get(chosen.0)?.as_deref()
+    }
+
+    /// Whether the rule keeps no request at all. The default is no rule.
+    #[must_use]
+    pub fn is_never(&self, chosen: Chosen) -> bool {
+        chosen.0 < self.names.len() && matches!(self.samples.get(chosen.0), Some(Sample::Never))
+    }
+
+    /// The rules' counters, three a rule and the default's last.
+    #[must_use]
+    pub fn counters(&self) -> Vec<String> {
+        let rules = self.names.iter().map(|name| counted_rule(name));
+        rules
+            .chain([COUNTED_DEFAULT.to_owned()])
+            .flat_map(|rule| {
+                ["sampled", "dropped", "unchanged"].map(|what| format!("{PREFIX}.{rule}.{what}"))
+            })
+            .collect()
+    }
+
+    /// The place in [`counters`](Self::counters) of what came of the rule.
+    #[must_use]
+    pub fn counter(&self, chosen: Chosen, decision: RuleDecision) -> usize {
+        chosen.0 * 3
+            + match decision {
+                RuleDecision::Keep(_) => 0,
+                RuleDecision::Drop => 1,
+                RuleDecision::Unchanged => 2,
+            }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a rule does with a request.
+
+use meshtrace_config::ConfigError;
+
+use crate::bucket::{self, Bucket};
+use crate::config::SampleConfig;
+use crate::probability::Threshold;
+
+/// What a rule does, ready to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Sample {
+    Always,
+    Never,
+    Unchanged,
+    Ratio(Threshold),
+    PerSecond(Bucket),
+}
+
+impl SampleConfig {
+    /// `path` is where it stands in the configuration, `rule` how its rule is counted.
+    #[inline(never)]
+    pub(crate) fn compile(self, path: &str, rule: &str) -> Result<Sample, ConfigError> {
+        match self {
+            Self::Always => Ok(Sample::Always),
+            Self::Never => Ok(Sample::Never),
+            Self::Unchanged => Ok(Sample::Unchanged),
+            Self::Ratio(0.0) => Ok(Sample::Never),
+            Self::Ratio(ratio) => {
+                Threshold::from_ratio(ratio)
+                    .map(Sample::Ratio)
+                    .ok_or_else(|| {
+                        let allowed = match ratio > 1.0 {
+                            true => {
+                                "a part of all traces, 0 < ratio <= 1 (one in a hundred is 0.01)"
+                            }
+                            false => "0, or 2^-56 <= ratio <= 1",
+                        };
+                        ConfigError::new(
+                            format!("{path}.ratio"),
+                            format!("impossible value: {ratio}, expected {allowed}"),
+                        )
+                    })
+            }
+            Self::PerSecond(0.0) => Ok(Sample::Never),
+            Self::PerSecond(rate) => Bucket::per_second(rate, rule)
+                .map(Sample::PerSecond)
+                .ok_or_else(|| {
+                    let (least, most) = (bucket::MIN_RATE, bucket::MAX_RATE);
+                    ConfigError::new(
+                        format!("{path}.per_second"),
+                        format!("impossible value: {rate}, expected 0, or from {least} to {most}"),
+                    )
+                }),
+        }
+    }
+}

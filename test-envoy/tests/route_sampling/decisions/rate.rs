@@ -1,0 +1,78 @@
+//! A number of traces a second, for all workers of a proxy together.
+
+use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
+use envoy_test_harness::{Envoy, Options, Upstream, each_supported};
+use meshtrace_test_support::tracers::{Sinks, Tracer};
+
+use super::{config, sampling, to_upstream, told};
+
+/// Two workers, two connections to each at least: the bucket is one for all of them.
+#[test]
+fn the_workers_of_a_proxy_share_one_bucket() {
+    const RATE: u64 = 20;
+    each_supported(|envoy| {
+        let version = envoy.reported_version();
+        let tracer = Tracer::OpenTelemetry;
+        let json = config(tracer, &format!(r#""default": {{"per_second": {RATE}}}"#));
+        let sinks = Sinks::start();
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = sinks
+            .connect(Bootstrap::new())
+            .listener(Listener::http(
+                "ingress",
+                to_upstream(sampling(tracer, &json)),
+            ))
+            .cluster(Cluster::http1("upstream", upstream.address()));
+        let envoy =
+            Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
+        let address = envoy.address("ingress").expect("its address");
+
+        let begin = std::time::Instant::now();
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut connection = Connection::open(address).expect("a connection");
+                    for _ in 0..150 {
+                        let response = connection.send(&Request::get("/")).expect("a response");
+                        assert_eq!(response.status, 200);
+                    }
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.join().expect("all requests");
+        }
+        let seconds = begin.elapsed().as_secs() + 1;
+
+        let counter = |name: &str| {
+            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+            envoy.stat(&name).expect("a counter")
+        };
+        let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));
+        assert_eq!(kept + dropped, 1200, "{version}");
+        assert_eq!(counter("per_second.failed"), 0, "{version}");
+        assert!(
+            kept >= RATE,
+            "{version}: a full bucket to begin with, and not {kept}"
+        );
+        assert!(
+            kept <= RATE * (seconds + 1),
+            "{version}: {kept} in {seconds} s"
+        );
+        let seen = upstream
+            .requests()
+            .iter()
+            .filter(|request| told(tracer, request).1)
+            .count();
+        assert_eq!(u64::try_from(seen).ok(), Some(kept), "{version}");
+        let connections = |worker: u32| {
+            let name = format!("listener.127.0.0.1_0.worker_{worker}.downstream_cx_total");
+            envoy.stat(&name).expect("a counter")
+        };
+        assert!(
+            connections(0) > 0 && connections(1) > 0,
+            "{version}: both work"
+        );
+    });
+}
