@@ -9,4 +9,5 @@ pub mod refusal;
 pub mod rendered;
 pub mod reporting;
 pub mod rerouting;
+pub mod sampling;
 pub mod tracers;
