@@ -35,7 +35,10 @@ impl Files {
         for (place, input) in inputs.iter().enumerate() {
             match document::read(&input.name, &input.bytes) {
                 Ok(tree) => {
-                    files.versions.push(Versions::of_head(tree.source()));
+                    let dumped = Versions::of_dump(&tree);
+                    files
+                        .versions
+                        .push(Versions::of_head(tree.source()).or(dumped));
                     files.trees.push(tree.of_input(place, ""));
                 }
                 Err(error) => {

@@ -55,7 +55,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
             Ok(tree) => return Ok(tree),
             Err(error) if is_json => return Err(error),
             // A flow collection of YAML, or JSON with comments.
-            Err(error) => return yaml::read(text).map_err(|_| error),
+            Err(error) => return yaml::read(text).map_err(|_| templated(text, error)),
         }
     }
     yaml::read(text).map_err(|error| templated(text, error))

@@ -71,7 +71,8 @@ pub(crate) enum Early {
 pub(crate) struct HttpFilter<'t> {
     pub(crate) node: Node<'t>,
     pub(crate) name: &'t str,
-    /// The message of its configuration, behind the last slash of its type; empty where it is not there.
+    /// The message of its configuration, behind the last slash of its type; empty where it is not
+    /// there.
     pub(crate) kind: &'t str,
     /// That configuration.
     pub(crate) config: Option<Node<'t>>,

@@ -162,7 +162,8 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be seen.
+    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot
+    /// be seen.
     pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
         let selector = resource.selector();
         let mut found = None;
@@ -203,6 +204,21 @@ impl<'t> Model<'t> {
             Some((self.provider(first.scalar()?)?, first))
         });
         defaults.map(|(tracer, node)| (Tracing::On(tracer, node), node))
+    }
+
+    /// The tracer that Envoy Gateway's resources turn on; `None` where no EnvoyProxy is given.
+    pub(crate) fn tracer_of_gateway(&self) -> Option<(Tracing<'t>, Node<'t>)> {
+        let proxy = self.of_kind("EnvoyProxy").next()?;
+        let Some(tracing) = proxy.node.at(&["spec", "telemetry", "tracing"]) else {
+            return Some((Tracing::Off, proxy.node));
+        };
+        let tracer = match tracing.text_at(&["provider", "type"]) {
+            Some("OpenTelemetry") | None => Tracer::OpenTelemetry,
+            Some("Zipkin") => Tracer::Zipkin,
+            Some("Datadog") => Tracer::Datadog,
+            Some(_) => Tracer::Other,
+        };
+        Some((Tracing::On(tracer, tracing), tracing))
     }
 
     /// The tracer that a provider of the mesh configuration is.

@@ -61,7 +61,8 @@ pub(crate) struct Plugin<'t> {
 }
 
 impl<'t> Plugin<'t> {
-    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of meshtrace's.
+    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of
+    /// meshtrace's.
     pub(crate) fn of_envoy(
         config: Node<'t>,
         host: Host,
@@ -205,12 +206,14 @@ impl<'t> Plugin<'t> {
         }
     }
 
-    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that stage.
+    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that
+    /// stage.
     pub(crate) fn has(&self, filter: Filter) -> bool {
         self.filter == filter || self.stage(filter).is_some()
     }
 
-    /// The configuration of the stage that `filter` is; `None` where it has none, or none is written.
+    /// The configuration of the stage that `filter` is; `None` where it has none, or none is
+    /// written.
     pub(crate) fn stage(&self, filter: Filter) -> Option<Node<'t>> {
         if self.filter == filter {
             return self.map();
