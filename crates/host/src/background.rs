@@ -8,7 +8,7 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use crate::call;
 use crate::http_calls::Caller;
-use crate::running::Running;
+use crate::root::Running;
 use crate::status::Status;
 
 /// The most that is read of an answer's body, in bytes: more than any answer of OTLP's.

@@ -18,7 +18,6 @@ mod lookup;
 mod metrics;
 mod own_context;
 mod root;
-mod running;
 mod shared;
 mod status;
 mod stream;

@@ -4,7 +4,7 @@ use meshtrace_pipeline::{Clock, Composition, Lookup};
 use proxy_wasm::types::MapType;
 
 use crate::call;
-use crate::running::Running;
+use crate::root::Running;
 
 impl<C: Composition> Clock for Running<C> {
     /// A host that does not offer its monotonic clock has one clock.

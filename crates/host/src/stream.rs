@@ -13,7 +13,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
 
 use crate::call;
-use crate::running::Running;
+use crate::root::Running;
 
 pub(crate) struct Stream<C: Composition> {
     pub(crate) running: Option<Rc<Running<C>>>,
@@ -149,6 +149,23 @@ impl<C: Composition> Running<C> {
         drop(outcome);
         self.give_back(arena);
         self.settle_tick();
+    }
+
+    pub(crate) fn headers(&self, map: MapType) -> Option<Box<[u8]>> {
+        call::headers(map)
+            .inspect_err(|_| self.metrics.host_error())
+            .ok()
+    }
+
+    pub(crate) fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {
+        call::property(path).unwrap_or_else(|_| {
+            self.metrics.host_error();
+            None
+        })
+    }
+
+    fn properties(&self, paths: &[Box<[u8]>]) -> Vec<Option<Box<[u8]>>> {
+        paths.iter().map(|path| self.property(path)).collect()
     }
 
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {

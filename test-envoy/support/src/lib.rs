@@ -4,6 +4,7 @@ pub mod applied;
 pub mod common;
 pub mod example;
 pub mod joined;
+pub mod native;
 pub mod promises;
 pub mod refusal;
 pub mod rendered;

@@ -20,7 +20,6 @@ pub(crate) struct AttributesStage {
 }
 
 impl AttributesStage {
-    #[inline(never)]
     pub(crate) fn new(
         config: &SpanAttributesConfig,
         environment: Environment<'_>,
@@ -50,7 +49,6 @@ impl AttributesStage {
     }
 
     /// Gathers the attributes of a request, and has them leave as the configuration says.
-    #[inline(never)]
     pub(crate) fn gather_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -72,8 +70,22 @@ impl AttributesStage {
         gathered
     }
 
+    /// Whether the attributes of a request leave as headers of it.
+    pub(crate) fn writes_headers(&self) -> bool {
+        self.attributes.writes_headers()
+    }
+
+    /// Gathers the attributes of a request whose properties are not known: only its span gets them.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        self.attributes.of_request(headers, &[], arena, tally)
+    }
+
     /// Gathers the attributes of a response, which leave as filter state alone.
-    #[inline(never)]
     pub(crate) fn gather_response<'a>(
         &'a self,
         response: &Response<'a>,

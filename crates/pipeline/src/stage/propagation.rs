@@ -11,7 +11,6 @@ use crate::{Outcome, Request};
 
 /// Writes the context that the next hop gets, and keeps the id of a trace that is not continued where
 /// access logs find it. Returns the headers that carry the context.
-#[inline(never)]
 pub(crate) fn inject<'a>(
     propagation: &'a Propagation,
     incoming: &Incoming<'a>,
