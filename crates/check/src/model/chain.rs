@@ -237,6 +237,13 @@ pub(super) fn manager<'t>(
         inbound: None,
         routes: node.get("route_config"),
     };
+    if let Tracing::On(Tracer::Other, tracing) = manager.tracing
+        && let Some(config) = tracing
+            .get("provider")
+            .and_then(|provider| typed(provider).1)
+    {
+        plugins.extend(Plugin::of_native(config, files));
+    }
     manager.filters = filters(
         node.list("http_filters"),
         Spot::Listener,

@@ -112,6 +112,32 @@ impl<'t> Plugin<'t> {
         })
     }
 
+    /// The tracer of `libmeshtrace.so`: `DynamicModuleTracer` of Envoy. It is mesh_tracing without
+    /// Wasm. `None` where the module is another one.
+    pub(crate) fn of_native(tracer: Node<'t>, files: &'t Files) -> Option<Self> {
+        let is_own = tracer.text_at(&["dynamic_module_config", "name"]) == Some("meshtrace")
+            || tracer.text_at(&["tracer_name"]) == Some("mesh_tracing");
+        let written = tracer.get("tracer_config");
+        is_own.then(|| Self {
+            node: tracer,
+            host: Host::Envoy,
+            spot: Spot::Unknown,
+            filter: Filter::MeshTracing,
+            config: written.map_or(Config::Absent, |message| configuration(message, files)),
+            written,
+            name: "",
+            root_id: "",
+            vm_id: "",
+            code: None,
+            environment: Vec::new(),
+        })
+    }
+
+    /// Whether it is the native tracer.
+    pub(crate) fn is_native(&self) -> bool {
+        self.node.get("dynamic_module_config").is_some()
+    }
+
     /// A plugin of a `WasmPlugin`'s spec or a `TrafficExtension`'s `wasm`.
     pub(crate) fn of_istio(spec: Node<'t>, resource: Node<'t>) -> Option<Self> {
         let code = spec.get("url");

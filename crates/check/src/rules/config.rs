@@ -190,7 +190,8 @@ fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
 
 /// Secrets that the environment does not have.
 fn variables(plugin: &Plugin<'_>, findings: &mut Findings) {
-    if matches!(plugin.host, Host::Nobody) {
+    // The native tracer has the environment of Envoy itself.
+    if matches!(plugin.host, Host::Nobody) || plugin.is_native() {
         return;
     }
     let mut wanted = Vec::new();

@@ -28,6 +28,22 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             findings.add(Code::OneInAHundred, report, message);
         }
     }
+    for plugin in model.plugins.iter().filter(|plugin| plugin.is_native()) {
+        let exports = model
+            .managers
+            .iter()
+            .filter(|manager| manager.node.input() == plugin.node.input())
+            .flat_map(|manager| &manager.filters)
+            .filter_map(|filter| filter.config?.text_at(&["filter_name"]))
+            .any(|name| name == "mesh_tracing_export");
+        if plugin.report().is_some() && !exports {
+            let message = "no connection manager has the filter that carries the export; add to \
+                           http_filters: {name: mesh_tracing_export, disabled: true, typed_config: \
+                           {\"@type\": …DynamicModuleFilter, dynamic_module_config: {name: meshtrace}, \
+                           filter_name: mesh_tracing_export}}";
+            findings.add(Code::NativeExport, plugin.node, message);
+        }
+    }
     for manager in &model.managers {
         let plugins = manager
             .filters

@@ -34,11 +34,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         .flat_map(|manager| manager.early.iter().map(|(_, kind)| *kind))
         .collect();
     if let Some((tracing, _)) = model.tracer_of_gateway() {
-        for plugin in model
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.host == Host::Gateway)
-        {
+        for plugin in model.taken().filter(|plugin| plugin.host == Host::Gateway) {
             beside(plugin, &tracing, &[], findings);
         }
     }
@@ -49,10 +45,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         let Some(resource) = model.resource_of(plugin.node) else {
             continue;
         };
-        if let Some((tracing, at)) = model.tracer_for(resource) {
+        if let Some((tracing, _)) = model.tracer_for(resource) {
             beside(plugin, &tracing, &early, findings);
-            percentage(plugin, at, findings);
         }
+        percentage(plugin, model.percentage_for(resource), findings);
     }
     envoy_filters(model, findings);
 }
@@ -315,11 +311,10 @@ fn removes(routes: Node<'_>, name: &str) -> bool {
 }
 
 /// A percentage of Istio's beside rules.
-fn percentage(plugin: &Plugin<'_>, telemetry: Node<'_>, findings: &mut Findings) {
+fn percentage(plugin: &Plugin<'_>, percentage: Option<Node<'_>>, findings: &mut Findings) {
     if !plugin.has(Filter::RouteSampling) || plugin.report().is_some() {
         return;
     }
-    let percentage = telemetry.get("random_sampling_percentage");
     if let Some(percentage) = percentage.filter(|value| value.number() != Some(0.0)) {
         let message = "beside route_sampling this keeps what the rules drop; for its proxies set \
                        randomSamplingPercentage: 0 (istio-manifests/telemetry/route-sampling.yaml)";

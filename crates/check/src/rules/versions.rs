@@ -48,6 +48,14 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             findings.add(Code::ExtensionTooEarly, at, message);
         }
     }
+    for plugin in model.plugins.iter().filter(|plugin| plugin.is_native()) {
+        if let Some(old) = model.versions(plugin.node).older_than(38) {
+            let message = format!(
+                "{old} has no tracer of dynamic modules, which came with Envoy 1.38; use mesh_tracing.wasm"
+            );
+            findings.add(Code::FieldTooEarly, plugin.node, message);
+        }
+    }
     for manager in &model.managers {
         fallback(model, &manager.upstream, findings);
     }
