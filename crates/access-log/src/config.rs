@@ -8,27 +8,27 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// `access_log_trace.wasm`'s configuration; every key is optional.
+/// The configuration of `access_log_trace.wasm`. Every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogTraceConfig {
     /// Where the ids come from. Default `auto`.
     pub source: Source,
-    /// The headers into which a step before the filter has copied the proxy's own ids.
+    /// The helper headers, into which a step before the filter copies the proxy's own ids.
     pub ids: IdsConfig,
-    /// What this proxy's tracer reads and writes. Default null: not known.
+    /// The formats that this proxy's tracer reads and writes. Default null: not known.
     pub tracer: Option<TracerConfig>,
-    /// Without a tracer, and where it is not known: the formats to read, in order. Default
+    /// The formats to read, in order, where the proxy has no tracer or it is not known. Default
     /// `tracecontext`, `b3`, `b3multi`.
     pub extract: Option<Vec<Format>>,
     /// The `spawn_upstream_span` of the proxy's `tracing`. Default null: not known.
     pub spawn_upstream_span: Option<bool>,
     /// The `shared_span_context` of the proxy's Zipkin tracer. Default null: not known.
     pub shared_span_context: Option<bool>,
-    /// Further forms of the ids.
+    /// Additional forms of the ids.
     pub shapes: Vec<ShapeConfig>,
-    /// The response header that tells the caller the trace id. Default none.
+    /// The response header with the trace id, for the caller. Default none.
     pub response_header: Option<ResponseHeaderConfig>,
     /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
     /// request-headers` prints. Default `edit`.
@@ -40,23 +40,24 @@ pub struct AccessLogTraceConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The headers of `ids`, else what the tracer has written, else what came in.
+    /// The headers of `ids`; without them the headers that the tracer has written; without those the
+    /// headers of the caller.
     #[default]
     Auto,
 }
 
-/// The headers into which a step before the filter has copied the proxy's own ids.
+/// The helper headers, into which a step before the filter copies the proxy's own ids.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct IdsConfig {
-    /// The header with `%TRACE_ID%`.
+    /// The name of the header with `%TRACE_ID%`.
     pub trace_id_header: Option<String>,
-    /// The header with `%SPAN_ID%` (Envoy 1.38 and later).
+    /// The name of the header with `%SPAN_ID%` (Envoy 1.38 and later).
     pub span_id_header: Option<String>,
 }
 
-/// What the proxy's tracer reads and writes.
+/// The formats that the proxy's tracer reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TracerConfig {
     /// The proxy has no tracer.
@@ -66,28 +67,29 @@ pub enum TracerConfig {
     Formats(Vec<Format>),
 }
 
-/// A further form of the ids.
+/// An additional form of the ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShapeConfig {
-    /// As Datadog writes them.
+    /// The decimal form of Datadog.
     Datadog,
-    /// As Google Cloud Logging links them.
+    /// The resource name of Google Cloud Logging.
     Gcp {
         /// The Google Cloud project.
         project: String,
     },
-    /// As B3's 64-bit form has them.
+    /// The 64-bit form of B3.
     B3Bits64,
 }
 
-/// The response header that tells the caller the trace id.
+/// The response header with the trace id, for the caller.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHeaderConfig {
-    /// Its name.
+    /// The name of the header.
     pub name: Option<String>,
-    /// Whether `traceresponse` is set too: what drafts of W3C Trace Context Level 2 and 3 had.
+    /// Whether the filter sets `traceresponse` too, as drafts of W3C Trace Context Level 2 and 3 had
+    /// it.
     pub traceresponse: bool,
-    /// Whether `Server-Timing` tells the trace too: what the draft of Level 3 has in its place.
+    /// Whether the filter adds the trace to `Server-Timing` too, as the draft of Level 3 has it.
     pub server_timing: bool,
 }
 

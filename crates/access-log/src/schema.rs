@@ -15,8 +15,8 @@ impl JsonSchema for TracerConfig {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let format = generator.subschema_for::<Format>();
         json_schema!({
-            "description": "What the proxy's tracer reads and writes: nothing, as it has none, a \
-                format, or several in the order in which it reads them.",
+            "description": "The formats that the proxy's tracer reads and writes: `none` for a \
+                proxy without a tracer, one format, or several in the order in which it reads them.",
             "anyOf": [
                 {"const": "none"},
                 format.clone(),
@@ -33,7 +33,7 @@ impl JsonSchema for ShapeConfig {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A further form of the ids.",
+            "description": "An additional form of the ids.",
             "anyOf": [
                 {"enum": ["datadog", "b3_64"]},
                 {
@@ -61,7 +61,7 @@ impl JsonSchema for ResponseHeaderConfig {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The response header that tells the caller the trace id.",
+            "description": "The response header with the trace id, for the caller.",
             "anyOf": [
                 {"type": "string"},
                 {

@@ -13,7 +13,7 @@ use crate::text::IdText;
 /// The longest name of a Google Cloud project that is taken, in bytes: one with a domain before it.
 const MAX_PROJECT: usize = 80;
 
-/// A further form of the ids.
+/// An additional form of the ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// Decimal 64-bit numbers, of the trace id its right-most half (Datadog, "Correlate Logs and

@@ -142,6 +142,12 @@ impl Attributes {
         self.emit.filter_state
     }
 
+    /// Whether attributes leave as request headers.
+    #[must_use]
+    pub fn writes_headers(&self) -> bool {
+        self.emit.writes_headers()
+    }
+
     /// The request headers that the attributes of the configuration are written into.
     #[must_use]
     pub fn managed_headers(&self) -> Vec<Managed<'_>> {

@@ -11,7 +11,7 @@ pub const MAX_ATTRIBUTES: usize = 32;
 /// The longest value that leaves, in bytes.
 pub const MAX_VALUE: usize = 256;
 
-/// `span_attributes.wasm`'s configuration; every key is optional.
+/// The configuration of `span_attributes.wasm`. Every key is optional.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -20,7 +20,7 @@ pub struct SpanAttributesConfig {
     /// from `x-tenant-id`.
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     pub attributes: Vec<AttributeConfig>,
-    /// How they leave.
+    /// Where the attributes are written.
     pub emit: EmitConfig,
     /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
     /// request-headers` prints. Default `edit`.
@@ -52,7 +52,8 @@ impl Default for SpanAttributesConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AttributeConfig {
-    /// Its name on the span: letters, digits, `.`, `_` and `-`, a letter first, at most 64.
+    /// The name on the span: letters, digits, `.`, `_` and `-`, a letter first, at most 64
+    /// characters.
     #[cfg_attr(
         feature = "schema",
         schemars(length(max = 64), regex(pattern = r"^[A-Za-z][A-Za-z0-9._-]*$"))
@@ -60,14 +61,14 @@ pub struct AttributeConfig {
     pub key: String,
     /// Where the value comes from.
     pub from: SourceConfig,
-    /// What is done to the value, in order.
+    /// The transformations of the value, in order.
     #[serde(default)]
     pub transform: Vec<TransformConfig>,
-    /// The value where there is none, as it is: it is not transformed.
+    /// The value where the source has none. It is not transformed.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub default: Option<String>,
-    /// The longest value in bytes, 1 to 256. Default 256. What is longer is cut between characters.
+    /// The longest value in bytes, 1 to 256. Default 256. A longer value is cut between characters.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
     pub max_length: Option<usize>,
@@ -100,7 +101,7 @@ pub enum SourceConfig {
     Property(Vec<String>),
     /// A variable of the VM's environment, read at start.
     Env(String),
-    /// Always this.
+    /// A fixed text.
     Literal(String),
 }
 
@@ -150,36 +151,39 @@ fn authorization() -> String {
     "authorization".to_owned()
 }
 
-/// What is done to a value.
+/// A transformation of a value.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TransformConfig {
-    /// Every letter becomes lower-case.
+    /// Makes every letter lower-case.
     Lowercase,
-    /// White space goes from both ends.
+    /// Removes white space from both ends.
     Trim,
-    /// At most so many bytes stay, 1 to 256, cut between characters.
+    /// Cuts the value to at most this number of bytes, 1 to 256, between characters.
     Truncate(#[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))] usize),
-    /// The keyed hash (HMAC-SHA-256, RFC 2104) in its place, 64 lower-case hexadecimal digits.
+    /// Replaces the value by its keyed hash (HMAC-SHA-256, RFC 2104), 64 lower-case hexadecimal
+    /// digits.
     HmacSha256(HmacConfig),
-    /// Every match of a pattern is replaced.
+    /// Replaces every match of a pattern.
     Replace(ReplaceConfig),
-    /// What is not listed becomes the default, or is left out.
+    /// Keeps a value that is listed. Any other value gives way to the default, or the attribute is left
+    /// out.
     Allow(#[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))] Vec<String>),
 }
 
-/// Where the key of a hash is.
+/// The key of a hash.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HmacConfig {
-    /// The variable of the VM's environment that holds it. Unset or empty: the attribute is left out.
+    /// The environment variable of the VM that holds the key. Without a value the attribute is left
+    /// out.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub key_env: String,
 }
 
-/// What replaces what.
+/// A pattern and its replacement.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -191,21 +195,21 @@ pub struct ReplaceConfig {
     pub with: String,
 }
 
-/// How attributes leave.
+/// Where attributes are written.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EmitConfig {
-    /// As filter state `wasm.<key>`. Default true.
+    /// Whether they are written as filter state `wasm.<key>`. Default true.
     pub filter_state: bool,
-    /// As request headers: this prefix, then the key in lower case with dashes for dots. Default
-    /// none.
+    /// The prefix of the request headers that they are written as: the prefix, then the key in lower
+    /// case with dashes for dots. Default none.
     #[cfg_attr(
         feature = "schema",
         schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*-$"))
     )]
     pub request_header_prefix: Option<String>,
-    /// As members of the `baggage` header. Default false.
+    /// Whether they are written as members of the `baggage` header. Default false.
     pub baggage: bool,
 }
 

@@ -4,7 +4,7 @@ meshtrace_counters::counters! {
     "meshtrace.span_attributes.",
     /// At least one attribute was known when the request's headers had come.
     Found = "found",
-    /// None was.
+    /// No attribute was known when the request's headers had come.
     NotFound = "not_found",
     /// A value was longer than it may be, and was cut.
     Truncated = "truncated",

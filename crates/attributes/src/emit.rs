@@ -115,6 +115,11 @@ impl Emit {
         })
     }
 
+    /// Whether any of them leaves as a request header.
+    pub(crate) fn writes_headers(&self) -> bool {
+        self.prefix.is_some() || self.baggage
+    }
+
     /// The name of the list that they are added to.
     pub(crate) fn baggage(&self) -> Option<&'static [u8]> {
         self.baggage.then_some(meshtrace_baggage::NAME)

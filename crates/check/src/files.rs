@@ -35,7 +35,10 @@ impl Files {
         for (place, input) in inputs.iter().enumerate() {
             match document::read(&input.name, &input.bytes) {
                 Ok(tree) => {
-                    files.versions.push(Versions::of_head(tree.source()));
+                    let dumped = Versions::of_dump(&tree);
+                    files
+                        .versions
+                        .push(Versions::of_head(tree.source()).or(dumped));
                     files.trees.push(tree.of_input(place, ""));
                 }
                 Err(error) => {
@@ -66,7 +69,10 @@ impl Files {
 /// The scalar below a map that is a document of its own.
 fn text_within(map: Node<'_>) -> Option<(Node<'_>, Language)> {
     if map.type_url() == Some("google.protobuf.StringValue") {
-        let is_configuration = matches!(map.key(), Some("configuration"));
+        let is_configuration = matches!(
+            map.key(),
+            Some("configuration" | "tracer_config" | "tracerConfig")
+        );
         let value = map.get_exactly("value").filter(|_| is_configuration)?;
         return Some((value, Language::Json)).filter(|(value, _)| value.scalar().is_some());
     }

@@ -71,7 +71,8 @@ impl Filter {
         }
     }
 
-    /// Why the filter refuses this configuration: the path and the reason, by the code that runs in the proxy.
+    /// Why the filter refuses this configuration: the path and the reason, by the code that runs in
+    /// the proxy.
     pub(crate) fn refusal(self, json: &[u8]) -> Option<(String, String)> {
         let error = match self {
             Self::AccessLogTrace => refusal::<AccessLogTrace>(json),

@@ -91,7 +91,7 @@ codes! {
     SameName "024" Warning "Two plugins have one name in one VM",
     CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
     // Beside the proxy's own tracer.
-    ContextBesideTracer "030" Warning "trace_context stands in front of a tracer that overwrites it",
+    ContextBesideTracer "030" Warning "trace_context in front of a tracer that overwrites it",
     WrongTracer "031" Error "The tracer is another one",
     IncomingTooLate "032" Warning "`incoming` comes too late",
     TwoTracers "033" Warning "mesh_tracing reports beside the proxy's own tracer",
@@ -112,6 +112,7 @@ codes! {
     Shadowed "060" Warning "A rule that can never decide",
     PlainRatio "061" Note "A ratio of 0 or 1",
     ParentTooLate "062" Warning "`parent` is decided before the filter",
+    OneInAHundred "063" Note "One trace in a hundred is reported",
     // The report of mesh_tracing.
     NoCluster "070" Error "The collector's cluster does not exist",
     NotHttp2 "071" Error "gRPC to a cluster that speaks HTTP/1",
@@ -119,6 +120,7 @@ codes! {
     RoleContradicts "073" Warning "The role contradicts the listener",
     PortContradicts "074" Warning "The collector's port is the other protocol's",
     ServiceLacks "075" Error "The collector's Service does not fit",
+    NativeExport "076" Warning "The native tracer has nothing that exports",
     // Loading a module.
     FailsRequests "080" Warning "A module that is missing fails requests",
     Placeholder "081" Warning "A placeholder stands where your registry or digest belongs",

@@ -125,11 +125,16 @@ pub(crate) fn filter_of(config: Node<'_>) -> Guess {
     }
     let total = config.entries().count();
     let known = |filter: &Filter| {
-        let keys = filter
-            .schema()
-            .and_then(|(schema, defs)| crate::rules::schema::properties(schema, defs));
-        let is_known = |key: &str| keys.is_some_and(|keys| keys.contains_key(key));
-        config.entries().filter(|(key, _)| is_known(key)).count()
+        let Some((schema, defs)) = filter.schema() else {
+            return 0;
+        };
+        let properties = crate::rules::schema::properties(schema, defs);
+        // `rules` that are a map, or `attributes` that are a text, are another tool's.
+        let is_known = |(key, value): &(&str, Node<'_>)| {
+            let schema = properties.and_then(|keys| keys.get(*key));
+            schema.is_some_and(|schema| crate::rules::schema::has_shape(schema, defs, *value))
+        };
+        config.entries().filter(is_known).count()
     };
     let counts: Vec<_> = Filter::ALL
         .into_iter()

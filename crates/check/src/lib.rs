@@ -1,7 +1,9 @@
-//! Finds mistakes in plugin configurations, and in the files of Envoy, Istio and Kubernetes around them.
+//! Finds mistakes in plugin configurations, and in the files of Envoy, Istio and Kubernetes around
+//! them.
 //!
-//! [`check`] reads all files together and looks for what answers 200, logs nothing, and does not do what it is there
-//! for. Every finding has a [`Code`] of one table, with a section in `docs/troubleshooting.md`.
+//! [`check`] reads all files together and looks for what answers 200, logs nothing, and does not do
+//! what it is there for. Every finding has a [`Code`] of one table, with a section in
+//! `docs/troubleshooting.md`.
 
 #![forbid(unsafe_code)]
 
@@ -65,8 +67,8 @@ pub fn check(inputs: &[Input], options: &Options) -> Report {
         findings.add_at(Code::Syntax, *input, error.at, String::new(), message);
     }
     let asked = Versions::new(options.envoy, options.istio);
-    let model = Model::new(&files, inputs, options.filter, asked);
-    rules::run(&model, &mut findings);
+    let mut model = Model::new(&files, inputs, options.filter, asked);
+    rules::run(&mut model, &mut findings);
     let mut all: Vec<Finding> = findings
         .all
         .into_iter()

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::document::Tree;
+
 /// The minor version of Envoy 1 or Istio 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Minor(pub u32);
@@ -54,7 +56,8 @@ impl Versions {
         }
     }
 
-    /// The versions in the comments at the head of a file: `# Envoy: 1.36 to 1.40`, `# Istio: 1.29`.
+    /// The versions in the comments at the head of a file: `# Envoy: 1.36 to 1.40`, `# Istio:
+    /// 1.29`.
     pub(crate) fn of_head(source: &str) -> Self {
         let mut versions = Self::default();
         let head = source.lines().take_while(|line| line.starts_with('#'));
@@ -80,6 +83,19 @@ impl Versions {
         versions
     }
 
+    /// The version of the Envoy that a dump is of.
+    pub(crate) fn of_dump(tree: &Tree) -> Self {
+        const KEY: &str = "user_agent_build_version";
+        if !tree.source().contains(KEY) {
+            return Self::default();
+        }
+        let version = tree
+            .maps()
+            .find_map(|map| map.get_exactly(KEY)?.get("version"));
+        let minor = version.and_then(|version| version.get("minor_number")?.scalar()?.parse().ok());
+        Self::new(minor.map(Minor), None)
+    }
+
     /// These, and where they say nothing the other ones.
     pub(crate) fn or(self, other: Self) -> Self {
         if self == Self::default() { other } else { self }
@@ -94,7 +110,8 @@ impl Versions {
         })
     }
 
-    /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it is older than `minor`.
+    /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it
+    /// is older than `minor`.
     pub(crate) fn older_than(&self, minor: u32) -> Option<String> {
         let (oldest, _) = self.envoy().filter(|(oldest, _)| oldest.0 < minor)?;
         Some(match self.istio {

@@ -1,6 +1,7 @@
 //! Known mistakes: each yields its codes at its places, and nothing else.
 //!
-//! A file or a folder of `tests/mistakes` is one case. Its first line says what is expected, and with which options:
+//! A file or a folder of `tests/mistakes` is one case. Its first line says what is expected, and
+//! with which options:
 //! `# expect: MT012 3:12, MT011 2.yaml:4:3 | --envoy 1.36`.
 
 #![allow(

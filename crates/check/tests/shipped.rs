@@ -67,6 +67,77 @@ fn examples_and_manifests_have_no_finding_but_placeholders() {
     assert!(count > 40, "{count}");
 }
 
+/// A mesh with the providers that the manifests name.
+const MESH: &str = "apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+spec:
+  meshConfig:
+    extensionProviders:
+    - name: otel
+      opentelemetry: {service: otel-collector.observability.svc.cluster.local, port: 4317}
+    - name: zipkin
+      zipkin:
+        service: zipkin.observability.svc.cluster.local
+        port: 9411
+        traceContextOption: USE_B3_WITH_W3C_PROPAGATION
+    - name: json-log
+      envoyFileAccessLog: {path: /dev/stdout}
+";
+
+#[test]
+fn files_that_belong_together_have_no_finding() {
+    for together in [
+        &[
+            "wasmplugin/route-sampling-otel.yaml",
+            "envoyfilter/route-sampling-otel.yaml",
+            "telemetry/route-sampling.yaml",
+            "telemetry/opentelemetry.yaml",
+            "envoyfilter/trace-context-otel-early.yaml",
+            "envoyfilter/trace-context-otel-upstream.yaml",
+            "envoyfilter/trace-context-edge.yaml",
+        ][..],
+        &[
+            "access-log/envoyfilter-otel.yaml",
+            "access-log/mesh-config.yaml",
+            "access-log/telemetry.yaml",
+            "envoyfilter/trace-context-otel-early.yaml",
+        ],
+        &[
+            "wasmplugin/trace-context-zipkin.yaml",
+            "telemetry/zipkin.yaml",
+        ],
+        &[
+            "wasmplugin/mesh-tracing.yaml",
+            "wasmplugin/mesh-tracing-waypoint.yaml",
+        ],
+        &["wasmplugin/span-attributes.yaml"],
+        &[
+            "wasmplugin/trace-context-zipkin-gateway.yaml",
+            "telemetry/zipkin.yaml",
+        ],
+    ] {
+        let folder = repository().join("istio-manifests");
+        let mut inputs: Vec<_> = together
+            .iter()
+            .map(|file| Input {
+                name: format!("istio-manifests/{file}"),
+                bytes: fs::read(folder.join(file)).expect("a file"),
+            })
+            .collect();
+        inputs.push(Input {
+            name: "mesh.yaml".to_owned(),
+            bytes: MESH.into(),
+        });
+        let findings: Vec<_> = check(&inputs, &Options::default())
+            .findings
+            .into_iter()
+            .filter(|finding| finding.level != Level::Note && !is_placeholder(finding))
+            .map(|finding| finding.to_string())
+            .collect();
+        assert!(findings.is_empty(), "{findings:#?}");
+    }
+}
+
 #[test]
 fn snippets_of_the_pages_have_no_finding() {
     let mut pages = files(&repository().join("docs"), &["md"]);

@@ -11,12 +11,7 @@ use serde_json::json;
 
 use crate::output;
 
-/// What is found is a line each: LEVEL CODE FILE:LINE:COLUMN PATH: what is wrong, and what to do. Every code has a section
-/// in docs/troubleshooting.md.
-///
-/// Read are plugin configurations, Envoy's configuration (bootstrap, LDS, CDS, RDS, /config_dump), WasmPlugin,
-/// TrafficExtension, EnvoyFilter, Telemetry, MeshConfig, EnvoyExtensionPolicy and EnvoyProxy, as JSON or YAML. Files that
-/// are given together are checked together: a plugin with the tags that read it, a label with the pods that have it.
+/// The files, and what is known besides them.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit codes: 0, nothing at error level; 1, errors were found; 2, the command line is wrong or a file \

@@ -25,7 +25,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find mistakes in plugin configurations and in the Envoy, Istio and Kubernetes files around them.
+    /// Find mistakes in plugin configurations and in the Envoy, Istio and Kubernetes files around them
+    ///
+    /// What is found is a line each: LEVEL CODE FILE:LINE:COLUMN PATH: what is wrong, and what to do. Every code has a
+    /// section in docs/troubleshooting.md.
+    ///
+    /// Read are plugin configurations, Envoy's configuration (bootstrap, LDS, CDS, RDS, /config_dump), WasmPlugin,
+    /// TrafficExtension, EnvoyFilter, Telemetry, MeshConfig, EnvoyExtensionPolicy and EnvoyProxy, as JSON or YAML. Files
+    /// that are given together are checked together: a plugin with the tags that read it, a label with the pods that
+    /// have it.
     #[command(arg_required_else_help = true)]
     Check(check::Command),
     /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.

@@ -83,7 +83,7 @@ fn hides_values(path: &str) -> bool {
 /// Looks up a variable of the VM's environment; `None` when it is not set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
-/// How what a filter says about request headers reaches the request.
+/// How a filter changes request headers.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -91,8 +91,8 @@ pub enum RequestHeaders {
     /// The filter edits the headers. Envoy then chooses the request's route again.
     #[default]
     Edit,
-    /// The filter edits none. It sets filter state `wasm.<header>` to what should leave, and the
-    /// route configuration writes the header from it.
+    /// The filter edits no header. It sets filter state `wasm.<header>` to the value that should
+    /// leave, and the route configuration writes the header from it.
     FilterState,
 }
 

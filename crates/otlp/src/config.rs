@@ -6,32 +6,33 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-/// `report` of `mesh_tracing.wasm`; every key but `cluster` is optional.
+/// The key `report` of `mesh_tracing.wasm`. Every key except `cluster` is optional.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("required" = ["cluster"])))]
 #[serde(default, deny_unknown_fields)]
 pub struct ReportConfig {
-    /// Required: the Envoy cluster of the collector.
+    /// Required: the name of the Envoy cluster of the collector.
     pub cluster: String,
-    /// Default `http/protobuf`.
+    /// The protocol of the export. Default `http/protobuf`.
     pub protocol: Protocol,
     /// `http/protobuf` only: the path of the request. Default `/v1/traces`.
     pub path: Option<String>,
-    /// The request's host. Default: the host in an Istio cluster's name, else the cluster's name.
+    /// The host of the request. Default: the host in the name of an Istio cluster; of any other
+    /// cluster, its name.
     pub authority: Option<String>,
-    /// Further headers of the request: at most 16, and 60 KiB with those of the protocol.
+    /// Additional headers of the request: at most 16, and 60 KiB with the headers of the protocol.
     pub headers: BTreeMap<String, String>,
-    /// How long an answer may take, in milliseconds.
+    /// The timeout of a call, in milliseconds.
     pub timeout_ms: u32,
-    /// Which spans a request is reported as.
+    /// The kinds of span that a request is reported as.
     pub role: RoleConfig,
-    /// How spans are gathered before they are sent.
+    /// How spans are batched.
     pub batch: BatchConfig,
-    /// Attributes of the resource; they win over what the node tells. At most 160 KiB, for they go
+    /// Attributes of the resource, which override those from the node. At most 160 KiB: they are sent
     /// with every batch.
     pub resource: BTreeMap<String, ResourceValue>,
-    /// What is reported although the head decision was "no".
+    /// Which requests are reported although the trace is not sampled.
     pub keep: KeepConfig,
 }
 
@@ -65,34 +66,34 @@ pub enum Protocol {
     Grpc,
 }
 
-/// Which spans a request is reported as.
+/// The kinds of span that a request is reported as.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RoleConfig {
-    /// As the node's id and the listener's direction say.
+    /// By the id of the node and the direction of the listener.
     #[default]
     Auto,
     /// One SERVER span.
     Server,
     /// One CLIENT span.
     Client,
-    /// A SERVER span, and one CLIENT span below it for the upstream.
+    /// A SERVER span, and one CLIENT span for the upstream as its child.
     Gateway,
 }
 
-/// How spans are gathered before they are sent.
+/// How spans are batched.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchConfig {
-    /// The most spans of one call.
+    /// The most spans in one call.
     pub max_spans: u32,
-    /// The longest that a span waits for others, in milliseconds.
+    /// The longest time that a span waits for a full batch, in milliseconds.
     pub interval_ms: u32,
-    /// The most spans that wait or are in flight, on each worker.
+    /// The most spans that wait or are in flight, for each worker.
     pub max_queue: u32,
-    /// The most calls at a time, on each worker.
+    /// The most calls in flight, for each worker.
     pub max_in_flight: u32,
 }
 
@@ -107,16 +108,16 @@ impl Default for BatchConfig {
     }
 }
 
-/// What is reported although the head decision was "no".
+/// Which requests are reported although the trace is not sampled.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepConfig {
-    /// Requests that failed for a reason on the server's side.
+    /// Whether requests are reported that failed on the server's side.
     pub errors: bool,
-    /// Requests that took longer, in milliseconds.
+    /// Requests are reported that took longer than this, in milliseconds.
     pub slower_than_ms: Option<u32>,
-    /// The most of both in a second, on each worker.
+    /// The most such requests that are reported in a second, for each worker.
     pub per_second: u32,
 }
 

@@ -18,15 +18,15 @@ meshtrace_counters::counters! {
     Calls = "calls",
     /// Export calls that failed in a way that is tried again.
     Retries = "retries",
-    /// Answers of success that are no OTLP.
+    /// Successful answers whose body is not OTLP.
     MalformedAnswers = "malformed_answers",
-    /// Requests that were reported although the head decision was "no".
+    /// Requests that were reported although the trace was not sampled.
     Kept = "kept",
-    /// Requests that would have been, had there not been too many in that second.
+    /// Requests that `keep` would have reported, but there were too many in that second.
     KeepLimited = "keep_limited",
     /// Reported requests whose end was asked for value by value, because some had none.
     LookedUpSingly = "looked_up_singly",
-    /// Requests whose span lost an attribute for want of room.
+    /// Requests whose span lost an attribute because there was no room for it.
     Truncated = "truncated",
 }
 

@@ -9,21 +9,21 @@ use crate::call_headers;
 use crate::config::{BatchConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
 use crate::resource::{self, Node};
 
-/// Which spans a request is reported as, as far as the node decides it.
+/// The kinds of span that a request is reported as, as far as the node decides them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// One SERVER span.
     Server,
     /// One CLIENT span.
     Client,
-    /// A SERVER span, and one CLIENT span below it for the upstream.
+    /// A SERVER span, and one CLIENT span for the upstream as its child.
     Gateway,
     /// One span: CLIENT at an outbound listener, SERVER elsewhere.
     ByDirection,
 }
 
 impl RoleConfig {
-    /// What it means at the node with this id: Istio's begin with the proxy's kind.
+    /// The role at the node with this id: the ids of Istio's nodes begin with the kind of the proxy.
     #[must_use]
     pub fn at(self, node_id: &str) -> Role {
         match self {
@@ -37,19 +37,19 @@ impl RoleConfig {
     }
 }
 
-/// What is reported although the head decision was "no".
+/// Which requests are reported although the trace is not sampled.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// Requests that failed for a reason on the server's side.
+    /// Whether requests are reported that failed on the server's side.
     pub errors: bool,
-    /// Requests that took longer.
+    /// Requests are reported that took longer than this.
     pub slower_than: Option<Duration>,
-    /// The most of both in a second.
+    /// The most such requests that are reported in a second.
     pub per_second: u32,
 }
 
 impl Keep {
-    /// Whether anything is.
+    /// Whether any request is reported although its trace is not sampled.
     #[must_use]
     pub fn any(&self) -> bool {
         (self.errors || self.slower_than.is_some()) && self.per_second > 0
@@ -133,7 +133,7 @@ impl Report {
         })
     }
 
-    /// What `keep` says.
+    /// The requests that are reported although the trace is not sampled.
     #[must_use]
     pub fn keep(&self) -> Keep {
         self.keep

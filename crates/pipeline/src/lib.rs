@@ -26,7 +26,8 @@ pub use callbacks::{
     SharedData, direction_of,
 };
 pub use filter::{
-    AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, TraceContext,
+    AccessLogTrace, MeshTracing, MeshTracingState, RouteSampling, SpanAttributes, SpanStart,
+    TraceContext,
 };
 pub use meshtrace_config::Environment;
 pub use meshtrace_headers::Arena;

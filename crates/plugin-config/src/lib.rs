@@ -1,7 +1,7 @@
-//! What each filter is told: the configurations of the plugins, read from JSON.
+//! The configurations of the plugins, read from JSON.
 //!
-//! The stages say what theirs look like, but what reads them is compiled in this crate, and for size: it runs once, and
-//! V8 compiles all of it in every proxy.
+//! Each stage's crate defines the types of its configuration. The code that reads them is compiled in
+//! this crate, and optimised for size: it runs once, and V8 compiles all of it in every proxy.
 
 #![forbid(unsafe_code)]
 
@@ -13,63 +13,63 @@ use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
 use serde::Deserialize;
 
-/// `mesh_tracing.wasm`'s configuration: a stage that is absent is off, `{}` is on with its
+/// The configuration of `mesh_tracing.wasm`. A stage that is absent is off; `{}` turns it on with its
 /// defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshTracingConfig {
-    /// One context, in every format.
+    /// The trace context, in every format.
     pub trace_context: Option<TraceContextConfig>,
-    /// Which traces are recorded, by rule.
+    /// The rules that decide which traces are sampled.
     pub sampling: Option<SamplingConfig>,
-    /// Business attributes, on the spans of `report` too.
+    /// The business attributes, which are on the spans of `report` too.
     pub span_attributes: Option<SpanAttributesConfig>,
     /// The ids of the span, for the access log.
     pub access_log: Option<AccessLogTraceConfig>,
-    /// The hop's own spans, exported over OTLP.
+    /// The export of this proxy's own spans over OTLP.
     pub report: Option<ReportConfig>,
     /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
     /// request-headers` prints. Default `edit`.
     pub request_headers: Option<RequestHeaders>,
 }
 
-/// Reads `trace_context.wasm`'s configuration.
+/// Reads the configuration of `trace_context.wasm`.
 ///
 /// # Errors
-/// As [`read`]'s.
+/// The same as of [`read`].
 pub fn trace_context(json: &[u8]) -> Result<TraceContextConfig, ConfigError> {
     read(json)
 }
 
-/// Reads `span_attributes.wasm`'s configuration.
+/// Reads the configuration of `span_attributes.wasm`.
 ///
 /// # Errors
-/// As [`read`]'s.
+/// The same as of [`read`].
 pub fn span_attributes(json: &[u8]) -> Result<SpanAttributesConfig, ConfigError> {
     read(json)
 }
 
-/// Reads `access_log_trace.wasm`'s configuration.
+/// Reads the configuration of `access_log_trace.wasm`.
 ///
 /// # Errors
-/// As [`read`]'s.
+/// The same as of [`read`].
 pub fn access_log_trace(json: &[u8]) -> Result<AccessLogTraceConfig, ConfigError> {
     read(json)
 }
 
-/// Reads `route_sampling.wasm`'s configuration.
+/// Reads the configuration of `route_sampling.wasm`.
 ///
 /// # Errors
-/// As [`read`]'s.
+/// The same as of [`read`].
 pub fn route_sampling(json: &[u8]) -> Result<SamplingConfig, ConfigError> {
     read(json)
 }
 
-/// Reads `mesh_tracing.wasm`'s configuration.
+/// Reads the configuration of `mesh_tracing.wasm`.
 ///
 /// # Errors
-/// As [`read`]'s.
+/// The same as of [`read`].
 pub fn mesh_tracing(json: &[u8]) -> Result<MeshTracingConfig, ConfigError> {
     read(json)
 }

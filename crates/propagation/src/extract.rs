@@ -5,6 +5,7 @@ use meshtrace_headers::Headers;
 use crate::config::{IncomingMode, OnConflict, Placement};
 use crate::format::{Extracted, Format, members_of};
 use crate::id;
+use crate::per_format::PerFormat;
 use crate::propagation::Propagation;
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
@@ -13,7 +14,8 @@ use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId
 #[derive(Clone, Debug)]
 pub struct Incoming<'a> {
     pub(crate) arrived: Arrived<'a>,
-    pub(crate) verdicts: Verdicts,
+    /// What each format says; `Absent` for those that are not read.
+    pub(crate) by_format: PerFormat<Extracted>,
     pub(crate) found: Found,
     /// The trace id that came without a span, where no format has a context.
     pub(crate) unfinished: Option<Unfinished>,
@@ -37,25 +39,6 @@ pub(crate) struct Unfinished {
     pub(crate) trace_id: TraceId,
     /// The decision that came with it, or without any ids.
     pub(crate) sampling: SamplingState,
-}
-
-/// What each format says; `Absent` for those that are not read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Verdicts([Extracted; Format::ALL.len()]);
-
-impl Verdicts {
-    pub(crate) fn of(&self, format: Format) -> Extracted {
-        self.0
-            .get(format as usize)
-            .copied()
-            .unwrap_or(Extracted::Absent)
-    }
-
-    fn set(&mut self, format: Format, extracted: Extracted) {
-        if let Some(verdict) = self.0.get_mut(format as usize) {
-            *verdict = extracted;
-        }
-    }
 }
 
 impl<'a> Incoming<'a> {
@@ -111,7 +94,7 @@ impl<'a> Incoming<'a> {
     /// The decision of a valid `traceparent` of the trace `id`.
     #[must_use]
     pub fn w3c_decision(&self, id: TraceId) -> Option<bool> {
-        match self.verdicts.of(Format::Tracecontext) {
+        match self.by_format.of(Format::Tracecontext) {
             Extracted::Context(context) if context.trace_id == id => context.sampling.decision(),
             _ => None,
         }
@@ -174,7 +157,7 @@ impl Propagation {
     ) -> Incoming<'a> {
         let mut incoming = Incoming {
             arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
-            verdicts: Verdicts([Extracted::Absent; Format::ALL.len()]),
+            by_format: PerFormat::default(),
             found: Found::Nothing,
             unfinished: None,
             mode,
@@ -189,7 +172,7 @@ impl Propagation {
             if extracted == Extracted::Malformed {
                 tally.count(Counter::malformed(*format));
             }
-            incoming.verdicts.set(*format, extracted);
+            incoming.by_format.set(*format, extracted);
         }
         self.count_tracestate(&incoming, tally);
         if self.placement == Placement::Upstream {
@@ -197,16 +180,16 @@ impl Propagation {
             count_found(&incoming.found, tally);
             return incoming;
         }
-        incoming.found = self.first_valid(&incoming.verdicts);
+        incoming.found = self.first_valid(&incoming.by_format);
         match &mut incoming.found {
             Found::Context(format, context) => {
-                incoming.conflicting = self.reconcile(*format, context, &incoming.verdicts, tally);
-                if let Some(only) = self.only(&incoming.verdicts) {
+                incoming.conflicting = self.reconcile(*format, context, &incoming.by_format, tally);
+                if let Some(only) = self.only(&incoming.by_format) {
                     tally.count_only(only);
                 }
             }
             Found::Nothing | Found::Sampling(..) => {
-                incoming.unfinished = self.unfinished(&incoming.verdicts);
+                incoming.unfinished = self.unfinished(&incoming.by_format);
                 if incoming.unfinished.is_some() {
                     tally.count(Counter::Incomplete);
                 }
@@ -217,14 +200,14 @@ impl Propagation {
     }
 
     /// The first valid context; without any, the first decision that came without ids.
-    fn first_valid(&self, verdicts: &Verdicts) -> Found {
+    fn first_valid(&self, by_format: &PerFormat<Extracted>) -> Found {
         let mut found = Found::Nothing;
         let mut multi_is_superseded = false;
         for format in &self.extraction.formats {
             if *format == Format::B3Multi && multi_is_superseded {
                 continue;
             }
-            let extracted = verdicts.of(*format);
+            let extracted = by_format.of(*format);
             match (extracted, &found) {
                 (Extracted::Context(context), _) => return Found::Context(*format, context),
                 (Extracted::Sampling(sampling), Found::Nothing) => {
@@ -246,9 +229,9 @@ impl Propagation {
 
     /// The first trace id without a span. Where its own format leaves the decision open, another one
     /// may have made it.
-    fn unfinished(&self, verdicts: &Verdicts) -> Option<Unfinished> {
+    fn unfinished(&self, by_format: &PerFormat<Extracted>) -> Option<Unfinished> {
         let mut unfinished = self.extraction.formats.iter().find_map(|format| {
-            let Extracted::Incomplete { trace_id, sampling } = verdicts.of(*format) else {
+            let Extracted::Incomplete { trace_id, sampling } = by_format.of(*format) else {
                 return None;
             };
             Some(Unfinished {
@@ -260,7 +243,7 @@ impl Propagation {
         for format in &self.extraction.formats {
             if unfinished.sampling == SamplingState::Deferred {
                 let trace = (unfinished.format, unfinished.trace_id);
-                unfinished.sampling = without_span(trace, (*format, verdicts.of(*format)));
+                unfinished.sampling = without_span(trace, (*format, by_format.of(*format)));
             }
         }
         Some(unfinished)
@@ -268,8 +251,8 @@ impl Propagation {
 
     /// The one format in which a context arrived. `None` for W3C's alone: its callers have migrated
     /// already, and the counter would cost the look-up of the listener's direction.
-    fn only(&self, verdicts: &Verdicts) -> Option<Format> {
-        let is_valid = |format: &Format| matches!(verdicts.of(*format), Extracted::Context(_));
+    fn only(&self, by_format: &PerFormat<Extracted>) -> Option<Format> {
+        let is_valid = |format: &Format| matches!(by_format.of(*format), Extracted::Context(_));
         let mut valid = self.extraction.formats.iter().copied().filter(is_valid);
         match (valid.next()?, valid.next(), valid.next()) {
             (Format::Tracecontext, None, _) => None,
@@ -287,7 +270,7 @@ impl Propagation {
         &self,
         chosen: Format,
         context: &mut TraceContext,
-        verdicts: &Verdicts,
+        by_format: &PerFormat<Extracted>,
         tally: &mut Tally,
     ) -> bool {
         let mut conflicting = false;
@@ -298,11 +281,11 @@ impl Propagation {
             .filter(|format| **format != chosen)
         {
             let ours = (chosen, context.trace_id);
-            let Extracted::Context(other) = verdicts.of(*format) else {
+            let Extracted::Context(other) = by_format.of(*format) else {
                 // What `b3` leaves open, x-b3-* without ids does not decide.
                 let completes = (chosen, *format) != (Format::B3, Format::B3Multi);
                 if context.sampling == SamplingState::Deferred && completes {
-                    context.sampling = without_span(ours, (*format, verdicts.of(*format)));
+                    context.sampling = without_span(ours, (*format, by_format.of(*format)));
                 }
                 continue;
             };
@@ -363,7 +346,7 @@ impl Propagation {
             return;
         }
         let has_parent = matches!(
-            incoming.verdicts.of(Format::Tracecontext),
+            incoming.by_format.of(Format::Tracecontext),
             Extracted::Context(_)
         );
         if !has_parent || tracestate::parse(arrived.lines(Field::Tracestate)).is_none() {

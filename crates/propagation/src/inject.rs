@@ -122,8 +122,8 @@ impl Propagation {
                 Fate::Untouched
             };
         }
-        let verdict = incoming.verdicts.of(format);
-        let incomplete = matches!(verdict, Extracted::Incomplete { .. });
+        let extracted = incoming.by_format.of(format);
+        let incomplete = matches!(extracted, Extracted::Incomplete { .. });
         let continued = matches!(outgoing, Outgoing::Context(_));
         if incomplete && !continued && incoming.mode == IncomingMode::Continue {
             return Fate::Untouched;
@@ -137,7 +137,7 @@ impl Propagation {
         if !policy.in_step.contains(format) || !arrived(format, &incoming.arrived) {
             return Fate::Untouched;
         }
-        match (self.placement, verdict) {
+        match (self.placement, extracted) {
             (Placement::Upstream, _) => Fate::Written,
             (_, Extracted::Context(_) | Extracted::Sampling(_) | Extracted::Incomplete { .. }) => {
                 Fate::Written

@@ -29,6 +29,7 @@ mod inject;
 mod managed;
 mod names;
 mod overrides;
+mod per_format;
 mod propagation;
 mod repeats;
 #[cfg(feature = "schema")]
@@ -57,6 +58,7 @@ pub use field::{Field, FieldSet};
 pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};
 pub use id_generator::IdGenerator;
+pub use per_format::PerFormat;
 pub use propagation::Propagation;
 pub use repeats::refuse_repeats;
 pub use server_timing::{SERVER_TIMING, TRACERESPONSE, server_timing};

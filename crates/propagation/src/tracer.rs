@@ -8,7 +8,7 @@ use crate::{Field, SamplingState, TraceContext};
 impl Propagation {
     /// The context in the tracer's own format. A decision without ids is never a tracer's.
     pub(crate) fn written_by_tracer(&self, incoming: &Incoming<'_>) -> Found {
-        let context = |format| match incoming.verdicts.of(format) {
+        let context = |format| match incoming.by_format.of(format) {
             Extracted::Context(context) => Some(context),
             Extracted::Absent
             | Extracted::Sampling(_)

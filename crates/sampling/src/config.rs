@@ -9,21 +9,21 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-/// `route_sampling.wasm`'s configuration; every key is optional.
+/// The configuration of `route_sampling.wasm`. Every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingConfig {
-    /// What to do with which requests; the first rule that fits decides.
+    /// The rules. The first rule that a request matches decides.
     pub rules: Vec<RuleConfig>,
-    /// What to do with the others. Default `unchanged`.
+    /// What to do with a request that matches no rule. Default `unchanged`.
     pub default: SampleConfig,
-    /// What becomes of a decision that comes in. Default `respect`.
+    /// What becomes of the sampling decision that a request brings. Default `respect`.
     pub parent: ParentPolicy,
-    /// A header by which operators keep a request whatever the rules say.
+    /// A header with which an operator keeps a request, whatever the rules say.
     pub force: Option<ForceConfig>,
-    /// Downstream: the header that makes this proxy's tracer keep a trace that it starts; `null`
-    /// for none. Default `x-envoy-force-trace`. Upstream it is removed.
+    /// Downstream: the header that makes this proxy's tracer record a trace that it starts; `null`
+    /// for none. Default `x-envoy-force-trace`. Upstream the filter removes the header.
     #[serde(deserialize_with = "present")]
     pub request_header: Option<Option<String>>,
     /// Where the filter stands. Default `downstream`.
@@ -33,7 +33,7 @@ pub struct SamplingConfig {
     pub extract: Option<Vec<Format>>,
     /// Upstream, required there: the one format that this proxy's tracer writes.
     pub tracer: Option<Format>,
-    /// Downstream: the helper header that tells the trace id of the span that the tracer started.
+    /// Downstream: the helper header with the trace id of the span that the tracer started.
     pub ids: IdsConfig,
     /// How the request's headers are changed: `edit`, or `filter_state` with what `meshtrace render
     /// request-headers` prints. Default `edit`.
@@ -45,99 +45,100 @@ pub struct SamplingConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
-    /// In the counters' names: letters, digits, `_` and `-`. Default its place in the list.
+    /// The name in the counters: letters, digits, `_` and `-`. Default: the index in the list.
     #[serde(default)]
     pub name: Option<String>,
-    /// The requests; all when absent.
+    /// The requests that match. Default: all.
     #[serde(default, rename = "match")]
     pub matches: MatchConfig,
     /// What to do with them.
     pub sample: SampleConfig,
 }
 
-/// The requests of a rule; all that is set must hold.
+/// The conditions of a rule. A request matches when all conditions that are set hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MatchConfig {
     /// The path without its query, case-sensitive.
     pub path: Option<PathConfig>,
-    /// One of these methods.
+    /// The method is one of these.
     pub methods: Option<Vec<String>>,
-    /// The host without its port, in any case; `*.example.com` for every name below a domain.
+    /// The host without its port, case-insensitive. `*.example.com` matches every name below the
+    /// domain.
     pub host: Option<String>,
-    /// All of these headers.
+    /// The request has all of these headers.
     pub headers: Vec<HeaderConfig>,
     /// The name of Envoy's route.
     pub route: Option<String>,
-    /// Envoy's cluster.
+    /// The name of Envoy's cluster.
     pub cluster: Option<String>,
 }
 
-/// What is asked of a path.
+/// A condition on the path.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PathConfig {
-    /// It is this.
+    /// The path is equal to this text.
     Exact(String),
-    /// It is this, or goes on after it with a slash.
+    /// The path is equal to this text, or continues after it with a slash.
     Prefix(String),
-    /// It has these segments, where `{name}` and `*` stand for any one that is not empty, and `**` at
-    /// the end for any number of them.
+    /// The path has these segments. `{name}` and `*` match any one segment that is not empty, `**` at
+    /// the end any number of segments.
     Template(String),
-    /// The whole of it fits this regular expression.
+    /// The whole path matches this regular expression.
     Regex(String),
 }
 
-/// What is asked of one header; the first line of that name counts.
+/// A condition on one header. Of a repeated header the first line counts.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderConfig {
-    /// In any case.
+    /// The name of the header, case-insensitive.
     pub name: String,
-    /// It has this value.
+    /// The value is equal to this text.
     pub exact: Option<String>,
-    /// Its value begins with this.
+    /// The value begins with this text.
     pub prefix: Option<String>,
-    /// `true`: it is there.
+    /// `true`: the request has the header.
     pub present: Option<bool>,
 }
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum SampleConfig {
-    /// Keep it.
+    /// Sample it.
     Always,
-    /// Drop it.
+    /// Do not sample it.
     Never,
-    /// Leave the decision as it is.
+    /// Leave the sampling decision as it is.
     #[default]
     Unchanged,
-    /// Keep this part of all traces, from 0 to 1.
+    /// Sample this part of all traces, from 0 to 1.
     Ratio(f64),
-    /// Keep at most so many a second.
+    /// Sample at most this number of requests a second.
     PerSecond(f64),
 }
 
-/// What becomes of a decision that comes in.
+/// What becomes of the sampling decision that a request brings.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ParentPolicy {
-    /// It stands.
+    /// The decision stands.
     #[default]
     Respect,
     /// The rules decide.
     Ignore,
-    /// A positive one stands; the rules decide about the others.
+    /// The decision `sampled` stands. The rules decide about the other requests.
     RespectSampled,
-    /// A negative one stands; the rules decide about the others.
+    /// The decision `not sampled` stands. The rules decide about the other requests.
     RespectDropped,
 }
 
 impl ParentPolicy {
-    /// Whether a decision that comes in stands.
+    /// Whether the decision `sampled` of the caller stands.
     #[must_use]
     pub fn keeps(self, sampled: bool) -> bool {
         match self {
@@ -149,23 +150,23 @@ impl ParentPolicy {
     }
 }
 
-/// A header by which operators keep a request.
+/// A header with which an operator keeps a request.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ForceConfig {
-    /// Its name. It is removed from every request.
+    /// The name of the header. The filter removes it from every request.
     pub header: String,
-    /// The variable of the VM's environment that holds the value.
+    /// The environment variable of the VM that holds the required value.
     pub value_env: String,
 }
 
-/// The helper header.
+/// The helper header with the trace id.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct IdsConfig {
-    /// Its name. It is removed from the request.
+    /// The name of the header. The filter removes it from the request.
     pub trace_id_header: Option<String>,
 }
 

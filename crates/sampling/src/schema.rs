@@ -43,13 +43,13 @@ impl JsonSchema for HeaderConfig {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "What is asked of one header; the first line of that name counts.",
+            "description": "A condition on one header. Of a repeated header the first line counts.",
             "type": "object",
             "properties": {
-                "name": {"type": "string", "description": "In any case."},
-                "exact": {"type": "string", "description": "It has this value."},
-                "prefix": {"type": "string", "description": "Its value begins with this."},
-                "present": {"const": true, "description": "It is there."},
+                "name": {"type": "string", "description": "The name of the header, case-insensitive."},
+                "exact": {"type": "string", "description": "The value is equal to this text."},
+                "prefix": {"type": "string", "description": "The value begins with this text."},
+                "present": {"const": true, "description": "The request has the header."},
             },
             "required": ["name"],
             "oneOf": [

@@ -155,6 +155,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// The value as a list.
 pub fn list(value: &mut Value) -> &mut Vec<Value> {
     value.as_array_mut().expect("a list")
 }

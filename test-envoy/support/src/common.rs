@@ -16,8 +16,11 @@ use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::read;
 use serde_json::Value;
 
+/// The caller's trace id in most tests.
 pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+/// The caller's span id in most tests.
 pub const SPAN: &str = "00f067aa0ba902b7";
+/// The headers of W3C Trace Context and of both shapes of B3.
 pub const TRACE_HEADERS: [&str; 8] = [
     "traceparent",
     "tracestate",
@@ -64,10 +67,12 @@ fn built(path: &str, target: &str) -> PathBuf {
     path
 }
 
+/// The filter with this configuration.
 pub fn trace_context(config: &str) -> WasmFilter {
     WasmFilter::new("trace_context", module("trace_context")).configuration(config)
 }
 
+/// The filter with this configuration.
 pub fn access_log_trace(config: &str) -> WasmFilter {
     WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
 }
@@ -107,7 +112,9 @@ pub fn newest() -> EnvoyBinary {
 /// An Envoy before a recording upstream.
 #[derive(Debug)]
 pub struct Mesh {
+    /// The Envoy.
     pub envoy: Envoy,
+    /// The upstream behind it.
     pub upstream: Upstream,
 }
 
@@ -118,6 +125,7 @@ impl Mesh {
         Self::start_on(&envoy, managers)
     }
 
+    /// An Envoy of this binary, with one listener for each name and manager.
     pub fn start_on(binary: &EnvoyBinary, managers: Vec<(&str, HttpConnectionManager)>) -> Self {
         let listeners = managers
             .into_iter()
@@ -136,12 +144,14 @@ impl Mesh {
         Self { envoy, upstream }
     }
 
+    /// The listener's address.
     pub fn address(&self, listener: &str) -> SocketAddr {
         self.envoy
             .address(listener)
             .expect("the listener's address")
     }
 
+    /// A connection to the listener.
     pub fn connect(&self, listener: &str) -> Connection {
         Connection::open(self.address(listener)).expect("a connection")
     }
@@ -193,6 +203,7 @@ pub fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
     sent.into_inner()
 }
 
+/// A request for `/` with these headers.
 pub fn get(headers: &[(&str, &str)]) -> Request {
     headers
         .iter()

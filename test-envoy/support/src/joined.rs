@@ -12,20 +12,26 @@ use crate::tracers::{Caller, Reader, Sinks, Told, Tracer};
 /// What a caller sends.
 #[derive(Debug)]
 pub struct Arrival {
+    /// The row's title in the README.
     pub title: &'static str,
+    /// The headers, in which `$T` and the like stand for ids.
     pub headers: &'static [&'static str],
     /// The formats that name a trace; which of them it is, where they disagree.
     pub names: Names,
 }
 
+/// How many traces the headers name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
+    /// The headers name no trace.
     NoTrace,
+    /// The headers name the caller's trace.
     OneTrace,
-    /// W3C that of the caller, B3 another one.
+    /// W3C names the trace of the caller, B3 another trace.
     TwoTraces,
 }
 
+/// Every way in which a context arrives.
 pub static ARRIVALS: [Arrival; 9] = [
     Arrival {
         title: "nothing",
@@ -87,11 +93,17 @@ pub static ARRIVALS: [Arrival; 9] = [
 /// Whether it is one trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
+    /// Caller, proxy and application are in one trace.
     Yes,
+    /// Caller, proxy and an application that reads W3C are in one trace; one that reads B3 is not.
     OnlyW3cApp,
+    /// Caller, proxy and an application that reads B3 are in one trace; one that reads W3C is not.
     OnlyB3App,
+    /// All are in the trace that B3 names.
     OtherTrace,
+    /// They are not in one trace.
     No,
+    /// There is no trace.
     NoTrace,
 }
 
@@ -109,6 +121,7 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
+    /// Whether this request, sent as `arrival` says, is one trace.
     pub fn of(arrival: &Arrival, tracer: Tracer, caller: &Caller, seen: &Seen) -> Self {
         let context = |trace_id: &String, span_id: &String| Told {
             trace_id: trace_id.clone(),
@@ -131,7 +144,9 @@ impl Cell {
 /// What came out of one request.
 #[derive(Debug)]
 pub struct Seen {
+    /// What the upstream received.
     pub request: RecordedRequest,
+    /// The proxy's spans.
     pub spans: Vec<Span>,
 }
 

@@ -13,13 +13,17 @@ const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
 /// A filter, and what its configurations make of it.
 #[derive(Debug)]
 pub struct Filter {
+    /// The filter's name.
     pub name: &'static str,
+    /// A configuration that the filter takes.
     pub good: &'static str,
+    /// A configuration that it refuses.
     pub bad: &'static str,
     /// What the log says of it.
     pub bad_line: &'static str,
     /// Bad too, and nothing that Envoy has seen before.
     pub bad_update: &'static str,
+    /// What the log says of that.
     pub bad_update_line: &'static str,
 }
 
@@ -27,10 +31,12 @@ pub struct Filter {
 pub type Works = fn(&Mesh) -> bool;
 
 impl Filter {
+    /// The filter with this configuration.
     pub fn with(&self, config: &str) -> WasmFilter {
         WasmFilter::new(self.name, module(self.name)).configuration(config)
     }
 
+    /// In a static listener the bad configuration loads inert.
     pub fn in_a_static_listener(&self, works: Works) {
         each_supported(|envoy| {
             let bootstrap = Bootstrap::new().listener(ingress(self.with(self.bad)));
@@ -39,6 +45,7 @@ impl Filter {
         });
     }
 
+    /// Over LDS the bad configuration loads inert, and a bad update leaves the last good one in force.
     pub fn over_lds(&self, works: Works) {
         each_supported(|envoy| {
             let listener = |config: &str| ingress(self.with(config));
@@ -76,6 +83,7 @@ impl Filter {
         assert_eq!(envoy.stat(INVALID).ok(), Some(1));
     }
 
+    /// Over ECDS the bad configuration loads inert, and a bad update leaves the last good one in force.
     pub fn over_ecds(&self, works: Works) {
         each_supported(|envoy| {
             let discovered = ingress(self.with(self.bad).discovered());

@@ -11,7 +11,7 @@ use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Span, Upstream, expect};
 use serde_json::{Value, json};
 
-use crate::common::module;
+use crate::common::{SPAN, TRACE, get, module};
 
 /// The filter with this configuration.
 pub fn mesh_tracing(config: impl ToString) -> WasmFilter {
@@ -41,12 +41,16 @@ pub fn collector(protocol: &str, sink: &OtlpSink) -> Cluster {
 /// One Envoy, its upstream and its collector.
 #[derive(Debug)]
 pub struct Collected {
+    /// The Envoy.
     pub envoy: Envoy,
+    /// The upstream behind it.
     pub upstream: Upstream,
+    /// The collector.
     pub sink: OtlpSink,
 }
 
 impl Collected {
+    /// An Envoy whose filter reports with this protocol and these keys of `report`.
     pub fn start(binary: &EnvoyBinary, protocol: &str, report: &str) -> Self {
         let config = reporting(protocol, report);
         let listener = Listener::http("ingress", manager(mesh_tracing(config)));
@@ -91,11 +95,13 @@ impl Collected {
         }
     }
 
+    /// A connection to the listener `ingress`.
     pub fn connect(&self) -> Connection {
         let address = self.envoy.address("ingress").expect("its address");
         Connection::open(address).expect("a connection")
     }
 
+    /// Sends one request over a connection of its own.
     pub fn send(&self, request: &Request) -> Response {
         self.connect().send(request).expect("a response")
     }
@@ -134,6 +140,11 @@ impl Collected {
     }
 }
 
+/// A request that continues the caller's sampled trace.
+pub fn sampled() -> Request {
+    get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))])
+}
+
 /// Trace id, span id and flags that left.
 pub fn traceparent(request: &RecordedRequest) -> [String; 3] {
     let text = request.header_text("traceparent").expect("a traceparent");
@@ -144,6 +155,7 @@ pub fn traceparent(request: &RecordedRequest) -> [String; 3] {
     [trace_id, span_id, flags].map(|field| (*field).to_owned())
 }
 
+/// The attributes of a span, as the harness has them.
 pub fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
         .iter()

@@ -16,14 +16,18 @@ use serde_json::{Value, json};
 
 use crate::common::{get, module};
 
+/// The name of Envoy's filter that asks an authoriser.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
+/// The name of Envoy's filter for role-based access control.
 pub const RBAC: &str = "envoy.filters.http.rbac";
 const TYPES: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
 /// A filter with its configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
+    /// The filter's name.
     pub name: &'static str,
+    /// Its configuration.
     pub config: &'static str,
 }
 
@@ -97,6 +101,7 @@ pub enum Way {
 }
 
 impl Way {
+    /// Every way.
     pub const ALL: [Self; 5] = [
         Self::Without,
         Self::EditFirst,
@@ -172,15 +177,20 @@ pub fn with_header(name: &str) -> RouteMatch {
 /// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener for each [`Way`].
 #[derive(Debug)]
 pub struct Rig {
+    /// The Envoy.
     pub envoy: Envoy,
+    /// The upstream of everybody.
     pub public: Upstream,
+    /// The upstream of the role `admin`.
     pub admin: Upstream,
+    /// The authoriser, which denies until it answers otherwise.
     pub authz: Upstream,
 }
 
 /// Where a request went, and what the client was told.
 #[derive(Debug)]
 pub struct Seen {
+    /// The client's response.
     pub response: Response,
     /// `None` where it reached no upstream.
     pub upstream: Option<(&'static str, RecordedRequest)>,
@@ -189,10 +199,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The name of the upstream, or `none`.
     pub fn upstream(&self) -> &'static str {
         self.upstream.as_ref().map_or("none", |(name, _)| name)
     }
 
+    /// What the upstream received.
     pub fn request(&self) -> &RecordedRequest {
         let (_, request) = self.upstream.as_ref().expect("a request at an upstream");
         request
@@ -247,6 +259,7 @@ impl Rig {
         stats.get(&name).copied().unwrap_or(0)
     }
 
+    /// Sends one request to the listener.
     pub fn send(&self, listener: &str, request: &Request) -> Seen {
         let address = self.envoy.address(listener).expect("the listener's");
         let mut connection = Connection::open(address).expect("a connection");
@@ -302,9 +315,12 @@ pub fn chain(
     manager
 }
 
+/// A context in the single header `b3`.
 pub const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+/// The same context as a `traceparent`.
 pub const TRACEPARENT: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
 
+/// `trace_context` with its defaults.
 pub const TRACE_CONTEXT: Filter = Filter {
     name: "trace_context",
     config: "{}",
@@ -336,6 +352,7 @@ pub const FILTERS: &[Filter] = &[
     },
 ];
 
+/// A request in which every filter of [`FILTERS`] has something to edit.
 pub fn edited() -> Request {
     get(&[
         ("b3", B3),
@@ -347,6 +364,7 @@ pub fn edited() -> Request {
     ])
 }
 
+/// A route for the role `admin`, and one for everybody else.
 pub fn by_role() -> [Route; 2] {
     let admin = Route::prefix("/")
         .header("x-role", "admin")

@@ -10,15 +10,21 @@ use envoy_test_harness::{OtlpSink, Span, ZipkinSink};
 /// The request header by which spans are found again.
 pub const CASE: &str = "x-case";
 
+/// A tracer of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracer {
+    /// No tracer.
     None,
+    /// The OpenTelemetry tracer, which reads and writes W3C Trace Context.
     OpenTelemetry,
+    /// The Zipkin tracer with `USE_B3`.
     ZipkinB3,
+    /// The Zipkin tracer with `USE_B3_WITH_W3C_PROPAGATION`.
     ZipkinB3WithW3c,
 }
 
 impl Tracer {
+    /// Every tracer, and none.
     pub const ALL: [Self; 4] = [
         Self::None,
         Self::OpenTelemetry,
@@ -31,6 +37,15 @@ impl Tracer {
         match self {
             Self::None | Self::OpenTelemetry | Self::ZipkinB3WithW3c => "tracecontext",
             Self::ZipkinB3 => "b3multi",
+        }
+    }
+
+    /// The tracer, as the renderer names it.
+    pub fn rendered(self) -> meshtrace_render::Tracer {
+        match self {
+            Self::None | Self::OpenTelemetry => meshtrace_render::Tracer::OpenTelemetry,
+            Self::ZipkinB3 => meshtrace_render::Tracer::ZipkinB3,
+            Self::ZipkinB3WithW3c => meshtrace_render::Tracer::ZipkinB3WithW3c,
         }
     }
 
@@ -59,6 +74,7 @@ pub struct Sinks {
 }
 
 impl Sinks {
+    /// Starts a collector for each protocol.
     pub fn start() -> Self {
         Self {
             otlp: OtlpSink::start().expect("an OTLP sink"),
@@ -66,6 +82,7 @@ impl Sinks {
         }
     }
 
+    /// The configuration with the clusters of both collectors.
     pub fn connect(&self, bootstrap: Bootstrap) -> Bootstrap {
         bootstrap
             .cluster(Cluster::http2("otlp", self.otlp.grpc_addr()))
@@ -121,9 +138,13 @@ impl Sinks {
 /// The ids of one caller, and of an unrelated trace.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// The caller's trace id.
     pub trace_id: String,
+    /// The caller's span id.
     pub span_id: String,
+    /// The trace id of the unrelated trace.
     pub other_trace_id: String,
+    /// The span id of the unrelated trace.
     pub other_span_id: String,
 }
 
@@ -150,6 +171,7 @@ impl Caller {
         })
     }
 
+    /// The text with ids in the place of `$T`, `$S`, `$U` and `$V`.
     pub fn fill(&self, text: &str) -> String {
         text.replace("$T", &self.trace_id)
             .replace("$S", &self.span_id)
@@ -163,19 +185,25 @@ impl Caller {
 pub struct Told {
     /// 32 digits; ids of 64 bits are padded.
     pub trace_id: String,
+    /// The span's id.
     pub span_id: String,
+    /// The decision; `None` where the format leaves it open.
     pub sampled: Option<bool>,
 }
 
 /// The formats, as an application that knows one of them reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
+    /// An application that reads `traceparent`.
     W3c,
+    /// An application that reads `b3`.
     B3,
+    /// An application that reads `x-b3-*`.
     B3Multi,
 }
 
 impl Reader {
+    /// Every format.
     pub const ALL: [Self; 3] = [Self::W3c, Self::B3, Self::B3Multi];
 
     /// `None` where the format is absent or not valid.

@@ -4,22 +4,20 @@
 use std::thread;
 use std::time::Duration;
 
-use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::client::Connection;
 use envoy_test_harness::config::{Bootstrap, Listener};
 use envoy_test_harness::each_supported;
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{SPAN, TRACE, get, newest};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{self, Collected, manager, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{
+    self, Collected, manager, mesh_tracing, reporting, sampled,
+};
 
 use crate::wall_clock::WallClock;
 
 const HOUR: i64 = 3600;
-
-fn sampled() -> Request {
-    get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))])
-}
 
 fn start(binary: &envoy_test_harness::EnvoyBinary, clock: &WallClock, report: &str) -> Collected {
     let filter = mesh_tracing(reporting("http/protobuf", report));

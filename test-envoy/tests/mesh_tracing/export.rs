@@ -3,19 +3,15 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::client::Connection;
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
-use meshtrace_test_support::common::{self, SPAN, TRACE, get, newest};
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
+use meshtrace_test_support::common::{self, newest};
+use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting, sampled};
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
-
-fn sampled() -> Request {
-    get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))])
-}
 
 /// Sends `count` sampled requests, which all succeed.
 fn send(mesh: &Collected, count: usize) {

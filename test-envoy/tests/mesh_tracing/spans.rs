@@ -12,13 +12,9 @@ use envoy_test_harness::upstream::{ClosedPort, Reply};
 use envoy_test_harness::{Span, SpanKind, each_supported, expect};
 use meshtrace_test_support::common::{self, SPAN, TRACE, get, newest};
 use meshtrace_test_support::reporting::{
-    Collected, attributes, manager, mesh_tracing, reporting, traceparent,
+    Collected, attributes, manager, mesh_tracing, reporting, sampled, traceparent,
 };
 use serde_json::json;
-
-fn sampled() -> Request {
-    get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))])
-}
 
 /// A sampled request for `path`.
 fn sampled_at(path: &str) -> Request {

@@ -6,9 +6,8 @@ use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route, WasmFilter};
 use envoy_test_harness::upstream::RecordedRequest;
-use meshtrace_render::{Tracer as Rendered, sampling_settings};
-use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::common::{Mesh, module};
+use meshtrace_test_support::sampling::{around, extract};
 use meshtrace_test_support::tracers::{CASE, Caller, Reader, Sinks, Told, Tracer};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -62,39 +61,28 @@ impl Place {
             {"match": {"path": {"prefix": "/keep"}}, "sample": "always"},
             {"match": {"path": {"prefix": "/drop"}}, "sample": "never"}
         ]"#;
-        let (extract, rendered) = match tracer {
-            Tracer::None | Tracer::OpenTelemetry => {
-                (r#"["tracecontext"]"#, Rendered::OpenTelemetry)
-            }
-            Tracer::ZipkinB3 => (r#"["b3", "b3multi"]"#, Rendered::ZipkinB3),
-            Tracer::ZipkinB3WithW3c => (
-                r#"["b3", "b3multi", "tracecontext"]"#,
-                Rendered::ZipkinB3WithW3c,
-            ),
-        };
         let parent = if self.respects() { "respect" } else { "ignore" };
         let json = match self {
             Self::Upstream => format!(
                 r#"{{"placement": "upstream", "tracer": "{}", "parent": "{parent}", {RULES}}}"#,
                 tracer.writes()
             ),
-            _ => format!(r#"{{"extract": {extract}, "parent": "{parent}", {RULES}}}"#),
+            _ => format!(
+                r#"{{"extract": {}, "parent": "{parent}", {RULES}}}"#,
+                extract(tracer)
+            ),
         };
         let filter =
             WasmFilter::new("route_sampling", module("route_sampling")).configuration(&json);
         let tracing = tracer.tracing().expect("a tracer");
-        let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
+        let route = Route::prefix("/").cluster("upstream");
+        let manager = HttpConnectionManager::new().route(route.clone());
         match self {
             Self::AtFullSampling => manager.tracing(tracing).filter(filter),
             Self::AtNoSampling => manager.tracing(tracing.random_sampling(0.0)).filter(filter),
             Self::WithSettings | Self::WithSettingsForParents => {
-                let config: SamplingConfig = serde_json::from_str(&json).expect("a configuration");
-                let settings = sampling_settings(&config, rendered).expect("settings");
-                manager
-                    .tracing(tracing)
-                    .virtual_host(settings.virtual_host)
-                    .merge(settings.manager)
-                    .filter(filter)
+                let manager = around(tracer, &json).route(route);
+                manager.filter(filter)
             }
             Self::Upstream => manager.tracing(tracing).upstream_filter(filter),
         }

@@ -6,8 +6,8 @@ use super::{Node, Position, Style};
 pub(super) enum Place {
     /// A block: its first line's number, and the columns before its text.
     Block { line: u32, indent: u32 },
-    /// One line of the file: its number, and the column of each character; and how many characters stand before
-    /// each line of the text.
+    /// One line of the file: its number, and the column of each character; and how many characters
+    /// stand before each line of the text.
     Line {
         line: u32,
         columns: Vec<u32>,
@@ -87,7 +87,8 @@ impl Place {
     }
 }
 
-/// The column of each character of a scalar, where it stands in one line of the file; and of the character behind it.
+/// The column of each character of a scalar, where it stands in one line of the file; and of the
+/// character behind it.
 fn columns(source: &str, style: Style, first: u32, text: &str) -> Option<Vec<u32>> {
     let mut columns = Vec::new();
     let mut column = first;

@@ -55,7 +55,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
             Ok(tree) => return Ok(tree),
             Err(error) if is_json => return Err(error),
             // A flow collection of YAML, or JSON with comments.
-            Err(error) => return yaml::read(text).map_err(|_| error),
+            Err(error) => return yaml::read(text).map_err(|_| templated(text, error)),
         }
     }
     yaml::read(text).map_err(|error| templated(text, error))
@@ -90,4 +90,77 @@ fn templated(text: &str, mut error: SyntaxError) -> SyntaxError {
             .push_str("; a template is to be rendered first (helm template, envsubst, jinja)");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Tree {
+        read("a.yaml", text.as_bytes()).expect("YAML")
+    }
+
+    /// Where the character behind `"` of the JSON text under `key` stands.
+    fn place(text: &str) -> (u32, u32) {
+        let tree = tree(text);
+        let root = tree.documents().next().expect("a document");
+        let value = root.get("key").expect("the key");
+        let within = read_within(value, Language::Json).expect("JSON");
+        let map = within.documents().next().expect("a map");
+        let at = map.get("b").expect("b").position();
+        (at.line, at.column)
+    }
+
+    #[test]
+    fn a_text_within_a_text_stands_where_the_file_has_it() {
+        for (text, expected) in [
+            ("key: |\n  {\"a\": 1,\n   \"b\": 2}\n", (3, 9)),
+            ("key: |-\n    {\n      \"b\": 2}\n", (3, 12)),
+            ("key: '{\"a\": \"''\", \"b\": 2}'\n", (1, 24)),
+            ("key: \"{\\\"a\\\": \\\"é\\\", \\\"b\\\": 2}\"\n", (1, 29)),
+            ("key: {\"a\": 1, \"b\": 2}\n", (1, 20)),
+            // Lines that are joined: where the text begins.
+            ("key: >\n  {\"a\": 1,\n  \"b\": 2}\n", (2, 3)),
+        ] {
+            let tree = tree(text);
+            let root = tree.documents().next().expect("a document");
+            let value = root.get("key").expect("the key");
+            if value.is_map() {
+                let at = value.get("b").expect("b").position();
+                assert_eq!((at.line, at.column), expected, "{text}");
+            } else {
+                assert_eq!(place(text), expected, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_and_yaml_have_the_same_positions_and_paths() {
+        let text = "{\"a\": [{\"b.c\": \"é\", \"d\": [true, null]}]}";
+        for name in ["a.json", "a.yaml"] {
+            let tree = read(name, text.as_bytes()).expect("a document");
+            let root = tree.documents().next().expect("a map");
+            let item = root.list("a").next().expect("an item");
+            let last = item.list("d").last().expect("a value");
+            let (at, key) = (last.position(), item.get("d").map(Node::key_position));
+            assert_eq!((at.line, at.column), (1, 33), "{name}");
+            assert_eq!(key, Some(Position::new(1, 21)), "{name}");
+            assert_eq!(last.path(), "a[0].d[1]");
+            let dotted = item.get_exactly("b.c").expect("a key");
+            assert_eq!(dotted.path(), "a[0][\"b.c\"]");
+        }
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_are_followed() {
+        let text = "base: &base {a: 1}\nown:\n  <<: *base\n  b: 2\nlist: [*base]\n";
+        let tree = tree(text);
+        let root = tree.documents().next().expect("a map");
+        let number = |node: Option<Node<'_>>| node.and_then(Node::number);
+        assert_eq!(number(root.at(&["own", "a"])), Some(1.0));
+        assert_eq!(
+            number(root.list("list").next().and_then(|item| item.get("a"))),
+            Some(1.0)
+        );
+    }
 }

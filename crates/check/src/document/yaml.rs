@@ -116,7 +116,8 @@ impl Composer {
                     let message = "an alias to a collection that it stands in";
                     return Err(SyntaxError::new(at, message));
                 };
-                // It stands where it is used too, so it is a node of its own with the same children.
+                // It stands where it is used too, so it is a node of its own with the same
+                // children.
                 let Some(target) = self.tree.nodes.get(id as usize) else {
                     return Ok(());
                 };

@@ -71,7 +71,8 @@ pub(crate) enum Early {
 pub(crate) struct HttpFilter<'t> {
     pub(crate) node: Node<'t>,
     pub(crate) name: &'t str,
-    /// The message of its configuration, behind the last slash of its type; empty where it is not there.
+    /// The message of its configuration, behind the last slash of its type; empty where it is not
+    /// there.
     pub(crate) kind: &'t str,
     /// That configuration.
     pub(crate) config: Option<Node<'t>>,
@@ -236,6 +237,13 @@ pub(super) fn manager<'t>(
         inbound: None,
         routes: node.get("route_config"),
     };
+    if let Tracing::On(Tracer::Other, tracing) = manager.tracing
+        && let Some(config) = tracing
+            .get("provider")
+            .and_then(|provider| typed(provider).1)
+    {
+        plugins.extend(Plugin::of_native(config, files));
+    }
     manager.filters = filters(
         node.list("http_filters"),
         Spot::Listener,

@@ -1,5 +1,7 @@
 //! Envoy's own configuration: bootstrap, resources of xDS, config dumps, and pieces of them.
 
+use std::collections::HashMap;
+
 use super::Model;
 use super::chain::{self, manager, upstream_of_cluster};
 use super::plugin::{Host, Plugin, Spot};
@@ -51,7 +53,12 @@ impl<'t> Model<'t> {
         let input = document.input();
         let is_static = document.get("static_resources").is_some();
         let discovers = document.at(&["dynamic_resources", "cds_config"]).is_some();
-        if is_static && !discovers {
+        let is_dump = document.list("configs").any(|config| {
+            config
+                .type_url()
+                .is_some_and(|kind| kind.ends_with("ClustersConfigDump"))
+        });
+        if is_static && !discovers || is_dump {
             self.complete.push(input);
         }
     }
@@ -120,6 +127,14 @@ impl<'t> Model<'t> {
         if node.is_map() && node.get("virtual_hosts").is_some() {
             self.routes.push(node);
         }
+        // A dump has what the bootstrap brought among the others, too.
+        let is_bootstrap = kind.ends_with("BootstrapConfigDump")
+            && node
+                .parent()
+                .is_some_and(|configs| configs.items().count() > 1);
+        if is_bootstrap {
+            return;
+        }
         around.push(node);
         if node.is_map() {
             let is_active = node.get("active_state").is_some();
@@ -182,7 +197,32 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Tells plugins that are discovered where they stand, by the names of filters that ask for them.
+    /// Gives filters that are discovered the plugin of their name.
+    pub(super) fn find_discovered(&mut self) {
+        let discovered: HashMap<&str, usize> = self
+            .plugins
+            .iter()
+            .enumerate()
+            .filter(|(_, plugin)| plugin.host == Host::Envoy)
+            .filter_map(|(place, plugin)| {
+                let extension = plugin.node.parent().and_then(Node::parent)?;
+                Some((extension.text_at(&["name"])?, place))
+            })
+            .collect();
+        let lists = self
+            .managers
+            .iter_mut()
+            .flat_map(|manager| [&mut manager.filters, &mut manager.upstream])
+            .chain(self.cluster_filters.iter_mut().map(|(_, filters)| filters));
+        for filter in lists.flatten() {
+            if filter.plugin.is_none() && filter.node.get("config_discovery").is_some() {
+                filter.plugin = discovered.get(filter.name).copied();
+            }
+        }
+    }
+
+    /// Tells plugins that are discovered where they stand, by the names of filters that ask for
+    /// them.
     pub(super) fn place_discovered(&mut self) {
         let mut upstream = Vec::new();
         let mut downstream = Vec::new();

@@ -162,47 +162,79 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be seen.
-    pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
+    /// The parts about tracing of the Telemetry resources that are for a resource's proxies: those
+    /// with its selector first, as Istio prefers them.
+    fn tracing_for(&self, resource: &Resource<'t>) -> Vec<Node<'t>> {
         let selector = resource.selector();
-        let mut found = None;
+        let is_same = |own: &[(&str, Node<'t>)]| {
+            own.len() == selector.len()
+                && own.iter().all(|(key, value)| {
+                    selector
+                        .iter()
+                        .any(|(other, wanted)| key == other && value.scalar() == wanted.scalar())
+                })
+        };
+        let mut specific = Vec::new();
+        let mut general = Vec::new();
         for telemetry in self.of_kind("Telemetry") {
-            let own = telemetry.selector();
-            let same = own.is_empty()
-                || own.len() == selector.len()
-                    && own.iter().all(|(key, value)| {
-                        selector.iter().any(|(other, wanted)| {
-                            key == other && value.scalar() == wanted.scalar()
-                        })
-                    });
-            if !same || !telemetry.may_share_namespace(resource) {
+            if !telemetry.may_share_namespace(resource) {
                 continue;
             }
-            let tracing = telemetry
-                .spec()
-                .into_iter()
-                .flat_map(|spec| spec.list("tracing"));
-            for entry in tracing {
-                if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {
-                    return Some((Tracing::Off, entry));
-                }
-                let name = entry
-                    .list("providers")
-                    .find_map(|provider| provider.text_at(&["name"]));
-                if let Some(tracer) = name.and_then(|name| self.provider(name)) {
-                    found = Some((Tracing::On(tracer, entry), entry));
-                }
+            let own = telemetry.selector();
+            let spec = telemetry.spec();
+            let entries = spec.into_iter().flat_map(|spec| spec.list("tracing"));
+            if own.is_empty() {
+                general.extend(entries);
+            } else if is_same(&own) {
+                specific.extend(entries);
             }
         }
-        if found.is_some() {
-            return found;
+        specific.extend(general);
+        specific
+    }
+
+    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be
+    /// seen.
+    pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
+        for entry in self.tracing_for(resource) {
+            if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {
+                return Some((Tracing::Off, entry));
+            }
+            let name = entry
+                .list("providers")
+                .find_map(|provider| provider.text_at(&["name"]));
+            if let Some(tracer) = name.and_then(|name| self.provider(name)) {
+                return Some((Tracing::On(tracer, entry), entry));
+            }
         }
-        let defaults = self.meshes.iter().find_map(|mesh| {
+        self.meshes.iter().find_map(|mesh| {
             let name = mesh.at(&["default_providers", "tracing"])?;
             let first = name.items().next().unwrap_or(name);
-            Some((self.provider(first.scalar()?)?, first))
-        });
-        defaults.map(|(tracer, node)| (Tracing::On(tracer, node), node))
+            let tracer = self.provider(first.scalar()?)?;
+            Some((Tracing::On(tracer, first), first))
+        })
+    }
+
+    /// The percentage of traces that Istio's resources set for a resource's proxies.
+    pub(crate) fn percentage_for(&self, resource: &Resource<'t>) -> Option<Node<'t>> {
+        self.tracing_for(resource)
+            .into_iter()
+            .find_map(|entry| entry.get("random_sampling_percentage"))
+    }
+
+    /// The tracer that Envoy Gateway's resources turn on; `None` where no EnvoyProxy is given.
+    pub(crate) fn tracer_of_gateway(&self) -> Option<(Tracing<'t>, Node<'t>)> {
+        let proxy = self.of_kind("EnvoyProxy").next()?;
+        let Some(tracing) = proxy.node.at(&["spec", "telemetry", "tracing"]) else {
+            return Some((Tracing::Off, proxy.node));
+        };
+        let tracer = match tracing.text_at(&["provider", "type"]) {
+            Some("OpenTelemetry") | None => Tracer::OpenTelemetry,
+            Some("Zipkin") => Tracer::Zipkin,
+            Some("Datadog") => Tracer::Datadog,
+            Some(_) => Tracer::Other,
+        };
+        Some((Tracing::On(tracer, tracing), tracing))
     }
 
     /// The tracer that a provider of the mesh configuration is.

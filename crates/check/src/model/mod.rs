@@ -24,6 +24,9 @@ pub(crate) struct Model<'t> {
     /// What the command line says about versions.
     asked: Versions,
     pub(crate) plugins: Vec<Plugin<'t>>,
+    /// The places of plugins whose configuration is refused: nothing follows from what it does not
+    /// say.
+    pub(crate) refused: Vec<usize>,
     pub(crate) managers: Vec<Manager<'t>>,
     /// Lists of upstream filters of clusters, with their nodes.
     pub(crate) cluster_filters: Vec<(Node<'t>, Vec<chain::HttpFilter<'t>>)>,
@@ -54,6 +57,7 @@ impl<'t> Model<'t> {
             files,
             asked,
             plugins: Vec::new(),
+            refused: Vec::new(),
             managers: Vec::new(),
             cluster_filters: Vec::new(),
             clusters: Vec::new(),
@@ -72,6 +76,7 @@ impl<'t> Model<'t> {
             }
         }
         model.place_discovered();
+        model.find_discovered();
         model.find_routes();
         model
     }
@@ -112,9 +117,22 @@ impl<'t> Model<'t> {
         self.asked.or(of_file.unwrap_or_default())
     }
 
-    /// The plugin that a filter is.
+    /// The plugin that a filter is; none where its configuration is refused.
     pub(crate) fn plugin(&self, filter: &chain::HttpFilter<'t>) -> Option<&Plugin<'t>> {
-        self.plugins.get(filter.plugin?)
+        let place = filter
+            .plugin
+            .filter(|place| !self.refused.contains(place))?;
+        self.plugins.get(place)
+    }
+
+    /// The plugins whose configuration is taken.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = &Plugin<'t>> {
+        let is_taken = |(place, _): &(usize, &Plugin<'t>)| !self.refused.contains(place);
+        self.plugins
+            .iter()
+            .enumerate()
+            .filter(is_taken)
+            .map(|(_, plugin)| plugin)
     }
 
     /// The resources of a kind.

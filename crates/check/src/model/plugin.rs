@@ -61,7 +61,8 @@ pub(crate) struct Plugin<'t> {
 }
 
 impl<'t> Plugin<'t> {
-    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of meshtrace's.
+    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of
+    /// meshtrace's.
     pub(crate) fn of_envoy(
         config: Node<'t>,
         host: Host,
@@ -109,6 +110,32 @@ impl<'t> Plugin<'t> {
             code,
             environment: named.chain(from_host).collect(),
         })
+    }
+
+    /// The tracer of `libmeshtrace.so`: `DynamicModuleTracer` of Envoy. It is mesh_tracing without
+    /// Wasm. `None` where the module is another one.
+    pub(crate) fn of_native(tracer: Node<'t>, files: &'t Files) -> Option<Self> {
+        let is_own = tracer.text_at(&["dynamic_module_config", "name"]) == Some("meshtrace")
+            || tracer.text_at(&["tracer_name"]) == Some("mesh_tracing");
+        let written = tracer.get("tracer_config");
+        is_own.then(|| Self {
+            node: tracer,
+            host: Host::Envoy,
+            spot: Spot::Unknown,
+            filter: Filter::MeshTracing,
+            config: written.map_or(Config::Absent, |message| configuration(message, files)),
+            written,
+            name: "",
+            root_id: "",
+            vm_id: "",
+            code: None,
+            environment: Vec::new(),
+        })
+    }
+
+    /// Whether it is the native tracer.
+    pub(crate) fn is_native(&self) -> bool {
+        self.node.get("dynamic_module_config").is_some()
     }
 
     /// A plugin of a `WasmPlugin`'s spec or a `TrafficExtension`'s `wasm`.
@@ -205,12 +232,14 @@ impl<'t> Plugin<'t> {
         }
     }
 
-    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that stage.
+    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that
+    /// stage.
     pub(crate) fn has(&self, filter: Filter) -> bool {
         self.filter == filter || self.stage(filter).is_some()
     }
 
-    /// The configuration of the stage that `filter` is; `None` where it has none, or none is written.
+    /// The configuration of the stage that `filter` is; `None` where it has none, or none is
+    /// written.
     pub(crate) fn stage(&self, filter: Filter) -> Option<Node<'t>> {
         if self.filter == filter {
             return self.map();

@@ -53,9 +53,11 @@ impl<'t> Resource<'t> {
         )
     }
 
-    /// Whether both can be of one namespace.
+    /// Whether both can be of one namespace; what is in the mesh's root namespace is for all of
+    /// them.
     pub(crate) fn may_share_namespace(&self, other: &Self) -> bool {
         match (self.namespace, other.namespace) {
+            (Some("istio-system"), _) | (_, Some("istio-system")) => true,
             (Some(own), Some(other)) => own == other,
             _ => true,
         }

@@ -9,12 +9,18 @@ use crate::model::plugin::{Config, Host, Plugin};
 
 use super::schema;
 
-pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
-    for plugin in &model.plugins {
+/// Finds mistakes, and tells the places of the plugins whose configuration is refused.
+pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
+    let mut refused = Vec::new();
+    for (place, plugin) in model.plugins.iter().enumerate() {
+        let before = findings.all.len();
         match plugin.config {
             Config::Absent => {}
             Config::Unreadable => unreadable(plugin, model.files, findings),
             Config::Read(node) => read(plugin, node, findings),
+        }
+        if findings.all.len() > before {
+            refused.push(place);
         }
         does_nothing(plugin, findings);
         variables(plugin, findings);
@@ -31,6 +37,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         );
         findings.add(Code::WhichFilter, *document, message);
     }
+    refused
 }
 
 /// A configuration that does not reach the filter as JSON.
@@ -52,10 +59,12 @@ fn unreadable(plugin: &Plugin<'_>, files: &Files, findings: &mut Findings) {
         return;
     }
     let kind = message.type_url().unwrap_or_default();
-    let advice = "write the JSON as text into {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{…}'}";
+    let advice = "write the JSON as text into {\"@type\": \
+                  type.googleapis.com/google.protobuf.StringValue, value: '{…}'}";
     let message_text = if kind == "google.protobuf.Struct" {
         format!(
-            "a Struct reaches the filter as protobuf and not as JSON, so that it refuses it; {advice}"
+            "a Struct reaches the filter as protobuf and not as JSON, so that it refuses it; \
+             {advice}"
         )
     } else if kind.is_empty() {
         format!("a configuration without \"@type\" is refused by Envoy; {advice}")
@@ -146,24 +155,34 @@ fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
     match plugin.filter {
         Filter::MeshTracing => {
             let has_stage = plugin.map().is_some_and(|map| {
-                ["trace_context", "sampling", "span_attributes", "access_log", "report"]
-                    .iter()
-                    .any(|stage| map.get(stage).is_some())
+                [
+                    "trace_context",
+                    "sampling",
+                    "span_attributes",
+                    "access_log",
+                    "report",
+                ]
+                .iter()
+                .any(|stage| map.get(stage).is_some())
             });
             let is_known = matches!(plugin.config, Config::Absent)
-                || plugin.map().is_some_and(|map| map.entries().all(|(key, _)| key == "request_headers"));
+                || plugin
+                    .map()
+                    .is_some_and(|map| map.entries().all(|(key, _)| key == "request_headers"));
             if is_known && !has_stage {
                 findings.add(
                     Code::DoesNothing,
                     at,
-                    "mesh_tracing without a stage changes nothing; for spans: {\"report\": {\"cluster\": \"…\"}}",
+                    "mesh_tracing without a stage changes nothing; for spans: {\"report\": \
+                     {\"cluster\": \"…\"}}",
                 );
             }
         }
         Filter::RouteSampling if empty => findings.add(
             Code::DoesNothing,
             at,
-            "route_sampling without rules and without a default leaves every decision as it is; add `rules` or `default`",
+            "route_sampling without rules and without a default leaves every decision as it is; \
+             add `rules` or `default`",
         ),
         _ => {}
     }
@@ -171,7 +190,8 @@ fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
 
 /// Secrets that the environment does not have.
 fn variables(plugin: &Plugin<'_>, findings: &mut Findings) {
-    if matches!(plugin.host, Host::Nobody) {
+    // The native tracer has the environment of Envoy itself.
+    if matches!(plugin.host, Host::Nobody) || plugin.is_native() {
         return;
     }
     let mut wanted = Vec::new();

@@ -28,7 +28,8 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
                     .find_map(|filter| step(filter, header));
                 match step {
                     Some(step) => removal(filter_mutations(step), step, header, findings),
-                    // Until Envoy 1.37 there is no %SPAN_ID%, and the name alone has the header removed.
+                    // Until Envoy 1.37 there is no %SPAN_ID%, and the name alone has the header
+                    // removed.
                     None if has_all && operator == "%TRACE_ID%" => {
                         missing(&running, place, name, header, operator, findings);
                     }
@@ -88,8 +89,9 @@ fn missing(
         )
     } else {
         format!(
-            "no step in front of this filter writes {operator} into {header}, so that the ids are not known; add the \
-             header_mutation that `meshtrace render access-log-trace CONFIG --envoy VERSION` prints, or remove `ids`"
+            "no step in front of this filter writes {operator} into {header}, so that the ids are \
+             not known; add the header_mutation that `meshtrace render access-log-trace CONFIG \
+             --envoy VERSION` prints, or remove `ids`"
         )
     };
     findings.add(Code::IdsWithoutStep, name, message);
@@ -106,8 +108,8 @@ fn removal(mutations: Option<Node<'_>>, step: Node<'_>, header: &str, findings: 
         .any(|name| name.eq_ignore_ascii_case(header));
     if !is_removed {
         let message = format!(
-            "where the tracer has no span nothing is written over {header}, and a client's own passes for the proxy's; put \
-             `- remove: {header}` in front"
+            "where the tracer has no span nothing is written over {header}, and a client's own \
+             passes for the proxy's; put `- remove: {header}` in front"
         );
         findings.add(Code::StepWithoutRemoval, step, message);
     }

@@ -44,39 +44,45 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
             match policy.and_then(Node::scalar) {
                 Some("FAIL_OPEN" | "3") => {}
                 Some("FAIL_RELOAD" | "1") if is_remote => {
-                    let message = "an image that cannot be fetched answers 403 to every request with this policy: Istio's agent \
-                                   takes it for FAIL_CLOSED; set failure_policy: FAIL_OPEN";
+                    let message = "an image that cannot be fetched answers 403 to every request \
+                                   with this policy: Istio's agent takes it for FAIL_CLOSED; set \
+                                   failure_policy: FAIL_OPEN";
                     findings.add(Code::FailsRequests, policy.unwrap_or(node), message);
                 }
                 Some("FAIL_RELOAD" | "1") => {}
                 Some("FAIL_CLOSED" | "2") => {
                     let message = format!(
-                        "a module that fails answers 503 to every request; set failure_policy: {wanted}"
+                        "a module that fails answers 503 to every request; set failure_policy: \
+                         {wanted}"
                     );
                     findings.add(Code::FailsRequests, policy.unwrap_or(node), message);
                 }
                 _ if is_open => {}
                 _ => {
                     let message = format!(
-                        "without a failure policy a module that fails answers 503 to every request from then on; add \
-                         failure_policy: {wanted}"
+                        "without a failure policy a module that fails answers 503 to every request \
+                         from then on; add failure_policy: {wanted}"
                     );
                     findings.add(Code::FailsRequests, policy.unwrap_or(node), message);
                 }
             }
         }
+        // A piece that is merged into a whole one.
+        Host::Istio | Host::Gateway if plugin.code.is_none() => {}
         Host::Istio => {
             let strategy = node.get("fail_strategy");
             match strategy.and_then(Node::scalar) {
                 Some("FAIL_OPEN") => {}
                 Some("FAIL_RELOAD") => {
-                    let message = "a module that cannot be fetched answers 403 to every request: Istio's agent takes FAIL_RELOAD \
-                                   for FAIL_CLOSE then; set failStrategy: FAIL_OPEN";
+                    let message = "a module that cannot be fetched answers 403 to every request: \
+                                   Istio's agent takes FAIL_RELOAD for FAIL_CLOSE then; set \
+                                   failStrategy: FAIL_OPEN";
                     findings.add(Code::FailsRequests, strategy.unwrap_or(node), message);
                 }
                 _ => {
-                    let message = "a module that cannot be fetched or fails answers 403 or 503 to every request, which is Istio's \
-                                   default; set failStrategy: FAIL_OPEN";
+                    let message = "a module that cannot be fetched or fails answers 403 or 503 to \
+                                   every request, which is Istio's default; set failStrategy: \
+                                   FAIL_OPEN";
                     findings.add(Code::FailsRequests, strategy.unwrap_or(node), message);
                 }
             }
@@ -84,8 +90,8 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
         Host::Gateway => {
             let open = node.get("fail_open");
             if open.and_then(Node::bool) != Some(true) {
-                let message = "a module that cannot be fetched or fails answers 500 to every request, which is Envoy Gateway's \
-                               default; set failOpen: true";
+                let message = "a module that cannot be fetched or fails answers 500 to every \
+                               request, which is Envoy Gateway's default; set failOpen: true";
                 findings.add(Code::FailsRequests, open.unwrap_or(node), message);
             }
         }
@@ -105,11 +111,13 @@ fn code(plugin: &Plugin<'_>, findings: &mut Findings) {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     let nobody = match (plugin.host, scheme) {
         (Host::Envoy, Some("oci")) => Some(
-            "Envoy itself fetches no images; mount the module and name it in code.local.filename, or serve it over HTTP",
+            "Envoy itself fetches no images; mount the module and name it in code.local.filename, \
+             or serve it over HTTP",
         ),
         (Host::EnvoyFilter, Some("oci")) if !is_discovered(plugin) => Some(
-            "Istio's agent fetches images for what is discovered, and for nothing that stands in place; put the plugin into an \
-             EXTENSION_CONFIG patch with config_discovery, use a WasmPlugin, or mount the module (code.local.filename)",
+            "Istio's agent fetches images for what is discovered, and for nothing that stands in \
+             place; put the plugin into an EXTENSION_CONFIG patch with config_discovery, use a \
+             WasmPlugin, or mount the module (code.local.filename)",
         ),
         (Host::Gateway, Some("oci")) => {
             Some("Envoy Gateway takes the image's name without a scheme; remove oci://")
@@ -169,7 +177,8 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if is_hex && text.bytes().all(|byte| byte == b'0') {
-        let message = "this digest is a placeholder, and a fetch by it fails; put in the one that `make push` prints";
+        let message = "this digest is a placeholder, and a fetch by it fails; put in the one that \
+                       `make push` prints";
         findings.add(Code::Placeholder, digest, message);
     } else if !is_hex && !text.is_empty() {
         let advice = if text.starts_with("sha256:") {
@@ -205,8 +214,9 @@ fn header_limit(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Finding
     let needed = ORDINARY + added;
     if added > 0 && most < f64::from(u32::try_from(needed).unwrap_or(u32::MAX)) {
         let message = format!(
-            "the filters add up to {added} headers, so that an ordinary request leaves with more than the {most} that a hop with \
-             this limit takes (431); set at least {needed}, or leave Envoy's 100"
+            "the filters add up to {added} headers, so that an ordinary request leaves with more \
+             than the {most} that a hop with this limit takes (431); set at least {needed}, or \
+             leave Envoy's 100"
         );
         findings.add(Code::HeaderLimit, limit, message);
     }

@@ -63,7 +63,8 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
         .collect();
     let advice = if let Some(own) = on_itself {
         format!(
-            "{} {} has it in metadata.labels; move it to spec.template.metadata.labels, which its pods get",
+            "{} {} has it in metadata.labels; move it to spec.template.metadata.labels, which its \
+             pods get",
             own.kind, own.name
         )
     } else if let Some(close) = suggest::closest(wanted, &values) {
@@ -104,9 +105,11 @@ fn waypoint(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings)
             continue;
         }
         let advice = if resource.kind == "EnvoyFilter" {
-            "a waypoint takes no EnvoyFilter by its labels; use a WasmPlugin or TrafficExtension with targetRefs"
+            "a waypoint takes no EnvoyFilter by its labels; use a WasmPlugin or TrafficExtension \
+             with targetRefs"
         } else {
-            "name its Gateway instead: targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: …}]"
+            "name its Gateway instead: targetRefs: [{group: gateway.networking.k8s.io, kind: \
+             Gateway, name: …}]"
         };
         findings.add(
             Code::WaypointSelector,
@@ -131,8 +134,8 @@ fn one_key(model: &Model<'_>, findings: &mut Findings) {
             });
             if let Some((other, _, first)) = other {
                 let message = format!(
-                    "a pod has one value of {key}, so that it cannot have this and {} of {} {}; give each need a key of its own, \
-                     such as meshtrace-{}: enabled",
+                    "a pod has one value of {key}, so that it cannot have this and {} of {} {}; \
+                     give each need a key of its own, such as meshtrace-{}: enabled",
                     first.scalar().unwrap_or_default(),
                     other.kind,
                     other.name,
@@ -161,7 +164,8 @@ fn telemetries(model: &Model<'_>, findings: &mut Findings) {
             .find(|other| other.namespace == telemetry.namespace && other.name != telemetry.name);
         if let Some(other) = other {
             let message = format!(
-                "{} has no selector either, and of those Istio takes one a namespace, the older; put both into one resource",
+                "{} has no selector either, and of those Istio takes one a namespace, the older; \
+                 put both into one resource",
                 other.name
             );
             findings.add(
@@ -199,7 +203,8 @@ fn providers(model: &Model<'_>, findings: &mut Findings) {
                 continue;
             }
             let message = format!(
-                "the mesh configuration has no provider {text:?}, so that Istio leaves this out; {}",
+                "the mesh configuration has no provider {text:?}, so that Istio leaves this out; \
+                 {}",
                 suggest::values(text, &known, &[])
             );
             findings.add(Code::UnknownProvider, name, message);

@@ -20,8 +20,7 @@ use crate::model::Model;
 /// The rules of a topic.
 type Topic = fn(&Model<'_>, &mut Findings);
 
-const TOPICS: [Topic; 11] = [
-    config::check,
+const TOPICS: [Topic; 10] = [
     ids::check,
     loading::check,
     mesh::check,
@@ -35,15 +34,17 @@ const TOPICS: [Topic; 11] = [
 ];
 
 /// Looks for everything.
-pub(crate) fn run(model: &Model<'_>, findings: &mut Findings) {
+pub(crate) fn run(model: &mut Model<'_>, findings: &mut Findings) {
     // Beside files that are known, one of another tool is nothing to talk about.
     for document in model.unknown.iter().filter(|_| model.knows_nothing()) {
         findings.add(
             Code::NothingKnown,
             *document,
-            "nothing here is known to meshtrace; of a plugin's configuration say whose it is: --filter NAME",
+            "nothing here is known to meshtrace; of a plugin's configuration say whose it is: \
+             --filter NAME",
         );
     }
+    model.refused = config::check(model, findings);
     for topic in TOPICS {
         topic(model, findings);
     }

@@ -48,17 +48,19 @@ fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {
         (Spot::Listener, Some(placed)) if is_upstream => {
             let place = match plugin.host {
                 Host::Istio => {
-                    "a WasmPlugin or TrafficExtension always stands among a listener's filters; the place behind the tracer \
-                     takes an EnvoyFilter (istio-manifests/envoyfilter/trace-context-*-upstream.yaml)"
+                    "a WasmPlugin or TrafficExtension always stands among a listener's filters; \
+                     the place behind the tracer takes an EnvoyFilter \
+                     (istio-manifests/envoyfilter/trace-context-*-upstream.yaml)"
                 }
                 Host::Gateway => "a policy's filter always stands among a listener's filters",
                 _ => {
-                    "move the filter to the router's upstream_http_filters (or a cluster's http_filters), or remove `placement` \
-                     and `tracer`"
+                    "move the filter to the router's upstream_http_filters (or a cluster's \
+                     http_filters), or remove `placement` and `tracer`"
                 }
             };
             let message = format!(
-                "{} stands among a listener's HTTP filters, where it finds nothing that the tracer wrote; {place}",
+                "{} stands among a listener's HTTP filters, where it finds nothing that the tracer \
+                 wrote; {place}",
                 plugin.title()
             );
             findings.add(Code::UpstreamInListener, placed, message);
@@ -67,8 +69,9 @@ fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {
             if has_placement && !is_upstream && plugin.map().is_some_and(|_| true) =>
         {
             let message = format!(
-                "{} stands among upstream filters; write {{\"placement\": \"upstream\", \"tracer\": …}} with the format \
-                 that this proxy's tracer writes, or move it among the listener's http_filters",
+                "{} stands among upstream filters; write {{\"placement\": \"upstream\", \
+                 \"tracer\": …}} with the format that this proxy's tracer writes, or move it among \
+                 the listener's http_filters",
                 plugin.title()
             );
             let at = placed.or(plugin.written).unwrap_or(plugin.node);
@@ -92,7 +95,8 @@ fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {
 
 fn behind_router(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
     let message = format!(
-        "{} stands behind the router, which ends the list: Envoy refuses the listener, or never runs it; move it in front",
+        "{} stands behind the router, which ends the list: Envoy refuses the listener, or never \
+         runs it; move it in front",
         plugin.title()
     );
     findings.add(Code::BehindRouter, node, message);
@@ -135,8 +139,8 @@ fn patched_behind_router(model: &Model<'_>, patch: Node<'_>, findings: &mut Find
     };
     if let Some(plugin) = model.plugins.iter().find(within) {
         let message = format!(
-            "this puts {} behind the router, where nothing runs; use INSERT_FIRST, or INSERT_BEFORE with the subFilter \
-             envoy.filters.http.router",
+            "this puts {} behind the router, where nothing runs; use INSERT_FIRST, or \
+             INSERT_BEFORE with the subFilter envoy.filters.http.router",
             plugin.title()
         );
         findings.add(Code::BehindRouter, operation, message);
@@ -150,7 +154,8 @@ fn codec_last(filters: &[HttpFilter<'_>], findings: &mut Findings) {
         findings.add(
             Code::CodecNotLast,
             last.node,
-            "a list of upstream filters ends with envoy.filters.http.upstream_codec, or Envoy refuses it; add it behind this one",
+            "a list of upstream filters ends with envoy.filters.http.upstream_codec, or Envoy \
+             refuses it; add it behind this one",
         );
     }
 }
@@ -184,8 +189,9 @@ fn same_names(model: &Model<'_>, findings: &mut Findings) {
             name => format!("the name {name:?}"),
         };
         let message = format!(
-            "two plugins of {} with different configurations have {name} in one VM (the other one: line {}), so that a bad \
-             update of one cannot be told from the other; give each a `name` of its own",
+            "two plugins of {} with different configurations have {name} in one VM (the other one: \
+             line {}), so that a bad update of one cannot be told from the other; give each a \
+             `name` of its own",
             plugin.title(),
             twin.node.key_position().line
         );

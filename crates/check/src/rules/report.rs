@@ -19,6 +19,30 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             of_cluster(model, plugin, cluster, name, is_grpc, findings);
         }
         role_of_mesh(plugin, report, findings);
+        if plugin
+            .map()
+            .is_some_and(|map| map.get("sampling").is_none())
+        {
+            let message = "of the traces that begin here one in a hundred is reported; for more \
+                           add \"sampling\": {\"default\": \"always\"}, or a ratio";
+            findings.add(Code::OneInAHundred, report, message);
+        }
+    }
+    for plugin in model.plugins.iter().filter(|plugin| plugin.is_native()) {
+        let exports = model
+            .managers
+            .iter()
+            .filter(|manager| manager.node.input() == plugin.node.input())
+            .flat_map(|manager| &manager.filters)
+            .filter_map(|filter| filter.config?.text_at(&["filter_name"]))
+            .any(|name| name == "mesh_tracing_export");
+        if plugin.report().is_some() && !exports {
+            let message = "no connection manager has the filter that carries the export; add to \
+                           http_filters: {name: mesh_tracing_export, disabled: true, typed_config: \
+                           {\"@type\": …DynamicModuleFilter, dynamic_module_config: {name: meshtrace}, \
+                           filter_name: mesh_tracing_export}}";
+            findings.add(Code::NativeExport, plugin.node, message);
+        }
     }
     for manager in &model.managers {
         let plugins = manager
@@ -72,12 +96,13 @@ fn of_cluster(
         let host = name.rsplit('/').next().unwrap_or(name);
         let (host, port) = host.split_once(':').unwrap_or((host, "4318"));
         let message = format!(
-            "{name:?} is a host and no cluster of Istio's, which are named by direction, port and host; write \
-             \"outbound|{port}||{host}\""
+            "{name:?} is a host and no cluster of Istio's, which are named by direction, port and \
+             host; write \"outbound|{port}||{host}\""
         );
         findings.add(Code::NoCluster, cluster, message);
     } else if plugin.host == Host::Envoy && name.contains("://") {
-        let message = "this is a URL; name the Envoy cluster of the collector, and put the host into `authority`";
+        let message = "this is a URL; name the Envoy cluster of the collector, and put the host \
+                       into `authority`";
         findings.add(Code::NoCluster, cluster, message);
     }
 }
@@ -85,15 +110,17 @@ fn of_cluster(
 fn of_known(found: &Cluster<'_>, cluster: Node<'_>, is_grpc: bool, findings: &mut Findings) {
     if found.is_original_dst() {
         let message = format!(
-            "the cluster {} is ORIGINAL_DST, which calls the address that a request came to; an export came to none, so that it \
-             fails: name a cluster with endpoints (STRICT_DNS, EDS)",
+            "the cluster {} is ORIGINAL_DST, which calls the address that a request came to; an \
+             export came to none, so that it fails: name a cluster with endpoints (STRICT_DNS, \
+             EDS)",
             found.name
         );
         findings.add(Code::OriginalDst, cluster, message);
     } else if is_grpc && !found.speaks_http2() {
         let message = format!(
-            "the cluster {} (line {}) speaks HTTP/1, and gRPC needs HTTP/2; add explicit_http_config: {{http2_protocol_options: \
-             {{}}}} to its typed_extension_protocol_options, or use \"protocol\": \"http/protobuf\"",
+            "the cluster {} (line {}) speaks HTTP/1, and gRPC needs HTTP/2; add \
+             explicit_http_config: {{http2_protocol_options: {{}}}} to its \
+             typed_extension_protocol_options, or use \"protocol\": \"http/protobuf\"",
             found.name,
             found.node.position().line
         );
@@ -154,8 +181,8 @@ fn of_service(
     let spec = service.spec();
     if spec.and_then(|spec| spec.text_at(&["cluster_ip"])) == Some("None") {
         let message = format!(
-            "the Service {} is headless (clusterIP: None): Istio makes an ORIGINAL_DST cluster of it, through which nothing is \
-             exported; use a Service with an address",
+            "the Service {} is headless (clusterIP: None): Istio makes an ORIGINAL_DST cluster of \
+             it, through which nothing is exported; use a Service with an address",
             service.name
         );
         findings.add(Code::ServiceLacks, cluster, message);
@@ -186,8 +213,8 @@ fn of_service(
     });
     if is_grpc && !speaks && plugin.host != Host::Nobody {
         let message = format!(
-            "port {port} of the {} {} does not say that it speaks HTTP/2, so that Istio sends HTTP/1; name the port grpc-…, or set \
-             appProtocol: grpc",
+            "port {port} of the {} {} does not say that it speaks HTTP/2, so that Istio sends \
+             HTTP/1; name the port grpc-…, or set appProtocol: grpc",
             service.kind, service.name
         );
         findings.add(Code::NotHttp2, cluster, message);
@@ -201,8 +228,11 @@ fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings:
         return;
     };
     let is_router = model.envoy.iter().any(|document| {
-        let id = document.text_at(&["node", "id"]);
-        id.is_some_and(|id| id.starts_with("router~"))
+        let own = document.text_at(&["node", "id"]);
+        let dumped = document
+            .list("configs")
+            .find_map(|config| config.text_at(&["bootstrap", "node", "id"]));
+        own.or(dumped).is_some_and(|id| id.starts_with("router~"))
     });
     let message = match (role.text(), inbound) {
         (Some("client"), true) => {
@@ -248,10 +278,12 @@ fn role_of_mesh(plugin: &Plugin<'_>, report: Node<'_>, findings: &mut Findings) 
         });
     let message = match role.text() {
         Some("client" | "gateway") if all("SERVER") => {
-            "`match` names what comes in (mode: SERVER), which is served here: \"server\", or \"auto\""
+            "`match` names what comes in (mode: SERVER), which is served here: \"server\", or \
+             \"auto\""
         }
         Some("server") if all("CLIENT") && !is_gateway => {
-            "`match` names what goes out (mode: CLIENT), which is sent from here: \"client\", or \"auto\""
+            "`match` names what goes out (mode: CLIENT), which is sent from here: \"client\", or \
+             \"auto\""
         }
         _ => return,
     };

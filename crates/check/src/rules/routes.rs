@@ -6,8 +6,8 @@ use crate::model::Model;
 use crate::model::chain::{HttpFilter, Manager};
 use crate::model::plugin::Host;
 
-const ADVICE: &str = "make it the first filter with envoy.filters.http.cors directly behind it, or set \
-                      \"request_headers\": \"filter_state\" (docs/request-headers.md)";
+const ADVICE: &str = "make it the first filter with envoy.filters.http.cors directly behind it, or \
+                      set \"request_headers\": \"filter_state\" (docs/request-headers.md)";
 
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for manager in model.managers.iter().filter(|manager| manager.is_whole) {
@@ -16,7 +16,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for plugin in model
         .plugins
         .iter()
-        .filter(|plugin| plugin.host == Host::Istio)
+        .filter(|plugin| plugin.host == Host::Istio && plugin.code.is_some())
     {
         // `phase` stands beside `wasm` in a TrafficExtension.
         let around = plugin.node.parent();
@@ -27,9 +27,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         let is_late = !matches!(phase.and_then(Node::scalar), Some("AUTHN" | "1"));
         if is_late && plugin.edits() {
             let message = format!(
-                "{} edits request headers, after which Envoy chooses the route again; without phase AUTHN it stands behind \
-                 authentication and authorisation, so that a request may take a route that they did not see; set phase: AUTHN, \
-                 or \"request_headers\": \"filter_state\" (docs/request-headers.md)",
+                "{} edits request headers, after which Envoy chooses the route again; without \
+                 phase AUTHN it stands behind authentication and authorisation, so that a request \
+                 may take a route that they did not see; set phase: AUTHN, or \"request_headers\": \
+                 \"filter_state\" (docs/request-headers.md)",
                 plugin.title()
             );
             findings.add(Code::Rerouted, phase.unwrap_or(plugin.node), message);
@@ -67,8 +68,9 @@ fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
         && let Some(at) = running.get(first)
     {
         let message = format!(
-            "{} edits request headers behind {:?}, which may change them too: Envoy then chooses the route again, by headers \
-             that it did not have before, and a request may pass an authorisation that was not asked; {ADVICE}",
+            "{} edits request headers behind {:?}, which may change them too: Envoy then chooses \
+             the route again, by headers that it did not have before, and a request may pass an \
+             authorisation that was not asked; {ADVICE}",
             title(first),
             filter.name
         );
@@ -82,9 +84,10 @@ fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
         && let Some(at) = running.get(last)
     {
         let message = format!(
-            "{} edits request headers, and {:?} directly behind it changes them before it asks for the route: Envoy then \
-             chooses another route than without the filter; put envoy.filters.http.cors between the two, or set \
-             \"request_headers\": \"filter_state\" (docs/request-headers.md)",
+            "{} edits request headers, and {:?} directly behind it changes them before it asks for \
+             the route: Envoy then chooses another route than without the filter; put \
+             envoy.filters.http.cors between the two, or set \"request_headers\": \"filter_state\" \
+             (docs/request-headers.md)",
             title(last),
             next.name
         );
@@ -104,8 +107,8 @@ fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
         .find(|(name, _)| trace.iter().any(|trace| name.eq_ignore_ascii_case(trace)));
     if let Some((name, at)) = by_trace {
         let message = format!(
-            "a route asks for {name}, which {} edits, so that the request's own route depends on the edit; match on another \
-             header, or set \"request_headers\": \"filter_state\"",
+            "a route asks for {name}, which {} edits, so that the request's own route depends on \
+             the edit; match on another header, or set \"request_headers\": \"filter_state\"",
             title(first)
         );
         findings.add(Code::Rerouted, *at, message);

@@ -21,8 +21,8 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
                 let name = rules.get(earlier).and_then(|rule| rule.text_at(&["name"]));
                 let name = name.map_or(String::new(), |name| format!(" ({name})"));
                 let message = format!(
-                    "never decides: rules[{earlier}]{name} fits every request that this one fits, and comes first; move this rule \
-                     in front of it, or remove it"
+                    "never decides: rules[{earlier}]{name} fits every request that this one fits, \
+                     and comes first; move this rule in front of it, or remove it"
                 );
                 findings.add(Code::Shadowed, *rule, message);
             }
@@ -34,7 +34,8 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
                 .get("match")
                 .is_none_or(|own| own.entries().next().is_none())
         {
-            let message = "never decides: the last rule has no `match`, so that it fits every request; remove one of the two";
+            let message = "never decides: the last rule has no `match`, so that it fits every \
+                           request; remove one of the two";
             findings.add(Code::Shadowed, default, message);
         }
     }

@@ -1,4 +1,5 @@
-//! A configuration against the JSON Schema of its filter: all mistakes at once, each where it stands.
+//! A configuration against the JSON Schema of its filter: all mistakes at once, each where it
+//! stands.
 
 use serde_json::{Map, Value};
 
@@ -22,6 +23,21 @@ pub(crate) fn properties<'s>(schema: &'s Value, defs: &'s Value) -> Option<&'s M
     flatten(schema, defs, &mut flat, 0);
     flat.into_iter()
         .find_map(|schema| schema.get("properties")?.as_object())
+}
+
+/// Whether a value has the shape that a schema takes: a map, a list or a scalar.
+pub(crate) fn has_shape(schema: &Value, defs: &Value, node: Node<'_>) -> bool {
+    let mut choices = Vec::new();
+    flatten(schema, defs, &mut choices, 0);
+    choices.iter().any(|choice| {
+        if node.is_map() {
+            is_type(choice, "object")
+        } else if node.is_list() {
+            is_type(choice, "array")
+        } else {
+            !is_type(choice, "object") && !is_type(choice, "array") || is_type(choice, "null")
+        }
+    })
 }
 
 /// The schemas that a value may follow one of.

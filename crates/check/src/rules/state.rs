@@ -50,7 +50,7 @@ fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings)
         .iter()
         .chain(&manager.upstream)
         .any(|filter| {
-            filter.plugin.is_none()
+            model.plugin(filter).is_none()
                 && (filter.kind.ends_with("wasm.v3.Wasm")
                     || filter.node.get("config_discovery").is_some())
         })
@@ -75,15 +75,19 @@ fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings)
         if plugin.report().is_some() {
             continue;
         }
-        let unread = unread_attributes(plugin, &reads, &tags);
+        let mut unread = unread_attributes(plugin, &reads, &tags);
+        // An expression (CEL) has it in quotes.
+        unread.retain(|(key, _)| !mentions(manager.node, &format!("wasm.{key}")));
         let advice = match manager.tracing {
             Tracing::Off => "; the connection manager has no `tracing` either",
             _ => "",
         };
         for (key, at) in unread {
             let message = format!(
-                "no tag and no log format reads wasm.{key}, so that it is on no span; add to tracing.custom_tags: {{tag: {key}, \
-                 value: \"%FILTER_STATE(wasm.{key}:PLAIN)%\"}}{advice} (meshtrace render span-attributes CONFIG --envoy VERSION)"
+                "no tag and no log format reads wasm.{key}, so that it is on no span; add to \
+                 tracing.custom_tags: {{tag: {key}, value: \
+                 \"%FILTER_STATE(wasm.{key}:PLAIN)%\"}}{advice} (meshtrace render span-attributes \
+                 CONFIG --envoy VERSION)"
             );
             findings.add(Code::NoTag, at, message);
         }
@@ -114,6 +118,10 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     for mesh in &model.meshes {
         log_reads.extend(reads(*mesh));
     }
+    for proxy in model.of_kind("EnvoyProxy") {
+        let telemetry = proxy.spec().and_then(|spec| spec.get("telemetry"));
+        log_reads.extend(telemetry.into_iter().flat_map(reads));
+    }
     for read in tag_reads.iter().chain(&log_reads) {
         form(read, findings);
     }
@@ -121,7 +129,12 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
         .iter()
         .any(|plugin| plugin.has(Filter::SpanAttributes));
     for read in &tag_reads {
-        known(read, &writers, !has_attributes, findings);
+        known(
+            read,
+            &writers,
+            !has_attributes || !model.refused.is_empty(),
+            findings,
+        );
     }
     logs_without_filter(model, &plugins, &log_reads, &writers, findings);
     if model.of_kind("Telemetry").next().is_none() {
@@ -141,8 +154,9 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
         let all: Vec<_> = tag_reads.iter().chain(&log_reads).collect();
         for (key, at) in unread_attributes_of(plugin, &all, &tags) {
             let message = format!(
-                "no custom tag of a Telemetry reads wasm.{key}, so that it is on no span; add to tracing[].customTags: {key}: \
-                 {{formatter: {{value: \"%FILTER_STATE(wasm.{key}:PLAIN)%\"}}}} (meshtrace render span-attributes CONFIG \
+                "no custom tag of a Telemetry reads wasm.{key}, so that it is on no span; add to \
+                 tracing[].customTags: {key}: {{formatter: {{value: \
+                 \"%FILTER_STATE(wasm.{key}:PLAIN)%\"}}}} (meshtrace render span-attributes CONFIG \
                  --istio VERSION)"
             );
             findings.add(Code::NoTag, at, message);
@@ -170,7 +184,8 @@ fn logs_without_filter(
         findings.add(
             Code::LogWithoutFilter,
             read.at,
-            "none of the plugins given with it writes the ids; add access_log_trace, or `access_log` to mesh_tracing",
+            "none of the plugins given with it writes the ids; add access_log_trace, or \
+             `access_log` to mesh_tracing",
         );
     }
 }
@@ -308,7 +323,8 @@ fn unread_attributes_of<'t>(
 fn form(read: &Read<'_>, findings: &mut Findings) {
     if read.key.starts_with("wasm.") && read.form != Some("PLAIN") {
         let message = format!(
-            "without :PLAIN this is an object with the value in Base64; write %FILTER_STATE({}:PLAIN)%",
+            "without :PLAIN this is an object with the value in Base64; write \
+             %FILTER_STATE({}:PLAIN)%",
             read.key
         );
         findings.add(Code::WithoutPlain, read.at, message);
@@ -333,7 +349,8 @@ fn known(read: &Read<'_>, writers: &Writers<'_>, is_open: bool, findings: &mut F
     }
     if IDS.contains(&key) {
         let message = format!(
-            "no filter here writes wasm.{key}; add access_log_trace, or `access_log` to mesh_tracing"
+            "no filter here writes wasm.{key}; add access_log_trace, or `access_log` to \
+             mesh_tracing"
         );
         findings.add(Code::LogWithoutFilter, read.at, message);
         return;
@@ -374,6 +391,15 @@ fn reads(node: Node<'_>) -> Vec<Read<'_>> {
                 form: parts.next(),
             });
         }
+    });
+    found
+}
+
+/// Whether a text below a node has `word` in it.
+fn mentions(node: Node<'_>, word: &str) -> bool {
+    let mut found = false;
+    walk(node, &mut |node| {
+        found |= node.scalar().is_some_and(|text| text.contains(word))
     });
     found
 }

@@ -33,17 +33,22 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         .filter(|manager| !manager.is_whole)
         .flat_map(|manager| manager.early.iter().map(|(_, kind)| *kind))
         .collect();
-    for plugin in &model.plugins {
+    if let Some((tracing, _)) = model.tracer_of_gateway() {
+        for plugin in model.taken().filter(|plugin| plugin.host == Host::Gateway) {
+            beside(plugin, &tracing, &[], findings);
+        }
+    }
+    for plugin in model.taken() {
         if !matches!(plugin.host, Host::Istio | Host::EnvoyFilter) {
             continue;
         }
         let Some(resource) = model.resource_of(plugin.node) else {
             continue;
         };
-        if let Some((tracing, at)) = model.tracer_for(resource) {
+        if let Some((tracing, _)) = model.tracer_for(resource) {
             beside(plugin, &tracing, &early, findings);
-            percentage(plugin, at, findings);
         }
+        percentage(plugin, model.percentage_for(resource), findings);
     }
     envoy_filters(model, findings);
 }
@@ -72,20 +77,24 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
     }
     if let Some(report) = plugin.report() {
         let message = format!(
-            "mesh_tracing reports spans while {} is on (line {}): each request has two spans of this proxy, and the tracer \
-             writes its own context over the filter's; turn the tracer off{}, or remove `report`",
+            "mesh_tracing reports spans while {} is on (line {}): each request has two spans of \
+             this proxy, and the tracer writes its own context over the filter's; turn the tracer \
+             off{}, or remove `report`",
             tracer.title(),
             tracing.key_position().line,
             match plugin.host {
                 Host::Istio | Host::EnvoyFilter =>
                     " (Telemetry: tracing: [{disableSpanReporting: true}])",
+                Host::Gateway => " (no telemetry.tracing in the EnvoyProxy)",
                 _ => " (no `tracing` in the connection manager)",
             }
         );
         findings.add(Code::TwoTracers, report, message);
         return;
     }
-    if plugin.has(Filter::TraceContext) {
+    // Then the tracer writes no headers, and the filter's are the last word.
+    let is_silent = tracing.get("no_context_propagation").and_then(Node::bool) == Some(true);
+    if plugin.has(Filter::TraceContext) && !is_silent {
         context(plugin, *tracer, early, findings);
     }
     if plugin.has(Filter::RouteSampling) {
@@ -129,8 +138,9 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
     let mode = incoming.and_then(|incoming| incoming.text().or(incoming.text_at(&["mode"])));
     if let (Some(incoming), Some("restart" | "ignore"), false) = (incoming, mode, is_early) {
         let message = format!(
-            "{} has read the caller's context before any filter runs, so that the proxy's own span continues the caller's \
-             trace; put this into an early header mutation: meshtrace render trace-context CONFIG --tracer {render}",
+            "{} has read the caller's context before any filter runs, so that the proxy's own span \
+             continues the caller's trace; put this into an early header mutation: meshtrace \
+             render trace-context CONFIG --tracer {render}",
             tracer.title()
         );
         findings.add(Code::IncomingTooLate, incoming, message);
@@ -147,15 +157,15 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
     let names = |formats: &[&&str]| list(formats.iter().map(ToString::to_string).collect());
     let what = if !unread.is_empty() && !is_early {
         format!(
-            "{} reads no {}, so that such a caller's trace ends here and the proxy's span begins a new one, whatever this \
-             filter writes before the tracer does",
+            "{} reads no {}, so that such a caller's trace ends here and the proxy's span begins a \
+             new one, whatever this filter writes before the tracer does",
             tracer.title(),
             names(&unread).replace(" or ", " and no ")
         )
     } else if !stale.is_empty() {
         format!(
-            "{} writes its own span into {} after this filter, while {} goes on with the caller's: the application reads two \
-             contexts",
+            "{} writes its own span into {} after this filter, while {} goes on with the caller's: \
+             the application reads two contexts",
             tracer.title(),
             list(reads.iter().map(ToString::to_string).collect()),
             names(&stale)
@@ -169,8 +179,9 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
         "tracecontext"
     };
     let message = format!(
-        "{what}; put trace_context behind the tracer, {{\"placement\": \"upstream\", \"tracer\": \"{format}\"}} among the \
-         upstream filters, and what `meshtrace render trace-context --tracer {render}` prints in front of it"
+        "{what}; put trace_context behind the tracer, {{\"placement\": \"upstream\", \"tracer\": \
+         \"{format}\"}} among the upstream filters, and what `meshtrace render trace-context \
+         --tracer {render}` prints in front of it"
     );
     findings.add(Code::ContextBesideTracer, plugin.node, message);
 }
@@ -195,8 +206,8 @@ fn parents(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
     let at = stage.and_then(|stage| stage.get("extract").or(Some(stage)));
     let wanted = format!("{reads:?}");
     let message = format!(
-        "a request with {} alone begins a trace here, as {} does not read it, but the rules take it for one with a parent and \
-         do not decide; set \"extract\": {wanted}",
+        "a request with {} alone begins a trace here, as {} does not read it, but the rules take \
+         it for one with a parent and do not decide; set \"extract\": {wanted}",
         list(other),
         tracer.title()
     );
@@ -233,8 +244,9 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
     if let Some(parent) = parent.filter(|parent| parent.text() != Some("respect"))
         && !early.contains(&Early::Sampling)
     {
-        let message = "the tracer has read the caller's decision before any filter runs, so that this is `respect`; put the \
-                       rules into an early header mutation: meshtrace render route-sampling CONFIG --tracer …";
+        let message = "the tracer has read the caller's decision before any filter runs, so that \
+                       this is `respect`; put the rules into an early header mutation: meshtrace \
+                       render route-sampling CONFIG --tracer …";
         findings.add(Code::ParentTooLate, parent, message);
     }
     let Tracing::On(_, tracing) = manager.tracing else {
@@ -242,7 +254,8 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
             findings.add(
                 Code::SamplingSettings,
                 plugin.node,
-                "the connection manager has no `tracing`, so that no tracer follows the rules; add one, or use mesh_tracing",
+                "the connection manager has no `tracing`, so that no tracer follows the rules; add \
+                 one, or use mesh_tracing",
             );
         }
         return;
@@ -275,7 +288,8 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
         return;
     }
     let message = format!(
-        "route_sampling lacks settings around it: {}; `meshtrace render route-sampling CONFIG --tracer …` prints all of them",
+        "route_sampling lacks settings around it: {}; `meshtrace render route-sampling CONFIG \
+         --tracer …` prints all of them",
         missing.join("; ")
     );
     findings.add(Code::SamplingSettings, plugin.node, message);
@@ -297,14 +311,13 @@ fn removes(routes: Node<'_>, name: &str) -> bool {
 }
 
 /// A percentage of Istio's beside rules.
-fn percentage(plugin: &Plugin<'_>, telemetry: Node<'_>, findings: &mut Findings) {
+fn percentage(plugin: &Plugin<'_>, percentage: Option<Node<'_>>, findings: &mut Findings) {
     if !plugin.has(Filter::RouteSampling) || plugin.report().is_some() {
         return;
     }
-    let percentage = telemetry.get("random_sampling_percentage");
     if let Some(percentage) = percentage.filter(|value| value.number() != Some(0.0)) {
-        let message = "beside route_sampling this keeps what the rules drop; for its proxies set randomSamplingPercentage: 0 \
-                       (istio-manifests/telemetry/route-sampling.yaml)";
+        let message = "beside route_sampling this keeps what the rules drop; for its proxies set \
+                       randomSamplingPercentage: 0 (istio-manifests/telemetry/route-sampling.yaml)";
         findings.add(Code::SamplingSettings, percentage, message);
     }
 }
@@ -373,7 +386,8 @@ fn differing(stage: Node<'_>, key: &str, actual: bool, findings: &mut Findings) 
     let told = stage.get(key);
     if let Some(told) = told.filter(|told| told.bool().is_some_and(|told| told != actual)) {
         let message = format!(
-            "the connection manager's {key} is {actual}; say the same here, or log lines name another span"
+            "the connection manager's {key} is {actual}; say the same here, or log lines name \
+             another span"
         );
         findings.add(Code::LogTracer, told, message);
     }
@@ -386,8 +400,8 @@ fn order(manager: &Manager<'_>, findings: &mut Findings) {
         && sampling < context
         && let Some((at, _)) = manager.early.get(sampling)
     {
-        let message = "route_sampling's early header mutation reads the parent that trace_context's writes, and runs before it; \
-                       move it behind";
+        let message = "route_sampling's early header mutation reads the parent that \
+                       trace_context's writes, and runs before it; move it behind";
         findings.add(Code::EarlyOrder, *at, message);
     }
 }
@@ -422,8 +436,9 @@ fn envoy_filters(model: &Model<'_>, findings: &mut Findings) {
             let spec = sampling.spec().unwrap_or(sampling.node);
             if first > second {
                 let message = format!(
-                    "at priority {second} route_sampling's early header mutation runs before that of EnvoyFilter {} (priority \
-                     {first}), which writes the parent that it reads; give this one the higher number",
+                    "at priority {second} route_sampling's early header mutation runs before that \
+                     of EnvoyFilter {} (priority {first}), which writes the parent that it reads; \
+                     give this one the higher number",
                     context.name
                 );
                 findings.add(
@@ -433,8 +448,9 @@ fn envoy_filters(model: &Model<'_>, findings: &mut Findings) {
                 );
             } else if first == second {
                 let message = format!(
-                    "EnvoyFilter {} and this one both add an early header mutation at priority {first}, so that the time of \
-                     creation decides which runs first; set priority 20 there and 30 here",
+                    "EnvoyFilter {} and this one both add an early header mutation at priority \
+                     {first}, so that the time of creation decides which runs first; set priority \
+                     20 there and 30 here",
                     context.name
                 );
                 findings.add(

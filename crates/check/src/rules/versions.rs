@@ -48,6 +48,14 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             findings.add(Code::ExtensionTooEarly, at, message);
         }
     }
+    for plugin in model.plugins.iter().filter(|plugin| plugin.is_native()) {
+        if let Some(old) = model.versions(plugin.node).older_than(38) {
+            let message = format!(
+                "{old} has no tracer of dynamic modules, which came with Envoy 1.38; use mesh_tracing.wasm"
+            );
+            findings.add(Code::FieldTooEarly, plugin.node, message);
+        }
+    }
     for manager in &model.managers {
         fallback(model, &manager.upstream, findings);
     }
@@ -59,8 +67,8 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 fn span_ids(node: Node<'_>, old: &str, findings: &mut Findings) {
     if node.scalar().is_some_and(|text| text.contains("%SPAN_ID%")) {
         let message = format!(
-            "{old} has no %SPAN_ID%, and refuses the listener; leave it out, and take %FILTER_STATE(wasm.span_id:PLAIN)% of \
-             access_log_trace"
+            "{old} has no %SPAN_ID%, and refuses the listener; leave it out, and take \
+             %FILTER_STATE(wasm.span_id:PLAIN)% of access_log_trace"
         );
         findings.add(Code::SpanIdTooEarly, node, message);
     }
@@ -74,8 +82,9 @@ fn span_ids(node: Node<'_>, old: &str, findings: &mut Findings) {
 
 fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
     let versions = model.versions(map);
-    let too_early = "a tag cannot read filter state there; take request headers (emit.request_header_prefix, and `meshtrace \
-                     render span-attributes CONFIG` for that version)";
+    let too_early = "a tag cannot read filter state there; take request headers \
+                     (emit.request_header_prefix, and `meshtrace render span-attributes CONFIG` \
+                     for that version)";
     for tag in map.list("custom_tags") {
         if let (Some(value), Some(old)) = (tag.get("value"), versions.older_than(37)) {
             let message = format!(
@@ -85,7 +94,8 @@ fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
         }
         if let (Some(kind), Some(old)) = (tag.get("value_type"), versions.older_than(40)) {
             let message = format!(
-                "{old} does not know value_type, which came with Envoy 1.40, and refuses the listener; remove it"
+                "{old} does not know value_type, which came with Envoy 1.40, and refuses the \
+                 listener; remove it"
             );
             findings.add(Code::FieldTooEarly, kind, message);
         }
@@ -94,7 +104,8 @@ fn tags(model: &Model<'_>, map: Node<'_>, findings: &mut Findings) {
         for (field, minor) in TRACING {
             if let (Some(value), Some(old)) = (map.get(field), versions.older_than(minor)) {
                 let message = format!(
-                    "{old} does not know {field}, which came with Envoy 1.{minor}, and refuses the listener; remove it"
+                    "{old} does not know {field}, which came with Envoy 1.{minor}, and refuses the \
+                     listener; remove it"
                 );
                 findings.add(Code::FieldTooEarly, value, message);
             }
@@ -138,7 +149,8 @@ fn fallback(model: &Model<'_>, filters: &[HttpFilter<'_>], findings: &mut Findin
                 .or_else(|| versions.older_than(39).filter(|_| versions.istio.is_none()));
             if let Some(old) = old {
                 let message = format!(
-                    "{old} knows no RBAC among upstream filters, and refuses the listener; mount the module as a file \
+                    "{old} knows no RBAC among upstream filters, and refuses the listener; mount \
+                     the module as a file \
                      (istio-manifests/envoyfilter/trace-context-otel-upstream.yaml)"
                 );
                 findings.add(Code::FallbackTooEarly, url, message);
@@ -168,7 +180,8 @@ fn outside(model: &Model<'_>, first: Node<'_>, findings: &mut Findings) {
     }
     let version = if oldest.0 < least { oldest } else { newest };
     let message = format!(
-        "{what} {version}: the filters are tested with 1.{least} to 1.{most}; with another version try them first (make test)"
+        "{what} {version}: the filters are tested with 1.{least} to 1.{most}; with another version \
+         try them first (make test)"
     );
     findings.add(Code::OutsideVersions, first, message);
 }

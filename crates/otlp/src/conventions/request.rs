@@ -8,7 +8,7 @@ use crate::attributes::Attributes;
 use crate::limits::{MAX_NAME, MAX_URL, MAX_VALUE};
 use crate::text::Utf8Text;
 
-/// What the header block of a request says.
+/// A request, as its header block describes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// `:method`.
@@ -82,8 +82,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether it may last for as long as its ends like: an upgrade, CONNECT, or gRPC, whose
-    /// streams cannot be told from its calls by their headers.
+    /// Whether its duration has no bound: an upgrade, CONNECT, or gRPC, whose streams cannot be told
+    /// from its unary calls by their headers.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
         self.is_grpc || self.is_upgrade || self.is_connect()
@@ -228,6 +228,14 @@ impl<'a> Request<'a> {
 pub struct Name(ArrayVec<u8, MAX_NAME>);
 
 impl Name {
+    /// `text` as UTF-8, cut at [`MAX_NAME`].
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let mut name = Self::default();
+        name.append(text);
+        name
+    }
+
     /// UTF-8, cut at [`MAX_NAME`].
     fn append(&mut self, bytes: &[u8]) {
         let text = Utf8Text::new(bytes, self.0.remaining_capacity());

@@ -7,7 +7,7 @@ mod span_attributes;
 mod trace_context;
 
 pub use access_log_trace::AccessLogTrace;
-pub use mesh_tracing::{MeshTracing, MeshTracingState};
+pub use mesh_tracing::{MeshTracing, MeshTracingState, SpanStart};
 pub use route_sampling::RouteSampling;
 pub use span_attributes::SpanAttributes;
 pub use trace_context::TraceContext;

@@ -72,6 +72,21 @@ impl AttributesStage {
         gathered
     }
 
+    /// Whether the attributes of a request leave as headers of it.
+    pub(crate) fn writes_headers(&self) -> bool {
+        self.attributes.writes_headers()
+    }
+
+    /// Gathers the attributes of a request whose properties are not known: only its span gets them.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        self.attributes.of_request(headers, &[], arena, tally)
+    }
+
     /// Gathers the attributes of a response, which leave as filter state alone.
     #[inline(never)]
     pub(crate) fn gather_response<'a>(

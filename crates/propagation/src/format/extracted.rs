@@ -3,9 +3,10 @@
 use crate::{SamplingState, SpanId, TraceContext, TraceId};
 
 /// What one format says about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extracted {
     /// Nothing: none of its headers came, or none that means anything.
+    #[default]
     Absent,
     /// A decision and no ids (B3: `b3: 0`).
     Sampling(SamplingState),

@@ -2,8 +2,11 @@
 //!
 //! A row gives the variant of [`Format`](super::Format) and its names, the variants of
 //! [`Field`](crate::Field), the variants of [`Counter`](crate::Counter), the value in the JSON
-//! Schema, the fuzz target's choice and the rows of `docs/trace_context.md`. A new format is a row
-//! here, a file beside this one and its test vectors (`tests/vectors.json`).
+//! Schema, the fuzz target's choice and the rows of `docs/trace_context.md`.
+//!
+//! To add a format: write its file beside this one and name it in `format/mod.rs`, add a row here,
+//! cases to `tests/vectors.json`, and a seed to `crates/fuzz-targets/corpus/format`. The tests of
+//! `tests/documentation.rs` say how to write the documentation's tables anew.
 //!
 //! The keys of a row:
 //!

@@ -1,6 +1,6 @@
 //! The guide's commands, and the files that it names.
 
-use meshtrace_test_support::applied::{self};
+use meshtrace_test_support::applied;
 use meshtrace_test_support::common::text;
 
 use crate::head::{Product, manifests};

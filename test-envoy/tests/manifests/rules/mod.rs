@@ -7,7 +7,7 @@ mod together;
 use std::collections::BTreeSet;
 
 use meshtrace_render::priority;
-use meshtrace_test_support::applied::{self};
+use meshtrace_test_support::applied;
 use serde_json::Value;
 
 use crate::head::{Head, manifests};

@@ -81,12 +81,3 @@ fn assert_sound(mesh: &Collected, what: &str) {
         assert_eq!(mesh.counter(counter), 0, "{what}: {counter}");
     }
 }
-
-/// The part of 200 random ids that is kept: six standard deviations are exceeded less than once in
-/// ten million times.
-fn assert_about(found: usize, ratio: f64, count: u32, what: &str) {
-    let found = f64::from(u32::try_from(found).expect("a number"));
-    let expected = ratio * f64::from(count);
-    let limit = 6.0 * (expected * (1.0 - ratio)).sqrt();
-    assert!((found - expected).abs() <= limit, "{what}: {found}");
-}

@@ -1,12 +1,11 @@
 //! Before the proxy's own tracer the filter does what `route_sampling` does.
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::config::{Bootstrap, Listener, Route};
 use envoy_test_harness::each_supported;
-use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
-use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::common;
 use meshtrace_test_support::reporting::{mesh_tracing, traceparent};
+use meshtrace_test_support::sampling::around;
 use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
 use serde_json::json;
 
@@ -18,14 +17,8 @@ fn before_the_proxys_own_tracer_it_is_the_single_filter() {
         let sampling = json!({"extract": ["tracecontext"], "rules": [
             {"name": "keep", "match": {"path": {"prefix": "/keep"}}, "sample": "always"},
         ], "default": "never"});
-        let typed: SamplingConfig =
-            serde_json::from_value(sampling.clone()).expect("a configuration");
-        let settings = sampling_settings(&typed, RenderTracer::OpenTelemetry).expect("settings");
         let sinks = Sinks::start();
-        let manager = HttpConnectionManager::new()
-            .tracing(Tracer::OpenTelemetry.tracing().expect("a tracer"))
-            .virtual_host(settings.virtual_host)
-            .merge(settings.manager)
+        let manager = around(Tracer::OpenTelemetry, &sampling.to_string())
             .route(Route::prefix("/").cluster("upstream"))
             .filter(mesh_tracing(json!({"sampling": sampling})));
         let bootstrap = sinks

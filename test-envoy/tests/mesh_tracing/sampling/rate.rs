@@ -1,12 +1,11 @@
 //! A number of traces a second, for all workers of a proxy together.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
-use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::{Envoy, Options, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::reporting::{collector, manager, mesh_tracing, traceparent};
+use meshtrace_test_support::sampling::assert_one_bucket;
 use serde_json::json;
 
 use super::{config, tracestate};
@@ -28,33 +27,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
         let envoy =
             Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
-        let begin = Instant::now();
-        let senders: Vec<_> = (0..8)
-            .map(|_| {
-                std::thread::spawn(move || {
-                    let mut connection = Connection::open(address).expect("a connection");
-                    for _ in 0..100 {
-                        let response = connection.send(&Request::get("/")).expect("a response");
-                        assert_eq!(response.status, 200);
-                    }
-                })
-            })
-            .collect();
-        for sender in senders {
-            sender.join().expect("all requests");
-        }
-        let seconds = begin.elapsed().as_secs() + 1;
-        let counter = |name: &str| {
-            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
-            envoy.stat(&name).expect("a counter")
-        };
-        let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));
-        assert_eq!(kept + dropped, 800, "{version}");
-        assert_eq!(counter("per_second.failed"), 0, "{version}");
-        assert!(
-            kept >= RATE && kept <= RATE * (seconds + 1),
-            "{version}: {kept}"
-        );
+        let kept = assert_one_bucket(&envoy, address, RATE, 100);
         let told = upstream.take().into_iter().filter_map(|request| {
             let [trace_id, _, flags] = traceparent(&request);
             assert_eq!(tracestate(&request), "", "{version}: no probability");

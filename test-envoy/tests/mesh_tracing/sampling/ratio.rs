@@ -6,13 +6,14 @@ use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::{Envoy, OtlpSink, Span, Upstream, each_supported};
 use meshtrace_test_support::reporting::{collector, manager, mesh_tracing, traceparent};
+use meshtrace_test_support::sampling::assert_about;
 use serde_json::json;
 
-use super::{assert_about, config, last, tracestate};
+use super::{config, last, tracestate};
 
 #[test]
 fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
-    const COUNT: u32 = 200;
+    const COUNT: usize = 200;
     each_supported(|envoy| {
         let version = envoy.reported_version();
         let rules = json!({"rules": [
@@ -42,7 +43,7 @@ fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
         let address = gateway.address("ingress").expect("its address");
         let mut connection = Connection::open(address).expect("a connection");
 
-        let mut send = |path: &str, count: u32| {
+        let mut send = |path: &str, count: usize| {
             for _ in 0..count {
                 connection.send(&Request::get(path)).expect("a response");
             }
@@ -122,7 +123,10 @@ fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
         assert_eq!(counter("rule.plain.unchanged"), 5, "{version}");
         let kept = u64::try_from(quarter.len()).expect("a number");
         assert_eq!(counter("default.sampled"), kept, "{version}");
-        assert_eq!(counter("default.dropped"), u64::from(COUNT) - kept);
+        assert_eq!(
+            counter("default.dropped"),
+            u64::try_from(COUNT).expect("a number") - kept
+        );
         assert_eq!(counter("parent.sampled"), 1, "{version}: the last one");
         for envoy in [&gateway, &sidecar] {
             let errors = envoy.stat("wasmcustom.meshtrace.host_errors");

@@ -4,9 +4,10 @@ use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener, WasmFilter};
 use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::{self, Mesh, module};
+use meshtrace_test_support::sampling::around;
 use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
 
-use super::{around, config, to_upstream, told};
+use super::{config, to_upstream, told};
 
 #[test]
 fn only_the_operators_secret_forces() {

@@ -17,9 +17,9 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
-use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
-use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::common::{Mesh, module};
+use meshtrace_test_support::sampling::around;
+use meshtrace_test_support::sampling::extract;
 use meshtrace_test_support::tracers::{CASE, Reader, Sinks, Tracer};
 
 const TRACERS: [Tracer; 3] = [
@@ -32,33 +32,9 @@ fn route_sampling(config: &str) -> WasmFilter {
     WasmFilter::new("route_sampling", module("route_sampling")).configuration(config)
 }
 
-/// Which of them this tracer reads, as the filter is told.
-fn extract(tracer: Tracer) -> &'static str {
-    match tracer {
-        Tracer::None | Tracer::OpenTelemetry => r#""extract": ["tracecontext"]"#,
-        Tracer::ZipkinB3 => r#""extract": ["b3", "b3multi"]"#,
-        Tracer::ZipkinB3WithW3c => r#""extract": ["b3", "b3multi", "tracecontext"]"#,
-    }
-}
-
 /// `keys` of a configuration, for the filter before this tracer.
 fn config(tracer: Tracer, keys: &str) -> String {
-    format!("{{{}, {keys}}}", extract(tracer))
-}
-
-/// A manager with the tracer, and what is rendered for the filter of `config`.
-fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
-    let rendered = match tracer {
-        Tracer::None | Tracer::OpenTelemetry => RenderTracer::OpenTelemetry,
-        Tracer::ZipkinB3 => RenderTracer::ZipkinB3,
-        Tracer::ZipkinB3WithW3c => RenderTracer::ZipkinB3WithW3c,
-    };
-    let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
-    let settings = sampling_settings(&config, rendered).expect("settings");
-    HttpConnectionManager::new()
-        .tracing(tracer.tracing().expect("a tracer"))
-        .virtual_host(settings.virtual_host)
-        .merge(settings.manager)
+    format!(r#"{{"extract": {}, {keys}}}"#, extract(tracer))
 }
 
 /// The filter of `config` and what stands around it.
@@ -119,18 +95,6 @@ fn exported(
     let traces: BTreeSet<String> = spans.iter().map(|span| span.trace_id.clone()).collect();
     assert_eq!(spans.len(), traces.len() * hops, "{case}: a span a hop");
     traces
-}
-
-/// Ids are random: six standard deviations are exceeded less than once in ten million times.
-fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
-    let count = f64::from(u32::try_from(count).expect("a number"));
-    let found = f64::from(u32::try_from(found).expect("a number"));
-    let expected = ratio * count;
-    let limit = 6.0 * (expected * (1.0 - ratio)).sqrt();
-    assert!(
-        (found - expected).abs() <= limit,
-        "{what}: {found}, expected {expected} ± {limit}"
-    );
 }
 
 fn assert_no_host_errors(envoy: &Envoy) {

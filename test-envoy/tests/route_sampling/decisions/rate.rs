@@ -1,8 +1,8 @@
 //! A number of traces a second, for all workers of a proxy together.
 
-use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::{Envoy, Options, Upstream, each_supported};
+use meshtrace_test_support::sampling::assert_one_bucket;
 use meshtrace_test_support::tracers::{Sinks, Tracer};
 
 use super::{config, sampling, to_upstream, told};
@@ -28,38 +28,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
             Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
 
-        let begin = std::time::Instant::now();
-        let senders: Vec<_> = (0..8)
-            .map(|_| {
-                std::thread::spawn(move || {
-                    let mut connection = Connection::open(address).expect("a connection");
-                    for _ in 0..150 {
-                        let response = connection.send(&Request::get("/")).expect("a response");
-                        assert_eq!(response.status, 200);
-                    }
-                })
-            })
-            .collect();
-        for sender in senders {
-            sender.join().expect("all requests");
-        }
-        let seconds = begin.elapsed().as_secs() + 1;
-
-        let counter = |name: &str| {
-            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
-            envoy.stat(&name).expect("a counter")
-        };
-        let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));
-        assert_eq!(kept + dropped, 1200, "{version}");
-        assert_eq!(counter("per_second.failed"), 0, "{version}");
-        assert!(
-            kept >= RATE,
-            "{version}: a full bucket to begin with, and not {kept}"
-        );
-        assert!(
-            kept <= RATE * (seconds + 1),
-            "{version}: {kept} in {seconds} s"
-        );
+        let kept = assert_one_bucket(&envoy, address, RATE, 150);
         let seen = upstream
             .requests()
             .iter()

@@ -6,12 +6,14 @@ use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpFilter, Listener, WasmFilter};
 use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::{Mesh, module};
+use meshtrace_test_support::sampling::around;
+use meshtrace_test_support::sampling::assert_about;
 use meshtrace_test_support::tracers::{Sinks, Tracer};
 use serde_json::json;
 
 use super::{
-    TRACERS, around, assert_about, assert_no_host_errors, config, exported, route_sampling,
-    sampled, send, to_upstream, told, two_proxies,
+    TRACERS, assert_no_host_errors, config, exported, route_sampling, sampled, send, to_upstream,
+    told, two_proxies,
 };
 
 #[test]

@@ -6,10 +6,11 @@ use envoy_test_harness::each_supported;
 use meshtrace_render::{Tracer as RenderTracer, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::common::{self, Mesh};
+use meshtrace_test_support::sampling::around;
 use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
 use serde_json::json;
 
-use super::{TENTH, around, config, sampling, to_upstream, told};
+use super::{TENTH, config, sampling, to_upstream, told};
 
 #[test]
 fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {

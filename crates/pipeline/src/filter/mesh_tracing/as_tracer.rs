@@ -1,5 +1,7 @@
 //! The mode with `report`: this filter is the tracer, and the proxy's own is off.
 
+mod proxy_tracer;
+
 use meshtrace_access_log::{AccessLogIds, Ids};
 use meshtrace_attributes::Gathered;
 use meshtrace_config::{ConfigError, RequestHeaders};
@@ -12,6 +14,7 @@ use meshtrace_propagation::{
 };
 use meshtrace_sampling::Chosen;
 
+pub use self::proxy_tracer::SpanStart;
 use super::hop::Hop;
 use super::refusal::{
     access_log_stage, refuse_upstream, refuse_what_report_decides, refuse_what_report_knows,

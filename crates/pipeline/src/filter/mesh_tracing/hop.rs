@@ -93,6 +93,29 @@ impl<'a> Hop<'a> {
         }
     }
 
+    /// The same hop, whose `tracestate` has this `text`: what outlives the arena of its own.
+    pub(super) fn with_tracestate(self, text: &[u8]) -> Hop<'_> {
+        let Self {
+            participation,
+            sampled,
+            never,
+            chosen,
+            tracestate: OutgoingTracestate { is_new, .. },
+        } = self;
+        Hop {
+            participation,
+            sampled,
+            never,
+            chosen,
+            tracestate: OutgoingTracestate { text, is_new },
+        }
+    }
+
+    /// W3C's `tracestate` of the span; empty where there is none.
+    pub(super) fn tracestate(&self) -> &'a [u8] {
+        self.tracestate.text
+    }
+
     /// What the span says besides what its request's headers do.
     pub(super) fn details<'d>(&'d self, route: Option<&'d [u8]>) -> Details<'d> {
         Details {

@@ -16,6 +16,7 @@ use meshtrace_config::ConfigError;
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{Counter, IdGenerator};
 
+pub use self::as_tracer::SpanStart;
 use self::as_tracer::{AsTracer, TracedRequest};
 use self::beside_tracer::BesideTracer;
 use self::refusal::refuse_below_the_top;

@@ -1,23 +1,28 @@
-//! Runs one Envoy, and asks it what it does.
+//! Runs one Envoy, changes its configuration, and reads its statistics and logs.
+
+mod child;
+mod options;
+mod watched;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Mutex;
 
-use serde_json::{Value, json};
-use tempfile::{NamedTempFile, TempDir};
+use serde_json::Value;
+use tempfile::TempDir;
 
+use self::child::{Process, log_tail, read_log};
+pub use self::options::Options;
+use self::watched::Watched;
 use crate::access_log::AccessLog;
-use crate::binary::{EnvoyBinary, tail};
+use crate::binary::EnvoyBinary;
 use crate::client::{Request, Response};
 use crate::config::{self, Bootstrap, HttpFilter, Layout, Listener};
-use crate::{Error, process, sync};
+use crate::{Error, sync};
 
-/// A running Envoy; it is killed when dropped, also by a panic.
+/// A running Envoy. It is killed when the value is dropped, after a panic too.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
@@ -62,10 +67,9 @@ impl Envoy {
         Self::launch(binary, &rendered, &options, folder, layout, watched)
     }
 
-    /// Starts with a bootstrap that is there already, such as an example for users, as Envoy's own JSON.
+    /// Starts with a bootstrap in Envoy's own JSON, such as that of an example for users.
     ///
-    /// It is taken as it is, but for the ports of its admin interface and its static listeners: they become free
-    /// ones.
+    /// The ports of the admin interface and of the static listeners are replaced by free ones; the rest is not changed.
     ///
     /// # Errors
     /// As [`Envoy::start`].
@@ -217,7 +221,7 @@ impl Envoy {
         AccessLog::new(self.layout.access_log(listener))
     }
 
-    /// The folder with Envoy's bootstrap, watched files and logs, for a look at what failed; gone with the value.
+    /// The folder with Envoy's bootstrap, watched files and logs. It is removed when the value is dropped.
     pub fn folder(&self) -> &Path {
         self.layout.staging()
     }
@@ -360,219 +364,6 @@ impl Envoy {
     }
 }
 
-/// How Envoy is run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    concurrency: u32,
-    log_level: String,
-    component_log_levels: Vec<String>,
-    environment: Vec<(String, String)>,
-    arguments: Vec<String>,
-    working_directory: Option<PathBuf>,
-}
-
-impl Options {
-    /// One worker, and the log at level info.
-    pub fn new() -> Self {
-        Self {
-            concurrency: 1,
-            log_level: "info".to_owned(),
-            // At level info, `main` lists every extension there is before anything a test wants to read.
-            component_log_levels: vec!["main:warning".to_owned()],
-            environment: Vec::new(),
-            arguments: Vec::new(),
-            working_directory: None,
-        }
-    }
-
-    /// The number of worker threads.
-    pub fn concurrency(mut self, workers: u32) -> Self {
-        self.concurrency = workers;
-        self
-    }
-
-    /// The log's level: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
-    pub fn log_level(mut self, level: &str) -> Self {
-        self.log_level = level.to_owned();
-        self
-    }
-
-    /// The level of single components, `wasm:debug,tracing:trace`; `main` is at warning unless named here.
-    pub fn component_log_level(mut self, levels: &str) -> Self {
-        self.component_log_levels.push(levels.to_owned());
-        self
-    }
-
-    /// Lets filters log at debug.
-    pub fn wasm_debug_log(self) -> Self {
-        self.component_log_level("wasm:debug")
-    }
-
-    /// Sets an environment variable of the process, in addition to the test's own.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Adds a command line argument.
-    pub fn argument(mut self, argument: &str) -> Self {
-        self.arguments.push(argument.to_owned());
-        self
-    }
-
-    /// The folder that relative paths of the configuration start from; the test's own by default.
-    pub fn working_directory(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.working_directory = Some(folder.into());
-        self
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// What the watched files hold.
-#[derive(Debug)]
-struct Watched {
-    listeners: Vec<Listener>,
-    version: u64,
-}
-
-impl Watched {
-    fn write_listeners(&self, layout: &Layout) -> Result<(), Error> {
-        let resources = self
-            .listeners
-            .iter()
-            .map(|listener| listener.render_resource(layout))
-            .collect();
-        self.write(layout, &layout.listeners(), resources)
-    }
-
-    fn write_extension(&self, layout: &Layout, filter: &HttpFilter) -> Result<(), Error> {
-        self.write(
-            layout,
-            &layout.extension(filter.name()),
-            vec![filter.render_resource()],
-        )
-    }
-
-    /// Moves a whole file into place, so that Envoy never reads half of one.
-    fn write(&self, layout: &Layout, target: &Path, resources: Vec<Value>) -> Result<(), Error> {
-        let response = json!({"version_info": self.version.to_string(), "resources": resources});
-        let written = || -> std::io::Result<()> {
-            if let Some(folder) = target.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let mut file = NamedTempFile::new_in(layout.staging())?;
-            file.write_all(response.to_string().as_bytes())?;
-            file.persist(target)?;
-            Ok(())
-        };
-        written().map_err(Error::io(format!("write {}", target.display())))
-    }
-}
-
-/// The operating system's process, and a watch that outlives a test which is killed.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    watch: Option<Child>,
-}
-
-impl Process {
-    fn start(binary: &EnvoyBinary, layout: &Layout, options: &Options) -> Result<Self, Error> {
-        let failed = || Error::io(format!("start {}", binary.path().display()));
-        let log = File::create(layout.log()).map_err(failed())?;
-        let mut command = Command::new(binary.path());
-        command
-            .arg("--config-path")
-            .arg(layout.bootstrap())
-            .arg("--admin-address-path")
-            .arg(layout.admin_address())
-            .args(["--concurrency", &options.concurrency.to_string()])
-            .args(["--log-level", &options.log_level])
-            .args(["--file-flush-interval-msec", "100"])
-            .arg("--disable-hot-restart")
-            .args([
-                "--component-log-level",
-                &options.component_log_levels.join(","),
-            ])
-            .args(&options.arguments)
-            .envs(
-                options
-                    .environment
-                    .iter()
-                    .map(|(name, value)| (name, value)),
-            )
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed())?)
-            .stderr(log);
-        if let Some(folder) = &options.working_directory {
-            command.current_dir(folder);
-        }
-        let child = process::spawn(&mut command).map_err(failed())?;
-        let mut process = Self { child, watch: None };
-        process.watch = Some(process.start_watch(layout).map_err(failed())?);
-        Ok(process)
-    }
-
-    /// A killed test, and a value in a `static`, are never dropped: their Envoy ends when the pipe to the watch does.
-    fn start_watch(&self, layout: &Layout) -> std::io::Result<Child> {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", WATCH, "envoy-watch"])
-            .arg(self.child.id().to_string())
-            .arg(layout.staging())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        process::spawn(&mut command)
-    }
-
-    fn wait_until_ready(&mut self, layout: &Layout) -> Result<SocketAddr, Error> {
-        let mut admin = None;
-        sync::poll(
-            || "Envoy to become ready".to_owned(),
-            || {
-                let exited = self.child.try_wait().map_err(Error::io("watch Envoy"))?;
-                if let Some(status) = exited {
-                    return Err(Error::EnvoyExited {
-                        status: status.to_string(),
-                        log: log_tail(layout),
-                    });
-                }
-                admin = admin.or_else(|| {
-                    fs::read_to_string(layout.admin_address())
-                        .ok()?
-                        .trim()
-                        .parse::<SocketAddr>()
-                        .ok()
-                });
-                let Some(admin) = admin else {
-                    return Ok(None);
-                };
-                // The file is there a moment before the admin interface answers.
-                let ready = Request::get("/ready")
-                    .send(admin)
-                    .is_ok_and(|response| response.status == 200);
-                Ok(ready.then_some(admin))
-            },
-            || format!("its log ends with\n{}", log_tail(layout)),
-        )
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            process::end(watch);
-        }
-        process::end(&mut self.child);
-    }
-}
-
 fn make_folder() -> Result<(TempDir, Layout), Error> {
     let folder = tempfile::Builder::new()
         .prefix("envoy-test-")
@@ -589,21 +380,3 @@ fn list<'a>(answer: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
         .into_iter()
         .flatten()
 }
-
-fn read_log(layout: &Layout) -> Result<String, Error> {
-    fs::read(layout.log())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .map_err(Error::io("read Envoy's log"))
-}
-
-fn log_tail(layout: &Layout) -> String {
-    read_log(layout).map_or_else(|error| error.to_string(), |log| tail(&log, 40))
-}
-
-/// Waits for the end of its input, then ends the Envoy that was started for the folder, and removes the folder.
-const WATCH: &str = r#"
-trap '' HUP INT TERM
-read -r _
-if { tr '\0' ' ' < "/proc/$1/cmdline" || ps -p "$1" -o args=; } | grep -qF "$2"; then kill -9 "$1"; fi
-rm -rf "$2"
-"#;

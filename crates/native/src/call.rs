@@ -1,0 +1,261 @@
+//! Calls of Envoy, safe and checked.
+
+use meshtrace_headers::Headers;
+
+use crate::sys::{self, Buffer, EnvoyPtr, HeaderLine, Imports, LogLevel};
+
+fn imports() -> Option<&'static Imports> {
+    sys::imports().ok()
+}
+
+/// Writes one line into Envoy's log, as far as its level lets it through.
+pub(crate) fn log(level: LogLevel, line: &str) {
+    if let Some(imports) = imports() {
+        // SAFETY: Envoy reads the range.
+        unsafe { (imports.log)(level as u32, Buffer::of(line.as_bytes())) };
+    }
+}
+
+/// Whether the process only checks a configuration (`--mode validate`).
+pub(crate) fn is_validation_mode() -> bool {
+    // SAFETY: no arguments.
+    imports().is_some_and(|imports| unsafe { (imports.is_validation_mode)() })
+}
+
+/// The headers of the request that a span is about, lent by Envoy for one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carrier(EnvoyPtr);
+
+impl Carrier {
+    /// # Safety
+    /// `span` is the span that Envoy hands to the hook that is running, and is used no longer.
+    pub(crate) unsafe fn new(span: EnvoyPtr) -> Self {
+        Self(span)
+    }
+
+    /// The first line of the header `name` (lower-case). Envoy shows no other line, and no list of
+    /// the names that there are.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut value = Buffer::EMPTY;
+        // SAFETY: Envoy reads the name and writes one buffer.
+        let found = unsafe {
+            (imports()?.tracer_get_trace_context_value)(self.0, Buffer::of(name), &raw mut value)
+        };
+        // SAFETY: the range is Envoy's header map, which nobody changes while `self` is borrowed:
+        // `set` and `remove` take it mutably.
+        found.then(|| unsafe { value.bytes() })
+    }
+
+    /// Makes `value` the first line of the header `name`; other lines stay.
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(imports) = imports() {
+            // SAFETY: Envoy copies both ranges.
+            unsafe {
+                (imports.tracer_set_trace_context_value)(
+                    self.0,
+                    Buffer::of(name),
+                    Buffer::of(value),
+                );
+            }
+        }
+    }
+
+    /// Removes all lines of the header `name`.
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        if let Some(imports) = imports() {
+            // SAFETY: Envoy reads the range.
+            unsafe { (imports.tracer_remove_trace_context_value)(self.0, Buffer::of(name)) };
+        }
+    }
+}
+
+/// A tracer's configuration in Envoy: where its counters are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TracerHandle(EnvoyPtr);
+
+// SAFETY: Envoy's counters may be moved from any thread; the pointer is used for nothing else after
+// the configuration was made.
+unsafe impl Send for TracerHandle {}
+// SAFETY: as above.
+unsafe impl Sync for TracerHandle {}
+
+impl TracerHandle {
+    /// # Safety
+    /// `config` is Envoy's tracer configuration, and the handle is not used after its end.
+    pub(crate) unsafe fn new(config: EnvoyPtr) -> Self {
+        Self(config)
+    }
+
+    /// Defines a counter. Envoy takes no further one once the configuration is made.
+    pub(crate) fn define_counter(self, name: &str) -> Option<usize> {
+        let mut id = 0;
+        // SAFETY: Envoy reads the name and writes one number.
+        let result = unsafe {
+            (imports()?.tracer_define_counter)(
+                self.0,
+                Buffer::of(name.as_bytes()),
+                core::ptr::null(),
+                0,
+                &raw mut id,
+            )
+        };
+        (result == sys::METRIC_DONE).then_some(id)
+    }
+
+    pub(crate) fn increment(self, counter: usize, amount: u64) {
+        if let Some(imports) = imports() {
+            // SAFETY: plain numbers; there are no labels. A counter that is refused has nowhere to
+            // be told.
+            let _ = unsafe {
+                (imports.tracer_increment_counter)(self.0, counter, core::ptr::null(), 0, amount)
+            };
+        }
+    }
+}
+
+/// The configuration of the HTTP filter in Envoy: what makes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller(EnvoyPtr);
+
+// SAFETY: the pointer is handed back to Envoy on the main thread alone.
+unsafe impl Send for Caller {}
+// SAFETY: as above.
+unsafe impl Sync for Caller {}
+
+/// Why a call was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotMade {
+    ClusterNotFound,
+    Other,
+}
+
+impl Caller {
+    /// # Safety
+    /// `config` is Envoy's filter configuration, and the caller is not used after its end.
+    pub(crate) unsafe fn new(config: EnvoyPtr) -> Self {
+        Self(config)
+    }
+
+    /// Makes an HTTP call and returns the id of its answer. Main thread only, and never from the
+    /// hooks that tell an answer: during Envoy's shutdown that is a segmentation fault.
+    pub(crate) fn call(
+        self,
+        cluster: &str,
+        headers: Headers<'_>,
+        body: &[u8],
+        timeout_ms: u64,
+    ) -> Result<u64, NotMade> {
+        let imports = imports().ok_or(NotMade::Other)?;
+        let lines = lines(headers);
+        let mut id = 0;
+        // SAFETY: Envoy copies the ranges and writes one number.
+        let result = unsafe {
+            (imports.http_filter_config_http_callout)(
+                self.0,
+                &raw mut id,
+                Buffer::of(cluster.as_bytes()),
+                lines.as_ptr(),
+                lines.len(),
+                Buffer::of(body),
+                timeout_ms,
+            )
+        };
+        made(result, id)
+    }
+
+    /// As [`call`](Self::call), as a stream: its answer tells trailers, which gRPC's status is in.
+    pub(crate) fn stream(
+        self,
+        cluster: &str,
+        headers: Headers<'_>,
+        body: &[u8],
+        timeout_ms: u64,
+    ) -> Result<u64, NotMade> {
+        let imports = imports().ok_or(NotMade::Other)?;
+        let lines = lines(headers);
+        let mut id = 0;
+        // SAFETY: Envoy copies the ranges and writes one number.
+        let result = unsafe {
+            (imports.http_filter_config_start_http_stream)(
+                self.0,
+                &raw mut id,
+                Buffer::of(cluster.as_bytes()),
+                lines.as_ptr(),
+                lines.len(),
+                Buffer::EMPTY,
+                false,
+                timeout_ms,
+            )
+        };
+        let id = made(result, id)?;
+        // A stream that has ended meanwhile tells so by its hooks.
+        // SAFETY: Envoy copies the range.
+        let _ = unsafe {
+            (imports.http_filter_config_stream_send_data)(self.0, id, Buffer::of(body), true)
+        };
+        Ok(id)
+    }
+
+    /// What wakes this configuration on the main thread.
+    pub(crate) fn scheduler(self) -> Option<Scheduler> {
+        // SAFETY: Envoy's own pointer.
+        let scheduler = unsafe { (imports()?.http_filter_config_scheduler_new)(self.0) };
+        (!scheduler.is_null()).then_some(Scheduler(scheduler))
+    }
+}
+
+fn lines(headers: Headers<'_>) -> Vec<HeaderLine> {
+    let line = |(name, value)| HeaderLine {
+        name: Buffer::of(name),
+        value: Buffer::of(value),
+    };
+    headers.iter().map(line).collect()
+}
+
+fn made(result: u32, id: u64) -> Result<u64, NotMade> {
+    match result {
+        sys::CALL_MADE => Ok(id),
+        sys::CLUSTER_NOT_FOUND => Err(NotMade::ClusterNotFound),
+        // Such as a cluster without endpoints, or a circuit breaker: no answer will be told.
+        _ => Err(NotMade::Other),
+    }
+}
+
+/// Wakes a filter configuration on the main thread.
+#[derive(Debug)]
+pub(crate) struct Scheduler(EnvoyPtr);
+
+// SAFETY: Envoy takes commits from any thread.
+unsafe impl Send for Scheduler {}
+// SAFETY: as above.
+unsafe impl Sync for Scheduler {}
+
+impl Scheduler {
+    /// Has the configuration's hook run on the main thread soon. From any thread.
+    pub(crate) fn commit(&self) {
+        if let Some(imports) = imports() {
+            // SAFETY: the scheduler lives as long as `self`.
+            unsafe { (imports.http_filter_config_scheduler_commit)(self.0, 0) };
+        }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if let Some(imports) = imports() {
+            // SAFETY: it is Envoy's, and nobody has it any more.
+            unsafe { (imports.http_filter_config_scheduler_delete)(self.0) };
+        }
+    }
+}
+
+/// Lets Envoy open its listeners: it waits for every bootstrap extension to say so.
+///
+/// # Safety
+/// `config` is the configuration that the running hook was given.
+pub(crate) unsafe fn signal_init_complete(config: EnvoyPtr) {
+    if let Some(imports) = imports() {
+        // SAFETY: as the caller says.
+        unsafe { (imports.bootstrap_extension_config_signal_init_complete)(config) };
+    }
+}

@@ -1,0 +1,43 @@
+//! The functions that Envoy calls, by the names that it looks up.
+//!
+//! Envoy refuses a module in which one of them is missing, also where nothing is to be done. Those
+//! take fewer arguments here than Envoy hands over, which the C calling conventions of x86-64 and
+//! AArch64 allow.
+
+mod bootstrap;
+mod filter;
+mod tracer;
+
+use core::ffi::c_char;
+
+use crate::boundary::guard;
+use crate::sys;
+
+/// Defines hooks of which nothing is expected.
+macro_rules! inert {
+    ($($(#[$doc:meta])* $name:ident $(-> $result:ty = $value:expr)?;)*) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            extern "C" fn $name() $(-> $result)? {
+                $($value)?
+            }
+        )*
+    };
+}
+use inert;
+
+/// The module is loaded: tells the ABI that it is written for, or null where it cannot run.
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+    guard(core::ptr::null(), || match sys::imports() {
+        Ok(_) => sys::ABI_VERSION.as_ptr(),
+        Err(missing) => {
+            sys::log_without_imports(&format!(
+                "libmeshtrace.so needs Envoy 1.38 or later: this one lacks the function {}",
+                missing.to_string_lossy()
+            ));
+            core::ptr::null()
+        }
+    })
+}

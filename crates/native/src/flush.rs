@@ -1,0 +1,88 @@
+//! Emptying the queues at shutdown: Envoy waits while the bootstrap extension asks it to.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::sync::{Mutex, PoisonError};
+
+use crate::clock::SystemClock;
+use crate::queue;
+use crate::send;
+use crate::sys::Completion;
+
+/// The longest that Envoy waits for the last export.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What lets Envoy go on.
+#[derive(Debug)]
+struct Waiting {
+    completion: Completion,
+    context: *mut c_void,
+    /// By the monotonic clock.
+    until: u64,
+}
+
+// SAFETY: Envoy's completion is called on the main thread alone.
+unsafe impl Send for Waiting {}
+
+static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether all that is queued is to be sent at once.
+pub(crate) fn is_asked() -> bool {
+    IS_ASKED.load(Ordering::Acquire)
+}
+
+/// Empties the queues, and calls `completion` then; on the main thread.
+///
+/// # Safety
+/// `completion` may be called with `context` once, later and on this thread.
+pub(crate) unsafe fn ask(completion: Completion, context: *mut c_void) {
+    let limit = u64::try_from(LIMIT.as_nanos()).unwrap_or(u64::MAX);
+    let waiting = Waiting {
+        completion,
+        context,
+        until: SystemClock.now().saturating_add(limit),
+    };
+    *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+    IS_ASKED.store(true, Ordering::Release);
+    if queue::any_is_busy() && send::wake_first() {
+        // The thread goes on waking until the last answer is there, or the time is up.
+        send::something_is_queued();
+    } else {
+        let_go();
+    }
+}
+
+/// Lets Envoy go on where everything is sent, or its patience is at its end; on the main thread.
+pub(crate) fn check(is_empty: impl FnOnce() -> bool) {
+    let until = {
+        let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_ref().map(|waiting| waiting.until)
+    };
+    if until.is_some_and(|until| SystemClock.now() >= until || is_empty()) {
+        let_go();
+    }
+}
+
+/// A filter configuration has ended, perhaps the last; on the main thread.
+pub(crate) fn sender_ended() {
+    check(|| !send::wake_first());
+}
+
+fn let_go() {
+    IS_ASKED.store(false, Ordering::Release);
+    let waiting = {
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.take()
+    };
+    if let Some(Waiting {
+        completion,
+        context,
+        ..
+    }) = waiting
+    {
+        // SAFETY: as `ask` demands; it was taken, so it is called once.
+        unsafe { completion(context) };
+    }
+}

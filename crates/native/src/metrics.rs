@@ -1,0 +1,125 @@
+//! Envoy's counters, under the names that the Wasm filters have.
+
+use std::sync::{Mutex, PoisonError};
+
+use meshtrace_pipeline::{Outcome, Stage};
+use meshtrace_propagation::format::Format;
+use meshtrace_propagation::{Direction, only_metric};
+
+use crate::boundary;
+use crate::call::TracerHandle;
+
+/// Panics that ended at the boundary.
+const PANICS: &str = "meshtrace.panics";
+const DIRECTIONS: [Direction; 3] = [
+    Direction::Unspecified,
+    Direction::Inbound,
+    Direction::Outbound,
+];
+
+/// The counters of one tracer configuration, all defined while it is made.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// `None` from the configuration's end on: its counters are Envoy's no more.
+    handle: Mutex<Option<TracerHandle>>,
+    stages: Vec<(Stage, Counters)>,
+    /// In the order of the configuration's own list.
+    configured: Counters,
+    /// In the order of [`Format::ALL`] and of [`DIRECTIONS`].
+    only: Vec<Counters>,
+    panics: Option<usize>,
+}
+
+/// In the order of their names; `None` where Envoy refused to define it.
+type Counters = Vec<Option<usize>>;
+
+impl Metrics {
+    pub(crate) fn define(handle: TracerHandle, stages: &[Stage], configured: &[String]) -> Self {
+        let counter = |name: &str| handle.define_counter(name);
+        let of_stage = |stage: &Stage| {
+            let names = stage.metrics().iter();
+            (*stage, names.map(|name| counter(name)).collect())
+        };
+        let of_format = |format: &Format| {
+            let names = DIRECTIONS.iter();
+            names
+                .map(|direction| counter(&only_metric(*format, *direction)))
+                .collect()
+        };
+        Self {
+            stages: stages.iter().map(of_stage).collect(),
+            configured: configured.iter().map(|name| counter(name)).collect(),
+            only: Format::ALL.iter().map(of_format).collect(),
+            panics: counter(PANICS),
+            handle: Mutex::new(Some(handle)),
+        }
+    }
+
+    /// Moves the counters of one request. `handle` is that of a configuration that is alive, as the
+    /// spans of a worker keep theirs.
+    pub(crate) fn add(&self, handle: TracerHandle, outcome: &Outcome<'_>, direction: Direction) {
+        for (stage, _) in &self.stages {
+            self.add_bits(handle, *stage, outcome.tallies.of(*stage));
+        }
+        for index in outcome.configured.iter() {
+            increment(handle, self.configured.get(*index), 1);
+        }
+        if let Some(format) = outcome.tallies.propagation.only() {
+            let row = self.only.get(format as usize);
+            let place = DIRECTIONS.iter().position(|known| *known == direction);
+            let counter = row.zip(place).and_then(|(row, place)| row.get(place));
+            increment(handle, counter, 1);
+        }
+    }
+
+    /// Moves the counters of `stage` that have a bit in `bits`. `handle` is as in [`add`](Self::add).
+    pub(crate) fn add_bits(&self, handle: TracerHandle, stage: Stage, mut bits: u64) {
+        let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) else {
+            return;
+        };
+        while bits != 0 {
+            let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
+            bits &= bits - 1;
+            increment(handle, counters.get(index), 1);
+        }
+    }
+
+    /// Moves the counter at the place `index` of `stage`, where the configuration is alive. From any
+    /// thread.
+    pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = *handle
+            && let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage)
+        {
+            increment(handle, counters.get(index), amount);
+        }
+    }
+
+    /// Counts the panics that were caught, where the configuration is alive.
+    pub(crate) fn add_panics(&self) {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = *handle {
+            match boundary::take_panics() {
+                0 => {}
+                panics => increment(handle, Some(&self.panics), panics),
+            }
+        }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        handle.is_some()
+    }
+
+    /// The configuration ends: nothing is counted in it any more.
+    pub(crate) fn end(&self) {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        *handle = None;
+    }
+}
+
+fn increment(handle: TracerHandle, counter: Option<&Option<usize>>, amount: u64) {
+    if let Some(Some(counter)) = counter {
+        handle.increment(*counter, amount);
+    }
+}

@@ -1,0 +1,105 @@
+//! A tracer configuration: what its spans share.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
+
+use meshtrace_config::ConfigError;
+use meshtrace_otlp::{Keep, Report, RoleConfig};
+use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData};
+
+use crate::block::Names;
+use crate::call::TracerHandle;
+use crate::metrics::Metrics;
+use crate::node::node;
+use crate::refusal;
+
+/// One tracer configuration of Envoy's. Spans of every worker have it.
+#[derive(Debug)]
+pub(crate) struct Plugin {
+    /// No other configuration of this process has it.
+    pub(crate) number: u64,
+    /// What each worker compiles for itself.
+    json: Box<[u8]>,
+    /// Alive for as long as a span is: Envoy's spans keep their configuration.
+    pub(crate) handle: TracerHandle,
+    pub(crate) names: Names,
+    pub(crate) metrics: Metrics,
+    pub(crate) report: Report,
+    pub(crate) keep: Keep,
+    pub(crate) role: RoleConfig,
+    /// A queue with so many spans is emptied at once.
+    pub(crate) full_batch: u32,
+    /// How long a queue waits for more, in milliseconds.
+    pub(crate) interval_ms: u64,
+    pub(crate) buckets: Buckets,
+}
+
+impl Plugin {
+    /// Compiles a configuration for the tracer configuration `handle` of Envoy's.
+    pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Caution), ConfigError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+        let below = |error: ConfigError| error.below(MeshTracing::NAME);
+        let config = meshtrace_plugin_config::mesh_tracing(json).map_err(below)?;
+        let mesh_tracing = compile(json)?;
+        refusal::refuse(&config).map_err(below)?;
+        let report = config.report.clone().unwrap_or_default();
+        let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
+        let read = refusal::read_names(&config);
+        let plugin = Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            json: json.into(),
+            handle,
+            names: Names::new(mesh_tracing.managed_names().into_iter().chain(read)),
+            metrics: Metrics::define(handle, MeshTracing::STAGES, &mesh_tracing.counters()),
+            keep: compiled.keep(),
+            report: compiled,
+            role: report.role,
+            full_batch: report.batch.max_spans,
+            interval_ms: report.batch.interval_ms.into(),
+            buckets: Buckets::default(),
+        };
+        Ok((plugin, refusal::caution(&config)))
+    }
+
+    /// The stages, compiled for one worker.
+    pub(crate) fn compile(&self) -> Option<MeshTracing> {
+        compile(&self.json).ok()
+    }
+}
+
+/// What a person should know of a configuration although it is a good one.
+pub(crate) type Caution = Option<&'static str>;
+
+fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {
+    let proxy = Proxy {
+        environment: &variable,
+        node: &node,
+    };
+    MeshTracing::from_json(json, &proxy)
+}
+
+/// A variable of the process's environment.
+fn variable(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(OsString::into_encoded_bytes)
+}
+
+/// The token buckets of a configuration's rates, which its workers share.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets(Mutex<BTreeMap<Box<[u8]>, [u8; 8]>>);
+
+impl SharedData for Buckets {
+    fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = buckets.get(key).copied();
+        if let Some(new) = change(content.as_ref().map(<[u8; 8]>::as_slice)) {
+            match buckets.get_mut(key) {
+                Some(place) => *place = new,
+                None => drop(buckets.insert(key.into(), new)),
+            }
+        }
+        true
+    }
+}

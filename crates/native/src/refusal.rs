@@ -1,0 +1,263 @@
+//! What a configuration of `mesh_tracing` cannot ask of a tracer, and what it asks Envoy to show.
+
+use meshtrace_attributes::{Phase, SourceConfig, SpanAttributesConfig};
+use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_otlp::RoleConfig;
+use meshtrace_plugin_config::MeshTracingConfig;
+use meshtrace_propagation::{IncomingMode, OnRepeated, TraceContextConfig};
+use meshtrace_sampling::SamplingConfig;
+
+/// Refuses what Envoy does not show a tracer, and what has no meaning where the tracer stands.
+pub(crate) fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
+    let Some(report) = &config.report else {
+        return Err(ConfigError::new(
+            "report",
+            "required: the module is the proxy's tracer, and reports its spans",
+        ));
+    };
+    if report.role == RoleConfig::Gateway {
+        return Err(ConfigError::new(
+            "report.role",
+            "not \"gateway\": Envoy's own `spawn_upstream_span: true` makes a CLIENT span of each call",
+        ));
+    }
+    if config.access_log.is_some() {
+        return Err(ConfigError::new(
+            "access_log",
+            "not here: %TRACE_ID% and %SPAN_ID% of the access log are this tracer's",
+        ));
+    }
+    if config.request_headers == Some(RequestHeaders::FilterState) {
+        return Err(ConfigError::new(
+            "request_headers",
+            "not \"filter_state\": what a tracer injects makes Envoy choose no route again",
+        ));
+    }
+    if let Some(config) = &config.trace_context {
+        refuse_context(config).map_err(|error| error.below("trace_context"))?;
+    }
+    if let Some(config) = &config.sampling {
+        refuse_sampling(config).map_err(|error| error.below("sampling"))?;
+    }
+    if let Some(config) = &config.span_attributes {
+        refuse_attributes(config).map_err(|error| error.below("span_attributes"))?;
+    }
+    Ok(())
+}
+
+fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
+    if config.on_repeated == Some(OnRepeated::Reject) {
+        return Err(ConfigError::new(
+            "on_repeated",
+            "not \"reject\": Envoy shows a tracer the first line of a header alone",
+        ));
+    }
+    if !config.baggage_from.is_empty() {
+        return Err(ConfigError::new(
+            "baggage_from",
+            "not here: Envoy shows a tracer no headers of which only the beginning is known",
+        ));
+    }
+    let when = config.incoming.as_ref().map(|incoming| &incoming.when);
+    if when.is_some_and(|when| when.not_from_cidrs.is_some()) {
+        return Err(ConfigError::new(
+            "incoming.when.not_from_cidrs",
+            "not here: Envoy tells a tracer the caller's address only when the request is over",
+        ));
+    }
+    refuse_families(&config.clear, "clear")?;
+    for (i, entry) in config.overrides.iter().enumerate() {
+        if entry.cluster.is_some() {
+            return Err(ConfigError::new(
+                format!("overrides[{i}].cluster"),
+                "not here: Envoy tells a tracer the cluster only when the request is over; \
+                 expected a host",
+            ));
+        }
+        let clear = entry.clear.as_deref().unwrap_or_default();
+        refuse_families(clear, &format!("overrides[{i}].clear"))?;
+    }
+    Ok(())
+}
+
+/// Names in `clear` that stand for headers of which only the beginning is known.
+const FAMILIES: [&str; 3] = ["jaeger", "ottrace", "instana"];
+
+fn refuse_families(clear: &[String], path: &str) -> Result<(), ConfigError> {
+    let mut names = clear.iter().enumerate();
+    match names.find(|(_, name)| FAMILIES.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((i, name)) => Err(ConfigError::new(
+            format!("{path}[{i}]"),
+            format!(
+                "not {name:?}, which has headers of which only the beginning is known: Envoy shows \
+                 a tracer none of them; expected the names of single headers"
+            ),
+        )),
+    }
+}
+
+fn refuse_sampling(config: &SamplingConfig) -> Result<(), ConfigError> {
+    for (i, rule) in config.rules.iter().enumerate() {
+        let unknown = [
+            ("route", rule.matches.route.is_some()),
+            ("cluster", rule.matches.cluster.is_some()),
+        ];
+        if let Some((key, _)) = unknown.iter().find(|(_, is_set)| *is_set) {
+            return Err(ConfigError::new(
+                format!("rules[{i}].match.{key}"),
+                "not here: Envoy does not tell a tracer when the span starts; expected path, \
+                 methods, host or headers",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_attributes(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
+    for (i, attribute) in config.attributes.iter().enumerate() {
+        let path = format!("attributes[{i}].from");
+        if matches!(attribute.from, SourceConfig::Property(_)) {
+            return Err(ConfigError::new(
+                path,
+                "not `property`: Envoy shows a tracer none; Envoy's own `custom_tags` are reported",
+            ));
+        }
+        if attribute.from.phase() == Phase::Response {
+            return Err(ConfigError::new(
+                path,
+                "not `response_header`: Envoy shows a tracer none; Envoy's own `custom_tags` are \
+                 reported",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What a person should know of a configuration although it is a good one.
+pub(crate) fn caution(config: &MeshTracingConfig) -> Option<&'static str> {
+    let context = config.trace_context.as_ref()?;
+    let incoming = context.incoming.as_ref()?;
+    (incoming.mode == IncomingMode::Ignore).then_some(
+        "mesh_tracing.trace_context.incoming: headers that begin with uberctx-, ot-baggage- or \
+         x-instana- stay: Envoy shows a tracer no headers of which only the beginning is known",
+    )
+}
+
+/// The names of the request headers that the configuration reads, besides those that it changes.
+pub(crate) fn read_names(config: &MeshTracingConfig) -> Vec<Box<[u8]>> {
+    let mut names: Vec<String> = Vec::new();
+    if let Some(context) = &config.trace_context {
+        let incoming = context.incoming.as_ref();
+        names.extend(incoming.and_then(|incoming| incoming.when.header_absent.clone()));
+    }
+    if let Some(sampling) = &config.sampling {
+        let headers = sampling.rules.iter().flat_map(|rule| &rule.matches.headers);
+        names.extend(headers.map(|header| header.name.clone()));
+        names.extend(sampling.force.iter().map(|force| force.header.clone()));
+    }
+    let attributes = config.span_attributes.iter();
+    for attribute in attributes.flat_map(|config| &config.attributes) {
+        match &attribute.from {
+            SourceConfig::Header(name) => names.push(name.clone()),
+            SourceConfig::Cookie(_) => names.push("cookie".to_owned()),
+            SourceConfig::Baggage(_) => names.push("baggage".to_owned()),
+            SourceConfig::JwtClaim(claim) => names.push(claim.header.clone()),
+            SourceConfig::Query(_)
+            | SourceConfig::Path { .. }
+            | SourceConfig::ResponseHeader(_)
+            | SourceConfig::Property(_)
+            | SourceConfig::Env(_)
+            | SourceConfig::Literal(_) => {}
+        }
+    }
+    let names = names.into_iter();
+    names
+        .map(|name| name.to_ascii_lowercase().into_bytes().into_boxed_slice())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(stages: &str) -> MeshTracingConfig {
+        let json = format!(r#"{{"report": {{"cluster": "c"}}{stages}}}"#);
+        meshtrace_plugin_config::mesh_tracing(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_a_tracer_cannot_know_is_refused_with_its_path() {
+        for (stages, path) in [
+            (r#", "access_log": {}"#, "access_log"),
+            (r#", "request_headers": "filter_state""#, "request_headers"),
+            (
+                r#", "trace_context": {"clear": ["x-a", "jaeger"]}"#,
+                "trace_context.clear[1]",
+            ),
+            (
+                r#", "trace_context": {"baggage_from": ["jaeger"]}"#,
+                "trace_context.baggage_from",
+            ),
+            (
+                r#", "trace_context": {"on_repeated": "reject"}"#,
+                "trace_context.on_repeated",
+            ),
+            (
+                r#", "trace_context": {"overrides": [{"cluster": "c"}]}"#,
+                "trace_context.overrides[0].cluster",
+            ),
+            (
+                r#", "trace_context": {"incoming": {"mode": "restart", "when": {"not_from_cidrs": ["10.0.0.0/8"]}}}"#,
+                "trace_context.incoming.when.not_from_cidrs",
+            ),
+            (
+                r#", "sampling": {"rules": [{"match": {"route": "r"}, "sample": "never"}]}"#,
+                "sampling.rules[0].match.route",
+            ),
+            (
+                r#", "span_attributes": {"attributes": [{"key": "a", "from": {"property": ["xds", "cluster_name"]}}]}"#,
+                "span_attributes.attributes[0].from",
+            ),
+            (
+                r#", "span_attributes": {"attributes": [{"key": "a", "from": {"response_header": "x"}}]}"#,
+                "span_attributes.attributes[0].from",
+            ),
+        ] {
+            let refused = refuse(&config(stages)).expect_err(stages).to_string();
+            assert!(refused.starts_with(path), "{refused}");
+        }
+        refuse(&config("")).unwrap();
+        let without = meshtrace_plugin_config::mesh_tracing(b"{}").unwrap();
+        assert!(
+            refuse(&without)
+                .unwrap_err()
+                .to_string()
+                .starts_with("report")
+        );
+    }
+
+    #[test]
+    fn every_header_that_is_read_is_named() {
+        let config = config(
+            r#", "trace_context": {"incoming": {"mode": "ignore", "when": {"header_absent": "X-Trusted"}}},
+                "sampling": {"rules": [{"match": {"headers": [{"name": "X-Tier", "present": true}]}, "sample": "always"}],
+                             "force": {"header": "x-force", "value_env": "K"}},
+                "span_attributes": {"attributes": [
+                    {"key": "a", "from": {"header": "X-A"}}, {"key": "b", "from": {"cookie": "c"}},
+                    {"key": "c", "from": {"jwt_claim": {"claim": "sub"}}}, {"key": "d", "from": {"baggage": "m"}}]}"#,
+        );
+        let names = read_names(&config);
+        let expected: [&[u8]; 7] = [
+            b"x-trusted",
+            b"x-tier",
+            b"x-force",
+            b"x-a",
+            b"cookie",
+            b"authorization",
+            b"baggage",
+        ];
+        assert_eq!(names, expected.map(Box::from));
+        assert!(caution(&config).is_some());
+    }
+}

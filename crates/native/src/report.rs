@@ -1,0 +1,227 @@
+//! Which finished spans are reported, and as what.
+
+use core::time::Duration;
+
+use meshtrace_counters::Counter as _;
+use meshtrace_headers::Headers;
+use meshtrace_otlp::conventions::{self, End};
+use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
+use meshtrace_pipeline::Stage;
+use meshtrace_propagation::Direction;
+
+use crate::span::{Family, Kind, Parts, Verdict};
+use crate::tags::{self, About, Told};
+use crate::worker::Worker;
+
+/// A span of `family` is over: it is reported, or waits until the request's verdict is known.
+pub(crate) fn finish(worker: &Worker, family: &Family, parts: Box<Parts>) {
+    if parts.kind == Kind::Attempt {
+        let told = Told::read(&parts.tags);
+        if let Ok(mut upstream) = family.upstream.try_borrow_mut()
+            && !told.upstream().is_empty()
+        {
+            upstream.clear();
+            upstream.extend_from_slice(told.upstream());
+        }
+    }
+    if family.is_sampled() {
+        report(worker, family, &parts, None);
+        return worker.give_back_parts(parts);
+    }
+    if parts.kind == Kind::Request {
+        return settle(worker, family, parts);
+    }
+    match family.verdict.get() {
+        Verdict::Open => {
+            if let Ok(mut waiting) = family.waiting.try_borrow_mut() {
+                waiting.push(parts);
+            }
+        }
+        Verdict::Report => {
+            report(worker, family, &parts, None);
+            worker.give_back_parts(parts);
+        }
+        Verdict::Drop => worker.give_back_parts(parts),
+    }
+}
+
+/// A request that is not sampled is over: whether its spans are reported.
+fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
+    let reason = reason_to_keep(worker, family, &parts);
+    family.verdict.set(match reason {
+        Some(_) => Verdict::Report,
+        None => Verdict::Drop,
+    });
+    if reason.is_some() {
+        report(worker, family, &parts, reason);
+    }
+    worker.give_back_parts(parts);
+    let Ok(mut waiting) = family.waiting.try_borrow_mut() else {
+        return;
+    };
+    for parts in waiting.drain(..) {
+        if reason.is_some() {
+            report(worker, family, &parts, None);
+        }
+        worker.give_back_parts(parts);
+    }
+}
+
+fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'static [u8]> {
+    let keep = worker.plugin.keep;
+    let told = Told::read(&parts.tags);
+    let duration = Duration::from_nanos(parts.ended.saturating_sub(parts.started));
+    let is_late = keep.slower_than.is_some_and(|limit| duration > limit);
+    if !(is_late || keep.errors && told.is_suspicious()) {
+        return None;
+    }
+    let headers = Headers::parse(&family.block)?;
+    let is_slow = is_late && !conventions::Request::scan(&headers).is_long_lived();
+    let is_connect = tags::is_connect(&headers);
+    let reason = told.end(About::Request, is_connect, |end| {
+        let is_error = keep.errors && end.is_server_error();
+        match is_slow && !end.client_went_away() {
+            _ if is_error => Some("error"),
+            true => Some("slow"),
+            false => None,
+        }
+    })?;
+    let second = parts.ended / 1_000_000_000;
+    let kept = match worker.kept.get() {
+        (of, kept) if of == second => kept,
+        _ => 0,
+    };
+    if kept >= keep.per_second {
+        count(worker, Counter::KeepLimited);
+        return None;
+    }
+    worker.kept.set((second, kept + 1));
+    count(worker, Counter::Kept);
+    Some(reason.as_bytes())
+}
+
+fn count(worker: &Worker, counter: Counter) {
+    let metrics = &worker.plugin.metrics;
+    metrics.add_to(Stage::Report, counter.index(), 1);
+}
+
+/// The role of a request's own span, which Envoy does not say. Without a span for each attempt that
+/// of an outbound listener speaks of the call.
+fn kind_of_request(worker: &Worker, family: &Family) -> otlp::Kind {
+    match worker.plugin.role {
+        RoleConfig::Client => otlp::Kind::Client,
+        RoleConfig::Auto
+            if family.direction == Direction::Outbound && !family.has_attempt.get() =>
+        {
+            otlp::Kind::Client
+        }
+        RoleConfig::Auto | RoleConfig::Server | RoleConfig::Gateway => otlp::Kind::Server,
+    }
+}
+
+fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>) {
+    let (Some(start), Some(headers)) = (family.start, Headers::parse(&family.block)) else {
+        return;
+    };
+    let (Some(span_id), Ok(mut attributes), Ok(upstream)) = (
+        parts.span_id,
+        worker.attributes.try_borrow_mut(),
+        family.upstream.try_borrow(),
+    ) else {
+        return;
+    };
+    let [of_request, of_kind, at_end] = &mut *attributes;
+    for part in [&mut *of_request, &mut *of_kind, &mut *at_end] {
+        part.clear();
+    }
+    let kind = match parts.kind {
+        Kind::Request => kind_of_request(worker, family),
+        Kind::Attempt | Kind::OtherCall => otlp::Kind::Client,
+    };
+    let request = conventions::Request::scan(&headers);
+    let route = worker.mesh_tracing.template(start.chosen(), &headers);
+    let mut name = request.name(route);
+    if parts.kind == Kind::OtherCall {
+        name = conventions::Name::new(&parts.operation);
+    } else {
+        request.describe(of_request);
+        describe_target(request, route, kind, parts, of_kind);
+    }
+    add_gathered(worker, headers, &parts.tags, of_request);
+    if let Some(reason) = reason {
+        at_end.text(conventions::KEPT, reason);
+    }
+    let about = match kind {
+        otlp::Kind::Server => About::Request,
+        otlp::Kind::Client if parts.kind == Kind::Request => About::Request,
+        otlp::Kind::Client => About::Call,
+    };
+    let mut told = Told::read(&parts.tags);
+    if told.upstream().is_empty() && parts.kind == Kind::Request {
+        told = told.with_upstream(&upstream);
+    }
+    let describe = |end: &End<'_>| end.describe(kind, at_end);
+    let status = told.end(about, request.is_connect(), describe);
+    let all: [&Attributes; 3] = [of_request, of_kind, at_end];
+    if all.iter().any(|part| part.dropped() > 0) {
+        count(worker, Counter::Truncated);
+    }
+    let duration = parts.ended.saturating_sub(parts.started);
+    worker.queue.push(&otlp::Span {
+        trace_id: start.trace_id(),
+        span_id,
+        parent: parts.parent,
+        parent_is_remote: parts.kind == Kind::Request,
+        sampled: start.is_sampled(),
+        tracestate: &family.tracestate,
+        name: name.as_bytes(),
+        kind,
+        start: parts.start_time,
+        end: parts.start_time.saturating_add(duration),
+        attributes: &all,
+        status,
+    });
+}
+
+/// Adds where a request was sent to: of a SERVER span as it came in, of a CLIENT span as it left.
+fn describe_target<'r>(
+    request: conventions::Request<'r>,
+    route: Option<&[u8]>,
+    kind: otlp::Kind,
+    parts: &'r Parts,
+    attributes: &mut Attributes,
+) {
+    if kind == otlp::Kind::Server {
+        return request.describe_server(route, attributes);
+    }
+    let mut sent = request;
+    if !parts.sent_target.is_empty() {
+        sent.target = &parts.sent_target;
+    }
+    if !parts.sent_authority.is_empty() {
+        sent.authority = &parts.sent_authority;
+    }
+    // The template is that of the path as it came in.
+    let route = route.filter(|_| sent.path() == request.path());
+    sent.describe_client(route, attributes);
+}
+
+/// Adds the attributes that the configuration names, and Envoy's tags that have no other name.
+fn add_gathered(
+    worker: &Worker,
+    headers: Headers<'_>,
+    tags: &tags::Tags,
+    attributes: &mut Attributes,
+) {
+    worker.with_arena(|arena| {
+        let mut tally = meshtrace_attributes::Tally::default();
+        let gathered = worker.mesh_tracing.gather(headers, arena, &mut tally);
+        for attribute in &gathered {
+            attributes.text(attribute.key, attribute.value.as_bytes());
+        }
+        let is_taken = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
+        tags::add_further(tags, is_taken, attributes);
+        let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+        metrics.add_bits(handle, Stage::Attributes, tally.bits());
+    });
+}

@@ -1,0 +1,324 @@
+//! The life of a span: started, injected, tagged and finished, as Envoy says.
+
+use core::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use meshtrace_headers::{Change, Headers};
+use meshtrace_pipeline::{Outcome, Request, SpanStart};
+use meshtrace_propagation::{Direction, Peer, SpanId};
+
+use crate::call::Carrier;
+use crate::clock::SystemClock;
+use crate::report;
+use crate::tags::{self, Tags};
+use crate::worker::Worker;
+
+/// A span of Envoy's: what it has as a pointer.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) family: Rc<Family>,
+    /// Gone once the span is finished.
+    pub(crate) parts: Option<Box<Parts>>,
+    span_id: SpanId,
+    parent: Option<SpanId>,
+    kind: Kind,
+    /// What Envoy reads the ids from.
+    pub(crate) trace_id_text: [u8; 32],
+    pub(crate) span_id_text: [u8; 16],
+}
+
+/// What a span is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A request as it came in.
+    #[default]
+    Request,
+    /// An attempt of the router's to have it answered.
+    Attempt,
+    /// Another call on its account, as that of an authoriser.
+    OtherCall,
+}
+
+/// A request and the spans of it.
+#[derive(Debug, Default)]
+pub(crate) struct Family {
+    /// Its `tracestate` is beside it.
+    pub(crate) start: Option<SpanStart<'static>>,
+    pub(crate) tracestate: Vec<u8>,
+    /// The request's headers as they came in.
+    pub(crate) block: Vec<u8>,
+    pub(crate) direction: Direction,
+    /// Whether any of its spans may be reported. What cannot be is told nothing.
+    pub(crate) may_report: bool,
+    /// Whether the router has made an attempt with a span of its own.
+    pub(crate) has_attempt: Cell<bool>,
+    /// The address of the last attempt's upstream.
+    pub(crate) upstream: RefCell<Vec<u8>>,
+    /// Of a request that is not sampled: whether its spans are reported.
+    pub(crate) verdict: Cell<Verdict>,
+    /// Finished spans whose verdict is open.
+    #[expect(clippy::vec_box, reason = "parts go from span to pool as one pointer")]
+    pub(crate) waiting: RefCell<Vec<Box<Parts>>>,
+}
+
+/// Whether the spans of a request that is not sampled are reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The request is not over.
+    #[default]
+    Open,
+    Report,
+    Drop,
+}
+
+/// What a span is reported with. Its memory is used again.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) kind: Kind,
+    pub(crate) span_id: Option<SpanId>,
+    pub(crate) parent: Option<SpanId>,
+    /// By the monotonic clock.
+    pub(crate) started: u64,
+    pub(crate) ended: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) start_time: u64,
+    pub(crate) tags: Tags,
+    /// What Envoy calls it.
+    pub(crate) operation: Vec<u8>,
+    /// Where the request was sent to, as the router had it.
+    pub(crate) sent_target: Vec<u8>,
+    pub(crate) sent_authority: Vec<u8>,
+}
+
+/// The most memory that the tags of a finished span leave to the next one, in bytes.
+const MAX_KEPT_BYTES: usize = 8 * 1024;
+
+impl Parts {
+    /// Forgets the content. Returns whether the memory is worth keeping.
+    pub(crate) fn clear(&mut self) -> bool {
+        let vectors = [&self.operation, &self.sent_target, &self.sent_authority];
+        let vectors: usize = vectors.iter().map(|vector| vector.capacity()).sum();
+        let is_small = vectors + self.tags.capacity() <= MAX_KEPT_BYTES;
+        self.tags.clear();
+        self.operation.clear();
+        self.sent_target.clear();
+        self.sent_authority.clear();
+        is_small
+    }
+}
+
+impl Family {
+    /// Forgets the content.
+    pub(crate) fn clear(&mut self) {
+        self.start = None;
+        self.tracestate.clear();
+        self.block.clear();
+        self.may_report = false;
+        self.has_attempt.set(false);
+        self.upstream.get_mut().clear();
+        self.verdict.set(Verdict::Open);
+        self.waiting.get_mut().clear();
+    }
+
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.start.is_some_and(|start| start.is_sampled())
+    }
+
+    fn request<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        worker: &'a Worker,
+        arena: &'a meshtrace_pipeline::Arena,
+    ) -> Request<'a> {
+        Request {
+            headers,
+            peer: Peer {
+                direction: self.direction,
+                ..Peer::default()
+            },
+            cluster: None,
+            properties: &[],
+            clock: &SystemClock,
+            arena,
+            shared: &worker.plugin.buckets,
+        }
+    }
+}
+
+/// Starts the span of a request. `None` where it can be given no ids: the request passes unchanged.
+pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> Option<Box<Span>> {
+    let mut family = worker.take_family();
+    let started = Rc::get_mut(&mut family)?;
+    worker.plugin.names.read(carrier, &mut started.block);
+    started.direction = match tags::is_egress(operation) {
+        true => Direction::Outbound,
+        // Of a listener without a direction Envoy says the same.
+        false => Direction::Inbound,
+    };
+    let keeps = worker.plugin.keep.any();
+    let mut tracestate = core::mem::take(&mut started.tracestate);
+    let start = worker.with_arena(|arena| {
+        let headers = Headers::parse(&started.block)?;
+        let mut outcome = Outcome::new_in(arena);
+        let request = started.request(headers, &worker, arena);
+        let start = worker
+            .mesh_tracing
+            .start_span(&request, &worker.ids, &mut outcome)?;
+        let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+        metrics.add(handle, &outcome, started.direction);
+        tracestate.extend_from_slice(start.tracestate());
+        Some(start.with_tracestate(b""))
+    });
+    started.tracestate = tracestate;
+    let Some(start) = start else {
+        worker.give_back_family(family);
+        return None;
+    };
+    started.start = Some(start);
+    started.may_report = start.is_sampled() || keeps && !start.is_never();
+    Span::new(
+        worker,
+        family,
+        Kind::Request,
+        start.span_id(),
+        start.parent(),
+        operation,
+        None,
+    )
+}
+
+impl Span {
+    fn new(
+        worker: Rc<Worker>,
+        family: Rc<Family>,
+        kind: Kind,
+        span_id: SpanId,
+        parent: Option<SpanId>,
+        operation: &[u8],
+        start_time: Option<u64>,
+    ) -> Option<Box<Self>> {
+        let parts = family.may_report.then(|| {
+            let mut parts = worker.take_parts();
+            parts.kind = kind;
+            parts.span_id = Some(span_id);
+            parts.parent = parent;
+            // In this order, so that no delay between the two makes the span end too early.
+            parts.started = SystemClock.now();
+            parts.start_time = start_time.unwrap_or_else(|| SystemClock.since_epoch());
+            parts.operation.extend_from_slice(operation);
+            parts
+        });
+        Some(Box::new(Self {
+            trace_id_text: family.start?.trace_id().to_hex(),
+            span_id_text: span_id.to_hex(),
+            worker,
+            family,
+            parts,
+            span_id,
+            parent,
+            kind,
+        }))
+    }
+
+    /// A call on account of this span, which began at `start_time`.
+    pub(crate) fn child(&self, operation: &[u8], start_time: i64) -> Option<Box<Self>> {
+        let kind = match tags::is_of_router(operation) {
+            true => Kind::Attempt,
+            false => Kind::OtherCall,
+        };
+        if kind == Kind::Attempt {
+            self.family.has_attempt.set(true);
+        }
+        let start_time = u64::try_from(start_time).ok().filter(|time| *time > 0);
+        Self::new(
+            Rc::clone(&self.worker),
+            Rc::clone(&self.family),
+            kind,
+            self.worker.ids.span_id(),
+            Some(self.span_id),
+            operation,
+            start_time,
+        )
+    }
+
+    /// Keeps a tag, where the span may be reported.
+    pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(parts) = &mut self.parts {
+            parts.tags.push(key, value);
+        }
+    }
+
+    /// Writes the context into the headers of the call that this span makes.
+    pub(crate) fn inject(&mut self, carrier: &mut Carrier) {
+        let family = Rc::clone(&self.family);
+        let worker = Rc::clone(&self.worker);
+        let Some(start) = family.start else {
+            return;
+        };
+        worker.with_arena(|arena| {
+            let Some(headers) = Headers::parse(&family.block) else {
+                return;
+            };
+            let request = family.request(headers, &worker, arena);
+            let mut outcome = Outcome::new_in(arena);
+            let stages = &worker.mesh_tracing;
+            let start = start.with_tracestate(&family.tracestate);
+            stages.inject_span(&request, &start, self.span_id, self.parent, &mut outcome);
+            if self.kind == Kind::OtherCall {
+                stages.inject_tracestate(&request, &mut outcome);
+            }
+            for edit in outcome.headers.iter() {
+                // A call of its own has none of the request's headers.
+                let arrived = self.kind != Kind::OtherCall && headers.contains(edit.name);
+                if arrived {
+                    // Envoy would keep further lines of that name.
+                    carrier.remove(edit.name);
+                }
+                match &edit.change {
+                    Change::Remove => {}
+                    Change::Replace(value) | Change::Append(value) => {
+                        carrier.set(edit.name, value.as_bytes());
+                    }
+                }
+            }
+            // The attributes of a span that is reported are counted there.
+            outcome.tallies.attributes = Default::default();
+            let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+            metrics.add(handle, &outcome, family.direction);
+        });
+        if let Some(parts) = &mut self.parts
+            && self.kind != Kind::OtherCall
+        {
+            let keep = |kept: &mut Vec<u8>, name: &[u8]| {
+                kept.clear();
+                kept.extend_from_slice(carrier.get(name).unwrap_or_default());
+            };
+            keep(&mut parts.sent_target, b":path");
+            keep(&mut parts.sent_authority, b":authority");
+        }
+    }
+
+    /// The span is over.
+    pub(crate) fn finish(&mut self) {
+        let Some(mut parts) = self.parts.take() else {
+            return;
+        };
+        parts.ended = SystemClock.now();
+        report::finish(&self.worker, &self.family, parts);
+    }
+
+    /// Envoy has no use for the span any more.
+    pub(crate) fn end(self) {
+        let Self {
+            worker,
+            family,
+            parts,
+            ..
+        } = self;
+        if let Some(parts) = parts {
+            worker.give_back_parts(parts);
+        }
+        worker.give_back_family(family);
+    }
+}

@@ -1,0 +1,182 @@
+//! Envoy's dynamic-module ABI, as far as this module uses it, declared in this project's own words.
+//!
+//! Envoy's functions are looked up by name when the module is loaded, and none is linked: Rust
+//! links modules so that every import is resolved at load, and one that an Envoy lacks would refuse
+//! the whole module without a line of ours. All functions below are in Envoy 1.38 and later.
+
+use core::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
+
+/// The ABI that this module is written for: Envoy 1.38 and 1.39 have it, and 1.40 (`v0.2.0`) takes
+/// it with one warning.
+pub(crate) const ABI_VERSION: &CStr = c"v0.1.0";
+
+/// A range of bytes, of Envoy's or of this module's. It is lent for the time of one call.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Buffer {
+    pub(crate) start: *const u8,
+    pub(crate) length: usize,
+}
+
+impl Buffer {
+    pub(crate) const EMPTY: Self = Self {
+        start: core::ptr::null(),
+        length: 0,
+    };
+
+    /// Lends `bytes` to Envoy.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            start: bytes.as_ptr(),
+            length: bytes.len(),
+        }
+    }
+
+    /// The bytes that Envoy lends.
+    ///
+    /// # Safety
+    /// Envoy has lent this buffer for at least `'a`.
+    pub(crate) unsafe fn bytes<'a>(self) -> &'a [u8] {
+        if self.start.is_null() || self.length == 0 {
+            return &[];
+        }
+        // SAFETY: Envoy's range is valid for `'a`, as the caller says.
+        unsafe { core::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+/// A header line, of Envoy's or of this module's.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct HeaderLine {
+    pub(crate) name: Buffer,
+    pub(crate) value: Buffer,
+}
+
+/// An object of Envoy's that this module only hands back.
+pub(crate) type EnvoyPtr = *mut c_void;
+
+/// What Envoy wants called when the shutdown may go on.
+pub(crate) type Completion = unsafe extern "C" fn(*mut c_void);
+
+/// `envoy_dynamic_module_type_log_level`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum LogLevel {
+    Warn = 3,
+    Error = 4,
+}
+
+/// `…_metrics_result`: the metric was defined or moved.
+pub(crate) const METRIC_DONE: u32 = 0;
+/// `…_http_callout_init_result`: the call is on its way.
+pub(crate) const CALL_MADE: u32 = 0;
+/// `…_http_callout_init_result`: Envoy has no such cluster.
+pub(crate) const CLUSTER_NOT_FOUND: u32 = 2;
+/// `…_http_callout_result`: somebody answered.
+pub(crate) const CALL_ANSWERED: u32 = 0;
+
+#[link(name = "dl")]
+unsafe extern "C" {
+    /// POSIX; the null handle is the program and what it has loaded.
+    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+}
+
+macro_rules! imports {
+    ($($(#[$doc:meta])* $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        /// Envoy's functions, by their names without `envoy_dynamic_module_callback_`.
+        #[derive(Debug)]
+        pub(crate) struct Imports {
+            $($(#[$doc])* pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        impl Imports {
+            /// Looks all of them up; the name of the first that this Envoy lacks otherwise.
+            fn look_up() -> Result<Self, &'static CStr> {
+                Ok(Self {
+                    $($name: {
+                        let name = concat!("envoy_dynamic_module_callback_", stringify!($name), "\0");
+                        let name = CStr::from_bytes_until_nul(name.as_bytes()).unwrap_or_default();
+                        // SAFETY: the name ends with a NUL.
+                        let symbol = unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) };
+                        if symbol.is_null() {
+                            return Err(name);
+                        }
+                        // SAFETY: Envoy's function of that name has this signature since 1.38.
+                        unsafe {
+                            core::mem::transmute::<
+                                *mut c_void,
+                                unsafe extern "C" fn($($argument),*) $(-> $result)?,
+                            >(symbol)
+                        }
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+imports! {
+    /// 1.38. Writes one line into Envoy's log.
+    log(u32, Buffer);
+    /// 1.38. Whether the process only checks a configuration.
+    is_validation_mode() -> bool;
+    /// 1.38. The first line of a request header, by its lower-case name.
+    tracer_get_trace_context_value(EnvoyPtr, Buffer, *mut Buffer) -> bool;
+    /// 1.38. Makes the value that of the header's first line.
+    tracer_set_trace_context_value(EnvoyPtr, Buffer, Buffer);
+    /// 1.38. Removes every line of a request header.
+    tracer_remove_trace_context_value(EnvoyPtr, Buffer);
+    /// 1.38. Defines a counter, or finds the one of that name; only while a configuration is made.
+    tracer_define_counter(EnvoyPtr, Buffer, *const Buffer, usize, *mut usize) -> u32;
+    /// 1.38. Adds to a counter.
+    tracer_increment_counter(EnvoyPtr, usize, *const Buffer, usize, u64) -> u32;
+    /// 1.38. What brings other threads' work to the main thread.
+    http_filter_config_scheduler_new(EnvoyPtr) -> EnvoyPtr;
+    /// 1.38.
+    http_filter_config_scheduler_delete(EnvoyPtr);
+    /// 1.38. From any thread: the configuration's hook runs on the main thread soon.
+    http_filter_config_scheduler_commit(EnvoyPtr, u64);
+    /// 1.38. Main thread: makes an HTTP call and tells the id of its answer.
+    http_filter_config_http_callout(
+        EnvoyPtr, *mut u64, Buffer, *const HeaderLine, usize, Buffer, u64
+    ) -> u32;
+    /// 1.38. Main thread: begins an HTTP call whose body comes in parts.
+    http_filter_config_start_http_stream(
+        EnvoyPtr, *mut u64, Buffer, *const HeaderLine, usize, Buffer, bool, u64
+    ) -> u32;
+    /// 1.38. Main thread: a part of the body, and whether it is the last.
+    http_filter_config_stream_send_data(EnvoyPtr, u64, Buffer, bool) -> bool;
+    /// 1.38. Main thread: lets Envoy open its listeners.
+    bootstrap_extension_config_signal_init_complete(EnvoyPtr);
+}
+
+static IMPORTS: OnceLock<Result<Imports, &'static CStr>> = OnceLock::new();
+
+/// Envoy's functions; the name of one that this Envoy lacks otherwise.
+pub(crate) fn imports() -> Result<&'static Imports, &'static CStr> {
+    IMPORTS
+        .get_or_init(Imports::look_up)
+        .as_ref()
+        .map_err(|name| *name)
+}
+
+/// A line for Envoy's log although some of its functions are missing.
+pub(crate) fn log_without_imports(line: &str) {
+    // SAFETY: the name ends with a NUL.
+    let symbol = unsafe {
+        dlsym(
+            core::ptr::null_mut(),
+            c"envoy_dynamic_module_callback_log".as_ptr(),
+        )
+    };
+    if symbol.is_null() {
+        return;
+    }
+    // SAFETY: Envoy's function of that name has this signature since 1.36.
+    let log =
+        unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(u32, Buffer)>(symbol) };
+    // SAFETY: Envoy reads the range.
+    unsafe { log(LogLevel::Error as u32, Buffer::of(line.as_bytes())) };
+}

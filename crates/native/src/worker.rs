@@ -1,0 +1,169 @@
+//! What one worker has of a tracer configuration.
+
+use core::cell::{Cell, RefCell};
+use core::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use meshtrace_otlp::Attributes;
+use meshtrace_pipeline::{ARENA_BYTES, Arena, MeshTracing};
+use meshtrace_propagation::IdGenerator;
+
+use crate::call;
+use crate::plugin::Plugin;
+use crate::queue::Queue;
+use crate::span::{Family, Parts};
+use crate::sys::LogLevel;
+
+/// The stages of a configuration, compiled for one worker, and the memory that its spans use again.
+pub(crate) struct Worker {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) mesh_tracing: MeshTracing,
+    pub(crate) ids: IdGenerator,
+    pub(crate) queue: Arc<Queue>,
+    /// Lent to one callback at a time.
+    arena: Cell<Arena>,
+    /// Lent to one report at a time.
+    pub(crate) attributes: RefCell<[Attributes; 3]>,
+    /// The second that counts, and what was kept in it although it was not sampled.
+    pub(crate) kept: Cell<(u64, u32)>,
+    families: Pool<Rc<Family>>,
+    parts: Pool<Box<Parts>>,
+}
+
+/// Objects to use again.
+#[derive(Debug)]
+struct Pool<T>(RefCell<Vec<T>>);
+
+/// The most objects of one kind that wait to be used again.
+const MAX_WAITING: usize = 256;
+
+impl<T> Pool<T> {
+    const fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.try_borrow_mut().ok()?.pop()
+    }
+
+    fn give_back(&self, object: T) {
+        if let Ok(mut waiting) = self.0.try_borrow_mut()
+            && waiting.len() < MAX_WAITING
+        {
+            waiting.push(object);
+        }
+    }
+}
+
+impl core::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    fn new(plugin: &Arc<Plugin>) -> Option<Self> {
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            let line = format!("no spans, for there is no randomness to make ids from: {error}");
+            call::log(LogLevel::Error, &line);
+            return None;
+        }
+        Some(Self {
+            mesh_tracing: plugin.compile()?,
+            plugin: Arc::clone(plugin),
+            ids: IdGenerator::from_seed(seed),
+            queue: Queue::open(plugin),
+            arena: Cell::new(arena()),
+            attributes: RefCell::default(),
+            kept: Cell::default(),
+            families: Pool::new(),
+            parts: Pool::new(),
+        })
+    }
+
+    /// Lends the arena to `body`, and takes it back empty.
+    pub(crate) fn with_arena<R>(&self, body: impl FnOnce(&Arena) -> R) -> R {
+        let mut arena = self.arena.take();
+        if arena.allocated_bytes() == 0 {
+            // It was lost by a panic.
+            arena = self::arena();
+        }
+        let result = body(&arena);
+        arena.reset();
+        self.arena.set(arena);
+        result
+    }
+
+    /// A family that nobody else has.
+    pub(crate) fn take_family(&self) -> Rc<Family> {
+        self.families.take().unwrap_or_default()
+    }
+
+    /// Takes a family back, where nobody else has it.
+    pub(crate) fn give_back_family(&self, mut family: Rc<Family>) {
+        if let Some(content) = Rc::get_mut(&mut family) {
+            content.clear();
+            self.families.give_back(family);
+        }
+    }
+
+    pub(crate) fn take_parts(&self) -> Box<Parts> {
+        self.parts.take().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_parts(&self, mut parts: Box<Parts>) {
+        if parts.clear() {
+            self.parts.give_back(parts);
+        }
+    }
+}
+
+/// One chunk, which no request can make grow.
+fn arena() -> Arena {
+    let arena = Arena::with_capacity(ARENA_BYTES);
+    arena.set_allocation_limit(Some(arena.allocated_bytes()));
+    arena
+}
+
+type Workers = Vec<Rc<Worker>>;
+
+std::thread_local! {
+    // Without a destructor: one that is registered for a thread of Envoy's keeps the library mapped.
+    // What it points to ends with the process.
+    static WORKERS: Cell<*mut Workers> = const { Cell::new(core::ptr::null_mut()) };
+}
+
+/// What this thread has of `plugin`; `None` where it could not be made.
+pub(crate) fn of(plugin: &Arc<Plugin>) -> Option<Rc<Worker>> {
+    let workers = match WORKERS.get() {
+        workers if workers.is_null() => {
+            let workers = Box::into_raw(Box::<Workers>::default());
+            WORKERS.set(workers);
+            workers
+        }
+        workers => workers,
+    };
+    // SAFETY: it is this thread's own box, and no hook of Envoy's runs within this function.
+    let workers = unsafe { &mut *workers };
+    if let Some(known) = workers
+        .iter()
+        .find(|worker| worker.plugin.number == plugin.number)
+    {
+        return Some(Rc::clone(known));
+    }
+    workers.retain(|worker| worker.plugin.metrics.is_alive());
+    let worker = Rc::new(Worker::new(plugin)?);
+    workers.push(Rc::clone(&worker));
+    Some(worker)
+}
+
+/// Borrows the configuration that Envoy has as a pointer.
+///
+/// # Safety
+/// `plugin` came from [`Arc::into_raw`], and its count is not given back yet.
+pub(crate) unsafe fn borrowed(plugin: *const Plugin) -> ManuallyDrop<Arc<Plugin>> {
+    // SAFETY: as the caller says; the count is not given back here.
+    ManuallyDrop::new(unsafe { Arc::from_raw(plugin) })
+}

@@ -1,0 +1,180 @@
+//! `mesh_tracing` where the proxy itself begins, tells and ends spans: as the proxy's own tracer.
+//!
+//! A filter joins the trace and tells the next hop in one pass. A tracer is asked for each by
+//! itself: a request's span is started once ([`MeshTracing::start_span`]), and for every span that
+//! calls another service the context is written ([`MeshTracing::inject_span`]).
+
+use meshtrace_attributes::{Gathered, Tally};
+use meshtrace_headers::{Headers, Value};
+use meshtrace_propagation::{self as propagation, Field, IdGenerator, SpanId, TraceId};
+use meshtrace_sampling::Chosen;
+
+use super::super::hop::Hop;
+use super::super::{MeshTracing, Mode};
+use super::AsTracer;
+use crate::stage::propagation::inject;
+use crate::{Arena, Outcome, Request};
+
+/// What is known of a request's span when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanStart<'a> {
+    hop: Hop<'a>,
+}
+
+impl<'a> SpanStart<'a> {
+    /// The trace.
+    #[must_use]
+    pub fn trace_id(&self) -> TraceId {
+        self.hop.participation.context.trace_id
+    }
+
+    /// The span.
+    #[must_use]
+    pub fn span_id(&self) -> SpanId {
+        self.hop.participation.context.span_id
+    }
+
+    /// The span that called; `None` for the root of a trace.
+    #[must_use]
+    pub fn parent(&self) -> Option<SpanId> {
+        self.hop.participation.parent
+    }
+
+    /// Whether the trace is recorded.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.hop.sampled
+    }
+
+    /// Whether the request is not reported even where it fails.
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        self.hop.identity(None).never
+    }
+
+    /// The rule of the request, where one was looked for.
+    #[must_use]
+    pub fn chosen(&self) -> Option<Chosen> {
+        self.hop.chosen
+    }
+
+    /// W3C's `tracestate` of the span; empty where there is none.
+    #[must_use]
+    pub fn tracestate(&self) -> &'a [u8] {
+        self.hop.tracestate()
+    }
+
+    /// The same start, whose `tracestate` has this text: what outlives the request's arena.
+    #[must_use]
+    pub fn with_tracestate(self, text: &[u8]) -> SpanStart<'_> {
+        SpanStart {
+            hop: self.hop.with_tracestate(text),
+        }
+    }
+}
+
+impl MeshTracing {
+    fn as_tracer(&self) -> Option<&AsTracer> {
+        match &self.mode {
+            Mode::AsTracer(mode) => Some(mode),
+            Mode::BesideTracer(_) => None,
+        }
+    }
+
+    /// Joins the trace of a request: whose span it is, and whether it is recorded. `None` without
+    /// `report`.
+    pub fn start_span<'a>(
+        &self,
+        request: &Request<'a>,
+        ids: &IdGenerator,
+        outcome: &mut Outcome<'a>,
+    ) -> Option<SpanStart<'a>> {
+        let mode = self.as_tracer()?;
+        let forced = mode.sampler.is_forced(request, outcome);
+        let (hop, _) = mode.join(request, forced, ids, outcome);
+        Some(SpanStart { hop })
+    }
+
+    /// Says how the headers of a call that the span `caller` makes must change, whose parent is
+    /// `parent`. `request` is the one that [`start_span`](Self::start_span) was given.
+    pub fn inject_span<'a>(
+        &'a self,
+        request: &Request<'a>,
+        start: &SpanStart<'a>,
+        caller: SpanId,
+        parent: Option<SpanId>,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let Some(mode) = self.as_tracer() else {
+            return;
+        };
+        if let Some(header) = mode.force_header()
+            && request.headers.contains(header)
+        {
+            outcome.headers.remove(header);
+        }
+        if let Some(stage) = &mode.attributes
+            && stage.writes_headers()
+        {
+            stage.gather_request(request, outcome);
+        }
+        // What came in was counted when the span was started.
+        let counted = &mut propagation::Tally::default();
+        let stage = &mode.propagation;
+        let incoming = stage.extract(request.headers, request.peer, counted);
+        let hop = start.hop;
+        let mut identity = hop.identity(None);
+        if let Some(parent) = parent.filter(|_| caller != identity.span_id) {
+            identity.span_id = parent;
+            identity.client_id = Some(caller);
+        }
+        let decision = hop.decision(&identity);
+        let injected = inject(stage, &incoming, &decision, request, outcome);
+        hop.write_tracestate(stage, injected, request, outcome);
+    }
+
+    /// Has a call that carries none of the request's headers get the `tracestate` too, which an
+    /// injection leaves as it came.
+    pub fn inject_tracestate<'a>(&self, request: &Request<'a>, outcome: &mut Outcome<'a>) {
+        let name = Field::Tracestate.name();
+        if outcome.headers.change_of(name).is_none()
+            && let Some(list) = request.headers.lines(name).next()
+        {
+            outcome.headers.replace(name, Value::Borrowed(list));
+        }
+    }
+
+    /// The request's attributes, for a span that is reported.
+    pub fn gather<'a>(
+        &'a self,
+        headers: Headers<'a>,
+        arena: &'a Arena,
+        tally: &mut Tally,
+    ) -> Gathered<'a> {
+        let stage = self.as_tracer().and_then(|mode| mode.attributes.as_ref());
+        stage.map_or_else(Gathered::default, |stage| {
+            stage.gather(headers, arena, tally)
+        })
+    }
+
+    /// The template that the path of the request fits: that of its rule, or of an attribute.
+    #[must_use]
+    pub fn template(&self, chosen: Option<Chosen>, headers: &Headers<'_>) -> Option<&[u8]> {
+        self.as_tracer()?.route(chosen, headers)
+    }
+
+    /// The names of the request headers that the trace context and the attributes may change.
+    #[must_use]
+    pub fn managed_names(&self) -> Vec<Box<[u8]>> {
+        let mode = self.as_tracer();
+        let managed = mode.map(|mode| mode.managed_headers(None));
+        let managed = managed.and_then(Result::ok).unwrap_or_default();
+        managed.iter().map(|header| header.name.into()).collect()
+    }
+}
+
+impl AsTracer {
+    fn force_header(&self) -> Option<&[u8]> {
+        self.sampler.rules()?.sampling().force_header()
+    }
+}

@@ -1,0 +1,113 @@
+//! An Envoy whose tracer is `libmeshtrace.so`, between a client, an upstream and a collector.
+
+use std::path::PathBuf;
+
+use envoy_test_harness::config::{
+    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
+};
+use envoy_test_harness::{EnvoyBinary, Options};
+use serde_json::{Value, json};
+
+use crate::common::root;
+use crate::reporting::Collected;
+
+/// The Envoys that take a tracer from a dynamic module.
+pub fn envoys() -> Vec<EnvoyBinary> {
+    EnvoyBinary::all_with_native_tracer().expect("the Envoys that take a tracer from a module")
+}
+
+/// Where `make build` leaves the module.
+fn folder() -> PathBuf {
+    let folder = root().join("dist");
+    let module = folder.join("libmeshtrace.so");
+    assert!(module.exists(), "{}: run `make build`", module.display());
+    folder
+}
+
+/// What an Envoy needs to find the module.
+pub fn options() -> Options {
+    let folder = folder().canonicalize().expect("the folder");
+    let folder = folder.to_str().expect("a path that is text");
+    Options::new().env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder)
+}
+
+/// The module, as each of its extensions loads it.
+fn module() -> Value {
+    json!({"name": "meshtrace", "do_not_close": true})
+}
+
+/// The tracer with this configuration.
+pub fn tracing(config: impl ToString) -> Tracing {
+    Tracing::raw(
+        "meshtrace",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.tracers.dynamic_modules.v3.DynamicModuleTracer",
+            "dynamic_module_config": module(),
+            "tracer_name": "mesh_tracing",
+            "tracer_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": config.to_string(),
+            },
+        }),
+    )
+}
+
+/// The filter whose configuration makes the calls of the export.
+pub fn export() -> HttpFilter {
+    let filter = json!({
+        "@type": concat!(
+            "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.",
+            "DynamicModuleFilter"
+        ),
+        "dynamic_module_config": module(),
+        "filter_name": "mesh_tracing_export",
+    });
+    HttpFilter::raw("mesh_tracing_export", filter).merge(json!({"disabled": true}))
+}
+
+/// The extension that empties the queues at shutdown.
+pub fn flush() -> Value {
+    json!({"bootstrap_extensions": [{
+        "name": "envoy.bootstrap.dynamic_modules",
+        "typed_config": {
+            "@type": concat!(
+                "type.googleapis.com/envoy.extensions.bootstrap.dynamic_modules.v3.",
+                "DynamicModuleBootstrapExtension"
+            ),
+            "dynamic_module_config": module(),
+            "extension_name": "mesh_tracing_flush",
+        },
+    }]})
+}
+
+/// Everything to `upstream`, but for `/direct`, with this tracer.
+pub fn manager(tracing: Tracing) -> HttpConnectionManager {
+    HttpConnectionManager::new()
+        .route(Route::prefix("/direct").direct_response(404, "no"))
+        .route(Route::prefix("/").cluster("upstream"))
+        .filter(export())
+        .tracing(tracing)
+}
+
+/// An Envoy with this manager at its listener `ingress`.
+pub fn start(binary: &EnvoyBinary, protocol: &str, manager: HttpConnectionManager) -> Collected {
+    let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
+    Collected::with_options(binary, protocol, bootstrap, options())
+}
+
+/// A counter of the module; 0 when it has not moved.
+pub fn counter(mesh: &Collected, name: &str) -> u64 {
+    let stats = mesh.envoy.stats().expect("the counters");
+    stats.get(&full(name)).copied().unwrap_or(0)
+}
+
+/// Waits until a counter of the module is at least `value`.
+pub fn wait_for_counter(mesh: &Collected, name: &str, value: u64) {
+    mesh.envoy
+        .wait_for_stat(&full(name), |found| found >= value)
+        .expect("the counter");
+}
+
+fn full(name: &str) -> String {
+    format!("dynamicmodulescustom.meshtrace.{name}")
+}

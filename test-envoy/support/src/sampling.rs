@@ -1,0 +1,75 @@
+//! What the tests of sampling share, whether `route_sampling` or `mesh_tracing` decides.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Instant;
+
+use envoy_test_harness::Envoy;
+use envoy_test_harness::client::{Connection, Request};
+use envoy_test_harness::config::HttpConnectionManager;
+use meshtrace_render::sampling_settings;
+use meshtrace_sampling::SamplingConfig;
+
+use crate::tracers::Tracer;
+
+/// The formats that this tracer reads, as the filter's key `extract` has them.
+pub fn extract(tracer: Tracer) -> &'static str {
+    match tracer {
+        Tracer::None | Tracer::OpenTelemetry => r#"["tracecontext"]"#,
+        Tracer::ZipkinB3 => r#"["b3", "b3multi"]"#,
+        Tracer::ZipkinB3WithW3c => r#"["b3", "b3multi", "tracecontext"]"#,
+    }
+}
+
+/// A connection manager with the tracer, and with what is rendered for a filter of this configuration before it.
+pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
+    let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
+    let settings = sampling_settings(&config, tracer.rendered()).expect("settings");
+    HttpConnectionManager::new()
+        .tracing(tracer.tracing().expect("a tracer"))
+        .virtual_host(settings.virtual_host)
+        .merge(settings.manager)
+}
+
+/// Asserts that about this share of the traces was found. Trace ids are random: six standard deviations are exceeded
+/// less than once in ten million times.
+#[track_caller]
+pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
+    let count = f64::from(u32::try_from(count).expect("a number"));
+    let found = f64::from(u32::try_from(found).expect("a number"));
+    let expected = ratio * count;
+    let limit = 6.0 * (expected * (1.0 - ratio)).sqrt();
+    assert!(
+        (found - expected).abs() <= limit,
+        "{what}: {found}, expected {expected} ± {limit}"
+    );
+}
+
+/// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second, and asserts that its
+/// workers keep no more and no fewer together. Returns how many they keep.
+pub fn assert_one_bucket(envoy: &Envoy, address: SocketAddr, rate: u64, each: u64) -> u64 {
+    const SENDERS: u64 = 8;
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address).expect("a connection");
+                for _ in 0..each {
+                    let response = connection.send(&Request::get("/")).expect("a response");
+                    assert_eq!(response.status, 200);
+                }
+            });
+        }
+    });
+    let seconds = begin.elapsed().as_secs() + 1;
+    let counter = |name: &str| {
+        let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+        envoy.stat(&name).expect("a counter")
+    };
+    let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));
+    assert_eq!(kept + dropped, SENDERS * each);
+    assert_eq!(counter("per_second.failed"), 0);
+    assert!(kept >= rate, "a full bucket to begin with, and not {kept}");
+    assert!(kept <= rate * (seconds + 1), "{kept} in {seconds} s");
+    kept
+}

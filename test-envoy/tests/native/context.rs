@@ -1,0 +1,314 @@
+//! The context that comes in, in any format, and what leaves.
+
+use envoy_test_harness::Span;
+use envoy_test_harness::client::Request;
+use envoy_test_harness::upstream::RecordedRequest;
+use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::native::{envoys, manager, start, tracing};
+use meshtrace_test_support::reporting::{Collected, traceparent};
+use serde_json::{Value, json};
+
+/// The ids in decimal: the right half of the trace's, and the span's.
+const TRACE_DECIMAL: &str = "11803532876627986230";
+const SPAN_DECIMAL: &str = "67667974448284343";
+
+/// What each format sends of the trace and the span, and whether it has the whole trace id.
+fn formats() -> Vec<(&'static str, Vec<(&'static str, String)>, bool)> {
+    let (low, high) = (&TRACE[16..], &TRACE[..16]);
+    vec![
+        (
+            "tracecontext",
+            vec![("traceparent", format!("00-{TRACE}-{SPAN}-01"))],
+            true,
+        ),
+        ("b3", vec![("b3", format!("{TRACE}-{SPAN}-1"))], true),
+        (
+            "b3multi",
+            vec![
+                ("x-b3-traceid", TRACE.to_owned()),
+                ("x-b3-spanid", SPAN.to_owned()),
+                ("x-b3-sampled", "1".to_owned()),
+            ],
+            true,
+        ),
+        (
+            "jaeger",
+            vec![("uber-trace-id", format!("{TRACE}:{SPAN}:0:1"))],
+            true,
+        ),
+        (
+            "ottrace",
+            vec![
+                ("ot-tracer-traceid", low.to_owned()),
+                ("ot-tracer-spanid", SPAN.to_owned()),
+                ("ot-tracer-sampled", "true".to_owned()),
+            ],
+            false,
+        ),
+        (
+            "xray",
+            vec![(
+                "x-amzn-trace-id",
+                format!(
+                    "Root=1-{}-{};Parent={SPAN};Sampled=1",
+                    &TRACE[..8],
+                    &TRACE[8..]
+                ),
+            )],
+            true,
+        ),
+        (
+            "gcp",
+            vec![(
+                "x-cloud-trace-context",
+                format!("{TRACE}/{SPAN_DECIMAL};o=1"),
+            )],
+            true,
+        ),
+        (
+            "datadog",
+            vec![
+                ("x-datadog-trace-id", TRACE_DECIMAL.to_owned()),
+                ("x-datadog-parent-id", SPAN_DECIMAL.to_owned()),
+                ("x-datadog-sampling-priority", "1".to_owned()),
+                ("x-datadog-tags", format!("_dd.p.tid={high}")),
+            ],
+            true,
+        ),
+        (
+            "grpc-trace-bin",
+            vec![(
+                "grpc-trace-bin",
+                "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=".to_owned(),
+            )],
+            true,
+        ),
+    ]
+}
+
+fn reporting(context: Value) -> Value {
+    json!({"trace_context": context, "report": {"cluster": "collector"}})
+}
+
+fn send(mesh: &Collected, headers: &[(&str, String)]) -> (Span, RecordedRequest) {
+    mesh.sink.clear();
+    let request = headers
+        .iter()
+        .fold(Request::get("/"), |request, (name, value)| {
+            request.header(name, value)
+        });
+    assert_eq!(mesh.send(&request).status, 200);
+    let span = mesh.sink.wait_for_spans(1).expect("a span").remove(0);
+    (span, mesh.upstream.take().remove(0))
+}
+
+#[test]
+fn every_format_is_joined_and_every_format_is_written() {
+    let all: Vec<_> = formats().iter().map(|(name, ..)| *name).collect();
+    for envoy in envoys() {
+        let config = reporting(json!({"extract": all, "inject": all}));
+        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        for (format, headers, is_whole) in formats() {
+            let what = format!("{} {format}", envoy.reported_version());
+            let (span, left) = send(&mesh, &headers);
+            let padded = format!("{:0>32}", &TRACE[16..]);
+            let trace_id = if is_whole { TRACE } else { &padded };
+            assert_eq!(span.trace_id, trace_id, "{what}");
+            assert_eq!(span.parent_span_id.as_deref(), Some(SPAN), "{what}");
+            assert_eq!(
+                traceparent(&left),
+                [trace_id, &span.span_id, "01"],
+                "{what}"
+            );
+            let decimal = u64::from_str_radix(&span.span_id, 16)
+                .expect("hexadecimal")
+                .to_string();
+            for (header, id) in [
+                ("b3", &span.span_id),
+                ("x-b3-spanid", &span.span_id),
+                ("uber-trace-id", &span.span_id),
+                ("ot-tracer-spanid", &span.span_id),
+                ("x-amzn-trace-id", &span.span_id),
+                ("x-cloud-trace-context", &decimal),
+                ("x-datadog-parent-id", &decimal),
+            ] {
+                let value = left.header_text(header).expect(header);
+                // Jaeger and OpenTracing leave zeros in front away or keep them.
+                assert!(
+                    value.contains(id.trim_start_matches('0')),
+                    "{what}: {header}: {value}"
+                );
+                assert_eq!(left.header_values(header).len(), 1, "{what}: {header}");
+            }
+            assert!(left.header("grpc-trace-bin").is_some(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn without_a_context_a_trace_is_started_and_garbage_is_none() {
+    for envoy in envoys() {
+        let mesh = start(
+            &envoy,
+            "http/protobuf",
+            manager(tracing(
+                json!({"sampling": {"default": "always"}, "report": {"cluster": "collector"}}),
+            )),
+        );
+        for headers in [
+            vec![],
+            vec![("traceparent", "garbage".to_owned())],
+            vec![("b3", "\u{e9}\u{e9}".to_owned())],
+        ] {
+            let (span, left) = send(&mesh, &headers);
+            assert_eq!(span.parent_span_id, None, "{headers:?}");
+            assert_eq!(
+                traceparent(&left),
+                [&*span.trace_id, &span.span_id, "01"],
+                "{headers:?}"
+            );
+            assert_eq!(left.header("b3"), None, "{headers:?}");
+        }
+    }
+}
+
+#[test]
+fn tracestate_goes_on_and_a_decision_that_is_ours_is_told_in_it() {
+    for envoy in envoys() {
+        let config = json!({
+            "sampling": {"parent": "ignore", "default": "always"},
+            "report": {"cluster": "collector"},
+        });
+        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        let headers = [
+            ("traceparent", format!("00-{TRACE}-{SPAN}-00")),
+            ("tracestate", "a=1,ot=th:8;x:y,b=2".to_owned()),
+        ];
+        let (span, left) = send(&mesh, &headers);
+        let list = left.header_text("tracestate").expect("a list");
+        assert!(list.contains("a=1") && list.contains("b=2"), "{list}");
+        assert!(!list.contains("th:8"), "{list}");
+        assert_eq!(span.trace_state, list);
+        assert_eq!(left.header_values("tracestate").len(), 1);
+    }
+}
+
+/// The edge: a caller is not believed, or its context is stripped.
+#[test]
+fn a_caller_is_believed_as_the_policy_says() {
+    for envoy in envoys() {
+        for mode in ["restart", "ignore"] {
+            let what = format!("{} {mode}", envoy.reported_version());
+            let mut config = reporting(
+                json!({"incoming": {"mode": mode, "when": {"header_absent": "x-trusted"}}}),
+            );
+            config["sampling"] = json!({"default": "always"});
+            let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+            let parent = format!("00-{TRACE}-{SPAN}-00");
+            let headers = [
+                ("traceparent", parent.clone()),
+                ("tracestate", "a=1".to_owned()),
+                ("x-b3-traceid", TRACE.to_owned()),
+                ("uber-trace-id", format!("{TRACE}:{SPAN}:0:1")),
+                ("sw8", "1-x".to_owned()),
+            ];
+            let (span, left) = send(&mesh, &headers);
+            assert_ne!(span.trace_id, TRACE, "{what}");
+            assert_eq!(span.parent_span_id, None, "{what}");
+            assert_eq!(
+                traceparent(&left),
+                [&*span.trace_id, &span.span_id, "01"],
+                "{what}"
+            );
+            let list = left.header_text("tracestate").unwrap_or_default();
+            assert!(!list.contains("a=1"), "{what}: {list}");
+            assert_eq!(left.header("sw8").is_none(), mode == "ignore", "{what}");
+            assert_eq!(
+                left.header("uber-trace-id").is_none(),
+                mode == "ignore",
+                "{what}"
+            );
+
+            let headers = [
+                ("traceparent", format!("00-{TRACE}-{SPAN}-01")),
+                ("x-trusted", "1".to_owned()),
+            ];
+            let (span, _) = send(&mesh, &headers);
+            assert_eq!(span.trace_id, TRACE, "{what}");
+        }
+    }
+}
+
+#[test]
+fn preserve_clear_and_overrides_by_host_hold() {
+    for envoy in envoys() {
+        let config = reporting(json!({
+            "inject": "preserve",
+            "clear": ["x-legacy", "sw8"],
+            "overrides": [{"host": "*.partner.example", "inject": [], "clear": ["tracecontext", "b3", "b3multi"]}],
+        }));
+        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        let b3 = ("b3", format!("{TRACE}-{SPAN}-1"));
+        let (span, left) = send(
+            &mesh,
+            &[
+                b3.clone(),
+                ("x-legacy", "1".to_owned()),
+                ("sw8", "1".to_owned()),
+            ],
+        );
+        assert_eq!(
+            left.header_text("b3"),
+            Some(format!("{TRACE}-{}-1-{SPAN}", span.span_id))
+        );
+        assert_eq!(left.header("traceparent"), None);
+        assert_eq!((left.header("x-legacy"), left.header("sw8")), (None, None));
+
+        let (_, left) = send(&mesh, &[b3, ("host", "api.partner.example:80".to_owned())]);
+        assert_eq!(left.header("b3"), None);
+        assert_eq!(left.header("traceparent"), None);
+    }
+}
+
+/// Envoy shows a tracer the first line alone: it counts, and no other one leaves.
+#[test]
+fn of_a_repeated_header_the_first_line_counts_and_one_leaves() {
+    let other = "11111111111111111111111111111111";
+    for envoy in envoys() {
+        let mesh = start(
+            &envoy,
+            "http/protobuf",
+            manager(tracing(reporting(json!({})))),
+        );
+        let headers = [
+            ("traceparent", format!("00-{TRACE}-{SPAN}-01")),
+            ("traceparent", format!("00-{other}-{SPAN}-01")),
+        ];
+        let (span, left) = send(&mesh, &headers);
+        assert_eq!(span.trace_id, TRACE);
+        assert_eq!(left.header_values("traceparent").len(), 1);
+        assert_eq!(traceparent(&left)[0], TRACE);
+    }
+}
+
+/// The route that Envoy chose stays: a tracer's edits make it choose none again.
+#[test]
+fn no_route_is_chosen_again() {
+    use envoy_test_harness::config::{HttpConnectionManager, Route};
+    use meshtrace_test_support::native::export;
+
+    for envoy in envoys() {
+        let manager = HttpConnectionManager::new()
+            .route(
+                Route::prefix("/")
+                    .header("x-b3-traceid", TRACE)
+                    .direct_response(418, "chosen by what was injected"),
+            )
+            .route(Route::prefix("/").cluster("upstream"))
+            .filter(export())
+            .tracing(tracing(reporting(json!({}))));
+        let mesh = start(&envoy, "http/protobuf", manager);
+        let (_, left) = send(&mesh, &[("traceparent", format!("00-{TRACE}-{SPAN}-01"))]);
+        assert_eq!(left.header_text("x-b3-traceid").as_deref(), Some(TRACE));
+    }
+}

@@ -1,0 +1,10 @@
+//! `libmeshtrace.so`: `mesh_tracing` as Envoy's own tracer.
+
+mod access_log;
+mod calls;
+mod context;
+mod export;
+mod refusals;
+mod sampling;
+mod shutdown;
+mod spans;

@@ -1,0 +1,118 @@
+//! Configurations that are refused: one line with the path, and no listener.
+
+use envoy_test_harness::config::{
+    Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
+};
+use envoy_test_harness::{Envoy, EnvoyBinary, Error};
+use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::native::{
+    envoys, export, flush, manager, options, tracing, wait_for_counter,
+};
+use meshtrace_test_support::reporting::{Collected, reporting};
+use serde_json::json;
+
+/// A manager that answers itself, with this tracer.
+fn answering(tracing: Tracing) -> HttpConnectionManager {
+    HttpConnectionManager::new()
+        .route(Route::prefix("/").direct_response(200, ""))
+        .filter(export())
+        .tracing(tracing)
+}
+
+/// The end of the log of an Envoy that does not start.
+fn refused(envoy: &EnvoyBinary, manager: HttpConnectionManager) -> String {
+    let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
+    match Envoy::start_with(envoy, bootstrap, options()) {
+        Err(error @ Error::EnvoyExited { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_path() {
+    for envoy in envoys() {
+        for (config, line) in [
+            (json!({}), "mesh_tracing.report: required"),
+            (
+                json!({"report": {"cluster": "c"}, "sampling": {"rules": [{"match": {"route": "r"}, "sample": "never"}]}}),
+                "mesh_tracing.sampling.rules[0].match.route: not here",
+            ),
+            (
+                json!({"report": {"cluster": "c", "colour": 1}}),
+                "mesh_tracing.report.colour: ",
+            ),
+            (
+                json!({"report": {"cluster": "c"}, "trace_context": {"placement": "upstream", "tracer": "b3"}}),
+                "mesh_tracing.trace_context.placement: ",
+            ),
+        ] {
+            let log = refused(&envoy, answering(tracing(config)));
+            assert!(log.contains(line), "{line}: {log}");
+            assert!(log.contains("(the tracer is refused)"), "{log}");
+        }
+    }
+}
+
+#[test]
+fn names_that_the_module_does_not_have_are_refused() {
+    let envoy = envoys().pop().expect("an Envoy");
+    let config = reporting("http/protobuf", "{}");
+    let other = tracing(&config).provider(json!({"tracer_name": "other"}));
+    let log = refused(&envoy, answering(other));
+    assert!(log.contains("expected \"mesh_tracing\""), "{log}");
+
+    let filter = HttpFilter::raw(
+        "export",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"name": "meshtrace", "do_not_close": true},
+            "filter_name": "export",
+        }),
+    );
+    let manager = HttpConnectionManager::new()
+        .route(Route::prefix("/").direct_response(200, ""))
+        .filter(filter)
+        .tracing(tracing(config));
+    let log = refused(&envoy, manager);
+    assert!(log.contains("expected \"mesh_tracing_export\""), "{log}");
+}
+
+/// The listener in force stays, and what it reports goes on.
+#[test]
+fn a_refused_update_leaves_the_listener_as_it_was() {
+    use envoy_test_harness::client::Request;
+
+    for envoy in envoys() {
+        let listener =
+            |config: serde_json::Value| Listener::http("ingress", manager(tracing(config)));
+        let good = reporting("http/protobuf", "{}");
+        let bootstrap = Bootstrap::new().watched_listener(listener(good));
+        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let bad = json!({"report": {"cluster": "collector"}, "access_log": {}});
+        assert!(mesh.envoy.update_listener(listener(bad)).is_err());
+        mesh.envoy
+            .wait_for_log("mesh_tracing.access_log: not here")
+            .expect("the line");
+        let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+        assert_eq!(mesh.send(&request).status, 200);
+        wait_for_counter(&mesh, "report.exported", 1);
+    }
+}
+
+/// Every configuration is made, and nothing else happens.
+#[test]
+fn a_configuration_is_checked_without_running() {
+    for envoy in envoys() {
+        let config = reporting("http/protobuf", "{}");
+        let manager = answering(tracing(config));
+        let bootstrap = Bootstrap::new()
+            .listener(Listener::http("ingress", manager))
+            .merge(flush());
+        let options = options().argument("--mode").argument("validate");
+        let Err(error) = Envoy::start_with(&envoy, bootstrap, options) else {
+            panic!("it runs");
+        };
+        let text = error.to_string();
+        assert!(text.contains("OK"), "{text}");
+    }
+}

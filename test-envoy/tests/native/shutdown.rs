@@ -1,0 +1,94 @@
+//! The end of a process, and one that only checks a configuration.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use envoy_test_harness::Envoy;
+use envoy_test_harness::client::Request;
+use envoy_test_harness::config::{Bootstrap, Listener};
+use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::native::{envoys, flush, manager, options, tracing};
+use meshtrace_test_support::reporting::{Collected, reporting};
+
+fn wait_for_end(envoy: &Envoy) {
+    let stat = format!("/proc/{}/stat", envoy.process_id());
+    let is_running = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
+    let started = Instant::now();
+    while is_running() {
+        let waited = started.elapsed();
+        assert!(waited < envoy_test_harness::WAIT_LIMIT, "it does not end");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // What was sent is read a moment later.
+    thread::sleep(Duration::from_millis(200));
+}
+
+fn terminate(envoy: &Envoy) {
+    let id = envoy.process_id().to_string();
+    let done = Command::new("kill").args(["-TERM", &id]).status();
+    assert!(done.expect("kill").success());
+}
+
+#[test]
+fn with_the_extension_nothing_is_lost_at_the_end() {
+    for envoy in envoys() {
+        for protocol in ["http/protobuf", "grpc"] {
+            let what = format!("{} {protocol}", envoy.reported_version());
+            let report = r#"{"batch": {"interval_ms": 60000}}"#;
+            let config = reporting(protocol, report);
+            let listener = Listener::http("ingress", manager(tracing(config)));
+            let bootstrap = Bootstrap::new().listener(listener).merge(flush());
+            let mesh = Collected::with_options(&envoy, protocol, bootstrap, options());
+            let mut connection = mesh.connect();
+            for _ in 0..60 {
+                let request =
+                    Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+                assert_eq!(connection.send(&request).expect("a response").status, 200);
+            }
+            assert!(mesh.sink.spans().is_empty(), "{what}");
+            terminate(&mesh.envoy);
+            wait_for_end(&mesh.envoy);
+            assert_eq!(mesh.sink.spans().len(), 60, "{what}");
+        }
+    }
+}
+
+/// Envoy waits for the collector, but not for long.
+#[test]
+fn a_collector_that_is_silent_holds_the_end_up_for_seconds_at_most() {
+    use envoy_test_harness::sink::Fault;
+
+    for envoy in envoys() {
+        let config = reporting("http/protobuf", r#"{"batch": {"interval_ms": 60000}}"#);
+        let listener = Listener::http("ingress", manager(tracing(config)));
+        let bootstrap = Bootstrap::new().listener(listener).merge(flush());
+        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        mesh.sink
+            .set_fault(Some(Fault::delay(Duration::from_secs(60))));
+        let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+        mesh.send(&request);
+        let started = Instant::now();
+        terminate(&mesh.envoy);
+        wait_for_end(&mesh.envoy);
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn without_the_extension_or_with_nothing_to_send_the_end_is_clean() {
+    for envoy in envoys() {
+        for patch in [serde_json::json!({}), flush()] {
+            let config = reporting("http/protobuf", "{}");
+            let listener = Listener::http("ingress", manager(tracing(config)));
+            let bootstrap = Bootstrap::new().listener(listener).merge(patch);
+            let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+            terminate(&mesh.envoy);
+            wait_for_end(&mesh.envoy);
+            let log = mesh.envoy.log().expect("the log");
+            assert!(!log.contains("Caught Segmentation fault"), "{log}");
+            assert!(log.contains("SIGTERM"), "{log}");
+        }
+    }
+}
