@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{Error, sync};
 
-/// An access log file, which Envoy appends to within some 100 ms.
+/// An access log file. Envoy writes a line to it about 100 ms after the request.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     path: PathBuf,
@@ -19,7 +19,7 @@ impl AccessLog {
         Self { path: path.into() }
     }
 
-    /// The lines so far; one that is still being written is left out.
+    /// The complete lines so far.
     ///
     /// # Errors
     /// [`Error::Configuration`] for a line that is not JSON, [`Error::Io`] when the file cannot be read.

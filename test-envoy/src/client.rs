@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::http1::{self, Framing, Header};
 use crate::{Error, WAIT_LIMIT};
 
-/// A request whose header lines are sent byte for byte, in order, however odd they are.
+/// A request. Its header lines are sent byte for byte and in order; none is checked.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envoy_test_harness::Error> {
@@ -49,7 +49,7 @@ impl Request {
         }
     }
 
-    /// Adds a line after the ones there are; nothing is checked, folded or escaped.
+    /// Adds a header line after the others. It is not checked, folded or escaped.
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers
             .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
@@ -98,7 +98,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Response {

@@ -1,4 +1,4 @@
-//! The body of an HTTP/2 response, with trailers, and with ends that are none.
+//! The body of an HTTP/2 response, with trailers, and with faults at its end.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Child processes that end in time.
+//! Child processes with a time limit.
 
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};

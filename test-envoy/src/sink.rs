@@ -1,4 +1,4 @@
-//! What the two sinks have in common: the list of spans, and faults on demand.
+//! What both sinks share: the list of spans, and the faults that a test asks for.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -58,9 +58,9 @@ pub struct Export {
     pub path: String,
     /// The headers, grouped by name; `:authority` is `host`.
     pub headers: Vec<http1::Header>,
-    /// How many spans it brought.
+    /// The number of spans in the request.
     pub spans: usize,
-    /// Whether a [`Fault`] refused it; its spans were then not kept.
+    /// Whether a [`Fault`] refused the request. The spans of a refused request are not kept.
     pub refused: bool,
 }
 

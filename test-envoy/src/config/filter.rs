@@ -257,11 +257,11 @@ fn string_value(text: &str) -> Value {
 /// What Envoy does with requests after a plugin's VM trapped; the request that trapped gets 503 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// 503 until a new VM is there.
+    /// Requests get 503 until a new VM runs.
     FailReload,
-    /// 503 for ever.
+    /// Every request gets 503.
     FailClosed,
-    /// The plugin is left out.
+    /// Requests pass without the plugin.
     FailOpen,
 }
 

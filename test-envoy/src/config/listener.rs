@@ -69,7 +69,7 @@ impl Listener {
 /// The side of a service that a listener is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrafficDirection {
-    /// Not said, as at a standalone proxy.
+    /// Unspecified, as for a standalone proxy.
     Unspecified,
     /// Requests to the service.
     Inbound,
@@ -102,7 +102,7 @@ pub struct HttpConnectionManager {
 }
 
 impl HttpConnectionManager {
-    /// Only the router, and no route.
+    /// A connection manager with the router filter and without routes.
     pub fn new() -> Self {
         Self {
             filters: Vec::new(),

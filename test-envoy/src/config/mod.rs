@@ -35,7 +35,7 @@ pub use self::listener::{HttpConnectionManager, Listener, TrafficDirection};
 pub use self::route::{Route, RouteMatch};
 pub use self::tracing::{TraceContextOption, Tracing};
 
-/// All that one Envoy starts with. Its admin interface and its listeners take free ports of 127.0.0.1.
+/// The bootstrap configuration of one Envoy. The admin interface and the listeners take free ports of 127.0.0.1.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     node_id: String,
@@ -48,7 +48,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Nothing but the admin interface, and tracers that send each span at once instead of every 5 s.
+    /// A bootstrap with the admin interface alone. Tracers send each span at once instead of every 5 s.
     pub fn new() -> Self {
         Self {
             node_id: "test".to_owned(),

@@ -30,7 +30,7 @@ impl RouteMatch {
         self.action("route", json!({ "cluster": name }))
     }
 
-    /// Answers itself.
+    /// Envoy answers with this status and body.
     pub fn direct_response(self, status: u16, body: &str) -> Route {
         self.action(
             "direct_response",

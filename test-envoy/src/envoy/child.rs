@@ -10,7 +10,7 @@ use crate::client::Request;
 use crate::config::Layout;
 use crate::{Error, process, sync};
 
-/// The operating system's process, and a watch that outlives a test which is killed.
+/// Envoy's process, and a second process that ends Envoy if the test is killed.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: Child,
@@ -58,7 +58,8 @@ impl Process {
         Ok(process)
     }
 
-    /// A killed test, and a value in a `static`, are never dropped: their Envoy ends when the pipe to the watch does.
+    /// If the test is killed, or the value is in a `static`, nothing is dropped: Envoy ends when the pipe to this process
+    /// is closed.
     pub(super) fn start_watch(&self, layout: &Layout) -> std::io::Result<Child> {
         let mut command = Command::new("/bin/sh");
         command

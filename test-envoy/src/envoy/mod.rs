@@ -1,4 +1,4 @@
-//! Runs one Envoy, and asks it what it does.
+//! Runs one Envoy, changes its configuration, and reads its statistics and logs.
 
 mod child;
 mod options;
@@ -22,7 +22,7 @@ use crate::client::{Request, Response};
 use crate::config::{self, Bootstrap, HttpFilter, Layout, Listener};
 use crate::{Error, sync};
 
-/// A running Envoy; it is killed when dropped, also by a panic.
+/// A running Envoy. It is killed when the value is dropped, after a panic too.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
@@ -67,10 +67,9 @@ impl Envoy {
         Self::launch(binary, &rendered, &options, folder, layout, watched)
     }
 
-    /// Starts with a bootstrap that is there already, such as an example for users, as Envoy's own JSON.
+    /// Starts with a bootstrap in Envoy's own JSON, such as that of an example for users.
     ///
-    /// It is taken as it is, but for the ports of its admin interface and its static listeners: they become free
-    /// ones.
+    /// The ports of the admin interface and of the static listeners are replaced by free ones; the rest is not changed.
     ///
     /// # Errors
     /// As [`Envoy::start`].
@@ -222,7 +221,7 @@ impl Envoy {
         AccessLog::new(self.layout.access_log(listener))
     }
 
-    /// The folder with Envoy's bootstrap, watched files and logs, for a look at what failed; gone with the value.
+    /// The folder with Envoy's bootstrap, watched files and logs. It is removed when the value is dropped.
     pub fn folder(&self) -> &Path {
         self.layout.staging()
     }

@@ -1,8 +1,8 @@
-//! How Envoy is run.
+//! Options of the Envoy process.
 
 use std::path::PathBuf;
 
-/// How Envoy is run.
+/// Options of the Envoy process: workers, log levels, environment, arguments.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) concurrency: u32,
@@ -45,7 +45,7 @@ impl Options {
         self
     }
 
-    /// Lets filters log at debug.
+    /// Sets the log level of Wasm filters to debug.
     pub fn wasm_debug_log(self) -> Self {
         self.component_log_level("wasm:debug")
     }

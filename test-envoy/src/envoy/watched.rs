@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::Error;
 use crate::config::{HttpFilter, Layout, Listener};
 
-/// What the watched files hold.
+/// The listeners in the watched files, and the files' version.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) listeners: Vec<Listener>,

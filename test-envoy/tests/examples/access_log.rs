@@ -1,4 +1,4 @@
-//! examples/access-log.
+//! `examples/access-log`: the configuration and the commands of its page.
 
 use std::net::SocketAddr;
 

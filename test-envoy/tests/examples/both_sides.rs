@@ -1,4 +1,4 @@
-//! examples/both-sides.
+//! `examples/both-sides`: the configuration and the commands of its page.
 
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{OtlpSink, SpanKind, Upstream, each_supported};

@@ -1,4 +1,4 @@
-//! examples/edge.
+//! `examples/edge`: the configuration and the commands of its page.
 
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{OtlpSink, each_supported};

@@ -1,4 +1,4 @@
-//! examples/mesh-tracing.
+//! `examples/mesh-tracing`: the configuration and the commands of its page.
 
 use envoy_test_harness::{OtlpSink, SpanKind, each_supported};
 use meshtrace_test_support::common;

@@ -1,4 +1,4 @@
-//! examples/route-sampling.
+//! `examples/route-sampling`: the configuration and the commands of its page.
 
 use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::ClosedPort;

@@ -1,4 +1,4 @@
-//! examples/span-attributes.
+//! `examples/span-attributes`: the configuration and the commands of its page.
 
 use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_render::{EnvoyVersion, envoy_tags};

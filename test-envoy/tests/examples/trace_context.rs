@@ -1,4 +1,4 @@
-//! examples/trace-context.
+//! `examples/trace-context`: the configuration and the commands of its page.
 
 use envoy_test_harness::each_supported;
 use meshtrace_config::read;

@@ -1,4 +1,4 @@
-//! examples/upstream-normaliser.
+//! `examples/upstream-normaliser`: the configuration and the commands of its page.
 
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{OtlpSink, SpanKind, each_supported};

@@ -1,4 +1,4 @@
-//! The specification, a case a sentence.
+//! The cases: one for each sentence of the specification.
 
 use std::ops::Range;
 

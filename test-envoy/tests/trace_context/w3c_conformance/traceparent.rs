@@ -1,4 +1,4 @@
-//! What the specification says of `traceparent`, a row a sentence.
+//! What the specification says of `traceparent`: one row for each sentence.
 
 use super::{Left, Row, Traced, VALID};
 

@@ -1,4 +1,4 @@
-//! What the specification says of `tracestate`, a row a sentence.
+//! What the specification says of `tracestate`: one row for each sentence.
 
 use super::{Left, Row, Traced, VALID};
 
