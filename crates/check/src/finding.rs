@@ -69,20 +69,20 @@ macro_rules! codes {
 
 codes! {
     // Files.
-    Syntax "001" Error "The file is no YAML and no JSON",
+    Syntax "001" Error "The file is neither YAML nor JSON",
     NothingKnown "002" Note "Nothing in the file is known to meshtrace",
     WhichFilter "003" Note "The configuration fits several filters",
     // A plugin's configuration.
-    NotJson "010" Error "The configuration is no JSON",
+    NotJson "010" Error "The configuration is not JSON",
     UnknownKey "011" Error "A key that the filter does not know",
-    WrongValue "012" Error "A value that the filter does not take",
+    WrongValue "012" Error "A value that the filter does not accept",
     Refused "013" Error "The filter refuses the configuration",
     Struct "014" Error "The configuration is a Struct",
     DoesNothing "015" Warning "The filter does nothing",
     KeyTwice "016" Error "A key stands twice in one map",
     MissingKey "017" Error "A required key is missing",
     MissingVariable "018" Warning "A variable of the environment is missing",
-    UnknownFilter "019" Warning "A module of meshtrace that is no filter's",
+    UnknownFilter "019" Warning "An image of meshtrace that is not a filter",
     // Where filters stand.
     Rerouted "020" Warning "An edit may send requests to another route",
     BehindRouter "021" Error "A filter stands behind the router",
@@ -125,7 +125,7 @@ codes! {
     FailsRequests "080" Warning "A module that is missing fails requests",
     Placeholder "081" Warning "A placeholder stands where your registry or digest belongs",
     NobodyFetches "082" Error "A URL that nobody fetches here",
-    BadDigest "083" Error "A digest that is none",
+    BadDigest "083" Error "A malformed digest",
     HeaderLimit "084" Warning "`max_headers_count` leaves no room for what is added",
     // Versions.
     SpanIdTooEarly "090" Error "`%SPAN_ID%` before Envoy 1.38",

@@ -2,6 +2,7 @@
 
 use crate::document::Node;
 use crate::filter::Filter;
+use crate::rules::suggest;
 
 /// A document, by its kind.
 #[derive(Clone, Debug)]
@@ -123,34 +124,37 @@ pub(crate) fn filter_of(config: Node<'_>) -> Guess {
     if !config.is_map() {
         return Guess::None;
     }
-    let total = config.entries().count();
-    let known = |filter: &Filter| {
+    // How many keys are the filter's, and how many are nothing like them.
+    let count = |filter: Filter| {
         let Some((schema, defs)) = filter.schema() else {
-            return 0;
+            return (0, usize::MAX);
         };
         let properties = crate::rules::schema::properties(schema, defs);
-        // `rules` that are a map, or `attributes` that are a text, are another tool's.
-        let is_known = |(key, value): &(&str, Node<'_>)| {
-            let schema = properties.and_then(|keys| keys.get(*key));
-            schema.is_some_and(|schema| crate::rules::schema::has_shape(schema, defs, *value))
-        };
-        config.entries().filter(is_known).count()
+        let names: Vec<_> = properties
+            .into_iter()
+            .flat_map(|keys| keys.keys().map(String::as_str))
+            .collect();
+        let (mut known, mut strange) = (0, 0);
+        for (key, value) in config.entries() {
+            // `rules` that are a map, or `attributes` that are a text, are another tool's.
+            match properties.and_then(|keys| keys.get(key)) {
+                Some(schema) if crate::rules::schema::has_shape(schema, defs, value) => known += 1,
+                Some(_) => strange += 1,
+                None => strange += usize::from(suggest::closest(key, &names).is_none()),
+            }
+        }
+        (known, strange)
     };
-    let counts: Vec<_> = Filter::ALL
-        .into_iter()
-        .map(|filter| (known(&filter), filter))
-        .collect();
-    let most = counts.iter().map(|(count, _)| *count).max().unwrap_or(0);
-    // One unknown key among many is a slip; more of them are another document.
-    if most == 0 || total - most > most / 2 {
-        return Guess::None;
-    }
+    let counts = Filter::ALL.map(|filter| (count(filter), filter));
+    let most = counts.iter().map(|((known, _), _)| *known).max();
     let best: Vec<_> = counts
         .into_iter()
-        .filter(|(count, _)| *count == most)
+        // One strange key among many is a slip; more of them are another document.
+        .filter(|((known, strange), _)| Some(*known) == most && *known > 0 && *strange <= known / 2)
         .map(|(_, filter)| filter)
         .collect();
     match best.as_slice() {
+        [] => Guess::None,
         [one] => Guess::One(*one),
         _ => Guess::Several(best),
     }

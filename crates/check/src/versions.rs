@@ -26,7 +26,7 @@ impl FromStr for Minor {
             .filter(is_number)
             .and_then(|digits| digits.parse().ok())
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is no version; expected one such as 1.37"))
+            .ok_or_else(|| format!("{text:?} is not a version; expected one such as 1.37"))
     }
 }
 

@@ -64,7 +64,7 @@ fn findings_are_lines_and_errors_end_with_1() {
     assert_eq!(
         run.out,
         "error MT011 a.json:2:3 extrct: unknown key \"extrct\"; did you mean \"extract\"?\n\
-         error MT012 a.json:3:14 inject[0]: \"w3c\" is not taken here; did you mean \"tracecontext\"?\n"
+         error MT012 a.json:3:14 inject[0]: \"w3c\" is not allowed here; did you mean \"tracecontext\"?\n"
     );
     assert_eq!(run.err, "1 file, 2 errors\n");
     assert_eq!(run.code, Some(1));

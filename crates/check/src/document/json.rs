@@ -166,7 +166,7 @@ impl Reader<'_> {
                 Some(b'"') => break,
                 Some(b'\\') => end += 2,
                 Some(b'\n') | None => {
-                    return self.error("a text without its closing quote");
+                    return self.error("a string without its closing quote");
                 }
                 Some(_) => end += 1,
             }
@@ -178,7 +178,7 @@ impl Reader<'_> {
             self.here = start;
             let message = error.to_string();
             let reason = message.split(" at line").next().unwrap_or_default();
-            self.error(format!("not a JSON text: {reason}"))
+            self.error(format!("not a JSON string: {reason}"))
         })
     }
 
@@ -199,7 +199,7 @@ impl Reader<'_> {
         self.error(if word.is_empty() {
             "expected a value".to_owned()
         } else {
-            format!("{word:?} is no value of JSON; a text stands in double quotes")
+            format!("{word:?} is not a JSON value; a string needs double quotes")
         })
     }
 }

@@ -48,7 +48,7 @@ fn unreadable(plugin: &Plugin<'_>, files: &Files, findings: &mut Findings) {
     let text = message.get("value");
     if let Some(Err(error)) = text.and_then(|text| files.within(text)) {
         let path = text.map(Node::path).unwrap_or_default();
-        let message = format!("no JSON: {}", error.message);
+        let message = format!("not JSON: {}", error.message);
         findings.add_at(
             Code::NotJson,
             message_input(plugin),
@@ -83,7 +83,7 @@ fn message_input(plugin: &Plugin<'_>) -> usize {
 fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
     if !node.is_map() {
         let message = format!(
-            "{} is no configuration; expected a map such as {{}}",
+            "{} is not a configuration; expected a map such as {{}}",
             node.describe()
         );
         findings.add(Code::WrongValue, node, message);

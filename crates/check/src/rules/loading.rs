@@ -189,7 +189,7 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
         findings.add(
             Code::BadDigest,
             digest,
-            format!("this is no SHA-256; {advice}"),
+            format!("this is not a SHA-256; {advice}"),
         );
     }
 }
@@ -269,7 +269,7 @@ fn unknown_filter(model: &Model<'_>, resource: Node<'_>, findings: &mut Findings
         let name = name.split([':', '@']).next().unwrap_or(name);
         let names: Vec<_> = Filter::ALL.iter().map(|filter| filter.name()).collect();
         let message = format!(
-            "{name:?} is no filter of meshtrace; {}",
+            "{name:?} is not a filter of meshtrace; {}",
             super::suggest::values(name, &names, &[])
         );
         findings.add(Code::UnknownFilter, url, message);

@@ -10,7 +10,7 @@ use crate::model::chain::HttpFilter;
 use crate::model::plugin::{Host, Plugin, Spot};
 
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
-    for plugin in &model.plugins {
+    for plugin in model.taken() {
         placement(plugin, findings);
     }
     for manager in &model.managers {

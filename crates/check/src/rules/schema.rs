@@ -232,7 +232,7 @@ impl<'s> Walk<'s, '_> {
         self.findings.add(
             Code::WrongValue,
             node,
-            format!("{found} is not taken here; {expected}"),
+            format!("{found} is not allowed here; {expected}"),
         );
     }
 }
@@ -270,7 +270,7 @@ fn form(schema: &Value) -> Option<String> {
         "integer" => format!("an integer{}", limits()),
         "number" => format!("a number{}", limits()),
         "boolean" => "true or false".to_owned(),
-        "string" => "a text".to_owned(),
+        "string" => "a string".to_owned(),
         "null" => return None,
         other => other.to_owned(),
     })
