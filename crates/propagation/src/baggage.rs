@@ -1,8 +1,7 @@
 //! Baggage of other formats, joined into W3C's `baggage`.
 
-use bumpalo::Bump;
 use meshtrace_baggage::{Baggage, NAME, encode, members};
-use meshtrace_headers::{Edits, Headers, Value, is_token};
+use meshtrace_headers::{Arena, Edits, Headers, Value, is_token};
 
 use crate::baggage_source::BaggageSource;
 use crate::config::IncomingMode;
@@ -20,7 +19,7 @@ impl Propagation {
         &self,
         incoming: &Incoming<'a>,
         policy: &DestinationPolicy,
-        arena: &'a Bump,
+        arena: &'a Arena,
         edits: &mut Edits<'a>,
         tally: &mut Tally,
     ) {

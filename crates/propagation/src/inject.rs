@@ -1,7 +1,6 @@
 //! Which headers must change so that every format says the same.
 
-use bumpalo::Bump;
-use meshtrace_headers::{Edits, Value, field_value};
+use meshtrace_headers::{Arena, Edits, Value, field_value};
 
 use crate::config::{IncomingMode, Placement};
 use crate::destination::DestinationPolicy;
@@ -221,7 +220,7 @@ impl DestinationPolicy {
 
 /// The lines of a list in one (RFC 9110, section 5.3), each without the white space around it;
 /// `None` where memory is short.
-fn one_line<'a>(arrived: &Arrived<'a>, field: Field, arena: &'a Bump) -> Option<&'a [u8]> {
+fn one_line<'a>(arrived: &Arrived<'a>, field: Field, arena: &'a Arena) -> Option<&'a [u8]> {
     let lines = || {
         let lines = arrived.lines(field).map(<[u8]>::trim_ascii);
         lines.filter(|line| !line.is_empty())

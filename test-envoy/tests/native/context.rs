@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 const TRACE_DECIMAL: &str = "11803532876627986230";
 const SPAN_DECIMAL: &str = "67667974448284343";
 
-/// What each format sends of the trace and the span, and whether it has the whole trace id.
-fn formats() -> Vec<(&'static str, Vec<(&'static str, String)>, bool)> {
+/// A format's name, the headers that it sends of the trace and the span, and whether they have the whole trace id.
+type Sent = (&'static str, Vec<(&'static str, String)>, bool);
+
+fn formats() -> Vec<Sent> {
     let (low, high) = (&TRACE[16..], &TRACE[..16]);
     vec![
         (

@@ -1,7 +1,6 @@
 //! B3 in several headers: `x-b3-traceid`, `-spanid`, `-parentspanid`, `-sampled`, `-flags`.
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::b3::{self, TraceIdText};
 use super::extracted::Extracted;
@@ -83,7 +82,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'_>,
     writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let context = match outgoing {

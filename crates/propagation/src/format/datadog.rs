@@ -3,8 +3,7 @@
 //! Ids are decimal numbers of 64 bits; the left half of a trace id is a tag, `_dd.p.tid`.
 
 use arrayvec::ArrayVec;
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::decimal;
 use super::extracted::Extracted;
@@ -156,7 +155,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     _writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     // Datadog has no form for a decision without ids, nor for a trace id that ends in zeros.

@@ -1,7 +1,6 @@
 //! Google Cloud Trace: `x-cloud-trace-context: {trace id}/{span id in decimal};o={options}`.
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::decimal;
 use super::extracted::Extracted;
@@ -69,7 +68,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     _writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XCloudTraceContext;

@@ -6,8 +6,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::extracted::Extracted;
 use super::only_header::only_header;
@@ -73,7 +72,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let sampled = |context: &TraceContext| writing.decision(context.sampling);

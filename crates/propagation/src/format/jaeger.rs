@@ -1,7 +1,6 @@
 //! Jaeger: `uber-trace-id: {trace-id}:{span-id}:{parent-span-id}:{flags}`.
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::extracted::Extracted;
 use super::only_header::only_header;
@@ -72,7 +71,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let sampling = |context: &TraceContext| match context.sampling {

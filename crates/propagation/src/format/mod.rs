@@ -20,8 +20,7 @@ pub(crate) mod table;
 mod tracecontext;
 mod xray;
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 use serde::Deserialize;
 
 use crate::vendor::Family;
@@ -109,7 +108,7 @@ macro_rules! format_enum {
                 outgoing: &Outgoing,
                 arrived: &Arrived<'a>,
                 writing: Writing,
-                arena: &'a Bump,
+                arena: &'a Arena,
                 put: impl FnMut(Field, Option<Value<'a>>),
             ) {
                 match self {

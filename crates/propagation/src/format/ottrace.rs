@@ -1,7 +1,6 @@
 //! OpenTracing basic tracers: `ot-tracer-traceid`, `-spanid`, `-sampled`.
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::extracted::Extracted;
 use super::options::{Reading, Writing};
@@ -58,7 +57,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     _writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let context = match outgoing {

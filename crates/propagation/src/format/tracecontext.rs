@@ -1,7 +1,6 @@
 //! W3C Trace Context, Levels 1 and 2: `traceparent`, and what becomes of `tracestate`.
 
-use bumpalo::Bump;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Arena, Value};
 
 use super::extracted::Extracted;
 use super::options::{Reading, Writing};
@@ -80,7 +79,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     writing: Writing,
-    _arena: &'a Bump,
+    _arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     // A decision without ids has no form in W3C: no trace may be invented from it.

@@ -1,8 +1,7 @@
 //! AWS X-Ray: `x-amzn-trace-id: Root=1-{8}-{24};Parent={16};Sampled={0|1|?}`.
 
-use bumpalo::Bump;
 use bumpalo::collections::Vec;
-use meshtrace_headers::{Value, is_token};
+use meshtrace_headers::{Arena, Value, is_token};
 
 use super::extracted::Extracted;
 use super::only_header::only_header;
@@ -140,7 +139,7 @@ pub(super) fn emit<'a>(
     outgoing: &Outgoing,
     arrived: &Arrived<'a>,
     _writing: Writing,
-    arena: &'a Bump,
+    arena: &'a Arena,
     mut put: impl FnMut(Field, Option<Value<'a>>),
 ) {
     let field = Field::XAmznTraceId;
@@ -160,7 +159,7 @@ pub(super) fn emit<'a>(
 /// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:
 /// as many whole ones as there is room for. `Lineage` counts the calls by which AWS Lambda finds
 /// loops.
-fn write<'a>(context: &TraceContext, arrived: &[u8], arena: &'a Bump) -> Option<Value<'a>> {
+fn write<'a>(context: &TraceContext, arrived: &[u8], arena: &'a Arena) -> Option<Value<'a>> {
     let digits = context.trace_id.to_hex();
     let (time, number) = digits.split_first_chunk::<8>()?;
     let sampled: &[u8] = match context.sampling.decision() {

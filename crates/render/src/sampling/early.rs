@@ -65,7 +65,7 @@ trait Arrival {
     fn sampled(&self) -> String;
     fn dropped(&self) -> String;
     /// Sets [`TRACE_ID`].
-    fn tell_trace_id(&self, script: &mut Script);
+    fn write_trace_id(&self, script: &mut Script);
     /// Writes [`DECIDED`] into it.
     fn write(&self, script: &mut Script);
 
@@ -78,7 +78,7 @@ trait Arrival {
         };
         script.remove(DECIDED);
         script.remove(TRACE_ID);
-        self.tell_trace_id(script);
+        self.write_trace_id(script);
         let condition = format!("({}) && ({is_open})", self.is_there());
         script.set(DECIDED, cel(when(has(TRACE_ID), when(condition, rules))));
         self.write(script);
@@ -118,7 +118,7 @@ impl Arrival for W3cParent {
         format!("!({})", matches(TRACEPARENT, W3C_SAMPLED))
     }
 
-    fn tell_trace_id(&self, script: &mut Script) {
+    fn write_trace_id(&self, script: &mut Script) {
         script.set(TRACE_ID, first_bytes(TRACEPARENT, 35));
     }
 
@@ -151,7 +151,7 @@ impl Arrival for B3MultiParent {
         format!("!({}) && {} && {denies}", self.is_debug(), has(B3_SAMPLED))
     }
 
-    fn tell_trace_id(&self, script: &mut Script) {
+    fn write_trace_id(&self, script: &mut Script) {
         script.set(TRACE_ID, first(B3_TRACE_ID));
     }
 
@@ -186,7 +186,7 @@ impl Arrival for B3Parent {
         matches(B3, B3_DROPPED)
     }
 
-    fn tell_trace_id(&self, script: &mut Script) {
+    fn write_trace_id(&self, script: &mut Script) {
         let id = format!("re.extract({}, '^([0-9a-f]+)-.*$', '\\\\1')", value(B3));
         script.set(TRACE_ID, cel(when(has(B3), when(self.is_there(), id))));
     }
