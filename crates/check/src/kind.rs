@@ -30,9 +30,18 @@ pub(crate) enum Guess {
 }
 
 impl Guess {
-    pub(crate) fn one(self) -> Option<Filter> {
+    /// Whether it may be this filter's.
+    pub(crate) fn has(&self, filter: Filter) -> bool {
         match self {
-            Self::One(filter) => Some(filter),
+            Self::None => false,
+            Self::One(one) => *one == filter,
+            Self::Several(all) => all.contains(&filter),
+        }
+    }
+
+    pub(crate) fn one(&self) -> Option<Filter> {
+        match self {
+            Self::One(filter) => Some(*filter),
             _ => None,
         }
     }

@@ -191,6 +191,9 @@ fn other_resources_and_empty_files_are_silent() {
         "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {rules: eA==}\n",
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n",
         "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: other}\nspec: {url: oci://a/b}\n",
+        // Another vendor's module of a name like ours.
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: trace-context}\nspec:\n  url: \
+         oci://vendor/w3c\n  pluginConfig: {headers: [a], level: 3}\n",
     ] {
         let findings = found("a.yaml", text);
         assert!(findings.is_empty(), "{text}: {findings:?}");

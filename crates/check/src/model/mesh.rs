@@ -8,10 +8,6 @@ use crate::document::Node;
 impl<'t> Model<'t> {
     pub(super) fn take_resource(&mut self, document: Node<'t>, kind: &'t str) {
         let resource = Resource::new(document, kind);
-        let group = document
-            .get_exactly("apiVersion")
-            .and_then(Node::scalar)
-            .unwrap_or_default();
         let spec = resource.spec();
         match kind {
             "WasmPlugin" => self
@@ -49,8 +45,6 @@ impl<'t> Model<'t> {
                     self.meshes.extend(tree.documents());
                 }
             }
-            // Another tool's file, of which nothing is to be said.
-            _ if group.is_empty() => {}
             _ => {}
         }
         self.resources.push(resource);

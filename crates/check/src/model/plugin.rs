@@ -3,6 +3,7 @@
 use crate::document::Node;
 use crate::files::Files;
 use crate::filter::Filter;
+use crate::kind::Guess;
 
 /// Who loads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +82,7 @@ impl<'t> Plugin<'t> {
             None => Config::Absent,
             Some(message) => configuration(message, files),
         };
-        let filter = which(&[
-            code.and_then(Node::scalar).unwrap_or_default(),
-            name,
-            root_id,
-        ])
-        .or_else(|| by_shape(read))?;
+        let filter = identify(code, [name, root_id], read)?;
         let variables = config.at(&["vm_config", "environment_variables"]);
         let named = variables
             .and_then(|variables| variables.get("key_values"))
@@ -145,12 +141,7 @@ impl<'t> Plugin<'t> {
         let root_id = spec.text_at(&["plugin_name"]).unwrap_or_default();
         let written = spec.get("plugin_config");
         let config = written.map_or(Config::Absent, Config::Read);
-        let filter = which(&[
-            code.and_then(Node::scalar).unwrap_or_default(),
-            root_id,
-            name,
-        ])
-        .or_else(|| by_shape(config))?;
+        let filter = identify(code, [root_id, name], config)?;
         let environment = spec
             .at(&["vm_config"])
             .into_iter()
@@ -181,12 +172,7 @@ impl<'t> Plugin<'t> {
         let root_id = wasm.text_at(&["root_id"]).unwrap_or_default();
         let written = wasm.get("config");
         let config = written.map_or(Config::Absent, Config::Read);
-        let filter = which(&[
-            code.and_then(Node::scalar).unwrap_or_default(),
-            name,
-            root_id,
-        ])
-        .or_else(|| by_shape(config))?;
+        let filter = identify(code, [name, root_id], config)?;
         let from_host = wasm
             .get("env")
             .into_iter()
@@ -316,20 +302,28 @@ pub(crate) fn formats<'t>(
     }
 }
 
-/// The filter that the first telling one of these names.
-fn which(names: &[&str]) -> Option<Filter> {
-    names.iter().find_map(|name| {
-        let file = name.rsplit('/').next().unwrap_or(name);
-        Filter::within(file)
-    })
-}
-
-/// The one filter whose keys these are.
-fn by_shape(config: Config<'_>) -> Option<Filter> {
-    match config {
-        Config::Read(node) => crate::kind::filter_of(node).one(),
-        _ => None,
+/// The filter of a module: by its file's or image's name, by the plugin's names, or by the keys of its
+/// configuration.
+fn identify(code: Option<Node<'_>>, names: [&str; 2], config: Config<'_>) -> Option<Filter> {
+    let code = code.and_then(Node::scalar).unwrap_or_default();
+    let file = code.rsplit('/').next().unwrap_or(code);
+    if let Some(filter) = Filter::within(file) {
+        return Some(filter);
     }
+    let shape = match config {
+        Config::Read(node) => crate::kind::filter_of(node),
+        _ => Guess::None,
+    };
+    let Some(filter) = names.into_iter().find_map(Filter::within) else {
+        return shape.one();
+    };
+    // Another vendor's module may have such a name; its keys tell. Istio's agent names a module's
+    // file by its digest.
+    let stem = file.strip_suffix(".wasm").unwrap_or(file);
+    let is_digest = stem.len() >= 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_other = !code.is_empty() && !is_digest && !code.contains("meshtrace");
+    let has_keys = matches!(config, Config::Read(node) if node.entries().next().is_some());
+    (!is_other || !has_keys || shape.has(filter)).then_some(filter)
 }
 
 fn configuration<'t>(message: Node<'t>, files: &'t Files) -> Config<'t> {

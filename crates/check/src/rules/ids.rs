@@ -27,7 +27,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
                     .take(place)
                     .find_map(|filter| step(filter, header));
                 match step {
-                    Some(step) => removal(filter_mutations(step), step, header, findings),
+                    Some(step) => removal(step, header, findings),
                     // Until Envoy 1.37 there is no %SPAN_ID%, and the name alone has the header
                     // removed.
                     None if has_all && operator == "%TRACE_ID%" => {
@@ -67,10 +67,6 @@ fn step<'t>(filter: &HttpFilter<'t>, header: &str) -> Option<Node<'t>> {
     })
 }
 
-fn filter_mutations(step: Node<'_>) -> Option<Node<'_>> {
-    step.parent()
-}
-
 fn missing(
     running: &[&HttpFilter<'_>],
     place: usize,
@@ -98,8 +94,9 @@ fn missing(
 }
 
 /// A client's own header must not survive where the tracer has no span.
-fn removal(mutations: Option<Node<'_>>, step: Node<'_>, header: &str, findings: &mut Findings) {
-    let before = mutations
+fn removal(step: Node<'_>, header: &str, findings: &mut Findings) {
+    let before = step
+        .parent()
         .into_iter()
         .flat_map(Node::items)
         .take_while(|own| *own != step);

@@ -65,9 +65,7 @@ fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {
             );
             findings.add(Code::UpstreamInListener, placed, message);
         }
-        (Spot::Upstream, _)
-            if has_placement && !is_upstream && plugin.map().is_some_and(|_| true) =>
-        {
+        (Spot::Upstream, _) if has_placement && !is_upstream && plugin.map().is_some() => {
             let message = format!(
                 "{} stands among upstream filters; write {{\"placement\": \"upstream\", \
                  \"tracer\": …}} with the format that this proxy's tracer writes, or move it among \

@@ -55,14 +55,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 
 /// Whether a format is among others; both shapes of B3 are one.
 fn is_among(format: &str, formats: &[&str]) -> bool {
-    let family = |format: &str| {
-        if format == "b3multi" {
-            "b3".to_owned()
-        } else {
-            format.to_owned()
-        }
-    };
-    formats.iter().any(|other| family(other) == family(format))
+    let is_b3 = |format: &str| matches!(format, "b3" | "b3multi");
+    formats
+        .iter()
+        .any(|other| *other == format || is_b3(format) && is_b3(other))
 }
 
 fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings: &mut Findings) {
