@@ -7,13 +7,21 @@ use std::sync::{Mutex, PoisonError};
 
 use meshtrace_config::ConfigError;
 use meshtrace_otlp::{Keep, Report, RoleConfig};
-use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData};
+use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
 
 use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
 use crate::refusal;
+
+/// The stages that count: the access log reads the ids from Envoy.
+const STAGES: [Stage; 4] = [
+    Stage::Propagation,
+    Stage::Sampling,
+    Stage::Attributes,
+    Stage::Report,
+];
 
 /// One tracer configuration of Envoy's. Spans of every worker have it.
 #[derive(Debug)]
@@ -53,7 +61,7 @@ impl Plugin {
             json: json.into(),
             handle,
             names: Names::new(mesh_tracing.managed_names().into_iter().chain(read)),
-            metrics: Metrics::define(handle, MeshTracing::STAGES, &mesh_tracing.counters()),
+            metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
             report: compiled,
             role: report.role,
