@@ -17,7 +17,7 @@ TAG ?=
 
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
-	@echo 'make build   the filters, released, and the schemas of their configurations: dist/*.wasm, dist/schema/'
+	@echo 'make build   the filters and the native tracer, released, and the schemas of their configurations: dist/'
 	@echo 'make images  an OCI image layout for each filter, and its SBOM: dist/oci/'
 	@echo 'make push    the images to REGISTRY=host:port/namespace [TAG=...], and the digests to pin'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'

@@ -5,6 +5,7 @@ mod access_log;
 mod both_sides;
 mod edge;
 mod mesh_tracing;
+mod native;
 mod page;
 mod route_sampling;
 mod span_attributes;

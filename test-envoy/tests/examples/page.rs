@@ -26,7 +26,17 @@ impl Example {
         common::module("mesh_tracing");
         common::module("route_sampling");
         common::module("access_log_trace");
-        let options = Options::new().working_directory(common::root());
+        Self::start_with(name, binary, bootstrap, Options::new())
+    }
+
+    /// As [`Example::start`], with these options.
+    pub(crate) fn start_with(
+        name: &'static str,
+        binary: &EnvoyBinary,
+        bootstrap: &Value,
+        options: Options,
+    ) -> Self {
+        let options = options.working_directory(common::root());
         let envoy = Envoy::start_raw(binary, bootstrap.clone(), options)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
 

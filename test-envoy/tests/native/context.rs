@@ -12,78 +12,77 @@ use serde_json::{Value, json};
 const TRACE_DECIMAL: &str = "11803532876627986230";
 const SPAN_DECIMAL: &str = "67667974448284343";
 
-/// A format's name, the headers that it sends of the trace and the span, and whether they have the whole trace id.
-type Sent = (&'static str, Vec<(&'static str, String)>, bool);
+/// What a format sends of the trace and the span.
+struct Arrival {
+    format: &'static str,
+    headers: Vec<(&'static str, String)>,
+    /// Whether the format has room for the whole trace id.
+    is_whole: bool,
+}
 
-fn formats() -> Vec<Sent> {
+fn arrivals() -> [Arrival; 9] {
     let (low, high) = (&TRACE[16..], &TRACE[..16]);
-    vec![
-        (
+    let arrival = |format, headers: &[(&'static str, &str)]| Arrival {
+        format,
+        headers: headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect(),
+        is_whole: format != "ottrace",
+    };
+    let root = format!("{}-{}", &TRACE[..8], &TRACE[8..]);
+    [
+        arrival(
             "tracecontext",
-            vec![("traceparent", format!("00-{TRACE}-{SPAN}-01"))],
-            true,
+            &[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))],
         ),
-        ("b3", vec![("b3", format!("{TRACE}-{SPAN}-1"))], true),
-        (
+        arrival("b3", &[("b3", &format!("{TRACE}-{SPAN}-1"))]),
+        arrival(
             "b3multi",
-            vec![
-                ("x-b3-traceid", TRACE.to_owned()),
-                ("x-b3-spanid", SPAN.to_owned()),
-                ("x-b3-sampled", "1".to_owned()),
+            &[
+                ("x-b3-traceid", TRACE),
+                ("x-b3-spanid", SPAN),
+                ("x-b3-sampled", "1"),
             ],
-            true,
         ),
-        (
+        arrival(
             "jaeger",
-            vec![("uber-trace-id", format!("{TRACE}:{SPAN}:0:1"))],
-            true,
+            &[("uber-trace-id", &format!("{TRACE}:{SPAN}:0:1"))],
         ),
-        (
+        arrival(
             "ottrace",
-            vec![
-                ("ot-tracer-traceid", low.to_owned()),
-                ("ot-tracer-spanid", SPAN.to_owned()),
-                ("ot-tracer-sampled", "true".to_owned()),
+            &[
+                ("ot-tracer-traceid", low),
+                ("ot-tracer-spanid", SPAN),
+                ("ot-tracer-sampled", "true"),
             ],
-            false,
         ),
-        (
+        arrival(
             "xray",
-            vec![(
+            &[(
                 "x-amzn-trace-id",
-                format!(
-                    "Root=1-{}-{};Parent={SPAN};Sampled=1",
-                    &TRACE[..8],
-                    &TRACE[8..]
-                ),
+                &format!("Root=1-{root};Parent={SPAN};Sampled=1"),
             )],
-            true,
         ),
-        (
+        arrival(
             "gcp",
-            vec![(
+            &[(
                 "x-cloud-trace-context",
-                format!("{TRACE}/{SPAN_DECIMAL};o=1"),
+                &format!("{TRACE}/{SPAN_DECIMAL};o=1"),
             )],
-            true,
         ),
-        (
+        arrival(
             "datadog",
-            vec![
-                ("x-datadog-trace-id", TRACE_DECIMAL.to_owned()),
-                ("x-datadog-parent-id", SPAN_DECIMAL.to_owned()),
-                ("x-datadog-sampling-priority", "1".to_owned()),
-                ("x-datadog-tags", format!("_dd.p.tid={high}")),
+            &[
+                ("x-datadog-trace-id", TRACE_DECIMAL),
+                ("x-datadog-parent-id", SPAN_DECIMAL),
+                ("x-datadog-sampling-priority", "1"),
+                ("x-datadog-tags", &format!("_dd.p.tid={high}")),
             ],
-            true,
         ),
-        (
+        arrival(
             "grpc-trace-bin",
-            vec![(
-                "grpc-trace-bin",
-                "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=".to_owned(),
-            )],
-            true,
+            &[("grpc-trace-bin", "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=")],
         ),
     ]
 }
@@ -106,11 +105,16 @@ fn send(mesh: &Collected, headers: &[(&str, String)]) -> (Span, RecordedRequest)
 
 #[test]
 fn every_format_is_joined_and_every_format_is_written() {
-    let all: Vec<_> = formats().iter().map(|(name, ..)| *name).collect();
+    let all = arrivals().map(|arrival| arrival.format);
     for envoy in envoys() {
         let config = reporting(json!({"extract": all, "inject": all}));
         let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
-        for (format, headers, is_whole) in formats() {
+        for Arrival {
+            format,
+            headers,
+            is_whole,
+        } in arrivals()
+        {
             let what = format!("{} {format}", envoy.reported_version());
             let (span, left) = send(&mesh, &headers);
             let padded = format!("{:0>32}", &TRACE[16..]);

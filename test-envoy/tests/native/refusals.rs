@@ -77,6 +77,19 @@ fn names_that_the_module_does_not_have_are_refused() {
     assert!(log.contains("expected \"mesh_tracing_export\""), "{log}");
 }
 
+/// An Envoy that is too old says so: it has dynamic modules, and no tracers of them.
+#[test]
+fn an_envoy_without_what_the_module_needs_is_told_which_it_is() {
+    for version in ["1.36.4", "1.37.0"] {
+        let envoy = EnvoyBinary::version(version).expect("an old Envoy");
+        let manager = HttpConnectionManager::new()
+            .route(Route::prefix("/").direct_response(200, ""))
+            .filter(export());
+        let log = refused(&envoy, manager);
+        assert!(log.contains("needs Envoy 1.38 or later"), "{log}");
+    }
+}
+
 /// The listener in force stays, and what it reports goes on.
 #[test]
 fn a_refused_update_leaves_the_listener_as_it_was() {

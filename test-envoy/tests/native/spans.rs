@@ -42,7 +42,9 @@ fn a_proxied_request_is_a_server_span_with_every_attribute() {
                 .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
                 .header("tracestate", "vendor=1")
                 .header("user-agent", "test/\u{e9}1.0")
-                .header("x-request-id", id);
+                .header("x-request-id", id)
+                // Envoy tells a tracer the peer of the connection.
+                .header("x-forwarded-for", "192.0.2.7");
             assert_eq!(mesh.send(&request).status, 200, "{version}");
 
             let span = only(&mesh);
