@@ -18,6 +18,7 @@ use std::process::Command;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::{Envoy, EnvoyBinary};
 use load::Load;
+use meshtrace_test_support::native;
 use rows::{Case, Collector};
 use serde_json::{Value, json};
 
@@ -115,7 +116,8 @@ fn main() {
             .runtime("tracing.opentelemetry.flush_interval_ms", 5000)
             .cluster(Cluster::http1("upstream", address(&upstream, "all")))
             .cluster(Cluster::http1("collector", collector));
-        let envoy = Envoy::start(&binary, bootstrap).expect("an Envoy that starts");
+        let envoy = Envoy::start_with(&binary, bootstrap, native::options());
+        let envoy = envoy.expect("an Envoy that starts");
         pin(envoy.process_id(), MEASURED);
         let business = ["x-user-id: alice", "x-tenant-id: acme"];
         let headers = case.context.iter().map(String::as_str).chain(business);

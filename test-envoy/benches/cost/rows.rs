@@ -2,6 +2,7 @@
 
 use envoy_test_harness::config::{HttpFilter, Tracing, WasmFilter};
 use meshtrace_pipeline::{Composition as _, Proxy, TraceContext};
+use meshtrace_test_support::native;
 use serde_json::{Value, json};
 
 use super::{dist, fixture};
@@ -142,6 +143,15 @@ fn report(role: &str, keep_errors: bool) -> Value {
     json!({"cluster": "collector", "role": role, "keep": {"errors": keep_errors}})
 }
 
+/// `libmeshtrace.so`, with its filter.
+fn native(case: Case, keep_errors: bool, spawns: bool) -> Case {
+    let config = json!({
+        "trace_context": {"inject": ["tracecontext"]}, "report": report("server", keep_errors),
+    });
+    case.tracing(native::tracing(config).spawn_upstream_span(spawns))
+        .filter(native::export())
+}
+
 fn empty() -> WasmFilter {
     WasmFilter::new("empty", fixture("empty_filter"))
 }
@@ -222,6 +232,12 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("mesh_tracing, 1 %")
             .no_context()
             .filter(mesh_tracing(&json!({"report": report("server", true)}))),
+        native(
+            Case::new("native tracer, 1 %, keep.errors off").no_context(),
+            false,
+            false,
+        ),
+        native(Case::new("native tracer, 1 %").no_context(), true, false),
         Case::new("OTel tracer, not sampled")
             .context(w3c(false))
             .tracing(otel())
@@ -232,6 +248,11 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("OTel tracer, batches of 512")
             .tracing(otel())
             .tuned(),
+        native(Case::new("native tracer"), true, false),
+        Case::new("OTel tracer, batches of 512, upstream spans")
+            .tracing(otel().spawn_upstream_span(true))
+            .tuned(),
+        native(Case::new("native tracer, upstream spans"), true, true),
         Case::new("OTel tracer, defaults").tracing(otel()),
         Case::new("Zipkin tracer").tracing(Tracing::zipkin("collector")),
         Case::new("the host calls of mesh_tracing alone").filter(host_calls()),
