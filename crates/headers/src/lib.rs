@@ -10,6 +10,7 @@
 mod block;
 mod edits;
 mod host;
+mod join;
 mod name;
 mod target;
 mod template;
@@ -22,6 +23,7 @@ pub type Arena = bumpalo::Bump;
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Managed};
 pub use host::{host_and_port, host_name};
+pub use join::join;
 pub use name::{
     FRAMING, NameRefusal, OF_RESPONSES, read_name, read_name_or_pseudo, written_name,
     written_response_name,

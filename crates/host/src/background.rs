@@ -1,4 +1,4 @@
-//! What a root context does besides requests.
+//! The callbacks of a root context besides those of its requests: ticks, HTTP calls, and its end.
 
 use meshtrace_headers::Headers;
 use meshtrace_pipeline::{
@@ -8,11 +8,11 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use crate::call;
 use crate::http_calls::Caller;
-use crate::root::Running;
+use crate::running::Running;
 use crate::status::Status;
 
-/// The most that is read of an answer's body, in bytes: more than any answer of OTLP's.
-const MAX_ANSWER: usize = 64 * 1024;
+/// The most that is read of a response's body, in bytes: more than any response of OTLP has.
+const MAX_RESPONSE: usize = 64 * 1024;
 
 impl<C: Composition> Running<C> {
     fn now(&self) -> u64 {
@@ -22,7 +22,7 @@ impl<C: Composition> Running<C> {
     pub(crate) fn on_tick(&self) {
         if let Some(background) = self.composition.background() {
             background.on_tick(self.now(), &mut dispatch);
-            self.settle(background);
+            self.after_callback(background);
         }
     }
 
@@ -32,43 +32,43 @@ impl<C: Composition> Running<C> {
             return true;
         };
         let is_done = background.on_done(self.now(), &mut dispatch);
-        self.settle(background);
+        self.after_callback(background);
         is_done
     }
 
-    /// Another configuration takes the place of this one in its root context: what is left is sent,
-    /// and each span that a stream still makes is sent as it comes.
+    /// Another configuration takes the place of this one in its root context. What waits is sent, and
+    /// each span that a stream still makes is sent at once.
     pub(crate) fn on_replaced(&self) {
         self.is_replaced.set(true);
-        self.settle_tick();
+        self.set_tick_period();
         if self.tick.replace(0) != 0 && call::set_tick_period(0).is_err() {
             self.metrics.host_error();
         }
     }
 
-    /// Counts and logs what happened, and has the root context woken as often as is needed.
-    fn settle(&self, background: &dyn Background) {
-        self.hand_over(background);
-        self.settle_tick();
+    /// Counts and logs what happened, and sets the tick period that is needed.
+    fn after_callback(&self, background: &dyn Background) {
+        self.count_and_log(background);
+        self.set_tick_period();
     }
 
-    fn hand_over(&self, background: &dyn Background) {
+    fn count_and_log(&self, background: &dyn Background) {
         background.take_counts(&mut |stage, index, amount| {
             self.metrics.add_to(stage, index, amount);
         });
-        if let Some(complaint) = background.take_complaint() {
-            call::log(LogLevel::Error, &complaint);
+        if let Some(error) = background.take_error() {
+            call::log(LogLevel::Error, &error);
         }
     }
 
-    pub(crate) fn settle_tick(&self) {
+    pub(crate) fn set_tick_period(&self) {
         let Some(background) = self.composition.background() else {
             return;
         };
         if self.is_replaced.get() {
-            // The root context is woken for another one.
+            // The ticks of the root context are those of another configuration.
             background.on_done(self.now(), &mut dispatch);
-            self.hand_over(background);
+            self.count_and_log(background);
             return;
         }
         let tick = background.tick_period().map_or(0, |tick| tick.as_millis());
@@ -85,24 +85,24 @@ impl<C: Composition> Caller for Running<C> {
         let Some(background) = self.composition.background() else {
             return;
         };
-        // Without an answer there is none of the three.
+        // Without a response there are no headers, no body and no trailers.
         let map = |map| call::headers(map).unwrap_or_default();
         let headers = map(MapType::HttpCallResponseHeaders);
         let trailers = map(MapType::HttpCallResponseTrailers);
         let body = match body_size {
             0 => Box::default(),
-            size => call::buffer(BufferType::HttpCallResponseBody, size.min(MAX_ANSWER))
+            size => call::buffer(BufferType::HttpCallResponseBody, size.min(MAX_RESPONSE))
                 .unwrap_or_default(),
         };
-        let answer = HttpCallResponse {
+        let response = HttpCallResponse {
             headers: Headers::parse(&headers).unwrap_or_default(),
             body: &body,
             trailers: Headers::parse(&trailers).unwrap_or_default(),
             now: self.now(),
             wall: self.wall().unwrap_or_default(),
         };
-        background.on_http_call_response(token, &answer, &mut dispatch);
-        self.settle(background);
+        background.on_http_call_response(token, &response, &mut dispatch);
+        self.after_callback(background);
     }
 
     fn is_replaced(&self) -> bool {

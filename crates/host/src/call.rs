@@ -175,10 +175,10 @@ impl Version {
 }
 
 /// A value of the shared data, and the version that it has.
-pub(crate) type Entry = (Box<[u8]>, Version);
+pub(crate) type SharedValue = (Box<[u8]>, Version);
 
 /// The entry `key` of the shared data: one store for all workers, by `vm_id`.
-pub(crate) fn shared_data(key: &[u8]) -> Result<Option<Entry>, Status> {
+pub(crate) fn shared_data(key: &[u8]) -> Result<Option<SharedValue>, Status> {
     let mut version = 0;
     // SAFETY: as `bytes` demands; the host reads the key and writes one `u32`.
     let value = found(bytes(|value, size| unsafe {

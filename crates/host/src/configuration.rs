@@ -20,7 +20,7 @@ use meshtrace_pipeline::{Composition, Proxy};
 use proxy_wasm::types::LogLevel;
 
 use crate::call::{self, Version};
-use crate::in_force::{self, Arrival, Decision, Entry};
+use crate::in_force::{self, Entry, GivenConfiguration, LoadDecision};
 use crate::metrics;
 use crate::status::Status;
 
@@ -68,17 +68,17 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
             &[u8::from(is_strict)],
         ]),
     );
-    let arrival = Arrival {
+    let given = GivenConfiguration {
         entry,
         is_named: !plugin.name.is_empty(),
         is_good: read.is_ok(),
     };
     match read {
         Ok(composition) => {
-            if arrival.is_named {
+            if given.is_named {
                 remember(&entry, &json);
             }
-            let decision = enter(context, arrival);
+            let decision = enter(context, given);
             // What was refused is on no list.
             let invalid = decision.invalid.or(is_strict.then_some(false));
             metrics::record_config_invalid(invalid);
@@ -92,7 +92,7 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
         }
         Err(error) => {
             let taken = key(TAKEN, entry.plugin, entry.given);
-            let decision = enter(context, arrival);
+            let decision = enter(context, given);
             metrics::record_config_invalid(Some(true));
             let last_good = recall(entry.plugin, decision.runs);
             let (consequence, load) = if is_running && decision.runs != 0 {
@@ -176,13 +176,13 @@ fn key(fact: &[u8], plugin: u64, configuration: u64) -> Vec<u8> {
 }
 
 /// Where the shared data fail, each VM decides for itself.
-fn enter(context: u32, arrival: Arrival) -> Decision {
-    in_force::enter(context, arrival).unwrap_or_else(|status| {
+fn enter(context: u32, given: GivenConfiguration) -> LoadDecision {
+    in_force::enter(context, given).unwrap_or_else(|status| {
         shared_data_fails(status);
-        Decision {
+        LoadDecision {
             runs: in_force::runs(context),
             is_new: true,
-            invalid: Some(!arrival.is_good),
+            invalid: Some(!given.is_good),
         }
     })
 }

@@ -1,20 +1,21 @@
-//! The answers to calls that root contexts made.
+//! The responses to HTTP calls that root contexts made.
 //!
-//! The SDK's dispatcher ends the VM on the answer to a call that its own function did not make, and
-//! its own function ends it on statuses that it does not know. So this export takes the place of
-//! the SDK's: the release step gives it that one's name.
+//! The SDK's dispatcher ends the VM on the response to a call that the SDK did not make, and the SDK's
+//! function that makes calls ends it on a status that it does not know. So this crate makes the calls
+//! itself and has an export of its own for the responses. The release step gives that export the name
+//! of the SDK's.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Who waits for answers.
+/// What makes HTTP calls in a root context.
 pub(crate) trait Caller {
     fn on_http_call_response(&self, token: u32, body_size: usize);
 
-    /// Whether its root context runs something else by now.
+    /// Whether its root context runs another configuration by now.
     fn is_replaced(&self) -> bool;
 
-    /// Whether it was told to end, and waits for nothing more.
+    /// Whether its root context is about to end and no response is outstanding.
     fn is_done(&self) -> bool;
 
     /// Ends its root context.
@@ -22,8 +23,8 @@ pub(crate) trait Caller {
 }
 
 thread_local! {
-    /// Who waits in this VM, by the ids of their root contexts: of one that was given something else
-    /// to run, also what it ran before, for as long as a call of that one is in flight.
+    /// The callers of this VM, by the ids of their root contexts. A root context that was configured
+    /// again has also the caller that it ran before, as long as a call of that one is in flight.
     static CALLERS: RefCell<Vec<(u32, Rc<dyn Caller>)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -41,23 +42,23 @@ fn with_callers<T>(with: impl FnOnce(&mut Vec<(u32, Rc<dyn Caller>)>) -> T) -> O
         .flatten()
 }
 
-/// Hands answers to the root context `context` over to `answered`.
+/// Gives the responses to calls of the root context `context` to `caller`.
 pub(crate) fn register<A: Caller + 'static>(context: u32, caller: &Rc<A>) {
     let caller: Rc<A> = Rc::clone(caller);
     with_callers(|callers| callers.push((context, caller)));
 }
 
-/// The root context `context` waits no more.
+/// The root context `context` has ended.
 pub(crate) fn forget(context: u32) {
     remove(|id, _| id == context);
 }
 
-/// Whether nothing that the root context `context` runs or ran waits for an answer.
+/// Whether no response to a call of the root context `context` is outstanding.
 pub(crate) fn is_done(context: u32) -> bool {
     all_of(context).iter().all(|caller| caller.is_done())
 }
 
-/// Ends the root context `context` if it was told to end and nothing waits any more.
+/// Ends the root context `context` if it is about to end and no response is outstanding.
 pub(crate) fn end_if_done(context: u32) {
     let all = all_of(context);
     let current = all.iter().find(|caller| !caller.is_replaced());
@@ -85,7 +86,7 @@ fn remove(is_gone: impl Fn(u32, &Rc<dyn Caller>) -> bool) {
     drop(gone);
 }
 
-/// `proxy_on_http_call_response` (proxy-wasm ABI 0.2.1): no headers where there was no answer.
+/// `proxy_on_http_call_response` (proxy-wasm ABI 0.2.1): no headers where there was no response.
 #[unsafe(no_mangle)]
 extern "C" fn meshtrace_on_http_call_response(
     context: u32,
@@ -99,6 +100,6 @@ extern "C" fn meshtrace_on_http_call_response(
         caller.on_http_call_response(token, body_size);
     }
     end_if_done(context);
-    // One that a stream still has may make further calls.
+    // A caller that a stream still has may make further calls.
     remove(|_, caller| caller.is_replaced() && caller.is_done() && Rc::strong_count(caller) == 1);
 }

@@ -83,7 +83,7 @@ impl Entry {
 
 /// What is known of a configuration when it is loaded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct GivenConfiguration {
     pub(crate) entry: Entry,
     /// Whether the plugin has a name, without which nothing is its own.
     pub(crate) is_named: bool,
@@ -93,7 +93,7 @@ pub(crate) struct Arrival {
 
 /// What becomes of a configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Decision {
+pub(crate) struct LoadDecision {
     /// The configuration to run, or 0.
     pub(crate) runs: u64,
     /// Whether this VM is the first one that sees the change.
@@ -132,17 +132,17 @@ fn with_roots<T: Default>(with: impl FnOnce(&mut Vec<Root>) -> T) -> T {
 }
 
 /// Enters the configuration that the root context `context` is given, and decides what runs.
-pub(crate) fn enter(context: u32, arrival: Arrival) -> Result<Decision, Status> {
+pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecision, Status> {
     // Envoy makes a root context for each configuration; one that is configured again is the same plugin for certain.
     let previous = with_roots(|roots| {
         let position = roots.iter().position(|root| root.context == context)?;
         Some(roots.remove(position).entry)
     });
     let first_load = u64::from(IS_USED.try_with(|used| used.replace(true)).unwrap_or(true));
-    let mut entry = arrival.entry;
-    let mut decision = Decision::default();
+    let mut entry = given.entry;
+    let mut decision = LoadDecision::default();
     let decided = change(&mut |before, list| {
-        entry = arrival.entry;
+        entry = given.entry;
         if let Some(previous) = previous {
             list.retain(|other| !other.is_same(&previous));
         }
@@ -153,10 +153,10 @@ pub(crate) fn enter(context: u32, arrival: Arrival) -> Result<Decision, Status> 
             entry.runs = known.runs;
         } else {
             let replaced = match previous {
-                None if arrival.is_named => take_replaced(list, entry.plugin),
+                None if given.is_named => take_replaced(list, entry.plugin),
                 previous => previous,
             };
-            if !arrival.is_good {
+            if !given.is_good {
                 entry.runs = replaced.map_or(0, |replaced| replaced.runs);
             }
             // An update of what is in force is the same plugin, although no worker has loaded it yet: the next
@@ -168,7 +168,7 @@ pub(crate) fn enter(context: u32, arrival: Arrival) -> Result<Decision, Status> 
     });
     if decided.is_err() {
         // What the others do is not known. What is not sure to be this plugin's is not run.
-        entry.runs = match (arrival.is_good, previous) {
+        entry.runs = match (given.is_good, previous) {
             (true, _) => entry.given,
             (false, Some(previous)) => previous.runs,
             (false, None) => 0,

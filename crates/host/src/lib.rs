@@ -18,6 +18,7 @@ mod lookup;
 mod metrics;
 mod own_context;
 mod root;
+mod running;
 mod shared;
 mod status;
 mod stream;

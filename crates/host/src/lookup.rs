@@ -1,13 +1,13 @@
-//! What a composition asks about a request that is over.
+//! The lookups that a composition makes itself.
 
 use meshtrace_pipeline::{Clock, Composition, Lookup};
 use proxy_wasm::types::MapType;
 
 use crate::call;
-use crate::root::Running;
+use crate::running::Running;
 
 impl<C: Composition> Clock for Running<C> {
-    /// A host that does not offer its monotonic clock has one clock.
+    /// The wall clock where the host does not offer its monotonic clock.
     fn monotonic(&self) -> Option<u64> {
         call::monotonic().ok().or_else(|| self.wall())
     }
@@ -34,7 +34,7 @@ impl<C: Composition> Lookup for Running<C> {
         self.expressions.is_compiled(expression)
     }
 
-    /// No error of the host's: an expression has no value where an attribute in it has none.
+    /// A failure is no error of the host: an expression has no value when an attribute in it has none.
     fn evaluate(&self, expression: usize) -> Option<Box<[u8]>> {
         self.expressions.evaluate(expression).ok()
     }

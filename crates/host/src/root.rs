@@ -1,56 +1,16 @@
-//! The root context: one plugin configuration on one worker.
+//! The root context: what Envoy makes for one plugin configuration on one worker.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
-use meshtrace_propagation::IdGenerator;
+use meshtrace_pipeline::Composition;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{ContextType, LogLevel};
+use proxy_wasm::types::ContextType;
 
-use crate::call;
 use crate::configuration::{self, Load};
-use crate::expressions::Expressions;
 use crate::http_calls;
-use crate::metrics::Metrics;
-use crate::own_context::OwnContext;
-use crate::shared::PluginSharedData;
+use crate::running::Running;
 use crate::stream::Stream;
-
-/// What the requests of one plugin configuration share.
-///
-/// It belongs to its root context: plugins of one image, and the old and the new configuration
-/// during an update, live in one VM side by side.
-pub(crate) struct Running<C> {
-    pub(crate) composition: C,
-    pub(crate) ids: IdGenerator,
-    pub(crate) metrics: Metrics,
-    pub(crate) shared: PluginSharedData,
-    /// Lent to one callback at a time.
-    pub(crate) arena: Cell<Arena>,
-    pub(crate) expressions: Expressions,
-    /// Where the composition needs it.
-    pub(crate) own_context: Option<OwnContext>,
-    /// What the host was last told of how often to wake the root context, in milliseconds.
-    pub(crate) tick: Cell<u32>,
-    /// Whether its root context runs something else by now.
-    pub(crate) is_replaced: Cell<bool>,
-}
-
-impl<C> fmt::Debug for Running<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").finish_non_exhaustive()
-    }
-}
-
-impl<C> Running<C> {
-    /// Takes the arena back from a callback, empty again.
-    pub(crate) fn give_back(&self, mut arena: Arena) {
-        arena.reset();
-        self.arena.set(arena);
-    }
-}
 
 struct Root<C: Composition> {
     context: u32,
@@ -84,7 +44,7 @@ impl<C: Composition> Root<C> {
         if let Some(running) = self.running() {
             running.on_replaced();
         }
-        let running = composition.and_then(run).map(Rc::new);
+        let running = composition.and_then(Running::new).map(Rc::new);
         if let Some(running) = &running {
             http_calls::register(self.context, running);
         }
@@ -143,39 +103,4 @@ impl<C: Composition> RootContext for Root<C> {
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
-}
-
-#[inline(never)]
-fn run<C: Composition>(composition: C) -> Option<Running<C>> {
-    let mut seed = [0; 32];
-    if let Err(error) = getrandom::fill(&mut seed) {
-        call::log(
-            LogLevel::Error,
-            &format!("inert, for the host gives no randomness to make ids from: {error}"),
-        );
-        return None;
-    }
-    let expressions = Expressions::compile(&composition.expressions());
-    let ids = IdGenerator::from_seed(seed);
-    let needs_own_context = composition.needs().own_context;
-    Some(Running {
-        own_context: needs_own_context
-            .then(|| OwnContext::declare(&ids))
-            .flatten(),
-        ids,
-        metrics: Metrics::define(C::STAGES, &composition.counters()),
-        shared: PluginSharedData::of_this_plugin(),
-        composition,
-        arena: Cell::new(arena()),
-        expressions,
-        tick: Cell::new(0),
-        is_replaced: Cell::new(false),
-    })
-}
-
-/// One chunk, which no request can make grow.
-fn arena() -> Arena {
-    let arena = Arena::with_capacity(ARENA_BYTES);
-    arena.set_allocation_limit(Some(arena.allocated_bytes()));
-    arena
 }

@@ -13,7 +13,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
 
 use crate::call;
-use crate::root::Running;
+use crate::running::Running;
 
 pub(crate) struct Stream<C: Composition> {
     pub(crate) running: Option<Rc<Running<C>>>,
@@ -136,36 +136,19 @@ impl<C: Composition> Running<C> {
         };
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
-        let end = LoggedRequest {
+        let request = LoggedRequest {
             request_headers,
             lookup: self,
             ids: &self.ids,
             arena: &arena,
             shared: &self.shared,
         };
-        self.composition.on_log(&end, state, &mut outcome);
+        self.composition.on_log(&request, state, &mut outcome);
         self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome, || self.direction());
         drop(outcome);
         self.give_back(arena);
-        self.settle_tick();
-    }
-
-    pub(crate) fn headers(&self, map: MapType) -> Option<Box<[u8]>> {
-        call::headers(map)
-            .inspect_err(|_| self.metrics.host_error())
-            .ok()
-    }
-
-    pub(crate) fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {
-        call::property(path).unwrap_or_else(|_| {
-            self.metrics.host_error();
-            None
-        })
-    }
-
-    fn properties(&self, paths: &[Box<[u8]>]) -> Vec<Option<Box<[u8]>>> {
-        paths.iter().map(|path| self.property(path)).collect()
+        self.set_tick_period();
     }
 
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {

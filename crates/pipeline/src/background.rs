@@ -6,35 +6,36 @@ use meshtrace_otlp::{Dispatch, HttpCallResponse};
 
 use crate::Stage;
 
-/// Calls of a filter's own. The host makes them, and only from callbacks of the root context: the
-/// answer to a call that a request's context makes at its end never arrives.
+/// HTTP calls that a filter makes besides requests. They are made only in callbacks of the root
+/// context: the response to a call that a request's context makes at its end never arrives.
+///
+/// Every `now` is in nanoseconds on the monotonic clock.
 pub trait Background {
-    /// How often to be woken from now on; `None` for not at all.
+    /// The tick period from now on; `None` for no ticks.
     fn tick_period(&self) -> Option<Duration>;
 
-    /// Some time has passed: makes the calls that are due. Every `now` is in nanoseconds of a clock
-    /// that is never set.
+    /// The tick period has passed. Makes the calls that are due.
     fn on_tick(&self, now: u64, dispatch: Dispatch<'_>);
 
-    /// The call with `token` is answered; makes the calls that follow from it.
+    /// The response to the call with `token` has come. Makes the calls that follow.
     fn on_http_call_response(
         &self,
         token: u32,
-        answer: &HttpCallResponse<'_>,
+        response: &HttpCallResponse<'_>,
         dispatch: Dispatch<'_>,
     );
 
-    /// The root context is about to end: makes all calls that are left. Returns whether nothing is
-    /// left to wait for.
+    /// The root context is about to end. Makes all calls that are left. Returns whether no response is
+    /// outstanding.
     fn on_done(&self, now: u64, dispatch: Dispatch<'_>) -> bool;
 
-    /// Whether the root context was told to end, and nothing is left to wait for.
+    /// Whether [`on_done`](Self::on_done) was called and no response is outstanding.
     fn is_done(&self) -> bool;
 
-    /// Hands over what was counted since the last time: the stage, the place of the counter in its
-    /// [`Stage::metrics`], and by how much.
+    /// Calls `take` for each counter that has moved since the last time, with the stage, the index of
+    /// the counter in [`Stage::metrics`], and the amount.
     fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64));
 
-    /// A line for the log, where there is something that a person must know.
-    fn take_complaint(&self) -> Option<String>;
+    /// A line for the log at error level, once for each problem.
+    fn take_error(&self) -> Option<String>;
 }

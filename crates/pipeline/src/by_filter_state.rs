@@ -1,21 +1,21 @@
-//! `request_headers: "filter_state"`: request headers leave without an edit.
+//! `request_headers: "filter_state"`: the filter writes request headers without editing them.
 //!
-//! Envoy chooses the route of a request again when a filter edits a header of it, from whatever
-//! headers the filters in front have changed by then. Filter state changes no route.
+//! When a filter edits a request header, Envoy chooses the route again, from the headers as the
+//! filters in front have left them. Filter state changes no route.
 
 use meshtrace_attributes::AttributeConfig;
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_envoy::filter_state;
-use meshtrace_headers::{Managed, Value};
+use meshtrace_headers::{Managed, Value, join};
 use meshtrace_propagation::{Field, Placement, Propagation};
 
 use crate::{MAX_EDITS, Outcome, Request};
 
-/// The request headers that a filter writes or removes, none of them by an edit.
+/// The request headers that a filter writes or removes by filter state.
 ///
-/// For every request it sets filter state `wasm.<name>` to what the header is to be. The route
-/// configuration removes the headers and writes them from that state, which needs all names to be
-/// known beforehand.
+/// For every request the filter sets the filter state `wasm.<name>` to the value of the header. The
+/// route configuration removes the headers and writes them from that filter state. So all names must
+/// be known beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct ByFilterState {
     leaving: Vec<Box<[u8]>>,
@@ -23,7 +23,7 @@ pub struct ByFilterState {
 }
 
 impl ByFilterState {
-    /// `None` where the headers are edited; `attributes` are those of the same filter.
+    /// Returns `None` where the headers are edited. `attributes` are those of the same filter.
     #[inline(never)]
     pub(crate) fn new(
         asked: Option<RequestHeaders>,
@@ -57,26 +57,26 @@ impl ByFilterState {
         Ok(Some(headers))
     }
 
-    /// The headers that leave as their filter state says; without one they do not.
+    /// The headers that are written from their filter state, and removed where there is none.
     pub fn leaving(&self) -> impl Iterator<Item = &[u8]> {
         self.leaving.iter().map(|name| &**name)
     }
 
-    /// The headers that never leave.
+    /// The headers that are always removed.
     pub fn removed(&self) -> impl Iterator<Item = &[u8]> {
         self.removed.iter().map(|name| &**name)
     }
 
-    /// Has `outcome` say of every managed header what it is to be. Returns whether there was room
-    /// for all of them.
+    /// Adds to `outcome` the value of every managed header that no stage has changed. Returns whether
+    /// there was room for all of them.
     #[inline(never)]
     fn write_all<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
         outcome.request_headers = RequestHeaders::FilterState;
         let mut complete = true;
         for name in &self.leaving {
-            let is_said = outcome.headers.iter().any(|edit| edit.name == &**name);
+            let is_changed = outcome.headers.iter().any(|edit| edit.name == &**name);
             let mut families = outcome.headers.families().iter();
-            if is_said || families.any(|family| name.starts_with(family)) {
+            if is_changed || families.any(|family| name.starts_with(family)) {
                 continue;
             }
             let mut lines = request.headers.lines(name);
@@ -94,7 +94,8 @@ impl ByFilterState {
     }
 }
 
-/// Does what `headers` says, where it is `Some`. Returns whether there was room for all of it.
+/// Adds to `outcome` the value of every managed header, where `headers` is `Some`. Returns whether
+/// there was room for all of them.
 pub(crate) fn write_all<'a>(
     headers: Option<&'a ByFilterState>,
     request: &Request<'a>,
@@ -103,30 +104,17 @@ pub(crate) fn write_all<'a>(
     headers.is_none_or(|headers| headers.write_all(request, outcome))
 }
 
-/// One line that means what several do; `None` where memory is short.
+/// The lines of a header in one; `None` where the arena is full.
 ///
-/// Of a list the lines are joined by commas (RFC 9110, section 5.3). A header that is no list has
-/// one line, so that another separator would be right for none. `cookie` alone has several that are
-/// no list (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
+/// The lines of a list are joined by commas (RFC 9110, section 5.3). A header that is no list has one
+/// line, so no other separator is right for it. `cookie` alone has several lines that are no list
+/// (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
 fn joined<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
     let separator: &[u8] = if name == b"cookie" { b"; " } else { b"," };
-    let lines = || request.headers.lines(name);
-    let length = lines().fold(0_usize, |length, line| {
-        let with_separator = line.len().saturating_add(separator.len());
-        length.saturating_add(with_separator)
-    });
-    let mut text = bumpalo::collections::Vec::new_in(request.arena);
-    text.try_reserve_exact(length).ok()?;
-    for (i, line) in lines().enumerate() {
-        if i > 0 {
-            text.extend_from_slice(separator);
-        }
-        text.extend_from_slice(line);
-    }
-    Some(text.into_bump_slice())
+    join(|| request.headers.lines(name), separator, request.arena)
 }
 
-/// What one propagation stage manages.
+/// The headers that a propagation stage writes or removes.
 pub(crate) fn of_propagation(
     propagation: &Propagation,
     asked: Option<RequestHeaders>,
@@ -147,7 +135,7 @@ pub(crate) fn of_propagation(
     Ok(propagation.managed_headers())
 }
 
-/// Upstream the route is chosen already, and its headers are written.
+/// Refuses the upstream placement: the route is chosen there already, and its headers are written.
 pub(crate) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
     match placement {
         Placement::Downstream => Ok(()),
@@ -162,7 +150,7 @@ pub(crate) fn refusal(message: &str) -> ConfigError {
     ConfigError::new("request_headers", message)
 }
 
-/// Two meanings of one filter state.
+/// Refuses a header whose name is the filter state key of an id or an attribute.
 fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_name = |key: &str| key.as_bytes() == name;
     let of_project = filter_state::ALL.iter().any(|key| is_name(key));
@@ -176,7 +164,8 @@ fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigE
     Ok(())
 }
 
-/// Names of headers are keys of filter state, of another filter of this project at least.
+/// Refuses an attribute whose key is the name of a trace header: with "filter_state" that key is the
+/// header's value, in this filter or in another one of this project.
 pub(crate) fn refuse_header_keys(attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_header = |key: &str| Field::from_name(key.as_bytes()).is_some() || key == "baggage";
     let mut attributes = attributes.iter().enumerate();

@@ -1,4 +1,4 @@
-//! What the host knows, callback by callback.
+//! What the host gives to each callback.
 
 use core::fmt;
 
@@ -6,12 +6,12 @@ use meshtrace_envoy::traffic_direction;
 use meshtrace_headers::{Arena, Headers};
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
-/// The arena's first and only chunk, in bytes: room for an [`Outcome`](crate::Outcome), for
-/// thirty-two attributes of 256 bytes, once raw and once transformed, and for what a header is made
-/// of.
+/// The size of an arena in bytes. It has room for an [`Outcome`](crate::Outcome), for thirty-two
+/// attributes of 256 bytes, once raw and once transformed, and for the values of the headers that are
+/// written.
 pub const ARENA_BYTES: usize = 64 * 1024;
 
-/// Concatenates `parts`; `None` where memory is short.
+/// Concatenates `parts`; `None` where the arena is full.
 pub(crate) fn concat<'a, 'p>(
     arena: &'a Arena,
     parts: impl IntoIterator<Item = &'p [u8]>,
@@ -24,20 +24,20 @@ pub(crate) fn concat<'a, 'p>(
     Some(text.into_bump_slice())
 }
 
-/// What the host must look up for every request: each costs a call that returns bytes.
+/// What the host looks up for every request. Each lookup is a call that returns bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs<'a> {
     /// [`Peer::address`].
     pub address: bool,
     /// [`Peer::direction`].
     pub direction: bool,
-    /// [`Peer::own`], and that the host keeps [`Outcome::own_context`] as long as the request lives.
+    /// [`Peer::own`]. The host also keeps [`Outcome::own_context`] as long as the request lives.
     ///
     /// [`Outcome::own_context`]: crate::Outcome::own_context
     pub own_context: bool,
     /// [`Request::cluster`].
     pub cluster: bool,
-    /// [`Request::properties`]: paths whose elements are separated by NUL.
+    /// [`Request::properties`]: their paths, with NUL between the elements.
     pub request_properties: &'a [Box<[u8]>],
     /// [`Response::headers`].
     pub response_headers: bool,
@@ -45,48 +45,48 @@ pub struct Needs<'a> {
     pub response_properties: &'a [Box<[u8]>],
 }
 
-/// A request as the host knows it when its headers have come.
+/// A request whose headers have come.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The header block.
     pub headers: Headers<'a>,
-    /// Who sent it; looked up as far as [`Needs`] says.
+    /// The client or proxy that sent it; looked up as far as [`Needs`] says.
     pub peer: Peer<'a>,
     /// The upstream cluster that it is routed to; looked up as far as [`Needs`] says.
     pub cluster: Option<&'a [u8]>,
-    /// What [`Needs::request_properties`] asks for, in that order.
+    /// The values of [`Needs::request_properties`], in the same order.
     pub properties: &'a [Option<Box<[u8]>>],
-    /// The time.
+    /// The clocks of the host.
     pub clock: &'a dyn Clock,
-    /// Where to build what must outlive the stage.
+    /// Memory for values that are used after the stage has returned.
     pub arena: &'a Arena,
-    /// What the workers of the proxy share.
+    /// The data that the workers of the proxy share.
     pub shared: &'a dyn SharedData,
 }
 
 /// The clocks of the host. Each reading is a call of the host.
 pub trait Clock: fmt::Debug {
-    /// Nanoseconds of the monotonic clock, which is never set and which all workers share. Durations
-    /// are measured by it. `None` when the host does not tell the time.
+    /// Nanoseconds on the monotonic clock, which is never set and which all workers share. Durations
+    /// are measured on it. `None` when the call fails.
     fn monotonic(&self) -> Option<u64>;
 
-    /// Nanoseconds since the Unix epoch, by the clock that a person may set at any time. `None` when
-    /// the host does not tell the time.
+    /// Nanoseconds since the Unix epoch on the wall clock, which may be set at any time. `None` when
+    /// the call fails.
     fn wall(&self) -> Option<u64>;
 }
 
-/// What a stage asks of the host while it decides: most requests ask for nothing of it.
+/// The shared data of the plugin. Most requests do not use it.
 pub trait SharedData: fmt::Debug {
-    /// Changes the entry `key` of the plugin, which all workers see: `change` is given what is
-    /// there, and once more for every time that another worker was faster. Returns
-    /// whether that has come to pass.
+    /// Changes the entry `key`, which all workers see. `change` is called with the content of the
+    /// entry, and called again when another worker has changed the entry meanwhile. Returns whether
+    /// the change succeeded.
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool;
 }
 
-/// What an entry that the workers share becomes, given what it is; `None` leaves it as it is.
+/// Returns the new content of an entry, given its content; `None` leaves the entry as it is.
 pub type Change<'c> = dyn FnMut(Option<&[u8]>) -> Option<[u8; 8]> + 'c;
 
-/// No clock and no store: for compositions that need neither, and natively.
+/// A host without clocks and without shared data, for a composition that needs neither.
 #[derive(Clone, Copy, Debug)]
 pub struct NoHost;
 
@@ -106,16 +106,16 @@ impl SharedData for NoHost {
     }
 }
 
-/// A response as the host knows it when its headers have come.
+/// A response whose headers have come.
 #[derive(Clone, Copy)]
 pub struct Response<'a> {
     /// The header block; empty unless [`Needs::response_headers`].
     pub headers: Headers<'a>,
-    /// What [`Needs::response_properties`] asks for, in that order.
+    /// The values of [`Needs::response_properties`], in the same order.
     pub properties: &'a [Option<Box<[u8]>>],
-    /// Where to ask for more.
+    /// Looks up further values.
     pub lookup: &'a dyn Lookup,
-    /// Where to build what must outlive the stage.
+    /// Memory for values that are used after the stage has returned.
     pub arena: &'a Arena,
 }
 
@@ -128,41 +128,41 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// What the host can be asked once a response has begun: each answer of bytes costs a call.
+/// Lookups that a stage makes itself. Each is a call of the host.
 pub trait Lookup: Clock {
-    /// The block of the response's trailers, while they come.
+    /// The block of the response's trailers, while their callback runs.
     fn response_trailers(&self) -> Option<Box<[u8]>>;
 
     /// The request's header block, as [`LoggedRequest::request_headers`].
     fn request_headers(&self) -> Option<Box<[u8]>>;
 
-    /// The property at `path`, whose elements are separated by NUL.
+    /// The property at `path`, with NUL between the elements.
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>>;
 
-    /// Whether the host has taken the expression at that place in
+    /// Whether the host has compiled the expression at this index of
     /// [`Composition::expressions`](crate::Composition::expressions).
     fn is_compiled(&self, expression: usize) -> bool;
 
-    /// The value of the expression at that place in
-    /// [`Composition::expressions`](crate::Composition::expressions); `None` where it has none for
-    /// this request: a list has no value where an element has none.
+    /// The value of the expression at this index of
+    /// [`Composition::expressions`](crate::Composition::expressions). `None` where it has no value for
+    /// this request: a list has no value when an element has none.
     fn evaluate(&self, expression: usize) -> Option<Box<[u8]>>;
 }
 
 /// A request that is over.
 #[derive(Clone, Copy)]
 pub struct LoggedRequest<'a> {
-    /// The request's header block as it stands then, with what the proxy's tracer has injected.
-    /// Where the proxy made an answer before any filter ran, it is as it came in. Empty without
+    /// The header block of the request at its end, with the headers that the proxy's tracer has
+    /// injected. Where the proxy responded before any filter ran, it is as it came in. Empty without
     /// [`Composition::LOG_NEEDS_HEADERS`](crate::Composition::LOG_NEEDS_HEADERS).
     pub request_headers: Headers<'a>,
-    /// Where to ask for more.
+    /// Looks up further values.
     pub lookup: &'a dyn Lookup,
-    /// Makes ids for what begins only now.
+    /// Makes the ids of a span that is opened only now.
     pub ids: &'a IdGenerator,
-    /// Where to build what must outlive the stage.
+    /// Memory for values that are used after the stage has returned.
     pub arena: &'a Arena,
-    /// What the workers of the proxy share.
+    /// The data that the workers of the proxy share.
     pub shared: &'a dyn SharedData,
 }
 

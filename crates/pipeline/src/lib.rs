@@ -1,8 +1,8 @@
-//! The stages of a filter in their order: what comes in, what should change.
+//! The filters: what each of them changes about a request.
 //!
-//! A [`Composition`] is what one filter does with a request. It calls no host: it is given what the
-//! host knows, as a [`Request`], a [`Response`] and a [`LoggedRequest`], and answers with an [`Outcome`] for
-//! the host crate to apply. What a later callback needs of an earlier one is [`Composition::RequestState`].
+//! A [`Composition`] is one filter: it puts stages in order. It calls no host. The host crate gives it
+//! a [`Request`], a [`Response`] and a [`LoggedRequest`], and applies the [`Outcome`] that it returns.
+//! What a later callback needs of an earlier one is kept in [`Composition::RequestState`].
 
 #![forbid(unsafe_code)]
 
@@ -36,56 +36,57 @@ pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
 };
 
-/// What one filter does with a request.
+/// One filter.
 pub trait Composition: Sized + 'static {
     /// The filter's name: the root of its configuration paths.
     const NAME: &'static str;
 
-    /// The callbacks that it needs from the host, besides those of every filter's life.
+    /// The callbacks that it needs, besides those that create, configure and delete a context.
     const CALLBACKS: &'static [Callback];
 
-    /// Its stages, as far as they count.
+    /// Its stages that have counters.
     const STAGES: &'static [Stage];
 
-    /// Whether [`LoggedRequest::request_headers`] is to be fetched for every request that ends.
+    /// Whether the host looks up [`LoggedRequest::request_headers`] for every request.
     const LOG_NEEDS_HEADERS: bool = true;
 
-    /// What one request leaves for its later callbacks: owned and bounded.
+    /// What one callback of a request keeps for the later ones. It is owned, and its size is bounded.
     type RequestState: Default + 'static;
 
     /// Compiles a plugin configuration for `proxy`.
     ///
     /// # Errors
-    /// When the configuration is not one of this filter, with the path of what is wrong.
+    /// When the configuration is not valid for this filter. The error has the path of the key.
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError>;
 
-    /// The counters that the configuration names, besides those of [`STAGES`](Self::STAGES).
+    /// The names of the counters that the configuration adds to those of [`STAGES`](Self::STAGES).
     fn counters(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The expressions (CEL) that [`Lookup::evaluate`] is asked for, by their places; compiled once.
+    /// The expressions (CEL) that [`Lookup::evaluate`] evaluates, each by its index. The host compiles
+    /// them once.
     fn expressions(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What it does besides requests; `None` where that is nothing.
+    /// What the filter does besides requests; `None` where it does nothing.
     fn background(&self) -> Option<&dyn Background> {
         None
     }
 
-    /// What the host must look up for every request, besides the headers.
+    /// What the host looks up for every request, besides the headers.
     fn needs(&self) -> Needs<'_>;
 
-    /// The request headers that leave by filter state; `None` where the filter edits them.
+    /// The request headers that the filter writes as filter state; `None` where it edits them.
     fn by_filter_state(&self) -> Option<&ByFilterState>;
 
-    /// What a person should know about this configuration although it is a good one.
+    /// A warning to log about this configuration, which is valid.
     fn caution(&self) -> Option<&'static str> {
         None
     }
 
-    /// Says what should change about `request`.
+    /// The headers of the request have come. Adds to `outcome` what is to change.
     fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -94,7 +95,7 @@ pub trait Composition: Sized + 'static {
         outcome: &mut Outcome<'a>,
     );
 
-    /// Says what should change about `response`; not called without
+    /// The headers of the response have come. Adds to `outcome` what is to change. Called only with
     /// [`Callback::ResponseHeaders`].
     fn on_response<'a>(
         &'a self,
@@ -105,20 +106,20 @@ pub trait Composition: Sized + 'static {
         let _ = (response, state, outcome);
     }
 
-    /// The trailers of the response have come; not called without [`Callback::ResponseTrailers`].
+    /// The trailers of the response have come. Called only with [`Callback::ResponseTrailers`].
     fn on_response_trailers(&self, lookup: &dyn Lookup, state: &mut Self::RequestState) {
         let _ = (lookup, state);
     }
 
-    /// Says what should be logged; not called without [`Callback::Log`]. Runs for every request,
-    /// also for those that no other callback saw.
+    /// The request is over and about to be logged. Adds to `outcome` the filter state to set. Called
+    /// only with [`Callback::Log`], for every request, also for one that had no other callback.
     fn on_log<'a>(
         &'a self,
-        end: &LoggedRequest<'a>,
+        request: &LoggedRequest<'a>,
         state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        let _ = (end, state, outcome);
+        let _ = (request, state, outcome);
     }
 }
 
@@ -156,7 +157,7 @@ impl fmt::Debug for Proxy<'_> {
     }
 }
 
-/// A callback that a filter can ask the host for. Envoy skips what a module does not export.
+/// A callback of the host. Envoy does not make a callback that the module does not export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callback {
     /// The request's headers have come.
@@ -167,16 +168,16 @@ pub enum Callback {
     ResponseTrailers,
     /// The request is over and about to be logged.
     Log,
-    /// A root context's time has come.
+    /// The tick period of the root context has passed.
     Tick,
-    /// A call that a root context made is answered.
+    /// The response to an HTTP call of the root context has come.
     HttpCallResponse,
     /// A context is about to end.
     Done,
 }
 
 impl Callback {
-    /// The module export behind it (proxy-wasm ABI 0.2.1).
+    /// The name of the module's export (proxy-wasm ABI 0.2.1).
     #[must_use]
     pub const fn export(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What should change, as values.
+//! What a filter changes about a request or a response, as values.
 
 use arrayvec::ArrayVec;
 use bumpalo::collections::Vec;
@@ -13,44 +13,46 @@ use meshtrace_sampling as sampling;
 
 use crate::Arena;
 
-/// The names of single stages: two helper headers of the ids, one of sampling, the secret of
-/// `force`, `request_header`, `baggage`.
+/// The headers that belong to one stage each: two helper headers of the access log's ids, one helper
+/// header of sampling, the header of `force`, `request_header`, and `baggage`.
 const OF_SINGLE_STAGES: usize = 2 + 1 + 1 + 1 + 1;
 
-/// Edits of one request, each of another name: every known trace header, every whole name of the
-/// tracers that are not converted, one `clear`, every attribute, and those of single stages. A
-/// removal that is configured has room whatever a client sends.
+/// The most edits of one request, each of another header: every known trace header, every whole name
+/// of the tracers that are not converted, one `clear`, every attribute, and the headers of single
+/// stages. So a configured removal always has room, whatever a client sends.
 pub const MAX_EDITS: usize = propagation::Field::ALL.len()
     + propagation::FAMILY_NAMES
     + propagation::MAX_CLEAR
     + attributes::MAX_ATTRIBUTES
     + OF_SINGLE_STAGES;
-/// Thirty-two attributes, and the ids of the trace in every shape.
+/// The most filter state that one callback sets: thirty-two attributes, and the ids of the trace in
+/// every shape.
 pub const MAX_PROPERTIES: usize = 48;
 
-/// What should change about a request or its response, for the host crate to apply. Its memory is
-/// the request's arena.
+/// What is to change about a request or its response. The host crate applies it. Its memory is the
+/// arena of the callback.
 #[derive(Debug)]
 pub struct Outcome<'a> {
-    /// Edits of the headers that the callback is about.
+    /// The edits of the request's or the response's headers.
     pub headers: Edits<'a>,
-    /// With [`RequestHeaders::FilterState`], `headers` are no edits: they say what each managed
-    /// header is to be, and [`Edits::written`] is to be set as filter state.
+    /// How the request headers change. With [`RequestHeaders::FilterState`] the host makes no edits,
+    /// but sets [`Edits::written`] as filter state.
     pub request_headers: RequestHeaders,
-    /// Filter state to set.
+    /// The filter state to set.
     pub properties: Properties<'a>,
-    /// What the filter is to know of this request when it comes by again ([`Needs::own_context`]).
+    /// The context that the filter needs when it sees the same request again
+    /// ([`Needs::own_context`]).
     ///
     /// [`Needs::own_context`]: crate::Needs::own_context
     pub own_context: Option<[u8; TraceContext::BYTES]>,
-    /// What is to be counted.
+    /// The counters of the stages that move.
     pub tallies: Tallies,
-    /// What is to be counted of the counters that the configuration names.
+    /// The counters of [`Composition::counters`](crate::Composition::counters) that move.
     pub configured: Configured,
 }
 
 impl<'a> Outcome<'a> {
-    /// Nothing yet, and room in `arena` for [`MAX_EDITS`] and [`MAX_PROPERTIES`].
+    /// Returns an empty outcome, with room in `arena` for [`MAX_EDITS`] and [`MAX_PROPERTIES`].
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
         Self {
@@ -72,7 +74,7 @@ const MAX_CONFIGURED: usize = 2;
 pub struct Configured(ArrayVec<usize, MAX_CONFIGURED>);
 
 impl Configured {
-    /// Counts the counter at `index` of the list.
+    /// Moves the counter at `index` of the list by one.
     pub fn count(&mut self, index: usize) {
         // Two callbacks of one request have an outcome each, so it is never full.
         let _ = self.0.try_push(index);
@@ -123,7 +125,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Whether more than [`MAX_PROPERTIES`] were asked for; those beyond are lost.
+    /// Whether more than [`MAX_PROPERTIES`] were set. Those beyond are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed
@@ -138,24 +140,24 @@ impl<'a> core::ops::Deref for Properties<'a> {
     }
 }
 
-/// A stage that counts.
+/// A stage that has counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Stage {
-    /// Reading, deciding about and writing the context.
+    /// Reads, changes and writes the trace context.
     Propagation,
-    /// Deciding which traces are recorded.
+    /// Decides which traces are recorded.
     Sampling,
-    /// Gathering attributes.
+    /// Gathers attributes.
     Attributes,
-    /// Finding out the ids of the access log.
+    /// Finds the ids for the access log.
     AccessLog,
-    /// Reporting spans.
+    /// Reports spans.
     Report,
 }
 
 impl Stage {
-    /// All of them.
+    /// Every stage.
     pub const ALL: [Self; 5] = [
         Self::Propagation,
         Self::Sampling,
@@ -177,7 +179,7 @@ impl Stage {
     }
 }
 
-/// What the stages counted about one request.
+/// The counters that one callback moves, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies {
     /// [`Stage::Propagation`]'s.
@@ -193,7 +195,7 @@ pub struct Tallies {
 }
 
 impl Tallies {
-    /// What `stage` counted: one bit a counter, in the order of its [`Stage::metrics`].
+    /// The counters of `stage`: one bit each, in the order of [`Stage::metrics`].
     #[must_use]
     pub fn of(&self, stage: Stage) -> u64 {
         match stage {

@@ -1,6 +1,6 @@
 //! Which headers must change so that every format says the same.
 
-use meshtrace_headers::{Arena, Edits, Value, field_value};
+use meshtrace_headers::{Arena, Edits, Value, field_value, join};
 
 use crate::config::{IncomingMode, Placement};
 use crate::destination::DestinationPolicy;
@@ -225,16 +225,7 @@ fn one_line<'a>(arrived: &Arrived<'a>, field: Field, arena: &'a Arena) -> Option
         let lines = arrived.lines(field).map(<[u8]>::trim_ascii);
         lines.filter(|line| !line.is_empty())
     };
-    let length = lines().map(|line| line.len().saturating_add(1)).sum();
-    let mut text = bumpalo::collections::Vec::new_in(arena);
-    text.try_reserve_exact(length).ok()?;
-    for (i, line) in lines().enumerate() {
-        if i > 0 {
-            text.push(b',');
-        }
-        text.extend_from_slice(line);
-    }
-    Some(text.into_bump_slice())
+    join(lines, b",", arena)
 }
 
 /// What happens to the headers of one format.

@@ -36,6 +36,7 @@ pub(crate) fn record_end<'a>(
 }
 
 /// Sets the filter state of `ids`, as far as they differ from those that are `recorded`.
+#[inline(never)]
 pub(crate) fn record<'a>(
     stage: &AccessLogIds,
     ids: &Ids,
@@ -52,6 +53,7 @@ pub(crate) fn record<'a>(
 }
 
 /// Writes a header of the response.
+#[inline(never)]
 pub(crate) fn write_response_header<'a>(
     header: HeaderLine<'a>,
     value: Option<IdText>,

@@ -20,6 +20,7 @@ pub(crate) struct AttributesStage {
 }
 
 impl AttributesStage {
+    #[inline(never)]
     pub(crate) fn new(
         config: &SpanAttributesConfig,
         environment: Environment<'_>,
@@ -49,6 +50,7 @@ impl AttributesStage {
     }
 
     /// Gathers the attributes of a request, and has them leave as the configuration says.
+    #[inline(never)]
     pub(crate) fn gather_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -86,6 +88,7 @@ impl AttributesStage {
     }
 
     /// Gathers the attributes of a response, which leave as filter state alone.
+    #[inline(never)]
     pub(crate) fn gather_response<'a>(
         &'a self,
         response: &Response<'a>,

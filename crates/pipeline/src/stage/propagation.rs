@@ -11,6 +11,7 @@ use crate::{Outcome, Request};
 
 /// Writes the context that the next hop gets, and keeps the id of a trace that is not continued where
 /// access logs find it. Returns the headers that carry the context.
+#[inline(never)]
 pub(crate) fn inject<'a>(
     propagation: &'a Propagation,
     incoming: &Incoming<'a>,

@@ -130,6 +130,7 @@ pub(super) fn refuse_what_report_decides(config: &TraceContextConfig) -> Result<
 }
 
 /// The stage `access_log`, beside a `trace_context` that reads repeated headers in its own way.
+#[inline(never)]
 pub(super) fn access_log_stage(
     config: &MeshTracingConfig,
 ) -> Result<Option<AccessLogIds>, ConfigError> {

@@ -1,4 +1,4 @@
-//! The export, which runs besides requests.
+//! The export of spans, which runs in callbacks of the root context.
 
 use core::time::Duration;
 
@@ -23,11 +23,11 @@ impl Background for Tracer {
     fn on_http_call_response(
         &self,
         token: u32,
-        answer: &HttpCallResponse<'_>,
+        response: &HttpCallResponse<'_>,
         dispatch: Dispatch<'_>,
     ) {
         if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
-            exporter.on_http_call_response(token, answer, dispatch);
+            exporter.on_http_call_response(token, response, dispatch);
         }
     }
 
@@ -49,7 +49,7 @@ impl Background for Tracer {
         }
     }
 
-    fn take_complaint(&self) -> Option<String> {
+    fn take_error(&self) -> Option<String> {
         self.exporter.try_borrow_mut().ok()?.complaint()
     }
 }

@@ -154,10 +154,12 @@ impl Fetched {
                 evaluate(Expression::ValuesWithoutUpstream, values)
             })
             .unwrap_or_default();
-        let single = EndValue::ALL.map(|value| {
-            let is_left = wanted.contains(&value) && !listed.contains(&value);
-            is_left.then(|| property(value, lookup)).flatten()
-        });
+        let mut single = [const { None }; EndValue::ALL.len()];
+        for (value, place) in EndValue::ALL.iter().zip(&mut single) {
+            if wanted.contains(value) && !listed.contains(value) {
+                *place = property(*value, lookup);
+            }
+        }
         Self {
             list,
             listed,
