@@ -68,7 +68,7 @@ pub(crate) fn of<'t>(document: Node<'t>, name: &str, asked: Option<Filter>) -> K
     {
         return Kind::Mesh(document);
     }
-    if let Some(filter) = asked.filter(|_| document.is_map() && !is_envoy(document)) {
+    if let Some(filter) = asked.filter(|_| !is_envoy(document)) {
         return Kind::Plugin(filter);
     }
     if is_envoy(document)

@@ -29,7 +29,7 @@ pub(crate) struct Command {
     #[arg(long, value_name = "NAME", value_parser = filter)]
     filter: Option<Filter>,
     /// The version of Envoy that the files are for
-    #[arg(long, value_name = "VERSION", conflicts_with = "istio")]
+    #[arg(long, value_name = "VERSION")]
     envoy: Option<Minor>,
     /// The version of Istio that the files are for
     #[arg(long, value_name = "VERSION")]

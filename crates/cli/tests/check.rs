@@ -95,6 +95,21 @@ fn warnings_and_nothing_end_with_0() {
 }
 
 #[test]
+fn a_named_filter_takes_a_map_alone() {
+    let folder = folder();
+    let run = run(
+        folder.path(),
+        &["check", "-", "--filter", "mesh-tracing"],
+        "[]",
+    );
+    assert_eq!(
+        run.out,
+        "error MT012 <stdin>:1:1 a list is not a configuration; expected a map such as {}\n"
+    );
+    assert_eq!(run.code, Some(1));
+}
+
+#[test]
 fn what_cannot_be_read_ends_with_2() {
     let folder = folder();
     let missing = run(folder.path(), &["check", "missing.yaml"], "");
