@@ -209,7 +209,7 @@ fn recipes_list_pages_and_tests_in_which_their_case_stands() {
     }
 }
 
-/// The compiler misses a condition in none of these files.
+/// The compiler does not tell that a condition is missing from some of these files.
 #[test]
 fn every_condition_of_rules_followed_its_recipe() {
     let unknown = r#"{"rules": [{"sample": "never", "match": {"?": 0}}]}"#;
