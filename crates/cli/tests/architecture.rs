@@ -2,6 +2,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::string_slice,
     clippy::disallowed_methods,
     reason = "a test may panic"
@@ -10,6 +11,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use meshtrace_sampling::SamplingConfig;
 
 const PAGE: &str = include_str!("../../../docs/architecture.md");
 
@@ -36,8 +39,20 @@ struct Recipe<'p> {
     title: &'p str,
     /// The existing case to follow.
     word: Option<&'p str>,
-    /// The files of its table.
+    text: &'p str,
+    /// The sources that everybody edits.
     files: Vec<&'p str>,
+    /// The pages and tests in which the case stands.
+    tests: Vec<&'p str>,
+}
+
+/// What stands between the first backticks of each row, of the tables whose first column is `head`.
+fn first_column<'p>(part: &'p str, head: &str) -> Vec<&'p str> {
+    let head = format!("| {head} |");
+    let tables = part.split("\n\n").filter(|table| table.starts_with(&head));
+    let rows = tables.flat_map(|table| table.lines().skip(2));
+    rows.map(|row| quoted(row).next().expect("a file"))
+        .collect()
 }
 
 fn recipes() -> Vec<Recipe<'static>> {
@@ -46,14 +61,12 @@ fn recipes() -> Vec<Recipe<'static>> {
     let parts = recipes.split("\n### ").skip(1);
     let recipe = |part: &'static str| Recipe {
         title: part.lines().next().expect("a title"),
+        text: part,
         word: part
             .lines()
-            .find_map(|line| line.strip_prefix("Follow: `")?.strip_suffix('`')),
-        files: part
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .map(|line| quoted(line).next().expect("a file"))
-            .collect(),
+            .find_map(|line| Some(line.strip_prefix("Follow: `")?.split_once('`')?.0)),
+        files: first_column(part, "file"),
+        tests: first_column(part, "page or test"),
     };
     parts.map(recipe).collect()
 }
@@ -71,13 +84,34 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The sources of the crates and filters, without their tests.
 fn sources() -> Vec<(String, String)> {
+    rust_files_in(&["crates", "filters"], "src")
+}
+
+/// The tests of the crates, and those on Envoy with what supports them.
+fn tests() -> Vec<(String, String)> {
+    let mut tests = rust_files_in(&["crates"], "tests");
+    for folder in ["tests", "support", "benches", "src"] {
+        tests.extend(rust_files_in(&["."], &format!("test-envoy/{folder}")));
+    }
+    tests
+}
+
+/// The name below the root and the text of each Rust file in the folder `below` of each member of
+/// `groups`; the group `.` is the root itself.
+fn rust_files_in(groups: &[&str], below: &str) -> Vec<(String, String)> {
     let root = root();
     let mut files = Vec::new();
-    for group in ["crates", "filters"] {
-        for member in fs::read_dir(root.join(group)).expect("members") {
-            let source = member.expect("a member").path().join("src");
-            if source.is_dir() {
-                rust_files(&source, &mut files);
+    for group in groups {
+        let members = match *group {
+            "." => vec![root.clone()],
+            group => fs::read_dir(root.join(group))
+                .expect("members")
+                .map(|member| member.expect("a member").path())
+                .collect(),
+        };
+        for folder in members.iter().map(|member| member.join(below)) {
+            if folder.is_dir() {
+                rust_files(&folder, &mut files);
             }
         }
     }
@@ -131,7 +165,10 @@ fn recipes_list_the_files_in_which_their_case_stands() {
     let recipes = recipes();
     assert_eq!(recipes.len(), 5);
     let sources = sources();
-    for Recipe { title, word, files } in recipes {
+    for recipe in recipes {
+        let Recipe {
+            title, word, files, ..
+        } = recipe;
         assert!(files.len() > 1, "{title}");
         let Some(word) = word else { continue };
         let listed: BTreeSet<_> = files.into_iter().map(str::to_owned).collect();
@@ -160,37 +197,101 @@ fn recipes_list_the_files_in_which_their_case_stands() {
 }
 
 #[test]
-fn every_filter_followed_its_recipe() {
-    let recipes = recipes();
-    let recipe = recipes.last().expect("the last recipe");
-    assert_eq!(recipe.title, "Add a filter");
-    let root = root();
-    let folders = fs::read_dir(root.join("filters")).expect("filters");
-    let mut filters = 0;
-    for folder in folders {
-        let dashed = folder.expect("a folder").file_name();
-        let dashed = dashed.to_str().expect("UTF-8");
-        let filter = dashed.replace('-', "_");
-        let camel: String = dashed
-            .split('-')
+fn recipes_list_pages_and_tests_in_which_their_case_stands() {
+    for recipe in recipes() {
+        let (title, tests) = (recipe.title, recipe.tests);
+        assert!(tests.len() > 1, "{title}");
+        let Some(word) = recipe.word else { continue };
+        for name in tests {
+            let text = fs::read_to_string(root().join(name)).expect(name);
+            assert!(has_word(&text, &word.to_lowercase()), "{title}: {name}");
+        }
+    }
+}
+
+/// The compiler does not tell that a condition is missing from some of these files.
+#[test]
+fn every_condition_of_rules_followed_its_recipe() {
+    let unknown = r#"{"rules": [{"sample": "never", "match": {"?": 0}}]}"#;
+    let refusal = serde_json::from_str::<SamplingConfig>(unknown).expect_err("an unknown key");
+    let refusal = refusal.to_string();
+    let (_, keys) = refusal.split_once("expected").expect("what is allowed");
+    let keys: Vec<_> = quoted(keys).collect();
+    assert!(keys.contains(&"methods"), "{keys:?}");
+    let mut recipes = recipes().into_iter();
+    let recipe = recipes.find(|recipe| recipe.word == Some("methods"));
+    for name in recipe.expect("the recipe").files {
+        let text = fs::read_to_string(root().join(name)).expect(name);
+        for key in &keys {
+            assert!(has_word(&text, key), "{key}: {name}");
+        }
+    }
+}
+
+/// A filter, as its folder's name has it.
+struct Filter {
+    with_dashes: String,
+}
+
+impl Filter {
+    fn all() -> Vec<Self> {
+        let folders = fs::read_dir(root().join("filters")).expect("filters");
+        let filter = |folder: std::io::Result<fs::DirEntry>| {
+            let with_dashes = folder.expect("a folder").file_name();
+            let with_dashes = with_dashes.to_str().expect("UTF-8").to_owned();
+            Self { with_dashes }
+        };
+        folders.map(filter).collect()
+    }
+
+    fn name(&self) -> String {
+        self.with_dashes.replace('-', "_")
+    }
+
+    /// Whether `text` has its name, or that of its type.
+    fn stands_in(&self, text: &str) -> bool {
+        let parts = self.with_dashes.split('-');
+        let camel: String = parts
             .map(|part| part[..1].to_uppercase() + &part[1..])
             .collect();
-        for file in &recipe.files {
-            let file = file.replace("<filter-with-dashes>", dashed);
-            let text = fs::read_to_string(root.join(&file)).expect(&file);
-            let has_name = has_word(&text, &filter) || has_word(&text, &camel);
-            assert!(has_name, "{filter}: {file}");
+        has_word(text, &self.name()) || has_word(text, &camel)
+    }
+}
+
+fn recipe_of_filters() -> Recipe<'static> {
+    let recipe = recipes().pop().expect("the last recipe");
+    assert_eq!(recipe.title, "Add a filter");
+    recipe
+}
+
+#[test]
+fn every_filter_followed_its_recipe() {
+    let Recipe { files, tests, .. } = recipe_of_filters();
+    let root = root();
+    for filter in Filter::all() {
+        let name = filter.name();
+        for file in files.iter().chain(&tests) {
+            let file = file
+                .replace("<filter-with-dashes>", &filter.with_dashes)
+                .replace("<filter>", &name);
+            let text = fs::read_to_string(root.join(&file));
+            let text = text.unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+            assert!(filter.stands_in(&text), "{name}: {file}");
         }
         let own = root.join("crates/pipeline/src/filter");
-        let has_own = own.join(format!("{filter}.rs")).exists() || own.join(&filter).is_dir();
-        assert!(has_own, "{filter}");
-        for file in ["docs/<filter>.md", "test-envoy/tests/<filter>/main.rs"] {
-            assert!(
-                root.join(file.replace("<filter>", &filter)).exists(),
-                "{filter}: {file}"
-            );
-        }
-        filters += 1;
+        let has_own = own.join(format!("{name}.rs")).exists() || own.join(&name).is_dir();
+        assert!(has_own, "{name}");
     }
-    assert_eq!(filters, 5);
+}
+
+#[test]
+fn the_recipe_of_filters_names_what_lists_every_filter() {
+    let recipe = recipe_of_filters();
+    let named: BTreeSet<_> = paths(recipe.text).collect();
+    let filters = Filter::all();
+    for (name, text) in sources().into_iter().chain(tests()) {
+        if filters.iter().all(|filter| filter.stands_in(&text)) {
+            assert!(named.contains(&*name), "the recipe does not name {name}");
+        }
+    }
 }
