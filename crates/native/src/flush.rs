@@ -46,7 +46,7 @@ pub(crate) unsafe fn ask(completion: Completion, context: *mut c_void) {
     };
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     IS_ASKED.store(true, Ordering::Release);
-    if queue::any_is_busy() && send::wake_first() {
+    if queue::any_is_busy() && send::wake_newest() {
         // The thread goes on waking until the last answer is there, or the time is up.
         send::something_is_queued();
     } else {
@@ -67,7 +67,7 @@ pub(crate) fn check(is_empty: impl FnOnce() -> bool) {
 
 /// A filter configuration has ended, perhaps the last; on the main thread.
 pub(crate) fn sender_ended() {
-    check(|| !send::wake_first());
+    check(|| !send::wake_newest());
 }
 
 fn let_go() {

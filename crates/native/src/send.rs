@@ -3,7 +3,8 @@
 //! A filter configuration has no timer, and a call that a worker makes is not legal. So one thread
 //! of this module waits until something is queued and then wakes the configuration, about as often
 //! as the batches' interval says, until nothing is left. It does nothing else. Every HTTP connection
-//! manager has a filter configuration of its own: the first of them that lives makes all calls.
+//! manager has a filter configuration of its own: the newest of them makes all calls. An update ends the
+//! oldest, and a call that is in flight then would be made again.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -58,7 +59,7 @@ pub(crate) struct Landed {
 /// The most that is read of an answer's body, in bytes: more than any answer of OTLP's.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The filter configurations that live, oldest first, and the thread that wakes the first.
+/// The filter configurations that live, newest last, and the thread that wakes the newest.
 static SENDERS: Mutex<Senders> = Mutex::new(Senders {
     all: Vec::new(),
     thread: None,
@@ -181,7 +182,7 @@ impl Sender {
                 hand_over(&queue, &mut content);
             }
         }
-        if !self.is_first() {
+        if !self.is_newest() {
             return;
         }
         for queue in queue::snapshot() {
@@ -200,12 +201,12 @@ impl Sender {
         flush::check(|| queue::snapshot().iter().all(|queue| !queue.is_busy()));
     }
 
-    fn is_first(self: &Arc<Self>) -> bool {
+    fn is_newest(self: &Arc<Self>) -> bool {
         let senders = lock(&SENDERS);
         senders
             .all
-            .first()
-            .is_some_and(|first| Arc::ptr_eq(first, self))
+            .last()
+            .is_some_and(|newest| Arc::ptr_eq(newest, self))
     }
 
     /// Makes a call of an exporter's.
@@ -340,8 +341,8 @@ pub(crate) fn something_is_queued() {
 pub(crate) fn a_batch_is_full() {
     static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
-    let first = lock(&SENDERS).all.first().cloned();
-    match first {
+    let newest = lock(&SENDERS).all.last().cloned();
+    match newest {
         Some(sender) => sender.commit(),
         None if !COMPLAINED.swap(true, Ordering::Relaxed) => call::log(
             LogLevel::Error,
@@ -352,10 +353,10 @@ pub(crate) fn a_batch_is_full() {
     }
 }
 
-/// Wakes the first filter configuration at once. Returns whether there is one.
-pub(crate) fn wake_first() -> bool {
-    let first = lock(&SENDERS).all.first().cloned();
-    first.is_some_and(|sender| {
+/// Wakes the newest filter configuration at once. Returns whether there is one.
+pub(crate) fn wake_newest() -> bool {
+    let newest = lock(&SENDERS).all.last().cloned();
+    newest.is_some_and(|sender| {
         sender.commit();
         true
     })
@@ -388,7 +389,7 @@ fn wake() {
                 return;
             }
             drop(state);
-            wake_first();
+            wake_newest();
         }
     }
 }

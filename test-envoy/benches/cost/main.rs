@@ -194,6 +194,7 @@ fn spans(envoy: &Envoy) -> BTreeMap<String, u64> {
     let stats = envoy.stats().expect("the counters");
     let prefixes = [
         "wasmcustom.meshtrace.report.",
+        "dynamicmodulescustom.meshtrace.report.",
         "tracing.opentelemetry.",
         "tracing.zipkin.",
     ];

@@ -4,6 +4,8 @@ mod access_log;
 mod calls;
 mod context;
 mod export;
+mod grpc;
+mod race;
 mod refusals;
 mod sampling;
 mod shutdown;

@@ -59,7 +59,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_destroy(plugin: *cons
         let plugin = unsafe { Arc::from_raw(plugin) };
         plugin.metrics.end();
         // What its spans have left goes out at once.
-        send::wake_first();
+        send::wake_newest();
     });
 }
 
