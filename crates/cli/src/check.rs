@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use meshtrace_check::{Filter, Finding, Input, Level, Minor, Options, Report, check};
 use serde_json::json;
 
-use crate::output;
+use crate::{filter, output};
 
 /// The files, and what is known besides them.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Command {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Whose configuration it is, where a file is a plugin's
-    #[arg(long, value_name = "NAME", value_parser = filter)]
+    #[arg(long, value_name = "NAME", value_parser = filter::parser())]
     filter: Option<Filter>,
     /// The version of Envoy that the files are for
     #[arg(long, value_name = "VERSION")]
@@ -47,13 +47,6 @@ enum Form {
     Json,
     /// Commands of GitHub's workflows: annotations of the files
     Github,
-}
-
-fn filter(name: &str) -> Result<Filter, String> {
-    Filter::named(name).ok_or_else(|| {
-        let names: Vec<_> = Filter::ALL.iter().map(|filter| filter.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
 }
 
 impl Command {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod filter;
 mod input;
 mod output;
 mod render;

@@ -18,9 +18,9 @@ use meshtrace_render::{
 use meshtrace_sampling::SamplingConfig;
 use serde_json::{Value, json};
 
+use crate::filter;
 use crate::input::Input;
 use crate::output::{limits, yaml};
-use crate::schema;
 
 /// The filters that need configuration beside them.
 #[derive(Debug, Subcommand)]
@@ -143,7 +143,8 @@ pub(crate) struct BesideTracer {
 #[derive(Args, Debug)]
 pub(crate) struct RequestHeaders {
     /// The filter
-    filter: schema::Filter,
+    #[arg(value_parser = filter::parser())]
+    filter: meshtrace_check::Filter,
     #[command(flatten)]
     input: Input,
     /// An EnvoyFilter for this version of Istio: 1.28 to 1.31
@@ -309,11 +310,15 @@ impl RequestHeaders {
     fn run(&self) -> Result<String, String> {
         let json = self.input.read()?;
         let (leaving, removed) = match self.filter {
-            schema::Filter::AccessLogTrace => headers_of::<pipeline::AccessLogTrace>(&json),
-            schema::Filter::MeshTracing => headers_of::<pipeline::MeshTracing>(&json),
-            schema::Filter::RouteSampling => headers_of::<pipeline::RouteSampling>(&json),
-            schema::Filter::SpanAttributes => headers_of::<pipeline::SpanAttributes>(&json),
-            schema::Filter::TraceContext => headers_of::<pipeline::TraceContext>(&json),
+            meshtrace_check::Filter::AccessLogTrace => {
+                headers_of::<pipeline::AccessLogTrace>(&json)
+            }
+            meshtrace_check::Filter::MeshTracing => headers_of::<pipeline::MeshTracing>(&json),
+            meshtrace_check::Filter::RouteSampling => headers_of::<pipeline::RouteSampling>(&json),
+            meshtrace_check::Filter::SpanAttributes => {
+                headers_of::<pipeline::SpanAttributes>(&json)
+            }
+            meshtrace_check::Filter::TraceContext => headers_of::<pipeline::TraceContext>(&json),
         }?;
         let parts = route_configuration(&leaving, &removed);
         let filter = self.filter.name();
