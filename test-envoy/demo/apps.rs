@@ -1,5 +1,5 @@
-//! The two Python applications, instrumented from outside by the OpenTelemetry SDK; a test of `make test-mesh` runs them
-//! too.
+//! The two Python applications, instrumented from outside by the OpenTelemetry SDK; a test of `make
+//! test-mesh` runs them too.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,8 +13,9 @@ use std::time::Duration;
 /// Importing the SDK takes a second on an idle machine and many on a busy one.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs what follows it until its standard input ends, as it does however the demo ends; Ctrl-C reaches the whole
-/// group, so it must pass this by. The socket comes as standard output and goes on as `LISTEN_FD`.
+/// Runs what follows it until its standard input ends, as it does however the demo ends; Ctrl-C
+/// reaches the whole group, so it must pass this by. The socket comes as standard output and goes
+/// on as `LISTEN_FD`.
 const WATCH: &str =
     r#"trap '' INT HUP; "$@" 3>&1 1>&2 2>"$0" & exec >/dev/null 2>&1; cat; kill $!"#;
 const LISTEN_FD: &str = "3";
@@ -66,7 +67,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts the application on the socket; it reports its spans to `collector`, and calls the other one at `next`.
+    /// Starts the application on the socket; it reports its spans to `collector`, and calls the
+    /// other one at `next`.
     pub(crate) fn start(
         app: &App,
         python: &Python,
@@ -102,7 +104,8 @@ impl Running {
             .env("OTEL_METRICS_EXPORTER", "none")
             .env("OTEL_LOGS_EXPORTER", "none")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100")
-            // A proxy that the developer's machine needs for the internet would swallow the call to our own.
+            // A proxy that the developer's machine needs for the internet would swallow the call to
+            // our own.
             .env("NO_PROXY", "127.0.0.1")
             .env("no_proxy", "127.0.0.1")
             .env(app.next, format!("http://{next}"))

@@ -1,5 +1,5 @@
-//! `make demo`: one request through two applications and two proxies that speak different trace formats, before and
-//! after the filters; every span that anyone exports is drawn and checked.
+//! `make demo`: one request through two applications and two proxies that speak different trace
+//! formats, before and after the filters; every span that anyone exports is drawn and checked.
 
 mod apps;
 mod proxies;
@@ -20,7 +20,8 @@ use apps::{Python, Running};
 use proxies::{Addresses, Modules, Proxies};
 use story::{ACTS, Act, CAST, PAYMENTS, Piece, SIDECAR, STATIONS, STOREFRONT};
 
-/// Twice the time after which the SDKs and the tracers send what they have: a span too many would have come by then.
+/// Twice the time after which the SDKs and the tracers send what they have: a span too many would
+/// have come by then.
 const SETTLE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
@@ -179,7 +180,8 @@ impl Set {
     ) -> Result<Self, Box<dyn Error>> {
         let otlp = OtlpSink::start()?;
         let zipkin = ZipkinSink::start()?;
-        // Proxies and applications call each other, so somebody's port must be known before it runs.
+        // Proxies and applications call each other, so somebody's port must be known before it
+        // runs.
         let socket = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let (storefront, payments) = (socket()?, socket()?);
         let proxies = Proxies::start(

@@ -29,8 +29,8 @@ const GATEWAY_FILTER: &str =
 const SIDECAR_FILTER: &str =
     r#"{"placement": "upstream", "tracer": "b3multi", "inject": ["tracecontext"]}"#;
 
-/// The configuration of `mesh_tracing`, key, value and what it does; in every proxy the same, as each knows by its node
-/// what it is.
+/// The configuration of `mesh_tracing`, key, value and what it does; in every proxy the same, as
+/// each knows by its node what it is.
 pub(crate) const STAGES: [(&str, &str, &str); 5] = [
     (
         "trace_context",

@@ -25,7 +25,8 @@ pub(crate) const SIDECAR: &str = "sidecar";
 /// The request that the client sends to the gateway.
 pub(crate) const PATH: &str = "/checkout";
 
-/// What the request passes, and the format that each of them speaks; the sidecar is that of payments.
+/// What the request passes, and the format that each of them speaks; the sidecar is that of
+/// payments.
 pub(crate) const STATIONS: [(&str, &str); 7] = [
     ("client", ""),
     (GATEWAY, "W3C"),
@@ -170,7 +171,8 @@ const fn client(service: &'static str, name: &'static str) -> Role {
 }
 
 impl Role {
-    /// The same with these pieces: Envoy's tracers name spans after the route's operation, the plugin after the method.
+    /// The same with these pieces: Envoy's tracers name spans after the route's operation, the
+    /// plugin after the method.
     fn with(self, pieces: &[Piece]) -> Self {
         let of_proxy = [GATEWAY, SIDECAR].contains(&self.service);
         match of_proxy && pieces.contains(&Piece::Tracer) {
@@ -279,7 +281,8 @@ pub(crate) fn entrance<'a>(pieces: &[Piece], spans: &'a [Span]) -> Option<&'a Sp
     entrance.all_in(spans).first().copied()
 }
 
-/// Whether the spans are those of the story with these pieces; if not, a sentence that says which is not.
+/// Whether the spans are those of the story with these pieces; if not, a sentence that says which
+/// is not.
 pub(crate) fn check(pieces: &[Piece], spans: &[Span]) -> Result<(), String> {
     let mut traces = BTreeSet::new();
     for expected in &SPANS {

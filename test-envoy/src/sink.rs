@@ -138,7 +138,8 @@ impl Sink {
         )
     }
 
-    /// Waits until there are at least `count` spans of one trace (32 hexadecimal digits), and returns those.
+    /// Waits until there are at least `count` spans of one trace (32 hexadecimal digits), and
+    /// returns those.
     ///
     /// # Errors
     /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT), with what arrived instead.
@@ -157,7 +158,8 @@ impl Sink {
         )
     }
 
-    /// Waits until there are at least `count` export requests, refused ones too, and returns all there are.
+    /// Waits until there are at least `count` export requests, refused ones too, and returns all
+    /// there are.
     ///
     /// # Errors
     /// [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT).

@@ -92,8 +92,8 @@ impl AccessLogIds {
         })
     }
 
-    /// As `trace_context` beside it reads a header that came more than once, where no tracer is named
-    /// that reads it first.
+    /// As `trace_context` beside it reads a header that came more than once, where no tracer is
+    /// named that reads it first.
     #[must_use]
     pub fn beside(self, on_repeated: OnRepeated) -> Self {
         match self.tracer {

@@ -40,8 +40,8 @@ pub struct AccessLogTraceConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The headers of `ids`; without them the headers that the tracer has written; without those the
-    /// headers of the caller.
+    /// The headers of `ids`; without them the headers that the tracer has written; without those
+    /// the headers of the caller.
     #[default]
     Auto,
 }
@@ -86,8 +86,8 @@ pub enum ShapeConfig {
 pub struct ResponseHeaderConfig {
     /// The name of the header.
     pub name: Option<String>,
-    /// Whether the filter sets `traceresponse` too, as drafts of W3C Trace Context Level 2 and 3 had
-    /// it.
+    /// Whether the filter sets `traceresponse` too, as drafts of W3C Trace Context Level 2 and 3
+    /// had it.
     pub traceresponse: bool,
     /// Whether the filter adds the trace to `Server-Timing` too, as the draft of Level 3 has it.
     pub server_timing: bool,

@@ -1,4 +1,5 @@
-//! What is told of a request whose trace header came more than once: as whoever makes the span reads it.
+//! What is told of a request whose trace header came more than once: as whoever makes the span
+//! reads it.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;

@@ -167,8 +167,8 @@ pub enum TransformConfig {
     HmacSha256(HmacConfig),
     /// Replaces every match of a pattern.
     Replace(ReplaceConfig),
-    /// Keeps a value that is listed. Any other value gives way to the default, or the attribute is left
-    /// out.
+    /// Keeps a value that is listed. Any other value gives way to the default, or the attribute is
+    /// left out.
     Allow(#[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))] Vec<String>),
 }
 
@@ -202,8 +202,8 @@ pub struct ReplaceConfig {
 pub struct EmitConfig {
     /// Whether they are written as filter state `wasm.<key>`. Default true.
     pub filter_state: bool,
-    /// The prefix of the request headers that they are written as: the prefix, then the key in lower
-    /// case with dashes for dots. Default none.
+    /// The prefix of the request headers that they are written as: the prefix, then the key in
+    /// lower case with dashes for dots. Default none.
     #[cfg_attr(
         feature = "schema",
         schemars(length(max = 64), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*-$"))

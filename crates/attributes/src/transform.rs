@@ -16,7 +16,8 @@ use crate::{Counter, Tally};
 const MAX_PATTERN: usize = 256;
 /// What a compiled pattern may take, in bytes: the time of one search grows with it.
 const MAX_COMPILED: usize = 16 * 1024;
-/// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that follows.
+/// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that
+/// follows.
 const MAX_MATCHES: usize = 64;
 /// The most values of one list.
 const MAX_ALLOWED: usize = 256;

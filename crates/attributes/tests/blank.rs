@@ -1,4 +1,5 @@
-//! Values of white space, and values that end in it: what stands in filter state, and what in a header.
+//! Values of white space, and values that end in it: what stands in filter state, and what in a
+//! header.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_attributes::{Attributes, Counter, SpanAttributesConfig, Tally};

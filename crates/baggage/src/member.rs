@@ -24,8 +24,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The members of the header's lines, which are one list (RFC 9110, section 5.3). An element without
-/// an equals sign is no member, and is left out.
+/// The members of the header's lines, which are one list (RFC 9110, section 5.3). An element
+/// without an equals sign is no member, and is left out.
 pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = Member<'a>> {
     lines
         .into_iter()

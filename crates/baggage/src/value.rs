@@ -2,8 +2,8 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-/// The bytes that are no `baggage-octet` (W3C Baggage, section 3.3.1.3), and the percent sign, which
-/// starts an escape.
+/// The bytes that are no `baggage-octet` (W3C Baggage, section 3.3.1.3), and the percent sign,
+/// which starts an escape.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 /// Why a plugin configuration is refused: a sentence for the person who wrote it.
 ///
 /// Displays as `trace_context.extract[1]: unknown variant …`: the path, what was found, and what is
-/// allowed. It is one line of at most 1,800 bytes, whatever the configuration, it quotes at most 200 bytes of a value,
-/// and none of a header's.
+/// allowed. It is one line of at most 1,800 bytes, whatever the configuration, it quotes at most
+/// 200 bytes of a value, and none of a header's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     path: String,
@@ -69,8 +69,8 @@ const MAX_PATH: usize = 400;
 /// Most bytes of what a refusal says of the value there.
 const MAX_MESSAGE: usize = 1_390;
 
-/// Whether what stands at `path` may be a secret, as a header's value often is, or have been written
-/// there in the place of a secret's name.
+/// Whether what stands at `path` may be a secret, as a header's value often is, or have been
+/// written there in the place of a secret's name.
 fn hides_values(path: &str) -> bool {
     let mut keys = path.split(['.', '[']);
     let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
@@ -122,7 +122,8 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
     let refusal = loop {
         match parse(&json) {
             Ok(value) => return Ok(value),
-            // 5000.0 and 1e3 are integers too (JSON has one kind of number), and some tools write them so.
+            // 5000.0 and 1e3 are integers too (JSON has one kind of number), and some tools write
+            // them so.
             Err(refusal)
                 if integers < MAX_INTEGERS
                     && refusal.message.starts_with("invalid type: floating point") =>

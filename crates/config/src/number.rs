@@ -1,7 +1,7 @@
 //! Numbers that are integers and do not look like one.
 
-/// A copy of the JSON text in which the number that ends at this line and column, from 1, is written as an integer;
-/// `None` when it is none.
+/// A copy of the JSON text in which the number that ends at this line and column, from 1, is
+/// written as an integer; `None` when it is none.
 pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<Vec<u8>> {
     let is_number =
         |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
@@ -19,7 +19,8 @@ pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<
     Some([json.get(..begin)?, &*integer, json.get(end..)?].concat())
 }
 
-/// Moves the point by the exponent. Done with digits: a module that reads floats for it is 20 kB larger.
+/// Moves the point by the exponent. Done with digits: a module that reads floats for it is 20 kB
+/// larger.
 fn integer(number: &[u8]) -> Option<Vec<u8>> {
     /// Of every `u64`.
     const MAX_DIGITS: i32 = 20;

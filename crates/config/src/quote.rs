@@ -1,4 +1,5 @@
-//! What a refusal repeats of a configuration: little enough for a log line, and nothing that breaks one.
+//! What a refusal repeats of a configuration: little enough for a log line, and nothing that breaks
+//! one.
 
 use core::fmt::Write as _;
 use std::borrow::Cow;
@@ -114,13 +115,15 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     told.map_or(Cow::Borrowed(message), Cow::Owned)
 }
 
-/// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left out of the middle.
+/// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left
+/// out of the middle.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     const CUT: &str = " … ";
 
     let mut line = String::new();
     for c in text.chars() {
-        // Control characters, what ends a line for some readers, and what shows it in another order.
+        // Control characters, what ends a line for some readers, and what shows it in another
+        // order.
         let breaks = c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         // Nothing fails: a `String` takes everything.

@@ -7,10 +7,10 @@ use crate::is_token;
 /// Headers by which HTTP ends a message, chooses a connection or routes a request: no filter writes
 /// or removes one, or the next hop reads another message than was sent.
 ///
-/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (it says that a request is
-/// gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
-/// 6.6.2, `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive` and
-/// `proxy-connection`. RFC 7540, section 3.2.1: `http2-settings`.
+/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (it says that a request
+/// is gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
+/// 6.6.2, `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive`
+/// and `proxy-connection`. RFC 7540, section 3.2.1: `http2-settings`.
 pub const FRAMING: &[&str] = &[
     "connection",
     "content-length",
@@ -26,15 +26,15 @@ pub const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-/// Headers of a response that say what it is, who may read or keep it, or what its reader does next:
-/// a trace id in one of them is another response. A name that ends in a dash stands for all that
-/// begin with it.
+/// Headers of a response that say what it is, who may read or keep it, or what its reader does
+/// next: a trace id in one of them is another response. A name that ends in a dash stands for all
+/// that begin with it.
 ///
 /// Content and its parts: RFC 9110, sections 8 and 14. Caches: RFC 9111, section 5. Redirects,
 /// retries, authentication: RFC 9110, sections 10.2 and 11. Cookies: RFC 6265. Browsers' rules:
 /// Fetch (`access-control-`, `cross-origin-`, `x-content-type-options`), RFC 6797, RFC 7034, CSP.
-/// `alt-svc`: RFC 7838. gRPC ends a call by `grpc-status`. Envoy acts on `x-envoy-` itself and writes
-/// `server`.
+/// `alt-svc`: RFC 7838. gRPC ends a call by `grpc-status`. Envoy acts on `x-envoy-` itself and
+/// writes `server`.
 pub const OF_RESPONSES: &[&str] = &[
     "accept-",
     "access-control-",

@@ -1,16 +1,19 @@
 //! Loading a plugin configuration: what happens to a bad one.
 //!
-//! A filter takes every configuration. Envoy keeps the configuration in force when an update is refused, but while it is
-//! refused, it also refuses every other change to the listeners that use the plugin, and every new one: a rule that
-//! denies access would not come into force. At first load there is nothing to keep: a refusal would answer 500 over
-//! ECDS, take the listener away over LDS, and end Envoy in a static configuration, whatever the failure policy.
+//! A filter takes every configuration. Envoy keeps the configuration in force when an update is
+//! refused, but while it is refused, it also refuses every other change to the listeners that use
+//! the plugin, and every new one: a rule that denies access would not come into force. At first
+//! load there is nothing to keep: a refusal would answer 500 over ECDS, take the listener away over
+//! LDS, and end Envoy in a static configuration, whatever the failure policy.
 //!
-//! So a bad update runs the last good configuration of the same plugin, which the shared data remember, and a bad
-//! configuration without such a one loads inert. [`in_force`] tells which plugin is the same. `MESHTRACE_STRICT=1` in
-//! the VM's environment refuses a bad configuration that would load inert.
+//! So a bad update runs the last good configuration of the same plugin, which the shared data
+//! remember, and a bad configuration without such a one loads inert. [`in_force`] tells which
+//! plugin is the same. `MESHTRACE_STRICT=1` in the VM's environment refuses a bad configuration
+//! that would load inert.
 //!
-//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is in use, and a worker
-//! that refuses fails every request. So what was once taken is taken again, strict or not.
+//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is
+//! in use, and a worker that refuses fails every request. So what was once taken is taken again,
+//! strict or not.
 
 use std::ffi::OsString;
 
@@ -44,7 +47,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What was taken although it is bad and the user is strict.
 const TAKEN: &[u8] = b"meshtrace.taken";
 
-/// Loads what the root context `context` is given; `is_running` when it runs a configuration already.
+/// Loads what the root context `context` is given; `is_running` when it runs a configuration
+/// already.
 #[inline(never)]
 pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
     let plugin = Plugin::identify();
@@ -123,8 +127,8 @@ const INERT: &str = "the filter is loaded inert and changes nothing";
 
 /// The good configuration that came after the bad one of the root context `context`, told once.
 ///
-/// Envoy keeps a root context while a listener of its drains, and takes it again without a word when the same
-/// configuration comes back.
+/// Envoy keeps a root context while a listener of its drains, and takes it again without a word
+/// when the same configuration comes back.
 #[inline(never)]
 pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
     let entry = in_force::successor(context)?;

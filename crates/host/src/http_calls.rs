@@ -1,9 +1,9 @@
 //! The responses to HTTP calls that root contexts made.
 //!
-//! The SDK's dispatcher ends the VM on the response to a call that the SDK did not make, and the SDK's
-//! function that makes calls ends it on a status that it does not know. So this crate makes the calls
-//! itself and has an export of its own for the responses. The release step gives that export the name
-//! of the SDK's.
+//! The SDK's dispatcher ends the VM on the response to a call that the SDK did not make, and the
+//! SDK's function that makes calls ends it on a status that it does not know. So this crate makes
+//! the calls itself and has an export of its own for the responses. The release step gives that
+//! export the name of the SDK's.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,8 +23,9 @@ pub(crate) trait Caller {
 }
 
 thread_local! {
-    /// The callers of this VM, by the ids of their root contexts. A root context that was configured
-    /// again has also the caller that it ran before, as long as a call of that one is in flight.
+    /// The callers of this VM, by the ids of their root contexts. A root context that was
+    /// configured again has also the caller that it ran before, as long as a call of that one is in
+    /// flight.
     static CALLERS: RefCell<Vec<(u32, Rc<dyn Caller>)>> = const { RefCell::new(Vec::new()) };
 }
 

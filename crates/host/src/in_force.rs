@@ -1,17 +1,21 @@
-//! Which plugin configurations are in force: one list in the shared data, for all VMs of one `vm_id`.
+//! Which plugin configurations are in force: one list in the shared data, for all VMs of one
+//! `vm_id`.
 //!
-//! The VM that sees a configuration first decides what becomes of it, and writes the decision down; the other VMs find
-//! it there and do the same, so that all workers agree, and one of them logs it. Envoy's main thread comes first: it
-//! tries a configuration in a VM of its own, which it throws away without a word to it.
+//! The VM that sees a configuration first decides what becomes of it, and writes the decision down;
+//! the other VMs find it there and do the same, so that all workers agree, and one of them logs it.
+//! Envoy's main thread comes first: it tries a configuration in a VM of its own, which it throws
+//! away without a word to it.
 //!
-//! What tells plugins apart is what a root context can know of its plugin: the filter, and Envoy's `name` and
-//! `root_id`, which together are one plugin by the words of Envoy's API (`PluginConfig.name`: "a unique name"). The
-//! listener, its direction and its metadata are told to requests alone. Where the names are not unique, these signs show
-//! it, and nobody is given the configuration of another plugin:
+//! What tells plugins apart is what a root context can know of its plugin: the filter, and Envoy's
+//! `name` and `root_id`, which together are one plugin by the words of Envoy's API
+//! (`PluginConfig.name`: "a unique name"). The listener, its direction and its metadata are told to
+//! requests alone. Where the names are not unique, these signs show it, and nobody is given the
+//! configuration of another plugin:
 //!
 //! - without a name nothing tells a plugin's update from a second plugin;
-//! - a configuration that no worker has loaded yet when the next one comes (two plugins of one bootstrap) is not in
-//!   force, so the next one is not its update, unless it is itself an update of what is in force;
+//! - a configuration that no worker has loaded yet when the next one comes (two plugins of one
+//!   bootstrap) is not in force, so the next one is not its update, unless it is itself an update
+//!   of what is in force;
 //! - two different configurations that are in force at once are two plugins.
 
 use std::cell::{Cell, RefCell};
@@ -33,8 +37,8 @@ pub(crate) struct Entry {
     pub(crate) module: u64,
     /// The configuration that runs: the given one, the last good one, or 0, which is none.
     pub(crate) runs: u64,
-    /// How many VMs have loaded it, without the one that Envoy only tries it in; of an update of what is in force at
-    /// least [`LOADS_IN_FORCE`].
+    /// How many VMs have loaded it, without the one that Envoy only tries it in; of an update of
+    /// what is in force at least [`LOADS_IN_FORCE`].
     loads: u64,
 }
 
@@ -105,7 +109,8 @@ pub(crate) struct LoadDecision {
 thread_local! {
     /// The root contexts of this VM, the newest last.
     static ROOTS: RefCell<Vec<Root>> = const { RefCell::new(Vec::new()) };
-    /// Whether this VM has loaded a configuration. The one that Envoy tries a configuration in has not.
+    /// Whether this VM has loaded a configuration. The one that Envoy tries a configuration in has
+    /// not.
     static IS_USED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -113,7 +118,8 @@ thread_local! {
 struct Root {
     context: u32,
     entry: Entry,
-    /// A good configuration of the same plugin that came later, which is to run in the place of what runs.
+    /// A good configuration of the same plugin that came later, which is to run in the place of
+    /// what runs.
     successor: Option<Entry>,
 }
 
@@ -133,7 +139,8 @@ fn with_roots<T: Default>(with: impl FnOnce(&mut Vec<Root>) -> T) -> T {
 
 /// Enters the configuration that the root context `context` is given, and decides what runs.
 pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecision, Status> {
-    // Envoy makes a root context for each configuration; one that is configured again is the same plugin for certain.
+    // Envoy makes a root context for each configuration; one that is configured again is the same
+    // plugin for certain.
     let previous = with_roots(|roots| {
         let position = roots.iter().position(|root| root.context == context)?;
         Some(roots.remove(position).entry)
@@ -159,8 +166,8 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
             if !given.is_good {
                 entry.runs = replaced.map_or(0, |replaced| replaced.runs);
             }
-            // An update of what is in force is the same plugin, although no worker has loaded it yet: the next
-            // update may be faster.
+            // An update of what is in force is the same plugin, although no worker has loaded it
+            // yet: the next update may be faster.
             entry.loads = replaced.map_or(first_load, |_| LOADS_IN_FORCE);
             list.push(entry);
         }
@@ -202,8 +209,8 @@ pub(crate) fn runs(context: u32) -> u64 {
     })
 }
 
-/// Takes what a new configuration of `plugin` is the update of off the list: the only configuration that is in force
-/// under its name.
+/// Takes what a new configuration of `plugin` is the update of off the list: the only configuration
+/// that is in force under its name.
 fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
     let in_force = |entry: &&Entry| entry.plugin == plugin && entry.loads >= LOADS_IN_FORCE;
     let replaced = *list.iter().rfind(in_force)?;
@@ -244,8 +251,8 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     let mut left = Left::default();
     let changed = change(&mut |before, list| {
         list.retain(|entry| !entry.is_same(&gone));
-        // Envoy keeps a root context for as long as a listener of its drains, and takes it again where the same
-        // configuration comes back.
+        // Envoy keeps a root context for as long as a listener of its drains, and takes it again
+        // where the same configuration comes back.
         let is_listed = list.iter().any(|entry| entry.plugin == gone.plugin);
         left.returned = rest.last().copied().filter(|_| !is_listed);
         list.extend(left.returned.map(|entry| Entry {
@@ -259,8 +266,8 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     Some(changed.map(|_| left))
 }
 
-/// Whether any plugin is without the configuration that it was given; `None` when none is and none was: lists of other
-/// `vm_id`s may say something else.
+/// Whether any plugin is without the configuration that it was given; `None` when none is and none
+/// was: lists of other `vm_id`s may say something else.
 fn invalid(before: &[Entry], after: &[Entry]) -> Option<bool> {
     let any = |list: &[Entry]| list.iter().any(Entry::is_invalid);
     let is_invalid = any(after);
@@ -275,7 +282,8 @@ pub(crate) fn successor(context: u32) -> Option<Entry> {
     })
 }
 
-/// Changes the list, which every VM may be changing at this moment; each gets its turn. Returns it as it is then.
+/// Changes the list, which every VM may be changing at this moment; each gets its turn. Returns it
+/// as it is then.
 #[inline(never)]
 fn change(with: &mut dyn FnMut(&[Entry], &mut Vec<Entry>)) -> Result<Vec<Entry>, Status> {
     const ATTEMPTS: usize = 1000;

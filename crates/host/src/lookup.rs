@@ -34,7 +34,8 @@ impl<C: Composition> Lookup for Running<C> {
         self.expressions.is_compiled(expression)
     }
 
-    /// A failure is no error of the host: an expression has no value when an attribute in it has none.
+    /// A failure is no error of the host: an expression has no value when an attribute in it has
+    /// none.
     fn evaluate(&self, expression: usize) -> Option<Box<[u8]>> {
         self.expressions.evaluate(expression).ok()
     }

@@ -20,8 +20,8 @@ pub(crate) struct Metrics {
     stages: Vec<(Stage, Counters)>,
     /// In the order of the composition's own list.
     configured: Counters,
-    /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts: most
-    /// never do.
+    /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts:
+    /// most never do.
     only: [[OnceCell<Option<u32>>; 3]; Format::ALL.len()],
     host_errors: Option<u32>,
 }

@@ -1,10 +1,10 @@
 //! What a root context remembers of a request whose filters run more than once.
 //!
-//! After an internal redirect Envoy makes the stream anew and runs its filters with the headers that
-//! they wrote the first time. Filter state lives on where it is declared to live as long as the
-//! request (`declare_property`, `source/extensions/common/wasm/ext/declare_property.proto`). A client
-//! cannot set it, and its key is this root context's alone, so that no two filters of a chain take
-//! one's context for the other's.
+//! After an internal redirect Envoy makes the stream anew and runs its filters with the headers
+//! that they wrote the first time. Filter state lives on where it is declared to live as long as
+//! the request (`declare_property`, `source/extensions/common/wasm/ext/declare_property.proto`). A
+//! client cannot set it, and its key is this root context's alone, so that no two filters of a
+//! chain take one's context for the other's.
 
 use meshtrace_envoy::filter_state;
 use meshtrace_propagation::IdGenerator;
@@ -33,7 +33,8 @@ impl OwnContext {
 
 /// Declares bytes that live as long as the downstream request.
 fn declare(name: &str) -> Option<()> {
-    // DeclarePropertyArguments: field 1 is `name`, field 5 `span`, of which 1 is `DownstreamRequest`.
+    // DeclarePropertyArguments: field 1 is `name`, field 5 `span`, of which 1 is
+    // `DownstreamRequest`.
     let length = u8::try_from(name.len())
         .ok()
         .filter(|length| *length < 0x80)?;

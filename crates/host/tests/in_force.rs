@@ -38,8 +38,8 @@ fn load(root: u32, name: &str, json: &str) {
     }
 }
 
-/// As Envoy does: in the VM that it tries a configuration in, in the main thread's and in a worker's. Here all three are
-/// one, and the root context that counts is the last one.
+/// As Envoy does: in the VM that it tries a configuration in, in the main thread's and in a
+/// worker's. Here all three are one, and the root context that counts is the last one.
 fn load_in_all(root: u32, name: &str, json: &str) {
     for root in [root, root + 1, root + 2] {
         load(root, name, json);

@@ -169,8 +169,8 @@ fn what_a_request_costs_in_calls_of_the_host() {
     host(|host| assert_eq!(host.calls, expected));
 }
 
-/// A rule that drops costs no call that returns bytes but the headers', and one that names a route one
-/// more.
+/// A rule that drops costs no call that returns bytes but the headers', and one that names a route
+/// one more.
 #[test]
 fn what_a_rule_costs_in_calls_of_the_host() {
     let counted = |name: &str| {

@@ -24,7 +24,8 @@ use crate::sbom::spdx;
 /// What the artifact's tag has behind the image's.
 pub const ARTIFACT_SUFFIX: &str = "-artifact";
 
-/// The specification of Wasm images wants it on the compat variant, and no reader that is known looks at it.
+/// The specification of Wasm images wants it on the compat variant, and no reader that is known
+/// looks at it.
 const VARIANT: &str = "module.wasm.image/variant";
 const MODULE_CONFIG: &str = "application/vnd.module.wasm.config.v1+json";
 const MODULE_CONTENT: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
@@ -62,8 +63,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Packs every filter of `project` from `<modules>/<name>.wasm` into `<out>/<name>/`, with its bill of materials
-    /// beside it as `<out>/<name>.spdx.json`. What is in these places is replaced.
+    /// Packs every filter of `project` from `<modules>/<name>.wasm` into `<out>/<name>/`, with its
+    /// bill of materials beside it as `<out>/<name>.spdx.json`. What is in these places is
+    /// replaced.
     ///
     /// # Errors
     /// Where a module is missing or none, or a file cannot be written.
@@ -180,9 +182,10 @@ impl Layout {
     }
 }
 
-/// The compat variant: one layer, an archive with the module under the name that the agent looks for. The agent takes
-/// that file and no other, so that the licence and the bill of materials travel in the layer and choke nobody; as a
-/// referrer they would need an API that many registries do not have.
+/// The compat variant: one layer, an archive with the module under the name that the agent looks
+/// for. The agent takes that file and no other, so that the licence and the bill of materials
+/// travel in the layer and choke nobody; as a referrer they would need an API that many registries
+/// do not have.
 fn image(
     blobs: &Blobs<'_>,
     filter: &Filter,
@@ -235,7 +238,8 @@ fn image(
     blobs.add(MediaType::ImageManifest, &canonical(&manifest)?)
 }
 
-/// Exactly two layers, the module and its configuration, as the specification of Wasm images has it.
+/// Exactly two layers, the module and its configuration, as the specification of Wasm images has
+/// it.
 fn artifact(
     blobs: &Blobs<'_>,
     filter: &Filter,

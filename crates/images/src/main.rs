@@ -1,5 +1,5 @@
-//! `meshtrace-images build`: packs `dist/*.wasm` into `dist/oci/`. `meshtrace-images push <host:port/namespace> [tag]`:
-//! pushes what is there. Both are run in the root of the repository.
+//! `meshtrace-images build`: packs `dist/*.wasm` into `dist/oci/`. `meshtrace-images push
+//! <host:port/namespace> [tag]`: pushes what is there. Both are run in the root of the repository.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -12,11 +12,13 @@ use crate::error::BuildError;
 /// The commit that the images are made from.
 #[derive(Clone, Debug)]
 pub struct Revision {
-    /// Its hash, with `-dirty` behind it where files differ from the commit. `None` outside of a git repository.
+    /// Its hash, with `-dirty` behind it where files differ from the commit. `None` outside of a
+    /// git repository.
     pub commit: Option<String>,
     /// RFC 3339, in UTC: `SOURCE_DATE_EPOCH` where that is set, else the commit's time, else 1970.
     pub created: String,
-    /// Where the source is: `SOURCE` where that is set, else `package.repository`, else git's `origin`.
+    /// Where the source is: `SOURCE` where that is set, else `package.repository`, else git's
+    /// `origin`.
     pub source: Option<String>,
 }
 
@@ -54,7 +56,8 @@ struct Package {
 }
 
 impl Project {
-    /// Asks cargo and git about the workspace in `root`. Its filters are the packages in `root/filters/`.
+    /// Asks cargo and git about the workspace in `root`. Its filters are the packages in
+    /// `root/filters/`.
     ///
     /// # Errors
     /// Where cargo fails, or `SOURCE_DATE_EPOCH` is no number.

@@ -39,8 +39,9 @@ pub struct Pushed {
 }
 
 impl Target {
-    /// A `registry` of the form `host[:port]/namespace`. Without a `tag` every image has its filter's version.
-    /// Loopback addresses are spoken to in plain HTTP and all others with TLS, unless `plain_http` is set.
+    /// A `registry` of the form `host[:port]/namespace`. Without a `tag` every image has its
+    /// filter's version. Loopback addresses are spoken to in plain HTTP and all others with TLS,
+    /// unless `plain_http` is set.
     ///
     /// # Errors
     /// Where either has another form.
@@ -50,7 +51,8 @@ impl Target {
             .trim_end_matches('/')
             .split_once('/')
             .ok_or_else(refused)?;
-        // A first part without dot or port is a namespace of Docker's own registry, and nobody means that here.
+        // A first part without dot or port is a namespace of Docker's own registry, and nobody
+        // means that here.
         let names_a_host = host.contains(['.', ':']) || host == "localhost";
         let probe = format!("{host}/{namespace}/filter:tag").parse::<Reference>();
         if !names_a_host || namespace.is_empty() || probe.is_err() {
@@ -102,7 +104,8 @@ fn is_loopback(host: &str) -> bool {
 /// Pushes every image of `layout`, and tells of each step through `progress`.
 ///
 /// # Errors
-/// What the registry, the network or the Docker configuration refuses; images before that one are in the registry.
+/// What the registry, the network or the Docker configuration refuses; images before that one are
+/// in the registry.
 pub async fn push(
     layout: &Layout,
     target: &Target,

@@ -9,9 +9,9 @@ use crate::config::{Protocol, ReportConfig};
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// Most headers besides those of the protocol.
 const MAX_HEADERS: usize = 16;
-/// The most that the headers of an export call take together, names and values, in bytes: what Envoy
-/// takes of a request by default (`max_request_headers_kb`). A collector that refuses the headers of
-/// one call refuses those of all.
+/// The most that the headers of an export call take together, names and values, in bytes: what
+/// Envoy takes of a request by default (`max_request_headers_kb`). A collector that refuses the
+/// headers of one call refuses those of all.
 pub const MAX_HEADER_BYTES: usize = 60 * 1024;
 const USER_AGENT: &str = concat!("meshtrace/", env!("CARGO_PKG_VERSION"));
 

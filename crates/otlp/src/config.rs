@@ -29,8 +29,8 @@ pub struct ReportConfig {
     pub role: RoleConfig,
     /// How spans are batched.
     pub batch: BatchConfig,
-    /// Attributes of the resource, which override those from the node. At most 160 KiB: they are sent
-    /// with every batch.
+    /// Attributes of the resource, which override those from the node. At most 160 KiB: they are
+    /// sent with every batch.
     pub resource: BTreeMap<String, ResourceValue>,
     /// Which requests are reported although the trace is not sampled.
     pub keep: KeepConfig,

@@ -85,8 +85,8 @@ pub struct Exporter {
     finishing: bool,
     complaint: Complaint,
     counts: [u64; Counter::ALL.len()],
-    /// A span was dropped on its way in: the next tick hands the count over, if nothing else is left
-    /// to do.
+    /// A span was dropped on its way in: the next tick hands the count over, if nothing else is
+    /// left to do.
     has_dropped: bool,
 }
 
@@ -178,8 +178,8 @@ impl Exporter {
         self.send(now, Some(now), dispatch);
     }
 
-    /// Makes the calls that what waits is enough for, and those for what has waited long enough `by`
-    /// then.
+    /// Makes the calls that what waits is enough for, and those for what has waited long enough
+    /// `by` then.
     fn send(&mut self, now: u64, by: Option<u64>, dispatch: Dispatch<'_>) {
         while now >= self.not_before
             && self.flying.len() < self.max_in_flight()

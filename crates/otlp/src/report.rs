@@ -23,7 +23,8 @@ pub enum Role {
 }
 
 impl RoleConfig {
-    /// The role at the node with this id: the ids of Istio's nodes begin with the kind of the proxy.
+    /// The role at the node with this id: the ids of Istio's nodes begin with the kind of the
+    /// proxy.
     #[must_use]
     pub fn at(self, node_id: &str) -> Role {
         match self {

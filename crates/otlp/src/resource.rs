@@ -15,8 +15,8 @@ use crate::span::MAX_SPAN_BYTES;
 pub const MAX_RESOURCE_BYTES: usize = 160 * 1024;
 /// The longest value that the node tells, in bytes; what is longer is cut.
 const MAX_NODE_VALUE: usize = 512;
-/// What the node tells ([`resource`]), the scope, and what goes around them, in bytes at most: twenty
-/// attributes with their keys.
+/// What the node tells ([`resource`]), the scope, and what goes around them, in bytes at most:
+/// twenty attributes with their keys.
 const MAX_OTHER_BYTES: usize = 20 * (MAX_NODE_VALUE + 64);
 
 const _: () = assert!(MAX_RESOURCE_BYTES + MAX_OTHER_BYTES + MAX_SPAN_BYTES <= BATCH_BYTES);
@@ -94,9 +94,9 @@ pub fn resource(
         .or_else(|| label("app"))
         .or_else(|| metadata("WORKLOAD_NAME"))
         .or_else(|| node(&["cluster"]))
-        // "If the value was not specified, SDKs MUST fallback to `unknown_service:` concatenated with
-        // `process.executable.name` … If `process.executable.name` is not available, the value MUST be
-        // set to `unknown_service`" (OpenTelemetry semantic conventions, `service.name`).
+        // "If the value was not specified, SDKs MUST fallback to `unknown_service:` concatenated
+        // with `process.executable.name` … If `process.executable.name` is not available, the value
+        // MUST be set to `unknown_service`" (OpenTelemetry semantic conventions, `service.name`).
         .unwrap_or_else(|| UNKNOWN_SERVICE.to_owned());
     let version = label("app.kubernetes.io/version")
         .or_else(|| label("version"))

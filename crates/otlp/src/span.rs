@@ -82,8 +82,8 @@ const FIXED: usize = (2 + 16) + (2 + 8) + 2 + (2 + 4) + 2 * (1 + 8);
 
 /// The most parts that a span's attributes come in.
 const MAX_PARTS: usize = 3;
-/// The longest encoding of a span, in bytes: attributes, `tracestate` and name are bounded. A hundred
-/// bytes are for tags and lengths.
+/// The longest encoding of a span, in bytes: attributes, `tracestate` and name are bounded. A
+/// hundred bytes are for tags and lengths.
 pub(crate) const MAX_SPAN_BYTES: usize =
     MAX_PARTS * MAX_ATTRIBUTE_BYTES + MAX_TRACESTATE + MAX_NAME + FIXED + 100;
 

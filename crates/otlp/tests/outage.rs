@@ -1,4 +1,5 @@
-//! What waits while the collector takes nothing: as many spans and bytes as are allowed, however slowly they come.
+//! What waits while the collector takes nothing: as many spans and bytes as are allowed, however
+//! slowly they come.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(
     clippy::unwrap_used,

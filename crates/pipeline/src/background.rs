@@ -25,15 +25,15 @@ pub trait Background {
         dispatch: Dispatch<'_>,
     );
 
-    /// The root context is about to end. Makes all calls that are left. Returns whether no response is
-    /// outstanding.
+    /// The root context is about to end. Makes all calls that are left. Returns whether no response
+    /// is outstanding.
     fn on_done(&self, now: u64, dispatch: Dispatch<'_>) -> bool;
 
     /// Whether [`on_done`](Self::on_done) was called and no response is outstanding.
     fn is_done(&self) -> bool;
 
-    /// Calls `take` for each counter that has moved since the last time, with the stage, the index of
-    /// the counter in [`Stage::metrics`], and the amount.
+    /// Calls `take` for each counter that has moved since the last time, with the stage, the index
+    /// of the counter in [`Stage::metrics`], and the amount.
     fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64));
 
     /// A line for the log at error level, once for each problem.

@@ -14,8 +14,8 @@ use crate::{MAX_EDITS, Outcome, Request};
 /// The request headers that a filter writes or removes by filter state.
 ///
 /// For every request the filter sets the filter state `wasm.<name>` to the value of the header. The
-/// route configuration removes the headers and writes them from that filter state. So all names must
-/// be known beforehand.
+/// route configuration removes the headers and writes them from that filter state. So all names
+/// must be known beforehand.
 #[derive(Clone, Debug, Default)]
 pub struct ByFilterState {
     leaving: Vec<Box<[u8]>>,
@@ -67,8 +67,8 @@ impl ByFilterState {
         self.removed.iter().map(|name| &**name)
     }
 
-    /// Adds to `outcome` the value of every managed header that no stage has changed. Returns whether
-    /// there was room for all of them.
+    /// Adds to `outcome` the value of every managed header that no stage has changed. Returns
+    /// whether there was room for all of them.
     #[inline(never)]
     fn write_all<'a>(&'a self, request: &Request<'a>, outcome: &mut Outcome<'a>) -> bool {
         outcome.request_headers = RequestHeaders::FilterState;
@@ -106,9 +106,9 @@ pub(crate) fn write_all<'a>(
 
 /// The lines of a header in one; `None` where the arena is full.
 ///
-/// The lines of a list are joined by commas (RFC 9110, section 5.3). A header that is no list has one
-/// line, so no other separator is right for it. `cookie` alone has several lines that are no list
-/// (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
+/// The lines of a list are joined by commas (RFC 9110, section 5.3). A header that is no list has
+/// one line, so no other separator is right for it. `cookie` alone has several lines that are no
+/// list (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
 fn joined<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
     let separator: &[u8] = if name == b"cookie" { b"; " } else { b"," };
     join(|| request.headers.lines(name), separator, request.arena)
@@ -164,8 +164,8 @@ fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigE
     Ok(())
 }
 
-/// Refuses an attribute whose key is the name of a trace header: with "filter_state" that key is the
-/// header's value, in this filter or in another one of this project.
+/// Refuses an attribute whose key is the name of a trace header: with "filter_state" that key is
+/// the header's value, in this filter or in another one of this project.
 pub(crate) fn refuse_header_keys(attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_header = |key: &str| Field::from_name(key.as_bytes()).is_some() || key == "baggage";
     let mut attributes = attributes.iter().enumerate();

@@ -7,8 +7,8 @@ use meshtrace_headers::{Arena, Headers};
 use meshtrace_propagation::{Direction, IdGenerator, Peer};
 
 /// The size of an arena in bytes. It has room for an [`Outcome`](crate::Outcome), for thirty-two
-/// attributes of 256 bytes, once raw and once transformed, and for the values of the headers that are
-/// written.
+/// attributes of 256 bytes, once raw and once transformed, and for the values of the headers that
+/// are written.
 pub const ARENA_BYTES: usize = 64 * 1024;
 
 /// Concatenates `parts`; `None` where the arena is full.
@@ -66,12 +66,12 @@ pub struct Request<'a> {
 
 /// The clocks of the host. Each reading is a call of the host.
 pub trait Clock: fmt::Debug {
-    /// Nanoseconds on the monotonic clock, which is never set and which all workers share. Durations
-    /// are measured on it. `None` when the call fails.
+    /// Nanoseconds on the monotonic clock, which is never set and which all workers share.
+    /// Durations are measured on it. `None` when the call fails.
     fn monotonic(&self) -> Option<u64>;
 
-    /// Nanoseconds since the Unix epoch on the wall clock, which may be set at any time. `None` when
-    /// the call fails.
+    /// Nanoseconds since the Unix epoch on the wall clock, which may be set at any time. `None`
+    /// when the call fails.
     fn wall(&self) -> Option<u64>;
 }
 
@@ -144,8 +144,8 @@ pub trait Lookup: Clock {
     fn is_compiled(&self, expression: usize) -> bool;
 
     /// The value of the expression at this index of
-    /// [`Composition::expressions`](crate::Composition::expressions). `None` where it has no value for
-    /// this request: a list has no value when an element has none.
+    /// [`Composition::expressions`](crate::Composition::expressions). `None` where it has no value
+    /// for this request: a list has no value when an element has none.
     fn evaluate(&self, expression: usize) -> Option<Box<[u8]>>;
 }
 
@@ -153,8 +153,8 @@ pub trait Lookup: Clock {
 #[derive(Clone, Copy)]
 pub struct LoggedRequest<'a> {
     /// The header block of the request at its end, with the headers that the proxy's tracer has
-    /// injected. Where the proxy responded before any filter ran, it is as it came in. Empty without
-    /// [`Composition::LOG_NEEDS_HEADERS`](crate::Composition::LOG_NEEDS_HEADERS).
+    /// injected. Where the proxy responded before any filter ran, it is as it came in. Empty
+    /// without [`Composition::LOG_NEEDS_HEADERS`](crate::Composition::LOG_NEEDS_HEADERS).
     pub request_headers: Headers<'a>,
     /// Looks up further values.
     pub lookup: &'a dyn Lookup,

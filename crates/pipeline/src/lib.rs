@@ -1,8 +1,8 @@
 //! The filters: what each of them changes about a request.
 //!
-//! A [`Composition`] is one filter: it puts stages in order. It calls no host. The host crate gives it
-//! a [`Request`], a [`Response`] and a [`LoggedRequest`], and applies the [`Outcome`] that it returns.
-//! What a later callback needs of an earlier one is kept in [`Composition::RequestState`].
+//! A [`Composition`] is one filter: it puts stages in order. It calls no host. The host crate gives
+//! it a [`Request`], a [`Response`] and a [`LoggedRequest`], and applies the [`Outcome`] that it
+//! returns. What a later callback needs of an earlier one is kept in [`Composition::RequestState`].
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +50,8 @@ pub trait Composition: Sized + 'static {
     /// Whether the host looks up [`LoggedRequest::request_headers`] for every request.
     const LOG_NEEDS_HEADERS: bool = true;
 
-    /// What one callback of a request keeps for the later ones. It is owned, and its size is bounded.
+    /// What one callback of a request keeps for the later ones. It is owned, and its size is
+    /// bounded.
     type RequestState: Default + 'static;
 
     /// Compiles a plugin configuration for `proxy`.
@@ -64,8 +65,8 @@ pub trait Composition: Sized + 'static {
         Vec::new()
     }
 
-    /// The expressions (CEL) that [`Lookup::evaluate`] evaluates, each by its index. The host compiles
-    /// them once.
+    /// The expressions (CEL) that [`Lookup::evaluate`] evaluates, each by its index. The host
+    /// compiles them once.
     fn expressions(&self) -> Vec<String> {
         Vec::new()
     }
@@ -111,8 +112,9 @@ pub trait Composition: Sized + 'static {
         let _ = (lookup, state);
     }
 
-    /// The request is over and about to be logged. Adds to `outcome` the filter state to set. Called
-    /// only with [`Callback::Log`], for every request, also for one that had no other callback.
+    /// The request is over and about to be logged. Adds to `outcome` the filter state to set.
+    /// Called only with [`Callback::Log`], for every request, also for one that had no other
+    /// callback.
     fn on_log<'a>(
         &'a self,
         request: &LoggedRequest<'a>,

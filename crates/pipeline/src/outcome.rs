@@ -13,13 +13,13 @@ use meshtrace_sampling as sampling;
 
 use crate::Arena;
 
-/// The headers that belong to one stage each: two helper headers of the access log's ids, one helper
-/// header of sampling, the header of `force`, `request_header`, and `baggage`.
+/// The headers that belong to one stage each: two helper headers of the access log's ids, one
+/// helper header of sampling, the header of `force`, `request_header`, and `baggage`.
 const OF_SINGLE_STAGES: usize = 2 + 1 + 1 + 1 + 1;
 
-/// The most edits of one request, each of another header: every known trace header, every whole name
-/// of the tracers that are not converted, one `clear`, every attribute, and the headers of single
-/// stages. So a configured removal always has room, whatever a client sends.
+/// The most edits of one request, each of another header: every known trace header, every whole
+/// name of the tracers that are not converted, one `clear`, every attribute, and the headers of
+/// single stages. So a configured removal always has room, whatever a client sends.
 pub const MAX_EDITS: usize = propagation::Field::ALL.len()
     + propagation::FAMILY_NAMES
     + propagation::MAX_CLEAR
@@ -35,8 +35,8 @@ pub const MAX_PROPERTIES: usize = 48;
 pub struct Outcome<'a> {
     /// The edits of the request's or the response's headers.
     pub headers: Edits<'a>,
-    /// How the request headers change. With [`RequestHeaders::FilterState`] the host makes no edits,
-    /// but sets [`Edits::written`] as filter state.
+    /// How the request headers change. With [`RequestHeaders::FilterState`] the host makes no
+    /// edits, but sets [`Edits::written`] as filter state.
     pub request_headers: RequestHeaders,
     /// The filter state to set.
     pub properties: Properties<'a>,

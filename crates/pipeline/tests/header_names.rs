@@ -1,5 +1,5 @@
-//! What frames or routes a message is refused in every key of every filter that names a header which is written or
-//! removed.
+//! What frames or routes a message is refused in every key of every filter that names a header
+//! which is written or removed.
 #![allow(clippy::expect_used, reason = "a test may fail")]
 
 use meshtrace_headers::FRAMING;

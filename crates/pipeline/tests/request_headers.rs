@@ -1,4 +1,5 @@
-//! `request_headers: "filter_state"`: which headers a configuration manages, what is said of them, and what cannot be so.
+//! `request_headers: "filter_state"`: which headers a configuration manages, what is said of them,
+//! and what cannot be so.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_config::RequestHeaders;

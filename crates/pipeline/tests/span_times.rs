@@ -22,7 +22,8 @@ const BEGINS: u64 = 10 * SECOND;
 const ENDS: u64 = 11 * SECOND;
 const LASTS: u64 = ENDS - BEGINS;
 
-/// A host of which each question, but for the clocks, takes a while: as if its thread were suspended.
+/// A host of which each question, but for the clocks, takes a while: as if its thread were
+/// suspended.
 #[derive(Debug, Default)]
 struct Host {
     headers: Vec<u8>,

@@ -1,7 +1,7 @@
 //! The configurations of the plugins, read from JSON.
 //!
-//! Each stage's crate defines the types of its configuration. The code that reads them is compiled in
-//! this crate, and optimised for size: it runs once, and V8 compiles all of it in every proxy.
+//! Each stage's crate defines the types of its configuration. The code that reads them is compiled
+//! in this crate, and optimised for size: it runs once, and V8 compiles all of it in every proxy.
 
 #![forbid(unsafe_code)]
 
@@ -13,8 +13,8 @@ use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
 use serde::Deserialize;
 
-/// The configuration of `mesh_tracing.wasm`. A stage that is absent is off; `{}` turns it on with its
-/// defaults.
+/// The configuration of `mesh_tracing.wasm`. A stage that is absent is off; `{}` turns it on with
+/// its defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]

@@ -1,8 +1,8 @@
 //! Our formats beside the published Rust propagators; `make bench` makes the table.
 //!
-//! Ours begins with what a filter gets, the host's serialised header block; theirs with a `HashMap` that somebody has
-//! filled before, or that is filled from the same block. Where only the reading or writing of a value is measured,
-//! neither looks it up.
+//! Ours begins with what a filter gets, the host's serialised header block; theirs with a `HashMap`
+//! that somebody has filled before, or that is filled from the same block. Where only the reading
+//! or writing of a value is measured, neither looks it up.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark may fail")]
 #![allow(

@@ -82,8 +82,8 @@ impl<'a> Arrived<'a> {
     }
 
     /// The first of the values that were joined in the first line of `field`: an intermediary may
-    /// join repeated lines by commas (RFC 9110, section 5.3). Which of them count is for the trace id
-    /// to say ([`one_trace`](Self::one_trace)).
+    /// join repeated lines by commas (RFC 9110, section 5.3). Which of them count is for the trace
+    /// id to say ([`one_trace`](Self::one_trace)).
     pub(crate) fn first_item(&self, field: Field) -> Option<&'a [u8]> {
         let text = self.value(field)?;
         match self.on_repeated {
@@ -92,7 +92,8 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    /// As [`first_item`](Self::first_item), of a header with an id: all of its values must be valid.
+    /// As [`first_item`](Self::first_item), of a header with an id: all of its values must be
+    /// valid.
     #[inline(never)]
     pub(crate) fn first_id(
         &self,

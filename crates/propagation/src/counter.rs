@@ -51,8 +51,8 @@ macro_rules! counters {
             ConflictSampled = "conflicts.sampled",
             /// Baggage of another format was joined into `baggage`.
             BaggageJoined = "baggage.joined",
-            /// A baggage entry could not be joined, as its key is none in W3C, or a member of `baggage` was
-            /// not well-formed and was left out when the header was written.
+            /// A baggage entry could not be joined, as its key is none in W3C, or a member of
+            /// `baggage` was not well-formed and was left out when the header was written.
             BaggageMalformed = "baggage.malformed",
             /// A baggage entry was not joined, as `baggage` is full.
             BaggageFull = "baggage.full",

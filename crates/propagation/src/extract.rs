@@ -67,8 +67,8 @@ impl<'a> Incoming<'a> {
         &self.arrived
     }
 
-    /// The members of the `tracestate` that goes on with the trace `id`, whatever format its context
-    /// was taken from; `None` where there is none.
+    /// The members of the `tracestate` that goes on with the trace `id`, whatever format its
+    /// context was taken from; `None` where there is none.
     #[must_use]
     pub fn tracestate(&self, id: TraceId) -> Option<tracestate::Members<'a>> {
         members_of(id, &self.arrived)
@@ -227,8 +227,8 @@ impl Propagation {
         found
     }
 
-    /// The first trace id without a span. Where its own format leaves the decision open, another one
-    /// may have made it.
+    /// The first trace id without a span. Where its own format leaves the decision open, another
+    /// one may have made it.
     fn unfinished(&self, by_format: &PerFormat<Extracted>) -> Option<Unfinished> {
         let mut unfinished = self.extraction.formats.iter().find_map(|format| {
             let Extracted::Incomplete { trace_id, sampling } = by_format.of(*format) else {
@@ -321,8 +321,8 @@ impl Propagation {
         theirs: (Format, SamplingState),
     ) -> SamplingState {
         match (ours, theirs) {
-            // A hop before this one wrote W3C's flag in place of "deferred". That is no decision: taken
-            // for one, it would reach B3 as a "no" that nobody said.
+            // A hop before this one wrote W3C's flag in place of "deferred". That is no decision:
+            // taken for one, it would reach B3 as a "no" that nobody said.
             ((_, SamplingState::Deferred), (format, explicit))
             | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>

@@ -55,9 +55,9 @@ impl Propagation {
         injected
     }
 
-    /// Trims what stays of the formats that are read or written. Envoy hands on the white space that
-    /// a client of HTTP/2 puts around a value, and the next hop may close the connection on it.
-    /// `None` where memory is short: a header without room for its trimmed value is removed.
+    /// Trims what stays of the formats that are read or written. Envoy hands on the white space
+    /// that a client of HTTP/2 puts around a value, and the next hop may close the connection on
+    /// it. `None` where memory is short: a header without room for its trimmed value is removed.
     #[inline(never)]
     fn trim_kept<'a>(
         &self,
@@ -145,8 +145,8 @@ impl Propagation {
         }
     }
 
-    /// What `format` says of `outgoing`. Upstream, a `b3` that is not the tracer's own leaves without
-    /// a parent: by that the next attempt knows it from what the tracer writes.
+    /// What `format` says of `outgoing`. Upstream, a `b3` that is not the tracer's own leaves
+    /// without a parent: by that the next attempt knows it from what the tracer writes.
     fn outgoing_in(
         &self,
         format: Format,
@@ -209,8 +209,8 @@ impl DestinationPolicy {
         match (arrived.raw(field), value) {
             (None, None) => {}
             (Some(_), None) => edits.remove(name),
-            // Envoy hands on what a client of HTTP/2 puts around a value, and the next hop may close
-            // the connection on it.
+            // Envoy hands on what a client of HTTP/2 puts around a value, and the next hop may
+            // close the connection on it.
             (Some(text), Some(value))
                 if !repeated && text == value.as_bytes() && field_value(text) == Some(text) => {}
             (_, Some(value)) => edits.replace(name, value),

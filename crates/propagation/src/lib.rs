@@ -5,8 +5,8 @@
 //! [`Propagation::inject`] lists the headers that must change so that every format says the same.
 //! Nothing here calls a host. Nothing allocates for a request, but in the request's arena.
 //!
-//! A configuration is written in `config.rs` and compiled in `propagation.rs`. The formats are listed
-//! in `format/table.rs`.
+//! A configuration is written in `config.rs` and compiled in `propagation.rs`. The formats are
+//! listed in `format/table.rs`.
 
 #![forbid(unsafe_code)]
 

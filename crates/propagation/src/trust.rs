@@ -17,8 +17,9 @@ pub struct Peer<'a> {
     pub address: Option<&'a [u8]>,
     /// The listener's side.
     pub direction: Direction,
-    /// What this filter kept of its own ([`TraceContext::to_bytes`]) when it saw the request before:
-    /// after an internal redirect the host runs its filters anew. Nobody else can have set it.
+    /// What this filter kept of its own ([`TraceContext::to_bytes`]) when it saw the request
+    /// before: after an internal redirect the host runs its filters anew. Nobody else can have set
+    /// it.
     ///
     /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
     pub own: Option<&'a [u8]>,

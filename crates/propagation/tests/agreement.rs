@@ -11,7 +11,8 @@ use meshtrace_propagation::Counter::{
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-// `on_defer` says what a format is told that cannot leave the decision open. One that can has decided.
+// `on_defer` says what a format is told that cannot leave the decision open. One that can has
+// decided.
 #[test]
 fn a_refusal_in_a_format_that_can_defer_is_a_decision() {
     check(&[Row {
@@ -43,7 +44,8 @@ fn an_id_that_begins_with_zeros_in_w3c_is_no_half_of_another() {
     }]);
 }
 
-// A b3 without a parent tells the next attempt that it is ours; the tracer's own is nothing to tell apart.
+// A b3 without a parent tells the next attempt that it is ours; the tracer's own is nothing to tell
+// apart.
 #[test]
 fn the_tracers_own_b3_keeps_its_parent() {
     check(&[Row {
@@ -55,7 +57,8 @@ fn the_tracers_own_b3_keeps_its_parent() {
     }]);
 }
 
-// Of two shapes of one trace the tracer wrote the one whose parent is the other's span, whichever was named.
+// Of two shapes of one trace the tracer wrote the one whose parent is the other's span, whichever
+// was named.
 #[test]
 fn the_shape_that_continues_the_other_is_the_tracers() {
     check(&[
@@ -136,7 +139,8 @@ fn a_header_that_is_cleared_is_not_written_and_costs_nothing_where_it_is_absent(
     assert_eq!(run(config, &parse("accept: */*")).edits, 0);
 }
 
-// W3C Trace Context, section 3.3: with a `traceparent` that is not valid, `tracestate` is not parsed.
+// W3C Trace Context, section 3.3: with a `traceparent` that is not valid, `tracestate` is not
+// parsed.
 #[test]
 fn a_tracestate_beside_two_traceparents_goes_though_b3_names_their_trace() {
     check(&[Row {

@@ -122,7 +122,8 @@ fn what_came_in_baggage_stays_to_the_letter_and_comes_first() {
         ("baggage: a=1,", "a=1,user=1"),
         ("baggage: ,", "user=1"),
         ("baggage:", "user=1"),
-        // Without an equals sign it is no member (W3C Baggage, section 3.3.1), and so not the entry's key.
+        // Without an equals sign it is no member (W3C Baggage, section 3.3.1), and so not the
+        // entry's key.
         ("baggage: no-value", "user=1"),
         ("baggage: user,k=v", "k=v,user=1"),
         ("baggage: usersname=2", "usersname=2,user=1"),
@@ -139,7 +140,8 @@ fn what_came_in_baggage_stays_to_the_letter_and_comes_first() {
     assert_eq!(baggage("baggage: junk").as_deref(), Some("junk"));
 }
 
-// W3C Baggage, section 3.3.1: what is no baggage-octet is percent-encoded, and so is a percent sign.
+// W3C Baggage, section 3.3.1: what is no baggage-octet is percent-encoded, and so is a percent
+// sign.
 #[test]
 fn values_are_percent_encoded_as_w3c_has_it() {
     let value = |name: &str, bytes: &[u8]| {

@@ -8,8 +8,8 @@ use meshtrace_propagation::Counter::{Deferred, ExtractedB3, ExtractedB3Multi, Ex
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-// B3, "Single Header": `b3={TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, "where the last two fields are
-// optional": a parent alone would stand where readers look for the state.
+// B3, "Single Header": `b3={TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, "where the last two
+// fields are optional": a parent alone would stand where readers look for the state.
 #[test]
 fn a_single_b3_has_no_parent_without_a_state() {
     check(&[
@@ -35,8 +35,8 @@ fn a_single_b3_has_no_parent_without_a_state() {
     ]);
 }
 
-// White space around a header's value is not part of it (RFC 9110, section 5.5), and a tag that is left out makes
-// another one the first or the last.
+// White space around a header's value is not part of it (RFC 9110, section 5.5), and a tag that is
+// left out makes another one the first or the last.
 #[test]
 fn white_space_around_a_datadog_tag_does_not_count() {
     check(&[

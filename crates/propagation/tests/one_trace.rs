@@ -1,4 +1,5 @@
-//! What names one trace more than once: repeated headers, joined values, and decisions that formats leave to each other.
+//! What names one trace more than once: repeated headers, joined values, and decisions that formats
+//! leave to each other.
 #![allow(clippy::expect_used, reason = "a test may fail")]
 
 mod common;
@@ -217,7 +218,8 @@ const OPEN: &[(&str, &str)] = &[
     ("ottrace", "ot-tracer-traceid: $T\not-tracer-spanid: $S2"),
 ];
 
-/// One span of each format with a decision, `1` or `0` where there is a `?`, `true` or `false` for `!`.
+/// One span of each format with a decision, `1` or `0` where there is a `?`, `true` or `false` for
+/// `!`.
 const DECIDED: &[(&str, &str)] = &[
     ("tracecontext", "traceparent: 00-$T-$S-0?"),
     ("b3", "b3: $T-$S-?"),

@@ -1,7 +1,8 @@
-//! Where the published Rust propagators read a header otherwise than its specification says, and we do not.
+//! Where the published Rust propagators read a header otherwise than its specification says, and we
+//! do not.
 //!
-//! The tables are exact: a crate that is mended fails this test, as does a format of ours that is not read as the
-//! vectors say.
+//! The tables are exact: a crate that is mended fails this test, as does a format of ours that is
+//! not read as the vectors say.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(
     clippy::expect_used,
@@ -268,7 +269,8 @@ fn sent(case: &Value) -> Lines {
     lines
 }
 
-/// Asserts that `published` disagrees with the vectors of `formats` exactly as `table` says, and we nowhere.
+/// Asserts that `published` disagrees with the vectors of `formats` exactly as `table` says, and we
+/// nowhere.
 fn compare(table: &Table, formats: &[&str], published: impl Fn(&Lines) -> Option<Answer>) {
     let vectors: Value = serde_json::from_str(include_str!("vectors.json")).expect("vectors");
     let mut found = Vec::new();

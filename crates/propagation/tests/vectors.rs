@@ -37,7 +37,8 @@ const STRICT_DIFFERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Cases of a trace id without a span, why they come, and so leave as they came unless spans are started here.
+/// Cases of a trace id without a span, why they come, and so leave as they came unless spans are
+/// started here.
 const UNFINISHED: &[(&str, &str, &str)] = &[
     (
         "xray/root-only",
@@ -286,7 +287,8 @@ fn what_other_formats_rightly_say_leaves_to_the_letter() {
             let name = case["name"].as_str().unwrap();
             let left = run(&config(&case, false), &sent(&case));
             let mended = MENDED.iter().any(|(known, _)| *known == name);
-            // Only a client of HTTP/2 can send such an end, on which the next hop may close the connection.
+            // Only a client of HTTP/2 can send such an end, on which the next hop may close the
+            // connection.
             let is_spaced = |(_, value): &(String, Vec<u8>)| value.trim_ascii() != value;
             let spaced = sent(&case).iter().any(is_spaced);
             assert_eq!(left.edits, usize::from(mended || spaced), "{name}");

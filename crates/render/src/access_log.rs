@@ -146,8 +146,8 @@ pub fn istio_telemetry(name: &str) -> Value {
 }
 
 /// Istio: the EnvoyFilter that puts [`expose_ids`] in front of every other HTTP filter of what
-/// comes in, and with it `filter`, the entry of `access_log_trace`. It is for proxies with the label
-/// `meshtrace-access-log: enabled`.
+/// comes in, and with it `filter`, the entry of `access_log_trace`. It is for proxies with the
+/// label `meshtrace-access-log: enabled`.
 #[must_use]
 pub fn istio_envoy_filter(name: &str, expose_ids: Option<&Value>, filter: &Value) -> Value {
     let first = |value: &Value| {

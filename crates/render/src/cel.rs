@@ -19,8 +19,8 @@ pub(crate) fn cel(expression: impl AsRef<str>) -> String {
 
 /// `condition ? value : ''` in CEL.
 ///
-/// A guard of this kind comes first everywhere: `error && x` evaluates `x` too, and an absent header
-/// is an error.
+/// A guard of this kind comes first everywhere: `error && x` evaluates `x` too, and an absent
+/// header is an error.
 pub(crate) fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
     format!("({}) ? {} : ''", condition.as_ref(), value.as_ref())
 }
@@ -69,8 +69,8 @@ pub(crate) fn matches(header: &str, pattern: &str) -> String {
     format!("{}.matches('{pattern}')", value(header))
 }
 
-/// `count` times `digit`: Envoy counts the size of a compiled pattern (at most 100 from 1.40), which
-/// is the same for a repetition written `{16}`.
+/// `count` times `digit`: Envoy counts the size of a compiled pattern (at most 100 from 1.40),
+/// which is the same for a repetition written `{16}`.
 pub(crate) fn digits(digit: &str, count: usize) -> String {
     digit.repeat(count)
 }

@@ -8,8 +8,8 @@
 //!   only a custom tag of the proxy's tracing configuration puts a value on a span.
 //! - [`access_log_fields`] and what stands beside it are the access log that `access_log_trace` is
 //!   for, and [`expose_ids`] is the step that tells it the proxy's own ids.
-//! - [`sampling_settings`] is what `route_sampling` needs around it, so that its decision is the one
-//!   that the tracer follows.
+//! - [`sampling_settings`] is what `route_sampling` needs around it, so that its decision is the
+//!   one that the tracer follows.
 //! - [`route_configuration`] writes the headers of a filter that edits none
 //!   (`request_headers: "filter_state"`).
 

@@ -84,8 +84,8 @@ pub enum PathConfig {
     Exact(String),
     /// The path is equal to this text, or continues after it with a slash.
     Prefix(String),
-    /// The path has these segments. `{name}` and `*` match any one segment that is not empty, `**` at
-    /// the end any number of segments.
+    /// The path has these segments. `{name}` and `*` match any one segment that is not empty, `**`
+    /// at the end any number of segments.
     Template(String),
     /// The whole path matches this regular expression.
     Regex(String),

@@ -6,8 +6,8 @@ meshtrace_counters::counters! {
     ParentSampled = "parent.sampled",
     /// The caller's decision was negative and stood.
     ParentDropped = "parent.dropped",
-    /// The caller left the decision open: this proxy's tracer took it by its own settings, or, where
-    /// this filter is the tracer, the rules did.
+    /// The caller left the decision open: this proxy's tracer took it by its own settings, or,
+    /// where this filter is the tracer, the rules did.
     ParentDeferred = "parent.deferred",
     /// The caller's decision was changed for the next hop.
     ParentChanged = "parent.changed",

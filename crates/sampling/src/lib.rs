@@ -2,8 +2,8 @@
 //!
 //! [`RuleSampler`] is a compiled configuration. [`RuleSampler::choose`] finds the rule of a request,
 //! [`RuleSampler::should_sample`] says what the rule decides, and a [`SamplingDecision`] joins that with
-//! the decision that came in. Nothing here calls a host or allocates per request: what the host alone has (time,
-//! the bucket that the workers share) is asked for by closures.
+//! the decision that came in. Nothing here calls a host or allocates per request: what the host
+//! alone has (time, the bucket that the workers share) is asked for by closures.
 
 #![forbid(unsafe_code)]
 

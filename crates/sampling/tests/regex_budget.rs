@@ -1,5 +1,5 @@
-//! Regular expressions have a bound on the work of building their automata, which a worker does while its requests
-//! wait.
+//! Regular expressions have a bound on the work of building their automata, which a worker does
+//! while its requests wait.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use meshtrace_sampling::{RuleSampler, SamplingConfig};

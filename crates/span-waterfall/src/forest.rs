@@ -22,7 +22,8 @@ pub struct Row<'a> {
     pub span: &'a Span,
     /// How it hangs on the rest of the trace.
     pub parent: Parent<'a>,
-    /// For the span and each ancestor below the top, outermost first: is it the last of its siblings?
+    /// For the span and each ancestor below the top, outermost first: is it the last of its
+    /// siblings?
     pub last: Vec<bool>,
 }
 
@@ -71,7 +72,8 @@ fn trace<'a>(id: &'a str, mut spans: Vec<&'a Span>) -> Trace<'a> {
         .enumerate()
         .map(|(at, span)| {
             let parent = if span.shared {
-                // Zipkin's server reports under the id of its caller's span, so that one is its parent.
+                // Zipkin's server reports under the id of its caller's span, so that one is its
+                // parent.
                 find(&|other| other.span_id == span.span_id && !other.shared)
             } else {
                 let id = span.parent_span_id.as_ref()?;
@@ -84,7 +86,8 @@ fn trace<'a>(id: &'a str, mut spans: Vec<&'a Span>) -> Trace<'a> {
 
     let mut rows = Vec::with_capacity(spans.len());
     let mut drawn = vec![false; spans.len()];
-    // Spans without a known parent are the tops; a loop of parents has none, so it is entered at its earliest span.
+    // Spans without a known parent are the tops; a loop of parents has none, so it is entered at
+    // its earliest span.
     let tops = (0..spans.len())
         .filter(|&at| parents[at].is_none())
         .chain(0..spans.len());

@@ -55,8 +55,8 @@ fn services<'a>(traces: &[Trace<'a>]) -> Vec<&'a str> {
     seen
 }
 
-/// Whether a proxy reported the span and not an application: Envoy's tracers say the one and the other, whichever they
-/// are, and tracers among its filters the other.
+/// Whether a proxy reported the span and not an application: Envoy's tracers say the one and the
+/// other, whichever they are, and tracers among its filters the other.
 fn of_proxy(span: &Span) -> bool {
     span.attribute("component") == Some("proxy")
         || span.attribute("upstream_cluster.name").is_some()

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// A finished span. A later version may add fields: leave those that you do not set to `..Span::default()`.
+/// A finished span. A later version may add fields: leave those that you do not set to
+/// `..Span::default()`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Span {
     /// 32 lower-case hexadecimal digits; ids of 64 bits are padded with zeros on the left.
@@ -15,17 +16,20 @@ pub struct Span {
     pub name: String,
     /// The role in the call.
     pub kind: SpanKind,
-    /// `service.name` of the resource, or the service of Zipkin's local endpoint; empty when absent.
+    /// `service.name` of the resource, or the service of Zipkin's local endpoint; empty when
+    /// absent.
     pub service: String,
     /// Nanoseconds since the Unix epoch; Zipkin's resolution is one microsecond.
     pub start_unix_nanos: u64,
     /// Nanoseconds since the Unix epoch.
     pub end_unix_nanos: u64,
-    /// The attributes or tags. Values that are not text are written as JSON, bytes as a string of hexadecimal digits.
+    /// The attributes or tags. Values that are not text are written as JSON, bytes as a string of
+    /// hexadecimal digits.
     pub attributes: BTreeMap<String, String>,
     /// The resource's attributes; over Zipkin only `service.name`.
     pub resource: BTreeMap<String, String>,
-    /// Whether the status is an error; over Zipkin, whether there is an `error` tag that is not `false`.
+    /// Whether the status is an error; over Zipkin, whether there is an `error` tag that is not
+    /// `false`.
     pub status_error: bool,
     /// The `tracestate` of the span's context; empty over Zipkin.
     pub trace_state: String,

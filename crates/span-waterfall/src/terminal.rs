@@ -292,7 +292,8 @@ mod tests {
         assert_eq!(blocks.len(), 2);
         assert!(blocks[0].starts_with("  Trace 1 of 2  1111"), "{text}");
         assert!(blocks[1].starts_with("  Trace 2 of 2  2222"), "{text}");
-        // The payment begins a quarter into the request, although it is the first span of its own trace.
+        // The payment begins a quarter into the request, although it is the first span of its own
+        // trace.
         assert!(blocks[1].contains("root              ▐███"), "{text}");
     }
 

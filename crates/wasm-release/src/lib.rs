@@ -1,12 +1,13 @@
 //! Takes out of a linked proxy-wasm module what the filter in it does not need.
 //!
-//! The SDK exports every callback of the ABI, and a host calls every callback that a module exports: twice a
-//! request, say, for bodies that the filter never looks at. A composition names the callbacks that it needs, one a
-//! line, in the custom section [`CALLBACKS_SECTION`]; [`prune`] removes the other exports and what only they
-//! reached. Function names stay, for a trap's backtrace, in the form in which people write them.
+//! The SDK exports every callback of the ABI, and a host calls every callback that a module
+//! exports: twice a request, say, for bodies that the filter never looks at. A composition names
+//! the callbacks that it needs, one a line, in the custom section [`CALLBACKS_SECTION`]; [`prune`]
+//! removes the other exports and what only they reached. Function names stay, for a trap's
+//! backtrace, in the form in which people write them.
 //!
-//! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*` instead, which takes
-//! the place of the SDK's `proxy_on_*`.
+//! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*`
+//! instead, which takes the place of the SDK's `proxy_on_*`.
 
 #![forbid(unsafe_code)]
 
@@ -18,14 +19,16 @@ use walrus::{ExportId, Module, ModuleConfig};
 /// The custom section with the names of the needed callbacks: UTF-8, one `proxy_on_*` name a line.
 pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
 
-/// What a host cannot load a module without. An allocator comes on top, under either of its two names.
+/// What a host cannot load a module without. An allocator comes on top, under either of its two
+/// names.
 const REQUIRED: [&str; 2] = ["memory", "proxy_abi_version_0_2_1"];
 const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
 /// What a callback that takes the place of the SDK's begins with, instead of `proxy_on_`.
 const OWN_PREFIX: &str = "meshtrace_on_";
 
-/// The callbacks behind every filter's life; without `proxy_on_delete` the SDK never forgets a context.
+/// The callbacks behind every filter's life; without `proxy_on_delete` the SDK never forgets a
+/// context.
 const LIFECYCLE: [&str; 4] = [
     "proxy_on_context_create",
     "proxy_on_vm_start",
@@ -80,10 +83,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The module without the callbacks that its own custom section does not list, and without what only they reached.
+/// The module without the callbacks that its own custom section does not list, and without what
+/// only they reached.
 ///
 /// # Errors
-/// When `wasm` is not a module, does not list its callbacks, or lacks an export that it lists or a host needs.
+/// When `wasm` is not a module, does not list its callbacks, or lacks an export that it lists or a
+/// host needs.
 pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
     if !wasm.starts_with(b"\0asm") {
         return Err(Error::NotWasm("it does not begin with \\0asm".to_owned()));

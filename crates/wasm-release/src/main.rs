@@ -1,10 +1,12 @@
-//! `meshtrace-wasm-release <in.wasm> <out.wasm>`: prunes a linked proxy-wasm module and runs `wasm-opt` over it.
+//! `meshtrace-wasm-release <in.wasm> <out.wasm>`: prunes a linked proxy-wasm module and runs
+//! `wasm-opt` over it.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
-/// The extensions of WebAssembly that rustc uses for wasm32-wasip1, all of them in every V8 that Envoy ships.
+/// The extensions of WebAssembly that rustc uses for wasm32-wasip1, all of them in every V8 that
+/// Envoy ships.
 const FEATURES: [&str; 6] = [
     "--enable-bulk-memory",
     "--enable-multivalue",
@@ -14,8 +16,8 @@ const FEATURES: [&str; 6] = [
     "--enable-sign-ext",
 ];
 
-/// Functions with one caller are inlined up to this size only. Without a limit one function takes in all of a
-/// stage, and V8 compiles it in more memory than all others together.
+/// Functions with one caller are inlined up to this size only. Without a limit one function takes
+/// in all of a stage, and V8 compiles it in more memory than all others together.
 const INLINED: &str = "--one-caller-inline-max-function-size=50";
 
 fn main() -> ExitCode {

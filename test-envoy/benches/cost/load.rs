@@ -14,8 +14,9 @@ const LAST_BATCH: Duration = Duration::from_millis(120);
 
 /// Connections of one row, kept from round to round.
 ///
-/// A request goes out on each before the first answer is read. So the proxy finds as many of them at a time in every
-/// round, which a load with a thread of its own leaves to the kernel's scheduler: what a request costs depends on it.
+/// A request goes out on each before the first answer is read. So the proxy finds as many of them
+/// at a time in every round, which a load with a thread of its own leaves to the kernel's
+/// scheduler: what a request costs depends on it.
 pub(crate) struct Load {
     connections: Vec<TcpStream>,
     request: Vec<u8>,
@@ -47,7 +48,8 @@ impl Load {
         }
     }
 
-    /// Sends about `requests`, and returns what one cost the process, in microseconds of CPU, and how many it were.
+    /// Sends about `requests`, and returns what one cost the process, in microseconds of CPU, and
+    /// how many it were.
     pub(crate) fn round(&mut self, requests: u64) -> (f64, u64) {
         let batches = requests.div_ceil(CONNECTIONS as u64);
         let before = cpu_us(self.process);

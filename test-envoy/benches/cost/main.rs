@@ -1,10 +1,11 @@
 //! What a request costs: CPU of Envoy per proxied request, from `/proc`, in interleaved rounds.
 //!
-//! Every row is an Envoy of its own with one worker, before the same upstream and collector, which are Envoys too. The
-//! measured ones have a core for themselves, on which nothing else of ours runs. `BENCH_JSON` is the file to write,
-//! `BENCH_ONLY` parts of the names of the rows to measure, with commas between them; the first row is always among them.
-//! A row's number is the median of its rounds, and what it costs more than the first row is the median of the
-//! differences within a round, so that a machine that becomes slower or faster counts for both.
+//! Every row is an Envoy of its own with one worker, before the same upstream and collector, which
+//! are Envoys too. The measured ones have a core for themselves, on which nothing else of ours
+//! runs. `BENCH_JSON` is the file to write, `BENCH_ONLY` parts of the names of the rows to measure,
+//! with commas between them; the first row is always among them. A row's number is the median of
+//! its rounds, and what it costs more than the first row is the median of the differences within a
+//! round, so that a machine that becomes slower or faster counts for both.
 
 mod load;
 mod rows;

@@ -43,7 +43,8 @@ impl Cluster {
         self
     }
 
-    /// Adds an upstream HTTP filter for requests to this cluster; the codec filter follows the last one.
+    /// Adds an upstream HTTP filter for requests to this cluster; the codec filter follows the last
+    /// one.
     ///
     /// A cluster with filters of its own leaves out those of the router.
     pub fn filter(mut self, filter: impl Into<HttpFilter>) -> Self {

@@ -47,8 +47,8 @@ impl HttpFilter {
         )
     }
 
-    /// Delivers the filter by ECDS from a file that [`Envoy::update_extension`](crate::Envoy::update_extension)
-    /// rewrites.
+    /// Delivers the filter by ECDS from a file that
+    /// [`Envoy::update_extension`](crate::Envoy::update_extension) rewrites.
     pub fn discovered(mut self) -> Self {
         let own = self
             .typed_config
@@ -138,7 +138,8 @@ pub struct WasmFilter {
 }
 
 impl WasmFilter {
-    /// `name` is both the filter's and the plugin's name. A relative path counts from the test's working directory.
+    /// `name` is both the filter's and the plugin's name. A relative path counts from the test's
+    /// working directory.
     pub fn new(name: &str, module: impl AsRef<Path>) -> Self {
         Self {
             name: name.to_owned(),
@@ -172,7 +173,8 @@ impl WasmFilter {
         self
     }
 
-    /// Keeps the plugin's VM apart from those of plugins with another id; plugins without one share it.
+    /// Keeps the plugin's VM apart from those of plugins with another id; plugins without one share
+    /// it.
     pub fn vm_id(mut self, id: &str) -> Self {
         self.vm_id = Some(id.to_owned());
         self
@@ -210,7 +212,8 @@ impl WasmFilter {
 
 impl From<WasmFilter> for HttpFilter {
     fn from(filter: WasmFilter) -> Self {
-        // Envoy's working directory is the test's own; absolute paths keep the configuration readable on its own.
+        // Envoy's working directory is the test's own; absolute paths keep the configuration
+        // readable on its own.
         let module = std::path::absolute(&filter.module).unwrap_or(filter.module);
         let mut plugin = json!({
             "name": filter.name,
@@ -254,7 +257,8 @@ fn string_value(text: &str) -> Value {
     json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
 }
 
-/// What Envoy does with requests after a plugin's VM trapped; the request that trapped gets 503 in any case.
+/// What Envoy does with requests after a plugin's VM trapped; the request that trapped gets 503 in
+/// any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
     /// Requests get 503 until a new VM runs.

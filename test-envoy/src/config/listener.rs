@@ -12,7 +12,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes HTTP/1.1 and HTTP/2; the name is how [`Envoy::address`](crate::Envoy::address) finds the port.
+    /// Takes HTTP/1.1 and HTTP/2; the name is how [`Envoy::address`](crate::Envoy::address) finds
+    /// the port.
     pub fn http(name: &str, manager: HttpConnectionManager) -> Self {
         Self {
             name: name.to_owned(),
@@ -117,7 +118,8 @@ impl HttpConnectionManager {
         }
     }
 
-    /// Adds a route of the one virtual host, which takes every domain; the first route that matches wins.
+    /// Adds a route of the one virtual host, which takes every domain; the first route that matches
+    /// wins.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
@@ -129,7 +131,8 @@ impl HttpConnectionManager {
         self
     }
 
-    /// Adds an upstream filter of the router, which runs after the tracer's injection; the codec comes last by itself.
+    /// Adds an upstream filter of the router, which runs after the tracer's injection; the codec
+    /// comes last by itself.
     pub fn upstream_filter(mut self, filter: impl Into<HttpFilter>) -> Self {
         self.upstream_filters.push(filter.into());
         self
@@ -141,7 +144,8 @@ impl HttpConnectionManager {
         self
     }
 
-    /// Adds an early header mutation extension (`{"name": …, "typed_config": …}`), which runs before tracing.
+    /// Adds an early header mutation extension (`{"name": …, "typed_config": …}`), which runs
+    /// before tracing.
     pub fn early_header_mutation(mut self, extension: Value) -> Self {
         self.early_header_mutations.push(extension);
         self

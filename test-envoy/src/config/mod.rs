@@ -1,8 +1,9 @@
-//! Envoy configuration as Rust values: what tests of a filter need, and `merge` on everything for the rest.
+//! Envoy configuration as Rust values: what tests of a filter need, and `merge` on everything for
+//! the rest.
 //!
-//! Every `merge` takes a piece of Envoy's own JSON: objects are merged key by key, `null` removes a key, and anything
-//! else replaces what was there. Nothing here depends on Envoy's version; a field that a version does not know is
-//! refused by that Envoy.
+//! Every `merge` takes a piece of Envoy's own JSON: objects are merged key by key, `null` removes a
+//! key, and anything else replaces what was there. Nothing here depends on Envoy's version; a field
+//! that a version does not know is refused by that Envoy.
 //!
 //! ```
 //! use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route, WasmFilter};
@@ -35,7 +36,8 @@ pub use self::listener::{HttpConnectionManager, Listener, TrafficDirection};
 pub use self::route::{Route, RouteMatch};
 pub use self::tracing::{TraceContextOption, Tracing};
 
-/// The bootstrap configuration of one Envoy. The admin interface and the listeners take free ports of 127.0.0.1.
+/// The bootstrap configuration of one Envoy. The admin interface and the listeners take free ports
+/// of 127.0.0.1.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     node_id: String,
@@ -48,7 +50,8 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// A bootstrap with the admin interface alone. Tracers send each span at once instead of every 5 s.
+    /// A bootstrap with the admin interface alone. Tracers send each span at once instead of every
+    /// 5 s.
     pub fn new() -> Self {
         Self {
             node_id: "test".to_owned(),
@@ -66,7 +69,8 @@ impl Bootstrap {
         }
     }
 
-    /// The node's id and cluster, both `test` by default; the Zipkin tracer reports the cluster as its service.
+    /// The node's id and cluster, both `test` by default; the Zipkin tracer reports the cluster as
+    /// its service.
     pub fn node(mut self, id: &str, cluster: &str) -> Self {
         self.node_id = id.to_owned();
         self.service_cluster = cluster.to_owned();
@@ -79,7 +83,8 @@ impl Bootstrap {
         self
     }
 
-    /// Adds a listener that [`Envoy::update_listener`](crate::Envoy::update_listener) can replace (file-based LDS).
+    /// Adds a listener that [`Envoy::update_listener`](crate::Envoy::update_listener) can replace
+    /// (file-based LDS).
     pub fn watched_listener(mut self, listener: Listener) -> Self {
         self.watched_listeners
             .get_or_insert_default()
@@ -217,7 +222,8 @@ fn loopback(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-/// Lets the admin interface, which is added where there is none, and the static listeners take free ports.
+/// Lets the admin interface, which is added where there is none, and the static listeners take free
+/// ports.
 pub(crate) fn free_ports(bootstrap: &mut Value) {
     const PORT: &str = "/socket_address/port_value";
 

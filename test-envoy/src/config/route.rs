@@ -43,7 +43,8 @@ impl RouteMatch {
         self.action("redirect", json!({ "path_redirect": path }))
     }
 
-    /// Any action by its field name: `route`, `redirect`, `direct_response`, `non_forwarding_action`.
+    /// Any action by its field name: `route`, `redirect`, `direct_response`,
+    /// `non_forwarding_action`.
     pub fn action(self, field: &str, action: Value) -> Route {
         Route(json!({"match": self.0, field: action}))
     }
@@ -74,7 +75,8 @@ impl Route {
         self.merge(json!({ "name": name }))
     }
 
-    /// Retries on these conditions (`5xx`, `reset`, …), at most `retries` times, without waiting long in between.
+    /// Retries on these conditions (`5xx`, `reset`, …), at most `retries` times, without waiting
+    /// long in between.
     pub fn retry(self, on: &str, retries: u32) -> Self {
         self.merge(json!({"route": {"retry_policy": {
             "retry_on": on,

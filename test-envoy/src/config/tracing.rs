@@ -2,7 +2,8 @@ use serde_json::{Value, json};
 
 use super::{merge, percent};
 
-/// The `tracing` block of an HTTP connection manager. Every request is sampled unless said otherwise.
+/// The `tracing` block of an HTTP connection manager. Every request is sampled unless said
+/// otherwise.
 #[derive(Debug, Clone)]
 pub struct Tracing {
     provider_name: String,
@@ -12,7 +13,8 @@ pub struct Tracing {
 }
 
 impl Tracing {
-    /// The OpenTelemetry tracer, exporting over gRPC to a cluster made by [`Cluster::http2`](super::Cluster::http2).
+    /// The OpenTelemetry tracer, exporting over gRPC to a cluster made by
+    /// [`Cluster::http2`](super::Cluster::http2).
     pub fn opentelemetry_grpc(cluster: &str, service: &str) -> Self {
         Self::opentelemetry(
             service,
@@ -100,7 +102,8 @@ impl Tracing {
         self.custom_tag(json!({"tag": tag, "request_header": {"name": header}}))
     }
 
-    /// Tags spans with a substitution format such as `%FILTER_STATE(wasm.user.id:PLAIN)%`; Envoy 1.37 and later.
+    /// Tags spans with a substitution format such as `%FILTER_STATE(wasm.user.id:PLAIN)%`; Envoy
+    /// 1.37 and later.
     pub fn value_tag(self, tag: &str, format: &str) -> Self {
         self.custom_tag(json!({"tag": tag, "value": format}))
     }

@@ -69,7 +69,8 @@ impl Envoy {
 
     /// Starts with a bootstrap in Envoy's own JSON, such as that of an example for users.
     ///
-    /// The ports of the admin interface and of the static listeners are replaced by free ones; the rest is not changed.
+    /// The ports of the admin interface and of the static listeners are replaced by free ones; the
+    /// rest is not changed.
     ///
     /// # Errors
     /// As [`Envoy::start`].
@@ -146,7 +147,8 @@ impl Envoy {
         self.admin
     }
 
-    /// Sends a request to the admin interface: GET for `/stats` and the like, POST for what changes something.
+    /// Sends a request to the admin interface: GET for `/stats` and the like, POST for what changes
+    /// something.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
@@ -170,7 +172,8 @@ impl Envoy {
             .collect())
     }
 
-    /// A counter or gauge; 0 for one that does not exist, as Envoy makes many only at their first use.
+    /// A counter or gauge; 0 for one that does not exist, as Envoy makes many only at their first
+    /// use.
     ///
     /// # Errors
     /// As [`Envoy::stats`].
@@ -201,7 +204,8 @@ impl Envoy {
     /// Waits until a line of the log contains the text, and returns the first such line.
     ///
     /// # Errors
-    /// As [`Envoy::log`], and [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT) with the end of the log.
+    /// As [`Envoy::log`], and [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT) with the
+    /// end of the log.
     pub fn wait_for_log(&self, text: &str) -> Result<String, Error> {
         sync::poll(
             || format!("a log line with {text:?}"),
@@ -221,7 +225,8 @@ impl Envoy {
         AccessLog::new(self.layout.access_log(listener))
     }
 
-    /// The folder with Envoy's bootstrap, watched files and logs. It is removed when the value is dropped.
+    /// The folder with Envoy's bootstrap, watched files and logs. It is removed when the value is
+    /// dropped.
     pub fn folder(&self) -> &Path {
         self.layout.staging()
     }
@@ -231,10 +236,11 @@ impl Envoy {
         self.process.child.id()
     }
 
-    /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken the change.
+    /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken
+    /// the change.
     ///
-    /// Its port may be another one afterwards. A [`HttpFilter::discovered`] that is new comes with it; one that is
-    /// there already changes only by [`Envoy::update_extension`].
+    /// Its port may be another one afterwards. A [`HttpFilter::discovered`] that is new comes with
+    /// it; one that is there already changes only by [`Envoy::update_extension`].
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
@@ -262,7 +268,8 @@ impl Envoy {
         })
     }
 
-    /// Replaces the filter of the same name that is delivered by ECDS, and returns when Envoy has taken the change.
+    /// Replaces the filter of the same name that is delivered by ECDS, and returns when Envoy has
+    /// taken the change.
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] when no filter of that name is

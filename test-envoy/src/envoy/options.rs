@@ -19,7 +19,8 @@ impl Options {
         Self {
             concurrency: 1,
             log_level: "info".to_owned(),
-            // At level info, `main` lists every extension there is before anything a test wants to read.
+            // At level info, `main` lists every extension there is before anything a test wants to
+            // read.
             component_log_levels: vec!["main:warning".to_owned()],
             environment: Vec::new(),
             arguments: Vec::new(),
@@ -39,7 +40,8 @@ impl Options {
         self
     }
 
-    /// The level of single components, `wasm:debug,tracing:trace`; `main` is at warning unless named here.
+    /// The level of single components, `wasm:debug,tracing:trace`; `main` is at warning unless
+    /// named here.
     pub fn component_log_level(mut self, levels: &str) -> Self {
         self.component_log_levels.push(levels.to_owned());
         self

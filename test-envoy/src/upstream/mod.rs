@@ -19,7 +19,8 @@ use crate::Error;
 use crate::http1::{self, Header};
 use crate::sync::{self, Recorder, Task};
 
-/// A server on a free port of 127.0.0.1 that speaks HTTP/1.1 and HTTP/2 without TLS; it ends when dropped.
+/// A server on a free port of 127.0.0.1 that speaks HTTP/1.1 and HTTP/2 without TLS; it ends when
+/// dropped.
 ///
 /// It answers 200 with an empty body until [`Upstream::respond_with`] says otherwise.
 #[derive(Debug)]
@@ -50,7 +51,8 @@ impl Upstream {
         self.address
     }
 
-    /// Decides the answer to every request from now on; called once a request, after it was recorded.
+    /// Decides the answer to every request from now on; called once a request, after it was
+    /// recorded.
     ///
     /// A responder that panics ends the request's connection.
     pub fn respond_with(
@@ -83,7 +85,8 @@ impl Upstream {
     }
 }
 
-/// A port of 127.0.0.1 that refuses connections for as long as the value lives, as a server that is down does.
+/// A port of 127.0.0.1 that refuses connections for as long as the value lives, as a server that is
+/// down does.
 #[derive(Debug)]
 pub struct ClosedPort {
     address: SocketAddr,
@@ -124,7 +127,8 @@ pub struct RecordedRequest {
     pub path: String,
     /// The protocol it came over.
     pub protocol: Protocol,
-    /// The lines in order, with repeats. Over HTTP/2 names repeat only beside each other, and `:authority` is `host`.
+    /// The lines in order, with repeats. Over HTTP/2 names repeat only beside each other, and
+    /// `:authority` is `host`.
     pub headers: Vec<Header>,
     /// The body, with chunks already joined.
     pub body: Vec<u8>,

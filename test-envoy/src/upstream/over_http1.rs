@@ -44,7 +44,8 @@ pub(super) async fn serve_http1(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// `None` at the end of the connection, and for bytes that are not HTTP, after which nothing can be read.
+/// `None` at the end of the connection, and for bytes that are not HTTP, after which nothing can be
+/// read.
 pub(super) async fn read_request(
     stream: &mut TcpStream,
     unread: &mut Vec<u8>,

@@ -42,7 +42,8 @@ impl Reply {
         }
     }
 
-    /// No answer: the connection (over HTTP/2 the stream) ends instead, which Envoy sees as a reset.
+    /// No answer: the connection (over HTTP/2 the stream) ends instead, which Envoy sees as a
+    /// reset.
     pub fn reset() -> Self {
         Self {
             connection: Afterwards::Reset,
@@ -88,10 +89,11 @@ impl Reply {
         self
     }
 
-    /// Closes the connection after the answer, announced by `connection: close`; over HTTP/2 only a tunnel.
+    /// Closes the connection after the answer, announced by `connection: close`; over HTTP/2 only a
+    /// tunnel.
     ///
-    /// A tunnel is 101, or 2xx for CONNECT: its end is the connection's. Without this it stays open until the peer
-    /// closes it.
+    /// A tunnel is 101, or 2xx for CONNECT: its end is the connection's. Without this it stays open
+    /// until the peer closes it.
     pub fn close(mut self) -> Self {
         self.connection = Afterwards::Close;
         self

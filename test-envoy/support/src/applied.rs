@@ -70,7 +70,8 @@ fn matched_filter(patch: &Value) -> &Value {
     filter
 }
 
-/// Puts an extension in the place of its discovery, as Istio's agent hands it to Envoy: with the module in a file.
+/// Puts an extension in the place of its discovery, as Istio's agent hands it to Envoy: with the
+/// module in a file.
 fn discover(value: &mut Value, extension: &Value) {
     match value {
         Value::Object(fields) => {
@@ -160,8 +161,8 @@ pub fn list(value: &mut Value) -> &mut Vec<Value> {
     value.as_array_mut().expect("a list")
 }
 
-/// A connection manager as Istio's proxies have it, for the tracer that a head names: everything that comes in goes to
-/// the cluster `upstream`, and spans go to the clusters `otlp` and `zipkin`.
+/// A connection manager as Istio's proxies have it, for the tracer that a head names: everything
+/// that comes in goes to the cluster `upstream`, and spans go to the clusters `otlp` and `zipkin`.
 pub fn manager(tracer: &str) -> Value {
     let mut manager = json!({
         "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),

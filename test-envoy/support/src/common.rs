@@ -167,7 +167,8 @@ impl Mesh {
     }
 }
 
-/// Sends requests to `ingress` without a pause while `change` runs, and until each client has had some more; returns how many.
+/// Sends requests to `ingress` without a pause while `change` runs, and until each client has had
+/// some more; returns how many.
 pub fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
     const CLIENTS: usize = 4;
     /// By each client, before the next change: some are on their way at every moment of it.

@@ -23,8 +23,8 @@ pub fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr) {
     });
 }
 
-/// Gives the ids that are not in the command names in the order of their appearance: they differ from run to run, and
-/// where they are equal they must stay so.
+/// Gives the ids that are not in the command names in the order of their appearance: they differ
+/// from run to run, and where they are equal they must stay so.
 pub fn with_new_ids_named(output: &str, command: &str) -> String {
     let mut seen: Vec<&str> = Vec::new();
     let mut named = output.to_owned();
@@ -40,7 +40,8 @@ pub fn with_new_ids_named(output: &str, command: &str) -> String {
             seen.push(word);
         }
     }
-    // The long ones first: a tracer may take the half of a new trace id for the id of its first span.
+    // The long ones first: a tracer may take the half of a new trace id for the id of its first
+    // span.
     let mut numbered: Vec<_> = seen.iter().zip(1..).collect();
     numbered.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
     for (word, number) in numbered {

@@ -189,7 +189,8 @@ impl Seen {
     }
 }
 
-/// Sends every arrival to every listener; what became of it, in the order of [`ARRIVALS`], by the listener's name.
+/// Sends every arrival to every listener; what became of it, in the order of [`ARRIVALS`], by the
+/// listener's name.
 pub fn measure(
     mesh: &Mesh,
     sinks: &Sinks,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-/// Writes one row, after the last assertion of the test that holds it. `figure` is what the test asserts (a count, a
-/// bound), not what one run measured: the table is the same on every machine.
+/// Writes one row, after the last assertion of the test that holds it. `figure` is what the test
+/// asserts (a count, a bound), not what one run measured: the table is the same on every machine.
 pub fn held(subject: &str, promise: &str, tried: &str, figure: &str) {
     let folder = Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),

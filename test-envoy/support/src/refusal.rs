@@ -1,5 +1,5 @@
-//! What becomes of a bad configuration, the same for every filter: inert at first load, the last good one as an
-//! update, and said in one line.
+//! What becomes of a bad configuration, the same for every filter: inert at first load, the last
+//! good one as an update, and said in one line.
 
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
@@ -45,7 +45,8 @@ impl Filter {
         });
     }
 
-    /// Over LDS the bad configuration loads inert, and a bad update leaves the last good one in force.
+    /// Over LDS the bad configuration loads inert, and a bad update leaves the last good one in
+    /// force.
     pub fn over_lds(&self, works: Works) {
         each_supported(|envoy| {
             let listener = |config: &str| ingress(self.with(config));
@@ -55,8 +56,8 @@ impl Filter {
         });
     }
 
-    /// Takes an Envoy whose watched listener has the bad configuration through a good one, a bad update, and the bad
-    /// one again.
+    /// Takes an Envoy whose watched listener has the bad configuration through a good one, a bad
+    /// update, and the bad one again.
     pub fn updates(
         &self,
         envoy: &Envoy,
@@ -77,13 +78,15 @@ impl Filter {
         assert!(works());
         assert_eq!(envoy.stat(INVALID).ok(), Some(1));
 
-        // The root context of the first configuration is there while its listener drains, and Envoy takes it again.
+        // The root context of the first configuration is there while its listener drains, and Envoy
+        // takes it again.
         update(self.bad).expect("an update that is taken");
         assert!(works());
         assert_eq!(envoy.stat(INVALID).ok(), Some(1));
     }
 
-    /// Over ECDS the bad configuration loads inert, and a bad update leaves the last good one in force.
+    /// Over ECDS the bad configuration loads inert, and a bad update leaves the last good one in
+    /// force.
     pub fn over_ecds(&self, works: Works) {
         each_supported(|envoy| {
             let discovered = ingress(self.with(self.bad).discovered());

@@ -1,4 +1,5 @@
-//! The early header mutation in files for users: what `meshtrace-render` makes of a filter's configuration.
+//! The early header mutation in files for users: what `meshtrace-render` makes of a filter's
+//! configuration.
 
 use std::fs;
 
@@ -12,7 +13,8 @@ use serde_json::Value;
 
 use crate::common;
 
-/// The field of the connection manager that the text is in, with what is rendered for it as its value.
+/// The field of the connection manager that the text is in, with what is rendered for it as its
+/// value.
 const FIELD: &str = "early_header_mutation_extensions:";
 /// The comment on the line before the field; the configuration follows.
 const BEGIN: &str = "# rendered from ";
@@ -33,8 +35,8 @@ pub fn assert_has(manager: &Value, settings: &Value) {
     }
 }
 
-/// What is rendered from the configuration that the file names; the file must have it. The tracer is OpenTelemetry's
-/// but for a file that has another one in its name.
+/// What is rendered from the configuration that the file names; the file must have it. The tracer
+/// is OpenTelemetry's but for a file that has another one in its name.
 ///
 /// With `UPDATE_EXAMPLES` in the environment it is written into the file first.
 pub fn early_mutation_of(path: &str) -> EarlyMutation {

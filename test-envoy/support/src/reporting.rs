@@ -165,8 +165,8 @@ pub fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// Makes `application` one that copies the trace headers of a request to as many requests to `next`
 /// as the body of the request says (one, when it says nothing), and answers when all are answered.
-/// Of a repeated header it copies the first line, which is what most frameworks give to who asks for
-/// a header by its name.
+/// Of a repeated header it copies the first line, which is what most frameworks give to who asks
+/// for a header by its name.
 pub fn forward(application: &Upstream, next: SocketAddr) {
     application.respond_with(move |request| {
         let request = request.clone();

@@ -174,7 +174,8 @@ pub fn with_header(name: &str) -> RouteMatch {
     Route::prefix("/").merge(json!({"headers": [{"name": name, "present_match": true}]}))
 }
 
-/// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener for each [`Way`].
+/// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener
+/// for each [`Way`].
 #[derive(Debug)]
 pub struct Rig {
     /// The Envoy.
@@ -212,7 +213,8 @@ impl Seen {
 }
 
 impl Rig {
-    /// `front` are the filters before the one that is tried, and `routes` have the clusters `public` and `admin`.
+    /// `front` are the filters before the one that is tried, and `routes` have the clusters
+    /// `public` and `admin`.
     pub fn start(
         binary: &EnvoyBinary,
         filters: &[Filter],

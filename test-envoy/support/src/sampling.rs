@@ -21,7 +21,8 @@ pub fn extract(tracer: Tracer) -> &'static str {
     }
 }
 
-/// A connection manager with the tracer, and with what is rendered for a filter of this configuration before it.
+/// A connection manager with the tracer, and with what is rendered for a filter of this
+/// configuration before it.
 pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
     let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
     let settings = sampling_settings(&config, tracer.rendered()).expect("settings");
@@ -31,8 +32,8 @@ pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
         .merge(settings.manager)
 }
 
-/// Asserts that about this share of the traces was found. Trace ids are random: six standard deviations are exceeded
-/// less than once in ten million times.
+/// Asserts that about this share of the traces was found. Trace ids are random: six standard
+/// deviations are exceeded less than once in ten million times.
 #[track_caller]
 pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     let count = f64::from(u32::try_from(count).expect("a number"));
@@ -45,8 +46,8 @@ pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     );
 }
 
-/// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second, and asserts that its
-/// workers keep no more and no fewer together. Returns how many they keep.
+/// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second, and
+/// asserts that its workers keep no more and no fewer together. Returns how many they keep.
 pub fn assert_one_bucket(envoy: &Envoy, address: SocketAddr, rate: u64, each: u64) -> u64 {
     const SENDERS: u64 = 8;
     let begin = Instant::now();

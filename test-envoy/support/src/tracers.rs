@@ -161,8 +161,8 @@ impl Caller {
         }
     }
 
-    /// A request with these header lines, in which `$T` and `$S` stand for the caller's ids, `$U` and `$V` for those
-    /// of the unrelated trace.
+    /// A request with these header lines, in which `$T` and `$S` stand for the caller's ids, `$U`
+    /// and `$V` for those of the unrelated trace.
     pub fn request(&self, case: &str, headers: &[&str]) -> Request {
         let request = Request::get("/").header(CASE, case);
         headers.iter().fold(request, |request, line| {

@@ -1,4 +1,5 @@
-//! What `access_log_trace` tells besides the five ids: the caller, the back ends' shapes, and who misconfigured it.
+//! What `access_log_trace` tells besides the five ids: the caller, the back ends' shapes, and who
+//! misconfigured it.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ const CONFIG: &str = r#"{
     "response_header": {"name": "x-trace-id", "traceresponse": true}
 }"#;
 
-/// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests sampled.
+/// A mesh with the rendered step and log, the OpenTelemetry tracer, and this share of requests
+/// sampled.
 fn logged(envoy: &EnvoyBinary, sampled: f64, from: IdsFrom, log: &str) -> (Mesh, Sinks) {
     let (config, ids) = log_ids(CONFIG);
     let step = expose_ids(&config, envoy).expect("a step");

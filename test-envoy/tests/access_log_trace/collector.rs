@@ -1,5 +1,6 @@
-//! From Envoy's access log through a real OpenTelemetry Collector to log records that name the exported spans: with the
-//! files of the example. `make test-mesh` builds the Collector and runs these.
+//! From Envoy's access log through a real OpenTelemetry Collector to log records that name the
+//! exported spans: with the files of the example. `make test-mesh` builds the Collector and runs
+//! these.
 
 use std::collections::HashMap;
 use std::env;

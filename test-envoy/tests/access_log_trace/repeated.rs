@@ -1,4 +1,5 @@
-//! The log line of a request whose `traceparent` came more than once: it names the trace that is continued.
+//! The log line of a request whose `traceparent` came more than once: it names the trace that is
+//! continued.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};

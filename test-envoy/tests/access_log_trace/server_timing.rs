@@ -1,4 +1,5 @@
-//! `Server-Timing: trace;desc=…`: the caller is told the trace, beside what the application measures.
+//! `Server-Timing: trace;desc=…`: the caller is told the trace, beside what the application
+//! measures.
 
 use envoy_test_harness::client::Response;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route, Tracing};

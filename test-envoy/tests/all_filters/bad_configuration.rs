@@ -1,4 +1,5 @@
-//! A bad configuration never costs a listener, a request or another plugin: whatever it comes to, and by whatever way.
+//! A bad configuration never costs a listener, a request or another plugin: whatever it comes to,
+//! and by whatever way.
 
 use std::thread;
 use std::time::Duration;
@@ -259,7 +260,8 @@ fn a_new_listener_with_a_bad_plugin_is_never_refused() {
     });
 }
 
-/// Envoy itself refuses the listener, after it has loaded the plugin: what was in force before is in force again.
+/// Envoy itself refuses the listener, after it has loaded the plugin: what was in force before is
+/// in force again.
 #[test]
 fn a_listener_that_envoy_refuses_leaves_no_trace() {
     each_supported(|envoy| {

@@ -1,5 +1,5 @@
-//! What the filters do to headers besides the trace context itself: families, `baggage`, the header of `force`, and what
-//! is malformed.
+//! What the filters do to headers besides the trace context itself: families, `baggage`, the header
+//! of `force`, and what is malformed.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
@@ -206,7 +206,8 @@ fn a_baggage_without_room_takes_nothing_more_and_loses_nothing() {
             format!("{},plan=gold,user=1", long(8192 - 17)),
         ),
         (long(8192 - 16), format!("{},plan=gold", long(8192 - 16))),
-        // Nothing is joined behind an attribute that had no room: it could be a client's value of it.
+        // Nothing is joined behind an attribute that had no room: it could be a client's value of
+        // it.
         (long(8192 - 9), long(8192 - 9)),
         (long(8192), long(8192)),
         (long(8193), long(8193)),

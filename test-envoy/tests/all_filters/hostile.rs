@@ -1,5 +1,6 @@
-//! Hostile requests: whatever a client sends, each is answered as without the filter, the strict upstream's connection
-//! stays, and so does the VM. The same requests every time: the seed is fixed.
+//! Hostile requests: whatever a client sends, each is answered as without the filter, the strict
+//! upstream's connection stays, and so does the VM. The same requests every time: the seed is
+//! fixed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -252,14 +253,15 @@ impl Hostile {
                 _ => random.of(&fields),
             };
             let mut value = value(random);
-            // Over HTTP/1.1 a codec refuses control characters, and trims; over HTTP/2 Envoy hands on spaces by itself.
+            // Over HTTP/1.1 a codec refuses control characters, and trims; over HTTP/2 Envoy hands
+            // on spaces by itself.
             match over_http2 {
                 true => value = value.trim_ascii().to_vec(),
                 false if random.one_in(60) => value.push(*random.of(&[&0, &1, &b'\r', &127])),
                 false => {}
             }
-            // Envoy joins lines of `cookie`: with an empty one at the end, a space is the last byte, and the upstream
-            // closes the connection, with or without a filter.
+            // Envoy joins lines of `cookie`: with an empty one at the end, a space is the last
+            // byte, and the upstream closes the connection, with or without a filter.
             if name == "cookie" && headers.iter().any(|(known, _)| known == b"cookie") {
                 continue;
             }

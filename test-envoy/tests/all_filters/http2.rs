@@ -10,7 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// What came back: the status, the headers and the body; `None` where the stream or the connection was closed.
+/// What came back: the status, the headers and the body; `None` where the stream or the connection
+/// was closed.
 pub(crate) type Answer = Option<(u16, http::HeaderMap, Vec<u8>)>;
 
 /// One connection, opened anew where the peer has closed it.

@@ -1,5 +1,5 @@
-//! An internal redirect makes two passes of one request: Envoy runs its filters anew, with the headers that they wrote.
-//! The request stays one trace, whoever sent it.
+//! An internal redirect makes two passes of one request: Envoy runs its filters anew, with the
+//! headers that they wrote. The request stays one trace, whoever sent it.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
@@ -188,7 +188,8 @@ fn a_trace_that_trace_context_starts_is_not_started_twice() {
     });
 }
 
-/// What a caller sends is never what this proxy remembers, and what one filter remembers is not another one's.
+/// What a caller sends is never what this proxy remembers, and what one filter remembers is not
+/// another one's.
 #[test]
 fn a_second_request_and_a_second_filter_are_not_believed() {
     let envoy = EnvoyBinary::find().expect("an Envoy");

@@ -1,4 +1,5 @@
-//! What the released modules export: no callback that their composition does not need; and how large they are.
+//! What the released modules export: no callback that their composition does not need; and how
+//! large they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -49,8 +50,8 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
 
 /// A module, the bytes that it may have, and those that one of its functions may have.
 ///
-/// They hold down the memory of a proxy: docs/performance.md, Memory. The largest functions are regex_automata's,
-/// regex_lite's, and those that read a configuration.
+/// They hold down the memory of a proxy: docs/performance.md, Memory. The largest functions are
+/// regex_automata's, regex_lite's, and those that read a configuration.
 const SIZES: [(&str, usize, usize); 5] = [
     ("access_log_trace", 309_000, 10_000),
     ("mesh_tracing", 1_290_000, 20_000),

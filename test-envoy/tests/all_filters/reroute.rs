@@ -1,4 +1,5 @@
-//! A header edit makes Envoy choose the route again: where that matters, and that filter state does without.
+//! A header edit makes Envoy choose the route again: where that matters, and that filter state does
+//! without.
 
 use envoy_test_harness::config::{Cluster, HttpFilter, Listener, Route, WasmFilter};
 use envoy_test_harness::each_supported;
@@ -76,7 +77,8 @@ fn an_authorisation_that_one_route_is_without_is_passed_by_an_edit_behind_it_alo
     );
 }
 
-/// Envoy leaves a filter that the first route switches off by `FilterConfig` out of the chain, so it asks for no route.
+/// Envoy leaves a filter that the first route switches off by `FilterConfig` out of the chain, so
+/// it asks for no route.
 #[test]
 fn a_filter_that_a_route_takes_out_of_the_chain_pins_nothing() {
     let removed = json!({
@@ -144,7 +146,8 @@ fn an_edit_in_front_of_an_authoriser_that_adds_headers_moves_no_request() {
     });
 }
 
-/// A route that asks for a header which the filter writes: by an edit it is seen, by filter state it is not.
+/// A route that asks for a header which the filter writes: by an edit it is seen, by filter state
+/// it is not.
 #[test]
 fn routes_that_ask_for_a_trace_header_see_what_came_in_unless_it_is_edited() {
     let plain = Filter {
@@ -186,7 +189,8 @@ fn routes_that_ask_for_a_trace_header_see_what_came_in_unless_it_is_edited() {
     });
 }
 
-/// Both routes are in the access log: the one that an attribute read before the edit, and the one that was taken.
+/// Both routes are in the access log: the one that an attribute read before the edit, and the one
+/// that was taken.
 #[test]
 fn the_access_log_tells_of_a_request_that_was_moved() {
     each_supported(|envoy| {

@@ -1,5 +1,6 @@
-//! No header that a filter writes gives a strict peer a reason to close the connection, which the requests of others
-//! share (RFC 9113, sections 8.1.1 and 8.2.1): Hypercorn stands behind every filter that writes headers.
+//! No header that a filter writes gives a strict peer a reason to close the connection, which the
+//! requests of others share (RFC 9113, sections 8.1.1 and 8.2.1): Hypercorn stands behind every
+//! filter that writes headers.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
@@ -20,7 +21,8 @@ fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {
         .filter(filter)
 }
 
-/// A filter before ours that leaves a header with spaces, as no client of HTTP/1.1 can; the route removes it again.
+/// A filter before ours that leaves a header with spaces, as no client of HTTP/1.1 can; the route
+/// removes it again.
 fn with_spaces(filter: WasmFilter) -> HttpConnectionManager {
     let lua = "function envoy_on_request(handle) handle:headers():replace('x-spaces', ' \\t x y \\t') end";
     HttpConnectionManager::new()
@@ -36,7 +38,8 @@ fn span_attributes(config: &str) -> WasmFilter {
         .env("SPACES", " x y ")
 }
 
-/// One attribute from every source and by everything that can put a space at an end, and what is received of it.
+/// One attribute from every source and by everything that can put a space at an end, and what is
+/// received of it.
 const ATTRIBUTES: &[(&str, &str, &str)] = &[
     ("query", r#""from": {"query": "a"}"#, "x y"),
     ("query.blank", r#""from": {"query": "blank"}"#, ""),
@@ -249,7 +252,8 @@ fn ten_requests_of_others_outlive_every_value_that_a_filter_writes() {
                     check_attributes(&first.body, &headers, &shown);
                 }
 
-                // Envoy passes such an end on by itself; `a_client_of_http2` holds what becomes of that.
+                // Envoy passes such an end on by itself; `a_client_of_http2` holds what becomes of
+                // that.
                 let trimmed: Vec<_> = headers
                     .iter()
                     .map(|(name, value)| {
@@ -307,8 +311,8 @@ fn check_attributes(body: &[u8], headers: &[(String, String)], shown: &str) {
     }
 }
 
-/// What a client of HTTP/2 puts around a value, Envoy hands on by itself: only what a filter writes, or reads as trace
-/// context, is put right.
+/// What a client of HTTP/2 puts around a value, Envoy hands on by itself: only what a filter
+/// writes, or reads as trace context, is put right.
 #[test]
 fn spaces_of_a_client_of_http2_are_envoys_to_refuse_but_in_trace_headers() {
     let spaced =

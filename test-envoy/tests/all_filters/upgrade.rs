@@ -1,5 +1,5 @@
-//! A new version of a plugin while requests are on their way, as Istio delivers it: over ECDS. What the documentation
-//! says of upgrades and rollbacks is what is seen here.
+//! A new version of a plugin while requests are on their way, as Istio delivers it: over ECDS. What
+//! the documentation says of upgrades and rollbacks is what is seen here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 
-/// The released module as another version: a custom section changes what Envoy knows a module by, and nothing else.
+/// The released module as another version: a custom section changes what Envoy knows a module by,
+/// and nothing else.
 fn version(folder: &Path, number: u8) -> PathBuf {
     let mut module = fs::read(common::module("trace_context")).expect("the module");
     // Section 0, its size, the length of its name, its name, its content.

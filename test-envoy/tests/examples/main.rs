@@ -1,5 +1,6 @@
-//! The examples do what their pages say, on every supported Envoy: the bootstrap is the file that users run, and every
-//! command of the page is sent and must be answered with the output that stands below it.
+//! The examples do what their pages say, on every supported Envoy: the bootstrap is the file that
+//! users run, and every command of the page is sent and must be answered with the output that
+//! stands below it.
 
 mod access_log;
 mod both_sides;

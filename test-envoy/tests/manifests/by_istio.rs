@@ -92,8 +92,8 @@ pub(crate) fn envoys(proxy: &str) -> Vec<EnvoyBinary> {
 }
 
 impl Rendered {
-    /// Whether the manifest put something of ours into this place: a plugin that is discovered, or what an EnvoyFilter
-    /// brings.
+    /// Whether the manifest put something of ours into this place: a plugin that is discovered, or
+    /// what an EnvoyFilter brings.
     pub(crate) fn has_ours(&self) -> bool {
         let discovered = self
             .extensions
@@ -117,10 +117,12 @@ impl Rendered {
         })
     }
 
-    /// As Envoy takes it: what is discovered stands in place, routes too, and Istio's own filters are left out.
+    /// As Envoy takes it: what is discovered stands in place, routes too, and Istio's own filters
+    /// are left out.
     pub(crate) fn manager(&self, envoy: &EnvoyBinary) -> Value {
         let mut manager = self.manager.clone();
-        // A newer istiod than the proxy: over xDS an unknown field is passed over, and in a file it is refused.
+        // A newer istiod than the proxy: over xDS an unknown field is passed over, and in a file it
+        // is refused.
         if !envoy.is_at_least(1, 37)
             && let Some(tags) = manager.pointer_mut("/tracing/customTags")
         {

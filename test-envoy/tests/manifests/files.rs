@@ -1,5 +1,6 @@
-//! The manifests that are written by a program: one plugin configuration a need, read as the filter reads it, in every
-//! way of loading it. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
+//! The manifests that are written by a program: one plugin configuration a need, read as the filter
+//! reads it, in every way of loading it. `UPDATE_EXAMPLES=1` writes them; without it they must be
+//! what would be written.
 
 use meshtrace_config::read;
 use meshtrace_propagation::{Placement, Propagation, TraceContextConfig};

@@ -1,4 +1,5 @@
-//! The heads of the files for users: on which versions all of a file is accepted, and beside which tracer it stands.
+//! The heads of the files for users: on which versions all of a file is accepted, and beside which
+//! tracer it stands.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +61,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// `# Istio: 1.28 to 1.31` or `# Istio: 1.31`, and `# Tracer: otel` below it but for Envoy's own files.
+    /// `# Istio: 1.28 to 1.31` or `# Istio: 1.31`, and `# Tracer: otel` below it but for Envoy's
+    /// own files.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text.lines();
         let line = lines.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the head of a file for users says is true of all of the file: each Envoy that it names takes every piece of it, and
-//! answers requests through it.
+//! What the head of a file for users says is true of all of the file: each Envoy that it names
+//! takes every piece of it, and answers requests through it.
 
 use std::collections::BTreeMap;
 
@@ -435,7 +435,8 @@ fn the_overlays_build_the_plain_files() {
     assert_eq!(built, 6);
 }
 
-/// Every example's head: Envoy takes the file as it is, but for the ports, which are others' on a machine of tests.
+/// Every example's head: Envoy takes the file as it is, but for the ports, which are others' on a
+/// machine of tests.
 #[test]
 fn every_envoy_that_an_examples_head_names_takes_the_example() {
     let is_envoys = |path: &String| {
@@ -453,7 +454,10 @@ fn every_envoy_that_an_examples_head_names_takes_the_example() {
             let ports =
                 listeners.filter_map(|one| one.pointer_mut("/address/socket_address/port_value"));
             ports.for_each(|port| *port = json!(0));
-            let options = Options::new().working_directory(common::root());
+            // Where an example with the native tracer finds its module.
+            let options = Options::new()
+                .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", "dist")
+                .working_directory(common::root());
             let version = envoy.reported_version().to_owned();
             let running = Envoy::start_raw(&envoy, bootstrap, options)
                 .unwrap_or_else(|why| panic!("{path} on Envoy {version}: {why}"));

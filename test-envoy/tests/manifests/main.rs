@@ -1,4 +1,5 @@
-//! The files below istio-manifests/: that they are well formed, and that each does what its head and the guide say.
+//! The files below istio-manifests/: that they are well formed, and that each does what its head
+//! and the guide say.
 
 mod by_istio;
 mod files;

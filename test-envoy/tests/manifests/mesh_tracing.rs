@@ -1,5 +1,6 @@
-//! The manifests of `mesh_tracing`: written by a program, one configuration a place, in every way of loading it; and what
-//! each configuration does in real Envoys. `UPDATE_EXAMPLES=1` writes them; without it they must be what would be written.
+//! The manifests of `mesh_tracing`: written by a program, one configuration a place, in every way
+//! of loading it; and what each configuration does in real Envoys. `UPDATE_EXAMPLES=1` writes them;
+//! without it they must be what would be written.
 
 use envoy_test_harness::config::{
     Bootstrap, Cluster, FailurePolicy, HttpConnectionManager, Listener, Route, TrafficDirection,

@@ -1,5 +1,5 @@
-//! What the generated manifests have in common: both resources by which Istio loads a plugin, and that a file is what
-//! would be written.
+//! What the generated manifests have in common: both resources by which Istio loads a plugin, and
+//! that a file is what would be written.
 
 use std::fs;
 
@@ -70,8 +70,8 @@ pub(crate) fn indented(text: &str, by: usize) -> String {
     text.lines().map(line).collect()
 }
 
-/// The files of istio-manifests/, by their paths there, are these; `UPDATE_EXAMPLES=1` makes them so. `update` is the
-/// command that does.
+/// The files of istio-manifests/, by their paths there, are these; `UPDATE_EXAMPLES=1` makes them
+/// so. `update` is the command that does.
 pub(crate) fn check_files(files: &[(String, String)], update: &str) {
     let writes = std::env::var_os("UPDATE_EXAMPLES").is_some();
     for (path, text) in files {

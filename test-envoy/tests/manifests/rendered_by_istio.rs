@@ -1,5 +1,6 @@
-//! What Istio's own code makes of the manifests, in real Envoys: `make test-mesh` has it rendered by istiod's generator
-//! and the agent's image puller, and runs this. The answers are those of configurations written by hand.
+//! What Istio's own code makes of the manifests, in real Envoys: `make test-mesh` has it rendered
+//! by istiod's generator and the agent's image puller, and runs this. The answers are those of
+//! configurations written by hand.
 
 use std::collections::BTreeSet;
 
@@ -184,10 +185,12 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
             }
         }
     }
-    // Where the manifests mean to be, and nowhere else: a match that finds nothing is no error to Istio.
+    // Where the manifests mean to be, and nowhere else: a match that finds nothing is no error to
+    // Istio.
     let expected = |manifest: &str| -> Option<&[&str]> {
         Some(match manifest {
-            // A waypoint takes what names its Gateway; an EnvoyFilter with a selector is not for it.
+            // A waypoint takes what names its Gateway; an EnvoyFilter with a selector is not for
+            // it.
             "envoyfilter/trace-context-no-tracer.yaml" => &["sidecar-inbound"],
             path if is_plugin(path) && path.ends_with("-gateway.yaml") => &["gateway"],
             path if is_plugin(path) && path.ends_with("-waypoint.yaml") => &["waypoint"],

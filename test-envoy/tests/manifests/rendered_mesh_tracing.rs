@@ -1,5 +1,6 @@
-//! What Istio's own code makes of the manifests of `mesh_tracing`, in real Envoys with a collector behind the cluster of
-//! Istio's name: which spans each place reports, and that no tracer of the proxy's is left beside the filter.
+//! What Istio's own code makes of the manifests of `mesh_tracing`, in real Envoys with a collector
+//! behind the cluster of Istio's name: which spans each place reports, and that no tracer of the
+//! proxy's is left beside the filter.
 
 use std::collections::BTreeSet;
 
@@ -75,8 +76,8 @@ fn every_place_reports_its_spans_and_is_the_only_tracer() {
             continue;
         }
         if !places.take(&rendered) {
-            // The mesh's default provider is still there, but that a Telemetry without a selector is for waypoints too,
-            // which a plugin without a selector is not: the manifest says so.
+            // The mesh's default provider is still there, but that a Telemetry without a selector
+            // is for waypoints too, which a plugin without a selector is not: the manifest says so.
             let is_off = rendered.manager["tracing"].is_null();
             let is_for_all = rendered.manifest.ends_with("mesh-tracing.yaml");
             assert_eq!(is_off, is_for_all, "{rendered:?}");

@@ -4,8 +4,8 @@ use envoy_test_harness::{Span, SpanKind, expect};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
 use meshtrace_test_support::reporting::{Collected, traceparent};
 
-/// Sends requests until one is sampled, and returns the trace id, span id and flags that the upstream was sent. A gateway
-/// that starts traces of its own samples one of a hundred.
+/// Sends requests until one is sampled, and returns the trace id, span id and flags that the
+/// upstream was sent. A gateway that starts traces of its own samples one of a hundred.
 pub(crate) fn sampled_request(mesh: &Collected, at: &str) -> [String; 3] {
     let mut connection = mesh.connect();
     let request = get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]);
@@ -20,8 +20,8 @@ pub(crate) fn sampled_request(mesh: &Collected, at: &str) -> [String; 3] {
     panic!("{at}: none of 5000 was sampled");
 }
 
-/// Waits for the spans of the trace, which have these kinds: the first is the caller's child, or a root where the
-/// configuration `restarts` traces; each of the others is a child of the one before.
+/// Waits for the spans of the trace, which have these kinds: the first is the caller's child, or a
+/// root where the configuration `restarts` traces; each of the others is a child of the one before.
 pub(crate) fn spans_of(
     mesh: &Collected,
     trace_id: &str,

@@ -1,4 +1,5 @@
-//! No shipped manifest and no example moves a request to another route, but where the documentation says so.
+//! No shipped manifest and no example moves a request to another route, but where the documentation
+//! says so.
 
 use envoy_test_harness::EnvoyBinary;
 use envoy_test_harness::client::Request;
@@ -192,8 +193,8 @@ fn a_manifest_moves_no_request_from_its_place_but_behind_an_authoriser_that_adds
     );
 }
 
-/// The filters of an example's first listener stand in front of what others a user adds; only the steps that write
-/// their helper headers stand before them.
+/// The filters of an example's first listener stand in front of what others a user adds; only the
+/// steps that write their helper headers stand before them.
 #[test]
 fn in_the_examples_nothing_stands_in_front_but_helpers() {
     let mut seen = 0;

@@ -1,5 +1,5 @@
-//! The rows of "Which tracer" in istio-manifests/README.md, on real Envoys: what each file does beside its tracer, and what it
-//! does beside another one.
+//! The rows of "Which tracer" in istio-manifests/README.md, on real Envoys: what each file does
+//! beside its tracer, and what it does beside another one.
 
 use std::collections::BTreeSet;
 

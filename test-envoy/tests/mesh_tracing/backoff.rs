@@ -1,4 +1,5 @@
-//! However a collector asks to be called again, it is called less and less often, and nothing is lost meanwhile.
+//! However a collector asks to be called again, it is called less and less often, and nothing is
+//! lost meanwhile.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use serde_json::json;
 const SPANS: u64 = 60;
 const IN_FLIGHT: u64 = 4;
 
-/// How a collector asks to be called again: a name, the status or gRPC's code, `retry-after` or the delay of
-/// `google.rpc.RetryInfo` as seconds and nanoseconds.
+/// How a collector asks to be called again: a name, the status or gRPC's code, `retry-after` or the
+/// delay of `google.rpc.RetryInfo` as seconds and nanoseconds.
 enum Asks {
     Http(u16, Option<&'static str>),
     /// With the date of the answer beside it.
@@ -122,8 +123,8 @@ fn retry_info(seconds: i64, nanos: i32) -> Vec<u8> {
     field(3, &[url, field(2, &info)].concat())
 }
 
-/// The most calls in `elapsed` of a plugin whose collector takes none: what was in flight at first, and then one after
-/// each back-off (at least a quarter of a second, and twice as long each time).
+/// The most calls in `elapsed` of a plugin whose collector takes none: what was in flight at first,
+/// and then one after each back-off (at least a quarter of a second, and twice as long each time).
 fn most_calls(elapsed: Duration) -> u64 {
     let (mut calls, mut waited, mut next) = (IN_FLIGHT, 0.0, 0.25);
     while waited + next < elapsed.as_secs_f64() && next < 16.0 {

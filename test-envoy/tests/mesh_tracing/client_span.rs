@@ -1,4 +1,5 @@
-//! What a CLIENT span says of the call: the status that the upstream sent, and the URL as it was sent to it.
+//! What a CLIENT span says of the call: the status that the upstream sent, and the URL as it was
+//! sent to it.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -92,7 +93,8 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
     Collected::with(envoy, "http/protobuf", bootstrap)
 }
 
-/// What is asked for below a cluster's name; the upstream's status, and whether its span is an error.
+/// What is asked for below a cluster's name; the upstream's status, and whether its span is an
+/// error.
 const CALLS: [(&str, Option<&str>, bool); 18] = [
     ("ok", Some("200"), false),
     ("fails", Some("503"), true),
@@ -141,7 +143,8 @@ fn a_client_span_has_the_status_that_the_upstream_sent() {
         server.respond_with(answer);
         let mesh = mesh(envoy, &server);
         for (role, count) in [("gateway", 2), ("client", 1)] {
-            // Each in a trace of its own; what is not sampled is kept where it failed, and then says the same.
+            // Each in a trace of its own; what is not sampled is kept where it failed, and then
+            // says the same.
             let calls: Vec<_> = ["http1", "http2"]
                 .into_iter()
                 .flat_map(|cluster| CALLS.map(|call| (cluster, call)))
@@ -204,7 +207,8 @@ fn a_call_that_was_never_made_has_no_span_and_is_no_resend() {
             assert_eq!(mesh.sink.spans().len(), 1, "{at} {path}");
             mesh.sink.clear();
             assert_eq!(spans[0].kind, SpanKind::Server, "{at} {path}");
-            // As one span alone the call is told as one that failed, without an answer of anybody's.
+            // As one span alone the call is told as one that failed, without an answer of
+            // anybody's.
             send(&mesh, "client", path);
             let spans = mesh.sink.wait_for_spans(1).expect("a span");
             mesh.sink.clear();

@@ -1,5 +1,5 @@
-//! A wall clock that is set moves no deadline and no duration: the filter goes by the clock that Envoy serves as WASI's
-//! `clock_time_get(MONOTONIC)`.
+//! A wall clock that is set moves no deadline and no duration: the filter goes by the clock that
+//! Envoy serves as WASI's `clock_time_get(MONOTONIC)`.
 
 use std::thread;
 use std::time::Duration;
@@ -31,7 +31,8 @@ fn spans_that_wait_are_exported_whatever_the_clock_is_set_to() {
         for step in [-HOUR, HOUR] {
             let at = format!("{} {step}", envoy.reported_version());
             let clock = WallClock::new();
-            // So many spans wait when the clock is set: for their time to come, and then for the end of a back-off.
+            // So many spans wait when the clock is set: for their time to come, and then for the
+            // end of a back-off.
             let report = r#"{"batch": {"interval_ms": 2000}}"#;
             let mesh = start(envoy, &clock, report);
             mesh.sink.set_fault(Some(Fault::status(503)));

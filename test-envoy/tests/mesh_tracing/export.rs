@@ -180,9 +180,9 @@ fn an_unknown_cluster_is_one_line_and_a_counter() {
     });
 }
 
-/// Spans that no tick would have sent for a minute. Envoy's workers end without waiting for what was
-/// just written, so most of the time it does not go out where the machine is busy: it must be seen to
-/// go out at all.
+/// Spans that no tick would have sent for a minute. Envoy's workers end without waiting for what
+/// was just written, so most of the time it does not go out where the machine is busy: it must be
+/// seen to go out at all.
 #[test]
 #[ignore = "by chance: make long"]
 fn the_queue_is_flushed_when_envoy_ends() {

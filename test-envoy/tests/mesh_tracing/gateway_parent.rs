@@ -1,5 +1,5 @@
-//! Behind `mesh_tracing` as a gateway an authoriser is asked before the upstream is. Nobody is told a span that is never
-//! reported, however the request ends.
+//! Behind `mesh_tracing` as a gateway an authoriser is asked before the upstream is. Nobody is told
+//! a span that is never reported, however the request ends.
 
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{
@@ -214,7 +214,8 @@ fn ends(envoy: &EnvoyBinary, asked: Asked) -> usize {
     tried + 1
 }
 
-/// What remains: the authoriser is asked before it is known that there is a call, so its span is the call's child.
+/// What remains: the authoriser is asked before it is known that there is a call, so its span is
+/// the call's child.
 #[test]
 fn where_the_upstream_is_called_the_authoriser_is_told_the_call() {
     each_supported(|envoy| {

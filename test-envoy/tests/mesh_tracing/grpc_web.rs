@@ -1,5 +1,5 @@
-//! gRPC-Web, before the filter that translates it and behind it: what is known of the call's end is said, and nothing
-//! else.
+//! gRPC-Web, before the filter that translates it and behind it: what is known of the call's end is
+//! said, and nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,7 +43,8 @@ const TYPES: [&str; 4] = [
     "application/grpc-web-text+proto",
 ];
 
-/// The method; gRPC's code and `error.type` of the SERVER span where the trailers are seen, and where they are not.
+/// The method; gRPC's code and `error.type` of the SERVER span where the trailers are seen, and
+/// where they are not.
 type Told = (Option<&'static str>, Option<&'static str>);
 const CALLS: [(&str, Told, Told); 6] = [
     ("Works", (Some("OK"), None), (None, None)),

@@ -1,5 +1,5 @@
-//! A request that the proxy answers before `mesh_tracing` sees it: what is not believed of a caller is not believed of
-//! one that is refused.
+//! A request that the proxy answers before `mesh_tracing` sees it: what is not believed of a caller
+//! is not believed of one that is refused.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpFilter, Listener, TrafficDirection};

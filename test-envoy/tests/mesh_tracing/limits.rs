@@ -1,4 +1,5 @@
-//! A configuration that leaves no room for spans in a batch is refused; the largest that does not still exports.
+//! A configuration that leaves no room for spans in a batch is refused; the largest that does not
+//! still exports.
 
 use envoy_test_harness::config::{Bootstrap, Listener};
 use envoy_test_harness::each_supported;

@@ -342,8 +342,9 @@ fn a_client_that_goes_away_is_no_error_of_the_server() {
             None,
             "{version}"
         );
-        // "If the operation has completed successfully, instrumentations SHOULD NOT set `error.type`" (OpenTelemetry,
-        // semantic conventions for HTTP spans), and the status says that it has.
+        // "If the operation has completed successfully, instrumentations SHOULD NOT set
+        // `error.type`" (OpenTelemetry, semantic conventions for HTTP spans), and the status says
+        // that it has.
         assert_eq!(span.attribute("error.type"), None, "{version}");
         assert_eq!(span.attribute("response_flags"), Some("DC"), "{version}");
         assert!(!span.status_error, "{version}");

@@ -1,4 +1,5 @@
-//! `mesh_tracing` with all of its stages: one span, its attributes and its log line, from one filter.
+//! `mesh_tracing` with all of its stages: one span, its attributes and its log line, from one
+//! filter.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, HttpFilter, Listener};

@@ -1,4 +1,5 @@
-//! Tunnels (WebSocket, other upgrades, CONNECT, and HTTP/2's extended CONNECT): closed at either end, none is an error.
+//! Tunnels (WebSocket, other upgrades, CONNECT, and HTTP/2's extended CONNECT): closed at either
+//! end, none is an error.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! What `route_sampling` can decide, by where it stands and what stands around it, as the README says it.
+//! What `route_sampling` can decide, by where it stands and what stands around it, as the README
+//! says it.
 
 use std::fmt;
 

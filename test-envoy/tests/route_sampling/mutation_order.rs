@@ -1,4 +1,5 @@
-//! Two early mutations in one connection manager: that of `trace_context` and that of `route_sampling`, in both orders.
+//! Two early mutations in one connection manager: that of `trace_context` and that of
+//! `route_sampling`, in both orders.
 
 use std::collections::BTreeMap;
 
@@ -228,8 +229,8 @@ fn a_parents_decision_is_respected_in_either_order() {
     );
 }
 
-/// In the order of the priorities the rules see every parent; in the other one they see none that comes in another format
-/// than the tracer's.
+/// In the order of the priorities the rules see every parent; in the other one they see none that
+/// comes in another format than the tracer's.
 #[test]
 fn rules_against_a_parent_are_for_the_order_of_the_priorities() {
     each_supported(|envoy| {
@@ -299,7 +300,8 @@ fn the_priorities_of_the_files_put_the_context_first() {
     assert_ne!(names(&by_age), expected);
 }
 
-/// What a Telemetry with a percentage does to a caller's sampled trace, with and without the mutation.
+/// What a Telemetry with a percentage does to a caller's sampled trace, with and without the
+/// mutation.
 #[test]
 fn a_callers_sampled_trace_goes_on_at_any_percentage() {
     each_supported(|envoy| {

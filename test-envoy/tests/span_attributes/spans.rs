@@ -1,4 +1,5 @@
-//! `span_attributes` with the configuration that is rendered for each version: what is on the spans that are exported.
+//! `span_attributes` with the configuration that is rendered for each version: what is on the spans
+//! that are exported.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::{SpanKind, each_supported};

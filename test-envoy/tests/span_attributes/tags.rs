@@ -1,4 +1,5 @@
-//! Envoys with `span_attributes` and the tags that are rendered for their version, before each tracer.
+//! Envoys with `span_attributes` and the tags that are rendered for their version, before each
+//! tracer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +32,8 @@ impl fmt::Display for Rig {
 }
 
 impl Rig {
-    /// Everything that the plugin configuration `json` needs is rendered from it; `env` is the environment of Envoy.
+    /// Everything that the plugin configuration `json` needs is rendered from it; `env` is the
+    /// environment of Envoy.
     pub(crate) fn start(binary: &EnvoyBinary, json: &str, env: &[(&str, &str)]) -> Self {
         let version = binary.reported_version().parse().expect("a version");
         let module = common::module("span_attributes");

@@ -1,4 +1,5 @@
-//! `overrides`: what a destination gets that is told something else than the rest, on every supported Envoy.
+//! `overrides`: what a destination gets that is told something else than the rest, on every
+//! supported Envoy.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -225,7 +226,8 @@ fn a_host_is_matched_as_it_leaves() {
     });
 }
 
-/// `:authority` is taken from the endpoint when there is a connection to it, which is after the filter.
+/// `:authority` is taken from the endpoint when there is a connection to it, which is after the
+/// filter.
 #[test]
 fn a_host_that_is_taken_from_the_endpoint_is_not_matched_and_its_cluster_is() {
     let nothing = r#""inject": [], "clear": ["tracecontext", "b3multi"]"#;

@@ -101,9 +101,10 @@ fn without_a_tracer_what_came_in_leaves_to_the_letter() {
     });
 }
 
-/// What the Zipkin tracer writes is not the filter's to choose: until 1.39 it writes `x-b3-*` whatever came in, so the
-/// caller's `b3` stays single only from 1.40 on; before, it leaves beside them with the same ids. On no version does a
-/// tracer of B3 continue W3C: what came in leaves in its shape, with the tracer's trace, beside the tracer's own.
+/// What the Zipkin tracer writes is not the filter's to choose: until 1.39 it writes `x-b3-*`
+/// whatever came in, so the caller's `b3` stays single only from 1.40 on; before, it leaves beside
+/// them with the same ids. On no version does a tracer of B3 continue W3C: what came in leaves in
+/// its shape, with the tracer's trace, beside the tracer's own.
 #[test]
 fn behind_the_zipkin_tracer_the_shape_that_came_in_is_there_and_none_is_stale() {
     on_every_envoy(|binary| {

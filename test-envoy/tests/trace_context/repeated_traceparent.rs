@@ -1,4 +1,5 @@
-//! A `traceparent` that came more than once: proxies add one where they should replace it, or join lines by a comma.
+//! A `traceparent` that came more than once: proxies add one where they should replace it, or join
+//! lines by a comma.
 
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, Tracing,

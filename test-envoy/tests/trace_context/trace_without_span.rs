@@ -1,4 +1,5 @@
-//! A trace id that came without a span, as load balancers send it, and decisions that one format leaves to another.
+//! A trace id that came without a span, as load balancers send it, and decisions that one format
+//! leaves to another.
 
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;

@@ -1,4 +1,5 @@
-//! `trace_context` as an upstream filter, after the tracer: what leaves is compared with the spans that are exported.
+//! `trace_context` as an upstream filter, after the tracer: what leaves is compared with the spans
+//! that are exported.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

@@ -1,5 +1,5 @@
-//! Trace headers that are not converted: what a caller from outside sends of them is told to nobody where the
-//! configuration says so, by the filters and by the rendered early mutation.
+//! Trace headers that are not converted: what a caller from outside sends of them is told to nobody
+//! where the configuration says so, by the filters and by the rendered early mutation.
 
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::upstream::RecordedRequest;

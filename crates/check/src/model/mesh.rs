@@ -187,8 +187,8 @@ impl<'t> Model<'t> {
         specific
     }
 
-    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot be
-    /// seen.
+    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot
+    /// be seen.
     pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
         for entry in self.tracing_for(resource) {
             if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {

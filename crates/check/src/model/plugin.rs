@@ -302,8 +302,8 @@ pub(crate) fn formats<'t>(
     }
 }
 
-/// The filter of a module: by its file's or image's name, by the plugin's names, or by the keys of its
-/// configuration.
+/// The filter of a module: by its file's or image's name, by the plugin's names, or by the keys of
+/// its configuration.
 fn identify(code: Option<Node<'_>>, names: [&str; 2], config: Config<'_>) -> Option<Filter> {
     let code = code.and_then(Node::scalar).unwrap_or_default();
     let file = code.rsplit('/').next().unwrap_or(code);

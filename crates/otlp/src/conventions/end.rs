@@ -81,8 +81,8 @@ impl<'a> End<'a> {
         self.calls() > 0
     }
 
-    /// How often it was sent: Envoy counts the attempts that found no endpoint, or no room among the
-    /// connections and requests that the cluster allows. No attempt follows one of these.
+    /// How often it was sent: Envoy counts the attempts that found no endpoint, or no room among
+    /// the connections and requests that the cluster allows. No attempt follows one of these.
     fn calls(&self) -> u64 {
         let last_was_none =
             self.flags & response_flag::NO_HEALTHY_UPSTREAM != 0 || self.details == OVERFLOW;
@@ -135,8 +135,8 @@ impl<'a> End<'a> {
 
     /// Adds what is known at the end for a span of this `kind`, and says its status ("Status").
     pub fn describe(&self, kind: Kind, attributes: &mut Attributes) -> Status {
-        // A CLIENT span has the code that the upstream sent: what Envoy answers in its place goes to the
-        // client alone.
+        // A CLIENT span has the code that the upstream sent: what Envoy answers in its place goes
+        // to the client alone.
         let code = self
             .code
             .filter(|_| kind == Kind::Server || self.is_answered());
@@ -206,9 +206,10 @@ impl<'a> End<'a> {
 
     /// "If the request fails with an error before response status code was sent or received,
     /// `error.type` SHOULD be set to … a component-specific low cardinality error identifier. If
-    /// response status code was sent or received and status indicates an error …, `error.type` SHOULD
-    /// be set to the status code". A SERVER span whose client went away has none: "If the operation has
-    /// completed successfully, instrumentations SHOULD NOT set `error.type`", and its status is unset.
+    /// response status code was sent or received and status indicates an error …, `error.type`
+    /// SHOULD be set to the status code". A SERVER span whose client went away has none: "If the
+    /// operation has completed successfully, instrumentations SHOULD NOT set `error.type`", and its
+    /// status is unset.
     fn error(&self, kind: Kind, code: Option<u16>) -> Option<ErrorType<'a>> {
         let least = match kind {
             Kind::Server => 500,

@@ -18,8 +18,8 @@ pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
 pub use value::integer;
 
-/// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST be
-/// unique" (OTLP, `Span.attributes`).
+/// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST
+/// be unique" (OTLP, `Span.attributes`).
 pub const KEYS: [&str; 27] = [
     "client.address",
     "error.type",

@@ -82,15 +82,15 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether its duration has no bound: an upgrade, CONNECT, or gRPC, whose streams cannot be told
-    /// from its unary calls by their headers.
+    /// Whether its duration has no bound: an upgrade, CONNECT, or gRPC, whose streams cannot be
+    /// told from its unary calls by their headers.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
         self.is_grpc || self.is_upgrade || self.is_connect()
     }
 
-    /// The request as it was before a response of the upstream led it elsewhere ("internal redirect"):
-    /// Envoy keeps the URL in `x-envoy-original-url`. `None` where it did not.
+    /// The request as it was before a response of the upstream led it elsewhere ("internal
+    /// redirect"): Envoy keeps the URL in `x-envoy-original-url`. `None` where it did not.
     #[must_use]
     pub fn before_redirect(self) -> Option<Self> {
         let url = self.original_url?;

@@ -1,5 +1,5 @@
-//! The stage `access_log`: the ids of the trace, as filter state for access logs and as headers of the
-//! response.
+//! The stage `access_log`: the ids of the trace, as filter state for access logs and as headers of
+//! the response.
 
 use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
 use meshtrace_headers::{Arena, Headers, Value};

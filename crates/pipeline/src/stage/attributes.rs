@@ -104,8 +104,8 @@ impl AttributesStage {
         gathered
     }
 
-    /// Gathers the attributes of a request that is over, of which nothing was kept: only its span gets
-    /// them, by `describe`.
+    /// Gathers the attributes of a request that is over, of which nothing was kept: only its span
+    /// gets them, by `describe`.
     pub(crate) fn gather_late(
         &self,
         headers: Headers<'_>,
@@ -126,8 +126,8 @@ impl AttributesStage {
         );
     }
 
-    /// Gathers the attributes of a `request` that was seen at its end alone: only its span gets them,
-    /// by `describe`.
+    /// Gathers the attributes of a `request` that was seen at its end alone: only its span gets
+    /// them, by `describe`.
     pub(crate) fn describe_late(&self, request: &Request<'_>, describe: impl FnOnce(Gathered<'_>)) {
         let properties = self.request_properties.of(request.properties);
         let tally = &mut Tally::default();

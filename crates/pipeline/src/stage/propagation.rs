@@ -9,8 +9,8 @@ use meshtrace_propagation::{
 use crate::stage::sampling::ParsedTracestate;
 use crate::{Outcome, Request};
 
-/// Writes the context that the next hop gets, and keeps the id of a trace that is not continued where
-/// access logs find it. Returns the headers that carry the context.
+/// Writes the context that the next hop gets, and keeps the id of a trace that is not continued
+/// where access logs find it. Returns the headers that carry the context.
 #[inline(never)]
 pub(crate) fn inject<'a>(
     propagation: &'a Propagation,

@@ -40,7 +40,8 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
 struct Malformed;
 
 fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<SamplingState, Malformed> {
-    // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean nothing.
+    // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean
+    // nothing.
     if arrived.first_item(Field::XB3Flags) == Some(b"1") {
         return Ok(SamplingState::Debug);
     }

@@ -156,9 +156,9 @@ pub(super) fn emit<'a>(
     put(field, only_header(outgoing, text, says, write));
 }
 
-/// Behind what is known, the other fields of the `arrived` header of the same trace, in their order:
-/// as many whole ones as there is room for. `Lineage` counts the calls by which AWS Lambda finds
-/// loops.
+/// Behind what is known, the other fields of the `arrived` header of the same trace, in their
+/// order: as many whole ones as there is room for. `Lineage` counts the calls by which AWS Lambda
+/// finds loops.
 fn write<'a>(context: &TraceContext, arrived: &[u8], arena: &'a Arena) -> Option<Value<'a>> {
     let digits = context.trace_id.to_hex();
     let (time, number) = digits.split_first_chunk::<8>()?;

@@ -78,8 +78,8 @@ impl Writing<'_> {
         script.set(TRACESTATE, first(helper::TRACESTATE));
     }
 
-    /// The OpenTelemetry tracer has no input for a decision without ids; and from Envoy 1.39 on it drops a sampled parent
-    /// that the connection manager does not sample too.
+    /// The OpenTelemetry tracer has no input for a decision without ids; and from Envoy 1.39 on it
+    /// drops a sampled parent that the connection manager does not sample too.
     fn decision(&self, script: &mut Script) {
         let undecided = has(helper::CHOSEN);
         let sampled = when(matches(helper::CHOSEN, SAMPLED), "'sampled'");

@@ -50,7 +50,8 @@ pub(super) fn script(
     Ok(script)
 }
 
-/// What carries a trace context, or makes Envoy sample, name or describe a span as the caller wants.
+/// What carries a trace context, or makes Envoy sample, name or describe a span as the caller
+/// wants.
 fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
     let mut headers = Vec::new();
     let mut add = |header: &str| {

@@ -46,7 +46,8 @@ pub struct EarlyMutation {
     pub extension: Value,
     /// What the connection manager must have beside it.
     pub manager: ManagerSettings,
-    /// For each virtual host: what must not reach the next hop. Empty where nothing is left to remove.
+    /// For each virtual host: what must not reach the next hop. Empty where nothing is left to
+    /// remove.
     pub virtual_host: Value,
     /// What the mutation does otherwise than the Wasm filter, or cannot do.
     pub limits: Vec<Limit>,

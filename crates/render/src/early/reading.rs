@@ -150,8 +150,8 @@ impl Reading {
         format!("({choices})")
     }
 
-    /// The value of `b3`, in CEL; a parent without a state, which the Zipkin tracer refuses, is left
-    /// out before it.
+    /// The value of `b3`, in CEL; a parent without a state, which the Zipkin tracer refuses, is
+    /// left out before it.
     pub(super) fn b3_for_tracer(&self) -> String {
         let b3 = value(helper::B3);
         let size = format!("size({b3})");
@@ -280,8 +280,8 @@ pub(super) fn b3_is_decision() -> String {
 
 /// Whether `x-b3-sampled` is a decision, and not overruled by debug, in CEL.
 ///
-/// Debug "implies an accept decision", but the Zipkin tracer reads `x-b3-sampled` first, and what it
-/// does not know there it takes for a denial.
+/// Debug "implies an accept decision", but the Zipkin tracer reads `x-b3-sampled` first, and what
+/// it does not know there it takes for a denial.
 pub(super) fn b3_multi_sampled_counts() -> String {
     let known = matches(helper::SAMPLED, "^([01]|true|false)$");
     format!(

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 /// The `tracing` block of the route of that name.
 ///
-/// It costs nothing, and needs no filter. What it keeps is what the filter's rule keeps, so both may
-/// stand together.
+/// It costs nothing, and needs no filter. What it keeps is what the filter's rule keeps, so both
+/// may stand together.
 #[derive(Clone, Debug)]
 pub struct RouteTracing {
     /// The route's name.
@@ -15,8 +15,8 @@ pub struct RouteTracing {
     pub tracing: Value,
 }
 
-/// A block for each rule that asks for a route alone and keeps all of it or nothing. A ratio would be
-/// another part than the filter's: Envoy decides by `x-request-id`.
+/// A block for each rule that asks for a route alone and keeps all of it or nothing. A ratio would
+/// be another part than the filter's: Envoy decides by `x-request-id`.
 pub(super) fn tracing(config: &SamplingConfig) -> Vec<RouteTracing> {
     let mut known = Vec::new();
     let rules = config.rules.iter();

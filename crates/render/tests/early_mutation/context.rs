@@ -124,8 +124,8 @@ fn helper_headers_of_a_client_mean_nothing_and_none_is_left() {
     }
 }
 
-/// Envoy 1.40 refuses a pattern whose compiled size exceeds 100. A class is one instruction for each
-/// of its ranges (upper case folds into lower), anything else at most one a character.
+/// Envoy 1.40 refuses a pattern whose compiled size exceeds 100. A class is one instruction for
+/// each of its ranges (upper case folds into lower), anything else at most one a character.
 #[test]
 fn no_pattern_exceeds_the_program_size() {
     for pattern in patterns() {

@@ -1,9 +1,10 @@
 //! Which rule a request falls under: the first that fits, found without looking at each.
 //!
-//! Every rule is a bit. Each dimension of a request (path, host, method, route, cluster, headers) is
-//! looked up once and answers with the set of rules that it allows; the first bit that is in all of
-//! them is the rule. Sets are bit vectors with a summary of their words ("aggregated bit vector",
-//! Baboescu and Varghese, SIGCOMM 2001), so that a thousand rules are a few words to look at.
+//! Every rule is a bit. Each dimension of a request (path, host, method, route, cluster, headers)
+//! is looked up once and answers with the set of rules that it allows; the first bit that is in all
+//! of them is the rule. Sets are bit vectors with a summary of their words ("aggregated bit
+//! vector", Baboescu and Varghese, SIGCOMM 2001), so that a thousand rules are a few words to look
+//! at.
 
 mod header;
 mod host;

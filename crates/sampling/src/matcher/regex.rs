@@ -18,9 +18,9 @@ pub(crate) const MAX_BYTES: usize = 512 * 1024;
 /// split up.
 pub(crate) const MAX_GROUPS: usize = 8;
 
-/// The steps that all expressions of a configuration may take to be built: a worker answers no request meanwhile. One is
-/// a byte of a state's description, seen for one class of bytes. Measured in Envoy 1.40: at most about 150 ms for all
-/// (counted repetitions in one another).
+/// The steps that all expressions of a configuration may take to be built: a worker answers no
+/// request meanwhile. One is a byte of a state's description, seen for one class of bytes. Measured
+/// in Envoy 1.40: at most about 150 ms for all (counted repetitions in one another).
 const MAX_STEPS: usize = 8_000_000;
 /// The longest expression, in bytes: a longer one is not read at all.
 const MAX_PATTERN: usize = 4096;
@@ -227,7 +227,8 @@ fn automaton(patterns: &[&str], budget: &mut Budget) -> Result<dense::DFA<Vec<u3
         let last = steps >= limit;
         steps = steps.min(limit).min(budget.0);
         budget.spend(steps);
-        // All matches, not the first one: what fits the whole path must not be hidden by what fits its beginning.
+        // All matches, not the first one: what fits the whole path must not be hidden by what fits
+        // its beginning.
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)

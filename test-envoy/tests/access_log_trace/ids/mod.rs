@@ -1,5 +1,6 @@
-//! Every line of the access log leads to its trace: requests of every kind through every tracer, their lines compared
-//! with the spans that were exported. What can be known stands in the filter's reference.
+//! Every line of the access log leads to its trace: requests of every kind through every tracer,
+//! their lines compared with the spans that were exported. What can be known stands in the filter's
+//! reference.
 
 mod exchanges;
 mod requests;

@@ -354,7 +354,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Where the trace of a line comes from; `None` where that is left to the malformed header's tracer.
+    /// Where the trace of a line comes from; `None` where that is left to the malformed header's
+    /// tracer.
     pub(super) fn origin(&self, line: &Value) -> Option<Origin> {
         // The second pass reads what the first has written.
         let second_pass = self.fate == Fate::RedirectedInside && line["response_code"] == 200;

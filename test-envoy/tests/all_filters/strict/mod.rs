@@ -1,4 +1,5 @@
-//! A strict HTTP/2 upstream: Hypercorn, whose library h2 closes the connection on a header that RFC 9113 forbids.
+//! A strict HTTP/2 upstream: Hypercorn, whose library h2 closes the connection on a header that RFC
+//! 9113 forbids.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! The Istio manifests: their plugin configuration in real Envoys, beside the tracers that they are for.
+//! The Istio manifests: their plugin configuration in real Envoys, beside the tracers that they are
+//! for.
 
 mod access_log;
 mod behind_opentelemetry;

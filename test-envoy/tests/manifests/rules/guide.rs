@@ -5,7 +5,8 @@ use meshtrace_test_support::common::text;
 
 use crate::head::{Product, manifests};
 
-/// What a row of "Which tracer" says to type: each file is there, and what is to be removed is what was applied.
+/// What a row of "Which tracer" says to type: each file is there, and what is to be removed is what
+/// was applied.
 #[test]
 fn the_commands_of_the_guide_apply_and_remove_the_same_resources() {
     let page = text("istio-manifests/README.md");

@@ -1,4 +1,5 @@
-//! The rules of the files for users: names, labels, order, namespaces and failure policies; and a pod with all labels.
+//! The rules of the files for users: names, labels, order, namespaces and failure policies; and a
+//! pod with all labels.
 
 mod failure_policies;
 mod guide;

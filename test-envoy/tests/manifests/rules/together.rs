@@ -27,7 +27,8 @@ fn taken(
         let selects =
             |(key, value): (&String, &Value)| labels.get(key.as_str()).copied() == value.as_str();
         let mut named = head.envoys().into_iter();
-        // What a mesh applies: the files of its tracer and its version, and of two that do the same, one.
+        // What a mesh applies: the files of its tracer and its version, and of two that do the
+        // same, one.
         let beside = [tracer, "any", "none"].contains(&head.tracer.as_str());
         let other = path.contains("-upstream") && image != path.contains("-image");
         if wanted.iter().all(selects)
@@ -170,7 +171,8 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
     );
 }
 
-/// At a gateway the edge is first: what a client sends is gone, and the rules decide about a trace of the gateway's.
+/// At a gateway the edge is first: what a client sends is gone, and the rules decide about a trace
+/// of the gateway's.
 #[test]
 fn at_a_gateway_with_labels_no_client_decides() {
     const FILES: [&str; 4] = [

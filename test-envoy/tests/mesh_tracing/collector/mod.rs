@@ -1,5 +1,5 @@
-//! `mesh_tracing.wasm` and applications with an SDK report to one real OpenTelemetry Collector; what it exports is
-//! compared span by span. `make test-mesh` builds the Collector and runs these.
+//! `mesh_tracing.wasm` and applications with an SDK report to one real OpenTelemetry Collector;
+//! what it exports is compared span by span. `make test-mesh` builds the Collector and runs these.
 
 mod process;
 mod shop;
@@ -97,7 +97,8 @@ fn gateway_sidecars_and_applications_are_one_trace() {
                     assert_eq!(span.resource, resource(&span.service), "{at}");
                 }
             }
-            // The caller's until an application leaves it out; then what the next proxy made, on both sides of the call.
+            // The caller's until an application leaves it out; then what the next proxy made, on
+            // both sides of the call.
             let id = |nth: usize| chain[nth].attribute("http.request.header.x-request-id");
             let callers = format!("[\"{REQUEST_ID}\"]");
             assert_eq!([id(0), id(1), id(2)], [Some(callers.as_str()); 3], "{at}");
@@ -148,8 +149,8 @@ fn spans_of(resource: &Value) -> Vec<&Value> {
     scopes.flat_map(|scope| list(scope, "spans")).collect()
 }
 
-/// The values of the proxies' spans and resources have the types of the semantic conventions, and the flags say whether
-/// the parent is another's span.
+/// The values of the proxies' spans and resources have the types of the semantic conventions, and
+/// the flags say whether the parent is another's span.
 fn assert_types(collector: &Collector, at: &str) {
     const NUMBERS: [&str; 7] = [
         "http.request.body.size",
@@ -198,7 +199,8 @@ fn assert_types(collector: &Collector, at: &str) {
         }
         flags.extend(spans.iter().filter_map(|span| span["flags"].as_u64()));
     }
-    // Sampled, and known to have a parent elsewhere; but that a gateway's CLIENT span has its SERVER span.
+    // Sampled, and known to have a parent elsewhere; but that a gateway's CLIENT span has its
+    // SERVER span.
     flags.sort_unstable();
     assert_eq!(flags, [0x101, 0x301, 0x301, 0x301, 0x301, 0x301], "{at}");
 }
@@ -356,7 +358,8 @@ fn a_collector_that_restarts_gets_all_that_was_not_counted_as_dropped() {
             assert_eq!(dropped(&sidecar), lost, "{at}");
             assert!(counter(&sidecar, "report.retries") > 0, "{at}");
 
-            // A call whose answer was lost is made again, so that a span may arrive twice: count each once.
+            // A call whose answer was lost is made again, so that a span may arrive twice: count
+            // each once.
             let exported = counter(&sidecar, "report.exported");
             let arrived = || {
                 let spans = sink.spans().into_iter();

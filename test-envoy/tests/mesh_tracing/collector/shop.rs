@@ -23,7 +23,8 @@ pub(super) const REQUEST_ID: &str = "7f5c4d5c-0b5c-9f5c-8f5c-7f5c4d5c0b5c";
 /// Where a listener of a proxy sends what it takes.
 pub(super) type Way<'a> = (&'a str, TrafficDirection, SocketAddr);
 
-/// A proxy of an Istio mesh that is the tracer of all its ways, and knows where nobody listens: `/down`.
+/// A proxy of an Istio mesh that is the tracer of all its ways, and knows where nobody listens:
+/// `/down`.
 pub(super) fn proxy(
     binary: &EnvoyBinary,
     (collector, protocol): (&Collector, &str),

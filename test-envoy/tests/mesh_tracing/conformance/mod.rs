@@ -1,6 +1,6 @@
 //! W3C Trace Context, Level 2, as a participant: the filter on ingress and egress of an application
-//! that copies `traceparent` and `tracestate`, the first line of each. The cases are written from the
-//! specification.
+//! that copies `traceparent` and `tracestate`, the first line of each. The cases are written from
+//! the specification.
 
 mod cases;
 

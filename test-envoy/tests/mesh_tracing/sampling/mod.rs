@@ -47,8 +47,8 @@ fn last(path: &str) -> (Request, String) {
     )
 }
 
-/// All spans but those of a last request, which is sent and waited for: spans of one worker arrive in
-/// their order.
+/// All spans but those of a last request, which is sent and waited for: spans of one worker arrive
+/// in their order.
 fn exported(mesh: &Collected, hops: usize) -> Vec<Span> {
     let (request, trace_id) = last("/last");
     mesh.send(&request);

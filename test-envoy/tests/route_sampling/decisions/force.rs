@@ -46,7 +46,8 @@ fn only_the_operators_secret_forces() {
             ("with", None, None, false),
             ("without", Some("hunter2"), None, false),
             ("without", Some(""), None, false),
-            // The proxy's span is its parent's; the application's trace is forced by the upstream filter.
+            // The proxy's span is its parent's; the application's trace is forced by the upstream
+            // filter.
             ("with", Some("hunter2"), Some(&parent), true),
             ("with", Some("hunter3"), Some(&parent), false),
         ] {

@@ -76,7 +76,8 @@ fn upstream_any_policy_decides_what_the_next_hop_is_told() {
                 "{what}"
             );
             if flag == "01" {
-                // The proxy's own span is as its parent was, and its id is told on only with its flag.
+                // The proxy's own span is as its parent was, and its id is told on only with its
+                // flag.
                 let spans = sinks.spans(Tracer::OpenTelemetry, &told.trace_id, &what, 1);
                 let reported = spans.iter().any(|span| span.span_id == told.span_id);
                 assert_eq!(reported, left == "01", "{what}");

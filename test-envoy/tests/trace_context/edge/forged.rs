@@ -1,4 +1,5 @@
-//! What a client forges neither forces a trace nor suppresses one, and names neither trace nor span.
+//! What a client forges neither forces a trace nor suppresses one, and names neither trace nor
+//! span.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ fn forces(headers: Headers, tracer: Tracer, callers: Callers, version: &str) -> 
     }
 }
 
-/// Whether a request is not traced although `random_sampling` is 100, where nothing is before the tracer.
+/// Whether a request is not traced although `random_sampling` is 100, where nothing is before the
+/// tracer.
 fn suppresses(headers: Headers, tracer: Tracer, callers: Callers) -> bool {
     let zipkin = tracer != Tracer::OpenTelemetry;
     match headers[0] {

@@ -1,4 +1,5 @@
-//! An edge for real: no header of a client's forces a trace, suppresses one, or reaches the application with an id.
+//! An edge for real: no header of a client's forces a trace, suppresses one, or reaches the
+//! application with an id.
 
 mod believed;
 mod forged;

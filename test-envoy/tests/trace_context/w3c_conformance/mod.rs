@@ -1,8 +1,9 @@
-//! W3C Trace Context Level 2 (Candidate Recommendation Draft of 2024-03-28) on real Envoys, sentence by sentence.
+//! W3C Trace Context Level 2 (Candidate Recommendation Draft of 2024-03-28) on real Envoys,
+//! sentence by sentence.
 //!
-//! The filter is a pass-through: it is no participant, so a valid context leaves with the parent id that came in. Each
-//! row goes through a proxy without a tracer in three configurations, and through one with Envoy's OpenTelemetry
-//! tracer, bare and with the filter behind it.
+//! The filter is a pass-through: it is no participant, so a valid context leaves with the parent id
+//! that came in. Each row goes through a proxy without a tracer in three configurations, and
+//! through one with Envoy's OpenTelemetry tracer, bare and with the filter behind it.
 
 mod traceparent;
 mod tracestate;
@@ -41,7 +42,8 @@ enum Left {
 enum Traced {
     /// It opens a span in the caller's trace and writes that.
     Continued,
-    /// It takes `traceparent` for malformed, makes a span that is never reported, and leaves the headers as they came.
+    /// It takes `traceparent` for malformed, makes a span that is never reported, and leaves the
+    /// headers as they came.
     Passed,
     /// It finds no `traceparent` and starts a trace.
     Started,
@@ -73,7 +75,8 @@ impl Row {
         }
     }
 
-    /// Where Envoy's tracer reads otherwise than the specification says, or than the row would have it.
+    /// Where Envoy's tracer reads otherwise than the specification says, or than the row would have
+    /// it.
     fn traced(self, traced: Traced) -> Self {
         Self { traced, ..self }
     }
@@ -261,7 +264,8 @@ fn a_pass_through_leaves_what_is_valid_to_the_letter_and_nothing_else() {
     });
 }
 
-// Section 4.3: "If parsing fails, the vendor creates a new traceparent header and deletes the tracestate."
+// Section 4.3: "If parsing fails, the vendor creates a new traceparent header and deletes the
+// tracestate."
 #[test]
 fn where_nothing_valid_came_in_a_trace_is_started_and_no_other_is_touched() {
     on_every_envoy(|proxy| {
@@ -282,7 +286,8 @@ fn where_nothing_valid_came_in_a_trace_is_started_and_no_other_is_touched() {
     });
 }
 
-// Section 3.4, "Restart trace": "all properties (trace-id, parent-id, trace-flags) are reset", and tracestate goes.
+// Section 3.4, "Restart trace": "all properties (trace-id, parent-id, trace-flags) are reset", and
+// tracestate goes.
 #[test]
 fn a_trace_that_is_restarted_keeps_nothing_of_the_callers() {
     on_every_envoy(|proxy| {
@@ -311,7 +316,8 @@ fn assert_new(case: &str, lines: &[String], ids: [&str; 2]) {
     }
 }
 
-// Section 3.4: sampled "can only be mutated when parent-id is updated"; the other flags are not ours to change.
+// Section 3.4: sampled "can only be mutated when parent-id is updated"; the other flags are not
+// ours to change.
 #[test]
 fn the_flags_change_with_the_parent_id_alone() {
     on_every_envoy(|proxy| {
@@ -328,7 +334,8 @@ fn the_flags_change_with_the_parent_id_alone() {
             ("01", format!("b3: {t}-{s}-1"), format!("00-{t}-{s}-01")),
             ("0b", format!("b3: {t}-{s}-1"), format!("00-{t}-{s}-0b")),
             ("0a", format!("b3: {t}-{s}-0"), format!("00-{t}-{s}-0a")),
-            // Another span of the trace: its own decision, the trace's random flag, and nothing undefined.
+            // Another span of the trace: its own decision, the trace's random flag, and nothing
+            // undefined.
             (
                 "0b",
                 format!("b3: {t}-e457b5a2e4d86bd1-0"),
@@ -359,8 +366,8 @@ fn the_flags_change_with_the_parent_id_alone() {
     });
 }
 
-/// The tracer decides first. What it continued or started is its own span, whatever came in; what it took for
-/// malformed it leaves, and then the filter does what a pass-through does.
+/// The tracer decides first. What it continued or started is its own span, whatever came in; what
+/// it took for malformed it leaves, and then the filter does what a pass-through does.
 #[test]
 fn behind_envoys_tracer_what_it_wrote_stays_and_what_it_left_is_cleaned() {
     on_every_envoy(|proxy| {
@@ -402,7 +409,8 @@ fn behind_envoys_tracer_what_it_wrote_stays_and_what_it_left_is_cleaned() {
                     "{case}: flags that nobody defined are zero"
                 );
             }
-            // It joins the lines of tracestate, reads none of them, and writes an empty one where none came.
+            // It joins the lines of tracestate, reads none of them, and writes an empty one where
+            // none came.
             let joined = match row.traced {
                 Traced::Continued => sent.tracestate.join(","),
                 Traced::Started | Traced::Passed => String::new(),

@@ -39,8 +39,8 @@ pub(super) struct AsTracer {
     tracer: Tracer,
     request_properties: PropertyPaths,
     response_properties: PropertyPaths,
-    /// Has a value as soon as an upstream was chosen. It is looked up where responses name a span that
-    /// gets another id without an upstream.
+    /// Has a value as soon as an upstream was chosen. It is looked up where responses name a span
+    /// that gets another id without an upstream.
     upstream: Option<PropertyHandle>,
 }
 
@@ -272,8 +272,8 @@ impl AsTracer {
         }
     }
 
-    /// Without an upstream the span that is reported has the injected id: the response and the access
-    /// log name that one.
+    /// Without an upstream the span that is reported has the injected id: the response and the
+    /// access log name that one.
     fn settle_span_id<'a>(
         &self,
         stage: &AccessLogIds,
@@ -337,8 +337,8 @@ impl AsTracer {
         let headers = Headers::parse(&block)?;
         let duration = lookup.property(attribute::REQUEST_DURATION.property);
         let duration = duration.as_deref().and_then(conventions::integer);
-        // Who sent it is asked now, as far as it would have been then: what is not believed of a peer
-        // is not believed of a request that was refused either.
+        // Who sent it is asked now, as far as it would have been then: what is not believed of a
+        // peer is not believed of a request that was refused either.
         let ask = |path: attribute::AttributePath, is_needed: bool| {
             is_needed.then(|| lookup.property(path.property)).flatten()
         };

@@ -1,7 +1,7 @@
 //! `mesh_tracing`: every stage in one pass.
 //!
-//! With `report` the filter is the tracer, and otherwise it stands beside a tracer of the proxy's. The
-//! two modes are types of their own, [`AsTracer`] and [`BesideTracer`].
+//! With `report` the filter is the tracer, and otherwise it stands beside a tracer of the proxy's.
+//! The two modes are types of their own, [`AsTracer`] and [`BesideTracer`].
 
 mod as_tracer;
 mod beside_tracer;

@@ -76,7 +76,8 @@ impl Tracer {
             of_client: self.client_span(&open, &end),
             of_server: self.is_server(&end),
         };
-        // A SERVER span that has its record needs them no more: the headers may be other ones by now.
+        // A SERVER span that has its record needs them no more: the headers may be other ones by
+        // now.
         let block = match (&open.record, spans.of_client) {
             (Some(_), None) => None,
             _ => lookup.request_headers(),

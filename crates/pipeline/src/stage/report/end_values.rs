@@ -1,5 +1,5 @@
-//! What the host is asked for at the end of a request: in expressions (CEL), which cost one call for
-//! many values, and property by property where the host takes no expressions.
+//! What the host is asked for at the end of a request: in expressions (CEL), which cost one call
+//! for many values, and property by property where the host takes no expressions.
 
 use arrayvec::ArrayVec;
 use meshtrace_envoy::attribute::{self, response_header};
@@ -111,8 +111,8 @@ pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
     flags != Some(0) || code.is_some_and(|code| code >= 500)
 }
 
-/// The status of gRPC. Envoy makes one of the HTTP status where the response has none ("HTTP to gRPC
-/// Status Code Mapping"); of gRPC-Web, whose trailers are in the body by then, nobody said it.
+/// The status of gRPC. Envoy makes one of the HTTP status where the response has none ("HTTP to
+/// gRPC Status Code Mapping"); of gRPC-Web, whose trailers are in the body by then, nobody said it.
 pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
     if open.grpc_status.is_some() {
         return open.grpc_status;

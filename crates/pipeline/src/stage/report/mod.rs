@@ -1,5 +1,5 @@
-//! The stage `report`: this hop's own spans, opened with the request, closed and reported when it is
-//! over.
+//! The stage `report`: this hop's own spans, opened with the request, closed and reported when it
+//! is over.
 
 mod background;
 mod close;

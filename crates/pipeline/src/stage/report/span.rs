@@ -53,9 +53,9 @@ impl OpenSpan {
         self.identity.client_id
     }
 
-    /// Gives the request's own span the id that was injected, where no upstream was called: a filter
-    /// in between, such as an authoriser, may have made it the parent of its spans, and then that
-    /// parent is reported. Returns that id.
+    /// Gives the request's own span the id that was injected, where no upstream was called: a
+    /// filter in between, such as an authoriser, may have made it the parent of its spans, and then
+    /// that parent is reported. Returns that id.
     pub(super) fn take_injected_id(&mut self, has_upstream: bool) -> Option<SpanId> {
         if has_upstream {
             return None;

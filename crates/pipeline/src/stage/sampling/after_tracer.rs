@@ -1,4 +1,5 @@
-//! Behind the proxy's own tracer: what the next hop gets can be changed, the proxy's own span cannot.
+//! Behind the proxy's own tracer: what the next hop gets can be changed, the proxy's own span
+//! cannot.
 
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};

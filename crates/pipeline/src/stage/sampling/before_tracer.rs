@@ -1,4 +1,5 @@
-//! In front of the proxy's own tracer: a header asks that tracer to record a trace that begins here.
+//! In front of the proxy's own tracer: a header asks that tracer to record a trace that begins
+//! here.
 
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
@@ -53,8 +54,8 @@ impl BeforeTracer {
         self.rules.managed_headers(self.trace_id_header.as_deref())
     }
 
-    /// Asks the tracer to record a trace that begins here, where a rule says so. A trace that came in
-    /// is out of reach: the tracer has read its decision.
+    /// Asks the tracer to record a trace that begins here, where a rule says so. A trace that came
+    /// in is out of reach: the tracer has read its decision.
     pub(crate) fn sample<'a>(
         &'a self,
         request: &Request<'a>,

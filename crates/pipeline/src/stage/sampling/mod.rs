@@ -25,7 +25,8 @@ use crate::properties::{PropertyHandle, PropertyPaths};
 use crate::{Clock, Environment, Outcome, Request, SharedData};
 
 /// The filter state by which the filter in front of the tracer tells the one behind it, and access
-/// logs, what was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps the trace.
+/// logs, what was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps the
+/// trace.
 const DECISION: &[u8] = meshtrace_envoy::filter_state::SAMPLING_DECISION.as_bytes();
 
 /// Compiled rules, and where the name of the route is found.
@@ -71,8 +72,8 @@ impl Rules {
             .collect()
     }
 
-    /// Whether the header of `force` asks to keep the trace, counted. The header is removed: it holds a
-    /// secret.
+    /// Whether the header of `force` asks to keep the trace, counted. The header is removed: it
+    /// holds a secret.
     pub(crate) fn take_force_header<'a>(
         &'a self,
         headers: &Headers<'_>,
@@ -108,8 +109,8 @@ impl Rules {
         })
     }
 
-    /// The rule that the request fits and what it says, counted. Where the `randomness` of the trace
-    /// is not known, it is drawn.
+    /// The rule that the request fits and what it says, counted. Where the `randomness` of the
+    /// trace is not known, it is drawn.
     pub(crate) fn should_sample(
         &self,
         request: &Request<'_>,

@@ -165,8 +165,8 @@ fn sample_by_rules(
     }
 }
 
-/// Decides about a trace that came without a decision, by what its rule says. Where that is nothing,
-/// one in a hundred is recorded.
+/// Decides about a trace that came without a decision, by what its rule says. Where that is
+/// nothing, one in a hundred is recorded.
 fn sample_root(verdict: RuleDecision, randomness: Randomness) -> SamplingDecision {
     let by_ratio = Threshold::ONE_IN_A_HUNDRED;
     let (sampled, threshold) = match verdict {

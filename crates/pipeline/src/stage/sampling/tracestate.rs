@@ -38,8 +38,8 @@ impl<'s> ParsedTracestate<'s> {
         }
     }
 
-    /// The list with `threshold` as its `th`; `None` where it has that already. Empty where no member
-    /// is left.
+    /// The list with `threshold` as its `th`; `None` where it has that already. Empty where no
+    /// member is left.
     pub(crate) fn with_threshold<'a>(
         &self,
         threshold: Option<Threshold>,
