@@ -177,6 +177,18 @@ impl Stage {
             Self::Report => otlp::Counter::METRICS,
         }
     }
+
+    /// What each counter tells, in the order of [`metrics`](Self::metrics).
+    #[must_use]
+    pub const fn descriptions(self) -> &'static [&'static str] {
+        match self {
+            Self::Propagation => propagation::Counter::DESCRIPTIONS,
+            Self::Attributes => attributes::Counter::DESCRIPTIONS,
+            Self::AccessLog => access_log::Counter::DESCRIPTIONS,
+            Self::Sampling => sampling::Counter::DESCRIPTIONS,
+            Self::Report => otlp::Counter::DESCRIPTIONS,
+        }
+    }
 }
 
 /// The counters that one callback moves, by stage.
