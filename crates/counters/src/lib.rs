@@ -11,8 +11,8 @@ pub trait Counter: Copy + fmt::Debug + 'static {
     const ALL: &'static [Self];
     /// Their names in Envoy, in the same order, without the `wasmcustom.` that Envoy puts before.
     const METRICS: &'static [&'static str];
-    /// What each of them tells, in the same order: the text of its documentation, with a space before
-    /// each of its lines.
+    /// What each of them tells, in the same order: the text of its documentation, with a space
+    /// before each of its lines.
     const DESCRIPTIONS: &'static [&'static str];
 
     /// The place in [`ALL`](Self::ALL).

@@ -35,8 +35,8 @@ pub struct Explanation {
     pub unknown_properties: Vec<String>,
     /// Whether the filter does something with the response too, which is not explained.
     pub continues_with_response: bool,
-    /// Whether the filter also saw the end of the request, with the headers as they left the filter: as
-    /// in a proxy without a tracer of its own.
+    /// Whether the filter also saw the end of the request, with the headers as they left the
+    /// filter: as in a proxy without a tracer of its own.
     pub ends_without_tracer: bool,
     /// Every request header line as it leaves.
     #[serde(skip)]

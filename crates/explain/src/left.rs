@@ -10,8 +10,8 @@ use crate::explanation::HeaderChange;
 /// Header lines, by name.
 pub(crate) type Lines = Vec<(String, Vec<u8>)>;
 
-/// Applies `edits` to the lines that were `sent`, as the host does; with `by_filter_state` the route
-/// configuration removes headers besides.
+/// Applies `edits` to the lines that were `sent`, as the host does; with `by_filter_state` the
+/// route configuration removes headers besides.
 pub(crate) fn apply(
     sent: &Lines,
     edits: &Edits<'_>,

@@ -257,7 +257,8 @@ fn fate(span: &Span) -> &'static str {
     }
 }
 
-/// The text in lines of at most `room` characters; a longer word is cut. There is at least one line.
+/// The text in lines of at most `room` characters; a longer word is cut. There is at least one
+/// line.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -72,7 +72,8 @@ impl Metrics {
         }
     }
 
-    /// Moves the counters of `stage` that have a bit in `bits`. `handle` is as in [`add`](Self::add).
+    /// Moves the counters of `stage` that have a bit in `bits`. `handle` is as in
+    /// [`add`](Self::add).
     pub(crate) fn add_bits(&self, handle: TracerHandle, stage: Stage, mut bits: u64) {
         let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) else {
             return;
@@ -84,8 +85,8 @@ impl Metrics {
         }
     }
 
-    /// Moves the counter at the place `index` of `stage`, where the configuration is alive. From any
-    /// thread.
+    /// Moves the counter at the place `index` of `stage`, where the configuration is alive. From
+    /// any thread.
     pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = *handle

@@ -2,9 +2,9 @@
 //!
 //! A filter configuration has no timer, and a call that a worker makes is not legal. So one thread
 //! of this module waits until something is queued and then wakes the configuration, about as often
-//! as the batches' interval says, until nothing is left. It does nothing else. Every HTTP connection
-//! manager has a filter configuration of its own: the newest of them makes all calls. An update ends the
-//! oldest, and a call that is in flight then would be made again.
+//! as the batches' interval says, until nothing is left. It does nothing else. Every HTTP
+//! connection manager has a filter configuration of its own: the newest of them makes all calls. An
+//! update ends the oldest, and a call that is in flight then would be made again.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;

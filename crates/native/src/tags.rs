@@ -1,7 +1,7 @@
 //! What Envoy tells a tracer of a request that is over: the tags that it sets.
 //!
-//! Those that OpenTelemetry has an attribute for become that attribute; the rest, `custom_tags` with
-//! them, are reported as they are.
+//! Those that OpenTelemetry has an attribute for become that attribute; the rest, `custom_tags`
+//! with them, are reported as they are.
 
 use meshtrace_envoy::response_flag::SHORT_NAMES;
 use meshtrace_headers::Headers;

@@ -130,8 +130,8 @@ fn arena() -> Arena {
 type Workers = Vec<Rc<Worker>>;
 
 std::thread_local! {
-    // Without a destructor: one that is registered for a thread of Envoy's keeps the library mapped.
-    // What it points to ends with the process.
+    // Without a destructor: one that is registered for a thread of Envoy's keeps the library
+    // mapped. What it points to ends with the process.
     static WORKERS: Cell<*mut Workers> = const { Cell::new(core::ptr::null_mut()) };
 }
 

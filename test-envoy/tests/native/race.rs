@@ -1,4 +1,5 @@
-//! Configurations that change under load: no request fails, no span is lost or doubled, and the process stays.
+//! Configurations that change under load: no request fails, no span is lost or doubled, and the
+//! process stays.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

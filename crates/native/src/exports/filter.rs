@@ -1,7 +1,7 @@
 //! `envoy.filters.http.dynamic_modules`: the filter `mesh_tracing_export`.
 //!
-//! Its configuration makes the calls of the export. The filter itself does nothing: `disabled: true`
-//! keeps Envoy from running it for every request, and its configuration is made all the same.
+//! Its configuration makes the calls of the export. The filter itself does nothing: `disabled:
+//! true` keeps Envoy from running it for every request, and its configuration is made all the same.
 
 use core::ptr;
 use std::sync::Arc;
