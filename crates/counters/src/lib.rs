@@ -11,6 +11,8 @@ pub trait Counter: Copy + fmt::Debug + 'static {
     const ALL: &'static [Self];
     /// Their names in Envoy, in the same order, without the `wasmcustom.` that Envoy puts before.
     const METRICS: &'static [&'static str];
+    /// What each counts, in the same order: the documentation of the enum's variants.
+    const MEANINGS: &'static [&'static str];
 
     /// The place in [`ALL`](Self::ALL).
     fn index(self) -> usize;
@@ -19,12 +21,12 @@ pub trait Counter: Copy + fmt::Debug + 'static {
 /// Makes an enum of counters: `counters!("meshtrace.stage.", /// … Name = "metric", …)`.
 #[macro_export]
 macro_rules! counters {
-    ($prefix:literal, $($(#[$doc:meta])* $name:ident = $metric:literal,)*) => {
+    ($prefix:literal, $($(#[doc = $doc:expr])* $name:ident = $metric:literal,)*) => {
         /// Something that happened to one request. Each is an Envoy counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Counter {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Counter {
@@ -40,6 +42,7 @@ macro_rules! counters {
         impl $crate::Counter for Counter {
             const ALL: &'static [Self] = &[$(Self::$name,)*];
             const METRICS: &'static [&'static str] = &[$(concat!($prefix, $metric),)*];
+            const MEANINGS: &'static [&'static str] = &[$(concat!($($doc),*),)*];
 
             fn index(self) -> usize {
                 self as usize

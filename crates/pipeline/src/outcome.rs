@@ -177,6 +177,18 @@ impl Stage {
             Self::Report => otlp::Counter::METRICS,
         }
     }
+
+    /// What each of them counts, in the same order.
+    #[must_use]
+    pub const fn meanings(self) -> &'static [&'static str] {
+        match self {
+            Self::Propagation => propagation::Counter::MEANINGS,
+            Self::Attributes => attributes::Counter::MEANINGS,
+            Self::AccessLog => access_log::Counter::MEANINGS,
+            Self::Sampling => sampling::Counter::MEANINGS,
+            Self::Report => otlp::Counter::MEANINGS,
+        }
+    }
 }
 
 /// The counters that one callback moves, by stage.
