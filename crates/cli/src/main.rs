@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod doctor;
 mod filter;
+mod findings;
 mod input;
 mod output;
 mod render;
@@ -16,7 +18,7 @@ use clap::{Parser, Subcommand};
 /// Tools that go with the meshtrace filters for Envoy and Istio.
 ///
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
-/// `check` are told by its help.
+/// `check` and `doctor` are told by their help.
 #[derive(Debug, Parser)]
 #[command(name = "meshtrace", version, arg_required_else_help = true)]
 struct Cli {
@@ -37,6 +39,13 @@ enum Command {
     /// have it.
     #[command(arg_required_else_help = true)]
     Check(check::Command),
+    /// Find mistakes in a running Envoy: in its configuration, and in what its counters say
+    ///
+    /// Reads /server_info, /config_dump and, twice, /stats of Envoy's admin interface. Tells of every filter whether its
+    /// configuration is in force, which counters moved in the meantime and what they count, and what is wrong with it. It
+    /// changes nothing.
+    #[command(arg_required_else_help = true)]
+    Doctor(doctor::Command),
     /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
     #[command(arg_required_else_help = true)]
     Render {
@@ -52,6 +61,7 @@ impl Command {
     fn run(&self) -> ExitCode {
         let text = match self {
             Self::Check(command) => return command.run(),
+            Self::Doctor(command) => return command.run(),
             Self::Render { filter } => filter.run(),
             Self::Schema(command) => command.run(),
         };
