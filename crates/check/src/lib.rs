@@ -25,6 +25,7 @@ pub use versions::Minor;
 
 use files::Files;
 use finding::Findings;
+use kind::Kind;
 use model::Model;
 use versions::Versions;
 
@@ -56,6 +57,23 @@ impl Report {
             .iter()
             .filter(|finding| finding.level == level)
             .count()
+    }
+}
+
+/// The filters whose plugin configuration a file may be, by its keys and its name.
+#[must_use]
+pub fn filters_of(input: &Input) -> Vec<Filter> {
+    let Ok(tree) = document::read(&input.name, &input.bytes) else {
+        return Vec::new();
+    };
+    match tree
+        .documents()
+        .next()
+        .map(|document| kind::of(document, &input.name, None))
+    {
+        Some(Kind::Plugin(filter)) => vec![filter],
+        Some(Kind::OneOf(filters)) => filters,
+        _ => Vec::new(),
     }
 }
 

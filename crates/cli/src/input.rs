@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::de::IgnoredAny;
@@ -21,23 +21,26 @@ impl Input {
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         match &self.file {
             None => Ok(Vec::new()),
-            Some(file) if file.as_os_str() == "-" => {
-                let mut text = Vec::new();
-                io::stdin()
-                    .read_to_end(&mut text)
-                    .map_err(|error| format!("standard input cannot be read: {error}"))?;
-                Ok(json(text))
-            }
-            Some(file) => fs::read(file)
-                .map(json)
-                .map_err(|error| format!("{} cannot be read: {error}", file.display())),
+            Some(file) => read(file).map(json),
         }
     }
 }
 
+/// The content of a file; `-` is standard input.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, String> {
+    if file.as_os_str() == "-" {
+        let mut text = Vec::new();
+        io::stdin()
+            .read_to_end(&mut text)
+            .map_err(|error| format!("standard input cannot be read: {error}"))?;
+        return Ok(text);
+    }
+    fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
 /// YAML as JSON. What is JSON stays to the letter, so that a refusal tells its lines; what is neither stays too, and is
 /// refused by whoever reads it.
-fn json(text: Vec<u8>) -> Vec<u8> {
+pub(crate) fn json(text: Vec<u8>) -> Vec<u8> {
     let is_json = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
     if is_json || text.trim_ascii_start().starts_with(b"{") {
         return text;

@@ -4,12 +4,14 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod filter;
 mod findings;
 mod input;
 mod output;
 mod render;
 mod schema;
+mod test_cases;
 
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ use clap::{Parser, Subcommand};
 /// Tools that go with the meshtrace filters for Envoy and Istio.
 ///
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
-/// `check` and `doctor` are told by their help.
+/// `check`, `doctor` and `test` are told by their help.
 #[derive(Debug, Parser)]
 #[command(name = "meshtrace", version, arg_required_else_help = true)]
 struct Cli {
@@ -46,6 +48,15 @@ enum Command {
     /// changes nothing.
     #[command(arg_required_else_help = true)]
     Doctor(doctor::Command),
+    /// Tell what a filter does with a request
+    ///
+    /// The pipeline of the proxy runs here, with your configuration, over the request that you describe: what was read,
+    /// which rule decided, every header that changes, the filter state, the span and the counters.
+    #[command(arg_required_else_help = true)]
+    Explain(explain::Command),
+    /// Run the cases of a file: requests, and what is expected of each
+    #[command(arg_required_else_help = true)]
+    Test(test_cases::Command),
     /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
     #[command(arg_required_else_help = true)]
     Render {
@@ -62,6 +73,8 @@ impl Command {
         let text = match self {
             Self::Check(command) => return command.run(),
             Self::Doctor(command) => return command.run(),
+            Self::Test(command) => return command.run(),
+            Self::Explain(command) => command.run(),
             Self::Render { filter } => filter.run(),
             Self::Schema(command) => command.run(),
         };

@@ -11,8 +11,9 @@ pub trait Counter: Copy + fmt::Debug + 'static {
     const ALL: &'static [Self];
     /// Their names in Envoy, in the same order, without the `wasmcustom.` that Envoy puts before.
     const METRICS: &'static [&'static str];
-    /// What each counts, in the same order: the documentation of the enum's variants.
-    const MEANINGS: &'static [&'static str];
+    /// What each of them tells, in the same order: the text of its documentation, with a space before
+    /// each of its lines.
+    const DESCRIPTIONS: &'static [&'static str];
 
     /// The place in [`ALL`](Self::ALL).
     fn index(self) -> usize;
@@ -42,7 +43,7 @@ macro_rules! counters {
         impl $crate::Counter for Counter {
             const ALL: &'static [Self] = &[$(Self::$name,)*];
             const METRICS: &'static [&'static str] = &[$(concat!($prefix, $metric),)*];
-            const MEANINGS: &'static [&'static str] = &[$(concat!($($doc),*),)*];
+            const DESCRIPTIONS: &'static [&'static str] = &[$(concat!($($doc),*),)*];
 
             fn index(self) -> usize {
                 self as usize

@@ -178,15 +178,15 @@ impl Stage {
         }
     }
 
-    /// What each of them counts, in the same order.
+    /// What each counter tells, in the order of [`metrics`](Self::metrics).
     #[must_use]
-    pub const fn meanings(self) -> &'static [&'static str] {
+    pub const fn descriptions(self) -> &'static [&'static str] {
         match self {
-            Self::Propagation => propagation::Counter::MEANINGS,
-            Self::Attributes => attributes::Counter::MEANINGS,
-            Self::AccessLog => access_log::Counter::MEANINGS,
-            Self::Sampling => sampling::Counter::MEANINGS,
-            Self::Report => otlp::Counter::MEANINGS,
+            Self::Propagation => propagation::Counter::DESCRIPTIONS,
+            Self::Attributes => attributes::Counter::DESCRIPTIONS,
+            Self::AccessLog => access_log::Counter::DESCRIPTIONS,
+            Self::Sampling => sampling::Counter::DESCRIPTIONS,
+            Self::Report => otlp::Counter::DESCRIPTIONS,
         }
     }
 }

@@ -10,3 +10,4 @@ mod refusals;
 mod sampling;
 mod shutdown;
 mod spans;
+mod tunnels;

@@ -67,10 +67,10 @@ impl Stats {
 /// What a counter of meshtrace counts.
 pub(super) fn meaning(name: &str) -> String {
     for stage in Stage::ALL {
-        let mut pairs = stage.metrics().iter().zip(stage.meanings());
+        let mut pairs = stage.metrics().iter().zip(stage.descriptions());
         let found = pairs.find(|(metric, _)| metric.strip_prefix("meshtrace.") == Some(name));
         if let Some((_, meaning)) = found {
-            return meaning.trim().to_owned();
+            return meaning.trim().replace("  ", " ");
         }
     }
     let what = |decision: &str| match decision {

@@ -250,11 +250,20 @@ fn decision(sample: SampleConfig, path: &str) -> Result<String, ConfigError> {
 }
 
 fn condition(asked: &MatchConfig) -> Result<String, ConfigError> {
+    // Each condition by name: the compiler tells of one that is missing here.
+    let MatchConfig {
+        path,
+        methods,
+        host,
+        headers,
+        route,
+        cluster,
+    } = asked;
     let mut all = Vec::new();
-    if let Some(path) = &asked.path {
+    if let Some(path) = path {
         all.push(path_condition(path)?);
     }
-    if let Some(methods) = &asked.methods {
+    if let Some(methods) = methods {
         let texts = methods.iter().map(|method| quoted("match.methods", method));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         all.push(format!(
@@ -263,17 +272,14 @@ fn condition(asked: &MatchConfig) -> Result<String, ConfigError> {
             texts.join(", ")
         ));
     }
-    match asked.host.as_deref() {
+    match host.as_deref() {
         None | Some("*") => {}
         Some(host) => all.push(host_condition(host)?),
     }
-    for (i, header) in asked.headers.iter().enumerate() {
+    for (i, header) in headers.iter().enumerate() {
         all.push(header_condition(header, &format!("match.headers[{i}]"))?);
     }
-    for (key, is_set) in [
-        ("route", asked.route.is_some()),
-        ("cluster", asked.cluster.is_some()),
-    ] {
+    for (key, is_set) in [("route", route.is_some()), ("cluster", cluster.is_some())] {
         if is_set {
             return Err(ConfigError::new(
                 format!("match.{key}"),

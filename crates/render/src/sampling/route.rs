@@ -1,6 +1,6 @@
 //! Rules that a route's own `tracing` block does without the filter.
 
-use meshtrace_sampling::{RuleConfig, SampleConfig, SamplingConfig};
+use meshtrace_sampling::{MatchConfig, RuleConfig, SampleConfig, SamplingConfig};
 use serde_json::{Value, json};
 
 /// The `tracing` block of the route of that name.
@@ -38,13 +38,21 @@ pub(super) fn tracing(config: &SamplingConfig) -> Vec<RouteTracing> {
 
 /// A rule of another kind before it could decide first, so only the first ones count.
 fn route_alone(rule: &RuleConfig) -> Option<&str> {
-    let asked = &rule.matches;
-    let alone = asked.path.is_none()
-        && asked.methods.is_none()
-        && asked.host.as_deref().is_none_or(|host| host == "*")
-        && asked.headers.is_empty()
-        && asked.cluster.is_none();
-    asked.route.as_deref().filter(|_| alone)
+    // Each condition by name: the compiler tells of one that is missing here.
+    let MatchConfig {
+        path,
+        methods,
+        host,
+        headers,
+        route,
+        cluster,
+    } = &rule.matches;
+    let alone = path.is_none()
+        && methods.is_none()
+        && host.as_deref().is_none_or(|host| host == "*")
+        && headers.is_empty()
+        && cluster.is_none();
+    route.as_deref().filter(|_| alone)
 }
 
 fn block(sample: SampleConfig) -> Option<Value> {

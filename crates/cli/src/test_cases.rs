@@ -1,0 +1,116 @@
+//! `meshtrace test`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use meshtrace_check::Filter;
+use meshtrace_explain::{Case, Difference};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::explain::{named, run};
+use crate::{input, output};
+
+/// The file with the cases.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0, all cases are ok; 1, a case failed; 2, the command line is wrong, a file cannot be read, \
+    or the configuration is refused."
+)]
+pub(crate) struct Command {
+    /// The file, as YAML or JSON: {filter, config, environment, cases: [{name, request, expect}]}; `-` is standard input
+    #[arg(value_name = "CASES")]
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    filter: String,
+    /// The configuration itself, or the path of its file, from the folder of this one.
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    cases: Vec<Case>,
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> ExitCode {
+        match self.text() {
+            Ok((text, failed)) => {
+                output::print(&text);
+                match failed {
+                    0 => ExitCode::SUCCESS,
+                    _ => ExitCode::FAILURE,
+                }
+            }
+            Err(sentence) => {
+                eprintln!("meshtrace: {sentence}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    /// What is printed, and how many cases failed.
+    fn text(&self) -> Result<(String, usize), String> {
+        let file = self.file.display();
+        let bytes = input::json(input::read(&self.file)?);
+        let cases: Cases = serde_json::from_slice(&bytes)
+            .map_err(|error| format!("{file} is no file of cases: {error}"))?;
+        let filter = named(&cases.filter)?;
+        let json = self.configuration(&cases.config)?;
+        let mut text = String::new();
+        let mut failed = 0;
+        for case in &cases.cases {
+            let found = differences(filter, &json, case, &cases.environment)?;
+            let name = &case.name;
+            if found.is_empty() {
+                text.push_str(&format!("ok {name}\n"));
+                continue;
+            }
+            failed += 1;
+            text.push_str(&format!("FAIL {name}\n"));
+            for difference in &found {
+                text.push_str(&shown(difference));
+            }
+        }
+        let count = cases.cases.len();
+        let noun = if count == 1 { "case" } else { "cases" };
+        text.push_str(&format!("{count} {noun}, {failed} failed\n"));
+        Ok((text, failed))
+    }
+
+    fn configuration(&self, config: &Value) -> Result<Vec<u8>, String> {
+        match config {
+            Value::Null => Ok(Vec::new()),
+            Value::String(name) => {
+                let folder = self.file.parent().unwrap_or(Path::new(""));
+                input::read(&folder.join(name)).map(input::json)
+            }
+            config => Ok(config.to_string().into_bytes()),
+        }
+    }
+}
+
+fn differences(
+    filter: Filter,
+    json: &[u8],
+    case: &Case,
+    environment: &BTreeMap<String, String>,
+) -> Result<Vec<Difference>, String> {
+    let explanation = run(filter, json, &case.request(environment))?;
+    Ok(case.expect.differences(&explanation))
+}
+
+fn shown(difference: &Difference) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+    format!(
+        "  {}\n    expected  {}\n    found     {}\n",
+        difference.key,
+        value(&difference.expected),
+        value(&difference.found)
+    )
+}

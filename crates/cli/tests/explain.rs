@@ -1,0 +1,192 @@
+//! `meshtrace explain` and `meshtrace test` as they are run.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test may fail"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const PAGE: &str = include_str!("../../../docs/explain.md");
+
+fn meshtrace(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_meshtrace"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("a process")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    folder
+}
+
+/// The blocks of the page in this language, each with the text before it.
+fn blocks(language: &str) -> Vec<(&'static str, &'static str)> {
+    let start = format!("```{language}\n");
+    let mut blocks = Vec::new();
+    let mut rest = PAGE;
+    while let Some((before, after)) = rest.split_once(&start) {
+        let (block, after) = after.split_once("```").expect("the block's end");
+        blocks.push((before.trim_end(), block));
+        rest = after;
+    }
+    blocks
+}
+
+#[test]
+fn the_page_shows_what_is_printed() {
+    let folder = folder_with(&[]);
+    for (before, text) in blocks("yaml") {
+        let line = before.lines().last().expect("a line");
+        let name = line
+            .strip_prefix('`')
+            .and_then(|line| line.strip_suffix("`:"));
+        fs::write(folder.path().join(name.expect("a name")), text).expect("a file");
+    }
+    let binary = Path::new(env!("CARGO_BIN_EXE_meshtrace"));
+    let binaries = binary.parent().expect("its folder").display();
+    let consoles = blocks("console");
+    assert!(consoles.len() >= 5, "{}", consoles.len());
+    for (_, text) in consoles {
+        let (command, shown) = text.split_once('\n').expect("a command");
+        let command = command.strip_prefix("$ ").expect("a prompt");
+        let output = Command::new("sh")
+            .args(["-c", &format!("PATH={binaries}:$PATH; {command} 2>&1")])
+            .current_dir(folder.path())
+            .output()
+            .expect("a shell");
+        assert_eq!(out(&output), shown, "{command}");
+    }
+}
+
+#[test]
+fn the_page_names_every_flag() {
+    let folder = folder_with(&[]);
+    let help = out(&meshtrace(folder.path(), &["explain", "--help"]));
+    for word in help
+        .split_whitespace()
+        .filter(|word| word.starts_with("--"))
+    {
+        let flag = word.trim_end_matches(|character: char| !character.is_ascii_lowercase());
+        if flag.len() > 2 && flag != "--help" {
+            assert!(PAGE.contains(&format!("`{flag}")), "{flag}");
+        }
+    }
+}
+
+#[test]
+fn the_filter_is_told_by_the_configuration_or_by_name() {
+    let folder = folder_with(&[
+        ("a.json", r#"{"extract": ["b3"], "inject": ["b3"]}"#),
+        ("b.json", "{}"),
+    ]);
+    let explain = |arguments: &[&str]| {
+        let arguments: Vec<_> = ["explain"].iter().chain(arguments).copied().collect();
+        meshtrace(folder.path(), &arguments)
+    };
+    let told = explain(&["a.json"]);
+    assert_eq!(told.status.code(), Some(0), "{}", err(&told));
+    assert!(out(&told).starts_with("trace_context: GET / of localhost\n"));
+    for filter in [
+        "access_log_trace",
+        "mesh-tracing",
+        "route_sampling",
+        "span-attributes",
+        "trace-context",
+    ] {
+        let named = explain(&[filter, "b.json", "--output", "json"]);
+        assert_eq!(named.status.code(), Some(0), "{}", err(&named));
+        let document: Value = serde_json::from_str(&out(&named)).expect("JSON");
+        assert_eq!(document["filter"], filter.replace('-', "_"));
+    }
+    let untold = explain(&["b.json"]);
+    assert_eq!(untold.status.code(), Some(1));
+    assert!(
+        err(&untold).contains("name the filter first"),
+        "{}",
+        err(&untold)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_in_a_sentence() {
+    let folder = folder_with(&[
+        ("a.json", r#"{"inject": ["w3c"]}"#),
+        ("cases.yaml", "filter: x\ncases: []\n"),
+    ]);
+    for (arguments, code, sentence) in [
+        (
+            &["explain", "trace-context", "a.json"][..],
+            1,
+            "trace_context.inject",
+        ),
+        (
+            &["explain", "trace-context", "none.json"],
+            1,
+            "none.json cannot be read",
+        ),
+        (
+            &["explain", "envoy", "a.json"],
+            1,
+            "unknown filter \"envoy\"",
+        ),
+        (
+            &["explain", "a.json", "--header", "x"],
+            2,
+            "expected NAME: VALUE",
+        ),
+        (&["explain", "a.json", "--header", ":path: /"], 2, "--path"),
+        (&["test", "cases.yaml"], 2, "unknown filter \"x\""),
+        (&["test", "none.yaml"], 2, "none.yaml cannot be read"),
+        (&["test", "a.json"], 2, "a.json is no file of cases"),
+    ] {
+        let output = meshtrace(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(
+            err(&output).contains(sentence),
+            "{arguments:?}: {}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn cases_end_with_0_where_all_are_ok_and_with_1_otherwise() {
+    let case = |inject: &str| {
+        format!(
+            r#"{{"filter": "trace-context", "config": {{"inject": ["{inject}"]}}, "cases": [
+                {{"name": "b3 leaves", "request": {{"headers": {{
+                    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}}},
+                "expect": {{"headers": {{
+                    "b3": "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1"}}}}}}]}}"#
+        )
+    };
+    let folder = folder_with(&[("good.json", &case("b3")), ("bad.json", &case("b3multi"))]);
+    let good = meshtrace(folder.path(), &["test", "good.json"]);
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+    assert_eq!(out(&good), "ok b3 leaves\n1 case, 0 failed\n");
+    let bad = meshtrace(folder.path(), &["test", "bad.json"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(out(&bad).contains("FAIL b3 leaves\n  headers.b3\n    expected  4bf9"));
+    assert!(out(&bad).contains("    found     (none)\n1 case, 1 failed\n"));
+}

@@ -1,0 +1,145 @@
+//! A request and what is expected of it.
+
+use std::collections::BTreeMap;
+
+use meshtrace_propagation::Direction;
+use serde::{Deserialize, Deserializer};
+
+use crate::{Explanation, SentRequest};
+
+/// A request and what is expected of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What the case shows.
+    pub name: String,
+    /// The request.
+    #[serde(default)]
+    request: CaseRequest,
+    /// What is expected; what it does not name may be anything.
+    pub expect: Expected,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CaseRequest {
+    method: Option<String>,
+    path: Option<String>,
+    authority: Option<String>,
+    headers: BTreeMap<String, Lines>,
+    peer: Option<String>,
+    direction: Direction,
+    cluster: Option<String>,
+    route: Option<String>,
+    properties: BTreeMap<String, String>,
+}
+
+/// One line of a header, or several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Lines {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// What is expected of a request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expected {
+    /// The request headers as they leave; null for one that must not.
+    pub headers: BTreeMap<String, Option<String>>,
+    /// The filter state that is set, with or without `wasm.`; null for one that must not be.
+    pub filter_state: BTreeMap<String, Option<String>>,
+    /// Whether the trace is recorded.
+    pub sampled: Option<bool>,
+    /// The rule that the request fits; null where none may be looked for.
+    #[serde(deserialize_with = "even_null")]
+    pub rule: Option<Option<String>>,
+}
+
+fn even_null<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
+}
+
+/// An expectation that was not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is about, such as `headers.b3`.
+    pub key: String,
+    /// What is expected; `None` for nothing.
+    pub expected: Option<String>,
+    /// What was found; `None` for nothing.
+    pub found: Option<String>,
+}
+
+impl Case {
+    /// The request, to a filter whose VM has this environment.
+    #[must_use]
+    pub fn request(&self, environment: &BTreeMap<String, String>) -> SentRequest {
+        let case = self.request.clone();
+        let or = |text: Option<String>, default: &str| text.unwrap_or_else(|| default.to_owned());
+        let mut sent = SentRequest::new(
+            &or(case.method, "GET"),
+            &or(case.path, "/"),
+            &or(case.authority, "localhost"),
+        );
+        for (name, lines) in &case.headers {
+            match lines {
+                Lines::One(value) => sent.add(name, value),
+                Lines::Several(values) => values.iter().for_each(|value| sent.add(name, value)),
+            }
+        }
+        SentRequest {
+            headers: sent.headers,
+            peer: case.peer,
+            direction: case.direction,
+            cluster: case.cluster,
+            route: case.route,
+            properties: case.properties,
+            environment: environment.clone(),
+        }
+    }
+}
+
+impl Expected {
+    /// Where `found` is something else, in the order of the keys.
+    #[must_use]
+    pub fn differences(&self, found: &Explanation) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let mut compare = |key: String, expected: Option<String>, found: Option<String>| {
+            if expected != found {
+                differences.push(Difference {
+                    key,
+                    expected,
+                    found,
+                });
+            }
+        };
+        for (name, expected) in &self.headers {
+            let name = name.to_ascii_lowercase();
+            let lines = found
+                .left
+                .iter()
+                .filter(|(candidate, _)| *candidate == name);
+            let values: Vec<_> = lines.map(|(_, value)| value.as_str()).collect();
+            let value = (!values.is_empty()).then(|| values.join(", "));
+            compare(format!("headers.{name}"), expected.clone(), value);
+        }
+        for (key, expected) in &self.filter_state {
+            let bare = key.strip_prefix("wasm.").unwrap_or(key);
+            let mut states = found.filter_state.iter();
+            let state = states.find(|state| state.key.strip_prefix("wasm.") == Some(bare));
+            let value = state.map(|state| state.value.clone());
+            compare(format!("filter_state.{bare}"), expected.clone(), value);
+        }
+        if let Some(expected) = self.sampled {
+            let value = found.sampled.map(|sampled| sampled.to_string());
+            compare("sampled".to_owned(), Some(expected.to_string()), value);
+        }
+        if let Some(expected) = &self.rule {
+            let value = found.rule.as_ref().map(|rule| rule.name.clone());
+            compare("rule".to_owned(), expected.clone(), value);
+        }
+        differences
+    }
+}
