@@ -14,14 +14,17 @@ use crate::input;
 
 /// The filter, and the request.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "meshtrace explain [OPTIONS] [FILTER] <CONFIG>",
+    after_help = "Examples:\n  \
     meshtrace explain trace-context.json --header 'b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1'\n  \
     meshtrace explain route-sampling rules.yaml --method POST --path /checkout\n  \
-    echo '{}' | meshtrace explain trace-context - --output json")]
+    echo '{}' | meshtrace explain trace-context - --output json"
+)]
 pub(crate) struct Command {
-    /// The filter, where the configuration does not tell it, and the file with the configuration as JSON or YAML; `-` is
-    /// standard input
-    #[arg(value_names = ["FILTER", "CONFIG"], num_args = 1..=2, required = true)]
+    /// The file with the filter's configuration as JSON or YAML, `-` is standard input; before it the filter's name, where
+    /// the configuration does not tell it
+    #[arg(value_name = "CONFIG", num_args = 1..=2, required = true)]
     target: Vec<String>,
     /// A header line of the request; several times for several lines
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]

@@ -57,9 +57,20 @@ impl Command {
     /// What is printed, and how many cases failed.
     fn text(&self) -> Result<(String, usize), String> {
         let file = self.file.display();
-        let bytes = input::json(input::read(&self.file)?);
-        let cases: Cases = serde_json::from_slice(&bytes)
-            .map_err(|error| format!("{file} is no file of cases: {error}"))?;
+        let bytes = input::read(&self.file)?;
+        let json = input::json(bytes.clone());
+        let cases: Cases = serde_json::from_slice(&json).map_err(|error| {
+            let reason = error.to_string();
+            let reason = if json == bytes {
+                &reason
+            } else {
+                placeless(&reason)
+            };
+            format!("{file} is no file of cases: {reason}")
+        })?;
+        if cases.cases.is_empty() {
+            return Err(format!("{file} has no cases"));
+        }
         let filter = named(&cases.filter)?;
         let json = self.configuration(&cases.config)?;
         let mut text = String::new();
@@ -95,13 +106,23 @@ impl Command {
     }
 }
 
+/// A refusal without line and column, which are those of a text that the user does not have.
+fn placeless(reason: &str) -> &str {
+    let parts = reason.rsplit_once(" at line ");
+    parts.map_or(reason, |(text, _)| text)
+}
+
 fn differences(
     filter: Filter,
     json: &[u8],
     case: &Case,
     environment: &BTreeMap<String, String>,
 ) -> Result<Vec<Difference>, String> {
-    let explanation = run(filter, json, &case.request(environment))?;
+    if case.expect.is_empty() {
+        return Err(format!("the case {:?} expects nothing", case.name));
+    }
+    let explanation = run(filter, json, &case.request(environment))
+        .map_err(|reason| placeless(&reason).to_owned())?;
     Ok(case.expect.differences(&explanation))
 }
 

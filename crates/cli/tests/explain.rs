@@ -132,7 +132,23 @@ fn the_filter_is_told_by_the_configuration_or_by_name() {
 fn what_is_wrong_is_told_in_a_sentence() {
     let folder = folder_with(&[
         ("a.json", r#"{"inject": ["w3c"]}"#),
-        ("cases.yaml", "filter: x\ncases: []\n"),
+        (
+            "cases.yaml",
+            "filter: x\ncases: [{name: a, expect: {sampled: true}}]\n",
+        ),
+        ("none-yet.yaml", "filter: trace-context\ncases: []\n"),
+        (
+            "vain.yaml",
+            "filter: trace-context\ncases: [{name: a, expect: {}}]\n",
+        ),
+        (
+            "slip.yaml",
+            "filter: trace-context\ncases: [{name: a, expct: {}}]\n",
+        ),
+        (
+            "refused.yaml",
+            "filter: trace-context\nconfig: {injct: []}\ncases: [{name: a, expect: {rule: b}}]\n",
+        ),
     ]);
     for (arguments, code, sentence) in [
         (
@@ -157,6 +173,14 @@ fn what_is_wrong_is_told_in_a_sentence() {
         ),
         (&["explain", "a.json", "--header", ":path: /"], 2, "--path"),
         (&["test", "cases.yaml"], 2, "unknown filter \"x\""),
+        (&["test", "none-yet.yaml"], 2, "has no cases"),
+        (&["test", "vain.yaml"], 2, "the case \"a\" expects nothing"),
+        (&["test", "slip.yaml"], 2, "`expect`\n"),
+        (
+            &["test", "refused.yaml"],
+            2,
+            "trace_context.injct: unknown field",
+        ),
         (&["test", "none.yaml"], 2, "none.yaml cannot be read"),
         (&["test", "a.json"], 2, "a.json is no file of cases"),
     ] {

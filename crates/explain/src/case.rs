@@ -102,6 +102,13 @@ impl Case {
 }
 
 impl Expected {
+    /// Whether everything would do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let has_texts = !self.headers.is_empty() || !self.filter_state.is_empty();
+        !has_texts && self.sampled.is_none() && self.rule.is_none()
+    }
+
     /// Where `found` is something else, in the order of the keys.
     #[must_use]
     pub fn differences(&self, found: &Explanation) -> Vec<Difference> {
