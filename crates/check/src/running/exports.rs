@@ -14,8 +14,8 @@ pub(super) fn check(observed: &Observed, findings: &mut Findings) {
     let refused = sum(&["report.dropped.refused", "report.rejected"]);
     if refused.moved > 0 || refused.total > 0 && !is_over {
         let message = format!(
-            "the collector refused spans for good ({}); Envoy's log has the status: 401 and 403 \
-             need `report.headers`, 404 another `report.path`, 415 another `report.protocol`",
+            "the collector refused spans for good ({}); the counters \
+             `cluster.NAME.upstream_rq_STATUS` of its cluster tell the status: 401 and 403 need `report.headers`, 404 another `report.path`, 415 another `report.protocol`",
             observed.counted(refused)
         );
         let name = match observed.total("report.dropped.refused") {

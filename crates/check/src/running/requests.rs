@@ -42,8 +42,7 @@ fn host(observed: &Observed, findings: &mut Findings) {
     if is_now(refused) {
         let message = format!(
             "Envoy refused calls of a filter ({}): header edits, filter state or counters that \
-             did not happen; see that `capability_restriction_config` takes nothing away, and what \
-             Envoy's log says",
+             did not happen; see that `capability_restriction_config` takes nothing away",
             observed.counted(refused)
         );
         observed.find(Code::HostErrors, "host_errors", message, findings);
