@@ -141,6 +141,27 @@ codes! {
     NoPriority "103" Warning "EnvoyFilters without an order",
     TwoTelemetries "104" Warning "Two Telemetry resources where Istio takes one",
     UnknownProvider "105" Warning "A Telemetry names a provider that does not exist",
+    // A running proxy: its filters.
+    NotInForce "110" Error "A configuration that is not in force",
+    UpdateRejected "111" Error "Envoy rejected an update",
+    NotLoaded "112" Error "A filter that is not loaded",
+    CountersHidden "113" Warning "The counters of the filters are hidden",
+    ModuleFails "114" Error "A module that Envoy cannot fetch or run",
+    HostErrors "115" Warning "Envoy refuses calls of a filter",
+    NoRoom "116" Warning "A request without room for what a filter writes",
+    NoFilter "117" Warning "The proxy has none of the filters",
+    // A running proxy: its export of spans.
+    SpansRefused "120" Error "The collector refuses spans",
+    NothingExported "121" Error "Spans do not reach the collector",
+    ExportsRepeated "122" Warning "Some exports fail and are repeated",
+    QueueFull "123" Warning "Spans are dropped because the queue is full",
+    // A running proxy: its requests.
+    NoRequest "130" Note "No request came while the counters were watched",
+    PassedBy "131" Warning "Requests pass the filters by",
+    AllMalformed "132" Warning "No trace context that arrives is valid",
+    NoContext "133" Note "No request brings a trace context",
+    AllDropped "134" Warning "Sampling drops every request",
+    AllKept "135" Note "Sampling keeps every request",
 }
 
 impl fmt::Display for Code {

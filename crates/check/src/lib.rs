@@ -3,7 +3,7 @@
 //!
 //! [`check`] reads all files together and looks for what answers 200, logs nothing, and does not do
 //! what it is there for. Every finding has a [`Code`] of one table, with a section in
-//! `docs/troubleshooting.md`.
+//! `docs/troubleshooting.md`. [`diagnose`] does so for a running Envoy, with what its counters say.
 
 #![forbid(unsafe_code)]
 
@@ -14,11 +14,13 @@ mod finding;
 mod kind;
 mod model;
 mod rules;
+mod running;
 mod versions;
 
 pub use files::Input;
 pub use filter::Filter;
 pub use finding::{Code, Finding, Level};
+pub use running::{Diagnosis, FilterState, Moved, Observed, State, Stats, diagnose};
 pub use versions::Minor;
 
 use files::Files;
@@ -78,6 +80,17 @@ pub fn filters_of(input: &Input) -> Vec<Filter> {
 /// Checks all files together.
 #[must_use]
 pub fn check(inputs: &[Input], options: &Options) -> Report {
+    let name = |input: usize| inputs.get(input).map(|input| input.name.clone());
+    examine(inputs, options, name, |_, _| ()).0
+}
+
+/// Checks all files together, and then what `more` looks for. `name` is the name of an input.
+fn examine<T>(
+    inputs: &[Input],
+    options: &Options,
+    name: impl Fn(usize) -> Option<String>,
+    more: impl FnOnce(&Model<'_>, &mut Findings) -> T,
+) -> (Report, T) {
     let (files, errors) = Files::read(inputs);
     let mut findings = Findings::default();
     for (input, error) in &errors {
@@ -87,6 +100,7 @@ pub fn check(inputs: &[Input], options: &Options) -> Report {
     let asked = Versions::new(options.envoy, options.istio);
     let mut model = Model::new(&files, inputs, options.filter, asked);
     rules::run(&mut model, &mut findings);
+    let result = more(&model, &mut findings);
     let mut all: Vec<Finding> = findings
         .all
         .into_iter()
@@ -96,18 +110,16 @@ pub fn check(inputs: &[Input], options: &Options) -> Report {
             column: place.at.column,
             code,
             level: code.level(),
-            file: inputs
-                .get(place.input)
-                .map(|input| input.name.clone())
-                .unwrap_or_default(),
+            file: name(place.input).unwrap_or_default(),
             path: place.path,
             message,
         })
         .collect();
     all.sort();
     all.dedup();
-    Report {
+    let report = Report {
         findings: all,
         unreadable: errors.len(),
-    }
+    };
+    (report, result)
 }

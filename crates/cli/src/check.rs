@@ -1,14 +1,14 @@
 //! `meshtrace check`.
 
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use meshtrace_check::{Filter, Finding, Input, Level, Minor, Options, Report, check};
-use serde_json::json;
+use clap::Args;
+use meshtrace_check::{Filter, Input, Minor, Options, check};
 
+use crate::findings::{self, Form};
 use crate::{filter, output};
 
 /// The files, and what is known besides them.
@@ -39,16 +39,6 @@ pub(crate) struct Command {
     output: Form,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// A line each
-    Text,
-    /// One JSON document
-    Json,
-    /// Commands of GitHub's workflows: annotations of the files
-    Github,
-}
-
 impl Command {
     pub(crate) fn run(&self) -> ExitCode {
         let inputs = match self.read() {
@@ -65,18 +55,19 @@ impl Command {
         };
         let report = check(&inputs, &options);
         output::print(&match self.output {
-            Form::Text => text(&report),
-            Form::Json => json(&report, inputs.len()),
-            Form::Github => report.findings.iter().map(github).collect(),
+            Form::Text => findings::text(&report),
+            Form::Json => format!("{:#}\n", findings::json(&report, inputs.len())),
+            Form::Github => findings::github(&report),
         });
-        eprintln!("{}", summary(&report, inputs.len()));
-        if report.unreadable > 0 {
-            ExitCode::from(2)
-        } else if report.count(Level::Error) > 0 {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        }
+        let files = findings::count(inputs.len(), "file");
+        eprintln!(
+            "{}",
+            match findings::levels(&report) {
+                levels if levels.is_empty() => format!("no findings in {files}"),
+                levels => format!("{files}, {levels}"),
+            }
+        );
+        findings::exit_code(&report)
     }
 
     fn read(&self) -> Result<Vec<Input>, String> {
@@ -126,105 +117,4 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, String> {
     }
     files.sort();
     Ok(files)
-}
-
-fn text(report: &Report) -> String {
-    let in_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut lines = String::new();
-    for finding in &report.findings {
-        let line = finding.to_string();
-        let level = finding.level.as_str();
-        match line.strip_prefix(level).filter(|_| in_colour) {
-            Some(rest) => {
-                let colour = match finding.level {
-                    Level::Error => 31,
-                    Level::Warning => 33,
-                    Level::Note => 36,
-                };
-                lines.push_str(&format!("\u{1b}[1;{colour}m{level}\u{1b}[0m{rest}\n"));
-            }
-            None => {
-                lines.push_str(&line);
-                lines.push('\n');
-            }
-        }
-    }
-    lines
-}
-
-fn json(report: &Report, files: usize) -> String {
-    let findings: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| {
-            json!({
-                "level": finding.level.as_str(),
-                "code": finding.code.as_str(),
-                "title": finding.code.title(),
-                "file": finding.file,
-                "line": finding.line,
-                "column": finding.column,
-                "path": finding.path,
-                "message": finding.message,
-            })
-        })
-        .collect();
-    let document = json!({
-        "findings": findings,
-        "summary": {
-            "files": files,
-            "errors": report.count(Level::Error),
-            "warnings": report.count(Level::Warning),
-            "notes": report.count(Level::Note),
-        },
-    });
-    format!("{document:#}\n")
-}
-
-fn github(finding: &Finding) -> String {
-    let command = match finding.level {
-        Level::Error => "error",
-        Level::Warning => "warning",
-        Level::Note => "notice",
-    };
-    let data = |text: &str| {
-        text.replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A")
-    };
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-    let place = match finding.path.is_empty() {
-        true => String::new(),
-        false => format!("{}: ", finding.short_path()),
-    };
-    format!(
-        "::{command} file={},line={},col={},title={}::{}\n",
-        property(&finding.file),
-        finding.line,
-        finding.column,
-        property(&format!("{} {}", finding.code, finding.code.title())),
-        data(&format!("{place}{}", finding.message)),
-    )
-}
-
-fn summary(report: &Report, files: usize) -> String {
-    let count = |number: usize, what: &str| match number {
-        1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
-    };
-    if report.findings.is_empty() {
-        return format!("no findings in {}", count(files, "file"));
-    }
-    let mut parts = vec![count(files, "file")];
-    for (level, what) in [
-        (Level::Error, "error"),
-        (Level::Warning, "warning"),
-        (Level::Note, "note"),
-    ] {
-        let number = report.count(level);
-        if number > 0 {
-            parts.push(count(number, what));
-        }
-    }
-    parts.join(", ")
 }

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod doctor;
 mod explain;
 mod filter;
+mod findings;
 mod input;
 mod output;
 mod render;
@@ -18,7 +20,7 @@ use clap::{Parser, Subcommand};
 /// Tools that go with the meshtrace filters for Envoy and Istio.
 ///
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
-/// `check` and `test` are told by their help.
+/// `check`, `doctor` and `test` are told by their help.
 #[derive(Debug, Parser)]
 #[command(name = "meshtrace", version, arg_required_else_help = true)]
 struct Cli {
@@ -39,6 +41,13 @@ enum Command {
     /// have it.
     #[command(arg_required_else_help = true)]
     Check(check::Command),
+    /// Find mistakes in a running Envoy: in its configuration, and in what its counters say
+    ///
+    /// Reads /server_info, /config_dump and, twice, /stats of Envoy's admin interface. Tells of every filter whether its
+    /// configuration is in force, which counters moved in the meantime and what they count, and what is wrong with it. It
+    /// changes nothing.
+    #[command(arg_required_else_help = true)]
+    Doctor(doctor::Command),
     /// Tell what a filter does with a request
     ///
     /// The pipeline of the proxy runs here, with your configuration, over the request that you describe: what was read,
@@ -63,6 +72,7 @@ impl Command {
     fn run(&self) -> ExitCode {
         let text = match self {
             Self::Check(command) => return command.run(),
+            Self::Doctor(command) => return command.run(),
             Self::Test(command) => return command.run(),
             Self::Explain(command) => command.run(),
             Self::Render { filter } => filter.run(),

@@ -57,6 +57,19 @@ pub fn fixture(name: &str) -> PathBuf {
     built(&format!("target/fixtures/{name}.wasm"), "make fixtures")
 }
 
+/// The command line `meshtrace`, as `make build` and a test of the whole workspace compile it.
+pub fn command_line() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    let folder = test.ancestors().nth(2).expect("the target folder");
+    let path = folder.join("meshtrace");
+    assert!(
+        path.exists(),
+        "{} is missing: run `make build`",
+        path.display()
+    );
+    path
+}
+
 fn built(path: &str, target: &str) -> PathBuf {
     let path = root().join(path);
     assert!(

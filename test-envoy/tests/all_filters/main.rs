@@ -1,6 +1,7 @@
-//! What every filter promises: bad configurations, hostile requests, upgrades, header edits.
+//! What every filter promises: bad configurations, what `meshtrace doctor` says, hostile requests, upgrades, header edits.
 
 mod bad_configuration;
+mod doctor;
 mod header_edits;
 mod hostile;
 mod http2;

@@ -1,0 +1,249 @@
+//! The filters of a running Envoy: whether each is in force.
+
+use meshtrace_pipeline::Stage;
+
+use crate::document::Node;
+use crate::filter::Filter;
+use crate::finding::{Code, Findings};
+use crate::model::Model;
+use crate::model::plugin::{Config, Plugin, Spot};
+
+use super::Observed;
+
+/// The gauge that is 1 while a plugin runs without the configuration that it was given.
+pub(super) const GAUGE: &str = "config_invalid";
+
+/// A filter of a running Envoy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterState {
+    /// Which one it is.
+    pub filter: Filter,
+    /// The name of its plugin; empty where it has none.
+    pub name: String,
+    /// Where it stands: `listener`, `upstream`, `tracer`, or empty where that is not known.
+    pub place: &'static str,
+    /// Whether it works.
+    pub state: State,
+    /// In how many places it stands alike.
+    pub times: usize,
+}
+
+/// Whether a filter works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// With its configuration.
+    InForce,
+    /// The module runs without any configuration and changes nothing.
+    Inert,
+    /// Its configuration is refused: it is inert, or runs with its last good one.
+    Refused,
+    /// Its module does not run.
+    NotLoaded,
+    /// Its counters are hidden.
+    Unknown,
+}
+
+impl State {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InForce => "in force",
+            Self::Inert => "inert",
+            Self::Refused => "configuration refused",
+            Self::NotLoaded => "not loaded",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Tells the state of every filter, and what is wrong with it.
+pub(super) fn check(
+    model: &Model<'_>,
+    observed: &Observed,
+    findings: &mut Findings,
+) -> Vec<FilterState> {
+    let mut states: Vec<FilterState> = Vec::new();
+    let is_hidden = is_hidden(observed);
+    if is_hidden && !model.plugins.is_empty() {
+        let message = "Envoy shows no counter of Wasm, so that what runs cannot be told; let \
+                       `stats_matcher` pass the prefix `wasm`, in Istio by \
+                       `proxyStatsMatcher.inclusionPrefixes`";
+        observed.find(Code::CountersHidden, "", message, findings);
+    }
+    let mut is_told = false;
+    for (place, plugin) in model.plugins.iter().enumerate() {
+        let is_refused = model.refused.contains(&place);
+        let state = match is_hidden {
+            true => State::Unknown,
+            false => state(plugin, is_refused, observed),
+        };
+        let own = FilterState {
+            filter: plugin.filter,
+            name: plugin.name.to_owned(),
+            place: match plugin.spot {
+                _ if plugin.is_native() => "tracer",
+                Spot::Listener => "listener",
+                Spot::Upstream => "upstream",
+                Spot::Unknown => "",
+            },
+            state,
+            times: 1,
+        };
+        let name = plugin.filter.name();
+        match state {
+            State::InForce | State::Unknown => {}
+            State::NotLoaded => {
+                let message = format!(
+                    "{name} is configured, and no counter shows that it runs: its module is \
+                     missing or could not be fetched, and `failure_policy` lets requests pass; see \
+                     `code`, and what Envoy's log says of wasm"
+                );
+                findings.add(Code::NotLoaded, plugin.node, message);
+            }
+            State::Inert | State::Refused => {
+                is_told = true;
+                let now = match state {
+                    State::Inert => "it is loaded inert and changes nothing",
+                    _ => "it is inert, or its last good configuration runs",
+                };
+                let advice = match is_refused {
+                    true => "mend what the other findings say of it",
+                    false => {
+                        "nothing in it looks wrong from here: Envoy's log says what the filter \
+                         refuses, and the module may be older than the configuration"
+                    }
+                };
+                let message = format!("{name} runs without this configuration: {now}; {advice}");
+                findings.add(
+                    Code::NotInForce,
+                    plugin.written.unwrap_or(plugin.node),
+                    message,
+                );
+            }
+        }
+        let alike = |other: &&mut FilterState| {
+            FilterState {
+                times: 1,
+                ..(**other).clone()
+            } == own
+        };
+        match states.iter_mut().find(alike) {
+            Some(other) => other.times += 1,
+            None => states.push(own),
+        }
+    }
+    if observed.total(GAUGE) > 0 && !is_told {
+        let message = "a plugin runs without the configuration that it was given, and the dump \
+                       does not show which: Envoy's log names it and what it refuses";
+        observed.find(Code::NotInForce, GAUGE, message, findings);
+    }
+    states
+}
+
+/// Whether the Envoy shows nothing of Wasm at all: a VM that is there has counters.
+fn is_hidden(observed: &Observed) -> bool {
+    let mut names = observed.after.all().map(|(name, _)| name);
+    !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules"))
+}
+
+fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {
+    let stages = stages(plugin);
+    let is_counting = stages.is_empty() || stages.iter().any(|stage| observed.after.has(*stage));
+    if plugin.is_native() {
+        // Envoy keeps no listener whose tracer refuses its configuration.
+        return match is_counting {
+            true => State::InForce,
+            false => State::NotLoaded,
+        };
+    }
+    match observed.after.own(GAUGE) {
+        None => State::NotLoaded,
+        Some(0) if is_counting => State::InForce,
+        Some(0) => State::NotLoaded,
+        Some(_) if !is_counting => State::Inert,
+        Some(_) if is_refused => State::Refused,
+        Some(_) => State::InForce,
+    }
+}
+
+/// The stages of which the filter has counters once its configuration is in force.
+fn stages(plugin: &Plugin<'_>) -> Vec<Stage> {
+    let own = |stage: &str| match stage {
+        "trace_context" => Some(Stage::Propagation),
+        "sampling" => Some(Stage::Sampling),
+        "span_attributes" => Some(Stage::Attributes),
+        "access_log" => Some(Stage::AccessLog),
+        "report" => Some(Stage::Report),
+        _ => None,
+    };
+    match (plugin.filter.stage(), plugin.config) {
+        (Some(stage), _) => own(stage).into_iter().collect(),
+        (None, Config::Read(config)) => config.entries().filter_map(|(key, _)| own(key)).collect(),
+        (None, _) => Vec::new(),
+    }
+}
+
+/// What the dump says of updates that Envoy did not take.
+pub(super) fn rejected(model: &Model<'_>, findings: &mut Findings) {
+    for document in &model.envoy {
+        look_for_errors(*document, findings);
+    }
+}
+
+fn look_for_errors(node: Node<'_>, findings: &mut Findings) {
+    for (key, value) in node.entries() {
+        if key == "error_state" {
+            if let Some(details) = value.text_at(&["details"]) {
+                let resource = value.parent().and_then(|parent| parent.text_at(&["name"]));
+                let message = format!(
+                    "Envoy rejected an update of {} and runs what was there before: {}",
+                    resource.unwrap_or("a resource"),
+                    details.trim()
+                );
+                findings.add(Code::UpdateRejected, value, message);
+            }
+        } else if value.is_map() || value.is_list() {
+            look_for_errors(value, findings);
+        }
+    }
+    for item in node.items() {
+        look_for_errors(item, findings);
+    }
+}
+
+/// What Envoy's own counters say of modules.
+pub(super) fn modules(model: &Model<'_>, observed: &Observed, findings: &mut Findings) {
+    let names: Vec<_> = model.plugins.iter().map(|plugin| plugin.name).collect();
+    let failed: Vec<_> = observed
+        .after
+        .all()
+        .filter(|(_, value)| *value > 0)
+        .filter_map(|(name, _)| {
+            name.strip_prefix("wasm.")?
+                .strip_suffix(".vm_reload_failure")
+        })
+        .filter(|plugin| names.contains(plugin))
+        .map(|plugin| format!("\"{plugin}\""))
+        .collect();
+    if !failed.is_empty() {
+        let message = format!(
+            "the Wasm VM of {} ended and could not be started again; Envoy's log has the reason \
+             (memory, a capability that is taken away); report a trap of a filter of meshtrace",
+            failed.join(", ")
+        );
+        observed.find(Code::ModuleFails, "", message, findings);
+    }
+    let value = |name: &str| observed.after.envoy(name).unwrap_or(0);
+    let (failures, successes) = (
+        value("wasm.remote_load_fetch_failures"),
+        value("wasm.remote_load_fetch_successes"),
+    );
+    if failures > 0 && successes == 0 {
+        let message = format!(
+            "Envoy failed {failures} times to fetch a Wasm module and never succeeded; see that \
+             the cluster of `http_uri` reaches the URL, and that `sha256` is the module's"
+        );
+        observed.find(Code::ModuleFails, "", message, findings);
+    }
+}
