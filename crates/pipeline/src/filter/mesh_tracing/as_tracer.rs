@@ -165,7 +165,7 @@ impl AsTracer {
         outcome: &mut Outcome<'a>,
     ) -> TracedRequest {
         // Extract, and sample.
-        let forced = self.sampler.take_force_header(request, outcome);
+        let forced = self.sampler.is_forced(request, outcome);
         let (hop, incoming) = self.join(request, forced, ids, outcome);
         let start = Start::now(request.clock, hop.sampled);
         // Gather: before the context is injected, as an attribute in `baggage` comes before what is
@@ -174,6 +174,7 @@ impl AsTracer {
             Some(stage) => stage.gather_request(request, outcome),
             None => Gathered::default(),
         };
+        self.sampler.remove_force_header(request, outcome);
         // Inject.
         let identity = hop.identity(self.tracer.client_id(ids));
         let decision = hop.decision(&identity);

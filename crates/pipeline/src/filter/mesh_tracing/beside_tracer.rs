@@ -128,10 +128,6 @@ impl BesideTracer {
             let decision = stage.decide(&incoming, ids, tally);
             (stage, incoming, decision)
         });
-        // Sample.
-        if let Some(stage) = &self.sampling {
-            stage.sample(request, ids, outcome);
-        }
         // Gather.
         if let Some(stage) = &self.attributes {
             stage.gather_request(request, outcome);
@@ -144,6 +140,11 @@ impl BesideTracer {
         if let Some((stage, incoming, decision)) = &context {
             propagation::inject(stage, incoming, decision, request, outcome);
             propagation::erase_threshold(stage, incoming, decision, request, outcome);
+        }
+        // Sample: the proxy's tracer decides later, by a header that this writes. Last, so that the
+        // header stands also where the stages above remove what a client sent under its name.
+        if let Some(stage) = &self.sampling {
+            stage.sample(request, ids, outcome);
         }
         if self.sampling.is_some() && outcome.headers.overflowed() {
             outcome.tallies.sampling.count(Counter::EditsDropped);

@@ -65,22 +65,26 @@ impl Sampler {
         }
     }
 
-    /// Whether the header of `force` asks to keep the trace, counted. The header is removed.
-    pub(crate) fn take_force_header<'a>(
-        &'a self,
-        request: &Request<'_>,
-        outcome: &mut Outcome<'a>,
-    ) -> bool {
-        self.rules()
-            .is_some_and(|rules| rules.take_force_header(&request.headers, outcome))
-    }
-
-    /// As [`take_force_header`](Self::take_force_header), of a request that is over: nothing is
-    /// removed.
+    /// Whether the header of `force` asks to keep the trace, counted.
     pub(crate) fn is_forced(&self, request: &Request<'_>, outcome: &mut Outcome<'_>) -> bool {
         let tally = &mut outcome.tallies.sampling;
         self.rules()
             .is_some_and(|rules| rules.forcing(&request.headers, tally) == Forcing::Forced)
+    }
+
+    /// Removes the header of `force`, which holds a secret: also where an attribute is written under
+    /// its name.
+    pub(crate) fn remove_force_header<'a>(
+        &'a self,
+        request: &Request<'_>,
+        outcome: &mut Outcome<'a>,
+    ) {
+        let header = self
+            .rules()
+            .and_then(|rules| rules.sampling().force_header());
+        if let Some(header) = header.filter(|header| request.headers.contains(header)) {
+            outcome.headers.remove(header);
+        }
     }
 
     /// Whether a `never` rule stands for the request.

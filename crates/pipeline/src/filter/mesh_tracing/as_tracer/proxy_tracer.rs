@@ -108,16 +108,12 @@ impl MeshTracing {
         let Some(mode) = self.as_tracer() else {
             return;
         };
-        if let Some(header) = mode.force_header()
-            && request.headers.contains(header)
-        {
-            outcome.headers.remove(header);
-        }
         if let Some(stage) = &mode.attributes
             && stage.writes_headers()
         {
             stage.gather_request(request, outcome);
         }
+        mode.sampler.remove_force_header(request, outcome);
         // What came in was counted when the span was started.
         let counted = &mut propagation::Tally::default();
         let stage = &mode.propagation;
@@ -170,11 +166,5 @@ impl MeshTracing {
         let managed = mode.map(|mode| mode.managed_headers(None));
         let managed = managed.and_then(Result::ok).unwrap_or_default();
         managed.iter().map(|header| header.name.into()).collect()
-    }
-}
-
-impl AsTracer {
-    fn force_header(&self) -> Option<&[u8]> {
-        self.sampler.rules()?.sampling().force_header()
     }
 }
