@@ -15,6 +15,8 @@ fi
 command -v curl >/dev/null || .make/apt.sh curl
 ENVOY_PATH=$(.make/envoy.sh)
 export ENVOY_PATH
+# Where the example with the native tracer finds its module.
+export ENVOY_DYNAMIC_MODULES_SEARCH_PATH=$root/dist
 # What func-e keeps of a run is of no use afterwards.
 FUNC_E_HOME=$(mktemp -d)
 export FUNC_E_HOME
