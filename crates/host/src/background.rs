@@ -36,8 +36,8 @@ impl<C: Composition> Running<C> {
         is_done
     }
 
-    /// Another configuration takes the place of this one in its root context. What waits is sent,
-    /// and each span that a stream still makes is sent at once.
+    /// Another configuration replaces this one in its root context. Sends the spans that wait. From
+    /// now on, each span of a stream that still runs is sent at once.
     pub(crate) fn on_replaced(&self) {
         self.is_replaced.set(true);
         self.set_tick_period();

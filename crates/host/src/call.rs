@@ -8,13 +8,13 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 use crate::status::Status;
 use crate::sys;
 
-/// Logs one line, as far as the host's level lets it through.
+/// Logs one line, where the log level of the host allows it.
 pub(crate) fn log(level: LogLevel, text: &str) {
     // SAFETY: the host reads `text.len()` bytes from `text`. Nothing is left to do where it fails.
     let _ = unsafe { sys::proxy_log(level as u32, text.as_ptr(), text.len()) };
 }
 
-/// The header map, serialised: one call, whatever the number of headers.
+/// Reads the header map, serialised. This is one call, whatever the number of headers.
 pub(crate) fn headers(map: MapType) -> Result<Box<[u8]>, Status> {
     // SAFETY: as `bytes` demands.
     bytes(|block, size| unsafe { sys::proxy_get_header_map_pairs(map as u32, block, size) })
@@ -94,7 +94,7 @@ pub(crate) fn now() -> Result<u64, Status> {
     Ok(now)
 }
 
-/// Nanoseconds of a clock that nobody sets, from any start; one clock for all workers.
+/// Nanoseconds on a clock that is never set, from any start. All workers share this clock.
 pub(crate) fn monotonic() -> Result<u64, Status> {
     /// `clockid_t.monotonic`, and a precision that hosts need not keep (WASI, preview 1).
     const MONOTONIC: u32 = 1;
@@ -106,13 +106,13 @@ pub(crate) fn monotonic() -> Result<u64, Status> {
     Ok(now)
 }
 
-/// Has the root context woken so often; 0 is not at all.
+/// Sets the tick period of the root context; 0 stops the ticks.
 pub(crate) fn set_tick_period(milliseconds: u32) -> Result<(), Status> {
     // SAFETY: a plain number.
     Status::check(unsafe { sys::proxy_set_tick_period_milliseconds(milliseconds) })
 }
 
-/// Lets the host end the context that asked it to wait.
+/// Lets the host end the context whose end was delayed.
 pub(crate) fn done() -> Result<(), Status> {
     // SAFETY: no arguments.
     Status::check(unsafe { sys::proxy_done() })
@@ -148,7 +148,7 @@ pub(crate) fn http_call(
     Ok(token)
 }
 
-/// Calls a function that this host has besides those of the ABI.
+/// Calls a function that this host has in addition to those of the ABI.
 pub(crate) fn foreign(name: &str, arguments: &[u8]) -> Result<Box<[u8]>, Status> {
     // SAFETY: as `bytes` demands; the host reads both ranges.
     bytes(|results, size| unsafe {
@@ -163,21 +163,23 @@ pub(crate) fn foreign(name: &str, arguments: &[u8]) -> Result<Box<[u8]>, Status>
     })
 }
 
-/// A version of an entry of the shared data: writing it fails when another one is there by then.
+/// The version of an entry of the shared data. A write with a version fails where the entry has
+/// another version by then.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Version(u32);
 
 impl Version {
-    /// Writes whatever is there.
+    /// A write with this version succeeds, whatever version the entry has.
     pub(crate) const ANY: Self = Self(0);
-    /// Of no entry: writing fails where there is one. Versions are counted from 1.
+    /// The version of an entry that does not exist. A write with it fails where the entry exists.
+    /// Versions are counted from 1.
     pub(crate) const ABSENT: Self = Self(u32::MAX);
 }
 
 /// A value of the shared data, and the version that it has.
 pub(crate) type SharedValue = (Box<[u8]>, Version);
 
-/// The entry `key` of the shared data: one store for all workers, by `vm_id`.
+/// Reads the entry `key` of the shared data. There is one store for all workers, by `vm_id`.
 pub(crate) fn shared_data(key: &[u8]) -> Result<Option<SharedValue>, Status> {
     let mut version = 0;
     // SAFETY: as `bytes` demands; the host reads the key and writes one `u32`.
@@ -187,7 +189,7 @@ pub(crate) fn shared_data(key: &[u8]) -> Result<Option<SharedValue>, Status> {
     Ok(value.map(|value| (value, Version(version))))
 }
 
-/// Writes the entry `key` of the shared data over the one of that `version`.
+/// Writes the entry `key` of the shared data, where it still has this `version`.
 pub(crate) fn set_shared_data(key: &[u8], value: &[u8], version: Version) -> Result<(), Status> {
     // SAFETY: the host reads both ranges.
     Status::check(unsafe {
@@ -223,8 +225,8 @@ pub(crate) fn record_metric(metric: u32, value: u64) -> Result<(), Status> {
     Status::check(unsafe { sys::proxy_record_metric(metric, value) })
 }
 
-/// Takes over the bytes of a call that returns some: `call` is given where the host is to write
-/// their address and size, and passes both on to the host unchanged.
+/// Makes a `call` that returns bytes, and takes ownership of the bytes. `call` gets the places
+/// where the host writes their address and size, and passes both on to the host unchanged.
 fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Box<[u8]>, Status> {
     let mut start: *mut u8 = ptr::null_mut();
     let mut size = 0;

@@ -1,19 +1,20 @@
 //! Loading a plugin configuration: what happens to a bad one.
 //!
-//! A filter takes every configuration. Envoy keeps the configuration in force when an update is
-//! refused, but while it is refused, it also refuses every other change to the listeners that use
-//! the plugin, and every new one: a rule that denies access would not come into force. At first
-//! load there is nothing to keep: a refusal would answer 500 over ECDS, take the listener away over
-//! LDS, and end Envoy in a static configuration, whatever the failure policy.
+//! A filter accepts every configuration. Envoy keeps the configuration in force when an update is
+//! refused. But while an update is refused, Envoy also refuses every other change to the listeners
+//! that use the plugin, and every new listener that uses it: a rule that denies access would not
+//! come into force. At the first load there is no configuration to keep. There, a refusal would
+//! make Envoy answer 500 with ECDS, remove the listener with LDS, and end with a static
+//! configuration, whatever the failure policy.
 //!
-//! So a bad update runs the last good configuration of the same plugin, which the shared data
-//! remember, and a bad configuration without such a one loads inert. [`in_force`] tells which
-//! plugin is the same. `MESHTRACE_STRICT=1` in the VM's environment refuses a bad configuration
-//! that would load inert.
+//! So after a bad update the filter runs the last good configuration of the same plugin, which is
+//! stored in the shared data. Where there is none, the filter is loaded inert. [`in_force`] defines
+//! which plugins are the same. `MESHTRACE_STRICT=1` in the VM's environment refuses a bad
+//! configuration that would load inert.
 //!
-//! Envoy asks a VM of its main thread first and remembers the answer for as long as the module is
-//! in use, and a worker that refuses fails every request. So what was once taken is taken again,
-//! strict or not.
+//! Envoy first tries a configuration in a VM of its main thread, and keeps the result as long as
+//! the module is in use. A worker that refuses the configuration fails every request. So a
+//! configuration that was once accepted is accepted again, strict or not.
 
 use std::ffi::OsString;
 
@@ -27,28 +28,30 @@ use crate::in_force::{self, Entry, GivenConfiguration, LoadDecision};
 use crate::metrics;
 use crate::status::Status;
 
-/// What `on_configure` is to answer.
+/// The result of `on_configure`.
 pub(crate) enum Load<C> {
-    /// The filter runs with what it was given.
+    /// The filter runs with the given configuration.
     Good(C),
     /// The filter runs with the last good configuration of its plugin.
     LastGood(C),
-    /// The root context goes on with what it runs already.
+    /// The root context continues with the configuration that it runs already.
     Keep,
     /// The filter changes nothing.
     Inert,
-    /// No configuration of the plugin is in force, and the user wants no other than the given one.
+    /// The configuration is refused: no configuration of the plugin is in force, and
+    /// `MESHTRACE_STRICT` is set.
     Refuse,
 }
 
-/// The last good configuration of a plugin.
+/// The start of the key, in the shared data, of the last good configuration of a plugin.
 const GOOD: &[u8] = b"meshtrace.good";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What was taken although it is bad and the user is strict.
+/// The start of the key, in the shared data, of a bad configuration that was accepted in strict
+/// mode.
 const TAKEN: &[u8] = b"meshtrace.taken";
 
-/// Loads what the root context `context` is given; `is_running` when it runs a configuration
-/// already.
+/// Loads the configuration of the root context `context`. `is_running` is set when the root context
+/// runs a configuration already.
 #[inline(never)]
 pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
     let plugin = Plugin::identify();
@@ -83,7 +86,7 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
                 remember(&entry, &json);
             }
             let decision = enter(context, given);
-            // What was refused is on no list.
+            // A refused configuration is in no list.
             let invalid = decision.invalid.or(is_strict.then_some(false));
             metrics::record_config_invalid(invalid);
             if decision.is_new {
@@ -125,10 +128,10 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
 const LAST_GOOD: &str = "the configuration in force stays: the last good one of this plugin runs";
 const INERT: &str = "the filter is loaded inert and changes nothing";
 
-/// The good configuration that came after the bad one of the root context `context`, told once.
+/// Returns, once, the good configuration that came after the bad one of the root context `context`.
 ///
-/// Envoy keeps a root context while a listener of its drains, and takes it again without a word
-/// when the same configuration comes back.
+/// Envoy keeps a root context while a listener of it drains. Where the same configuration comes
+/// back, Envoy uses that root context again without a callback.
 #[inline(never)]
 pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
     let entry = in_force::successor(context)?;
@@ -160,7 +163,7 @@ pub(crate) fn unload(context: u32) {
     }
 }
 
-/// Tells all workers, and the root contexts that replace this one.
+/// Stores the good configuration for all workers, and for the root contexts that replace this one.
 fn remember(entry: &Entry, json: &[u8]) {
     let key = key(GOOD, entry.plugin, entry.given);
     // The first byte: an empty configuration is a good one too.
@@ -198,7 +201,7 @@ fn shared_data_fails(status: Status) {
     );
 }
 
-/// Plugins that share a VM are told apart by name and root id.
+/// Identifies a plugin. Plugins that share a VM differ by name and root id.
 #[derive(Debug)]
 pub(crate) struct Plugin {
     name: Box<[u8]>,
@@ -214,7 +217,7 @@ impl Plugin {
         }
     }
 
-    /// One `vm_id` may have modules of several filters.
+    /// The digest includes the filter, because one `vm_id` may have modules of several filters.
     fn digest(&self, filter: &str) -> u64 {
         digest(&[filter.as_bytes(), &self.name, &self.root_id])
     }
@@ -225,7 +228,7 @@ impl Plugin {
     }
 }
 
-/// Reads a configuration: one function for all who do.
+/// Reads a configuration. It is one function for all callers.
 #[inline(never)]
 fn parse<C: Composition>(json: &[u8]) -> Result<C, ConfigError> {
     let proxy = Proxy {
@@ -240,7 +243,7 @@ fn parse<C: Composition>(json: &[u8]) -> Result<C, ConfigError> {
 fn digest(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
-        // No byte of UTF-8: what is between two parts is in none.
+        // 0xff is no byte of UTF-8, so it is in none of the parts that it separates.
         for byte in part.iter().chain(&[0xff]) {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }

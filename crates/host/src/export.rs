@@ -1,8 +1,8 @@
-//! What a filter exports, and the list of it that the release step prunes by.
+//! The exports of a filter, and the list of them by which the release step prunes the others.
 
 use meshtrace_pipeline::Callback;
 
-/// The custom section that lists the callbacks a composition needs, one export a line.
+/// The custom section that lists the callbacks that a composition needs, one export per line.
 pub const SECTION_NAME: &str = "meshtrace.callbacks";
 
 /// The length of [`callbacks_section`], in bytes.

@@ -9,7 +9,7 @@ use crate::status::Status;
 #[derive(Debug)]
 pub(crate) struct Expressions(Vec<Option<Token>>);
 
-/// What Envoy calls a compiled expression by: four bytes.
+/// The token by which Envoy refers to a compiled expression: four bytes.
 type Token = Box<[u8]>;
 
 impl Expressions {
@@ -44,7 +44,7 @@ impl Expressions {
 impl Drop for Expressions {
     fn drop(&mut self) {
         for token in self.0.iter().flatten() {
-            // A host that keeps it has no other way to be told.
+            // Where the host keeps the expression, nothing else can be done.
             let _ = call::foreign("expr_delete", token);
         }
     }

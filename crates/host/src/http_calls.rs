@@ -79,7 +79,7 @@ fn all_of(context: u32) -> Vec<Rc<dyn Caller>> {
 }
 
 fn remove(is_gone: impl Fn(u32, &Rc<dyn Caller>) -> bool) {
-    // What is dropped is dropped when nobody looks at the list.
+    // The removed callers are dropped after the list is released.
     let gone = with_callers(|callers| {
         let gone = callers.extract_if(.., |(id, caller)| is_gone(*id, caller));
         gone.collect::<Vec<_>>()
@@ -96,11 +96,11 @@ extern "C" fn meshtrace_on_http_call_response(
     body_size: usize,
     _trailers: usize,
 ) {
-    // Each knows the tokens of its own calls.
+    // Each caller finds the tokens of its own calls, and ignores the others.
     for caller in all_of(context) {
         caller.on_http_call_response(token, body_size);
     }
     end_if_done(context);
-    // A caller that a stream still has may make further calls.
+    // A caller that a stream still holds may make further calls.
     remove(|_, caller| caller.is_replaced() && caller.is_done() && Rc::strong_count(caller) == 1);
 }

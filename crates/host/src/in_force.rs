@@ -1,18 +1,18 @@
 //! Which plugin configurations are in force: one list in the shared data, for all VMs of one
 //! `vm_id`.
 //!
-//! The VM that sees a configuration first decides what becomes of it, and writes the decision down;
-//! the other VMs find it there and do the same, so that all workers agree, and one of them logs it.
-//! Envoy's main thread comes first: it tries a configuration in a VM of its own, which it throws
-//! away without a word to it.
+//! The VM that loads a configuration first decides which configuration runs, and writes the
+//! decision to the list. The other VMs read the decision and follow it. So all workers agree, and
+//! only one of them logs it. Envoy's main thread comes first: it tries a configuration in a VM of
+//! its own, and deletes this VM without a callback.
 //!
-//! What tells plugins apart is what a root context can know of its plugin: the filter, and Envoy's
-//! `name` and `root_id`, which together are one plugin by the words of Envoy's API
-//! (`PluginConfig.name`: "a unique name"). The listener, its direction and its metadata are told to
-//! requests alone. Where the names are not unique, these signs show it, and nobody is given the
-//! configuration of another plugin:
+//! A plugin is identified by the values that a root context can read: the filter, and Envoy's
+//! `name` and `root_id`. By Envoy's API these two together are one plugin (`PluginConfig.name`: "a
+//! unique name"). The listener, its direction and its metadata can be read only in requests. Where
+//! the names are not unique, the following signs show it, and no plugin gets the configuration of
+//! another plugin:
 //!
-//! - without a name nothing tells a plugin's update from a second plugin;
+//! - without a name, an update of a plugin cannot be distinguished from a second plugin;
 //! - a configuration that no worker has loaded yet when the next one comes (two plugins of one
 //!   bootstrap) is not in force, so the next one is not its update, unless it is itself an update
 //!   of what is in force;
@@ -29,22 +29,23 @@ const LIST: &[u8] = b"meshtrace.plugins";
 /// A configuration that is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// What tells plugins apart.
+    /// The digest that identifies the plugin.
     pub(crate) plugin: u64,
-    /// What the plugin was given.
+    /// The digest of the configuration that the plugin was given.
     pub(crate) given: u64,
-    /// What loaded it: an old VM that ends does not speak for the new one.
+    /// The module that loaded the configuration: an old VM that ends must not change the entry of
+    /// the new one.
     pub(crate) module: u64,
     /// The configuration that runs: the given one, the last good one, or 0, which is none.
     pub(crate) runs: u64,
-    /// How many VMs have loaded it, without the one that Envoy only tries it in; of an update of
-    /// what is in force at least [`LOADS_IN_FORCE`].
+    /// How many VMs have loaded the configuration, without the VM in which Envoy only tries it. For
+    /// an update of what is in force it is at least [`LOADS_IN_FORCE`].
     loads: u64,
 }
 
-/// As many numbers as an [`Entry`] has.
+/// The number of fields of an [`Entry`].
 const FIELDS: usize = 5;
-/// The main thread's VM, and one of a worker.
+/// A configuration is in force after the main thread's VM and one VM of a worker have loaded it.
 const LOADS_IN_FORCE: u64 = 2;
 
 impl Entry {
@@ -85,32 +86,32 @@ impl Entry {
     }
 }
 
-/// What is known of a configuration when it is loaded.
+/// The data of a configuration when it is loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenConfiguration {
     pub(crate) entry: Entry,
-    /// Whether the plugin has a name, without which nothing is its own.
+    /// Whether the plugin has a name. Without a name it is not identified.
     pub(crate) is_named: bool,
-    /// Whether the filter takes the configuration.
+    /// Whether the configuration is valid for the filter.
     pub(crate) is_good: bool,
 }
 
-/// What becomes of a configuration.
+/// The decision about a configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LoadDecision {
     /// The configuration to run, or 0.
     pub(crate) runs: u64,
-    /// Whether this VM is the first one that sees the change.
+    /// Whether this VM is the first one that loads the change.
     pub(crate) is_new: bool,
-    /// What the gauge is to say.
+    /// The new value of the gauge; `None` leaves it as it is.
     pub(crate) invalid: Option<bool>,
 }
 
 thread_local! {
     /// The root contexts of this VM, the newest last.
     static ROOTS: RefCell<Vec<Root>> = const { RefCell::new(Vec::new()) };
-    /// Whether this VM has loaded a configuration. The one that Envoy tries a configuration in has
-    /// not.
+    /// Whether this VM has loaded a configuration. It is not set in the VM in which Envoy only
+    /// tries one.
     static IS_USED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -174,7 +175,8 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
         decision.invalid = invalid(before, list);
     });
     if decided.is_err() {
-        // What the others do is not known. What is not sure to be this plugin's is not run.
+        // The decision of the other VMs is not known. A configuration runs only where it is surely
+        // this plugin's.
         entry.runs = match (given.is_good, previous) {
             (true, _) => entry.given,
             (false, Some(previous)) => previous.runs,
@@ -201,7 +203,7 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
     decided.map(|_| decision)
 }
 
-/// What the root context `context` runs, or 0.
+/// The digest of the configuration that the root context `context` runs, or 0.
 pub(crate) fn runs(context: u32) -> u64 {
     with_roots(|roots| {
         let root = roots.iter().find(|root| root.context == context);
@@ -209,8 +211,8 @@ pub(crate) fn runs(context: u32) -> u64 {
     })
 }
 
-/// Takes what a new configuration of `plugin` is the update of off the list: the only configuration
-/// that is in force under its name.
+/// Removes the configuration that a new configuration of `plugin` updates from the list, and
+/// returns it: the only configuration that is in force under the plugin's name.
 fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
     let in_force = |entry: &&Entry| entry.plugin == plugin && entry.loads >= LOADS_IN_FORCE;
     let replaced = *list.iter().rfind(in_force)?;
@@ -225,18 +227,19 @@ fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
     Some(replaced)
 }
 
-/// What the end of a root context leaves behind.
+/// The changes that the end of a root context causes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
-    /// What the gauge is to say.
+    /// The new value of the gauge; `None` leaves it as it is.
     pub(crate) invalid: Option<bool>,
-    /// The configuration of the same plugin that Envoy went back to without asking.
+    /// The configuration of the same plugin that Envoy uses again without a callback.
     pub(crate) returned: Option<Entry>,
-    /// What the root context ran, when no plugin runs it any more.
+    /// The configuration that the root context ran, when no plugin runs it any more.
     pub(crate) forgotten: Option<Entry>,
 }
 
-/// Strikes out what the root context `context` was given, unless another one of this VM has it too.
+/// Removes the configuration of the root context `context`, unless another one of this VM has it
+/// too.
 pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     let (gone, rest) = with_roots(|roots| {
         let position = roots.iter().position(|root| root.context == context)?;
@@ -251,8 +254,8 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     let mut left = Left::default();
     let changed = change(&mut |before, list| {
         list.retain(|entry| !entry.is_same(&gone));
-        // Envoy keeps a root context for as long as a listener of its drains, and takes it again
-        // where the same configuration comes back.
+        // Envoy keeps a root context as long as a listener of it drains, and uses it again where
+        // the same configuration comes back.
         let is_listed = list.iter().any(|entry| entry.plugin == gone.plugin);
         left.returned = rest.last().copied().filter(|_| !is_listed);
         list.extend(left.returned.map(|entry| Entry {
@@ -266,15 +269,15 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     Some(changed.map(|_| left))
 }
 
-/// Whether any plugin is without the configuration that it was given; `None` when none is and none
-/// was: lists of other `vm_id`s may say something else.
+/// Whether any plugin runs without the configuration that it was given. Returns `None` where no
+/// plugin does and none did before: the lists of other `vm_id`s may have another result.
 fn invalid(before: &[Entry], after: &[Entry]) -> Option<bool> {
     let any = |list: &[Entry]| list.iter().any(Entry::is_invalid);
     let is_invalid = any(after);
     (is_invalid || any(before)).then_some(is_invalid)
 }
 
-/// The good configuration that came after the one of the root context `context`, told once.
+/// Returns, once, the good configuration that came after the one of the root context `context`.
 pub(crate) fn successor(context: u32) -> Option<Entry> {
     with_roots(|roots| {
         let mut roots = roots.iter_mut();
@@ -282,8 +285,8 @@ pub(crate) fn successor(context: u32) -> Option<Entry> {
     })
 }
 
-/// Changes the list, which every VM may be changing at this moment; each gets its turn. Returns it
-/// as it is then.
+/// Changes the list. Other VMs may change it at the same time, so the change is repeated until it
+/// succeeds. Returns the list after the change.
 #[inline(never)]
 fn change(with: &mut dyn FnMut(&[Entry], &mut Vec<Entry>)) -> Result<Vec<Entry>, Status> {
     const ATTEMPTS: usize = 1000;

@@ -4,7 +4,7 @@
 //! [`Composition`](meshtrace_pipeline::Composition) in the callbacks of the SDK's dispatcher. It
 //! decides nothing: what should change comes as an [`Outcome`](meshtrace_pipeline::Outcome).
 
-// `#[no_mangle]` exports and the host's imports are the whole of it.
+// The `#[no_mangle]` exports and the host's imports are the only unsafe code.
 #![allow(unsafe_code, reason = "this crate is the boundary to the host")]
 
 mod background;

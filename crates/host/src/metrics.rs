@@ -20,8 +20,8 @@ pub(crate) struct Metrics {
     stages: Vec<(Stage, Counters)>,
     /// In the order of the composition's own list.
     configured: Counters,
-    /// In the order of [`Format::ALL`] and of [`Direction`], each defined when it first counts:
-    /// most never do.
+    /// In the order of [`Format::ALL`] and of [`Direction`]. Each is defined when it counts for the
+    /// first time, because most of them never count.
     only: [[OnceCell<Option<u32>>; 3]; Format::ALL.len()],
     host_errors: Option<u32>,
 }
@@ -45,7 +45,7 @@ impl Metrics {
         }
     }
 
-    /// Moves the counters of one request; its `direction` is asked for where it matters.
+    /// Moves the counters of one request. `direction` is called only where it is needed.
     pub(crate) fn add(&self, outcome: &Outcome<'_>, direction: impl FnOnce() -> Direction) {
         for (stage, counters) in &self.stages {
             let mut bits = outcome.tallies.of(*stage);
@@ -87,14 +87,14 @@ impl Metrics {
 
     pub(crate) fn host_error(&self) {
         if let Some(metric) = self.host_errors {
-            // A host that refuses this too has no way left to be told.
+            // Where the host refuses this too, nothing else can be done.
             let _ = call::increment_metric(metric, 1);
         }
     }
 }
 
-/// Says whether a plugin runs without the configuration that it was given; `None` changes nothing,
-/// but lets Envoy show the gauge.
+/// Sets the gauge for a plugin that runs without the configuration that it was given. `None` does
+/// not set it, but lets Envoy show it.
 pub(crate) fn record_config_invalid(invalid: Option<bool>) {
     if let Some(metric) = define(MetricType::Gauge, CONFIG_INVALID)
         && let Some(invalid) = invalid

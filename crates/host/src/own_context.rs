@@ -1,10 +1,10 @@
-//! What a root context remembers of a request whose filters run more than once.
+//! The context that a root context keeps for a request whose filters run more than once.
 //!
-//! After an internal redirect Envoy makes the stream anew and runs its filters with the headers
-//! that they wrote the first time. Filter state lives on where it is declared to live as long as
-//! the request (`declare_property`, `source/extensions/common/wasm/ext/declare_property.proto`). A
-//! client cannot set it, and its key is this root context's alone, so that no two filters of a
-//! chain take one's context for the other's.
+//! After an internal redirect Envoy makes a new stream and runs its filters with the headers that
+//! they wrote the first time. Filter state is kept where it is declared to live as long as the
+//! request (`declare_property`, `source/extensions/common/wasm/ext/declare_property.proto`). A
+//! client cannot set it. Each root context has a key of its own, so that no filter of a chain reads
+//! the context of another filter.
 
 use meshtrace_envoy::filter_state;
 use meshtrace_propagation::IdGenerator;
@@ -21,7 +21,8 @@ impl OwnContext {
     pub(crate) fn declare(ids: &IdGenerator) -> Option<Self> {
         let key = format!("meshtrace_context_{:016x}", ids.random());
         declare(&key)?;
-        // The log line of the last pass tells it too. Another filter may have declared it.
+        // The log line of the last pass has this id too. Another filter may have declared it
+        // already.
         let _ = declare(filter_state::PREVIOUS_TRACE_ID);
         Some(Self(key.into_bytes().into_boxed_slice()))
     }

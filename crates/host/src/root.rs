@@ -32,7 +32,7 @@ pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
 
 impl<C: Composition> Root<C> {
     fn running(&self) -> Option<Rc<Running<C>>> {
-        // It is changed between two looks at it, and never during one.
+        // The value is replaced only while it is not borrowed.
         self.running
             .try_borrow()
             .ok()

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::own_context::OwnContext;
 use crate::shared::PluginSharedData;
 
-/// What the requests of one plugin configuration share.
+/// The data that the requests of one plugin configuration share.
 ///
 /// It belongs to its root context: plugins of one image, and the old and the new configuration
 /// during an update, live in one VM side by side.
@@ -22,7 +22,7 @@ pub(crate) struct Running<C> {
     pub(crate) ids: IdGenerator,
     pub(crate) metrics: Metrics,
     pub(crate) shared: PluginSharedData,
-    /// Lent to one callback at a time.
+    /// The arena is lent to one callback at a time.
     pub(crate) arena: Cell<Arena>,
     pub(crate) expressions: Expressions,
     /// Where the composition needs it.
@@ -95,7 +95,7 @@ impl<C: Composition> Running<C> {
     }
 }
 
-/// One chunk, which no request can make grow.
+/// Makes an arena of one chunk, which no request can enlarge.
 fn arena() -> Arena {
     let arena = Arena::with_capacity(ARENA_BYTES);
     arena.set_allocation_limit(Some(arena.allocated_bytes()));

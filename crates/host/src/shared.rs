@@ -1,4 +1,4 @@
-//! What the workers of a proxy share.
+//! The data that the workers of a proxy share.
 
 use meshtrace_pipeline::{Change, SharedData};
 
@@ -12,7 +12,7 @@ pub(crate) struct PluginSharedData {
     plugin: Plugin,
 }
 
-/// Of the entry's name: nothing else that the filters share begins with it.
+/// The start of the entry's name. No other entry of the filters' shared data begins with it.
 const STATE: &[u8] = b"meshtrace.state";
 
 impl PluginSharedData {
@@ -25,7 +25,8 @@ impl PluginSharedData {
 
 impl SharedData for PluginSharedData {
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
-        // Each attempt that fails is one that another worker won, and they are not many.
+        // An attempt fails only where another worker has changed the entry, and there are not many
+        // workers.
         const ATTEMPTS: usize = 64;
 
         let key = self.plugin.key(STATE, key);

@@ -1,4 +1,4 @@
-//! What the host answers to a call.
+//! The status that the host returns for a call.
 
 use core::fmt;
 
@@ -10,10 +10,10 @@ impl Status {
     pub(crate) const NOT_FOUND: Self = Self(1);
     pub(crate) const BAD_ARGUMENT: Self = Self(2);
     pub(crate) const CAS_MISMATCH: Self = Self(8);
-    /// OK, and yet without the bytes that were asked for: not a number of the ABI's own.
+    /// The host returned OK, but not the requested bytes. This is not a status of the ABI.
     pub(crate) const NO_BYTES: Self = Self(u32::MAX);
 
-    /// The result of a call that answered `status`.
+    /// The result of a call that returned `status`.
     pub(crate) fn check(status: u32) -> Result<(), Self> {
         match status {
             0 => Ok(()),

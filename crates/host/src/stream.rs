@@ -165,7 +165,7 @@ impl<C: Composition> Running<C> {
             .flatten()
     }
 
-    /// Asked for each request: from 1.40 on Envoy has one root context for listeners of every
+    /// Looked up for each request: from 1.40 on Envoy has one root context for listeners of every
     /// direction.
     fn direction(&self) -> Direction {
         direction_of(
@@ -174,11 +174,11 @@ impl<C: Composition> Running<C> {
         )
     }
 
-    /// `headers` are those of `map`, as they were when the callback began.
+    /// Applies `outcome`. `headers` are those of `map`, as they were when the callback began.
     fn apply(&self, outcome: &Outcome<'_>, map: MapType, headers: Headers<'_>) {
         match outcome.request_headers {
             RequestHeaders::Edit => self.edit(outcome, map, headers),
-            // No edit: Envoy would choose the route again.
+            // The headers are not edited: after an edit, Envoy would choose the route again.
             RequestHeaders::FilterState => {
                 for (name, value) in outcome.headers.written() {
                     self.set_property(name, value);

@@ -1,4 +1,4 @@
-//! The host's functions (proxy-wasm ABI 0.2.1). Each answers a status, which is any number.
+//! The host's functions (proxy-wasm ABI 0.2.1). Each returns a status, which can be any number.
 //!
 //! The SDK declares them as returning an enum, in which an unknown status is undefined behaviour.
 
@@ -100,7 +100,7 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-// The clocks of WASI, preview 1: the ABI has the wall clock alone. Each answers an `errno`.
+// The clocks of WASI, preview 1: the ABI has only the wall clock. Each function returns an `errno`.
 #[cfg_attr(
     target_arch = "wasm32",
     link(wasm_import_module = "wasi_snapshot_preview1")

@@ -1,4 +1,4 @@
-//! What a filter does besides requests.
+//! The work of a filter besides requests.
 
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::Stage;
 ///
 /// Every `now` is in nanoseconds on the monotonic clock.
 pub trait Background {
-    /// The tick period from now on; `None` for no ticks.
+    /// Returns the tick period from now on; `None` where no ticks are needed.
     fn tick_period(&self) -> Option<Duration>;
 
     /// The tick period has passed. Makes the calls that are due.
@@ -36,6 +36,6 @@ pub trait Background {
     /// of the counter in [`Stage::metrics`], and the amount.
     fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64));
 
-    /// A line for the log at error level, once for each problem.
+    /// Returns a line for the log at error level, once for each problem.
     fn take_error(&self) -> Option<String>;
 }

@@ -104,11 +104,12 @@ pub(crate) fn write_all<'a>(
     headers.is_none_or(|headers| headers.write_all(request, outcome))
 }
 
-/// The lines of a header in one; `None` where the arena is full.
+/// Joins the lines of a header in one value. Returns `None` where the arena is full.
 ///
-/// The lines of a list are joined by commas (RFC 9110, section 5.3). A header that is no list has
-/// one line, so no other separator is right for it. `cookie` alone has several lines that are no
-/// list (RFC 9113, section 8.2.3), with the separator of its pairs (RFC 6265, section 4.2.1).
+/// The lines of a list are joined by commas (RFC 9110, section 5.3). A header that is not a list
+/// has one line, so no other separator is right for it. Only `cookie` has several lines that are
+/// not a list (RFC 9113, section 8.2.3). They are joined by the separator of its pairs (RFC 6265,
+/// section 4.2.1).
 fn joined<'a>(request: &Request<'a>, name: &[u8]) -> Option<&'a [u8]> {
     let separator: &[u8] = if name == b"cookie" { b"; " } else { b"," };
     join(|| request.headers.lines(name), separator, request.arena)
@@ -135,7 +136,8 @@ pub(crate) fn of_propagation(
     Ok(propagation.managed_headers())
 }
 
-/// Refuses the upstream placement: the route is chosen there already, and its headers are written.
+/// Refuses the upstream placement: there, Envoy has already chosen the route and written its
+/// headers.
 pub(crate) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
     match placement {
         Placement::Downstream => Ok(()),

@@ -37,7 +37,7 @@ pub struct Needs<'a> {
     pub own_context: bool,
     /// [`Request::cluster`].
     pub cluster: bool,
-    /// [`Request::properties`]: their paths, with NUL between the elements.
+    /// The paths of [`Request::properties`], with NUL between the elements.
     pub request_properties: &'a [Box<[u8]>],
     /// [`Response::headers`].
     pub response_headers: bool,
@@ -50,9 +50,10 @@ pub struct Needs<'a> {
 pub struct Request<'a> {
     /// The header block.
     pub headers: Headers<'a>,
-    /// The client or proxy that sent it; looked up as far as [`Needs`] says.
+    /// The client or proxy that sent the request. It has the values that [`Needs`] requests.
     pub peer: Peer<'a>,
-    /// The upstream cluster that it is routed to; looked up as far as [`Needs`] says.
+    /// The upstream cluster that the request is routed to; looked up where [`Needs::cluster`] is
+    /// set.
     pub cluster: Option<&'a [u8]>,
     /// The values of [`Needs::request_properties`], in the same order.
     pub properties: &'a [Option<Box<[u8]>>],
@@ -130,10 +131,10 @@ impl fmt::Debug for Response<'_> {
 
 /// Lookups that a stage makes itself. Each is a call of the host.
 pub trait Lookup: Clock {
-    /// The block of the response's trailers, while their callback runs.
+    /// The header block of the response's trailers. It can be read only while their callback runs.
     fn response_trailers(&self) -> Option<Box<[u8]>>;
 
-    /// The request's header block, as [`LoggedRequest::request_headers`].
+    /// The request's header block, with the content of [`LoggedRequest::request_headers`].
     fn request_headers(&self) -> Option<Box<[u8]>>;
 
     /// The property at `path`, with NUL between the elements.
@@ -158,7 +159,7 @@ pub struct LoggedRequest<'a> {
     pub request_headers: Headers<'a>,
     /// Looks up further values.
     pub lookup: &'a dyn Lookup,
-    /// Makes the ids of a span that is opened only now.
+    /// Makes the ids of a span that is opened only at the end of the request.
     pub ids: &'a IdGenerator,
     /// Memory for values that are used after the stage has returned.
     pub arena: &'a Arena,

@@ -2,7 +2,7 @@
 //!
 //! A [`Composition`] is one filter: it puts stages in order. It calls no host. The host crate gives
 //! it a [`Request`], a [`Response`] and a [`LoggedRequest`], and applies the [`Outcome`] that it
-//! returns. What a later callback needs of an earlier one is kept in [`Composition::RequestState`].
+//! returns. Data of one callback that a later one needs is kept in [`Composition::RequestState`].
 
 #![forbid(unsafe_code)]
 
@@ -71,7 +71,7 @@ pub trait Composition: Sized + 'static {
         Vec::new()
     }
 
-    /// What the filter does besides requests; `None` where it does nothing.
+    /// The work of the filter besides requests; `None` where it has none.
     fn background(&self) -> Option<&dyn Background> {
         None
     }
@@ -125,7 +125,7 @@ pub trait Composition: Sized + 'static {
     }
 }
 
-/// What a filter is told of the proxy that it runs in.
+/// The data about the proxy that a filter runs in.
 #[derive(Clone, Copy)]
 pub struct Proxy<'p> {
     /// The node, as the bootstrap of the proxy describes it.
@@ -135,7 +135,7 @@ pub struct Proxy<'p> {
 }
 
 impl Proxy<'static> {
-    /// A proxy of which nothing is known.
+    /// A proxy without any known data.
     pub const UNKNOWN: Self = Self {
         node: &|_| None,
         environment: &|_| None,
@@ -143,7 +143,7 @@ impl Proxy<'static> {
 }
 
 impl<'p> Proxy<'p> {
-    /// A proxy of which the variables of its VM's environment are known.
+    /// A proxy of which only the variables of its VM's environment are known.
     #[must_use]
     pub const fn with_environment(environment: Environment<'p>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What a filter changes about a request or a response, as values.
+//! The changes that a filter makes to a request or a response, as values.
 
 use arrayvec::ArrayVec;
 use bumpalo::collections::Vec;
@@ -66,7 +66,7 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// One request moves a counter of its rule, and there is room for as many more.
+/// A request moves one counter, which is of its rule. There is room for one more.
 const MAX_CONFIGURED: usize = 2;
 
 /// Counters of [`Composition::counters`](crate::Composition::counters) that a request moves.
@@ -76,7 +76,7 @@ pub struct Configured(ArrayVec<usize, MAX_CONFIGURED>);
 impl Configured {
     /// Moves the counter at `index` of the list by one.
     pub fn count(&mut self, index: usize) {
-        // Two callbacks of one request have an outcome each, so it is never full.
+        // Each callback of a request has an outcome of its own, so the list is never full.
         let _ = self.0.try_push(index);
     }
 }
@@ -89,7 +89,7 @@ impl core::ops::Deref for Configured {
     }
 }
 
-/// Filter state to set, in order. Room for [`MAX_PROPERTIES`].
+/// The filter state to set, in order. There is room for [`MAX_PROPERTIES`].
 #[derive(Debug)]
 pub struct Properties<'a> {
     properties: Vec<'a, Property<'a>>,
@@ -108,7 +108,8 @@ pub struct Property<'a> {
 impl<'a> Properties<'a> {
     fn new_in(arena: &'a Arena) -> Self {
         let mut properties = Vec::new_in(arena);
-        // Without room all of them are lost, and that is told.
+        // Where the arena has no room, all properties are lost, and [`Self::overflowed`] reports
+        // it.
         let _ = properties.try_reserve_exact(MAX_PROPERTIES);
         Self {
             properties,
@@ -125,7 +126,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Whether more than [`MAX_PROPERTIES`] were set. Those beyond are lost.
+    /// Whether more than [`MAX_PROPERTIES`] were set. Those without room are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed
@@ -178,7 +179,7 @@ impl Stage {
         }
     }
 
-    /// What each counter tells, in the order of [`metrics`](Self::metrics).
+    /// What each counter counts, in the order of [`metrics`](Self::metrics).
     #[must_use]
     pub const fn descriptions(self) -> &'static [&'static str] {
         match self {
@@ -194,15 +195,15 @@ impl Stage {
 /// The counters that one callback moves, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies {
-    /// [`Stage::Propagation`]'s.
+    /// The counters of [`Stage::Propagation`].
     pub propagation: propagation::Tally,
-    /// [`Stage::Attributes`]'s.
+    /// The counters of [`Stage::Attributes`].
     pub attributes: attributes::Tally,
-    /// [`Stage::AccessLog`]'s.
+    /// The counters of [`Stage::AccessLog`].
     pub access_log: access_log::Tally,
-    /// [`Stage::Sampling`]'s.
+    /// The counters of [`Stage::Sampling`].
     pub sampling: sampling::Tally,
-    /// [`Stage::Report`]'s.
+    /// The counters of [`Stage::Report`].
     pub report: otlp::Tally,
 }
 

@@ -1,4 +1,4 @@
-//! The properties that a filter has the host look up, and where their values are found.
+//! The properties that the host looks up for a filter, and the places of their values.
 
 use core::ops::Range;
 
@@ -30,7 +30,7 @@ impl PropertyPaths {
         PropertyRange(start..self.0.len())
     }
 
-    /// Looks all of them up now, of a request that is over.
+    /// Looks up all of them now, for a request that is over.
     pub(crate) fn look_up(&self, lookup: &dyn Lookup) -> ArrayVec<Option<Box<[u8]>>, MAX_LOOKUPS> {
         let paths = self.0.iter().take(MAX_LOOKUPS);
         paths.map(|path| lookup.property(path)).collect()

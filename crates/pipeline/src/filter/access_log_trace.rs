@@ -26,7 +26,8 @@ impl Composition for AccessLogTrace {
         Callback::Log,
     ];
     const STAGES: &'static [Stage] = &[Stage::AccessLog];
-    /// `None` until the request's headers have come: of some requests only the end is seen.
+    /// `None` until the request's headers have come. For some requests the filter sees only the
+    /// end.
     type RequestState = Option<Arrival>;
 
     fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {

@@ -6,8 +6,8 @@ use meshtrace_headers::{Arena, Headers, Value};
 
 use crate::{Outcome, Request};
 
-/// Reads the ids of a request, removes its helper headers, and records what is certain already: log
-/// lines that are written before the end have it too, and so have other filters.
+/// Reads the ids of a request, removes its helper headers, and records the ids that are certain
+/// already. So other filters, and log lines that are written before the end, have them too.
 pub(crate) fn read<'a>(
     stage: &'a AccessLogIds,
     request: &Request<'a>,
@@ -22,7 +22,7 @@ pub(crate) fn read<'a>(
     arrival
 }
 
-/// Records what only the end of a request shows. `headers` are the request's, as they are then.
+/// Records the ids that only the end of a request shows. `headers` are the request's headers then.
 pub(crate) fn record_end<'a>(
     stage: &AccessLogIds,
     arrival: Option<&Arrival>,
@@ -35,7 +35,7 @@ pub(crate) fn record_end<'a>(
     record(stage, &ids, &recorded, arena, outcome);
 }
 
-/// Sets the filter state of `ids`, as far as they differ from those that are `recorded`.
+/// Sets the filter state of those `ids` that differ from the ids that are `recorded`.
 #[inline(never)]
 pub(crate) fn record<'a>(
     stage: &AccessLogIds,

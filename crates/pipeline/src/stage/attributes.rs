@@ -11,7 +11,7 @@ use crate::by_filter_state::refuse_header_keys;
 use crate::properties::{PropertyPaths, PropertyRange};
 use crate::{Environment, Lookup, Outcome, Request, Response};
 
-/// The attributes of a configuration, and where the properties are found that they are made of.
+/// The attributes of a configuration, and the places of the properties that they are made of.
 #[derive(Debug)]
 pub(crate) struct AttributesStage {
     attributes: Attributes,
@@ -44,12 +44,12 @@ impl AttributesStage {
         self.attributes.managed_headers()
     }
 
-    /// The template that the path fits, of an attribute from a path.
+    /// The path template of an attribute that the request's path fits.
     pub(crate) fn template(&self, headers: &Headers<'_>) -> Option<&str> {
         self.attributes.template(headers)
     }
 
-    /// Gathers the attributes of a request, and has them leave as the configuration says.
+    /// Gathers the attributes of a request, and writes them as the configuration requires.
     #[inline(never)]
     pub(crate) fn gather_request<'a>(
         &'a self,
@@ -72,12 +72,12 @@ impl AttributesStage {
         gathered
     }
 
-    /// Whether the attributes of a request leave as headers of it.
+    /// Whether the attributes of a request are written into its headers.
     pub(crate) fn writes_headers(&self) -> bool {
         self.attributes.writes_headers()
     }
 
-    /// Gathers the attributes of a request whose properties are not known: only its span gets them.
+    /// Gathers the attributes of a request whose properties are not known. Only its span gets them.
     pub(crate) fn gather<'a>(
         &'a self,
         headers: Headers<'a>,
@@ -87,7 +87,7 @@ impl AttributesStage {
         self.attributes.of_request(headers, &[], arena, tally)
     }
 
-    /// Gathers the attributes of a response, which leave as filter state alone.
+    /// Gathers the attributes of a response. They are written only as filter state.
     #[inline(never)]
     pub(crate) fn gather_response<'a>(
         &'a self,
@@ -104,8 +104,8 @@ impl AttributesStage {
         gathered
     }
 
-    /// Gathers the attributes of a request that is over, of which nothing was kept: only its span
-    /// gets them, by `describe`.
+    /// Gathers the attributes of a request that is over and for which nothing was kept. Only its
+    /// span gets them, through `describe`.
     pub(crate) fn gather_late(
         &self,
         headers: Headers<'_>,
@@ -126,8 +126,8 @@ impl AttributesStage {
         );
     }
 
-    /// Gathers the attributes of a `request` that was seen at its end alone: only its span gets
-    /// them, by `describe`.
+    /// Gathers the attributes of a `request` for which the filter saw only the end. Only its span
+    /// gets them, through `describe`.
     pub(crate) fn describe_late(&self, request: &Request<'_>, describe: impl FnOnce(Gathered<'_>)) {
         let properties = self.request_properties.of(request.properties);
         let tally = &mut Tally::default();

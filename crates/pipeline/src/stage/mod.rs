@@ -1,4 +1,4 @@
-//! The stages: each does one thing with a request, in whichever filter it is.
+//! The stages. Each stage does one thing with a request, the same in every filter that has it.
 
 pub(crate) mod access_log;
 pub(crate) mod attributes;

@@ -1,4 +1,4 @@
-//! The stage `trace_context`: the context that the next hop gets.
+//! The stage `trace_context`: writes the context for the next hop.
 
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::Value;
@@ -9,8 +9,8 @@ use meshtrace_propagation::{
 use crate::stage::sampling::ParsedTracestate;
 use crate::{Outcome, Request};
 
-/// Writes the context that the next hop gets, and keeps the id of a trace that is not continued
-/// where access logs find it. Returns the headers that carry the context.
+/// Writes the context for the next hop. Records the id of a trace that is not continued as filter
+/// state, for access logs. Returns the headers that carry the context.
 #[inline(never)]
 pub(crate) fn inject<'a>(
     propagation: &'a Propagation,
@@ -21,7 +21,7 @@ pub(crate) fn inject<'a>(
 ) -> FieldSet {
     let (edits, tally) = (&mut outcome.headers, &mut outcome.tallies.propagation);
     let policy = propagation.policy_for(&request.headers, request.cluster);
-    // Where an attribute found no room in the list, a client's value must not take its place.
+    // Where `baggage` had no room for an attribute, a client's value must not take its place.
     let is_full = outcome
         .tallies
         .attributes
@@ -46,8 +46,8 @@ pub(crate) fn inject<'a>(
     injected
 }
 
-/// Takes the threshold out of a `tracestate` where it contradicts the sampled flag: the flag that
-/// `traceparent` gets may be the decision of another format.
+/// Removes the threshold from a `tracestate` where it contradicts the sampled flag. This can occur
+/// because the flag in `traceparent` may be the decision of another format.
 pub(crate) fn erase_threshold<'a>(
     propagation: &Propagation,
     incoming: &Incoming<'a>,

@@ -1,4 +1,4 @@
-//! The mode with `report`: this filter is the tracer, and the proxy's own is off.
+//! The mode with `report`: this filter is the tracer, and the proxy's own tracer is off.
 
 mod proxy_tracer;
 
@@ -29,7 +29,7 @@ use crate::stage::sampling::{Joined, ParsedTracestate, Rules, Sampler};
 use crate::stage::{access_log, propagation};
 use crate::{LoggedRequest, Lookup, Needs, Outcome, Proxy, Request, Response};
 
-/// The stages. Those that a tracer must have are always there.
+/// The stages. The stages that a tracer must have are always present.
 #[derive(Debug)]
 pub(super) struct AsTracer {
     propagation: Propagation,
@@ -39,8 +39,8 @@ pub(super) struct AsTracer {
     tracer: Tracer,
     request_properties: PropertyPaths,
     response_properties: PropertyPaths,
-    /// Has a value as soon as an upstream was chosen. It is looked up where responses name a span
-    /// that gets another id without an upstream.
+    /// The property that has a value as soon as an upstream was chosen. It is looked up where the
+    /// response has the id of a span whose id changes without an upstream.
     upstream: Option<PropertyHandle>,
 }
 
@@ -168,8 +168,8 @@ impl AsTracer {
         let forced = self.sampler.is_forced(request, outcome);
         let (hop, incoming) = self.join(request, forced, ids, outcome);
         let start = Start::now(request.clock, hop.sampled);
-        // Gather: before the context is injected, as an attribute in `baggage` comes before what is
-        // joined to the list from a client's other headers.
+        // Gather. This step is before the injection: an attribute in `baggage` comes before the
+        // entries that are joined to the list from a client's other headers.
         let gathered = match &self.attributes {
             Some(stage) => stage.gather_request(request, outcome),
             None => Gathered::default(),
@@ -273,8 +273,8 @@ impl AsTracer {
         }
     }
 
-    /// Without an upstream the span that is reported has the injected id: the response and the
-    /// access log name that one.
+    /// Without an upstream the reported span has the injected id. Then this records the injected
+    /// id, for the response and for the access log.
     fn settle_span_id<'a>(
         &self,
         stage: &AccessLogIds,
@@ -338,8 +338,9 @@ impl AsTracer {
         let headers = Headers::parse(&block)?;
         let duration = lookup.property(attribute::REQUEST_DURATION.property);
         let duration = duration.as_deref().and_then(conventions::integer);
-        // Who sent it is asked now, as far as it would have been then: what is not believed of a
-        // peer is not believed of a request that was refused either.
+        // The properties of the peer are looked up now, as far as the callback of the request's
+        // headers would have needed them. A context of a peer that is not trusted is not trusted in
+        // a request that was refused either.
         let ask = |path: attribute::AttributePath, is_needed: bool| {
             is_needed.then(|| lookup.property(path.property)).flatten()
         };
@@ -398,7 +399,7 @@ impl AsTracer {
     }
 }
 
-/// Records for the access log that the request's own span has another id.
+/// Records the new id of the request's own span for the access log.
 fn record_span_id<'a>(
     stage: &AccessLogIds,
     span_id: SpanId,

@@ -1,5 +1,5 @@
-//! The mode without `report`: the proxy may have a tracer of its own, and this filter is the single
-//! filters in one pass.
+//! The mode without `report`: the proxy may have a tracer of its own, and this filter does the work
+//! of the single filters in one pass.
 
 use meshtrace_access_log::{AccessLogIds, Arrival};
 use meshtrace_config::{ConfigError, RequestHeaders};
@@ -16,7 +16,7 @@ use crate::stage::sampling::BeforeTracer;
 use crate::stage::{access_log, propagation};
 use crate::{Environment, LoggedRequest, Needs, Outcome, Request, Response};
 
-/// The stages, each as far as it is configured.
+/// The stages. A stage is present where it is configured.
 #[derive(Debug)]
 pub(super) struct BesideTracer {
     propagation: Option<Propagation>,
@@ -114,7 +114,7 @@ impl BesideTracer {
         }
     }
 
-    /// Returns what came in, where the access log needs it later.
+    /// Returns the contexts that came in, where the access log needs them later.
     pub(super) fn on_request<'a>(
         &'a self,
         request: &Request<'a>,
@@ -132,8 +132,8 @@ impl BesideTracer {
         if let Some(stage) = &self.attributes {
             stage.gather_request(request, outcome);
         }
-        // Ids: before the context is injected, as their helper headers are removed and one may have
-        // the name of a header of the context.
+        // Ids. This step is before the injection: the helper headers of the ids are removed, and
+        // one of them may have the name of a header of the context.
         let access_log = self.access_log.as_ref();
         let arrival = access_log.map(|stage| access_log::read(stage, request, outcome));
         // Inject.
@@ -141,8 +141,9 @@ impl BesideTracer {
             propagation::inject(stage, incoming, decision, request, outcome);
             propagation::erase_threshold(stage, incoming, decision, request, outcome);
         }
-        // Sample: the proxy's tracer decides later, by a header that this writes. Last, so that the
-        // header stands also where the stages above remove what a client sent under its name.
+        // Sample. This step writes a header by which the proxy's tracer decides later. It is the
+        // last step, so that the header is kept where the stages above remove a client's header of
+        // the same name.
         if let Some(stage) = &self.sampling {
             stage.sample(request, ids, outcome);
         }

@@ -1,4 +1,4 @@
-//! This hop in its trace: its identity, its decision, and the `tracestate` that leaves.
+//! This hop in its trace: its identity, its decision, and the `tracestate` that is sent on.
 
 use meshtrace_headers::{Arena, Value};
 use meshtrace_propagation::{
@@ -11,10 +11,10 @@ use crate::stage::report::{Details, Identity};
 use crate::stage::sampling::{ParsedTracestate, Sampled, build};
 use crate::{Outcome, Request};
 
-/// W3C's `tracestate` as the request leaves.
+/// W3C's `tracestate` as it is sent on with the request.
 #[derive(Clone, Copy, Debug, Default)]
 struct OutgoingTracestate<'a> {
-    /// Empty where nothing goes on, and where nobody needs the text.
+    /// Empty where no `tracestate` is sent on, and where the text is not needed.
     text: &'a [u8],
     /// Whether it is to be written in place of what came in.
     is_new: bool,
@@ -33,7 +33,7 @@ impl<'a> OutgoingTracestate<'a> {
         if let Some(text) = state.with_threshold(decision.threshold, arena, tally) {
             return Self { text, is_new: true };
         }
-        // Many applications copy only the first line of a header to what they call.
+        // Many applications copy only the first line of a header to their own calls.
         let is_repeated = incoming.arrived().is_repeated(Field::Tracestate);
         let Some(members) = members.filter(|_| decision.sampled || is_repeated) else {
             return Self::default();
@@ -51,9 +51,9 @@ impl<'a> OutgoingTracestate<'a> {
 pub(super) struct Hop<'a> {
     pub(super) participation: Participation,
     pub(super) sampled: bool,
-    /// Not even a failure is reported.
+    /// Whether the request is not reported even where it fails.
     never: bool,
-    /// The rule that the request fits, where it was looked for.
+    /// The rule that the request fits, where the rules were searched.
     pub(super) chosen: Option<Chosen>,
     tracestate: OutgoingTracestate<'a>,
 }
@@ -93,7 +93,8 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// The same hop, whose `tracestate` has this `text`: what outlives the arena of its own.
+    /// Returns the same hop with `text` as its `tracestate`, so that it can outlive the request's
+    /// arena.
     pub(super) fn with_tracestate(self, text: &[u8]) -> Hop<'_> {
         let Self {
             participation,
@@ -116,7 +117,7 @@ impl<'a> Hop<'a> {
         self.tracestate.text
     }
 
-    /// What the span says besides what its request's headers do.
+    /// The data of the span besides the data from its request's headers.
     pub(super) fn details<'d>(&'d self, route: Option<&'d [u8]>) -> Details<'d> {
         Details {
             route,
@@ -132,7 +133,7 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// What the next hop gets: the span that calls it, and the decision.
+    /// The data that is injected for the next hop: the span that calls it, and the decision.
     pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
         let (span_id, b3_parent) = identity.injected();
         let sampling = self.sampling();
@@ -155,7 +156,7 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// Writes `tracestate` in one line where it has changed, and `traceparent` is among the headers
+    /// Writes `tracestate` in one line where it has changed and `traceparent` is among the headers
     /// that were `injected`.
     pub(super) fn write_tracestate(
         &self,

@@ -1,7 +1,7 @@
 //! `mesh_tracing`: every stage in one pass.
 //!
-//! With `report` the filter is the tracer, and otherwise it stands beside a tracer of the proxy's.
-//! The two modes are types of their own, [`AsTracer`] and [`BesideTracer`].
+//! With `report` the filter is the tracer. Without it, the filter runs beside a tracer of the
+//! proxy. Each mode is a type of its own: [`AsTracer`] and [`BesideTracer`].
 
 mod as_tracer;
 mod beside_tracer;
@@ -34,7 +34,7 @@ pub struct MeshTracing {
     by_filter_state: Option<ByFilterState>,
 }
 
-/// Who makes the spans.
+/// The tracer that makes the spans.
 #[derive(Debug)]
 enum Mode {
     /// This filter.
@@ -43,7 +43,7 @@ enum Mode {
     BesideTracer(Box<BesideTracer>),
 }
 
-/// What a request leaves for its later callbacks.
+/// The state that a request keeps for its later callbacks.
 #[derive(Debug, Default)]
 pub struct MeshTracingState(State);
 
@@ -53,12 +53,12 @@ pub struct MeshTracingState(State);
     reason = "a request costs no heap, and its state is one of the two"
 )]
 enum State {
-    /// No callback of the request has run, or none has anything to leave.
+    /// No callback of the request has run, or none had any state to keep.
     #[default]
     Unseen,
     /// This filter has opened the request's span.
     Traced(TracedRequest),
-    /// Beside a tracer: what came in, for the ids of the access log.
+    /// Beside a tracer: the contexts that came in, for the ids of the access log.
     Arrived(Arrival),
 }
 

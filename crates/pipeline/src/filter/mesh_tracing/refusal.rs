@@ -1,4 +1,4 @@
-//! Keys of the stages that make no sense beside each other.
+//! Refuses keys of the stages that contradict each other.
 
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::SpanAttributesConfig;
@@ -72,7 +72,7 @@ pub(super) fn refuse_what_report_says(config: &SpanAttributesConfig) -> Result<(
     }
 }
 
-/// One filter changes a request in one way.
+/// Refuses `request_headers` in a stage: one filter changes a request in one way.
 pub(super) fn refuse_below_the_top(config: &MeshTracingConfig) -> Result<(), ConfigError> {
     let trace_context = config.trace_context.as_ref();
     let sampling = config.sampling.as_ref();
@@ -129,7 +129,7 @@ pub(super) fn refuse_what_report_decides(config: &TraceContextConfig) -> Result<
     Ok(())
 }
 
-/// The stage `access_log`, beside a `trace_context` that reads repeated headers in its own way.
+/// Compiles the stage `access_log`. It reads repeated headers as a `trace_context` beside it does.
 #[inline(never)]
 pub(super) fn access_log_stage(
     config: &MeshTracingConfig,

@@ -1,4 +1,4 @@
-//! The end of a span: whether it is reported, as which kinds, and what it says.
+//! The end of a span: whether it is reported, as which kinds, and with which data.
 
 use meshtrace_headers::Headers;
 use meshtrace_otlp::{Attributes, Counter, Kind, Record, Role, Span, Tally, conventions};
@@ -16,7 +16,7 @@ struct Spans {
     of_client: Option<(SpanId, Option<SpanId>)>,
 }
 
-/// What the spans of a request have in common at its end.
+/// The data that the spans of a request have in common at its end.
 struct Closing<'c> {
     end: &'c conventions::End<'c>,
     /// Why the request is kept, where it is not sampled.
@@ -25,18 +25,19 @@ struct Closing<'c> {
     sent: Option<&'c conventions::Request<'c>>,
     /// Nanoseconds since the Unix epoch.
     start_time: u64,
-    /// `start_time`, and what the monotonic clock says that the request lasted.
+    /// `start_time` plus the duration of the request on the monotonic clock.
     end_time: u64,
-    /// By the monotonic clock.
+    /// The time of the end on the monotonic clock, in nanoseconds.
     now: u64,
 }
 
 impl Tracer {
     /// Reports a request that is over, where it is sampled or kept. Returns the id of the request's
-    /// own span where it has become another one.
+    /// own span where that id has changed.
     ///
-    /// Where nothing was kept of the request's headers, `route` finds the template that their path
-    /// fits, and `describe` adds what they say besides the conventions.
+    /// `route` and `describe` are used where nothing was kept of the request's headers: `route`
+    /// finds the template that their path fits, and `describe` adds the attributes from them that
+    /// are not in the conventions.
     #[inline(never)]
     pub(crate) fn close<'r>(
         &self,
@@ -76,7 +77,7 @@ impl Tracer {
             of_client: self.client_span(&open, &end),
             of_server: self.is_server(&end),
         };
-        // A SERVER span that has its record needs them no more: the headers may be other ones by
+        // A SERVER span that has its record does not need the headers, which may have changed by
         // now.
         let block = match (&open.record, spans.of_client) {
             (Some(_), None) => None,

@@ -1,5 +1,6 @@
-//! What the host is asked for at the end of a request: in expressions (CEL), which cost one call
-//! for many values, and property by property where the host takes no expressions.
+//! The values that are read from the host at the end of a request. An expression (CEL) reads many
+//! values in one call. Where the host takes no expressions, each property is read in a call of its
+//! own.
 
 use arrayvec::ArrayVec;
 use meshtrace_envoy::attribute::{self, response_header};
@@ -18,10 +19,10 @@ use crate::Lookup;
 enum Expression {
     /// The list of all values that the role needs.
     AllValues,
-    /// The list of those that a request without an upstream has.
+    /// The list of the values that a request without an upstream has.
     ValuesWithoutUpstream,
-    /// Has a value for a server's error, or where something happened to the response. Otherwise it
-    /// fails, which costs two thirds of what two properties do: the host hands over no bytes.
+    /// Has a value where the response is a server's error or has response flags. Otherwise it
+    /// fails. A failure costs two thirds of two property calls, because the host returns no bytes.
     Trouble,
     /// Has a value where the response is not the upstream's, and otherwise fails in the same way.
     /// Only roles that may report a CLIENT span have it.
@@ -76,7 +77,7 @@ pub(super) fn may_be_client(role: Role) -> bool {
 
 type Wanted = ArrayVec<EndValue, { EndValue::ALL.len() }>;
 
-/// The values that this role needs: a server has no CLIENT span, and only a sidecar asks for the
+/// The values that this role needs: a server has no CLIENT span, and only a sidecar needs the
 /// direction of its listener.
 fn wanted(role: Role) -> Wanted {
     let is_wanted = |value: &EndValue| match value {
@@ -101,7 +102,7 @@ pub(super) fn is_from_upstream(lookup: &dyn Lookup) -> bool {
     property(EndValue::CodeDetails, lookup).as_deref() == Some(VIA_UPSTREAM)
 }
 
-/// Whether the response is a server's error, or something happened to it.
+/// Whether the response is a server's error or has response flags.
 pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
     if Expression::Trouble.is_compiled(lookup) {
         return Expression::Trouble.evaluate(lookup).is_some();
@@ -111,8 +112,9 @@ pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
     flags != Some(0) || code.is_some_and(|code| code >= 500)
 }
 
-/// The status of gRPC. Envoy makes one of the HTTP status where the response has none ("HTTP to
-/// gRPC Status Code Mapping"); of gRPC-Web, whose trailers are in the body by then, nobody said it.
+/// Returns the status of gRPC. Where the response has no status, Envoy derives one from the HTTP
+/// status ("HTTP to gRPC Status Code Mapping"). A derived status is not used for gRPC-Web, because
+/// its trailers are in the body by then.
 pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
     if open.grpc_status.is_some() {
         return open.grpc_status;
@@ -129,18 +131,18 @@ pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32
     status.and_then(|status| u32::try_from(status).ok())
 }
 
-/// The values of one request, as the host handed them over.
+/// The values of one request, as the host returned them.
 pub(super) struct Fetched {
     /// The values that came in one list. The host serialises a list as the names of a header block.
     list: Box<[u8]>,
     /// Which values the list has, in its order.
     listed: Wanted,
-    /// The values that were asked for one by one.
+    /// The values that were read one by one.
     single: [Option<Box<[u8]>>; EndValue::ALL.len()],
 }
 
 impl Fetched {
-    /// Asks for the values that `role` needs.
+    /// Reads the values that `role` needs from the host.
     pub(super) fn fetch(role: Role, lookup: &dyn Lookup) -> Self {
         let wanted = wanted(role);
         let evaluate = |expression: Expression, values: Wanted| {

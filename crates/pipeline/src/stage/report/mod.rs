@@ -25,16 +25,16 @@ pub(crate) struct Tracer {
     role: Role,
     tail: Tail,
     pool: Pool,
-    /// What one span says of its end; lent to one span at a time.
+    /// The attributes of one span's end. They are lent to one span at a time.
     at_end: RefCell<Attributes>,
 }
 
-/// What a span that is sure to be reported says besides what its request's headers do.
+/// The data of a span that is sure to be reported, besides the data from its request's headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Details<'a> {
     /// The template that the path fits.
     pub(crate) route: Option<&'a [u8]>,
-    /// W3C's list; empty where there is none.
+    /// W3C's `tracestate`; empty where there is none.
     pub(crate) tracestate: &'a [u8],
 }
 
@@ -54,7 +54,7 @@ impl Tracer {
         self.tail.keeps_any()
     }
 
-    /// Whether a request is a SERVER span and a CLIENT one.
+    /// Whether a request is reported as a SERVER span and a CLIENT span.
     pub(crate) fn is_gateway(&self) -> bool {
         self.role == Role::Gateway
     }
@@ -107,15 +107,16 @@ impl Tracer {
         record
     }
 
-    /// The response has begun: only now is it known whether it is the upstream's. Later the details
-    /// of its code may be what ended it.
+    /// The response has begun. Records now whether it is the upstream's response: later, the
+    /// details of its code may be the cause of its end.
     pub(crate) fn on_response(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
         if may_be_client(self.role) && self.may_report(open) {
             open.answered = end_values::is_from_upstream(lookup);
         }
     }
 
-    /// The trailers of the response have come: at the end those of gRPC-Web are in its body.
+    /// The trailers of the response have come. Reads the status of gRPC from them now: at the end,
+    /// the trailers of gRPC-Web are in the response's body.
     pub(crate) fn on_response_trailers(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
         if !open.is_grpc || !self.may_report(open) {
             return;

@@ -1,4 +1,4 @@
-//! A span that is open: its identity, its start, and what it has seen so far.
+//! A span that is open: its identity, its start, and what was recorded so far.
 
 use meshtrace_attributes::Attribute;
 use meshtrace_otlp::{Attributes, Record};
@@ -11,11 +11,12 @@ use crate::Clock;
 pub(crate) struct Identity {
     pub(crate) trace_id: TraceId,
     pub(crate) span_id: SpanId,
-    /// The CLIENT span below it, which is injected in its place, where the role has one.
+    /// The CLIENT span below the request's own, where the role has one. It is injected in place of
+    /// that.
     pub(crate) client_id: Option<SpanId>,
     pub(crate) parent: Option<SpanId>,
     pub(crate) sampled: bool,
-    /// Not even a failure is reported.
+    /// Whether the request is not reported even where it fails.
     pub(crate) never: bool,
 }
 
@@ -37,13 +38,14 @@ pub(crate) struct OpenSpan {
     pub(super) is_grpc: bool,
     pub(super) is_long_lived: bool,
     pub(super) is_connect: bool,
-    /// The request came with headers of a rewrite: they do not tell of one by this proxy.
+    /// Whether the request came in with headers of a rewrite. Such headers show no rewrite by this
+    /// proxy.
     pub(super) came_rewritten: bool,
-    /// The headers of the response are the upstream's.
+    /// Whether the headers of the response are the upstream's.
     pub(super) answered: bool,
     /// The status of gRPC in the trailers of the response.
     pub(super) grpc_status: Option<u32>,
-    /// What the headers of the request say; only of sampled requests.
+    /// The data from the request's headers; present only for sampled requests.
     pub(super) record: Option<Box<Record>>,
 }
 
@@ -53,9 +55,9 @@ impl OpenSpan {
         self.identity.client_id
     }
 
-    /// Gives the request's own span the id that was injected, where no upstream was called: a
-    /// filter in between, such as an authoriser, may have made it the parent of its spans, and then
-    /// that parent is reported. Returns that id.
+    /// Gives the request's own span the id that was injected, where no upstream was called. A
+    /// filter in between, such as an authoriser, may have used the injected id as the parent of its
+    /// spans. So this parent is reported. Returns that id.
     pub(super) fn take_injected_id(&mut self, has_upstream: bool) -> Option<SpanId> {
         if has_upstream {
             return None;
@@ -82,7 +84,7 @@ pub(crate) fn add<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, to: &
 /// When a request began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
-    /// By the monotonic clock.
+    /// Nanoseconds on the monotonic clock.
     monotonic: u64,
     /// Nanoseconds since the Unix epoch; read only where the span is sure to be reported.
     wall: Option<u64>,
@@ -107,8 +109,8 @@ impl Start {
         }
     }
 
-    /// What the wall clock showed then. Where it was not read then, both clocks are read now, one
-    /// directly after the other.
+    /// Returns the time of the start on the wall clock. Where it was not read then, both clocks are
+    /// read now, one directly after the other.
     pub(super) fn wall(self, clock: &dyn Clock) -> u64 {
         self.wall.unwrap_or_else(|| {
             // In this order, so that no delay between the two makes the span start too late.
@@ -117,7 +119,7 @@ impl Start {
         })
     }
 
-    /// Nanoseconds from then to `now`, by the monotonic clock.
+    /// Returns the nanoseconds from the start to `now`, on the monotonic clock.
     pub(super) fn until(self, now: u64) -> u64 {
         now.saturating_sub(self.monotonic)
     }

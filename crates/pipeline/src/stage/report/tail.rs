@@ -9,7 +9,7 @@ use super::OpenSpan;
 use super::end_values::is_in_trouble;
 use crate::Lookup;
 
-/// What `report.keep` asks for.
+/// The state of `report.keep`.
 #[derive(Debug)]
 pub(super) struct Tail {
     keep: Keep,
@@ -30,8 +30,8 @@ impl Tail {
         self.keep.any()
     }
 
-    /// Whether a request that is not sampled may have to be kept: the cheap question, which most
-    /// requests answer with no.
+    /// Whether a request that is not sampled may have to be kept. This check is cheap, and it is
+    /// false for most requests.
     pub(super) fn is_suspicious(&self, open: &OpenSpan, now: u64, lookup: &dyn Lookup) -> bool {
         if self.is_slow(open, now) {
             return true;
@@ -44,7 +44,7 @@ impl Tail {
         !open.is_long_lived && self.keep.slower_than.is_some_and(|limit| duration > limit)
     }
 
-    /// Why the request is kept, counted; `None` where it is not.
+    /// Returns why the request is kept, and counts it. Returns `None` where it is not kept.
     pub(super) fn reason(
         &self,
         open: &OpenSpan,

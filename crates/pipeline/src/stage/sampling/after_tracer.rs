@@ -1,5 +1,5 @@
-//! Behind the proxy's own tracer: what the next hop gets can be changed, the proxy's own span
-//! cannot.
+//! The stage behind the proxy's own tracer. It can change the context for the next hop, but not the
+//! proxy's own span.
 
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};

@@ -1,5 +1,5 @@
-//! In front of the proxy's own tracer: a header asks that tracer to record a trace that begins
-//! here.
+//! The stage in front of the proxy's own tracer. It writes a header that makes that tracer record a
+//! trace that begins here.
 
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
@@ -54,8 +54,9 @@ impl BeforeTracer {
         self.rules.managed_headers(self.trace_id_header.as_deref())
     }
 
-    /// Asks the tracer to record a trace that begins here, where a rule says so. A trace that came
-    /// in is out of reach: the tracer has read its decision.
+    /// Writes the header that makes the tracer record a trace that begins here, where a rule
+    /// requires it. A trace that came in cannot be changed: the tracer has read its decision
+    /// already.
     pub(crate) fn sample<'a>(
         &'a self,
         request: &Request<'a>,
@@ -68,7 +69,7 @@ impl BeforeTracer {
             .propagation
             .extract(request.headers, request.peer, tally);
         let trace_id = self.take_trace_id_header(request, outcome);
-        // Envoy's tracer decides about a context without a decision when it reads it, too.
+        // Envoy's tracer also decides about a context without a decision when it reads the context.
         let parent = match incoming.decision() {
             Some(true) => Some(Counter::ParentSampled),
             Some(false) => Some(Counter::ParentDropped),

@@ -1,7 +1,7 @@
 //! The stage `sampling`: which traces are recorded.
 //!
-//! [`Rules`] are asked about one request. [`Sampler`] decides where this project's filter is the
-//! tracer, [`BeforeTracer`] and [`AfterTracer`] where the proxy has a tracer of its own.
+//! [`Rules`] are evaluated for one request. [`Sampler`] decides where this project's filter is the
+//! tracer. [`BeforeTracer`] and [`AfterTracer`] decide where the proxy has a tracer of its own.
 
 mod after_tracer;
 mod before_tracer;
@@ -24,9 +24,9 @@ pub(crate) use self::tracestate::{ParsedTracestate, build};
 use crate::properties::{PropertyHandle, PropertyPaths};
 use crate::{Clock, Environment, Outcome, Request, SharedData};
 
-/// The filter state by which the filter in front of the tracer tells the one behind it, and access
-/// logs, what was decided: `keep`, `drop`, `force`, or `th:` and the threshold that keeps the
-/// trace.
+/// The filter state with the decision of the filter in front of the tracer, for the filter behind
+/// the tracer and for access logs. Its value is `keep`, `drop`, `force`, or `th:` and the threshold
+/// that keeps the trace.
 const DECISION: &[u8] = meshtrace_envoy::filter_state::SAMPLING_DECISION.as_bytes();
 
 /// Compiled rules, and where the name of the route is found.
@@ -72,8 +72,8 @@ impl Rules {
             .collect()
     }
 
-    /// Whether the header of `force` asks to keep the trace, counted. The header is removed: it
-    /// holds a secret.
+    /// Returns whether the header of `force` requests that the trace is kept, and counts it. The
+    /// header is removed, because it holds a secret.
     pub(crate) fn take_force_header<'a>(
         &'a self,
         headers: &Headers<'_>,
@@ -88,7 +88,7 @@ impl Rules {
         forcing == Forcing::Forced
     }
 
-    /// What the header of `force` asks for, counted.
+    /// Reads what the header of `force` requests, and counts it.
     pub(crate) fn forcing(&self, headers: &Headers<'_>, tally: &mut Tally) -> Forcing {
         let forcing = self.sampling.forcing(headers);
         match forcing {
@@ -109,8 +109,8 @@ impl Rules {
         })
     }
 
-    /// The rule that the request fits and what it says, counted. Where the `randomness` of the
-    /// trace is not known, it is drawn.
+    /// Returns the rule that the request fits and its decision, and counts them. Where the
+    /// `randomness` of the trace is not known, a random one is drawn.
     pub(crate) fn should_sample(
         &self,
         request: &Request<'_>,
@@ -175,12 +175,12 @@ pub(crate) fn count_parent(parent: Parent, decision: SamplingDecision, tally: &m
     });
 }
 
-/// The randomness of a trace whose `tracestate` names none.
+/// The randomness of a trace whose `tracestate` has none.
 pub(crate) fn randomness_of(id: TraceId) -> Randomness {
     Randomness::from_low_bits(id.low())
 }
 
-/// Whether the bucket had a token, which is taken; `None` when that cannot be known.
+/// Takes a token from the bucket. Returns whether it had one; `None` where that cannot be known.
 fn take(bucket: &Bucket, clock: &dyn Clock, shared: &dyn SharedData) -> Option<bool> {
     let now = clock.monotonic()?;
     if bucket.is_known_empty(now) {

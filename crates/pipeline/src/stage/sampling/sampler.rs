@@ -10,21 +10,21 @@ use super::{ParsedTracestate, Rules, count_parent};
 use crate::properties::PropertyPaths;
 use crate::{Environment, Outcome, Request};
 
-/// What decides which traces are recorded: OpenTelemetry's sampler.
+/// Decides which traces are recorded. In OpenTelemetry this is the sampler.
 #[derive(Debug)]
 pub(crate) enum Sampler {
     /// The stage `sampling` of the configuration.
     ByRules(Box<Rules>),
-    /// Without that stage: a decision that came in stands, and of the other traces one in a hundred
-    /// is recorded.
+    /// Without that stage, a decision that came in is kept. Of the other traces one in a hundred is
+    /// recorded.
     ParentBased,
 }
 
-/// What was decided about a trace.
+/// The decision about a trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sampled {
     pub(crate) decision: SamplingDecision,
-    /// The rule that the request fits, where it was looked for.
+    /// The rule that the request fits, where the rules were searched.
     pub(crate) chosen: Option<Chosen>,
 }
 
@@ -65,15 +65,15 @@ impl Sampler {
         }
     }
 
-    /// Whether the header of `force` asks to keep the trace, counted.
+    /// Returns whether the header of `force` requests that the trace is kept, and counts it.
     pub(crate) fn is_forced(&self, request: &Request<'_>, outcome: &mut Outcome<'_>) -> bool {
         let tally = &mut outcome.tallies.sampling;
         self.rules()
             .is_some_and(|rules| rules.forcing(&request.headers, tally) == Forcing::Forced)
     }
 
-    /// Removes the header of `force`, which holds a secret: also where an attribute is written under
-    /// its name.
+    /// Removes the header of `force`, because it holds a secret. It is removed also where an
+    /// attribute is written under its name.
     pub(crate) fn remove_force_header<'a>(
         &'a self,
         request: &Request<'_>,
@@ -87,18 +87,18 @@ impl Sampler {
         }
     }
 
-    /// Whether a `never` rule stands for the request.
+    /// Whether a `never` rule applies to the request.
     pub(crate) fn is_never(&self, chosen: Option<Chosen>) -> bool {
         let is_never = |rules: &Rules| Some(rules.sampling().is_never(chosen?));
         self.rules().and_then(is_never).unwrap_or(false)
     }
 
-    /// The template of the path that the rule names.
+    /// The path template of the rule.
     pub(crate) fn template(&self, chosen: Option<Chosen>) -> Option<&str> {
         self.rules()?.sampling().template(chosen?)
     }
 
-    /// Decides about a trace. `keeps_any` says whether a trace that is not sampled may be reported.
+    /// Decides about a trace. `keeps_any` is whether a trace that is not sampled may be reported.
     pub(crate) fn sample(
         &self,
         trace: Joined<'_>,
@@ -169,8 +169,8 @@ fn sample_by_rules(
     }
 }
 
-/// Decides about a trace that came without a decision, by what its rule says. Where that is
-/// nothing, one in a hundred is recorded.
+/// Decides about a trace that came without a decision, by the decision of its rule. Where the rule
+/// has none, one in a hundred is recorded.
 fn sample_root(verdict: RuleDecision, randomness: Randomness) -> SamplingDecision {
     let by_ratio = Threshold::ONE_IN_A_HUNDRED;
     let (sampled, threshold) = match verdict {

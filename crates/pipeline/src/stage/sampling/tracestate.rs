@@ -1,5 +1,5 @@
-//! `tracestate` and its member `ot`, by which OpenTelemetry's samplers tell each other of
-//! probabilities.
+//! `tracestate` and its member `ot`, in which OpenTelemetry's samplers write probabilities for each
+//! other.
 
 use meshtrace_headers::Arena;
 use meshtrace_propagation::{TraceId, tracestate};
@@ -38,8 +38,8 @@ impl<'s> ParsedTracestate<'s> {
         }
     }
 
-    /// The list with `threshold` as its `th`; `None` where it has that already. Empty where no
-    /// member is left.
+    /// Returns the list with `threshold` as its `th`; `None` where it has that threshold already.
+    /// The list is empty where no member is left.
     pub(crate) fn with_threshold<'a>(
         &self,
         threshold: Option<Threshold>,

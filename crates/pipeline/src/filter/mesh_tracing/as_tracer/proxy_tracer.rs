@@ -1,8 +1,9 @@
-//! `mesh_tracing` where the proxy itself begins, tells and ends spans: as the proxy's own tracer.
+//! `mesh_tracing` as the proxy's own tracer: the proxy itself starts spans, injects their contexts
+//! and ends the spans.
 //!
-//! A filter joins the trace and tells the next hop in one pass. A tracer is asked for each by
-//! itself: a request's span is started once ([`MeshTracing::start_span`]), and for every span that
-//! calls another service the context is written ([`MeshTracing::inject_span`]).
+//! A filter joins the trace and injects the context for the next hop in one pass. A tracer has one
+//! call for each step: [`MeshTracing::start_span`] starts a request's span once, and
+//! [`MeshTracing::inject_span`] writes the context for every span that calls another service.
 
 use meshtrace_attributes::{Gathered, Tally};
 use meshtrace_headers::{Headers, Value};
@@ -15,7 +16,7 @@ use super::AsTracer;
 use crate::stage::propagation::inject;
 use crate::{Arena, Outcome, Request};
 
-/// What is known of a request's span when it starts.
+/// The data of a request's span that is known when the span starts.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanStart<'a> {
     hop: Hop<'a>,
@@ -34,7 +35,7 @@ impl<'a> SpanStart<'a> {
         self.hop.participation.context.span_id
     }
 
-    /// The span that called; `None` for the root of a trace.
+    /// The calling span; `None` for the root of a trace.
     #[must_use]
     pub fn parent(&self) -> Option<SpanId> {
         self.hop.participation.parent
@@ -52,7 +53,7 @@ impl<'a> SpanStart<'a> {
         self.hop.identity(None).never
     }
 
-    /// The rule of the request, where one was looked for.
+    /// The rule of the request, where the rules were searched.
     #[must_use]
     pub fn chosen(&self) -> Option<Chosen> {
         self.hop.chosen
@@ -64,7 +65,8 @@ impl<'a> SpanStart<'a> {
         self.hop.tracestate()
     }
 
-    /// The same start, whose `tracestate` has this text: what outlives the request's arena.
+    /// Returns the same start with `text` as its `tracestate`, so that it can outlive the request's
+    /// arena.
     #[must_use]
     pub fn with_tracestate(self, text: &[u8]) -> SpanStart<'_> {
         SpanStart {
@@ -81,8 +83,8 @@ impl MeshTracing {
         }
     }
 
-    /// Joins the trace of a request: whose span it is, and whether it is recorded. `None` without
-    /// `report`.
+    /// Joins the trace of a request: finds the place of its span in the trace, and decides whether
+    /// the trace is recorded. Returns `None` without `report`.
     pub fn start_span<'a>(
         &self,
         request: &Request<'a>,
@@ -95,8 +97,8 @@ impl MeshTracing {
         Some(SpanStart { hop })
     }
 
-    /// Says how the headers of a call that the span `caller` makes must change, whose parent is
-    /// `parent`. `request` is the one that [`start_span`](Self::start_span) was given.
+    /// Adds to `outcome` the header changes of a call that is made by the span `caller`, whose
+    /// parent is `parent`. `request` is the one that was given to [`start_span`](Self::start_span).
     pub fn inject_span<'a>(
         &'a self,
         request: &Request<'a>,
@@ -129,8 +131,8 @@ impl MeshTracing {
         hop.write_tracestate(stage, injected, request, outcome);
     }
 
-    /// Has a call that carries none of the request's headers get the `tracestate` too, which an
-    /// injection leaves as it came.
+    /// Adds the `tracestate` to a call that carries none of the request's headers. An injection
+    /// does not write a `tracestate` that stays as it came in.
     pub fn inject_tracestate<'a>(&self, request: &Request<'a>, outcome: &mut Outcome<'a>) {
         let name = Field::Tracestate.name();
         if outcome.headers.change_of(name).is_none()
