@@ -30,14 +30,15 @@ pub struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
-    /// Looks at every line of `headers` once. A header that came more than once is read as
-    /// [`OnRepeated::Reject`] says.
+    /// Reads every line of `headers` once. A header that came more than once is read with
+    /// [`OnRepeated::Reject`].
     #[must_use]
     pub fn collect(headers: Headers<'a>) -> Self {
         Self::collect_as(headers, OnRepeated::Reject)
     }
 
-    /// As [`collect`](Self::collect), with this reading of a header that came more than once.
+    /// The same as [`collect`](Self::collect), with this reading of a header that came more than
+    /// once.
     #[must_use]
     pub fn collect_as(headers: Headers<'a>, on_repeated: OnRepeated) -> Self {
         let mut arrived = Self {
@@ -82,8 +83,8 @@ impl<'a> Arrived<'a> {
     }
 
     /// The first of the values that were joined in the first line of `field`: an intermediary may
-    /// join repeated lines by commas (RFC 9110, section 5.3). Which of them count is for the trace
-    /// id to say ([`one_trace`](Self::one_trace)).
+    /// join repeated lines by commas (RFC 9110, section 5.3). The header with the trace id decides
+    /// which of the values count ([`one_trace`](Self::one_trace)).
     pub(crate) fn first_item(&self, field: Field) -> Option<&'a [u8]> {
         let text = self.value(field)?;
         match self.on_repeated {
@@ -92,8 +93,8 @@ impl<'a> Arrived<'a> {
         }
     }
 
-    /// As [`first_item`](Self::first_item), of a header with an id: all of its values must be
-    /// valid.
+    /// The same as [`first_item`](Self::first_item), for a header with an id: all of its values
+    /// must be valid.
     #[inline(never)]
     pub(crate) fn first_id(
         &self,
@@ -106,12 +107,13 @@ impl<'a> Arrived<'a> {
         (is_valid(first) && others_are_valid()).then_some(first)
     }
 
-    /// The value of `field`, which names a trace: several values count as the first of them where
-    /// all of them are valid and name one trace, as `trace_of` reads it. Where some name its right
-    /// half, as a format does that `cuts_ids`, the first that names the whole of it counts.
+    /// The value of `field`, which has a trace id. Where the field has several values, the first
+    /// one counts, if all of them are valid and have the same trace id, as `trace_of` reads it. In
+    /// a format that `cuts_ids`, some values may have only the right half of the id: then the first
+    /// value with the whole id counts.
     ///
-    /// No value of any format has a comma of its own. W3C allows one line; of the other formats
-    /// the first counts, as B3 has it.
+    /// No format has commas inside a value. W3C allows one line. In the other formats the first
+    /// line counts, as in B3.
     #[inline(never)]
     pub(crate) fn one_trace(
         &self,

@@ -44,7 +44,8 @@ impl Propagation {
         }
     }
 
-    /// What stands in `baggage`, and what of the rest has room; `None` where that adds nothing.
+    /// Returns the content of `baggage` and the other entries that have room; `None` where there is
+    /// nothing to add.
     #[cold]
     fn joined(
         &self,
@@ -66,7 +67,7 @@ impl Propagation {
                 if !is_token(key) {
                     tally.count(Counter::BaggageMalformed);
                 } else if contains(&baggage, key) {
-                    // What is there already is not overwritten.
+                    // An entry whose key is there already does not overwrite the member.
                 } else if add(*source, &mut baggage, key, value.trim_ascii()).is_some() {
                     joined = true;
                 } else {
@@ -89,12 +90,13 @@ fn add(source: BaggageSource, baggage: &mut Baggage, key: &[u8], value: &[u8]) -
     }
 }
 
-/// Names of HTTP/2 are lower-case, whatever case the entry's key had.
+/// Compares keys without regard to case: names in HTTP/2 are lower-case, whatever case the entry's
+/// key had.
 fn contains(baggage: &Baggage, key: &[u8]) -> bool {
     members([baggage.text()]).any(|member| member.key.eq_ignore_ascii_case(key))
 }
 
-/// A value that is URL-encoded, in pieces, as one of W3C's.
+/// Converts a URL-encoded value to a value of W3C Baggage, in pieces.
 fn url_encoded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = value;
     core::iter::from_fn(move || {
@@ -109,7 +111,8 @@ fn url_encoded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
     .flat_map(|piece| {
         let (whole, plain) = match piece {
-            // A form's space: the clients of Java and Go write it so, and `%2B` for a plus.
+            // A plus is the space of an HTML form: the clients of Java and Go write a space as `+`,
+            // and a plus as `%2B`.
             b"+" => (&b"%20"[..], &b""[..]),
             [b'%', _, ..] => (piece, &b""[..]),
             _ => (&b""[..], piece),

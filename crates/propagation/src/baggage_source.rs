@@ -19,7 +19,7 @@ impl BaggageSource {
     /// Both of them.
     pub const ALL: [Self; 2] = [Self::Jaeger, Self::Ottrace];
 
-    /// What its headers' names begin with; the entry's key follows.
+    /// The prefix of its header names; the entry's key follows.
     #[must_use]
     pub const fn prefix(self) -> &'static [u8] {
         match self {

@@ -5,7 +5,7 @@ use crate::{SpanId, TraceId};
 /// The caller's decision about recording the trace (B3, "Sampling State").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SamplingState {
-    /// Nothing yet: the next hop decides.
+    /// No decision yet: the next hop decides.
     Deferred,
     /// Not recorded.
     NotSampled,
@@ -27,7 +27,7 @@ impl SamplingState {
     }
 }
 
-/// The identity of the calling span, and the decision that goes with its trace.
+/// The identity of the calling span, and the decision about its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     /// The trace.
@@ -36,15 +36,15 @@ pub struct TraceContext {
     pub span_id: SpanId,
     /// The caller's decision.
     pub sampling: SamplingState,
-    /// The right-most 7 bytes of the trace id are known to be random (W3C Level 2, section
+    /// Whether the right-most 7 bytes of the trace id are known to be random (W3C Level 2, section
     /// 3.2.2.5.2).
     pub random: bool,
-    /// B3's `ParentSpanId`, the caller's own parent: kept only to write B3 back as it came.
+    /// B3's `ParentSpanId`, the caller's own parent. It is kept only to write B3 back as it came.
     pub b3_parent: Option<SpanId>,
 }
 
 impl TraceContext {
-    /// A context of which nothing more is known.
+    /// A context with these values. Nothing more is known of it.
     pub(crate) const fn new(trace_id: TraceId, span_id: SpanId, sampling: SamplingState) -> Self {
         Self {
             trace_id,
@@ -58,7 +58,7 @@ impl TraceContext {
     /// The length of [`to_bytes`](Self::to_bytes).
     pub const BYTES: usize = 25;
 
-    /// All but B3's parent, for this proxy's own memory: no header has this form.
+    /// Writes the context without B3's parent, for this proxy's own use. No header has this form.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let sampling: u8 = match self.sampling {
@@ -75,7 +75,7 @@ impl TraceContext {
         bytes
     }
 
-    /// What [`to_bytes`](Self::to_bytes) made.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (trace_id, rest) = bytes.split_first_chunk()?;
@@ -104,7 +104,7 @@ impl TraceContext {
     }
 }
 
-/// What the next hop gets.
+/// The context that the next hop gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// Nothing.

@@ -79,7 +79,8 @@ macro_rules! counters {
         }
 
         /// The name, in Envoy, of the counter of requests that came in on a listener of that
-        /// `direction` with a context in `format` alone: who has not yet moved to another format.
+        /// `direction` with a context only in `format`. It shows the callers that have not yet
+        /// moved to another format.
         #[must_use]
         pub fn only_metric(format: Format, direction: Direction) -> String {
             let only = match format {
@@ -116,7 +117,7 @@ impl Tally {
         self.counted.iter()
     }
 
-    /// One bit a counter, in the order of [`meshtrace_counters::Counter::ALL`].
+    /// One bit per counter, in the order of [`meshtrace_counters::Counter::ALL`].
     #[must_use]
     pub fn bits(self) -> u64 {
         self.counted.bits()
@@ -127,7 +128,7 @@ impl Tally {
         self.only = Some(format);
     }
 
-    /// The format, other than W3C's, in which alone a context arrived.
+    /// The only format in which a context arrived, where that is not W3C's.
     #[must_use]
     pub fn only(self) -> Option<Format> {
         self.only

@@ -8,25 +8,25 @@ use crate::{Counter, IdGenerator, Outgoing, SamplingState, SpanId, Tally, TraceC
 /// Whether the trace is continued, and with which context.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceDecision {
-    /// What the next hop gets.
+    /// The context that the next hop gets.
     pub outgoing: Outgoing,
     /// The trace that came in, where it is not continued.
     pub previous_trace_id: Option<TraceId>,
 }
 
-/// What a hop that opens a span of its own hands to the next one.
+/// The context that a hop with a span of its own injects for the next hop.
 #[derive(Clone, Copy, Debug)]
 pub struct Participation {
-    /// The hop's own span; its `sampling` is open where nobody whom we believe has decided.
+    /// The hop's own span. Its `sampling` is deferred where no trusted caller has decided.
     pub context: TraceContext,
-    /// The span that called; none where the trace begins here.
+    /// The calling span; `None` where the trace begins here.
     pub parent: Option<SpanId>,
     /// The trace that came in, where it is not continued.
     pub previous_trace_id: Option<TraceId>,
 }
 
 impl Unfinished {
-    /// The context of `started`, a span in a trace of its own, in this trace instead.
+    /// Moves `started`, a span in a trace of its own, into this trace.
     fn begin(self, started: TraceContext) -> TraceContext {
         TraceContext {
             trace_id: self.trace_id,
@@ -34,7 +34,7 @@ impl Unfinished {
                 SamplingState::Deferred => started.sampling,
                 decided => decided,
             },
-            // Who made the id is not known.
+            // It is not known who made the id.
             random: false,
             ..started
         }
@@ -46,7 +46,7 @@ impl Propagation {
     /// Context, section 3.5, "Mutating the traceparent Field": a participating hop updates
     /// `parent-id`).
     ///
-    /// Unlike [`decide`](Self::decide) it starts a trace whatever `on_missing` says.
+    /// Unlike [`decide`](Self::decide) it starts a trace whatever the value of `on_missing` is.
     pub fn participate(
         &self,
         incoming: &Incoming<'_>,
@@ -64,7 +64,7 @@ impl Propagation {
                 tally.count(Counter::Generated);
                 root(SamplingState::Deferred, None)
             }
-            // An untrusted caller's decision is not believed either.
+            // An untrusted caller's decision is not trusted either.
             (IncomingMode::Restart, Found::Context(_, context)) => {
                 tally.count(Counter::Restarted);
                 root(SamplingState::Deferred, Some(context.trace_id))
@@ -113,7 +113,7 @@ impl Propagation {
         }
     }
 
-    /// Continues what came in, or starts a trace where the configuration says so.
+    /// Continues the context that came in, or starts a trace where the configuration requires it.
     pub fn decide(
         &self,
         incoming: &Incoming<'_>,
@@ -137,7 +137,7 @@ impl Propagation {
             (IncomingMode::Restart, Found::Context(_, context)) => {
                 self.restart(context.trace_id, start, ids, tally)
             }
-            // An untrusted caller's decision is not believed either.
+            // An untrusted caller's decision is not trusted either.
             (IncomingMode::Restart, _) => {
                 continued(self.start_if_missing(start, Outgoing::Nothing, ids, tally))
             }
@@ -181,7 +181,8 @@ impl Propagation {
         }
     }
 
-    /// Starts a span in a trace whose id came without one. Its own decision wins over `sampling`.
+    /// Starts a span in a trace whose id came without a span. The trace's own decision overrides
+    /// `sampling`.
     fn finish_if_asked(
         &self,
         trace: Unfinished,

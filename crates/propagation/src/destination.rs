@@ -1,4 +1,4 @@
-//! What is written to a request and removed from it, for one destination.
+//! The headers that are written to a request and removed from it, for one destination.
 
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{NameRefusal, written_name};
@@ -12,21 +12,22 @@ use crate::vendor::{Family, Vendor};
 /// The most headers besides the known ones that one `clear` removes.
 pub const MAX_CLEAR: usize = 16;
 
-/// What is written to a request and removed from it, for one destination.
+/// The headers that are written to a request and removed from it, for one destination.
 #[derive(Clone, Debug)]
 pub struct DestinationPolicy {
     pub(crate) inject: Inject,
     pub(crate) clear: Clear,
-    /// Rewritten where they arrived, so that none of them leaves with other ids.
+    /// The formats that are rewritten where they arrived, so that none of them is sent on with
+    /// other ids.
     pub(crate) in_step: FormatSet,
 }
 
 /// Which formats are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Inject {
-    /// These.
+    /// These formats.
     Formats(FormatSet),
-    /// The format that came in, else the default.
+    /// The format that came in; without one, the default.
     Preserve { default: Format },
 }
 
@@ -60,7 +61,7 @@ impl DestinationPolicy {
                 default: config.default_format.unwrap_or(Format::Tracecontext),
             },
             Some(InjectConfig::Formats(formats)) => {
-                // What an entry inherits gives way to what it clears.
+                // The formats that an entry inherits are overridden by the formats that it clears.
                 if own.is_none() || own_inject.is_some() {
                     refuse_repeats("inject", formats)?;
                     refuse_cleared(formats, &clear, inherits_clear)?;
@@ -84,7 +85,7 @@ impl DestinationPolicy {
         })
     }
 
-    /// Whether the header `field` is removed whatever it says.
+    /// Whether the header `field` is removed, whatever its value.
     #[must_use]
     pub fn clears(&self, field: Field) -> bool {
         self.clear.fields.contains(field)

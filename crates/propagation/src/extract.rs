@@ -1,4 +1,4 @@
-//! Choosing one context out of what arrived.
+//! Chooses one context from the headers that arrived.
 
 use meshtrace_headers::Headers;
 
@@ -10,21 +10,21 @@ use crate::propagation::Propagation;
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
-/// What came in: the headers, what each format says, and which of them is believed.
+/// The headers that came in, the content of each format, and the context that was chosen.
 #[derive(Clone, Debug)]
 pub struct Incoming<'a> {
     pub(crate) arrived: Arrived<'a>,
-    /// What each format says; `Absent` for those that are not read.
+    /// The content of each format; `Absent` for the formats that are not read.
     pub(crate) by_format: PerFormat<Extracted>,
     pub(crate) found: Found,
     /// The trace id that came without a span, where no format has a context.
     pub(crate) unfinished: Option<Unfinished>,
     pub(crate) mode: IncomingMode,
-    /// Another format names another trace.
+    /// Whether another format has another trace id.
     pub(crate) conflicting: bool,
 }
 
-/// What was chosen, and the format that it was taken from.
+/// The context or decision that was chosen, and the format that it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
@@ -37,7 +37,7 @@ pub(crate) enum Found {
 pub(crate) struct Unfinished {
     pub(crate) format: Format,
     pub(crate) trace_id: TraceId,
-    /// The decision that came with it, or without any ids.
+    /// The decision that came with the trace id, or without any ids.
     pub(crate) sampling: SamplingState,
 }
 
@@ -51,7 +51,8 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The decision that came in, with or without ids; `None` also where it was left open.
+    /// The decision that came in, with or without ids; `None` also where the decision was left
+    /// open.
     #[must_use]
     pub fn decision(&self) -> Option<bool> {
         match self.found {
@@ -67,14 +68,14 @@ impl<'a> Incoming<'a> {
         &self.arrived
     }
 
-    /// The members of the `tracestate` that goes on with the trace `id`, whatever format its
+    /// The members of the `tracestate` that is sent on with the trace `id`, whatever format its
     /// context was taken from; `None` where there is none.
     #[must_use]
     pub fn tracestate(&self, id: TraceId) -> Option<tracestate::Members<'a>> {
         members_of(id, &self.arrived)
     }
 
-    /// The format that names the trace, with a span or without one.
+    /// The format that has the trace id, with a span or without one.
     #[must_use]
     pub fn trace_format(&self) -> Option<Format> {
         match (&self.found, self.unfinished) {
@@ -126,8 +127,8 @@ impl Propagation {
         self.read(headers, mode, tally)
     }
 
-    /// Continues the trace of a request that this filter has seen before, whoever sent it: its
-    /// headers are the ones that this proxy wrote.
+    /// Continues the trace of a request that this filter has handled before, also from an untrusted
+    /// caller: this proxy wrote the headers of the request.
     #[cold]
     fn extract_own<'a>(
         &self,
@@ -199,7 +200,8 @@ impl Propagation {
         incoming
     }
 
-    /// The first valid context; without any, the first decision that came without ids.
+    /// Returns the first valid context. Without any, returns the first decision that came without
+    /// ids.
     fn first_valid(&self, by_format: &PerFormat<Extracted>) -> Found {
         let mut found = Found::Nothing;
         let mut multi_is_superseded = false;
@@ -215,7 +217,7 @@ impl Propagation {
                 }
                 _ => {}
             }
-            // B3: "the single header takes precedence"; what it says, x-b3-* does not complete.
+            // B3: "the single header takes precedence". Its content is not completed from x-b3-*.
             if *format == Format::B3 {
                 multi_is_superseded = match extracted {
                     Extracted::Absent | Extracted::Incomplete { .. } => false,
@@ -227,8 +229,8 @@ impl Propagation {
         found
     }
 
-    /// The first trace id without a span. Where its own format leaves the decision open, another
-    /// one may have made it.
+    /// Returns the first trace id without a span. Where its own format leaves the decision open,
+    /// the decision may come from another format.
     fn unfinished(&self, by_format: &PerFormat<Extracted>) -> Option<Unfinished> {
         let mut unfinished = self.extraction.formats.iter().find_map(|format| {
             let Extracted::Incomplete { trace_id, sampling } = by_format.of(*format) else {
@@ -249,23 +251,24 @@ impl Propagation {
         Some(unfinished)
     }
 
-    /// The one format in which a context arrived. `None` for W3C's alone: its callers have migrated
-    /// already, and the counter would cost the look-up of the listener's direction.
+    /// Returns the one format in which a context arrived. Returns `None` where only W3C's arrived:
+    /// its callers have migrated already, and the counter would cost a look-up of the listener's
+    /// direction.
     fn only(&self, by_format: &PerFormat<Extracted>) -> Option<Format> {
         let is_valid = |format: &Format| matches!(by_format.of(*format), Extracted::Context(_));
         let mut valid = self.extraction.formats.iter().copied().filter(is_valid);
         match (valid.next()?, valid.next(), valid.next()) {
             (Format::Tracecontext, None, _) => None,
             (only, None, _) => Some(only),
-            // Who sends B3 in both shapes sends B3 and nothing else.
+            // A caller that sends B3 in both shapes sends only one format.
             (Format::B3, Some(Format::B3Multi), None)
             | (Format::B3Multi, Some(Format::B3), None) => Some(Format::B3),
             _ => None,
         }
     }
 
-    /// Compares the chosen `context` with what the other formats say, and takes from them what its
-    /// own format has no form for. Returns whether any of them names another trace.
+    /// Compares the chosen `context` with the other formats, and takes from them the data that its
+    /// own format cannot carry. Returns whether any of them has another trace id.
     fn reconcile(
         &self,
         chosen: Format,
@@ -282,7 +285,7 @@ impl Propagation {
         {
             let ours = (chosen, context.trace_id);
             let Extracted::Context(other) = by_format.of(*format) else {
-                // What `b3` leaves open, x-b3-* without ids does not decide.
+                // A decision that `b3` leaves open is not taken from x-b3-* without ids.
                 let completes = (chosen, *format) != (Format::B3, Format::B3Multi);
                 if context.sampling == SamplingState::Deferred && completes {
                     context.sampling = without_span(ours, (*format, by_format.of(*format)));
@@ -314,15 +317,16 @@ impl Propagation {
         conflicting
     }
 
-    /// What two formats say together about one span.
+    /// The decision that two formats have together about one span.
     fn agreed(
         &self,
         ours: (Format, SamplingState),
         theirs: (Format, SamplingState),
     ) -> SamplingState {
         match (ours, theirs) {
-            // A hop before this one wrote W3C's flag in place of "deferred". That is no decision:
-            // taken for one, it would reach B3 as a "no" that nobody said.
+            // A hop before this one wrote W3C's flag in place of "deferred". That flag is no
+            // decision. If it were used as one, it would be written to B3 as a decision that no hop
+            // made.
             ((_, SamplingState::Deferred), (format, explicit))
             | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
@@ -355,8 +359,8 @@ impl Propagation {
     }
 }
 
-/// What two formats say together about one trace: debug wins, then a decision over none, then the
-/// one listed first.
+/// The decision that two formats have together about one trace. Debug wins; then a decision wins
+/// over none; then the format that is listed first wins.
 fn of_one_trace(ours: SamplingState, theirs: SamplingState) -> SamplingState {
     match (ours, theirs) {
         (SamplingState::Debug, _) | (_, SamplingState::Debug) => SamplingState::Debug,
@@ -365,8 +369,8 @@ fn of_one_trace(ours: SamplingState, theirs: SamplingState) -> SamplingState {
     }
 }
 
-/// The decision about the trace `ours`, which is open, that a format makes without a span, or
-/// without any ids.
+/// The decision that the format `theirs` has, without a span or without any ids, about the trace
+/// `ours`, which is undecided.
 fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> SamplingState {
     match theirs {
         (_, Extracted::Sampling(sampling)) => sampling,
@@ -379,7 +383,7 @@ fn without_span(ours: (Format, TraceId), theirs: (Format, Extracted)) -> Samplin
     }
 }
 
-/// The whole id of a trace that two formats name, where one of them may have cut it.
+/// The whole trace id that two formats have, where one of them may have cut it.
 fn same_trace(one: (Format, TraceId), other: (Format, TraceId)) -> Option<TraceId> {
     let id = |(format, id): (Format, TraceId)| (id, format.cuts_ids());
     id::same_trace(id(one), id(other))

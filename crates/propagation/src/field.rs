@@ -25,7 +25,7 @@ macro_rules! field_enum {
             )*)*
             /// LightStep's opaque context. No format reads it.
             XOtSpanContext,
-            /// SkyWalking: of its headers the one that names a trace. No format reads it.
+            /// The header of SkyWalking that has the trace id. No format reads it.
             Sw8,
         }
 

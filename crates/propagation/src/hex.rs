@@ -5,7 +5,8 @@
 pub(crate) enum Case {
     /// `a`-`f` only, as W3C Trace Context demands (section 3.2.2.3).
     Lower,
-    /// Upper case too: formats that only say "hexadecimal", and lenient reading of B3.
+    /// Upper case too: for formats whose specification has only "hexadecimal", and for lenient
+    /// reading of B3.
     Any,
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn decode_padded(text: &[u8], case: Case) -> Option<u64> {
     }
 }
 
-/// `text`, of at most `N` digits, behind zeros.
+/// `text`, of at most `N` digits, padded on the left with zeros.
 fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
     let mut digits = [b'0'; N];
     let places = digits.iter_mut().rev();
@@ -48,20 +49,21 @@ const fn each(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Between `9` and `a` in ASCII, less one.
+/// The number of ASCII characters between `9` and `a`.
 const GAP: u64 = b'a' as u64 - b'9' as u64 - 1;
 
-/// The number of eight digits, each in a byte of one word: an id is read in two steps, not sixteen.
+/// Reads the number of eight digits, each in a byte of one word. So an id is read in two steps, not
+/// sixteen.
 fn eight(digits: [u8; 8], case: Case) -> Option<u32> {
     let text = u64::from_be_bytes(digits);
-    // ASCII has bit 6 in letters, and 1 to 6 in the low half of `a` to `f` and `A` to `F`.
+    // In ASCII, letters have bit 6, and the low half of `a` to `f` and `A` to `F` has 1 to 6.
     let letters = text >> 6 & each(1);
     let values = (text & each(0x0f)) + letters * 9;
     let lower = match case {
         Case::Lower => text,
         Case::Any => text | letters << 5,
     };
-    // What is written as it was read is a digit; 16 would be `g`.
+    // A byte is a digit where its value is written as the same byte. The value 16 would be `g`.
     if values & each(0xf0) != 0 || ascii(values) != lower {
         return None;
     }

@@ -10,7 +10,7 @@ use crate::hex::{self, Case};
 pub struct TraceId(NonZeroU128);
 
 impl TraceId {
-    /// `None` for zero.
+    /// Makes an id; `None` for zero.
     #[must_use]
     pub const fn new(number: u128) -> Option<Self> {
         match NonZeroU128::new(number) {
@@ -104,7 +104,7 @@ impl TraceId {
 pub struct SpanId(NonZeroU64);
 
 impl SpanId {
-    /// `None` for zero.
+    /// Makes an id; `None` for zero.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         match NonZeroU64::new(number) {
@@ -148,8 +148,8 @@ impl SpanId {
     }
 }
 
-/// The whole id of a trace that two headers name. With each id comes whether its format cuts ids:
-/// then it may be the right-most 64 bits of the other one.
+/// The whole trace id that two headers have. Each id comes with whether its format cuts ids: an id
+/// that was cut may be the right-most 64 bits of the other one.
 pub(crate) fn same_trace(one: (TraceId, bool), other: (TraceId, bool)) -> Option<TraceId> {
     let is_half = |(half, is_cut): (TraceId, bool), (whole, _): (TraceId, bool)| {
         is_cut && half.high() == 0 && half.low() == whole.low()

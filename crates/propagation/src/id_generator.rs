@@ -8,8 +8,8 @@ use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 use crate::{SpanId, TraceId};
 
-/// Makes random trace and span ids: xoshiro256++, whose 32 bytes of state keep the sequences of
-/// thousands of proxies apart. Not for secrets.
+/// Makes random trace and span ids with xoshiro256++, whose 32 bytes of state keep the sequences of
+/// thousands of proxies apart. It must not be used for secrets.
 ///
 /// All 128 bits of a trace id are random, which is what the `random` flag of W3C Trace Context
 /// Level 2 (section 3.2.2.5.2) states.
@@ -34,7 +34,8 @@ impl IdGenerator {
     }
 
     fn next_u64(&self) -> u64 {
-        // A cell lends its content only in exchange; what lies there meanwhile is never read.
+        // The state can be taken out of the cell only in exchange for another one, which is never
+        // read.
         let mut state = self.0.replace(Xoshiro256PlusPlus::from_seed([0; 32]));
         let number = state.next_u64();
         self.0.set(state);

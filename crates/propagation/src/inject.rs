@@ -1,4 +1,4 @@
-//! Which headers must change so that every format says the same.
+//! Lists the headers that must change so that every format has the same context.
 
 use meshtrace_headers::{Arena, Edits, Value, field_value, join};
 
@@ -13,8 +13,8 @@ use crate::{Arrived, Counter, Field, Outgoing, Tally, TraceContext};
 
 impl Propagation {
     /// Writes `outgoing` in the formats that `policy` injects. Another format that arrived and was
-    /// read is written anew where it says something else. A header that is right already is not
-    /// touched. Returns the headers that the next hop gets the context in.
+    /// read is rewritten where its content differs. A header that is right already is not changed.
+    /// Returns the headers that carry the context to the next hop.
     #[inline(never)]
     pub fn inject<'a>(
         &'a self,
@@ -55,9 +55,10 @@ impl Propagation {
         injected
     }
 
-    /// Trims what stays of the formats that are read or written. Envoy hands on the white space
-    /// that a client of HTTP/2 puts around a value, and the next hop may close the connection on
-    /// it. `None` where memory is short: a header without room for its trimmed value is removed.
+    /// Trims the headers that are kept, of the formats that are read or written. Envoy forwards the
+    /// white space that a client of HTTP/2 puts around a value, and the next hop may close the
+    /// connection on it. Where memory is short, a header without room for its trimmed value is
+    /// removed, and `None` is returned.
     #[inline(never)]
     fn trim_kept<'a>(
         &self,
@@ -82,7 +83,7 @@ impl Propagation {
             if edits.change_of(name).is_some() || arrived.lines(*field).all(is_legal) {
                 continue;
             }
-            // Of a header that is no list the first line counts.
+            // In a header that is no list, the first line counts.
             let value = match *field == Field::Tracestate && arrived.is_repeated(*field) {
                 true => one_line(arrived, *field, edits.arena()),
                 false => Some(first),
@@ -112,7 +113,7 @@ impl Propagation {
             return Fate::Removed;
         }
         if self.placement == Placement::Upstream && nothing {
-            // Beside a tracer that wrote nothing, what a client sent is not stale.
+            // The tracer wrote nothing, so a client's headers are not stale.
             let malformed =
                 || format.parse(&incoming.arrived, self.extraction.reading) == Extracted::Malformed;
             return if policy.in_step.contains(format) && malformed() {
@@ -145,8 +146,9 @@ impl Propagation {
         }
     }
 
-    /// What `format` says of `outgoing`. Upstream, a `b3` that is not the tracer's own leaves
-    /// without a parent: by that the next attempt knows it from what the tracer writes.
+    /// The context to write in `format` for `outgoing`. In an upstream filter, a `b3` that is not
+    /// the tracer's own is written without a parent. So the next attempt can distinguish it from a
+    /// `b3` that the tracer writes.
     fn outgoing_in(
         &self,
         format: Format,
@@ -180,7 +182,7 @@ impl DestinationPolicy {
             }
         }
         for name in &self.clear.names {
-            // A stage before this one may have written it: what is cleared does not leave.
+            // A stage before this one may have written it. A cleared header is never sent on.
             if arrived.headers().contains(name) || edits.change_of(name).is_some() {
                 edits.remove(name);
             }
@@ -209,8 +211,8 @@ impl DestinationPolicy {
         match (arrived.raw(field), value) {
             (None, None) => {}
             (Some(_), None) => edits.remove(name),
-            // Envoy hands on what a client of HTTP/2 puts around a value, and the next hop may
-            // close the connection on it.
+            // Envoy forwards the white space that a client of HTTP/2 puts around a value, and the
+            // next hop may close the connection on it.
             (Some(text), Some(value))
                 if !repeated && text == value.as_bytes() && field_value(text) == Some(text) => {}
             (_, Some(value)) => edits.replace(name, value),
@@ -218,8 +220,8 @@ impl DestinationPolicy {
     }
 }
 
-/// The lines of a list in one (RFC 9110, section 5.3), each without the white space around it;
-/// `None` where memory is short.
+/// Joins the lines of a list in one (RFC 9110, section 5.3), each without the white space around
+/// it; `None` where memory is short.
 fn one_line<'a>(arrived: &Arrived<'a>, field: Field, arena: &'a Arena) -> Option<&'a [u8]> {
     let lines = || {
         let lines = arrived.lines(field).map(<[u8]>::trim_ascii);

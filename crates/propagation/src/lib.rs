@@ -2,8 +2,9 @@
 //!
 //! In the order of a request: [`Arrived`] holds the known headers, [`Propagation::extract`] chooses
 //! one context, [`Propagation::decide`] continues, starts or restarts the trace, and
-//! [`Propagation::inject`] lists the headers that must change so that every format says the same.
-//! Nothing here calls a host. Nothing allocates for a request, but in the request's arena.
+//! [`Propagation::inject`] lists the headers that must change so that every format has the same
+//! context. Nothing here calls a host. For a request, memory is allocated only in the request's
+//! arena.
 //!
 //! A configuration is written in `config.rs` and compiled in `propagation.rs`. The formats are
 //! listed in `format/table.rs`.

@@ -35,7 +35,7 @@ impl Propagation {
         managed
     }
 
-    /// Whether headers are removed of whose names only the beginning is known.
+    /// Whether headers are removed by the prefix of their names.
     #[must_use]
     pub fn removes_by_prefix(&self) -> bool {
         self.removed_families()

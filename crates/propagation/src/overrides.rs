@@ -147,7 +147,7 @@ impl Overrides {
     }
 }
 
-/// Keeps `names` sorted; says whether `name` was not there before.
+/// Inserts `name` and keeps `names` sorted. Returns whether `name` was not there before.
 fn insert(names: &mut Names, name: &[u8], entry: usize) -> bool {
     match names.binary_search_by(|(known, _)| (**known).cmp(name)) {
         Ok(_) => false,
@@ -164,7 +164,7 @@ fn place(names: &Names, compare: impl Fn(&[u8]) -> Ordering) -> Option<usize> {
     names.get(at).map(|(_, place)| *place)
 }
 
-/// What can stand in `:authority` before the port.
+/// Whether `name` can be in `:authority`, before the port.
 fn is_host(name: &str) -> bool {
     let is_address = name.starts_with('[') && name.ends_with(']');
     let is_part = |byte: u8| byte.is_ascii_graphic() && !b"*/@?#[]:".contains(&byte);

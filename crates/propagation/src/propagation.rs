@@ -26,7 +26,7 @@ pub struct Propagation {
     pub(crate) extraction: Extraction,
     pub(crate) start: Start,
     pub(crate) baggage_from: Vec<BaggageSource>,
-    /// Where no override matches.
+    /// The policy where no override matches.
     pub(crate) policy: DestinationPolicy,
     pub(crate) overrides: Overrides,
     pub(crate) writing: Writing,
@@ -116,15 +116,15 @@ impl Propagation {
         self.trust.needs_direction()
     }
 
-    /// Whether what leaves depends on the upstream cluster.
+    /// Whether the headers that are sent on depend on the upstream cluster.
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         self.overrides.name_clusters()
     }
 
-    /// Whether a request that comes a second time, as after an internal redirect, needs what
-    /// [`TraceContext::to_bytes`] kept the first time: its headers alone would not be believed, or
-    /// not be read.
+    /// Whether a request that comes a second time, as after an internal redirect, needs the context
+    /// that [`TraceContext::to_bytes`] kept the first time: without it, the headers of the request
+    /// would not be trusted, or not be read.
     ///
     /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
     #[must_use]
@@ -140,7 +140,7 @@ impl Propagation {
         self
     }
 
-    /// Whether what leaves for any destination is a context that this filter reads.
+    /// Whether every destination gets a format that this filter reads.
     fn reads_what_it_writes(&self) -> bool {
         let reads = |policy: &DestinationPolicy| {
             let written = policy.inject.formats(None);
@@ -150,7 +150,7 @@ impl Propagation {
         self.policies().all(reads)
     }
 
-    /// What W3C's flag `sampled` says for this state.
+    /// The value of W3C's flag `sampled` for this state.
     #[must_use]
     pub fn w3c_sampled(&self, sampling: SamplingState) -> bool {
         self.writing.decision(sampling)

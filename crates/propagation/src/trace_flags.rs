@@ -3,8 +3,8 @@
 use crate::hex::{self, Case};
 use crate::{SamplingState, TraceContext};
 
-/// The flags of a trace, as W3C writes them (Trace Context Level 2, section 3.2.2.5). Flags that
-/// this version does not know are not kept.
+/// The flags of a trace, as W3C writes them (Trace Context Level 2, section 3.2.2.5). Unknown flags
+/// are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceFlags(u8);
 
@@ -44,7 +44,7 @@ impl TraceFlags {
         }
     }
 
-    /// What the flag `sampled` says.
+    /// The decision of the flag `sampled`.
     pub(crate) const fn sampling(self) -> SamplingState {
         match self.0 & Self::SAMPLED {
             0 => SamplingState::NotSampled,

@@ -1,4 +1,4 @@
-//! Upstream: which headers the proxy's tracer has just written.
+//! For an upstream filter: finds the headers that the proxy's tracer has just written.
 
 use crate::extract::{Found, Incoming};
 use crate::format::{Extracted, Format};
@@ -56,16 +56,16 @@ impl Propagation {
 /// Which shape of B3 Envoy's Zipkin tracer wrote on this attempt; `None` where the headers do not
 /// show it.
 ///
-/// Until 1.39 it writes `x-b3-*` and leaves a client's `b3` beside it. From 1.40 on it writes the
-/// shape that came in and leaves the other one. Our own shape of an earlier attempt stands there
-/// too; as `b3` it has no parent.
+/// Until 1.39 the tracer writes `x-b3-*` and leaves a client's `b3` beside it. From 1.40 on it
+/// writes the shape that came in and leaves the other one. The shape that this filter wrote on an
+/// earlier attempt is there too; where it is `b3`, it has no parent.
 fn fresh(single: &TraceContext, multi: &TraceContext) -> Option<Format> {
     match (single.b3_parent, multi.b3_parent) {
         // The tracer prefers `b3` as input, so `x-b3-*` that it wrote continues that trace.
         _ if single.trace_id != multi.trace_id => Some(Format::B3),
         (_, Some(parent)) if parent == single.span_id => Some(Format::B3Multi),
         (Some(parent), _) if parent == multi.span_id => Some(Format::B3),
-        // Two attempts of one request: our own `b3` would have no parent.
+        // Two attempts of one request: a `b3` that this filter wrote would have no parent.
         (Some(one), Some(other)) if one == other => Some(Format::B3),
         (Some(_), None) => Some(Format::B3),
         (None, Some(_)) => Some(Format::B3Multi),

@@ -5,20 +5,21 @@ use arrayvec::ArrayVec;
 
 /// Section 3.3.1.1: "There can be a maximum of 32 list-members in a list."
 pub const MAX_MEMBERS: usize = 32;
-/// Sections 3.3.1.3.1 and 3.3.1.3.2, in characters.
+/// The longest key and value (sections 3.3.1.3.1 and 3.3.1.3.2), in characters.
 const MAX_KEY: usize = 256;
 const MAX_VALUE: usize = 256;
 
 /// One vendor's member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Whose it is.
+    /// The key, which identifies the vendor.
     pub key: &'a [u8],
-    /// What it says, opaque; leading spaces belong to it.
+    /// The vendor's value, which is opaque; leading spaces belong to it.
     pub value: &'a [u8],
 }
 
-/// The members of a valid `tracestate`, in order; of equal keys only the first.
+/// The members of a valid `tracestate`, in order. Of members with equal keys only the first is
+/// kept.
 pub type Members<'a> = ArrayVec<Member<'a>, MAX_MEMBERS>;
 
 /// Reads all `lines` of a request's `tracestate`, which are one list (RFC 9110, section 5.3).
@@ -45,10 +46,12 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Members<'a>> {
     Some(members)
 }
 
-/// The list in which the member `key` says `value`, in front as a changed member must be, or in
-/// which it is missing (section 3.5). Of 32 others the last one goes.
+/// Returns the list in which the member `key` has the `value`, in front as a changed member must
+/// be. Without a `value`, the list does not have that member (section 3.5). Where there are 32
+/// others, the last one is dropped.
 ///
-/// An empty part is one comma less: concatenated, the parts are the header's text.
+/// The list is in parts; concatenated, they are the header's text. A part is empty where no comma
+/// is needed.
 pub fn with_member<'m>(
     members: &'m [Member<'m>],
     key: &'m [u8],
@@ -59,7 +62,7 @@ pub fn with_member<'m>(
     line(own.into_iter().chain(others.copied()).take(MAX_MEMBERS))
 }
 
-/// The list in one line, in parts as those of [`with_member`].
+/// Returns the list in one line, in parts as those of [`with_member`].
 pub fn one_line<'m>(members: &'m [Member<'m>]) -> impl Iterator<Item = &'m [u8]> {
     line(members.iter().copied())
 }
@@ -78,7 +81,8 @@ fn member(text: &[u8]) -> Option<Member<'_>> {
     (is_key(key) && is_value(value)).then_some(Member { key, value })
 }
 
-/// Level 2's grammar, which takes every key of Level 1: `[a-z0-9][a-z0-9_*/@-]{0,255}`.
+/// Whether `key` fits Level 2's grammar, which accepts every key of Level 1:
+/// `[a-z0-9][a-z0-9_*/@-]{0,255}`.
 fn is_key(key: &[u8]) -> bool {
     let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     key.len() <= MAX_KEY
@@ -88,7 +92,8 @@ fn is_key(key: &[u8]) -> bool {
             .all(|byte| is_alphanumeric(*byte) || b"_-*/@".contains(byte))
 }
 
-/// Printable ASCII without `,` and `=`; a trailing space was trimmed as white space around it.
+/// Whether `value` is printable ASCII without `,` and `=`. A trailing space was trimmed as white
+/// space around it.
 fn is_value(value: &[u8]) -> bool {
     (1..=MAX_VALUE).contains(&value.len())
         && value

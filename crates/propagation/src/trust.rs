@@ -1,4 +1,4 @@
-//! Which callers' context is believed.
+//! Which callers' contexts are trusted.
 
 use core::net::{IpAddr, SocketAddr};
 use core::str;
@@ -10,27 +10,27 @@ use meshtrace_headers::{Headers, read_name};
 use crate::config::{IncomingConfig, IncomingMode};
 use crate::direction::Direction;
 
-/// Who sent the request, as far as it is known.
+/// The sender of the request, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {
     /// `source.address`: an address and a port as text.
     pub address: Option<&'a [u8]>,
-    /// The listener's side.
+    /// The traffic direction of the listener.
     pub direction: Direction,
-    /// What this filter kept of its own ([`TraceContext::to_bytes`]) when it saw the request
-    /// before: after an internal redirect the host runs its filters anew. Nobody else can have set
-    /// it.
+    /// The context that this filter kept ([`TraceContext::to_bytes`]) when it handled the request
+    /// before: after an internal redirect the host runs its filters again. Only this filter can
+    /// have set it.
     ///
     /// [`TraceContext::to_bytes`]: crate::TraceContext::to_bytes
     pub own: Option<&'a [u8]>,
 }
 
-/// Which callers are not believed, and what happens to their context.
+/// The callers that are not trusted, and what happens to their context.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trust {
-    /// What happens to the context of a caller that is not believed.
+    /// What happens to the context of a caller that is not trusted.
     pub(crate) mode: IncomingMode,
-    // The conditions under which a caller is not believed; all that are set must hold.
+    // The conditions under which a caller is not trusted; all that are set must hold.
     not_from: Option<Vec<IpNet>>,
     header_absent: Option<Box<[u8]>>,
     direction: Option<Direction>,
@@ -106,7 +106,7 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     texts.iter().enumerate().map(network).collect()
 }
 
-/// An address that cannot be read lies in no network.
+/// Whether `address` lies in one of the `networks`. An address that cannot be read lies in none.
 fn is_within(address: Option<&[u8]>, networks: &[IpNet]) -> bool {
     address
         .and_then(ip)

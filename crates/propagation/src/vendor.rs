@@ -1,13 +1,13 @@
-//! Headers of tracers whose context is not converted: they pass, or are removed.
+//! Headers of tracers whose context is not converted: they are forwarded, or removed.
 
 use crate::names;
 
-/// Headers that are one tracer's.
+/// The headers of one tracer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
     /// Their names, lower-case.
     pub names: &'static [&'static str],
-    /// What further names begin with; empty where there are none.
+    /// The prefix of further names; empty where there are none.
     pub prefix: &'static str,
 }
 
@@ -26,7 +26,7 @@ pub(crate) const JAEGER: Family = Family {
     prefix: "uberctx-",
 };
 
-/// Baggage that somebody who debugs sends with one request. No trace needs it.
+/// Baggage that is sent with one request for debugging. No trace needs it.
 const JAEGER_BAGGAGE: Family = Family {
     names: &["jaeger-baggage"],
     prefix: "",
@@ -40,7 +40,7 @@ pub(crate) const OTTRACE: Family = Family {
 
 macro_rules! vendors {
     ($($(#[$doc:meta])* $vendor:ident = $name:literal [$($header:literal),*] $prefix:literal,)*) => {
-        /// A vendor whose trace headers `clear` knows by its name.
+        /// A vendor whose trace headers can be removed by its name in `clear`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Vendor {
             $($(#[$doc])* $vendor,)*
@@ -99,7 +99,7 @@ vendors! {
     SkyWalking = "skywalking" ["sw8", "sw8-correlation", "sw8-x"] "",
 }
 
-/// Every family: what an ignored caller is stripped of besides the formats.
+/// Every family. Their headers are removed from an ignored caller's request, besides the formats.
 pub fn families() -> impl Iterator<Item = Family> {
     let vendors = Vendor::ALL.iter().map(|vendor| vendor.family());
     [JAEGER, JAEGER_BAGGAGE, OTTRACE].into_iter().chain(vendors)

@@ -1,10 +1,10 @@
-//! What the two forms of B3 share.
+//! Code that the two forms of B3 share.
 
 use super::options::{B3TraceIdBits, Reading, Writing};
 use crate::hex::Case;
 use crate::{SpanId, TraceContext, TraceId};
 
-/// The specification says lower-case hexadecimal; old clients send upper case.
+/// The specification requires lower-case hexadecimal; old clients send upper case.
 pub(super) fn case(reading: Reading) -> Case {
     if reading.b3_strict {
         Case::Lower
@@ -26,9 +26,10 @@ pub(super) fn span_id(text: &[u8], reading: Reading) -> Option<SpanId> {
     SpanId::from_hex(text, case(reading))
 }
 
-/// A `ParentSpanId`: 16 digits. Of zeros it is none: some tracers write a root's so.
+/// A `ParentSpanId`: 16 digits. An id of zeros means no parent: some tracers write it for a root
+/// span.
 ///
-/// The outer `None` is for what is no id.
+/// The outer `None` means that the text is no id.
 pub(super) fn parent_id(text: &[u8], reading: Reading) -> Option<Option<SpanId>> {
     match text {
         [b'0', ..] if *text == [b'0'; 16] => Some(None),
@@ -44,11 +45,12 @@ pub(super) enum TraceIdText {
 }
 
 impl TraceIdText {
-    /// `arrived` is the id's text in the same header: one that was 64 bits wide stays so.
+    /// `arrived` is the id's text in the same header: an id that came with 64 bits is written with
+    /// 64 bits.
     pub(super) fn new(context: &TraceContext, arrived: Option<&[u8]>, writing: Writing) -> Self {
         let low = context.trace_id.low_to_hex();
         let as_it_came = context.trace_id.high() == 0 && arrived == Some(low.as_slice());
-        // The low half alone may be zero, which no reader would take.
+        // The low half may be zero. No reader accepts zero as an id.
         let narrow =
             writing.b3_trace_id_bits == B3TraceIdBits::Bits64 && context.trace_id.low() != 0;
         if as_it_came || narrow {

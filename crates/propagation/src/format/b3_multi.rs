@@ -21,7 +21,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
         arrived.raw(Field::XB3SpanId),
     );
     match (ids, sampling(arrived, reading)) {
-        // Half a context, even one with a readable decision, is none.
+        // Only one of the two ids is no context, even with a readable decision.
         ((Some(_), None) | (None, Some(_)), _) | (_, Err(Malformed)) => Extracted::Malformed,
         ((None, None), Ok(SamplingState::Deferred)) => {
             match arrived.value(Field::XB3ParentSpanId) {
@@ -40,8 +40,8 @@ pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
 struct Malformed;
 
 fn sampling(arrived: &Arrived<'_>, reading: Reading) -> Result<SamplingState, Malformed> {
-    // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values mean
-    // nothing.
+    // "Debug is encoded as `X-B3-Flags: 1` … implies an accept decision"; other values have no
+    // meaning.
     if arrived.first_item(Field::XB3Flags) == Some(b"1") {
         return Ok(SamplingState::Debug);
     }

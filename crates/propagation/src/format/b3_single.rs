@@ -46,7 +46,7 @@ fn context(text: &[u8], reading: Reading) -> Option<TraceContext> {
         [b'-', state, b'-', parent @ ..] => {
             (sampling_state(&[*state])?, b3::parent_id(parent, reading)?)
         }
-        // A parent without a state is not in the grammar; old tracers send it.
+        // The grammar has no parent without a state, but old tracers send one.
         [b'-', parent @ ..] if !reading.b3_strict => {
             (SamplingState::Deferred, b3::parent_id(parent, reading)?)
         }
@@ -96,7 +96,7 @@ fn write(
         .and_then(|text| text.split(|byte| *byte == b'-').next());
     let trace_id = TraceIdText::new(context, arrived_id, writing);
     let span_id = context.span_id.to_hex();
-    // The grammar has a parent behind a state alone.
+    // The grammar allows a parent only after a state.
     let decided = context.sampling != SamplingState::Deferred;
     let parent = context.b3_parent.filter(|_| decided).map(SpanId::to_hex);
 

@@ -33,7 +33,7 @@ const TID: &[u8] = b"_dd.p.tid=";
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     if arrived.raw(Field::XDatadogTraceId).is_none() {
-        // Without a trace none of the others means anything.
+        // Without a trace id the other headers have no meaning.
         let any = FIELDS.iter().any(|field| arrived.raw(*field).is_some());
         return if any {
             Extracted::Malformed
@@ -42,7 +42,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
         };
     }
     let has_parent = arrived.raw(Field::XDatadogParentId).is_some();
-    // A parent of 0 is none: Datadog's synthetic tests begin their traces so.
+    // A parent of 0 is no parent: Datadog's synthetic tests begin their traces with it.
     match (trace_id(arrived), parent_id(arrived)) {
         (None, _) => Extracted::Malformed,
         (_, None) if has_parent => Extracted::Malformed,
@@ -70,13 +70,13 @@ fn parent_id<'a>(arrived: &Arrived<'a>) -> Option<(&'a [u8], u64)> {
 
 #[inline(never)]
 fn trace_id_of(text: &[u8], arrived: &Arrived<'_>) -> Option<TraceId> {
-    // A right half of zeros is no id to Datadog, whatever the tag says.
+    // For Datadog, a right half of zeros is no id, whatever the tag is.
     let low = decimal::decode(text).filter(|low| *low != 0)?;
     let high = Tags::read(arrived).high;
     TraceId::new(u128::from(high) << 64 | u128::from(low))
 }
 
-/// An unknown priority decides nothing, and costs no trace.
+/// An unknown priority is no decision, and does not invalidate the trace.
 fn sampling(priority: Option<&[u8]>) -> SamplingState {
     match priority {
         Some(b"-1" | b"0") => SamplingState::NotSampled,
@@ -89,7 +89,7 @@ fn sampling(priority: Option<&[u8]>) -> SamplingState {
 #[derive(Clone, Copy, Debug)]
 struct Tags<'a> {
     text: Option<&'a [u8]>,
-    /// What `_dd.p.tid` says; zero without a valid one.
+    /// The value of `_dd.p.tid`; zero without a valid one.
     high: u64,
     well_formed: bool,
 }
@@ -114,8 +114,8 @@ impl<'a> Tags<'a> {
         tags
     }
 
-    /// Without the white space around each: any may come to stand at an end of the header, where
-    /// it is lost.
+    /// The tags, without the white space around each. Any tag may come to be at an end of the
+    /// header, where white space is lost.
     fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.text
             .into_iter()
@@ -123,7 +123,8 @@ impl<'a> Tags<'a> {
             .map(<[u8]>::trim_ascii)
     }
 
-    /// The others, which belong to the trace: as many whole ones as there is room for.
+    /// Writes the left half `high` as a tag. After it come the other tags, which belong to the
+    /// trace: as many whole tags as there is room for.
     fn with_high<'v>(&self, high: u64, keeps_others: bool) -> Option<Value<'v>> {
         let mut text = ArrayVec::new();
         if high != 0 {
@@ -164,7 +165,7 @@ pub(super) fn emit<'a>(
         _ => return FIELDS.iter().for_each(|field| put(*field, None)),
     };
     let same_low = trace_id(arrived).filter(|(_, id)| id.low() == context.trace_id.low());
-    // A left half that is not known differs from none.
+    // A left half that is not known does not differ from any other.
     let same_trace =
         same_low.is_some_and(|(_, id)| [0, context.trace_id.high()].contains(&id.high()));
     let trace_id = match same_low {
@@ -181,7 +182,7 @@ pub(super) fn emit<'a>(
         Field::XDatadogSamplingPriority,
         priority(context, arrived, same_trace),
     );
-    // Where the trace began, and what its tracers noted, says nothing about another one.
+    // The origin and the tags belong to their trace, and must not be sent with another one.
     if !same_trace {
         put(Field::XDatadogOrigin, None);
     }
@@ -195,7 +196,7 @@ pub(super) fn emit<'a>(
     put(Field::XDatadogTags, value);
 }
 
-/// A user's own priority, -1 or 2, stays where it decides the same.
+/// A user's own priority, -1 or 2, is kept where it has the same decision.
 fn priority<'a>(
     context: &TraceContext,
     arrived: &Arrived<'a>,

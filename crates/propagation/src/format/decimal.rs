@@ -3,7 +3,7 @@
 /// The digits of `u64::MAX`.
 const MAX_DIGITS: usize = 20;
 
-/// Reads digits alone: no sign, no white space, no overflow.
+/// Reads only digits: no sign, no white space, no overflow.
 pub(super) fn decode(text: &[u8]) -> Option<u64> {
     // `parse` takes a plus sign.
     if text.len() > MAX_DIGITS || !text.iter().all(u8::is_ascii_digit) {

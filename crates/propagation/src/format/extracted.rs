@@ -1,11 +1,11 @@
-//! What one format says about a request.
+//! The content of one format in a request.
 
 use crate::{SamplingState, SpanId, TraceContext, TraceId};
 
-/// What one format says about a request.
+/// The content of one format in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Extracted {
-    /// Nothing: none of its headers came, or none that means anything.
+    /// None of its headers came, or none that has a meaning.
     #[default]
     Absent,
     /// A decision and no ids (B3: `b3: 0`).
@@ -24,7 +24,7 @@ pub enum Extracted {
 }
 
 impl Extracted {
-    /// What a format says whose span id may be absent.
+    /// Makes the content of a format whose span id may be absent.
     pub(super) fn from_ids(
         trace_id: TraceId,
         span_id: Option<SpanId>,

@@ -10,7 +10,7 @@ use super::properties::Properties;
 use crate::hex::Case;
 use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
-/// The bit of the options that says "traced".
+/// The bit of the options that means "traced".
 const SAMPLED: u64 = 1;
 
 pub(super) const PROPERTIES: Properties = Properties {
@@ -29,13 +29,13 @@ pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     }
 }
 
-/// The value that counts.
+/// Returns the value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| fields(text).map(|(trace_id, ..)| trace_id);
     arrived.one_trace(Field::XCloudTraceContext, PROPERTIES.cuts_ids, &trace_of)
 }
 
-/// Span and options may be absent; a span of 0 is none.
+/// The span and the options may be absent. A span of 0 is no span.
 #[inline(never)]
 fn fields(text: &[u8]) -> Option<(TraceId, Option<SpanId>, SamplingState)> {
     let (trace_id, rest) = text.split_first_chunk::<32>()?;

@@ -1,7 +1,7 @@
 //! OpenCensus over gRPC: `grpc-trace-bin`, 29 bytes in base64.
 //!
-//! Version 0, then three fields, each behind its number: 0 the trace id, 1 the span id, 2 the
-//! options.
+//! The bytes are version 0 and then three fields, each after its number: 0 the trace id, 1 the span
+//! id, 2 the options.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -14,7 +14,7 @@ use super::options::{Reading, Writing};
 use super::properties::Properties;
 use crate::{Arrived, Field, Outgoing, SamplingState, SpanId, TraceContext, TraceId};
 
-/// gRPC has binary headers read with and without padding.
+/// In gRPC, binary headers must be read with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -22,7 +22,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The length of 29 bytes in base64, padded, and of the buffer that decoding it needs.
 const TEXT: usize = 40;
 const BUFFER: usize = TEXT / 4 * 3;
-/// The bit of the options that says "sampled".
+/// The bit of the options that means "sampled".
 const SAMPLED: u8 = 1;
 
 pub(super) const PROPERTIES: Properties = Properties::NONE;
@@ -38,7 +38,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     }
 }
 
-/// The value that counts.
+/// Returns the value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
     arrived.one_trace(Field::GrpcTraceBin, PROPERTIES.cuts_ids, &trace_of)

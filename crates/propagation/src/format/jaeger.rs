@@ -30,7 +30,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     }
 }
 
-/// The value that counts.
+/// Returns the value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| context(text).map(|context| context.trace_id);
     arrived.one_trace(Field::UberTraceId, PROPERTIES.cuts_ids, &trace_of)

@@ -1,7 +1,9 @@
-//! The formats of trace context: one file a format, each reads and writes its own headers.
+//! The formats of trace context. Each format has a file of its own, which reads and writes its
+//! headers.
 //!
-//! A format's file has `PROPERTIES` (what it can say), `parse` (reads its headers) and `emit` (says
-//! what they must be; see [`Format::emit`]). Its row in `table.rs` is all that names it elsewhere.
+//! A format's file has `PROPERTIES` (what the format can carry), `parse` (reads its headers) and
+//! `emit` (gives the values that the headers must have; see [`Format::emit`]). Elsewhere, a format
+//! is named only in its row in `table.rs`.
 
 mod b3;
 mod b3_multi;
@@ -83,8 +85,8 @@ macro_rules! format_enum {
                 }
             }
 
-            /// The headers beside its own that go where the format goes: none of them names a
-            /// trace, and some force one.
+            /// The other headers that are removed together with the format: none of them has a
+            /// trace id, and some force a trace.
             #[must_use]
             pub const fn companions(self) -> Option<Family> {
                 match self {
@@ -100,9 +102,10 @@ macro_rules! format_enum {
                 }
             }
 
-            /// Says by `put` what this format's headers must be for `outgoing`, given what
-            /// `arrived`; `None` for a header that must not be there. A header that says the same
-            /// already is put as it is. `arena` holds what is longer than the ids.
+            /// Calls `put` for each header of this format with the value that it must have for
+            /// `outgoing`, given the headers that `arrived`; with `None` for a header that must not
+            /// be there. A header that has the same meaning already keeps its value. `arena` holds
+            /// the values that are longer than the ids.
             pub fn emit<'a>(
                 self,
                 outgoing: &Outgoing,
@@ -153,7 +156,7 @@ impl Format {
             .find(|format| format.name() == name)
     }
 
-    /// What is read where the configuration does not say, in order; upstream, kept in step.
+    /// The formats that are read by default, in order. In an upstream filter they are kept in step.
     pub const EXTRACTED_BY_DEFAULT: &'static [Self] =
         &[Self::Tracecontext, Self::B3, Self::B3Multi];
 

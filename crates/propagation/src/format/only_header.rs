@@ -1,11 +1,12 @@
-//! What the formats of a single header share.
+//! Code that the formats of a single header share.
 
 use meshtrace_headers::Value;
 
 use crate::{Outgoing, TraceContext};
 
-/// The value of the one header of a format that has no form for a decision without ids: the value
-/// that `arrived` where it `says` the context already, else what `write` makes of the context.
+/// Returns the value for a format that has one header, and that cannot carry a decision without
+/// ids. This is the value that `arrived`, where it `says` the context already. Otherwise `write`
+/// makes it from the context.
 pub(super) fn only_header<'a>(
     outgoing: &Outgoing,
     arrived: Option<&'a [u8]>,

@@ -15,14 +15,14 @@ pub struct Reading {
 /// How formats are written where a context has more than one form.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Writing {
-    /// What a format without a "deferred" state says when the decision is open.
+    /// The decision to write in a format without a "deferred" state when the decision is open.
     pub on_defer: OnDefer,
     /// The width of a trace id in B3.
     pub b3_trace_id_bits: B3TraceIdBits,
 }
 
 impl Writing {
-    /// The decision that a format says which cannot leave it open.
+    /// The decision to write in a format that cannot leave it open.
     pub(crate) fn decision(self, sampling: SamplingState) -> bool {
         sampling
             .decision()

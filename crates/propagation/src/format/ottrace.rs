@@ -43,7 +43,7 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
     Some(TraceContext::new(trace_id, span_id, sampling(sampled)))
 }
 
-/// An unknown word decides nothing, and costs no trace.
+/// An unknown word is no decision, and does not invalidate the trace.
 fn sampling(sampled: Option<&[u8]>) -> SamplingState {
     match sampled {
         Some(b"true" | b"1") => SamplingState::Sampled,
@@ -62,7 +62,7 @@ pub(super) fn emit<'a>(
 ) {
     let context = match outgoing {
         Outgoing::Context(context) => context,
-        // A decision without ids has no form here.
+        // This format cannot carry a decision without ids.
         Outgoing::Nothing | Outgoing::Sampling(_) => {
             return FIELDS.iter().for_each(|field| put(*field, None));
         }
@@ -94,7 +94,8 @@ pub(super) fn emit<'a>(
     put(Field::OtTracerSampled, sampled.map(Value::Borrowed));
 }
 
-/// Whether what arrived says `outgoing` already, each header in one value.
+/// Whether the headers that arrived have the content of `outgoing` already, each header in one
+/// value.
 fn is_same(outgoing: &TraceContext, arrived: &Arrived<'_>) -> bool {
     let value = |field| arrived.value(field).unwrap_or_default();
     TraceId::parse(value(Field::OtTracerTraceId)) == Some(outgoing.trace_id)

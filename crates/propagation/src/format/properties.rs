@@ -1,9 +1,9 @@
-//! What a format can say.
+//! The properties of a format.
 
 use crate::Field;
 use crate::vendor::Family;
 
-/// What a format can say, and what goes with it.
+/// What a format can carry, and the headers that belong to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Properties {
     /// Whether the format can leave the sampling decision open.
@@ -12,12 +12,12 @@ pub(super) struct Properties {
     pub(super) cuts_ids: bool,
     /// Those of its headers whose values are lists, and have commas of their own.
     pub(super) lists: &'static [Field],
-    /// Headers beside its own that go where the format goes.
+    /// Other headers that are removed together with the format.
     pub(super) companions: Option<Family>,
 }
 
 impl Properties {
-    /// A format of ids and a decision, and nothing else.
+    /// A format that carries only ids and a decision.
     pub(super) const NONE: Self = Self {
         can_defer: false,
         cuts_ids: false,

@@ -1,4 +1,4 @@
-//! The table of formats: everything that is said of a format outside its own file.
+//! The table of formats. It has everything about a format that is outside the format's own file.
 //!
 //! A row gives the variant of [`Format`](super::Format) and its names, the variants of
 //! [`Field`](crate::Field), the variants of [`Counter`](crate::Counter), the value in the JSON

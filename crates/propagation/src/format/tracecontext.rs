@@ -33,8 +33,8 @@ fn context(arrived: &Arrived<'_>) -> Option<TraceContext> {
     traceparent(text(arrived)?).map(|(_, context)| context)
 }
 
-/// The value that counts. Section 3.2: exactly one `traceparent`, or several that name one trace
-/// where they are taken.
+/// Returns the value that counts. Section 3.2 allows exactly one `traceparent`. Several are
+/// accepted, where the configuration accepts them, if they have one trace id.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| traceparent(text).map(|(_, context)| context.trace_id);
     arrived.one_trace(Field::Traceparent, PROPERTIES.cuts_ids, &trace_of)
@@ -91,7 +91,8 @@ pub(super) fn emit<'a>(
 
     let text = text(arrived);
     let traceparent = match text.and_then(traceparent) {
-        // Untouched, unknown flags included: a change of flags needs a new parent id (section 3.4).
+        // The header stays as it is, with its unknown flags: a change of flags needs a new parent
+        // id (section 3.4).
         Some((0x00, same)) if says_the_same(&same, context, writing) => text.map(Value::Borrowed),
         _ => write(context, writing),
     };
@@ -102,8 +103,8 @@ pub(super) fn emit<'a>(
     }
 }
 
-/// The `tracestate` that goes on with the trace `id`: it belongs to its trace, and an invalid one
-/// never invalidates `traceparent`.
+/// The `tracestate` that is sent on with the trace `id`. It belongs to its trace, and an invalid
+/// one never invalidates `traceparent`.
 pub(crate) fn members_of<'a>(
     id: TraceId,
     arrived: &Arrived<'a>,

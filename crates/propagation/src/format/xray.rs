@@ -29,7 +29,7 @@ pub(super) fn parse(arrived: &Arrived<'_>, _reading: Reading) -> Extracted {
     }
 }
 
-/// The value that counts.
+/// Returns the value that counts.
 fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
     let trace_of = |text: &[u8]| Known::read(text).map(|known| known.trace_id);
     arrived.one_trace(Field::XAmznTraceId, PROPERTIES.cuts_ids, &trace_of)
@@ -39,15 +39,15 @@ fn text<'a>(arrived: &Arrived<'a>) -> Option<&'a [u8]> {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     trace_id: TraceId,
-    /// A load balancer sends `Root` alone.
+    /// `None` where only `Root` came, as from a load balancer.
     span_id: Option<SpanId>,
     sampling: SamplingState,
-    /// Every field can be forwarded as it is.
+    /// Whether every field can be forwarded as it is.
     well_formed: bool,
 }
 
 impl Known {
-    /// The fields in any order, white space around them, and others between them.
+    /// Reads the fields in any order, with white space around them and with others between them.
     #[inline(never)]
     fn read(text: &[u8]) -> Option<Self> {
         let (mut trace_id, mut span_id, mut sampling) = (None, None, None);
@@ -104,8 +104,8 @@ fn key_and_value(field: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key.trim_ascii(), value.trim_ascii()))
 }
 
-/// A field that is not read has a name and a value, and nothing that a header may not have. A comma
-/// would make two headers of one.
+/// Whether a field that is not read can be forwarded: it needs a name and a value, and only bytes
+/// that a header may have. A comma would make two headers of one.
 fn is_well_formed(key: &[u8], value: &[u8]) -> bool {
     let is_visible = |byte: &u8| matches!(byte, 0x20..=0x7e) && *byte != b',';
     is_token(key) && !value.is_empty() && value.iter().all(is_visible)
@@ -128,7 +128,8 @@ fn sampled(text: &[u8]) -> Option<SamplingState> {
     match text {
         b"0" => Some(SamplingState::NotSampled),
         b"1" => Some(SamplingState::Sampled),
-        // The caller asks for a decision. Another word is none, and costs no trace.
+        // The caller requests a decision. Another word is no decision, and does not invalidate the
+        // trace.
         b"?" => Some(SamplingState::Deferred),
         _ => None,
     }
@@ -156,9 +157,9 @@ pub(super) fn emit<'a>(
     put(field, only_header(outgoing, text, says, write));
 }
 
-/// Behind what is known, the other fields of the `arrived` header of the same trace, in their
-/// order: as many whole ones as there is room for. `Lineage` counts the calls by which AWS Lambda
-/// finds loops.
+/// Writes the known fields and, after them, the other fields of the `arrived` header of the same
+/// trace, in their order: as many whole fields as there is room for. One of them is `Lineage`,
+/// which counts the calls: AWS Lambda finds loops with it.
 fn write<'a>(context: &TraceContext, arrived: &[u8], arena: &'a Arena) -> Option<Value<'a>> {
     let digits = context.trace_id.to_hex();
     let (time, number) = digits.split_first_chunk::<8>()?;
