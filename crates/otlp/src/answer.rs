@@ -1,4 +1,4 @@
-//! What a collector answered.
+//! The answer of a collector.
 
 use core::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct HttpCallResponse<'a> {
 /// Response").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExportResult {
-    /// The collector took them, except `rejected` of them.
+    /// The collector accepted them, except `rejected` of them.
     Success { rejected: u32, malformed: bool },
     /// The collector refused them for good.
     NotRetryable,
@@ -83,7 +83,7 @@ struct ProtoDuration {
     nanos: i32,
 }
 
-/// Nobody answered: the connection broke, or the time was up (OTLP, "All Other Responses").
+/// There was no answer: the connection broke, or the timeout passed (OTLP, "All Other Responses").
 const NO_ANSWER: ExportResult = ExportResult::Retryable { after: None };
 
 impl HttpCallResponse<'_> {
@@ -96,7 +96,7 @@ impl HttpCallResponse<'_> {
         }
     }
 
-    /// OTLP, "OTLP/HTTP Response".
+    /// Reads the answer of OTLP/HTTP (OTLP, "OTLP/HTTP Response").
     fn over_http(&self, status: u32) -> ExportResult {
         match status {
             200..=299 => success(Some(self.body)),
@@ -107,11 +107,11 @@ impl HttpCallResponse<'_> {
         }
     }
 
-    /// OTLP, "OTLP/gRPC Response".
+    /// Reads the answer of OTLP/gRPC (OTLP, "OTLP/gRPC Response").
     fn over_grpc(&self, status: u32) -> ExportResult {
         let trailer = |name: &[u8]| {
             let in_trailers = self.trailers.lines(name).next();
-            // A response of trailers only has them as its headers.
+            // A response that has only trailers has them as its headers.
             in_trailers.or_else(|| self.headers.lines(name).next())
         };
         let code = match trailer(b"grpc-status").map(decimal) {
@@ -123,7 +123,7 @@ impl HttpCallResponse<'_> {
             },
         };
         let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
-        // What answers in HTTP alone, before the collector, says it as in HTTP.
+        // A server before the collector that answers only in HTTP gives the delay as in HTTP.
         let after = after.or_else(|| self.retry_after());
         match code {
             grpc_status::OK => success(unframed(self.body)),
@@ -138,15 +138,16 @@ impl HttpCallResponse<'_> {
         }
     }
 
-    /// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3); a date that has passed is no
-    /// time at all.
+    /// Reads `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3). A date that has passed
+    /// is a delay of zero.
     fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.lines(b"retry-after").next()?.trim_ascii();
         if let Some(seconds) = decimal(value) {
             return Some(Duration::from_secs(seconds.into()));
         }
         let until = since_epoch(value)?;
-        // The clock that made this date made `Date` too; the proxy's may be another one.
+        // The date is compared with `Date`, which is of the same clock. The proxy's clock may
+        // differ.
         let made = self.headers.lines(b"date").next().and_then(since_epoch);
         Some(until.saturating_sub(made.unwrap_or(Duration::from_nanos(self.wall))))
     }
@@ -188,14 +189,16 @@ fn retry_info(details: &[u8]) -> Option<Duration> {
         .iter()
         .find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
     let info = RetryInfo::decode(info.value.as_slice()).ok()?;
-    // Without a delay, or with one below nothing, it still says that the call may be repeated.
+    // Without a delay, or with a negative one, `RetryInfo` still means that the call may be
+    // repeated.
     let delay = info.retry_delay.unwrap_or_default();
     let seconds = u64::try_from(delay.seconds).unwrap_or(0);
     let nanos = u64::try_from(delay.nanos).unwrap_or(0);
     Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos)))
 }
 
-/// A decimal number without a sign; what is too big for 32 bits is their greatest.
+/// Reads a decimal number without a sign. A number that is too large for 32 bits becomes the
+/// largest one.
 fn decimal(text: &[u8]) -> Option<u32> {
     if text.is_empty() {
         return None;

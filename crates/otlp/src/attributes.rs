@@ -17,7 +17,7 @@ const ARRAY: u32 = 5;
 /// `opentelemetry.proto.common.v1.ArrayValue`.
 const VALUES: u32 = 1;
 
-/// Attributes as they stand in an encoded span.
+/// Attributes in the encoding that they have in a span.
 #[derive(Clone, Debug, Default)]
 pub struct Attributes {
     encoded: Vec<u8>,
@@ -25,7 +25,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// No attributes, and no memory yet.
+    /// Makes an empty list, which has no memory yet.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Attributes {
         }
     }
 
-    /// Adds text: U+FFFD for what is not UTF-8, cut at 1024 bytes.
+    /// Adds text. Bytes that are not UTF-8 become U+FFFD, and the text is cut at 1024 bytes.
     pub fn text(&mut self, key: &str, value: &[u8]) {
         self.text_up_to(key, value, MAX_TEXT);
     }
@@ -92,19 +92,19 @@ impl Attributes {
         &self.encoded
     }
 
-    /// How many had no room.
+    /// The number of attributes that had no room.
     #[must_use]
     pub fn dropped(&self) -> u32 {
         self.dropped
     }
 
-    /// Forgets all of them, and keeps the memory.
+    /// Removes all attributes, and keeps the memory.
     pub fn clear(&mut self) {
         self.encoded.clear();
         self.dropped = 0;
     }
 
-    /// The memory that it holds, in bytes.
+    /// The memory that the attributes hold, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.encoded.capacity()
     }

@@ -1,4 +1,4 @@
-//! A batch of spans, and what goes around them on their way out.
+//! A batch of spans, and the bytes that are sent around them.
 
 use crate::config::Protocol;
 use crate::limits::BATCH_BYTES;
@@ -14,7 +14,8 @@ const SCOPE_SPANS: u32 = 2;
 /// `ScopeSpans.scope`.
 const SCOPE: u32 = 1;
 
-/// A tag and a length, and the five bytes before a message of gRPC ("Length-Prefixed-Message").
+/// The most bytes of a tag and a length, and the five bytes before a message of gRPC
+/// ("Length-Prefixed-Message").
 const MAX_HEAD: usize = 1 + 10;
 const GRPC_HEAD: usize = 5;
 
@@ -32,7 +33,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// An empty batch in `buffer`, whose content is forgotten.
+    /// Opens an empty batch in `buffer`, whose content is removed.
     pub(crate) fn open(mut buffer: Vec<u8>, now: u64) -> Self {
         buffer.clear();
         Self {
@@ -48,7 +49,8 @@ impl Batch {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Appends `span`, where the spans take at most `limit` bytes then. Returns whether they do.
+    /// Appends `span`, where the spans then take at most `limit` bytes. Returns whether it was
+    /// appended.
     pub(crate) fn push(&mut self, span: &Span<'_>, limit: usize, now: u64) -> bool {
         let length = span.encoded_len();
         let has_room = self.bytes().len() + length <= limit;
@@ -61,7 +63,8 @@ impl Batch {
         has_room
     }
 
-    /// Never more than `limit`, as a vector that grows by itself would take.
+    /// Makes room for `length` bytes. The buffer takes no more than `limit`, unlike a vector that
+    /// grows by itself.
     fn make_room(&mut self, length: usize, limit: usize) {
         if self.buffer.capacity() - self.buffer.len() < length {
             self.buffer.drain(..self.start);
@@ -71,8 +74,8 @@ impl Batch {
         }
     }
 
-    /// Takes the first spans of `other` over, so that there are at most `most` here, in at most
-    /// `limit` bytes.
+    /// Moves the first spans of `other` here, so that this batch has at most `most` spans, in at
+    /// most `limit` bytes.
     pub(crate) fn take_from(&mut self, other: &mut Self, most: u32, limit: usize) {
         let room = limit.saturating_sub(self.bytes().len());
         let (spans, length) = other.front(most.saturating_sub(self.spans), room);
@@ -88,7 +91,7 @@ impl Batch {
         other.spans = other.spans.saturating_sub(spans);
     }
 
-    /// How many of the first spans are at most `most`, and at most `limit` bytes; and those bytes.
+    /// The number of first spans, at most `most`, that take at most `limit` bytes; and those bytes.
     fn front(&self, most: u32, limit: usize) -> (u32, usize) {
         if self.spans <= most && self.bytes().len() <= limit {
             return (self.spans, self.bytes().len());
@@ -106,26 +109,26 @@ impl Batch {
         (spans, length)
     }
 
-    /// Gives back what the buffer has more than its content takes.
+    /// Frees the memory of the buffer that its content does not take.
     pub(crate) fn shrink(&mut self) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.shrink_to_fit();
     }
 
-    /// The buffer, to be used again.
+    /// Returns the buffer, so that it can be used again.
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 }
 
-/// The most bytes that spans take in a call, beside what goes around them.
+/// The most bytes that the spans of a call take, besides the bytes around them.
 pub(crate) fn room_beside(head: &Head) -> usize {
     let around = GRPC_HEAD + 4 * MAX_HEAD + head.resource.len() + head.scope.len();
     BATCH_BYTES.saturating_sub(around)
 }
 
-/// Begins a message in `out` whose spans follow, `spans` bytes of them.
+/// Writes the beginning of a message to `out`. The spans follow it, and take `spans` bytes.
 pub(crate) fn begin(out: &mut Vec<u8>, head: &Head, protocol: Protocol, spans: usize) {
     let scope_spans = wire::field_len(head.scope.len()) + spans;
     let resource_spans = wire::field_len(head.resource.len()) + wire::field_len(scope_spans);

@@ -9,13 +9,13 @@ use crate::config::{Protocol, ReportConfig};
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// Most headers besides those of the protocol.
 const MAX_HEADERS: usize = 16;
-/// The most that the headers of an export call take together, names and values, in bytes: what
-/// Envoy takes of a request by default (`max_request_headers_kb`). A collector that refuses the
-/// headers of one call refuses those of all.
+/// The most that the headers of an export call take together, names and values, in bytes. This is
+/// what Envoy accepts in a request by default (`max_request_headers_kb`). A collector that refuses
+/// the headers of one call refuses those of all.
 pub const MAX_HEADER_BYTES: usize = 60 * 1024;
 const USER_AGENT: &str = concat!("meshtrace/", env!("CARGO_PKG_VERSION"));
 
-/// The header block that `config` asks for, serialised as the host takes it.
+/// Compiles the header block that `config` requires, serialised in the form of the host.
 pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
     let path = match (config.protocol, config.path.as_deref()) {
         (Protocol::Grpc, None) => GRPC_PATH,
@@ -88,7 +88,7 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
                 "there twice, in another case; expected each header once",
             ));
         }
-        // The exporter compresses nothing, and gRPC's headers are the protocol's.
+        // The exporter compresses nothing, and the headers of gRPC belong to the protocol.
         let is_encoding = name == "content-encoding" || name.starts_with("grpc-");
         if is_encoding || fixed.contains(&name.as_str()) && name != "user-agent" {
             return Err(ConfigError::new(
@@ -126,7 +126,8 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
     Ok(meshtrace_headers::encode(&lines).into_boxed_slice())
 }
 
-/// The values may be secrets: only the key and sizes are said.
+/// Refuses headers that are too large. The error has only the key and sizes: the values may be
+/// secrets.
 fn refuse_too_large(lines: &[(&str, &str)]) -> Result<(), ConfigError> {
     let length = |(name, value): &(&str, &str)| name.len() + value.len();
     let size: usize = lines.iter().map(length).sum();

@@ -1,4 +1,4 @@
-//! When to send what: batches, calls in flight, back-off, and what is lost.
+//! When spans are sent: batches, calls in flight, back-off, and the spans that are lost.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -15,16 +15,17 @@ use crate::span::Span;
 
 /// While spans wait, the exporter is woken at least this often, as far as the host's ticks go.
 const MAX_TICK: Duration = Duration::from_millis(100);
-/// The first wait after a failure, and the longest that is not asked for by the collector.
+/// The first wait after a failure, and the longest one that the collector did not require.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The longest wait that a collector can ask for.
+/// The longest wait that a collector can require.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// A batch that nobody took for so long is dropped, to make room for what is newer.
+/// A batch that no collector accepted for this time is dropped, to make room for newer spans.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// The most bytes of spans that wait or are in flight.
 const MAX_BYTES: usize = MAX_BATCHES * BATCH_BYTES;
-/// The host answers every call within its timeout; where it fails to, the call counts as lost.
+/// The host answers every call within its timeout. Where it does not, the call counts as lost after
+/// this further time.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A call to make.
@@ -43,23 +44,22 @@ pub struct HttpCall<'a> {
 /// Why the host did not make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// It knows no such cluster.
+    /// The host has no such cluster.
     UnknownCluster,
-    /// Another reason, that may pass.
+    /// The call failed for another reason, which may be temporary.
     Other,
 }
 
-/// Makes a call and returns the token that its answer will carry.
+/// Makes a call, and returns the token by which its answer is identified.
 pub type Dispatch<'d> = &'d mut dyn FnMut(&HttpCall<'_>) -> Result<u32, CallError>;
 
-/// Gathers the spans of one worker and says when to send them.
+/// Gathers the spans of one worker, and decides when to send them.
 ///
 /// Every `now` is in nanoseconds of a clock that is never set: a step of the wall clock moves no
 /// deadline.
 ///
-/// Whoever owns it calls [`on_tick`](Self::on_tick) when the time of
-/// [`tick_period`](Self::tick_period) has passed,
-/// [`on_http_call_response`](Self::on_http_call_response) for every response, and
+/// The owner calls [`on_tick`](Self::on_tick) when the time of [`tick_period`](Self::tick_period)
+/// has passed, [`on_http_call_response`](Self::on_http_call_response) for every response, and
 /// [`on_done`](Self::on_done) at the end.
 #[derive(Debug)]
 pub struct Exporter {
@@ -67,11 +67,11 @@ pub struct Exporter {
     head: Head,
     /// The most bytes of spans in one call.
     room: usize,
-    /// What waits, oldest first. How many spans a call takes is decided when it is made: while none
-    /// can be made, the last batch fills up.
+    /// The batches that wait, oldest first. The number of spans in a call is decided when the call
+    /// is made: while no call can be made, the last batch fills up.
     waiting: VecDeque<Batch>,
     flying: Vec<Flight>,
-    /// Buffers of batches that are gone.
+    /// The buffers of batches that are gone.
     free: Vec<Vec<u8>>,
     /// The body of the call that is made.
     body: Vec<u8>,
@@ -80,13 +80,13 @@ pub struct Exporter {
     bytes: usize,
     /// Failures since the last success.
     failures: u32,
-    /// No call before this time: the back-off of the last failure.
+    /// No call is made before this time: the back-off of the last failure.
     not_before: u64,
     finishing: bool,
     complaint: Complaint,
     counts: [u64; Counter::ALL.len()],
-    /// A span was dropped on its way in: the next tick hands the count over, if nothing else is
-    /// left to do.
+    /// Whether a span was dropped on its way in. Then there is a next tick, which reports the
+    /// count, even where nothing else is left to do.
     has_dropped: bool,
 }
 
@@ -105,7 +105,7 @@ struct Flight {
 }
 
 impl Exporter {
-    /// An exporter that has sent nothing, for the resource that `node` tells of.
+    /// Makes an exporter that has sent nothing, for the resource that `node` describes.
     #[must_use]
     #[inline(never)]
     pub fn new(report: Report, node: Node<'_>) -> Self {
@@ -143,7 +143,7 @@ impl Exporter {
         self.bytes += length;
     }
 
-    /// Puts `span` behind all that waits.
+    /// Puts `span` behind all the spans that wait.
     fn append(&mut self, span: &Span<'_>, now: u64) -> bool {
         let room = self.room;
         if let Some(last) = self.waiting.back_mut()
@@ -161,7 +161,8 @@ impl Exporter {
         has_room
     }
 
-    /// How often to be woken; `None` while there is nothing to do.
+    /// The period in which [`on_tick`](Self::on_tick) is to be called; `None` while there is
+    /// nothing to do.
     #[must_use]
     pub fn tick_period(&self) -> Option<Duration> {
         let idle = self.waiting.is_empty() && self.flying.is_empty();
@@ -172,14 +173,14 @@ impl Exporter {
         Duration::from_millis(self.report.batch.interval_ms.into())
     }
 
-    /// Sends what is due.
+    /// Sends the spans that are due.
     pub fn on_tick(&mut self, now: u64, dispatch: Dispatch<'_>) {
         self.expire(now);
         self.send(now, Some(now), dispatch);
     }
 
-    /// Makes the calls that what waits is enough for, and those for what has waited long enough
-    /// `by` then.
+    /// Makes the calls for which enough spans wait, and the calls for spans that have waited long
+    /// enough at the time `by`.
     fn send(&mut self, now: u64, by: Option<u64>, dispatch: Dispatch<'_>) {
         while now >= self.not_before
             && self.flying.len() < self.max_in_flight()
@@ -197,21 +198,21 @@ impl Exporter {
         }
     }
 
-    /// Whether what waits fills a call.
+    /// Whether the spans that wait fill a call.
     fn is_full(&self) -> bool {
         let spans: u32 = self.waiting.iter().map(|batch| batch.spans).sum();
         self.waiting.len() > 1 || spans >= self.report.batch.max_spans
     }
 
-    /// Whether what waits has waited for others long enough.
+    /// Whether the oldest spans have waited long enough for others.
     fn has_waited(&self, by: Option<u64>) -> bool {
-        // A tick is never exactly on time: half of one early is on time.
+        // A tick is never exactly on time. A tick that is half a tick early is on time.
         let due = self.interval().saturating_sub(MAX_TICK / 2);
         by.zip(self.waiting.front())
             .is_some_and(|(by, first)| Duration::from_nanos(by.saturating_sub(first.opened)) >= due)
     }
 
-    /// The spans of one call.
+    /// Takes the spans of one call.
     fn next_batch(&mut self) -> Option<Batch> {
         let (most, room) = (self.report.batch.max_spans, self.room);
         let mut first = self.waiting.pop_front()?;
@@ -234,7 +235,7 @@ impl Exporter {
         Some(first)
     }
 
-    /// After a failure one call shows whether the collector is back.
+    /// After a failure, a single call shows whether the collector is back.
     fn max_in_flight(&self) -> usize {
         match self.failures {
             0 => self.report.batch.max_in_flight as usize,
@@ -242,7 +243,8 @@ impl Exporter {
         }
     }
 
-    /// Makes a call with the body, whose spans `batch` has. Returns whether more can be sent.
+    /// Makes a call with the body, which has the spans of `batch`. Returns whether more can be
+    /// sent.
     fn dispatch(&mut self, batch: Batch, now: u64, dispatch: Dispatch<'_>) -> bool {
         let call = HttpCall {
             cluster: &self.report.cluster,
@@ -268,7 +270,7 @@ impl Exporter {
                 true
             }
             Err(CallError::Other) => {
-                // Such as one to a cluster without endpoints: a call that failed at once.
+                // The call failed at once, as a call to a cluster without endpoints does.
                 self.count(Counter::Calls, 1);
                 self.failed(batch, None, now);
                 false
@@ -276,7 +278,7 @@ impl Exporter {
         }
     }
 
-    /// Takes the answer to the call with `token`, and sends the next ones that are full.
+    /// Takes the answer to the call with `token`, and makes the next calls that are full.
     pub fn on_http_call_response(
         &mut self,
         token: u32,
@@ -310,8 +312,9 @@ impl Exporter {
         self.send(now, None, dispatch);
     }
 
-    /// A call that was made at `sent` reached the collector. One that was in flight together with a
-    /// call that failed ends no back-off: the collector may take the one and not the other.
+    /// A call that was made at `sent` reached the collector. A call that was in flight together
+    /// with a call that failed ends no back-off: the collector may accept the one and not the
+    /// other.
     fn recovered(&mut self, sent: u64) {
         if sent >= self.not_before {
             self.failures = 0;
@@ -319,9 +322,9 @@ impl Exporter {
         }
     }
 
-    /// Nobody took `batch`: waits, longer each time, and then tries it again. What the collector
-    /// asks for (`after`) makes the wait longer and never shorter, or a collector could ask for a
-    /// call a millisecond.
+    /// The collector did not accept `batch`. Waits, longer after each failure, and then sends it
+    /// again. The delay that the collector requires (`after`) makes the wait longer and never
+    /// shorter: otherwise, a collector could require one call per millisecond.
     fn failed(&mut self, mut batch: Batch, after: Option<Duration>, now: u64) {
         self.count(Counter::Retries, 1);
         // A call that was in flight together with one that failed already is the same failure.
@@ -340,7 +343,7 @@ impl Exporter {
         }
     }
 
-    /// Calls whose answer is overdue.
+    /// Handles calls whose answer is overdue.
     fn expire(&mut self, now: u64) {
         let limit = self.report.timeout + GRACE;
         let overdue =
@@ -351,14 +354,14 @@ impl Exporter {
         }
     }
 
-    /// Sends everything at once, in one call: where the process is about to end, what goes out over
-    /// a connection that is there goes out. Returns whether nothing is in flight.
+    /// Sends everything at once, in one call. Where the process is about to end, the spans are sent
+    /// if a connection is open already. Returns whether nothing is in flight.
     pub fn on_done(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
         self.finishing = true;
         self.not_before = 0;
         let length = self.waiting.iter().map(|batch| batch.bytes().len()).sum();
         batch::begin(&mut self.body, &self.head, self.report.protocol, length);
-        // It is not tried again: only the number of its spans is needed any more.
+        // The call is not made again, so only the number of its spans is needed.
         let mut all = Batch::open(Vec::new(), now);
         for batch in self.waiting.drain(..) {
             self.body.extend_from_slice(batch.bytes());
@@ -371,13 +374,13 @@ impl Exporter {
         self.flying.is_empty()
     }
 
-    /// Whether it was told to finish, and has.
+    /// Whether [`on_done`](Self::on_done) was called and no call is in flight.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.finishing && self.flying.is_empty()
     }
 
-    /// One line for the log, once, when Envoy turned out not to know the cluster.
+    /// Returns one line for the log, once, where Envoy does not have the cluster.
     pub fn complaint(&mut self) -> Option<String> {
         if self.complaint != Complaint::Due {
             return None;
@@ -407,7 +410,7 @@ impl Exporter {
         }
     }
 
-    /// Hands over what was counted since the last time.
+    /// Reports the counts since the last time.
     pub fn take_counts(&mut self, mut take: impl FnMut(Counter, u64)) {
         self.has_dropped = false;
         for (counter, count) in Counter::ALL.iter().zip(&mut self.counts) {
@@ -419,8 +422,8 @@ impl Exporter {
     }
 }
 
-/// Doubles with every failure; between half of that and all of it, so that proxies do not come
-/// back together.
+/// The wait after `failures` failures. It doubles with every failure. The result is between half of
+/// it and all of it, so that proxies do not retry at the same time.
 fn backoff(failures: u32, now: u64) -> Duration {
     let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let longest = nanos(doubled.min(MAX_BACKOFF));

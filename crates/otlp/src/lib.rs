@@ -1,8 +1,8 @@
 //! Spans of a proxy: their record, their OTLP encoding, and when to export them.
 //!
-//! [`conventions`] makes [`Attributes`] of what Envoy knows; a [`Span`] is encoded once, straight
-//! into the batch that is sent; the [`Exporter`] says what to send and when, and the host sends.
-//! Nothing here calls a host. A span costs no heap memory once the buffers are there.
+//! [`conventions`] makes [`Attributes`] from Envoy's values. A [`Span`] is encoded once, straight
+//! into the batch that is sent. The [`Exporter`] decides what to send and when, and the host sends
+//! it. Nothing here calls a host. A span costs no heap memory once the buffers are there.
 
 #![forbid(unsafe_code)]
 

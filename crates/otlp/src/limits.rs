@@ -6,7 +6,7 @@ pub const MAX_NAME: usize = 128;
 pub(crate) const MAX_URL: usize = 1024;
 /// The longest value of any other attribute of the conventions, in bytes.
 pub(crate) const MAX_VALUE: usize = 256;
-/// The longest `tracestate` that a span keeps, in bytes: what "SHOULD" be propagated at least (W3C
+/// The longest `tracestate` that a span keeps, in bytes: the least that "SHOULD" be propagated (W3C
 /// Trace Context, section 3.3.1.5).
 pub const MAX_TRACESTATE: usize = 512;
 /// The most that the attributes of one span take, in bytes of their encoding. An attribute without

@@ -13,18 +13,18 @@ const MAX_WAITING: usize = 64;
 /// A record that grew beyond this, in bytes, is not kept.
 const MAX_KEPT_BYTES: usize = 4 * 1024;
 
-/// What a sampled request leaves for its end: owned and bounded.
+/// The data that a sampled request keeps for its end; owned and bounded.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// The span's name.
     pub name: Name,
-    /// What the request's headers told, for either kind of span.
+    /// The attributes from the request's headers that both kinds of span have.
     pub request: Attributes,
-    /// What they told for a SERVER span alone.
+    /// The attributes from the request's headers that only a SERVER span has.
     pub server: Attributes,
     /// The template that the path fits; empty where there is none.
     route: Vec<u8>,
-    /// That path.
+    /// The path that fits the template.
     path: Vec<u8>,
     /// W3C's `tracestate` of the span; empty where there is none.
     pub tracestate: ArrayVec<u8, MAX_TRACESTATE>,
@@ -48,15 +48,16 @@ impl Record {
         (is_same && !self.route.is_empty()).then_some(&self.route)
     }
 
-    /// Keeps `list`: of one that has no room, the members in front that have.
+    /// Keeps `list`. Where `list` has no room, keeps the members in front that have room.
     pub fn keep_tracestate(&mut self, list: &[u8]) {
         let end = match list.get(..=MAX_TRACESTATE) {
             None => list.len(),
-            // What is cut has its comma within the first byte that has no room.
+            // Where the list is cut, the comma behind the last kept member is at the latest in the
+            // first byte without room.
             Some(cut) => cut.iter().rposition(|byte| *byte == b',').unwrap_or(0),
         };
         self.tracestate.clear();
-        // It fits, by the lines above.
+        // The list fits, by the lines above.
         let _ = self
             .tracestate
             .try_extend_from_slice(list.get(..end).unwrap_or_default());

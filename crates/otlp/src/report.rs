@@ -1,4 +1,5 @@
-//! A compiled [`ReportConfig`]: where spans go, which are reported, and as what.
+//! A compiled [`ReportConfig`]: where spans are sent, which requests are reported, and as which
+//! kinds.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub enum Role {
 }
 
 impl RoleConfig {
-    /// The role at the node with this id: the ids of Istio's nodes begin with the kind of the
+    /// The role at the node with this id. The ids of Istio's nodes begin with the kind of the
     /// proxy.
     #[must_use]
     pub fn at(self, node_id: &str) -> Role {

@@ -1,4 +1,4 @@
-//! The resource of the spans: who reports them.
+//! The resource of the spans: the proxy that reports them.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::config::ResourceValue;
 use crate::limits::BATCH_BYTES;
 use crate::span::MAX_SPAN_BYTES;
 
-/// The most that the attributes of `report.resource` take, in bytes of their encoding: they go with
-/// every batch, and must leave room for the largest span.
+/// The most that the attributes of `report.resource` take, in bytes of their encoding. They are
+/// sent with every batch, and must leave room for the largest span.
 pub const MAX_RESOURCE_BYTES: usize = 160 * 1024;
-/// The longest value that the node tells, in bytes; what is longer is cut.
+/// The longest value from the node, in bytes. A longer value is cut.
 const MAX_NODE_VALUE: usize = 512;
-/// What the node tells ([`resource`]), the scope, and what goes around them, in bytes at most:
-/// twenty attributes with their keys.
+/// The most bytes of the values from the node ([`resource`]), of the scope, and of the bytes around
+/// them: twenty attributes with their keys.
 const MAX_OTHER_BYTES: usize = 20 * (MAX_NODE_VALUE + 64);
 
 const _: () = assert!(MAX_RESOURCE_BYTES + MAX_OTHER_BYTES + MAX_SPAN_BYTES <= BATCH_BYTES);
@@ -67,17 +67,17 @@ struct Scope {
 
 const UNKNOWN_SERVICE: &str = "unknown_service";
 
-/// What is asked of the proxy's own node: a path below `xds.node`, such as `["metadata", "NAME"]`.
+/// Reads a value of the proxy's own node: a path below `xds.node`, such as `["metadata", "NAME"]`.
 pub type Node<'n> = &'n dyn Fn(&[&str]) -> Option<String>;
 
-/// The attributes of the resource: those of the configuration, and what the node tells where they
-/// say nothing.
+/// The attributes of the resource: those of the configuration, and those from the node that the
+/// configuration does not set.
 #[must_use]
 pub fn resource(
     configured: &BTreeMap<String, ResourceValue>,
     node: Node<'_>,
 ) -> BTreeMap<String, ResourceValue> {
-    // What the host has no value for is empty, or not there.
+    // A value that the host does not have is empty or absent.
     let node = |path: &[&str]| {
         let mut text = node(path)?;
         text.truncate(text.floor_char_boundary(MAX_NODE_VALUE));
@@ -127,7 +127,7 @@ pub fn resource(
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), ResourceValue::String(value?))))
         .collect();
-    // A service has a name, also where the configuration takes away the one that the node tells.
+    // A service must have a name, also where the configuration removes the name from the node.
     let is_empty = |(key, value): &(&String, &ResourceValue)| {
         key.as_str() == "service.name" && **value == ResourceValue::String(String::new())
     };

@@ -19,9 +19,9 @@ pub enum Kind {
 /// The status of a span (`opentelemetry.proto.trace.v1.Status.StatusCode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing went wrong, or nobody says.
+    /// There was no error, or none is known.
     Unset,
-    /// An error.
+    /// There was an error.
     Error,
 }
 
@@ -32,7 +32,7 @@ pub struct Span<'a> {
     pub trace_id: TraceId,
     /// The span itself.
     pub span_id: SpanId,
-    /// The calling span; none for the root of a trace.
+    /// The calling span; `None` for the root of a trace.
     pub parent: Option<SpanId>,
     /// Whether the calling span is of another process.
     pub parent_is_remote: bool,
@@ -40,7 +40,7 @@ pub struct Span<'a> {
     pub sampled: bool,
     /// W3C's `tracestate` of this span; empty where there is none.
     pub tracestate: &'a [u8],
-    /// `{method} {route}`, UTF-8.
+    /// The name of the span: `{method} {route}`, UTF-8.
     pub name: &'a [u8],
     /// The role.
     pub kind: Kind,
@@ -77,7 +77,7 @@ const SAMPLED: u32 = 0x001;
 const KNOWS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Both ids, kind and flags, start and end: what every span has, in bytes.
+/// The bytes that every span has: both ids, kind and flags, start and end.
 const FIXED: usize = (2 + 16) + (2 + 8) + 2 + (2 + 4) + 2 * (1 + 8);
 
 /// The most parts that a span's attributes come in.

@@ -1,11 +1,11 @@
-//! Text of clients as protobuf's `string` takes it: UTF-8, and bounded.
+//! Text of clients in the form of protobuf's `string`: UTF-8, and bounded.
 
 use arrayvec::ArrayVec;
 
 /// The longest value of an attribute, in bytes; what is longer is cut at a character.
 pub(crate) const MAX_TEXT: usize = 1024;
 
-/// `bytes` as UTF-8 of at most `limit` bytes, with U+FFFD for what is none.
+/// `bytes` as UTF-8 of at most `limit` bytes, with U+FFFD for bytes that are not UTF-8.
 pub(crate) struct Utf8Text<'a>(Form<'a>);
 
 #[expect(
@@ -20,7 +20,8 @@ enum Form<'a> {
 impl<'a> Utf8Text<'a> {
     pub(crate) fn new(bytes: &'a [u8], limit: usize) -> Self {
         let limit = limit.min(MAX_TEXT);
-        // A character is at most four bytes: what lies behind them cannot change what is kept.
+        // A character has at most four bytes, so the bytes behind these cannot change the text that
+        // is kept.
         let near = bytes.get(..limit + 4).unwrap_or(bytes);
         if let Ok(text) = core::str::from_utf8(near) {
             let end = text.floor_char_boundary(limit);

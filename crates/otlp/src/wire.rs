@@ -19,8 +19,8 @@ pub(crate) const fn field_len(content: usize) -> usize {
     1 + varint_len(content as u64) + content
 }
 
-/// The length of the field with a length that `bytes` begin with, whose number is below 16; 0 where
-/// there is none.
+/// The length of the length-delimited field at the start of `bytes`, whose number is below 16; 0
+/// where there is none.
 pub(crate) fn first_field_len(bytes: &[u8]) -> usize {
     let mut content = 0;
     for (place, byte) in bytes.iter().enumerate().skip(1).take(4) {
@@ -48,7 +48,7 @@ fn tag(out: &mut Vec<u8>, field: u32, wire: u32) {
     varint(out, u64::from(field << 3 | wire));
 }
 
-/// The head of a field whose `content` bytes follow.
+/// Writes the head of a field. The `content` bytes follow it.
 pub(crate) fn length_head(out: &mut Vec<u8>, field: u32, content: usize) {
     tag(out, field, LENGTH);
     varint(out, content as u64);

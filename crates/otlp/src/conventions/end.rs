@@ -1,4 +1,4 @@
-//! What a span says of a request's end: its status code, what failed, and who answered.
+//! The data of a span about a request's end: the status code, what failed, and who answered.
 
 use meshtrace_envoy::response_code_details::{
     INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
@@ -14,21 +14,21 @@ use crate::attributes::Attributes;
 use crate::limits::MAX_VALUE;
 use crate::span::{Kind, Status};
 
-/// What a request and its response have shown before the end.
+/// The data of a request and its response that was recorded before the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
-    /// gRPC's status, where it is gRPC and the status is known.
+    /// The status of gRPC, where the request is gRPC and the status is known.
     pub grpc_status: Option<u32>,
-    /// The headers of the response came from the upstream.
+    /// Whether the headers of the response came from the upstream.
     pub answered: bool,
-    /// The request's method is CONNECT.
+    /// Whether the request's method is CONNECT.
     pub is_connect: bool,
 }
 
-/// What is known when a request is over: its [`EndValues`], and what was seen before.
+/// The data of a request that is over: its [`EndValues`], and what was recorded before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
-    /// `response.code`; none when no response was begun.
+    /// `response.code`; `None` when no response was begun.
     pub code: Option<u16>,
     /// `response.flags`.
     pub flags: u64,
@@ -81,16 +81,17 @@ impl<'a> End<'a> {
         self.calls() > 0
     }
 
-    /// How often it was sent: Envoy counts the attempts that found no endpoint, or no room among
-    /// the connections and requests that the cluster allows. No attempt follows one of these.
+    /// How often the request was sent. Envoy's count includes an attempt that found no endpoint, or
+    /// no room among the connections and requests that the cluster allows. No attempt follows such
+    /// an attempt.
     fn calls(&self) -> u64 {
         let last_was_none =
             self.flags & response_flag::NO_HEALTHY_UPSTREAM != 0 || self.details == OVERFLOW;
         self.attempts.saturating_sub(last_was_none.into())
     }
 
-    /// Whether the upstream has begun an answer. Of one that was cut, and of one that sent the
-    /// request elsewhere ("internal redirect"), the code's details are other ones by now.
+    /// Whether the upstream has begun an answer. The code's details have changed by now where the
+    /// answer was cut, and where the upstream sent the request elsewhere ("internal redirect").
     fn is_answered(&self) -> bool {
         let by_details = [
             VIA_UPSTREAM,
@@ -100,14 +101,15 @@ impl<'a> End<'a> {
         self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
     }
 
-    /// Whether the request has become something else at the end: its headers are the next one's.
+    /// Whether the request was redirected at the end: its headers are then those of the next
+    /// request.
     #[must_use]
     pub fn is_redirected(&self) -> bool {
         self.details == INTERNAL_REDIRECT
     }
 
-    /// Whether it was a tunnel (RFC 9110, sections 7.8 and 9.3.6), which ends by being closed at
-    /// either end.
+    /// Whether the request was a tunnel (RFC 9110, sections 7.8 and 9.3.6). A tunnel ends when
+    /// either end closes it.
     fn is_tunnel(&self) -> bool {
         match self.code {
             Some(101) => true,
@@ -122,7 +124,7 @@ impl<'a> End<'a> {
         self.flags & response_flags::CLIENT_WENT_AWAY != 0
     }
 
-    /// Whether it failed for a reason on the server's side.
+    /// Whether the request failed for a reason on the server's side.
     #[must_use]
     pub fn is_server_error(&self) -> bool {
         if self.client_went_away() || self.is_tunnel() {
@@ -133,10 +135,11 @@ impl<'a> End<'a> {
             || self.flags & response_flags::UPSTREAM_FAILED != 0
     }
 
-    /// Adds what is known at the end for a span of this `kind`, and says its status ("Status").
+    /// Adds the attributes that are known at the end for a span of this `kind`, and returns its
+    /// status ("Status").
     pub fn describe(&self, kind: Kind, attributes: &mut Attributes) -> Status {
-        // A CLIENT span has the code that the upstream sent: what Envoy answers in its place goes
-        // to the client alone.
+        // A CLIENT span has the code that the upstream sent. An answer of Envoy in its place is
+        // sent only to the client.
         let code = self
             .code
             .filter(|_| kind == Kind::Server || self.is_answered());
@@ -176,7 +179,7 @@ impl<'a> End<'a> {
             attributes.text_up_to("client.address", client, MAX_VALUE);
         }
         if let Some(version) = self.protocol.strip_prefix(b"HTTP/") {
-            // Envoy says HTTP/2 and HTTP/3, and HTTP/1.0 and HTTP/1.1.
+            // Envoy's values are HTTP/2 and HTTP/3, and HTTP/1.0 and HTTP/1.1.
             attributes.text_up_to("network.protocol.version", version, MAX_VALUE);
         }
         if !self.upstream.is_empty() {
@@ -231,10 +234,11 @@ impl<'a> End<'a> {
             _ if self.is_tunnel() => None,
             Kind::Server if went_away => None,
             _ if self.flags & response_flags::UPSTREAM_FAILED != 0 => Some(ErrorType::Flags),
-            // The upstream was answering until then.
+            // The upstream was sending its answer until then.
             Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
-            // The upstream said nothing: Envoy's own answer tells whether that is an error.
+            // The upstream sent no answer: the code of Envoy's own answer shows whether that is an
+            // error.
             Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
                 Some(ErrorType::Text(self.details_type()))
             }
@@ -242,7 +246,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// The code's details without what is particular to one request.
+    /// The code's details, without the part that is particular to one request.
     fn details_type(&self) -> &'a [u8] {
         let mut parts = self.details.split(|byte| *byte == b'{');
         match parts.next() {

@@ -1,8 +1,8 @@
-//! The values that the host is asked for at a request's end, each by its name.
+//! The values that are read from the host at a request's end, each by its name.
 
 use meshtrace_envoy::attribute::{self, AttributePath};
 
-/// A value that the host is asked for when a request is over.
+/// A value that is read from the host when a request is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum EndValue {
@@ -24,14 +24,14 @@ pub enum EndValue {
     Upstream,
     /// How many upstreams were tried.
     Attempts,
-    /// Who made the response, or what ended it.
+    /// What made the response, or what ended it.
     CodeDetails,
     /// The direction of the listener.
     Direction,
 }
 
 impl EndValue {
-    /// Every value, in the order in which the host is asked.
+    /// Every value, in the order in which the values are read.
     pub const ALL: [Self; 11] = [
         Self::Code,
         Self::Flags,
@@ -46,7 +46,7 @@ impl EndValue {
         Self::Direction,
     ];
 
-    /// The attribute of Envoy that it is.
+    /// The attribute of Envoy that has this value.
     #[must_use]
     pub const fn path(self) -> AttributePath {
         match self {
@@ -64,7 +64,7 @@ impl EndValue {
         }
     }
 
-    /// Whether it has a value too where Envoy answered the request itself.
+    /// Whether the value is present also where Envoy answered the request itself.
     #[must_use]
     pub const fn is_known_without_upstream(self) -> bool {
         matches!(
@@ -84,14 +84,14 @@ impl EndValue {
 pub struct EndValues<'a>([Option<&'a [u8]>; EndValue::ALL.len()]);
 
 impl<'a> EndValues<'a> {
-    /// Makes `bytes` the value of `value`.
+    /// Sets the bytes of `value`.
     pub fn set(&mut self, value: EndValue, bytes: Option<&'a [u8]>) {
         if let Some(place) = self.0.get_mut(value as usize) {
             *place = bytes;
         }
     }
 
-    /// The bytes of `value`, as the host hands them over.
+    /// The bytes of `value`, as the host returned them.
     #[must_use]
     pub fn get(&self, value: EndValue) -> Option<&'a [u8]> {
         self.0.get(value as usize).copied().flatten()

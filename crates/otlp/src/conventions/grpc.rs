@@ -1,14 +1,15 @@
-//! gRPC: which requests are its, and what its status codes mean for a span.
+//! gRPC: which requests are gRPC, and what its status codes mean for a span.
 
 use meshtrace_envoy::grpc_status;
 
-/// `application/grpc`, and those of gRPC-Web, with any suffix or parameter.
+/// Whether the type is `application/grpc` or one of gRPC-Web, with any suffix or parameter.
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     let grpc = content_type.strip_prefix(b"application/grpc");
     matches!(grpc, Some([] | [b'+' | b';', ..])) || is_grpc_web(content_type)
 }
 
-/// `application/grpc-web` or `application/grpc-web-text`, with any suffix or parameter.
+/// Whether the type is `application/grpc-web` or `application/grpc-web-text`, with any suffix or
+/// parameter.
 #[must_use]
 pub fn is_grpc_web(content_type: &[u8]) -> bool {
     let kind = content_type.strip_prefix(b"application/grpc-web");
@@ -16,7 +17,7 @@ pub fn is_grpc_web(content_type: &[u8]) -> bool {
     matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
-/// The value of `grpc-status`: decimal digits.
+/// Reads the value of `grpc-status`: decimal digits.
 #[must_use]
 pub fn parse_grpc_status(value: &[u8]) -> Option<u32> {
     core::str::from_utf8(value).ok()?.parse().ok()
@@ -36,7 +37,7 @@ pub(crate) fn is_grpc_server_error(status: u32) -> bool {
     )
 }
 
-/// The name of a status code; of one that gRPC does not have, UNKNOWN.
+/// The name of a status code. A code that gRPC does not have is UNKNOWN.
 pub(crate) fn grpc_code(status: u32) -> &'static [u8] {
     let name = usize::try_from(status).ok();
     let name = name.and_then(|code| grpc_status::NAMES.get(code));

@@ -1,9 +1,9 @@
-//! OpenTelemetry's semantic conventions for HTTP and RPC spans, as far as a proxy knows their
-//! values ("Semantic Conventions for HTTP Spans", 1.23 and later; for gRPC the release candidate of
-//! 1.39).
+//! OpenTelemetry's semantic conventions for HTTP and RPC spans, for the attributes whose values a
+//! proxy has ("Semantic Conventions for HTTP Spans", 1.23 and later; for gRPC the release candidate
+//! of 1.39).
 //!
-//! Names that the conventions do not have are Envoy's own of its tracers: `upstream_cluster.name`,
-//! `upstream_address`, `response_flags`.
+//! Attributes that the conventions do not have get the names of Envoy's own tracers:
+//! `upstream_cluster.name`, `upstream_address`, `response_flags`.
 
 mod end;
 mod end_value;
@@ -49,5 +49,5 @@ pub const KEYS: [&str; 27] = [
     "url.template",
     "user_agent.original",
 ];
-/// Why a span is reported although its trace is not sampled.
+/// The attribute that has the reason why a span is reported although its trace is not sampled.
 pub const KEPT: &str = "meshtrace.kept";

@@ -1,4 +1,4 @@
-//! What a span says of a request's headers: its name, its method and where it is sent.
+//! The data of a span from a request's headers: its name, its method and where it is sent.
 
 use arrayvec::ArrayVec;
 use meshtrace_headers::{Headers, host_and_port, path_of};
@@ -29,7 +29,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Looks at every header once.
+    /// Reads every header once.
     #[must_use]
     pub fn scan(headers: &Headers<'a>) -> Self {
         let mut request = Self::default();
@@ -52,27 +52,27 @@ impl<'a> Request<'a> {
         request
     }
 
-    /// Whether it is gRPC or gRPC-Web.
+    /// Whether the request is gRPC or gRPC-Web.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         self.is_grpc
     }
 
-    /// Whether it asks for a tunnel by its method.
+    /// Whether the request's method is CONNECT, which requests a tunnel.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         self.method == b"CONNECT"
     }
 
-    /// Whether a route has rewritten its path or its host: of a request that has just come in, a
-    /// route of a proxy before this one.
+    /// Whether a route has rewritten the request's path or host. For a request that has just come
+    /// in, this was a route of a proxy before this one.
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
         self.original_target.is_some() || self.original_authority.is_some()
     }
 
-    /// The request as it was before a route rewrote it: Envoy keeps what it replaces in
-    /// `x-envoy-original-path` and `x-envoy-original-host`.
+    /// Returns the request as it was before a route rewrote it: Envoy keeps the values that it
+    /// replaces in `x-envoy-original-path` and `x-envoy-original-host`.
     #[must_use]
     pub fn before_rewrite(self) -> Self {
         Self {
@@ -82,15 +82,16 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether its duration has no bound: an upgrade, CONNECT, or gRPC, whose streams cannot be
-    /// told from its unary calls by their headers.
+    /// Whether the request's duration has no bound: an upgrade, CONNECT, or gRPC, whose headers do
+    /// not show whether a call is a stream or unary.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
         self.is_grpc || self.is_upgrade || self.is_connect()
     }
 
-    /// The request as it was before a response of the upstream led it elsewhere ("internal
-    /// redirect"): Envoy keeps the URL in `x-envoy-original-url`. `None` where it did not.
+    /// Returns the request as it was before a response of the upstream redirected it ("internal
+    /// redirect"): Envoy keeps the URL in `x-envoy-original-url`. Returns `None` where Envoy did
+    /// not.
     #[must_use]
     pub fn before_redirect(self) -> Option<Self> {
         let url = self.original_url?;
@@ -113,8 +114,8 @@ impl<'a> Request<'a> {
         path_of(self.target)
     }
 
-    /// The method, where it is one of those that everybody knows (RFC 9110, section 9, RFC 5789,
-    /// and the draft for QUERY).
+    /// The method, where it is one of the well-known methods (RFC 9110, section 9, RFC 5789, and
+    /// the draft for QUERY).
     fn known_method(&self) -> Option<&'a [u8]> {
         let known: [&[u8]; 10] = [
             b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"CONNECT",
@@ -123,7 +124,7 @@ impl<'a> Request<'a> {
         known.contains(&self.method).then_some(self.method)
     }
 
-    /// `package.Service/Method`.
+    /// The RPC method in the form `package.Service/Method`.
     fn rpc_method(&self) -> Option<&'a [u8]> {
         let path = self.path();
         let method = path.strip_prefix(b"/")?;
@@ -147,7 +148,8 @@ impl<'a> Request<'a> {
         name
     }
 
-    /// Adds what the request's headers tell, for either kind of span and wherever it is sent.
+    /// Adds the attributes from the request's headers that are the same for both kinds of span and
+    /// for every target.
     pub fn describe(&self, attributes: &mut Attributes) {
         match self.known_method() {
             Some(method) => attributes.text("http.request.method", method),
@@ -171,7 +173,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Adds where it is sent to: a route may rewrite all of it.
+    /// Adds the attributes of the request's target: a route may rewrite all of it.
     fn describe_target(&self, attributes: &mut Attributes) {
         if !self.target.is_empty() {
             attributes.text_up_to("url.path", self.path(), MAX_URL);
@@ -193,8 +195,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Adds what a SERVER span says of the request as it came in, and the template that its path
-    /// fits.
+    /// Adds the attributes that a SERVER span has of the request as it came in, and the template
+    /// that its path fits.
     pub fn describe_server(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
         self.describe_target(attributes);
         if let Some(route) = route {
@@ -202,8 +204,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Adds what a CLIENT span says of the request as it was sent: where to, and the absolute URL
-    /// without its query. The `route` is the template that the path fits.
+    /// Adds the attributes that a CLIENT span has of the request as it was sent: the target, and
+    /// the absolute URL without its query. The `route` is the template that the path fits.
     pub fn describe_client(&self, route: Option<&[u8]>, attributes: &mut Attributes) {
         self.describe_target(attributes);
         if let Some(route) = route {
@@ -216,7 +218,7 @@ impl<'a> Request<'a> {
         for part in [self.scheme, b"://", self.authority, self.path()] {
             let room = url.remaining_capacity().min(part.len());
             let part = part.get(..room).unwrap_or_default();
-            // It fits, by the line above.
+            // The part fits, by the line above.
             let _ = url.try_extend_from_slice(part);
         }
         attributes.text_up_to("url.full", &url, MAX_URL);
@@ -228,7 +230,7 @@ impl<'a> Request<'a> {
 pub struct Name(ArrayVec<u8, MAX_NAME>);
 
 impl Name {
-    /// `text` as UTF-8, cut at [`MAX_NAME`].
+    /// Makes a name of `text`, as UTF-8 and cut at [`MAX_NAME`].
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
         let mut name = Self::default();
@@ -236,10 +238,10 @@ impl Name {
         name
     }
 
-    /// UTF-8, cut at [`MAX_NAME`].
+    /// Appends `bytes` as UTF-8, cut at [`MAX_NAME`].
     fn append(&mut self, bytes: &[u8]) {
         let text = Utf8Text::new(bytes, self.0.remaining_capacity());
-        // It was cut to the room.
+        // The text was cut to the room that is left.
         let _ = self.0.try_extend_from_slice(text.as_bytes());
     }
 

@@ -3,9 +3,10 @@
 use arrayvec::ArrayVec;
 use meshtrace_envoy::response_flag::{self, SHORT_NAMES};
 
-/// The order in which the flags are set, by bit. Access logs write them in this order, which the
-/// number does not tell: filters in front of the router set some, then the router before it sends
-/// the request, then the retries, then the end of the last attempt, then the end of the client.
+/// The order in which the flags are set, by bit. Access logs write the flags in this order, which
+/// the number does not show. Filters in front of the router set some of them first. The router sets
+/// the next ones before it sends the request. Then come the retries, then the end of the last
+/// attempt, then the end of the client.
 const ORDER: [usize; 30] = [
     17, 18, 9, 10, 11, 12, 13, 20, 21, 25, 26, 8, 24, 0, 15, 7, 1, 2, 3, 4, 5, 6, 19, 23, 16, 22,
     27, 29, 14, 28,
