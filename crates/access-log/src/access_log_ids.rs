@@ -21,8 +21,8 @@ pub struct AccessLogIds {
     pub(crate) shares: Option<bool>,
     /// How a header is read that came more than once.
     pub(crate) on_repeated: OnRepeated,
-    /// Whether values that were joined in one line are taken. Envoy's own tracers refuse them: they
-    /// read the first line as one value.
+    /// Whether values that were joined in one line are accepted. Envoy's own tracers refuse them:
+    /// they read the first line as one value.
     pub(crate) takes_joined: bool,
     pub(crate) shapes: Vec<Shape>,
     pub(crate) response_header: Option<Box<[u8]>>,
@@ -30,12 +30,12 @@ pub struct AccessLogIds {
     pub(crate) server_timing: bool,
 }
 
-/// What is known of the proxy's tracer.
+/// The kind of the proxy's tracer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TracerKind {
-    /// Nothing.
+    /// The tracer is not known.
     Unknown,
-    /// There is none.
+    /// The proxy has no tracer.
     None,
     /// One that reads and writes B3, perhaps among other formats.
     Zipkin,
@@ -92,8 +92,9 @@ impl AccessLogIds {
         })
     }
 
-    /// As `trace_context` beside it reads a header that came more than once, where no tracer is
-    /// named that reads it first.
+    /// Returns this configuration, which then reads a header that came more than once as the
+    /// `trace_context` beside it does. Where a tracer is named, which reads the header first,
+    /// nothing changes.
     #[must_use]
     pub fn beside(self, on_repeated: OnRepeated) -> Self {
         match self.tracer {
@@ -112,7 +113,7 @@ impl AccessLogIds {
         Self::KEYS.iter().chain(shapes).copied()
     }
 
-    /// The helper headers, which never leave.
+    /// The helper headers, which are never sent on.
     #[must_use]
     pub fn managed_headers(&self) -> Vec<Managed<'_>> {
         let names = [&self.trace_id_header, &self.span_id_header].into_iter();
@@ -134,13 +135,13 @@ impl AccessLogIds {
         filter_state::TRACE_FORMAT,
     ];
 
-    /// Whether a response header names the trace.
+    /// Whether a response header has the trace id.
     #[must_use]
     pub fn injects_response(&self) -> bool {
         self.injects_span() || self.response_header.is_some()
     }
 
-    /// Whether a response header names the span too.
+    /// Whether a response header has the span id too.
     #[must_use]
     pub fn injects_span(&self) -> bool {
         self.traceresponse || self.server_timing
@@ -193,7 +194,8 @@ fn tracer(config: &AccessLogTraceConfig) -> Result<(TracerKind, Vec<Format>), Co
     }
 }
 
-/// The name of the response header, which is none that the other ways to tell a response write.
+/// Reads the name of the response header. It must not be a header that `traceresponse` or
+/// `server_timing` writes.
 fn response_name(config: &ResponseHeaderConfig) -> Result<Option<Box<[u8]>>, ConfigError> {
     let path = "response_header";
     let name = header_name(path, &config.name, written_response_name)?;

@@ -1,4 +1,4 @@
-//! What is known of a request when its headers have come.
+//! The data of a request that is known when its headers have come.
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format, Reading};
@@ -8,43 +8,44 @@ use crate::access_log_ids::{AccessLogIds, TracerKind};
 use crate::counter::{Counter, Tally};
 use crate::ids::Ids;
 
-/// What a request leaves for its end: which contexts came in, and what has been recorded of it.
+/// The data that a request keeps for its end: the contexts that came in, and the ids that were
+/// recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Arrival {
-    /// The filter has seen the request's headers before its end.
+    /// Whether the filter had the request's headers before its end.
     pub(crate) on_time: bool,
     pub(crate) contexts: Contexts,
     /// The proxy's own ids, from the headers of `ids`.
     pub(crate) own: Option<TraceId>,
     pub(crate) own_span: Option<SpanId>,
-    /// `x-request-id` says that a proxy has decided to trace the request.
+    /// Whether `x-request-id` has the decision of a proxy to trace the request.
     pub(crate) is_traced: bool,
-    /// What was recorded of it already.
+    /// The ids that were recorded already.
     pub(crate) recorded: Ids,
 }
 
 impl Arrival {
-    /// What has been recorded of the request so far.
+    /// The ids that were recorded of the request so far.
     #[must_use]
     pub fn recorded(&self) -> &Ids {
         &self.recorded
     }
 }
 
-/// What every format says.
+/// The content of every format.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Contexts(PerFormat<ReadContext>);
 
-/// What one format says.
+/// The content of one format.
 #[derive(Clone, Copy, Debug, Default)]
 struct ReadContext {
     extracted: Extracted,
-    /// The tracer refuses it.
+    /// Whether the tracer refuses it.
     is_refused: bool,
 }
 
 impl Contexts {
-    /// What whoever makes the span takes from it.
+    /// The content of `format`, as the tracer that makes the span reads it.
     pub(crate) fn of(&self, format: Format) -> Extracted {
         match self.0.of(format) {
             read if read.is_refused => Extracted::Malformed,
@@ -59,7 +60,7 @@ impl Contexts {
         }
     }
 
-    /// Whether any format names the span of `context`, also one that the tracer refuses: another
+    /// Whether any format has the span of `context`, also a format that the tracer refuses: another
     /// filter may have made one value of several.
     pub(crate) fn name_span_of(&self, context: &TraceContext) -> bool {
         self.0.iter().any(|read| match read.extracted {
@@ -68,7 +69,7 @@ impl Contexts {
         })
     }
 
-    /// Whether one of `formats` has ids that cannot be read here, and by the tracer perhaps can.
+    /// Whether one of `formats` has ids that cannot be read here, but perhaps can be by the tracer.
     pub(crate) fn has_unreadable(&self, formats: &[Format]) -> bool {
         formats.iter().any(|format| {
             matches!(
@@ -80,8 +81,8 @@ impl Contexts {
 }
 
 impl AccessLogIds {
-    /// Reads a request of which only the end was seen. The headers of
-    /// `ids` are not believed then: whether the step that writes them has run is not known.
+    /// Reads a request without the headers of `ids`. These are not trusted where the filter has
+    /// only the end of a request: it is not known whether the step that writes them has run.
     pub(crate) fn read_arrival(&self, headers: Headers<'_>) -> Arrival {
         let matters = self.injects_span() || self.tracer == TracerKind::Unknown;
         let is_traced = matters
@@ -96,8 +97,8 @@ impl AccessLogIds {
         }
     }
 
-    /// What every format says, read as whoever makes the span reads a header that came more than
-    /// once.
+    /// The content of every format. A header that came more than once is read as the tracer that
+    /// makes the span reads it.
     pub(crate) fn contexts(&self, headers: Headers<'_>) -> Contexts {
         let arrived = Arrived::collect_as(headers, self.on_repeated);
         let mut contexts = Contexts::default();
@@ -115,7 +116,7 @@ impl AccessLogIds {
         contexts
     }
 
-    /// The headers of `ids` that the request has: they are of no concern to the upstream.
+    /// The headers of `ids` that the request has. The upstream does not need them.
     pub fn own_headers<'s>(&'s self, headers: Headers<'_>) -> impl Iterator<Item = &'s [u8]> {
         [&self.trace_id_header, &self.span_id_header]
             .into_iter()
@@ -139,8 +140,8 @@ pub(crate) fn only_line<'a>(
     Some(line)
 }
 
-/// Envoy packs its decision into the request id: digit 14 of the UUID is 4 where it does not trace,
-/// and 9, a or b where it does (`envoy.request_id.uuid`).
+/// Whether the request id has the decision to trace. Envoy packs it into digit 14 of the UUID: the
+/// digit is 4 where it does not trace, and 9, a or b where it does (`envoy.request_id.uuid`).
 fn says_traced(request_id: &[u8]) -> bool {
     request_id.len() == 36 && matches!(request_id.get(14), Some(b'9' | b'a' | b'b'))
 }

@@ -1,6 +1,6 @@
-//! Putting together what is known of the span that the proxy exports.
+//! Finds the ids of the span that the proxy exports, from everything that is known.
 //!
-//! What Envoy's tracers do was measured; `docs/access_log_trace.md` has the table.
+//! The behaviour of Envoy's tracers was measured; `docs/access_log_trace.md` has the table.
 
 use meshtrace_headers::Headers;
 use meshtrace_propagation::format::{Extracted, Format};
@@ -11,14 +11,14 @@ use crate::arrival::{Arrival, Contexts, only_line};
 use crate::counter::{Counter, Tally};
 use crate::ids::Ids;
 
-/// What the tracer has written for the next hop.
+/// The context that the tracer has written for the next hop.
 #[derive(Clone, Copy, Debug)]
 struct Written {
     trace_id: TraceId,
-    /// The request's own span, or with `spawn_upstream_span` that of the attempt. `None` where two
-    /// formats disagree.
+    /// The id of the request's own span, or with `spawn_upstream_span` that of the attempt's span.
+    /// `None` where two formats disagree.
     span_id: Option<SpanId>,
-    /// What B3 says of the span's parent.
+    /// The parent of the span, as B3 has it.
     parent: Option<SpanId>,
     flags: Option<TraceFlags>,
     format: Format,
@@ -46,7 +46,7 @@ impl AccessLogIds {
         let mut arrival = Arrival {
             on_time: true,
             own,
-            // A span id is one of its trace.
+            // A span id belongs to its trace: without a trace id it is not used.
             own_span: own.and(own_span.and_then(|(_, id)| id)),
             ..self.read_arrival(headers)
         };
@@ -54,7 +54,7 @@ impl AccessLogIds {
         arrival
     }
 
-    /// What is certain as soon as the request's headers have come.
+    /// The ids that are certain as soon as the request's headers have come.
     pub(crate) fn at_request(&self, arrival: &Arrival) -> Ids {
         let incoming = match self.tracer {
             TracerKind::Unknown => None,
@@ -63,8 +63,8 @@ impl AccessLogIds {
         self.ids(arrival, None, arrival.own.or(incoming))
     }
 
-    /// What can be known at the request's end, from its headers as they stand then. `arrival` is
-    /// `None` where the filter did not see them before.
+    /// The ids that can be known at the request's end, from its headers at that time. `arrival` is
+    /// `None` where the filter did not have the headers before.
     #[must_use]
     pub fn at_end(
         &self,
@@ -78,7 +78,7 @@ impl AccessLogIds {
                 let end = self.contexts(headers);
                 (arrival, self.written(arrival, &end, tally))
             }
-            // Nothing was written: an answer was made before the filter.
+            // The tracer wrote nothing: an answer was made before the filter.
             None => {
                 tally.count(Counter::EndOnly);
                 late = self.read_arrival(headers);
@@ -126,8 +126,8 @@ impl AccessLogIds {
         }
     }
 
-    /// The trace of the context that the tracer takes from what came in, or that goes on without
-    /// one.
+    /// The trace of the context that the tracer takes from the headers that came in. Without a
+    /// tracer, this is the trace of the context that is sent on.
     fn incoming(&self, arrival: &Arrival) -> Option<TraceId> {
         let mut contexts = self
             .formats
@@ -135,7 +135,8 @@ impl AccessLogIds {
             .filter_map(|format| arrival.contexts.context(*format));
         match self.tracer {
             TracerKind::None => contexts.next().map(|context| context.trace_id),
-            // Behind a header that a tracer refuses it does not look for others, or not all do.
+            // After a header that it refuses, a tracer does not look for others, or not every
+            // tracer does.
             TracerKind::Zipkin | TracerKind::Other => {
                 let first = self
                     .formats
@@ -179,10 +180,10 @@ impl AccessLogIds {
         agree.then_some(first)
     }
 
-    /// What has changed since the request came in.
+    /// The context that has changed since the request came in.
     ///
-    /// A context that merely says in another format what came in is not the tracer's: a filter
-    /// behind this one wrote it, or a tracer that shares the caller's span.
+    /// A context that only has in another format what came in is not the tracer's. It was written
+    /// by a filter behind this one, or by a tracer that shares the caller's span.
     fn written(&self, arrival: &Arrival, end: &Contexts, tally: &mut Tally) -> Option<Written> {
         let mut written: Option<Written> = None;
         for format in &self.formats {
@@ -228,7 +229,7 @@ impl AccessLogIds {
         trace: TraceId,
         continued: Option<(Format, TraceContext)>,
     ) -> Option<SpanId> {
-        // Of an answer that was made before the filter it is not known whether it has a span.
+        // Where an answer was made before the filter, it is not known whether there is a span.
         if self.tracer == TracerKind::None || !arrival.on_time {
             return None;
         }
@@ -251,7 +252,7 @@ impl AccessLogIds {
             None => {
                 let (parent, callers) = (written.parent?, callers?);
                 if parent != callers {
-                    // Only the attempt's span is a child of any other than the caller's.
+                    // Only the attempt's span has another parent than the caller's span.
                     return written
                         .span_id
                         .and(parent_is_written(arrival).then_some(parent));
@@ -287,7 +288,8 @@ impl AccessLogIds {
     ) -> Option<SpanId> {
         let (_, callers) = continued?;
         match span_id {
-            // The proxy's span is the caller's, seen from the other side.
+            // The proxy's span has the same id as the caller's: both are one span, seen from two
+            // sides.
             Some(shared) if shared == callers.span_id => callers.b3_parent,
             Some(_) => Some(callers.span_id),
             None => {
@@ -312,7 +314,8 @@ impl AccessLogIds {
         let (format, callers) = continued?;
         let kept = match self.tracer {
             TracerKind::None => true,
-            // Zipkin's tracer follows a decision of B3. OpenTelemetry's may overrule its caller.
+            // Zipkin's tracer follows a decision of B3. OpenTelemetry's tracer may override its
+            // caller's decision.
             TracerKind::Zipkin => matches!(format, Format::B3 | Format::B3Multi),
             TracerKind::Other => false,
             TracerKind::Unknown => arrival.own.is_none(),
@@ -321,8 +324,8 @@ impl AccessLogIds {
     }
 }
 
-/// Whether `x-b3-parentspanid` at the request's end is the tracer's: it does not remove one that
-/// came without ids.
+/// Whether `x-b3-parentspanid` at the request's end is the tracer's. The tracer does not remove one
+/// that came without ids.
 fn parent_is_written(arrival: &Arrival) -> bool {
     matches!(
         arrival.contexts.of(Format::B3Multi),

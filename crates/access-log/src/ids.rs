@@ -6,7 +6,7 @@ use meshtrace_propagation::{SpanId, TraceContext, TraceFlags, TraceId};
 /// The ids of the span that the proxy exports for a request, as far as they can be known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ids {
-    /// Its trace; without a tracer, the caller's.
+    /// The span's trace; without a tracer, the caller's trace.
     pub trace_id: Option<TraceId>,
     /// The span of the request itself, not of an attempt to an upstream.
     pub span_id: Option<SpanId>,
@@ -14,13 +14,14 @@ pub struct Ids {
     pub parent_span_id: Option<SpanId>,
     /// The flags of the trace as W3C writes them.
     pub flags: Option<TraceFlags>,
-    /// The format in which the trace came in; of one that began here, in which it went out.
+    /// The format in which the trace came in; for a trace that began here, the format in which it
+    /// went out.
     pub format: Option<Format>,
 }
 
 impl Ids {
-    /// Those of a span that this proxy's filter opened itself: `context` is what identifies it,
-    /// `format` the one in which the trace came in.
+    /// The ids of a span that this proxy's filter opened itself. `context` identifies the span, and
+    /// `format` is the format in which the trace came in.
     #[must_use]
     pub fn of_own_span(
         context: &TraceContext,

@@ -1,9 +1,9 @@
 //! The ids that lead from a line of the access log to the span that the proxy exports.
 //!
-//! The host tells a filter nothing of that span. What can be known of it stands in the request's
-//! headers: in those that came in ([`Arrival`]), in those of a step before the filter that copied
-//! the proxy's own ids, and at the end of the request in those that the tracer has written.
-//! [`AccessLogIds`] puts these together. An id that cannot be known is absent, never guessed.
+//! The host gives a filter no data about that span. Its ids can be known only from the request's
+//! headers: from those that came in ([`Arrival`]), from those of a step before the filter that
+//! copied the proxy's own ids, and at the end of the request from those that the tracer has
+//! written. [`AccessLogIds`] combines these. An id that cannot be known is absent, never guessed.
 
 #![forbid(unsafe_code)]
 

@@ -39,7 +39,7 @@ impl Shape {
         }
     }
 
-    /// Writes what `ids` has and `recorded` had otherwise.
+    /// Writes the ids in `ids` that differ from those in `recorded`.
     pub(crate) fn write(
         &self,
         ids: &Ids,

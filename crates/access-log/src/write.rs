@@ -8,10 +8,10 @@ use crate::arrival::Arrival;
 use crate::ids::Ids;
 use crate::text::IdText;
 
-/// A response header, and what becomes of those of its name that are there.
+/// A response header, and what happens to the existing headers of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderLine<'s> {
-    /// They go.
+    /// They are removed.
     Only(&'s [u8]),
     /// They stay: the header is a list, and the application's own lines are in it.
     Appended(&'s [u8]),
@@ -28,8 +28,8 @@ impl<'s> HeaderLine<'s> {
 }
 
 impl AccessLogIds {
-    /// Gives by `put` the filter state keys and values of `ids`, as far as `recorded` had them
-    /// otherwise; `None` for a value that is too long.
+    /// Calls `put` with the filter state keys and values of those `ids` that differ from the
+    /// `recorded` ones; with `None` for a value that is too long.
     pub fn write(
         &self,
         ids: &Ids,
@@ -72,8 +72,8 @@ impl AccessLogIds {
         }
     }
 
-    /// Gives by `put` the response headers that tell the caller of the trace, as far as it is known
-    /// then: the `sampled` flag is the decision, else 0.
+    /// Calls `put` with the response headers that give the caller the ids of the trace, as far as
+    /// they are known then. The `sampled` flag is the decision; without a decision it is 0.
     pub fn inject_response<'s>(
         &'s self,
         arrival: &Arrival,
@@ -92,7 +92,7 @@ impl AccessLogIds {
         self.inject_response_ids(&ids, put);
     }
 
-    /// Gives by `put` the response headers that tell the caller of `ids`.
+    /// Calls `put` with the response headers that give the caller the `ids`.
     ///
     /// `traceresponse` and `Server-Timing` need the span id and the flags.
     pub fn inject_response_ids<'s>(

@@ -1,4 +1,4 @@
-//! An attribute of one request, as it leaves.
+//! An attribute of one request, as it is written.
 
 use arrayvec::ArrayVec;
 

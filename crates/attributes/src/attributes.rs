@@ -14,7 +14,7 @@ use crate::text::{Raw, ValueText, clean, cut, head};
 use crate::transform::{Transform, Transformed, length};
 use crate::{Counter, Tally};
 
-/// What the host looked up, in the order in which it was asked for.
+/// The values that the host looked up, in the order of the properties that were requested.
 pub type Properties<'a> = &'a [Option<Box<[u8]>>];
 
 /// The longest key, in bytes.
@@ -47,7 +47,7 @@ struct Rule {
     max_length: usize,
 }
 
-/// Room to work in, lent to one callback at a time.
+/// Working memory, lent to one callback at a time.
 #[derive(Debug, Default)]
 struct Scratch {
     raw: Raw,
@@ -136,13 +136,13 @@ impl Attributes {
         self.response.rules.iter().any(is_header)
     }
 
-    /// Whether attributes leave as filter state.
+    /// Whether attributes are written as filter state.
     #[must_use]
     pub fn in_filter_state(&self) -> bool {
         self.emit.filter_state
     }
 
-    /// Whether attributes leave as request headers.
+    /// Whether attributes are written as request headers.
     #[must_use]
     pub fn writes_headers(&self) -> bool {
         self.emit.writes_headers()
@@ -159,7 +159,7 @@ impl Attributes {
             .collect()
     }
 
-    /// Gathers what the request says.
+    /// Gathers the attributes of the request.
     pub fn of_request<'a>(
         &'a self,
         headers: Headers<'a>,
@@ -190,7 +190,7 @@ impl Attributes {
         gathered
     }
 
-    /// Gathers what the response says.
+    /// Gathers the attributes of the response.
     pub fn of_response<'a>(
         &'a self,
         headers: Headers<'a>,
@@ -206,8 +206,9 @@ impl Attributes {
         self.gather(&self.response, view, arena, tally)
     }
 
-    /// Writes the attributes of a request into its headers, as far as the configuration says so.
-    /// With a prefix, only this proxy writes headers with it: those of a client go.
+    /// Writes the attributes of a request into its headers, as far as the configuration requires
+    /// it. With a prefix, a client's headers that begin with it are removed: only this proxy writes
+    /// such headers.
     pub fn write_headers<'a>(
         &'a self,
         gathered: &[Attribute<'a>],
@@ -288,7 +289,7 @@ impl Rule {
         };
         clean(bytes, text, tally);
         for transform in &self.transforms {
-            // Nothing is left to transform: the hash of nothing would look like a value.
+            // An empty text is not transformed: the hash of an empty text would look like a value.
             if text.is_empty() {
                 break;
             }
@@ -341,7 +342,7 @@ fn check_key<'k>(
     Ok(())
 }
 
-/// A default stands as it is, so it must be a value already.
+/// Checks a default. It is used as it is, so it must be a valid value already.
 fn default(text: Option<&str>, max_length: usize) -> Result<Option<Box<str>>, ConfigError> {
     let Some(text) = text else {
         return Ok(None);

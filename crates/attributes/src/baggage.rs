@@ -6,12 +6,13 @@ use meshtrace_headers::{Arena, Edits, Headers, Value};
 use crate::attribute::Attribute;
 use crate::{Counter, Tally};
 
-/// Writes the attributes into the request's `baggage`, as the stages before this one left it, each
-/// in place of the members of its key.
+/// Writes the attributes into the request's `baggage`, as the stages before this one left it. Each
+/// attribute replaces the members of its key.
 ///
-/// A member of an attribute's key goes whether or not there is room for the attribute: its sender
-/// must not speak for us. What has no room is counted and left out. The other members that a caller
-/// sent stay, but for what is no member, and for what has no room where the header must be written.
+/// A member with an attribute's key is removed, whether or not there is room for the attribute: a
+/// sender must not set the attributes of this proxy. An attribute without room is counted and left
+/// out. The other members that a caller sent are kept, except elements that are no members, and
+/// members without room where the header must be written.
 pub(crate) fn write<'a>(
     attributes: &[Attribute<'_>],
     headers: Headers<'_>,
@@ -43,7 +44,7 @@ pub(crate) fn write<'a>(
         tally.count(Counter::BaggageMalformed);
     }
     match arena.try_alloc_slice_copy(baggage.text()) {
-        // Without a member left it is a removal.
+        // Without a member left, this removes the header.
         Ok(text) => edits.replace(NAME, Value::Borrowed(text)),
         Err(_) => {
             tally.count(Counter::BaggageFull);

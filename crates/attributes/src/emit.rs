@@ -1,4 +1,4 @@
-//! How attributes leave, besides filter state.
+//! How attributes are written, besides filter state.
 
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Arena, Edits, FRAMING, Headers, Value, is_token};
@@ -8,9 +8,10 @@ use crate::attribute::Attribute;
 use crate::config::{AttributeConfig, EmitConfig, Phase, SourceConfig, header_name};
 use crate::{Counter, Tally, baggage};
 
-/// Headers that proxies and applications live on, besides those that frame a message and those of
-/// trace context: a prefix must not take them along. Other names begin with [`OWN`] by rule, as a
-/// list of all that HTTP and its extensions register is never whole.
+/// Headers that proxies and applications depend on, besides those that frame a message and those of
+/// trace context: a prefix must not remove them. Other names are protected by a rule: a prefix
+/// begins with [`OWN`], because no list of all headers that HTTP and its extensions register is
+/// complete.
 const KEPT: &[&str] = &[
     "x-amz-",
     "x-amzn-",
@@ -48,7 +49,7 @@ const KEPT: &[&str] = &[
     "x-xsrf-",
 ];
 
-/// What a prefix begins with, as headers do that no standard registers.
+/// The beginning of every prefix, as of headers that no standard registers.
 const OWN: &str = "x-";
 
 /// A compiled [`EmitConfig`].
@@ -115,12 +116,12 @@ impl Emit {
         })
     }
 
-    /// Whether any of them leaves as a request header.
+    /// Whether any attribute is written as a request header.
     pub(crate) fn writes_headers(&self) -> bool {
         self.prefix.is_some() || self.baggage
     }
 
-    /// The name of the list that they are added to.
+    /// The name of the `baggage` header, where attributes are added to it.
     pub(crate) fn baggage(&self) -> Option<&'static [u8]> {
         self.baggage.then_some(meshtrace_baggage::NAME)
     }
@@ -157,7 +158,7 @@ impl Emit {
     }
 }
 
-/// A header that is read, and that has the prefix, would be removed unless it is written again.
+/// Refuses a source header that has the prefix: it would be removed, unless it is written again.
 fn refuse_lost_sources(prefix: &str, attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     for (i, attribute) in attributes.iter().enumerate() {
         let (path, source) = match &attribute.from {

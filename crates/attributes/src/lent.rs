@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::fmt;
 
-/// A value that is lent to one user at a time, so that it need not be made anew.
+/// A value that is lent to one user at a time, so that it need not be made again.
 pub(crate) struct Lent<T>(Cell<Option<T>>);
 
 impl<T> Lent<T> {
@@ -11,7 +11,7 @@ impl<T> Lent<T> {
         Self(Cell::new(Some(value)))
     }
 
-    /// Lends the value to `user`; one that is lent already is made anew.
+    /// Lends the value to `user`. Where the value is lent already, a new one is made.
     pub(crate) fn lend<R>(&self, make: impl FnOnce() -> T, user: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.0.take().unwrap_or_else(make);
         let result = user(&mut value);

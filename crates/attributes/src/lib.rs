@@ -1,9 +1,9 @@
-//! Business attributes: where they come from, what is done to them, and how they leave.
+//! Business attributes: where they come from, what is done to them, and how they are written.
 //!
-//! Wasm cannot touch a span in Envoy. It can set filter state and request headers, and a custom tag
-//! of the proxy's tracing configuration copies those onto the span when it ends. [`Attributes`]
-//! reads the values, transforms and bounds them; `meshtrace-render` makes the tags from the same
-//! configuration. Nothing here calls a host.
+//! A Wasm filter cannot change a span in Envoy. It can set filter state and request headers, and a
+//! custom tag of the proxy's tracing configuration copies those onto the span when it ends.
+//! [`Attributes`] reads the values, transforms and bounds them; `meshtrace-render` makes the tags
+//! from the same configuration. Nothing here calls a host.
 
 #![forbid(unsafe_code)]
 

@@ -5,13 +5,13 @@ use meshtrace_config::ConfigError;
 
 use crate::{Counter, Tally};
 
-/// What is read of a source, and what a transformation may make of it, in bytes.
+/// The most that is read of a source, and the most that a transformation makes of it, in bytes.
 pub(crate) const MAX_TEXT: usize = 1024;
 
 /// A value on its way through the transformations.
 pub(crate) type ValueText = ArrayString<MAX_TEXT>;
 
-/// A value as its source has it, where it does not stand in the request as it is; what is longer is
+/// A value from its source, where it cannot be taken from the request as it is. A longer value is
 /// cut.
 pub(crate) type Raw = ArrayVec<u8, MAX_TEXT>;
 
@@ -50,7 +50,8 @@ pub(crate) fn clean(bytes: &[u8], text: &mut ValueText, tally: &mut Tally) {
     }
 }
 
-/// Refuses control characters in `text` of the configuration: what leaves would have them replaced.
+/// Refuses control characters in `text` of the configuration: they would be replaced when it is
+/// written.
 pub(crate) fn refuse_controls(path: &str, text: &str) -> Result<(), ConfigError> {
     match text.chars().find(|char| char.is_control()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! What is done to a value between its source and the span.
+//! The changes to a value between its source and the span.
 
 use core::fmt;
 
@@ -14,7 +14,7 @@ use crate::{Counter, Tally};
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 256;
-/// What a compiled pattern may take, in bytes: the time of one search grows with it.
+/// The most memory of a compiled pattern, in bytes: the time of one search grows with it.
 const MAX_COMPILED: usize = 16 * 1024;
 /// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that
 /// follows.
@@ -33,14 +33,14 @@ pub(crate) enum Transform {
     Allow(Box<[Box<str>]>),
 }
 
-/// What a transformation makes of a value.
+/// The result of a transformation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transformed {
     /// The text is the value.
     Kept,
-    /// The default takes its place.
+    /// The default replaces the value.
     Refused,
-    /// Nothing takes its place.
+    /// The attribute is left out.
     Dropped,
 }
 
@@ -83,7 +83,7 @@ impl Transform {
         })
     }
 
-    /// Transforms `text`; `spare` is room to do it in.
+    /// Transforms `text`; `spare` is working memory.
     #[inline(never)]
     pub(crate) fn apply(
         &self,
@@ -128,7 +128,7 @@ impl Transform {
     }
 }
 
-/// A length in bytes that a configuration may set.
+/// Checks a length in bytes that a configuration may set.
 pub(crate) fn length(path: &str, length: usize) -> Result<usize, ConfigError> {
     if (1..=MAX_VALUE).contains(&length) {
         Ok(length)
@@ -140,7 +140,7 @@ pub(crate) fn length(path: &str, length: usize) -> Result<usize, ConfigError> {
     }
 }
 
-/// A key that has been mixed in already.
+/// The state of an HMAC into which the key has been mixed already.
 pub(crate) struct Key(Hmac<Sha256>);
 
 impl Key {
@@ -163,14 +163,14 @@ impl Key {
     }
 }
 
-/// Tells nothing of the key.
+/// Prints nothing of the key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
     }
 }
 
-/// A pattern and what comes in place of its matches.
+/// A pattern and the replacement of its matches.
 #[derive(Debug)]
 pub(crate) struct Replace {
     regex: Regex,
@@ -209,7 +209,7 @@ impl Replace {
         refuse_controls("with", &config.with)?;
         let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
         let mut locations = regex.capture_locations();
-        // Makes the room that searches share now, and not with the first request.
+        // Makes the memory that searches share now, and not at the first request.
         regex.captures_read(&mut locations, "");
         Ok(Self {
             locations: Lent::new(locations),

@@ -36,10 +36,10 @@ impl Baggage {
         &self.text
     }
 
-    /// Takes over the members of `lines` unchanged, but for those whose key `is_replaced`. Elements
+    /// Adds the members of `lines` unchanged, except the members whose key `is_replaced`. Elements
     /// that are no members (W3C Baggage, section 3.3.1) are left out; returns how many there were.
-    /// `None` where the members have too many bytes: then those are kept that had room. What came
-    /// is not cut to [`MAX_MEMBERS`]; only what is added is.
+    /// Returns `None` where the members have too many bytes: then those that had room are kept. The
+    /// members that came in are not cut to [`MAX_MEMBERS`]; only added members are.
     pub fn keep<'l>(
         &mut self,
         lines: impl IntoIterator<Item = &'l [u8]>,
@@ -60,8 +60,8 @@ impl Baggage {
         Some(malformed)
     }
 
-    /// Adds a member whose value is given in pieces, [encoded](crate::encode). `None` where there
-    /// is no room; then nothing is added.
+    /// Adds a member whose value is given in pieces, [encoded](crate::encode). Returns `None` where
+    /// there is no room; then nothing is added.
     pub fn add<'v>(&mut self, key: &[u8], value: impl IntoIterator<Item = &'v [u8]>) -> Option<()> {
         if self.members >= MAX_MEMBERS {
             return None;
@@ -77,7 +77,8 @@ impl Baggage {
         Some(())
     }
 
-    /// Writes all of a member, after a comma where one is needed, or nothing.
+    /// Writes a whole member, after a comma where one is needed. Where there is no room, writes
+    /// nothing.
     fn whole(
         &mut self,
         write: impl FnOnce(&mut ArrayVec<u8, MAX_BYTES>) -> Option<()>,

@@ -1,6 +1,6 @@
 //! The `baggage` header (W3C Baggage, section 3).
 //!
-//! [`members`] reads it in place. [`Baggage`] builds the one to send, within the limits.
+//! [`members`] reads the header in place. [`Baggage`] builds the header to send, within the limits.
 
 #![forbid(unsafe_code)]
 

@@ -3,16 +3,16 @@
 /// A `list-member` (W3C Baggage, section 3.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Before the equals sign, without the white space around it.
+    /// The text before the equals sign, without the white space around it.
     pub key: &'a [u8],
-    /// Percent-encoded as it came, without the properties and the white space around it.
+    /// The value, percent-encoded as it came, without the properties and the white space around it.
     pub value: &'a [u8],
-    /// The whole member, its properties too.
+    /// The whole member, with its properties.
     pub text: &'a [u8],
 }
 
 impl<'a> Member<'a> {
-    /// `None` without an equals sign.
+    /// Reads a member; `None` without an equals sign.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let pair = text.split(|byte| *byte == b';').next()?;
         let equals = pair.iter().position(|byte| *byte == b'=')?;

@@ -9,9 +9,10 @@ use core::marker::PhantomData;
 pub trait Counter: Copy + fmt::Debug + 'static {
     /// All of them, in the order of their bits in a [`Tally`].
     const ALL: &'static [Self];
-    /// Their names in Envoy, in the same order, without the `wasmcustom.` that Envoy puts before.
+    /// Their names in Envoy, in the same order, without the `wasmcustom.` that Envoy puts before
+    /// them.
     const METRICS: &'static [&'static str];
-    /// What each of them tells, in the same order: the text of its documentation, with a space
+    /// What each of them counts, in the same order: the text of its documentation, with a space
     /// before each of its lines.
     const DESCRIPTIONS: &'static [&'static str];
 
@@ -83,7 +84,7 @@ impl<C: Counter> Tally<C> {
             .filter(move |counter| self.has(*counter))
     }
 
-    /// One bit a counter, in the order of [`Counter::ALL`].
+    /// One bit per counter, in the order of [`Counter::ALL`].
     #[must_use]
     pub fn bits(self) -> u64 {
         self.bits

@@ -4,7 +4,7 @@
 ///
 /// Layout (proxy-wasm ABI 0.2.1, "Serialization"): a `u32` count, then for each header the `u32`
 /// lengths of its name and value, then each name and value followed by a NUL; integers are
-/// little-endian. Names are lower-case in Envoy. Values are bytes: nothing says they are UTF-8.
+/// little-endian. Names are lower-case in Envoy. Values are bytes, which need not be UTF-8.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     lengths: &'a [[u8; 8]],
@@ -26,7 +26,7 @@ impl<'a> Headers<'a> {
         let (lengths, text) = rest.split_at_checked(count.checked_mul(8)?)?;
         let (lengths, _) = lengths.as_chunks::<8>();
 
-        // Each text and its NUL, one behind the other: they fit when their sum does.
+        // Each text is followed by its NUL, so all of them fit where their sum does.
         let needed = lengths.iter().fold(0_u64, |sum, lengths| {
             let (name, value) = split(*lengths);
             sum.saturating_add(u64::from(name) + u64::from(value) + 2)
@@ -101,7 +101,8 @@ fn terminated(text: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     Some((head, rest))
 }
 
-/// Serialises header lines as the host would: for calls that hand it some, tests and mock hosts.
+/// Serialises header lines as the host does: for calls that pass lines to the host, for tests and
+/// for mock hosts.
 #[cfg(feature = "encode")]
 #[must_use]
 pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Vec<u8> {

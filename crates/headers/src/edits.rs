@@ -5,17 +5,18 @@ use bumpalo::collections::Vec;
 
 use crate::{Arena, FieldValue, Headers, Value};
 
-/// The most prefixes: a configured one, the baggage of two formats, and one vendor's.
+/// The most prefixes of one request: a configured one, the baggage of two formats, and one
+/// vendor's.
 const MAX_FAMILIES: usize = 4;
 
 /// What happens to one header name.
 #[derive(Clone, Debug)]
 pub enum Change<'a> {
-    /// All lines of that name go.
+    /// All lines of that name are removed.
     Remove,
-    /// One line of that name stands afterwards, with this value.
+    /// All lines of that name are replaced by one line with this value.
     Replace(FieldValue<'a>),
-    /// One more line of that name stands behind those that there are.
+    /// One more line with this value is added behind the lines of that name.
     Append(FieldValue<'a>),
 }
 
@@ -33,13 +34,13 @@ pub struct Edit<'a> {
 pub struct Managed<'n> {
     /// The header's name, lower-case.
     pub name: &'n [u8],
-    /// Whether any request leaves with it.
+    /// Whether any request is sent on with the header.
     pub leaves: bool,
 }
 
 /// The edits of one request: the families first, then at most one edit of each name, in order.
 ///
-/// Their memory is the request's arena, of which it takes what an edit needs, and no more.
+/// The edits are in the request's arena, and take only the memory that they need.
 #[derive(Debug)]
 pub struct Edits<'a> {
     families: ArrayVec<&'a [u8], MAX_FAMILIES>,
@@ -49,7 +50,7 @@ pub struct Edits<'a> {
 }
 
 impl<'a> Edits<'a> {
-    /// No edits yet, and room for `room` of them in `arena`.
+    /// Makes an empty list, with room for `room` edits in `arena`.
     #[must_use]
     pub fn new_in(arena: &'a Arena, room: usize) -> Self {
         let mut edits = Vec::new_in(arena);
@@ -62,7 +63,7 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// Where the edits are, and a value that must outlive the stage can be built.
+    /// The arena of the edits. A value that must outlive the stage can be built in it.
     #[must_use]
     pub fn arena(&self) -> &'a Arena {
         self.edits.bump()
@@ -97,15 +98,15 @@ impl<'a> Edits<'a> {
         self.push(Edit { name, change });
     }
 
-    /// What the edits so far do to the header `name`.
+    /// The change that the edits so far make to the header `name`.
     #[must_use]
     pub fn change_of(&self, name: &[u8]) -> Option<&Change<'a>> {
         let edit = self.edits.iter().find(|edit| edit.name == name)?;
         Some(&edit.change)
     }
 
-    /// The lines of the header `name` as they stand after the edits so far: a stage that adds to a
-    /// header adds to what the stages before it wrote.
+    /// The lines of the header `name` after the edits so far. A stage that adds to a header adds to
+    /// the lines that the stages before it wrote.
     pub fn lines<'s>(
         &'s self,
         name: &'s [u8],
@@ -139,7 +140,7 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// What is written once all edits are made: names, each with its only line.
+    /// The headers that are written by the edits: each name, with its only line.
     pub fn written(&self) -> impl Iterator<Item = (&'a [u8], &[u8])> {
         self.edits.iter().filter_map(|edit| match &edit.change {
             Change::Replace(value) => Some((edit.name, value.as_bytes())),
@@ -147,7 +148,7 @@ impl<'a> Edits<'a> {
         })
     }
 
-    /// Whether there were more edits than room for them. Those beyond are lost.
+    /// Whether there were more edits than room for them. The edits without room are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed

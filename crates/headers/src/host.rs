@@ -9,7 +9,7 @@ pub fn host_name(authority: &[u8]) -> &[u8] {
 }
 
 /// The host of an `authority`, or of an address, and its port. The address of IPv6 loses its
-/// brackets. What has no valid port is a host as a whole.
+/// brackets. A text without a valid port is a host as a whole.
 #[must_use]
 pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     let (host, digits) = split_port(authority);
@@ -23,7 +23,7 @@ pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     }
 }
 
-/// What stands before the last colon, and behind it. The colons of an address of IPv6 stand in
+/// The text before the last colon, and the text behind it. The colons of an address of IPv6 are in
 /// brackets.
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|byte| *byte == b':');

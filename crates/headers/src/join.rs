@@ -1,4 +1,4 @@
-//! Lines of a header, joined in one.
+//! Joins the lines of a header in one value.
 
 use crate::Arena;
 

@@ -1,8 +1,8 @@
 //! A block of headers as the proxy-wasm host hands it over, and the edits to make to it.
 //!
-//! [`Headers`] reads the serialised header map in place: one check, no copies. [`Edits`] is what a
-//! stage wants changed, as values; the host crate applies them. The rest is what all stages know of
-//! names and values of headers: [`written_name`], [`FieldValue`], [`host_name`], [`path_of`],
+//! [`Headers`] reads the serialised header map in place: one check, no copies. [`Edits`] holds the
+//! changes of a stage, as values; the host crate applies them. The rest is shared by all stages,
+//! for names and values of headers: [`written_name`], [`FieldValue`], [`host_name`], [`path_of`],
 //! [`PathTemplate`].
 
 #![forbid(unsafe_code)]
@@ -17,7 +17,7 @@ mod template;
 mod token;
 mod value;
 
-/// Memory for what is built during one callback of the host.
+/// The memory for values that are built during one callback of the host.
 pub type Arena = bumpalo::Bump;
 
 pub use block::{Headers, Iter};

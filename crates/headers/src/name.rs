@@ -4,8 +4,8 @@ use core::fmt;
 
 use crate::is_token;
 
-/// Headers by which HTTP ends a message, chooses a connection or routes a request: no filter writes
-/// or removes one, or the next hop reads another message than was sent.
+/// Headers by which HTTP ends a message, chooses a connection or routes a request. No filter writes
+/// or removes one: otherwise the next hop would read another message than was sent.
 ///
 /// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (it says that a request
 /// is gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
@@ -26,9 +26,9 @@ pub const FRAMING: &[&str] = &[
     "upgrade",
 ];
 
-/// Headers of a response that say what it is, who may read or keep it, or what its reader does
-/// next: a trace id in one of them is another response. A name that ends in a dash stands for all
-/// that begin with it.
+/// Headers of a response that define what it is, who may read or keep it, or what its reader does
+/// next. With a trace id in one of them, it would be another response. A name that ends in a dash
+/// stands for all names that begin with it.
 ///
 /// Content and its parts: RFC 9110, sections 8 and 14. Caches: RFC 9111, section 5. Redirects,
 /// retries, authentication: RFC 9110, sections 10.2 and 11. Cookies: RFC 6265. Browsers' rules:
@@ -77,7 +77,7 @@ pub const OF_RESPONSES: &[&str] = &[
 /// Why a filter may not read, write or remove a header of some name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameRefusal {
-    /// It is the name of no header (RFC 9110, section 5.6.2), or that of a pseudo-header.
+    /// It is no name of a header (RFC 9110, section 5.6.2), or it is the name of a pseudo-header.
     NotAToken,
     /// It is `host`, which Envoy hands over as `:authority`.
     Host,
@@ -106,7 +106,7 @@ impl fmt::Display for NameRefusal {
 /// The lower-case name of a header that a filter writes or removes.
 ///
 /// # Errors
-/// When it may not.
+/// When a filter may not write or remove it.
 pub fn written_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
     check_name(name).map(|()| lower(name))
 }
@@ -114,7 +114,7 @@ pub fn written_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
 /// The lower-case name of a response's header that a filter writes.
 ///
 /// # Errors
-/// When it may not.
+/// When a filter may not write it.
 pub fn written_response_name(name: &str) -> Result<Box<[u8]>, NameRefusal> {
     check_response_name(name).map(|()| lower(name))
 }

@@ -1,7 +1,7 @@
 //! The target of a request: `:path` (RFC 9113, section 8.3.1).
 
-/// The path of `target`, without its query. Envoy refuses or strips a fragment; what a filter
-/// before this one wrote may still have one, which is no part of the path either.
+/// The path of `target`, without its query. Envoy refuses or strips a fragment. A target that a
+/// filter before this one wrote may still have a fragment, which is not part of the path.
 #[must_use]
 pub fn path_of(target: &[u8]) -> &[u8] {
     let is_end = |byte: &u8| matches!(byte, b'?' | b'#');

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-/// A template of paths, such as `/users/{id}`; its query has no part in it.
+/// A template of paths, such as `/users/{id}`. The query is not part of it.
 ///
-/// After the first slash come segments, divided by slashes: text, `{name}` for any one that is not
-/// empty, `*` likewise without a name, and at the end `**` for any number of segments.
+/// After the first slash come segments, divided by slashes. A segment is text, `{name}` for any
+/// segment that is not empty, or `*` for the same without a name. At the end, `**` stands for any
+/// number of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate<'t> {
     /// The segments, without a `**`.
@@ -19,16 +20,16 @@ pub struct PathTemplate<'t> {
 pub enum Segment<'t> {
     /// This text, which may be empty.
     Text(&'t str),
-    /// Any that is not empty; the name of a `{name}`.
+    /// Any segment that is not empty, with the name of a `{name}`.
     Any(Option<&'t str>),
 }
 
-/// Why a text is no template; displayed, what is expected in its place.
+/// The reason why a text is no template. Displayed, it is the text that is expected instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateRefusal<'t> {
     /// It does not begin with a slash.
     NoSlash,
-    /// This segment is none.
+    /// This is no valid segment.
     Segment(&'t str),
 }
 
@@ -49,7 +50,7 @@ impl<'t> PathTemplate<'t> {
     /// Reads `text`.
     ///
     /// # Errors
-    /// When it is no template.
+    /// When `text` is no template.
     pub fn parse(text: &'t str) -> Result<Self, TemplateRefusal<'t>> {
         let rest = text.strip_prefix('/').ok_or(TemplateRefusal::NoSlash)?;
         let (rest, open) = match rest.strip_suffix("**") {

@@ -1,4 +1,4 @@
-//! Values of headers, and what a value must be to stand in one.
+//! Values of headers, and the rules for a value of a header.
 
 use arrayvec::ArrayVec;
 
@@ -18,8 +18,8 @@ pub enum Value<'a> {
 impl Value<'_> {
     /// Concatenates `parts`.
     ///
-    /// `None` when they exceed the 88 bytes of an inline value: no format of this project does,
-    /// so a caller's test finds it.
+    /// Returns `None` when they exceed the 88 bytes of an inline value. No format of this project
+    /// exceeds them, so a test of the caller finds it.
     #[must_use]
     pub fn concat(parts: &[&[u8]]) -> Option<Self> {
         let mut text = ArrayVec::new();
@@ -42,8 +42,8 @@ impl Value<'_> {
 /// A value that may stand in a header of any version of HTTP: not empty, no space or tab at its
 /// ends, and no control character but tabs inside.
 ///
-/// A recipient of HTTP/2 may close the whole connection on any other one, and the requests of
-/// other callers with it (RFC 9110, section 5.5; RFC 9113, sections 8.1.1 and 8.2.1).
+/// On any other value, a recipient of HTTP/2 may close the whole connection, with the requests of
+/// other callers (RFC 9110, section 5.5; RFC 9113, sections 8.1.1 and 8.2.1).
 #[derive(Clone, Debug)]
 pub struct FieldValue<'a>(Value<'a>);
 
@@ -69,8 +69,8 @@ impl<'a> FieldValue<'a> {
     }
 }
 
-/// `text` without the spaces and tabs at its ends, perhaps empty; `None` where it has a control
-/// character that is no tab (RFC 9110, section 5.5).
+/// `text` without the spaces and tabs at its ends; the result may be empty. Returns `None` where it
+/// has a control character that is no tab (RFC 9110, section 5.5).
 #[must_use]
 pub fn field_value(text: &[u8]) -> Option<&[u8]> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');

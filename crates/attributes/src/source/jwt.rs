@@ -26,7 +26,7 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A header with a token, and the members that are wanted of its payload.
+/// A header with a token, and the members of its payload that are needed.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     header: Box<[u8]>,
@@ -70,7 +70,7 @@ pub(crate) struct Claims<'a> {
 }
 
 impl Token {
-    /// Decodes the token of a request; without one that can be read there are no claims.
+    /// Decodes the token of a request. Where there is no readable token, there are no claims.
     pub(crate) fn read<'a>(
         &self,
         headers: Headers<'a>,
@@ -95,7 +95,7 @@ impl Token {
     }
 
     fn claims<'a>(&self, token: &[u8], arena: &'a Arena) -> Result<Claims<'a>, Counter> {
-        // RFC 7519, section 7.2: header, payload and signature. Five parts are encrypted.
+        // RFC 7519, section 7.2: header, payload and signature. A token of five parts is encrypted.
         let mut parts = token.split(|byte| *byte == b'.');
         let (Some(_), Some(payload), Some(_), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -121,8 +121,8 @@ impl Token {
     }
 }
 
-/// The token in a header's value: after `Bearer` (RFC 6750, section 2.1), or alone. Another scheme
-/// has none.
+/// The token in a header's value: after `Bearer` (RFC 6750, section 2.1), or alone. A value of
+/// another scheme has no token.
 fn token_of(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     match value.iter().position(|byte| *byte == b' ') {
@@ -137,7 +137,7 @@ fn token_of(value: &[u8]) -> Option<&[u8]> {
 }
 
 impl<'a> Claims<'a> {
-    /// A string, a number as it is written, or a boolean; anything else is no value.
+    /// Returns a string, a number as it is written, or a boolean. Any other type is no value.
     pub(super) fn find<'v>(
         &self,
         member: usize,
@@ -176,7 +176,7 @@ fn string<'v>(json: &'v str, raw: &'v mut Raw) -> Option<&'v [u8]> {
     Some(raw)
 }
 
-/// Writes a string as it is meant.
+/// Writes a string without its escapes.
 struct Unescaped<'r>(&'r mut Raw);
 
 impl Visitor<'_> for Unescaped<'_> {
@@ -193,8 +193,8 @@ impl Visitor<'_> for Unescaped<'_> {
     }
 }
 
-/// Reads an object, and keeps the members of these names. Of equal names the last counts (RFC
-/// 7519, section 4).
+/// Reads an object, and keeps the members of these names. Of members with equal names the last one
+/// counts (RFC 7519, section 4).
 struct MembersOf<'w>(&'w [Box<str>]);
 
 impl<'de> DeserializeSeed<'de> for MembersOf<'_> {
@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for MembersOf<'_> {
     }
 }
 
-/// Reads a member's name, and says which of the wanted ones it is.
+/// Reads a member's name, and returns its place among the wanted ones.
 struct PlaceIn<'w>(&'w [Box<str>]);
 
 impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {

@@ -28,7 +28,7 @@ pub(super) fn query<'r>(path: &[u8], name: &[u8], raw: &'r mut Raw) -> Option<&'
     Some(raw)
 }
 
-/// `text` with its percent-encoding undone (RFC 3986, section 2.1); what is no escape stays.
+/// `text` with its percent-encoding undone (RFC 3986, section 2.1). Text that is no escape is kept.
 pub(super) fn percent_decoded<'r>(text: &[u8], raw: &'r mut Raw) -> Option<&'r [u8]> {
     raw.clear();
     raw.extend(percent_decode(text).take(raw.capacity()));
@@ -36,7 +36,7 @@ pub(super) fn percent_decoded<'r>(text: &[u8], raw: &'r mut Raw) -> Option<&'r [
 }
 
 fn form_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    // A plus is a space, but an escaped plus is a plus: so they are told apart before decoding.
+    // A plus is a space, but an escaped plus is a plus. So both are distinguished before decoding.
     text.split_inclusive(|byte| *byte == b'+').flat_map(|part| {
         let (part, space) = match part.strip_suffix(b"+") {
             Some(part) => (part, Some(b' ')),
@@ -46,7 +46,7 @@ fn form_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// What stands before and behind the first `separator`.
+/// The text before the first `separator`, and the text behind it.
 pub(super) fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = text.iter().position(|byte| *byte == separator)?;
     let (before, rest) = text.split_at_checked(at)?;

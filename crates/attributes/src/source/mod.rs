@@ -40,14 +40,15 @@ pub(crate) enum Source {
     Constant(Option<Box<[u8]>>),
 }
 
-/// What sources share: each is looked up once a request, whatever the number of attributes.
+/// The data that sources share: each is looked up once a request, whatever the number of
+/// attributes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) tokens: Vec<Token>,
     pub(crate) properties: Vec<Box<[u8]>>,
 }
 
-/// What one callback shows.
+/// The data of one callback.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'v> {
     pub(crate) headers: Headers<'v>,

@@ -21,9 +21,9 @@ pub(crate) struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Text(Box<[u8]>),
-    /// Any that is not empty.
+    /// Any segment that is not empty.
     Any,
-    /// The one to take.
+    /// The segment to take.
     Taken,
 }
 
@@ -67,7 +67,7 @@ impl Template {
         &self.text
     }
 
-    /// Whether the whole of `path` fits. The query has no part in it.
+    /// Whether the whole of `path` fits. The query is ignored.
     pub(crate) fn fits(&self, path: &[u8]) -> bool {
         self.find(path).is_some()
     }

@@ -5,8 +5,8 @@ use meshtrace_envoy::attribute::{self, AttributePath};
 
 use crate::text::Raw;
 
-/// How a property's bytes are meant (Envoy, "Attributes"; proxy-wasm ABI: integers are eight
-/// little-endian bytes, times and durations nanoseconds among them).
+/// The type of a property's bytes (Envoy, "Attributes"; proxy-wasm ABI: integers are eight
+/// little-endian bytes, and so are times and durations, in nanoseconds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -14,7 +14,7 @@ pub(crate) enum Kind {
     Boolean,
 }
 
-/// The path as the host takes it, and what is to be expected there.
+/// Returns the path in the form of the host, and the type of its value.
 pub(super) fn compile(path: &[String]) -> Result<(Box<[u8]>, Kind), ConfigError> {
     let is_element = |element: &String| !element.is_empty() && !element.contains('\0');
     if path.is_empty() || !path.iter().all(is_element) {
@@ -36,7 +36,7 @@ pub(super) fn compile(path: &[String]) -> Result<(Box<[u8]>, Kind), ConfigError>
 }
 
 impl Kind {
-    /// `bytes` as text. What has another length than its kind is taken as text.
+    /// `bytes` as text. Bytes whose length does not fit their kind are taken as text.
     pub(super) fn text<'v>(self, bytes: &'v [u8], raw: &'v mut Raw) -> Option<&'v [u8]> {
         match (self, bytes) {
             (Self::Integer, &[b0, b1, b2, b3, b4, b5, b6, b7]) => {
