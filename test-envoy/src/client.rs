@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client: what a test gives it is what goes over the wire.
+//! A raw HTTP/1.1 client: it sends exactly the bytes that a test sets.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::http1::{self, Framing, Header};
 use crate::{Error, WAIT_LIMIT};
 
-/// A request. Its header lines are sent byte for byte and in order; none is checked.
+/// A request. Its header lines are sent byte for byte and in order. They are not checked.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envoy_test_harness::Error> {
@@ -28,17 +28,17 @@ pub struct Request {
 }
 
 impl Request {
-    /// A GET without a body; the path goes out as it is, with its query.
+    /// A GET without a body. The path is sent as it is, with its query.
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)
     }
 
-    /// A POST; a `content-length` line is added for the body unless one was given.
+    /// A POST. A `content-length` line is added for the body, unless the request has one.
     pub fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::new("POST", path).body(body)
     }
 
-    /// Any method.
+    /// A request with any method.
     pub fn new(method: &str, path: &str) -> Self {
         Self {
             method: method.to_owned(),
@@ -56,19 +56,19 @@ impl Request {
         self
     }
 
-    /// The bytes after the header section.
+    /// Sets the bytes after the header section.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Leaves out the `host` line that is added where the request has none.
+    /// Leaves out the `host` line, which is otherwise added where the request has none.
     pub fn without_host(mut self) -> Self {
         self.default_host = false;
         self
     }
 
-    /// Sends over a connection of its own.
+    /// Sends the request over its own connection.
     ///
     /// # Errors
     /// [`Error::Io`] when the connection fails or is silent for [`WAIT_LIMIT`], [`Error::Http`] when what comes
@@ -106,34 +106,34 @@ pub struct Response {
     pub status: u16,
     /// The lines in order, with repeats.
     pub headers: Vec<Header>,
-    /// The body, with chunks already joined.
+    /// The body. Its chunks are joined.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first value of the name, which is compared without case.
+    /// The first value of the header `name`. Names are compared without case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         http1::first(&self.headers, name)
     }
 
-    /// Every value of the name, in order.
+    /// Every value of the header `name`, in order.
     pub fn header_values(&self, name: &str) -> Vec<&[u8]> {
         http1::all(&self.headers, name).collect()
     }
 
-    /// The first value of the name as text, with U+FFFD for what is not UTF-8.
+    /// The first value of the header `name` as text, with U+FFFD for bytes that are not UTF-8.
     pub fn header_text(&self, name: &str) -> Option<String> {
         self.header(name)
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// The body as text, with U+FFFD for what is not UTF-8.
+    /// The body as text, with U+FFFD for bytes that are not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
-/// A connection that is kept alive over many requests, one after the other.
+/// A connection that is kept open for many requests, one after the other.
 #[derive(Debug)]
 pub struct Connection {
     peer: SocketAddr,
@@ -184,7 +184,7 @@ impl Connection {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self.stream.write_all(bytes) {
             Ok(()) => Ok(()),
-            // A peer that refuses early stops reading; what it answered is still to be read.
+            // A peer that refuses a request early stops reading. Its answer must still be read.
             Err(error) if is_reset(&error) => Ok(()),
             Err(error) => Err(Error::io(format!("send to {}", self.peer))(error)),
         }

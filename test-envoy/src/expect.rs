@@ -26,7 +26,7 @@ use span_waterfall::Terminal;
 
 use crate::{Span, SpanKind};
 
-/// An expectation without facts: every span fulfils it.
+/// An expectation without facts. Every span fulfils it.
 pub fn span() -> SpanExpectation {
     SpanExpectation::default()
 }
@@ -122,7 +122,7 @@ impl SpanExpectation {
         self.and(Fact::Resource(key.to_owned(), value.to_owned()))
     }
 
-    /// The status of the span is an error, or is none.
+    /// The status of the span is an error, or is not an error.
     pub fn with_error(self, error: bool) -> Self {
         self.and(Fact::Error(error))
     }

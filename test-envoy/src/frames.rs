@@ -14,7 +14,8 @@ use crate::http1::Header;
 /// How a body ends.
 pub(crate) enum End {
     Whole,
-    /// The stream is reset after this time: what waits to be sent by then would be lost.
+    /// The stream is reset after this time. A reset at once would lose the data that waits to be
+    /// sent.
     Cut(Duration),
     Stall,
 }

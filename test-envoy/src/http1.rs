@@ -1,9 +1,10 @@
 //! Header lists and message bodies of HTTP/1.1, shared by the client and the upstream.
 
-/// A name and a value, byte for byte as they were on the wire.
+/// A name and a value, with exactly the bytes that were on the wire.
 pub type Header = (Vec<u8>, Vec<u8>);
 
-/// Gives a parser room for header lines: little at first, plenty for the message that needs it.
+/// Gives a parser room for header lines. It begins with little, and gets more for a message that
+/// needs it.
 pub(crate) fn with_header_room<'b, R>(
     bytes: &'b [u8],
     parse: impl Fn(&'b [u8], &mut [httparse::Header<'b>]) -> Result<R, httparse::Error>,
@@ -34,7 +35,7 @@ pub(crate) fn owned(headers: &[httparse::Header<'_>]) -> Vec<Header> {
         .collect()
 }
 
-/// How the end of a body is found.
+/// The way in which the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(usize),
@@ -43,7 +44,7 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// `None` where the headers give neither a length nor chunks.
+    /// The framing of a message; `None` where the headers have neither a length nor chunks.
     pub(crate) fn of(headers: &[Header]) -> Result<Option<Self>, String> {
         if let Some(coding) = first(headers, "transfer-encoding") {
             return match coding.eq_ignore_ascii_case(b"chunked") {
@@ -64,7 +65,7 @@ impl Framing {
             .ok_or_else(|| "content-length is not a number".to_owned())
     }
 
-    /// Takes a whole body off the front of `buffer`; `None` while bytes are missing.
+    /// Removes a whole body from the beginning of `buffer`. `None` while bytes are missing.
     pub(crate) fn take(
         self,
         buffer: &mut Vec<u8>,
@@ -107,7 +108,7 @@ fn take_chunked(buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-/// The length of the trailer section with its closing empty line.
+/// The length of the trailer section, with the empty line that closes it.
 fn trailers_end(rest: &[u8]) -> Option<usize> {
     if rest.starts_with(b"\r\n") {
         return Some(2);

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector for tests: takes spans over OTLP and keeps them.
+//! An OpenTelemetry collector for tests: it receives spans over OTLP and stores them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::sink::{self, Sink};
 use crate::sync::{self, Task};
 use crate::{Error, Span, SpanKind};
 
-/// A server for OTLP/HTTP (`POST /v1/traces`, protobuf, plain or gzip) and OTLP/gRPC; it ends when
+/// A server for OTLP/HTTP (`POST /v1/traces`, protobuf, plain or gzip) and OTLP/gRPC. It ends when
 /// dropped.
 #[derive(Debug)]
 pub struct OtlpSink {
@@ -50,12 +50,12 @@ impl OtlpSink {
         })
     }
 
-    /// Where OTLP/HTTP is taken, over HTTP/1.1 or HTTP/2; the path is `/v1/traces`.
+    /// The address for OTLP/HTTP, over HTTP/1.1 or HTTP/2. The path is `/v1/traces`.
     pub fn http_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where OTLP/gRPC is taken. It is an HTTP/2 cluster for Envoy.
+    /// The address for OTLP/gRPC. It is an HTTP/2 cluster for Envoy.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.address
     }

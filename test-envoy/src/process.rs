@@ -4,8 +4,8 @@ use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Spawns; waits out the moment in which another thread's fork holds a freshly written executable
-/// open.
+/// Starts the process. It tries again while a fork of another thread holds a freshly written
+/// executable open.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -28,9 +28,10 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// Runs to the end, or kills at the limit and reports [`io::ErrorKind::TimedOut`].
+/// Runs the process to its end. At the limit it kills the process and returns
+/// [`io::ErrorKind::TimedOut`].
 pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Output> {
-    // Files never fill up as pipes do, so nobody needs to read while the child runs.
+    // Files do not fill up as pipes do, so they need no reader while the child runs.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command
         .stdin(Stdio::null())
@@ -59,9 +60,9 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> io::Result<Output> 
     })
 }
 
-/// Kills the process and takes its exit status, so that nothing of it stays.
+/// Kills the process and reads its exit status, so that nothing of the process stays.
 pub(crate) fn end(child: &mut Child) {
-    // It may have ended by itself.
+    // The process may have ended by itself.
     let _ = child.kill();
     let _ = child.wait();
 }

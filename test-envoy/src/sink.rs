@@ -1,4 +1,4 @@
-//! What both sinks share: the list of spans, and the faults that a test asks for.
+//! The parts that both sinks use: the list of spans, and the faults that a test sets.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -18,7 +18,7 @@ use tonic::body::Body;
 use crate::sync::{self, Recorder, Task};
 use crate::{Error, Span, http1};
 
-/// What a sink does with the exports that follow, instead of taking them.
+/// What a sink does with the following exports, instead of accepting them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fault {
     status: Option<u16>,
@@ -26,8 +26,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Refuses every export with this HTTP status; over gRPC, with the code that stands for it
-    /// (429 and 502 to 504 are `UNAVAILABLE`, 401 and 403 their own, any other `INTERNAL`).
+    /// Refuses every export with this HTTP status. Over gRPC it uses the corresponding code (429
+    /// and 502 to 504 are `UNAVAILABLE`, 401 and 403 have their own, any other is `INTERNAL`).
     pub fn status(status: u16) -> Self {
         Self {
             status: Some(status),
@@ -35,7 +35,7 @@ impl Fault {
         }
     }
 
-    /// Takes every export, and answers only after this time.
+    /// Accepts every export, and answers only after this time.
     pub fn delay(delay: Duration) -> Self {
         Self {
             status: None,
@@ -50,13 +50,13 @@ impl Fault {
     }
 }
 
-/// One export request, taken or refused.
+/// One export request, accepted or refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Export {
     /// The path of the request.
     pub path: String,
-    /// The headers, grouped by name; `:authority` is `host`.
+    /// The headers, grouped by name. `:authority` becomes `host`.
     pub headers: Vec<http1::Header>,
     /// The number of spans in the request.
     pub spans: usize,
@@ -65,13 +65,13 @@ pub struct Export {
 }
 
 impl Export {
-    /// The first value of the name as text, with U+FFFD for what is not UTF-8.
+    /// The first value of the header `name` as text, with U+FFFD for bytes that are not UTF-8.
     pub fn header_text(&self, name: &str) -> Option<String> {
         http1::first(&self.headers, name).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
-/// What a sink was sent, and how it answers.
+/// The exports that a sink received, and the fault that it answers with.
 #[derive(Debug, Default)]
 pub struct Sink {
     spans: Recorder<Span>,
@@ -80,22 +80,22 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// The spans so far, in the order of their arrival.
+    /// The spans until now, in the order of their arrival.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.all()
     }
 
-    /// The export requests so far, refused ones too.
+    /// The export requests until now, also the refused ones.
     pub fn exports(&self) -> Vec<Export> {
         self.exports.all()
     }
 
-    /// How exports are answered from now on; `None` takes them all at once.
+    /// Sets the answer to exports from now on. `None` accepts them all at once.
     pub fn set_fault(&self, fault: Option<Fault>) {
         *sync::lock(&self.fault) = fault.unwrap_or_default();
     }
 
-    /// Keeps the spans unless they are to be refused, and says with which status.
+    /// Stores the spans unless they must be refused, and returns the status of a refusal.
     pub(crate) async fn receive(
         &self,
         path: &str,
@@ -171,7 +171,7 @@ impl Sink {
         )
     }
 
-    /// Forgets the spans and export requests.
+    /// Removes the spans and the export requests.
     pub fn clear(&self) {
         self.spans.take();
         self.exports.take();
@@ -194,7 +194,7 @@ where
     F: Future<Output = http::Response<Body>> + Send + 'static,
 {
     Task::spawn(async move {
-        // Dropped with this task, and the open connections with it.
+        // This set is dropped with the task, and the open connections are dropped with the set.
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
@@ -207,7 +207,7 @@ where
                     let answer = handler(request);
                     async { Ok::<_, Infallible>(answer.await) }
                 });
-                // A peer that goes away is no concern of the test.
+                // A peer that closes the connection is not an error for the test.
                 let _ = auto::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
@@ -216,7 +216,7 @@ where
     })
 }
 
-/// Reads the whole body, and unpacks it where `content-encoding` says gzip.
+/// Reads the whole body, and unpacks it where `content-encoding` is gzip.
 pub(crate) async fn read_body(headers: &http::HeaderMap, body: Incoming) -> Result<Vec<u8>, u16> {
     let body = body.collect().await.map_err(|_| 400_u16)?.to_bytes();
     match headers.get(http::header::CONTENT_ENCODING) {

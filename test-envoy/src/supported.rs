@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::EnvoyBinary;
 
-/// Runs a test on each version of [`EnvoyBinary::SUPPORTED`], oldest first, on all of them also
-/// after a failure.
+/// Runs a test on each version of [`EnvoyBinary::SUPPORTED`], oldest first. It runs on all of them,
+/// also after a failure.
 ///
 /// ```no_run
 /// # use envoy_test_harness::config::Bootstrap;

@@ -1,4 +1,4 @@
-//! What the parts share: one runtime for the servers, and blocking waits for the tests.
+//! Shared by all parts: one runtime for the servers, and blocking waits for the tests.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::{Error, WAIT_LIMIT};
 
-/// Servers of all tests of a process run here, so a test needs no runtime of its own.
+/// The runtime for the servers of all tests of a process. So a test needs no runtime of its own.
 pub(crate) fn runtime() -> Result<&'static Runtime, Error> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
@@ -41,7 +41,7 @@ pub(crate) fn bind() -> Result<(TcpListener, SocketAddr), Error> {
     bound().map_err(Error::io("bind a port on 127.0.0.1"))
 }
 
-/// Ends the task when dropped.
+/// A task that ends when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 
@@ -87,7 +87,7 @@ impl<T: Clone> Recorder<T> {
         std::mem::take(&mut *lock(&self.items))
     }
 
-    /// Waits until `choose` finds what it wants in the list, or the limit is over.
+    /// Waits until `choose` finds a value in the list, or until the limit is over.
     pub(crate) fn wait_until<R>(
         &self,
         what: impl FnOnce() -> String,
@@ -117,7 +117,7 @@ impl<T: Clone> Recorder<T> {
     }
 }
 
-/// Asks again every few milliseconds, for conditions that nobody announces.
+/// Tries again every few milliseconds, for conditions without a notification.
 pub(crate) fn poll<R>(
     what: impl FnOnce() -> String,
     mut check: impl FnMut() -> Result<Option<R>, Error>,
@@ -139,7 +139,8 @@ pub(crate) fn poll<R>(
     }
 }
 
-/// A panic of another test must not hide this one's result.
+/// Locks the mutex also after a panic: a panic of another test must not hide the result of this
+/// one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A Zipkin collector for tests: takes spans over its JSON API and keeps them.
+//! A Zipkin collector for tests: it receives spans over its JSON API and stores them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::sink::{self, Sink};
 use crate::sync::{self, Task};
 use crate::{Error, Span, SpanKind};
 
-/// A server for `POST /api/v2/spans` in JSON, plain or gzip; it ends when dropped.
+/// A server for `POST /api/v2/spans` in JSON, plain or gzip. It ends when dropped.
 #[derive(Debug)]
 pub struct ZipkinSink {
     address: SocketAddr,
@@ -41,7 +41,7 @@ impl ZipkinSink {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -56,7 +56,7 @@ impl Deref for ZipkinSink {
 }
 
 async fn receive(sink: &Sink, request: http::Request<Incoming>) -> http::Response<Body> {
-    // Zipkin answers 202: the spans are stored later.
+    // Zipkin answers 202, because the spans are stored later.
     let status = match receive_spans(sink, request).await {
         Ok(()) => 202,
         Err(status) => status,
@@ -84,7 +84,7 @@ async fn receive_spans(sink: &Sink, request: http::Request<Incoming>) -> Result<
         .await
 }
 
-/// `None` for what is not a span: the ids are missing.
+/// Converts a span. `None` for a value that is not a span, because its ids are missing.
 fn convert(span: &Value) -> Option<Span> {
     let text = |key: &str| span.get(key).and_then(Value::as_str);
     let number = |key: &str| span.get(key).and_then(Value::as_u64).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The files that were given: their trees, and the texts within them that are documents too.
+//! The given files: their trees, and the documents in texts within them.
 
 use std::collections::HashMap;
 
@@ -8,27 +8,27 @@ use crate::versions::Versions;
 /// A file to check.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// Its name, as findings tell it.
+    /// Its name, as findings show it.
     pub name: String,
-    /// What is in it.
+    /// The content of the file.
     pub bytes: Vec<u8>,
 }
 
-/// The place of a scalar: its file, and its node there.
+/// The place of a scalar: its file, and its node in that file.
 type Key = (usize, u32);
 
-/// What was read.
+/// The files that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub(crate) trees: Vec<Tree>,
-    /// The versions that the head of a file names, by inputs.
+    /// For each input, the versions that the head of the file names.
     pub(crate) versions: Vec<Versions>,
     /// The documents within scalars.
     within: HashMap<Key, Result<Tree, SyntaxError>>,
 }
 
 impl Files {
-    /// Reads all; what cannot be read is the second, with the place of its input.
+    /// Reads all files. The second value has those that cannot be read, by the place of the input.
     pub(crate) fn read(inputs: &[Input]) -> (Self, Vec<(usize, SyntaxError)>) {
         let mut files = Self::default();
         let mut errors = Vec::new();
@@ -60,13 +60,13 @@ impl Files {
         (files, errors)
     }
 
-    /// The document within a scalar, or why it is none.
+    /// The document within a scalar, or the reason why it is not one.
     pub(crate) fn within(&self, scalar: Node<'_>) -> Option<&Result<Tree, SyntaxError>> {
         self.within.get(&(scalar.input(), scalar.id()))
     }
 }
 
-/// The scalar below a map that is a document of its own.
+/// The scalar below a map that contains a document.
 fn text_within(map: Node<'_>) -> Option<(Node<'_>, Language)> {
     if map.type_url() == Some("google.protobuf.StringValue") {
         let is_configuration = matches!(

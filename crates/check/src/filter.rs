@@ -1,4 +1,4 @@
-//! The filters, as far as this crate asks them: all that it needs of the crates they are made of.
+//! The filters. This is the only module that uses the filters' own crates.
 
 use std::sync::OnceLock;
 
@@ -33,7 +33,7 @@ impl Filter {
         Self::TraceContext,
     ];
 
-    /// Its name, as modules and configuration paths have it.
+    /// Its name in modules and configuration paths.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,14 +45,14 @@ impl Filter {
         }
     }
 
-    /// The filter of a name with dashes or underscores.
+    /// The filter with this name, written with dashes or underscores.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.replace('-', "_").to_ascii_lowercase();
         Self::ALL.into_iter().find(|filter| filter.name() == name)
     }
 
-    /// The filter whose name stands in a file's name, a URL or a plugin's name.
+    /// The filter whose name is part of a file's name, a URL or a plugin's name.
     pub(crate) fn within(text: &str) -> Option<Self> {
         let text = text.replace('-', "_").to_ascii_lowercase();
         Self::ALL
@@ -60,7 +60,7 @@ impl Filter {
             .find(|filter| text.contains(filter.name()))
     }
 
-    /// The stage of mesh_tracing that has its configuration.
+    /// The stage of mesh_tracing with the same configuration.
     pub(crate) const fn stage(self) -> Option<&'static str> {
         match self {
             Self::AccessLogTrace => Some("access_log"),
@@ -71,8 +71,8 @@ impl Filter {
         }
     }
 
-    /// Why the filter refuses this configuration: the path and the reason, by the code that runs in
-    /// the proxy.
+    /// Why the filter refuses this configuration: the path and the reason. The check is the code
+    /// that runs in the proxy.
     pub(crate) fn refusal(self, json: &[u8]) -> Option<(String, String)> {
         let error = match self {
             Self::AccessLogTrace => refusal::<AccessLogTrace>(json),
@@ -84,14 +84,14 @@ impl Filter {
         let (path, reason) = error.split_once(": ").unwrap_or(("", &error));
         let own = path.strip_prefix(self.name()).unwrap_or(path);
         let own = own.strip_prefix('.').unwrap_or(own);
-        // The place is told by line and column of the file.
+        // The finding has the line and the column in the file.
         let reason = reason
             .rsplit_once(" at line ")
             .map_or(reason, |(text, _)| text);
         Some((own.to_owned(), reason.to_owned()))
     }
 
-    /// The JSON Schema of its configuration, and the definitions that it refers to.
+    /// The JSON Schema of its configuration, and the definitions to which it refers.
     pub(crate) fn schema(self) -> Option<(&'static Value, &'static Value)> {
         static SCHEMA: OnceLock<Value> = OnceLock::new();
         let whole = SCHEMA.get_or_init(|| schemars::schema_for!(MeshTracingConfig).to_value());
@@ -104,7 +104,7 @@ impl Filter {
 }
 
 fn refusal<C: Composition>(json: &[u8]) -> Option<String> {
-    // A key in the environment is looked at by a rule of its own.
+    // Another rule checks whether the keys are in the environment.
     C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())))
         .err()
         .map(|error| error.to_string())

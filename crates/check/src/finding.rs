@@ -1,22 +1,22 @@
-//! What was found, and the table of all that can be.
+//! Findings, and the table of all of them.
 
 use std::fmt;
 
 use crate::document::{Node, Position};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// It does not work: something is refused, broken, or does nothing of what it is there for.
+    /// Something does not work: it is refused, broken, or has no effect.
     Error,
-    /// It works otherwise than it looks, or not always.
+    /// Something works otherwise than it looks, or not always.
     Warning,
-    /// Good to know.
+    /// Something that is useful to know.
     Note,
 }
 
 impl Level {
-    /// The word for it.
+    /// The level as a word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl fmt::Display for Level {
 
 macro_rules! codes {
     ($($name:ident $number:literal $level:ident $title:literal,)*) => {
-        /// What can be found. A code is never used again for something else.
+        /// The code of a finding. A code is never used again for another finding.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code {
@@ -43,7 +43,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// All of them, in the order of their numbers.
+            /// All codes, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// `MT` and three digits.
@@ -52,13 +52,13 @@ macro_rules! codes {
                 match self { $(Self::$name => concat!("MT", $number),)* }
             }
 
-            /// How bad it is.
+            /// The severity of the finding.
             #[must_use]
             pub const fn level(self) -> Level {
                 match self { $(Self::$name => Level::$level,)* }
             }
 
-            /// What it is, in a few words: the title of its section in docs/troubleshooting.md.
+            /// The finding in a few words: the title of its section in docs/troubleshooting.md.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
@@ -170,22 +170,22 @@ impl fmt::Display for Code {
     }
 }
 
-/// Something that was found, and where.
+/// A finding, and its position.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// The place of its file among those that were given.
+    /// The place of the file among the given files.
     pub(crate) input: usize,
     /// Its line, from 1.
     pub line: u32,
     /// Its column, from 1.
     pub column: u32,
-    /// What it is.
+    /// The code of the finding.
     pub code: Code,
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
     /// The name of its file, as it was given.
     pub file: String,
-    /// The keys and places in lists that lead to it.
+    /// The keys and list places that lead to the value.
     pub path: String,
     /// What is wrong, and what to do.
     pub message: String,
@@ -211,14 +211,14 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// The end of the path, as far as a line has room for it.
+    /// The end of the path that has room in a line.
     #[must_use]
     pub fn short_path(&self) -> String {
         const ROOM: usize = 48;
         if self.path.chars().count() <= ROOM {
             return self.path.clone();
         }
-        // Where a step begins: a dot that is not within the quotes of a key.
+        // A step begins after a dot that is not within the quotes of a key.
         let mut is_quoted = false;
         let starts = self.path.char_indices().filter_map(|(place, letter)| {
             is_quoted ^= letter == '"';
@@ -238,7 +238,7 @@ impl Finding {
     }
 }
 
-/// A place to point at.
+/// A position for a finding.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) input: usize,
@@ -246,14 +246,14 @@ pub(crate) struct Place {
     pub(crate) path: String,
 }
 
-/// Where findings are gathered.
+/// Collects findings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) all: Vec<(Code, Place, String)>,
 }
 
 impl Findings {
-    /// At a value; its key where the value is a collection.
+    /// Adds a finding at a value. Where the value is a collection, the position is that of its key.
     pub(crate) fn add(&mut self, code: Code, node: Node<'_>, message: impl Into<String>) {
         let is_collection = node.is_map() || node.is_list();
         let at = if is_collection {

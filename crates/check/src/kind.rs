@@ -1,4 +1,4 @@
-//! What a document is.
+//! The kind of a document.
 
 use crate::document::Node;
 use crate::filter::Filter;
@@ -21,7 +21,7 @@ pub(crate) enum Kind<'t> {
     Unknown,
 }
 
-/// The filters whose configuration something may be.
+/// The filters whose configuration a document may be.
 #[derive(Clone, Debug)]
 pub(crate) enum Guess {
     None,
@@ -30,7 +30,7 @@ pub(crate) enum Guess {
 }
 
 impl Guess {
-    /// Whether it may be this filter's.
+    /// Whether it may be the configuration of this filter.
     pub(crate) fn has(&self, filter: Filter) -> bool {
         match self {
             Self::None => false,
@@ -47,7 +47,7 @@ impl Guess {
     }
 }
 
-/// Tells what `document` is; `asked` is the filter that the command line names.
+/// Finds the kind of `document`. `asked` is the filter that the command line names.
 pub(crate) fn of<'t>(document: Node<'t>, name: &str, asked: Option<Filter>) -> Kind<'t> {
     let has = |key: &str| document.get(key).is_some();
     if let Some(kind) = document.get_exactly("kind").and_then(Node::scalar) {
@@ -89,7 +89,7 @@ pub(crate) fn of<'t>(document: Node<'t>, name: &str, asked: Option<Filter>) -> K
     }
 }
 
-/// Whether it is a piece of Envoy's configuration.
+/// Whether it is a part of Envoy's configuration.
 fn is_envoy(document: Node<'_>) -> bool {
     const KEYS: [&str; 22] = [
         "static_resources",
@@ -120,7 +120,7 @@ fn is_envoy(document: Node<'_>) -> bool {
     }
     document.type_url().is_some()
         || KEYS.iter().any(|key| match document.get(key) {
-            // `access_log` is a stage of mesh_tracing, too.
+            // `access_log` is a stage of mesh_tracing too.
             Some(list) if *key == "access_log" => list.is_list(),
             Some(list) if *key == "resources" => list.items().any(|item| item.type_url().is_some()),
             Some(message) if *key == "configuration" => message.type_url().is_some(),
@@ -128,12 +128,12 @@ fn is_envoy(document: Node<'_>) -> bool {
         })
 }
 
-/// Whose configuration a map may be, by its keys.
+/// The filters whose configuration a map may be, by its keys.
 pub(crate) fn filter_of(config: Node<'_>) -> Guess {
     if !config.is_map() {
         return Guess::None;
     }
-    // How many keys are the filter's, and how many are nothing like them.
+    // The number of keys that are the filter's, and of keys that are not close to any of them.
     let count = |filter: Filter| {
         let Some((schema, defs)) = filter.schema() else {
             return (0, usize::MAX);
@@ -145,7 +145,7 @@ pub(crate) fn filter_of(config: Node<'_>) -> Guess {
             .collect();
         let (mut known, mut strange) = (0, 0);
         for (key, value) in config.entries() {
-            // `rules` that are a map, or `attributes` that are a text, are another tool's.
+            // `rules` as a map, or `attributes` as a text, are of another tool.
             match properties.and_then(|keys| keys.get(key)) {
                 Some(schema) if crate::rules::schema::has_shape(schema, defs, value) => known += 1,
                 Some(_) => strange += 1,
@@ -158,7 +158,8 @@ pub(crate) fn filter_of(config: Node<'_>) -> Guess {
     let most = counts.iter().map(|((known, _), _)| *known).max();
     let best: Vec<_> = counts
         .into_iter()
-        // One strange key among many is a slip; more of them are another document.
+        // Unknown keys up to half the number of known keys count as slips. With more of them it is
+        // another document.
         .filter(|((known, strange), _)| Some(*known) == most && *known > 0 && *strange <= known / 2)
         .map(|(_, filter)| filter)
         .collect();

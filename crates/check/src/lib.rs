@@ -1,9 +1,10 @@
 //! Finds mistakes in plugin configurations, and in the files of Envoy, Istio and Kubernetes around
 //! them.
 //!
-//! [`check`] reads all files together and looks for what answers 200, logs nothing, and does not do
-//! what it is there for. Every finding has a [`Code`] of one table, with a section in
-//! `docs/troubleshooting.md`. [`diagnose`] does so for a running Envoy, with what its counters say.
+//! [`check`] reads all files together. It finds configurations that answer 200, log nothing, and do
+//! not have the effect for which they were written. Every finding has a [`Code`] of one table, with
+//! a section in `docs/troubleshooting.md`. [`diagnose`] does the same for a running Envoy, with its
+//! counters.
 
 #![forbid(unsafe_code)]
 
@@ -29,18 +30,18 @@ use kind::Kind;
 use model::Model;
 use versions::Versions;
 
-/// What is known besides the files.
+/// Facts that are not in the files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Whose configuration a file is, where it is one of a plugin's.
+    /// The filter whose configuration a file is, where the file is a plugin's configuration.
     pub filter: Option<Filter>,
-    /// The version of Envoy that it is for.
+    /// The version of Envoy for which the files are.
     pub envoy: Option<Minor>,
-    /// The version of Istio that it is for.
+    /// The version of Istio for which the files are.
     pub istio: Option<Minor>,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The findings, in the order of the files and of the lines in them.
@@ -50,7 +51,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many findings there are of a level.
+    /// The number of findings of a level.
     #[must_use]
     pub fn count(&self, level: Level) -> usize {
         self.findings
@@ -60,7 +61,7 @@ impl Report {
     }
 }
 
-/// The filters whose plugin configuration a file may be, by its keys and its name.
+/// The filters whose plugin configuration a file may be, by the keys and the name of the file.
 #[must_use]
 pub fn filters_of(input: &Input) -> Vec<Filter> {
     let Ok(tree) = document::read(&input.name, &input.bytes) else {
@@ -84,7 +85,7 @@ pub fn check(inputs: &[Input], options: &Options) -> Report {
     examine(inputs, options, name, |_, _| ()).0
 }
 
-/// Checks all files together, and then what `more` looks for. `name` is the name of an input.
+/// Checks all files together, and then runs `more`. `name` is the name of an input.
 fn examine<T>(
     inputs: &[Input],
     options: &Options,

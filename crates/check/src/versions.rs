@@ -12,7 +12,7 @@ pub struct Minor(pub u32);
 impl FromStr for Minor {
     type Err = String;
 
-    /// Reads `1.37`, `v1.37` and `1.37.0` alike.
+    /// Reads a version: `1.37`, `v1.37` and `1.37.0` are the same.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = text.strip_prefix('v').unwrap_or(text);
         let minor = number.strip_prefix("1.").map(|rest| {
@@ -36,10 +36,11 @@ impl fmt::Display for Minor {
     }
 }
 
-/// An Istio proxy of 1.28 has Envoy 1.36, and so on.
+/// Istio's minor version and this number are the minor version of its Envoy: Istio 1.28 has Envoy
+/// 1.36.
 const ISTIO_TO_ENVOY: u32 = 8;
 
-/// What is known of versions: the oldest and the newest of each.
+/// The known versions: the oldest and the newest of Envoy and of Istio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Versions {
     envoy: Option<(Minor, Minor)>,
@@ -47,7 +48,7 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// What was asked for; without it, what a file says.
+    /// The versions from the command line. Without them, those of the file are used.
     pub(crate) fn new(envoy: Option<Minor>, istio: Option<Minor>) -> Self {
         let one = |minor: Minor| (minor, minor);
         Self {
@@ -83,7 +84,7 @@ impl Versions {
         versions
     }
 
-    /// The version of the Envoy that a dump is of.
+    /// The version of the Envoy from which the dump is.
     pub(crate) fn of_dump(tree: &Tree) -> Self {
         const KEY: &str = "user_agent_build_version";
         if !tree.source().contains(KEY) {
@@ -96,7 +97,7 @@ impl Versions {
         Self::new(minor.map(Minor), None)
     }
 
-    /// These, and where they say nothing the other ones.
+    /// These versions; where one is not known, that of `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         if self == Self::default() { other } else { self }
     }
@@ -110,8 +111,8 @@ impl Versions {
         })
     }
 
-    /// The oldest Envoy and, where it is known, the oldest Istio, as a person says them; where it
-    /// is older than `minor`.
+    /// The oldest Envoy and, where it is known, the oldest Istio, as a text for the user. `None`
+    /// where Envoy is not older than `minor`.
     pub(crate) fn older_than(&self, minor: u32) -> Option<String> {
         let (oldest, _) = self.envoy().filter(|(oldest, _)| oldest.0 < minor)?;
         Some(match self.istio {

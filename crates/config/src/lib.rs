@@ -1,4 +1,5 @@
-//! Reads a plugin configuration and says, with its JSON path, what is wrong with it.
+//! Reads a plugin configuration. An error has the JSON path of the value, and what is wrong with
+//! it.
 
 #![forbid(unsafe_code)]
 
@@ -13,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 /// Why a plugin configuration is refused: a sentence for the person who wrote it.
 ///
-/// Displays as `trace_context.extract[1]: unknown variant …`: the path, what was found, and what is
-/// allowed. It is one line of at most 1,800 bytes, whatever the configuration, it quotes at most
-/// 200 bytes of a value, and none of a header's.
+/// It is written as `trace_context.extract[1]: unknown variant …`: the path, what was found, and
+/// what is allowed. It is one line of at most 1,800 bytes, whatever the configuration. It quotes at
+/// most 200 bytes of a value, and no byte of a header's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     path: String,
@@ -64,17 +65,17 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Most bytes of a path in a refusal.
+/// The most bytes of the path in an error.
 const MAX_PATH: usize = 400;
-/// Most bytes of what a refusal says of the value there.
+/// The most bytes of the text about the value in an error.
 const MAX_MESSAGE: usize = 1_390;
 
-/// Whether what stands at `path` may be a secret, as a header's value often is, or have been
-/// written there in the place of a secret's name.
+/// Whether the value at `path` may be a secret. A header's value often is one, and a secret may
+/// have been written where the name of its variable belongs.
 fn hides_values(path: &str) -> bool {
     let mut keys = path.split(['.', '[']);
     let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
-    // A URL's path or host has a key or a password in it at times.
+    // The path or the host of a URL sometimes contains a key or a password.
     let below_filter = path.strip_prefix("mesh_tracing.").unwrap_or(path);
     let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
     is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
@@ -106,7 +107,7 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         return Ok(T::default());
     }
 
-    // serde would read a list as the fields of a struct in their order.
+    // serde would read a list as the fields of a struct, in their order.
     if json.trim_ascii_start().starts_with(b"[") {
         return Err(ConfigError::new(
             "",
@@ -114,7 +115,7 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         ));
     }
 
-    /// Each costs one reading of all.
+    /// The most such integers. Each one costs one reading of the whole configuration.
     const MAX_INTEGERS: usize = 64;
 
     let mut json = Cow::Borrowed(json);
@@ -123,7 +124,7 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         match parse(&json) {
             Ok(value) => return Ok(value),
             // 5000.0 and 1e3 are integers too (JSON has one kind of number), and some tools write
-            // them so.
+            // integers in this form.
             Err(refusal)
                 if integers < MAX_INTEGERS
                     && refusal.message.starts_with("invalid type: floating point") =>
@@ -138,18 +139,18 @@ pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError
         }
     };
     match quote::shorten_strings(&json).map(|short| parse::<T>(&short)) {
-        // The same refusal, with values that can be quoted.
+        // The same error, with values that are short enough to be quoted.
         Some(Err(short)) if refusal.is_data => Err(short.at(refusal.position)),
         _ => Err(refusal.at(refusal.position)),
     }
 }
 
-/// Why a text is refused, and where.
+/// Why a text is refused, and at which position.
 struct Refusal {
     path: String,
     message: String,
     is_data: bool,
-    /// Line and column, from 1; 0 when there is none.
+    /// The line and the column, from 1; 0 where there is no position.
     position: (usize, usize),
 }
 

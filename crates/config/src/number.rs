@@ -1,7 +1,7 @@
-//! Numbers that are integers and do not look like one.
+//! Integers that are written in another form, such as `5000.0` or `1e3`.
 
-/// A copy of the JSON text in which the number that ends at this line and column, from 1, is
-/// written as an integer; `None` when it is none.
+/// A copy of the JSON text in which the number that ends at this line and column, both from 1, is
+/// written as an integer. `None` where its value is not an integer.
 pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<Vec<u8>> {
     let is_number =
         |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
@@ -11,7 +11,7 @@ pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<
         start += rest.iter().position(|byte| *byte == b'\n')? + 1;
     }
     let text = json.get(..start.checked_add(column)?)?;
-    // Some positions are those of the character after the number.
+    // Some positions are that of the character after the number.
     let end = text.iter().rposition(is_number)? + 1;
     let number = text.get(..end)?;
     let begin = number.iter().rposition(|byte| !is_number(byte))? + 1;
@@ -19,10 +19,10 @@ pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<
     Some([json.get(..begin)?, &*integer, json.get(end..)?].concat())
 }
 
-/// Moves the point by the exponent. Done with digits: a module that reads floats for it is 20 kB
-/// larger.
+/// Moves the decimal point by the exponent. This is done with digits: a module that reads floats
+/// for it is 20 kB larger.
 fn integer(number: &[u8]) -> Option<Vec<u8>> {
-    /// Of every `u64`.
+    /// The most digits of a `u64`.
     const MAX_DIGITS: i32 = 20;
 
     let is_exponent = |byte: &u8| matches!(byte, b'e' | b'E');

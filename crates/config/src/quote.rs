@@ -1,15 +1,16 @@
-//! What a refusal repeats of a configuration: little enough for a log line, and nothing that breaks
-//! one.
+//! The text that an error quotes from a configuration: short enough for a log line, and without
+//! characters that break a line.
 
 use core::fmt::Write as _;
 use std::borrow::Cow;
 
-/// Most bytes that are quoted of one value, with what is said of its length.
+/// The most bytes that are quoted of one value, with the text about its length.
 const MAX_QUOTE: usize = 200;
-/// Of them, most bytes of the value itself.
+/// The most bytes of the value itself in a quote.
 const MAX_VALUE: usize = 160;
 
-/// A copy of the JSON text with its long strings cut, keys too; `None` when it has none.
+/// A copy of the JSON text in which long strings are cut, also those that are keys. `None` where
+/// the text has no long string.
 pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
     let mut short = Vec::new();
     let mut rest = json;
@@ -23,7 +24,7 @@ pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
             Ok(text) if text.len() > MAX_QUOTE => {
                 is_shortened = true;
                 let head = head(text, MAX_VALUE);
-                // A cut escape sequence is none: `\\u00` or a lone backslash.
+                // A cut escape sequence is not valid JSON, such as `\\u00` or a lone backslash.
                 let head = match head.rfind('\\') {
                     Some(escape) if head.len() - escape < 12 => head.get(..escape)?,
                     _ => head,
@@ -34,7 +35,7 @@ pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
             _ => short.extend_from_slice(content),
         }
         rest = after;
-        // The quote that ends it.
+        // The quote that ends the string.
         if let Some((quote, after)) = rest.split_first() {
             short.push(*quote);
             rest = after;
@@ -44,7 +45,7 @@ pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
     is_shortened.then_some(short)
 }
 
-/// Where the string that begins here ends: at its quote.
+/// The place of the quote at which the string ends that begins here.
 fn end_of_string(string: &[u8]) -> usize {
     let mut is_escaped = false;
     let end = string.iter().position(|byte| {
@@ -55,7 +56,7 @@ fn end_of_string(string: &[u8]) -> usize {
     end.unwrap_or(string.len())
 }
 
-/// Cuts what stands between quotes, as `{:?}` writes it.
+/// Cuts the text between quotes, in the form that `{:?}` writes.
 pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
     if message.len() <= 2 * MAX_QUOTE {
         return Cow::Borrowed(message);
@@ -84,7 +85,7 @@ pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
-/// `invalid type: string "secret", expected a map` without the value.
+/// Removes the value: `invalid type: string "secret", expected a map` without `"secret"`.
 pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     const KINDS: [&str; 6] = [
         "string",
@@ -97,7 +98,7 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
 
     const EXPECTED: &[u8] = b", expected ";
 
-    // The last one: a value can have these words in it, and what is expected has them not.
+    // The last place counts: a value can contain these words, and the expectation does not.
     let mut places = message.as_bytes().windows(EXPECTED.len());
     let expected = places.rposition(|text| text == EXPECTED);
     let expected = expected.and_then(|place| message.get(place..));
@@ -115,18 +116,18 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     told.map_or(Cow::Borrowed(message), Cow::Owned)
 }
 
-/// One line of at most `limit` bytes: what is not for a line is escaped, and what is too long left
-/// out of the middle.
+/// One line of at most `limit` bytes. Characters that break a line are escaped, and the middle of a
+/// text that is too long is left out.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     const CUT: &str = " … ";
 
     let mut line = String::new();
     for c in text.chars() {
-        // Control characters, what ends a line for some readers, and what shows it in another
-        // order.
+        // Control characters, characters that some readers show as the end of a line, and
+        // characters that change the order in which a line is shown.
         let breaks = c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        // Nothing fails: a `String` takes everything.
+        // This cannot fail: a `String` takes every character.
         let _ = if breaks {
             write!(line, "{}", c.escape_default())
         } else {
@@ -136,7 +137,7 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
     if line.len() <= limit {
         return line;
     }
-    // What is allowed stands at the end.
+    // The allowed values are at the end of the text, so the middle is cut.
     let half = (limit - CUT.len()) / 2;
     let mut tail = line.len() - half;
     while !line.is_char_boundary(tail) {
@@ -146,7 +147,7 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
     format!("{}{CUT}{tail}", head(&line, half))
 }
 
-/// At most `limit` bytes of `text`.
+/// At most the first `limit` bytes of `text`.
 fn head(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

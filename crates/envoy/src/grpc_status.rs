@@ -8,7 +8,7 @@ macro_rules! codes {
         /// The names of the codes, in their order from 0.
         pub const NAMES: [&str; 17] = [$(stringify!($name)),*];
 
-        // A name stands in the place of its code.
+        // The place of each name is its code.
         const _: () = {
             let codes = [$($code),*];
             let mut i = 0;

@@ -1,8 +1,8 @@
-//! The names and numbers of Envoy that the filters rely on, each with its source.
+//! The names and numbers of Envoy that the filters use, each with its source.
 //!
-//! Every name stands here once, so that the filters, the rendered configuration and the reserved
-//! keys cannot disagree. Nothing here decides anything: what a value means for a span or for a
-//! request is said in the crate that reads it.
+//! Every name is defined here once, so that the filters, the rendered configuration and the
+//! reserved keys cannot differ. Nothing here decides anything: the meaning of a value for a span or
+//! for a request is documented in the crate that reads the value.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -3,10 +3,10 @@
 
 /// The response came from the upstream.
 pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
-/// The response led the request elsewhere ("internal redirect").
+/// The response is an internal redirect: Envoy sends the request to another place.
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
-/// How the details begin where the upstream ended in the midst of its response. The reason of the
-/// reset follows in braces.
+/// How the details begin where the upstream reset the stream after its response had begun. The
+/// reason of the reset follows in braces.
 pub const UPSTREAM_RESET_AFTER_RESPONSE_STARTED: &[u8] = b"upstream_reset_after_response_started";
 /// A circuit breaker stopped the attempt.
 pub const OVERFLOW: &[u8] = b"upstream_reset_before_response_started{overflow}";

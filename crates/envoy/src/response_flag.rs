@@ -1,5 +1,5 @@
-//! The response flags, as the attribute `response.flags` has them: one bit each, in the order of
-//! Envoy's `CoreResponseFlag` and of `envoy.data.accesslog.v3.ResponseFlags`.
+//! The response flags in the form of the attribute `response.flags`: one bit for each, in the order
+//! of Envoy's `CoreResponseFlag` and of `envoy.data.accesslog.v3.ResponseFlags`.
 
 macro_rules! flags {
     ($($name:ident = $bit:literal, $short:literal;)*) => {
@@ -8,10 +8,10 @@ macro_rules! flags {
             pub const $name: u64 = 1 << $bit;
         )*
 
-        /// The short names that access logs have, by bit.
+        /// The short names that access logs use, by bit.
         pub const SHORT_NAMES: [&str; 30] = [$($short),*];
 
-        // A name stands in the place of its bit.
+        // The place of each name is its bit.
         const _: () = {
             let bits = [$($bit),*];
             let mut i = 0;

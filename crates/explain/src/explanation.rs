@@ -9,19 +9,20 @@ pub struct Explanation {
     pub filter: &'static str,
     /// A warning about the configuration, which is valid.
     pub caution: Option<&'static str>,
-    /// The formats that were read, with their headers as they came.
+    /// The formats that were read, with their headers as they arrived.
     pub read: Vec<ReadFormat>,
     /// The sampling rule that the request fits; `None` where no rule was looked for.
     pub rule: Option<Rule>,
-    /// Whether the configuration has sampling rules, or a default of them.
+    /// Whether the configuration has sampling rules, or a default for them.
     pub has_rules: bool,
-    /// Whether the trace is recorded, as far as the filter or the headers that leave tell it.
+    /// Whether the trace is recorded, as far as the filter or the headers that leave show it.
     pub sampled: Option<bool>,
     /// The attributes of the request, with their final values.
     pub attributes: Vec<Attribute>,
-    /// The request headers that are other ones afterwards, by name.
+    /// The request headers that differ when the request leaves, by name.
     pub headers: Vec<HeaderChange>,
-    /// Whether the headers are written as filter state, and the route configuration changes them.
+    /// Whether the filter writes the headers as filter state. The route configuration then changes
+    /// the headers.
     pub headers_by_filter_state: bool,
     /// The filter state that is set, in order.
     pub filter_state: Vec<FilterState>,
@@ -31,12 +32,12 @@ pub struct Explanation {
     pub counters: Vec<MovedCounter>,
     /// The ids that were made for this request.
     pub generated: Vec<String>,
-    /// The properties that the filter asked for, and that were not given.
+    /// The properties that the filter read and that were not given.
     pub unknown_properties: Vec<String>,
-    /// Whether the filter does something with the response too, which is not explained.
+    /// Whether the filter also handles the response, which is not explained.
     pub continues_with_response: bool,
-    /// Whether the filter also saw the end of the request, with the headers as they left the
-    /// filter: as in a proxy without a tracer of its own.
+    /// Whether the filter also ran at the end of the request, with the headers as they left the
+    /// filter. This is so in a proxy without a tracer of its own.
     pub ends_without_tracer: bool,
     /// Every request header line as it leaves.
     #[serde(skip)]
@@ -69,13 +70,13 @@ pub enum Section {
     Gather,
     /// Writes the request's headers.
     Inject,
-    /// Tells the access log the ids.
+    /// Sets the ids for the access log.
     Ids,
     /// Reports the span.
     Report,
 }
 
-/// A format in which something came.
+/// A format whose headers arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadFormat {
     /// The name of the format.
@@ -84,11 +85,11 @@ pub struct ReadFormat {
     pub headers: Vec<(String, String)>,
     /// Whether the context was taken from it.
     pub chosen: bool,
-    /// Whether what came was not valid.
+    /// Whether the headers that arrived were not valid.
     pub malformed: bool,
 }
 
-/// A rule and what it said.
+/// A rule and its decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
     /// Its name, or its place in the list; `default` where the request fits no rule.
@@ -139,7 +140,7 @@ pub struct Span {
     pub span_id: String,
     /// The caller's span; `None` for the root of a trace.
     pub parent_span_id: Option<String>,
-    /// Whether it is exported whatever becomes of the request.
+    /// Whether it is exported whatever happens to the request.
     pub sampled: bool,
     /// Whether it is not exported even where the request fails.
     pub never: bool,
@@ -154,6 +155,6 @@ pub struct MovedCounter {
     pub section: Section,
     /// Its name in Envoy, without `wasmcustom.`.
     pub name: String,
-    /// What it tells.
+    /// The meaning of the counter.
     pub meaning: String,
 }

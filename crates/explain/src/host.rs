@@ -1,4 +1,4 @@
-//! The host of one run: clocks that stand still, and shared data that is empty.
+//! The host of one run: its clocks do not move, and its shared data is empty.
 
 use meshtrace_pipeline::{Change, Clock, Lookup, SharedData};
 
@@ -8,7 +8,7 @@ use crate::SentRequest;
 const WALL: u64 = 1_767_225_600_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// A host that serves its first request.
+/// A host for the first request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FirstRequest;
 
@@ -24,16 +24,16 @@ impl Clock for FirstRequest {
 
 impl SharedData for FirstRequest {
     fn update(&self, _: &[u8], change: &mut Change<'_>) -> bool {
-        // Every entry is empty, and no later request reads what is written.
+        // Every entry is empty, and no later request reads what is written here.
         change(None);
         true
     }
 }
 
-/// What the host tells of a request that is over and that no upstream answered.
+/// The values of the host at the end of a request that no upstream answered.
 #[derive(Debug)]
 pub(crate) struct AtEnd<'a> {
-    /// The header block as it left the filter.
+    /// The header block as it leaves the filter.
     pub(crate) block: &'a [u8],
     /// The request as it came.
     pub(crate) sent: &'a SentRequest,

@@ -10,8 +10,8 @@ use crate::explanation::HeaderChange;
 /// Header lines, by name.
 pub(crate) type Lines = Vec<(String, Vec<u8>)>;
 
-/// Applies `edits` to the lines that were `sent`, as the host does; with `by_filter_state` the
-/// route configuration removes headers besides.
+/// Applies `edits` to the lines that were `sent`, as the host does. With `by_filter_state` the
+/// route configuration also removes headers.
 pub(crate) fn apply(
     sent: &Lines,
     edits: &Edits<'_>,
@@ -57,7 +57,7 @@ pub(crate) fn changes(sent: &Lines, left: &Lines) -> Vec<HeaderChange> {
         .collect()
 }
 
-/// The decision that the next hop reads in the first format that has one.
+/// The sampling decision in the headers, in the first format that has one.
 pub(crate) fn decision(headers: Headers<'_>) -> Option<bool> {
     let arrived = Arrived::collect_as(headers, OnRepeated::default());
     Format::ALL.iter().find_map(|format| {
@@ -69,7 +69,7 @@ pub(crate) fn decision(headers: Headers<'_>) -> Option<bool> {
     })
 }
 
-/// Bytes as text, whatever they are.
+/// Bytes as text. Any bytes are allowed.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()

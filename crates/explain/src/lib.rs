@@ -1,4 +1,4 @@
-//! Runs a filter over one request, natively, and tells what it did.
+//! Runs a filter over one request, natively, and explains what it did.
 //!
 //! [`explain`] compiles a plugin configuration and gives a [`SentRequest`] to the same pipeline that
 //! runs in the proxy. The [`Explanation`] holds what the pipeline returned, and nothing else.

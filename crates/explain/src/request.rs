@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meshtrace_envoy::{attribute, traffic_direction};
 use meshtrace_propagation::Direction;
 
-/// A request, and what a proxy would know about it.
+/// A request, and the values that a proxy would have about it.
 #[derive(Clone, Debug, Default)]
 pub struct SentRequest {
     /// The header lines, with the pseudo-headers first. Names are lower-case, as in Envoy.
@@ -14,7 +14,7 @@ pub struct SentRequest {
     pub peer: Option<String>,
     /// The direction of the listener.
     pub direction: Direction,
-    /// The upstream cluster that it is routed to.
+    /// The upstream cluster to which the request is routed.
     pub cluster: Option<String>,
     /// The name of the route.
     pub route: Option<String>,
@@ -40,7 +40,7 @@ impl SentRequest {
         }
     }
 
-    /// Adds a header line of this name, which is made lower-case.
+    /// Adds a header line. Its name is converted to lower case.
     pub fn add(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();
         self.headers.push((name, value.to_owned()));
@@ -72,7 +72,7 @@ impl SentRequest {
     }
 }
 
-/// The path of a property as people write it.
+/// The path of a property with dots, as people write it.
 pub(crate) fn dotted(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace('\0', ".")
 }

@@ -23,7 +23,7 @@ use crate::request::{SentRequest, dotted};
 
 /// The seed of the ids that are shown.
 const SEED: [u8; 32] = *b"meshtrace explain: a fixed seed.";
-/// The seed of a second run: an id that differs in it was made by the filter.
+/// The seed of a second run. An id that differs between the runs was made by the filter.
 const OTHER_SEED: [u8; 32] = *b"meshtrace explain: another seed.";
 /// The digits of the shortest id.
 const ID_DIGITS: usize = 16;
@@ -56,7 +56,7 @@ fn twice(
     Ok(one)
 }
 
-/// The texts of an explanation that look like an id: so many hexadecimal digits.
+/// The texts of an explanation that look like an id: at least [`ID_DIGITS`] hexadecimal digits.
 fn ids(explanation: &Explanation) -> BTreeSet<String> {
     let headers = explanation.headers.iter().flat_map(|header| &header.after);
     let states = explanation.filter_state.iter().map(|state| &state.value);
@@ -70,7 +70,7 @@ fn ids(explanation: &Explanation) -> BTreeSet<String> {
     ids.map(str::to_owned).collect()
 }
 
-/// What a filter says of its span; the generator is as the one that the filter was given.
+/// A function that returns the span of a filter. Its id generator is the same as the filter's own.
 type OpenSpan<C> = fn(&C, &Request<'_>, &IdGenerator) -> Option<(Span, Vec<Attribute>)>;
 
 fn run<C: Composition>(
@@ -136,7 +136,7 @@ fn run<C: Composition>(
     let mut filter_state = states(&outcome);
     let mut moved = counters::<C>(&outcome, &names, sent);
 
-    // The span of a tracer ends with the response, which nobody knows here.
+    // The span of a tracer ends with the response, which is not known here.
     let ends_here = C::CALLBACKS.contains(&Callback::Log) && span.is_none();
     if ends_here {
         let (arena, ids) = (Arena::new(), IdGenerator::from_seed(seed));
@@ -182,7 +182,8 @@ fn run<C: Composition>(
     })
 }
 
-/// The span, else what the next hop is told, else what a rule asks the proxy's own tracer for.
+/// The sampling decision. It is that of the span, else that in the headers that leave, else that
+/// which a rule sets for the proxy's own tracer.
 fn sampled(span: Option<&Span>, told: Option<bool>, rule: Option<&Rule>) -> Option<bool> {
     let of_rule = || match rule?.says.as_str() {
         "sampled" => Some(true),
@@ -192,7 +193,7 @@ fn sampled(span: Option<&Span>, told: Option<bool>, rule: Option<&Rule>) -> Opti
     span.map(|span| span.sampled).or(told).or_else(of_rule)
 }
 
-/// The rule that a counter `…rule.NAME.SAYS` or `…default.SAYS` counts.
+/// The rule in the name of a counter: `…rule.NAME.SAYS` or `…default.SAYS`.
 fn rule_of(counter: &str) -> Option<Rule> {
     let (rest, says) = counter.rsplit_once('.')?;
     let (_, name) = rest.rsplit_once('.')?;
@@ -251,7 +252,7 @@ fn section_of_state(key: &[u8]) -> Section {
     }
 }
 
-/// The attributes that leave as filter state, and those that only the span gets.
+/// The attributes that leave as filter state, and those that are only on the span.
 fn attributes(states: &[FilterState], of_span: Vec<Attribute>) -> Vec<Attribute> {
     let states = states
         .iter()
@@ -340,7 +341,7 @@ fn open_span(
     request: &Request<'_>,
     ids: &IdGenerator,
 ) -> Option<(Span, Vec<Attribute>)> {
-    // Each with memory of its own: the filter has used the request's.
+    // Each has its own memory, because the filter has used the request's.
     let (arena, of_attributes) = (Arena::new(), Arena::new());
     let request = Request {
         arena: &arena,

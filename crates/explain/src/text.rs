@@ -1,4 +1,4 @@
-//! An explanation for a person: plain English, at most 100 columns.
+//! An explanation as plain English text, at most 100 columns wide.
 
 use crate::explanation::{Explanation, HeaderChange, Section, Span};
 use crate::request::SentRequest;
@@ -11,7 +11,8 @@ const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
-/// Writes `explanation` of what became of `sent`, in colour if asked.
+/// Writes `explanation`, the result of running a filter over `sent`. With `in_colour` the text has
+/// colours.
 #[must_use]
 pub fn text(explanation: &Explanation, sent: &SentRequest, in_colour: bool) -> String {
     let mut page = Page {
@@ -58,7 +59,8 @@ struct Page {
 }
 
 impl Page {
-    /// Adds `label` and `text`, which goes on below itself where it is too long for a line.
+    /// Adds `label` and `text`. A text that is too long for a line goes on in the next line, below
+    /// itself.
     fn line(&mut self, indent: usize, label: &str, colour: Option<u8>, text: &str) {
         let start = indent + label.chars().count();
         let room = WIDTH.saturating_sub(start).max(1);
@@ -257,8 +259,8 @@ fn fate(span: &Span) -> &'static str {
     }
 }
 
-/// The text in lines of at most `room` characters; a longer word is cut. There is at least one
-/// line.
+/// The text in lines of at most `room` characters. A word that is longer is cut. The result has at
+/// least one line.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -14,8 +14,8 @@ use crate::lines::{self, Lines};
 
 /// The first line chooses a configuration, the others are header lines.
 ///
-/// The edits have room; no header that was read leaves malformed; what is injected says what was
-/// decided; and a second pass over what left changes nothing.
+/// The edits have room. No header that was read leaves malformed. The injected context has the
+/// decision that was made. A second pass over the headers that left changes nothing.
 pub fn filter(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (choices, text) = data.split_at(end.unwrap_or(data.len()));
@@ -29,7 +29,8 @@ pub fn filter(data: &[u8]) {
     setup.assert_nothing_malformed_leaves(&once);
     setup.assert_injected_formats_say(&once);
 
-    // What was started here is started anew, or found as the next caller's.
+    // A trace that was started here is started again in a second pass, or is read as the next
+    // caller's.
     if setup.is_at_rest(&once) {
         let twice = pass(&propagation, &once.left);
         let [sent, once, twice] = [&sent, &once.left, &twice.left].map(lines::text);
@@ -61,9 +62,9 @@ pub(crate) fn serve(propagation: &Propagation) {
     );
 }
 
-/// What came of one request.
+/// The result of one request.
 struct Passed {
-    /// The lines that leave, by name.
+    /// The header lines that leave, by name.
     left: Lines,
     outgoing: Outgoing,
     /// The format that the context came in.
@@ -102,7 +103,7 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
         }
         assert_ne!(left, before, "an edit that changes nothing: {edit:?}");
     }
-    // By name alone: the order of repeated lines means something.
+    // Only the names are sorted, because the order of repeated lines has a meaning.
     left.sort_by(|(one, _), (other, _)| one.cmp(other));
     Passed {
         left,
@@ -112,13 +113,13 @@ fn pass(propagation: &Propagation, sent: &Lines) -> Passed {
     }
 }
 
-/// A configuration, as JSON and as what the checks need to know of it.
+/// A configuration, as JSON and as the values that the checks need.
 struct Setup {
     json: Value,
     reading: Reading,
     narrow: bool,
     on_defer: bool,
-    /// What is in step with the context: malformed, it does not leave.
+    /// The formats that are read. A malformed header of theirs does not leave.
     read: Vec<Format>,
     inject: Inject,
     cleared: Vec<Field>,
@@ -131,7 +132,7 @@ enum Inject {
     Preserve(Format),
 }
 
-/// Numbers out of bytes; zeros once there are no more.
+/// Numbers from bytes. They are zero when no byte is left.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl Choices<'_> {
@@ -143,7 +144,7 @@ impl Choices<'_> {
         self.below(2) == 1
     }
 
-    /// Different formats in any order.
+    /// Different formats, in any order.
     fn formats(&mut self) -> Vec<Format> {
         let mut formats = Vec::new();
         for _ in 0..self.below(Format::ALL.len() + 1) {
@@ -259,7 +260,7 @@ impl Setup {
     }
 
     fn is_at_rest(&self, once: &Passed) -> bool {
-        // Half an id, and headers without those that are cleared, say something else.
+        // Half an id, and headers without those that are cleared, are read as another context.
         let whole = !self.narrow && self.read.iter().all(|format| !self.is_cleared(*format));
         self.at_rest && !once.restarted && whole
     }
@@ -291,7 +292,7 @@ impl Setup {
             }
         };
         for format in injected.iter().filter(|format| !self.is_cleared(**format)) {
-            // Datadog has no form for an id that ends in zeros.
+            // Datadog has no form for an id whose right half is zero.
             if *format == Format::Datadog && outgoing.trace_id.low() == 0 {
                 continue;
             }

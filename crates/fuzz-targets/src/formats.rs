@@ -1,4 +1,4 @@
-//! What holds for every format.
+//! The properties that every format must have.
 
 use meshtrace_pipeline::Arena;
 use meshtrace_propagation::format::{Extracted, Format, Reading, Writing};
@@ -8,8 +8,8 @@ use crate::lines::{self, Lines};
 
 const STRICT: Reading = Reading { b3_strict: true };
 
-/// What is read is written so that the strictest reader reads the same, from nothing and over what
-/// arrived; and what was written once is not touched again.
+/// A context that was read is written so that the strictest reader reads the same context, both
+/// without headers and over those that arrived. A second write changes nothing.
 pub(crate) fn check(format: Format, data: &[u8]) {
     let sent = lines::of_fields(format.fields(), data);
     for reading in [Reading { b3_strict: false }, STRICT] {
@@ -39,10 +39,11 @@ pub(crate) fn check(format: Format, data: &[u8]) {
     }
 }
 
-/// What a reader of `format` reads once it was written again.
+/// What a reader of `format` reads after the context was written again.
 fn as_written(format: Format, extracted: Extracted) -> Extracted {
     match extracted {
-        // Its grammar has a parent behind a state alone; lenient reading takes one without.
+        // Its grammar has a parent only behind a state. Lenient reading accepts a parent without a
+        // state.
         Extracted::Context(context)
             if format == Format::B3 && context.sampling == SamplingState::Deferred =>
         {
@@ -77,7 +78,7 @@ fn write(format: Format, lines: &Lines, outgoing: &Outgoing) -> Lines {
             },
         );
     });
-    // By name alone: the order of repeated lines means something.
+    // Only the names are sorted, because the order of repeated lines has a meaning.
     left.sort_by(|(one, _), (other, _)| one.cmp(other));
     left
 }

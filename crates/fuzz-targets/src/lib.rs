@@ -1,7 +1,7 @@
-//! What must hold for any bytes whatsoever, one function a target.
+//! Properties that must hold for any bytes. Each target is one function.
 //!
-//! libFuzzer looks for bytes that break one (`make long`), and every test run replays the committed
-//! corpus. A target panics where its promise is broken.
+//! libFuzzer looks for bytes that break a property (`make long`), and every test run replays the
+//! committed corpus. A target panics where its property does not hold.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -24,7 +24,7 @@ use meshtrace_propagation::{Propagation, TraceContextConfig};
 pub use filter::filter;
 pub use w3c::tracestate;
 
-/// A promise about any bytes.
+/// A check with any bytes as its input.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus and of its libFuzzer program.
@@ -36,7 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("configuration", configuration),
 ];
 
-/// The first line names a format, the others are lines of its headers: `name: value`, or the value
+/// The first line names a format. The others are lines of its headers: `name: value`, or the value
 /// alone where the format has one header. Any other name stands for one of the formats too, so that
 /// few bytes are wasted.
 pub fn format(data: &[u8]) {
@@ -54,7 +54,8 @@ pub fn format(data: &[u8]) {
     }
 }
 
-/// The host's header block: it is refused, or says the same once it was read and serialised again.
+/// The host's header block: it is refused, or it has the same lines after it was read and
+/// serialised again.
 pub fn headers(data: &[u8]) {
     let Some(headers) = Headers::parse(data) else {
         return;
@@ -69,7 +70,8 @@ pub fn headers(data: &[u8]) {
         assert!(headers.lines(name).eq(values));
     }
     if data.len() == block.len() {
-        // Only the bytes between the texts may differ: nobody says that they are zero.
+        // Only the bytes between the texts may differ: the format does not require that they are
+        // zero.
         let cut = block.split_last().expect("a count").1;
         assert!(lines.is_empty() || Headers::parse(cut).is_none());
     }

@@ -30,7 +30,7 @@ fn field(fields: &[Field], name: &[u8]) -> Field {
     known.unwrap_or(fields[any])
 }
 
-/// Calls `with` with what arrives when `lines` are a request's.
+/// Calls `with` with the headers that arrive when `lines` are the lines of a request.
 pub(crate) fn arrive<T>(lines: &Lines, with: impl FnOnce(&Arrived<'_>) -> T) -> T {
     let block = encode(lines);
     let headers = Headers::parse(&block).expect("a block that was just serialised");

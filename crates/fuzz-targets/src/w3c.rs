@@ -1,11 +1,11 @@
-//! W3C Trace Context beside a second reading of its grammar, written to be obvious.
+//! Compares the reading of W3C Trace Context with a second, simple reading of its grammar.
 
 use meshtrace_propagation::format::{Extracted, Format, Reading};
 use meshtrace_propagation::tracestate as members;
 
 use crate::{formats, lines};
 
-/// Reads `traceparent`, in lines of `name: value`, as both readings do.
+/// Reads `traceparent` in both ways. The input has lines of the form `name: value`.
 pub(crate) fn traceparent_is_read_as_its_grammar_says(data: &[u8]) {
     let sent = lines::of_fields(Format::Tracecontext.fields(), data);
     let lines: Vec<_> = sent
@@ -61,13 +61,13 @@ pub fn tracestate(data: &[u8]) {
         .as_ref()
         .map(|members| members.iter().map(|m| (m.key, m.value)).collect());
 
-    // RFC 9110, section 5.3: several lines are one list.
+    // RFC 9110, section 5.3: several lines are the same as one list.
     let joined = lines.join(&b","[..]);
     assert_eq!(members::parse([joined.as_slice()].into_iter()), parsed);
     assert_eq!(found, list(&joined));
 }
 
-/// The members of a list, of equal keys the first (section 3.3.1).
+/// The members of a list. Of equal keys the first counts (section 3.3.1).
 fn list(text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut members: Vec<(&[u8], &[u8])> = Vec::new();
     let mut count = 0;

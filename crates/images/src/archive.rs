@@ -1,10 +1,10 @@
-//! A layer: a tar archive, compressed with gzip, of which every byte follows from its files.
+//! A layer: a tar archive, compressed with gzip. Every byte of it follows from its files.
 
 use std::io;
 
 use tar::{Builder, EntryType, Header};
 
-/// Files with neither owner nor time.
+/// A tar archive of `files`. No file has an owner or a time.
 pub(crate) fn tar(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     for (name, content) in files {
@@ -22,14 +22,14 @@ pub(crate) fn tar(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-/// RFC 1952, one member, without name and time.
+/// A gzip file (RFC 1952) with one member, without name and time.
 pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
-    /// Magic, deflate, no flags, no time, slowest and smallest, system unknown.
+    /// Magic, deflate, no flags, no time, slowest and smallest compression, unknown system.
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
     let mut member = HEADER.to_vec();
     member.extend(miniz_oxide::deflate::compress_to_vec(content, 9));
     member.extend(crc32fast::hash(content).to_le_bytes());
-    // The length modulo 2^32, as the format has it.
+    // The length modulo 2^32, as the format defines it.
     let [b0, b1, b2, b3, ..] = content.len().to_le_bytes();
     member.extend([b0, b1, b2, b3]);
     member

@@ -1,4 +1,4 @@
-//! The packages that are linked into a module, and which needs which.
+//! The packages that are linked into a module, and the edges between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ pub(crate) struct Dependency {
     pub(crate) version: String,
     /// An SPDX expression, or `NOASSERTION`.
     pub(crate) licence: String,
-    /// Whether the registry of crates has it.
+    /// Whether the package is in the registry of crates.
     pub(crate) published: bool,
 }
 
-/// What is linked, the filter included, by `name-version`, and which needs which.
+/// The linked packages by `name-version`, with the filter, and the edges between them.
 #[derive(Clone, Debug)]
 pub(crate) struct Dependencies {
     pub(crate) packages: BTreeMap<String, Dependency>,
@@ -28,7 +28,8 @@ impl Dependencies {
         let mut packages = BTreeMap::new();
         let mut edges = BTreeSet::new();
         let mut path: Vec<String> = Vec::new();
-        // What a procedural macro needs runs in the compiler, and is in no module.
+        // The depth of a procedural macro. What it depends on runs in the compiler, and is in no
+        // module.
         let mut macro_at = None;
         for line in tree.lines().filter(|line| !line.is_empty()) {
             let unexpected = || BuildError::Output {
@@ -51,13 +52,13 @@ impl Dependencies {
             let dependency = Dependency {
                 name: name.to_owned(),
                 version: version.to_owned(),
-                // The form of old crates.
+                // Old crates write `/` for `OR`.
                 licence: parts
                     .next()
                     .filter(|licence| !licence.is_empty())
                     .unwrap_or("NOASSERTION")
                     .replace('/', " OR "),
-                // Nobody finds a package of the workspace in a registry.
+                // A package of the workspace is in no registry.
                 published: !package.contains(" ("),
             };
             let id = format!("{name}-{version}");

@@ -1,19 +1,19 @@
-//! What can go wrong, as sentences that say what to do.
+//! Errors, as sentences that say what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why there is no image.
+/// An error of building the images.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A filter that was not built.
+    /// The filter was not built.
     #[error("{} is missing: run `make build`", .0.display())]
     NoModule(PathBuf),
-    /// Something else under the filter's name.
+    /// The file under the filter's name is not a module.
     #[error("{} is not a WebAssembly module: run `make build`", .0.display())]
     NotAModule(PathBuf),
-    /// A program that the description of the project comes from.
+    /// A program failed that describes the project.
     #[error("`{command}` failed: {why}")]
     Command {
         /// The command line.
@@ -21,7 +21,7 @@ pub enum BuildError {
         /// What it wrote to stderr, or why it did not start.
         why: String,
     },
-    /// Output of such a program that is not what it is documented to be.
+    /// The output of such a program is not as documented.
     #[error("`{command}` wrote something unexpected: {why}")]
     Output {
         /// The command line.
@@ -29,18 +29,18 @@ pub enum BuildError {
         /// What is missing.
         why: String,
     },
-    /// `SOURCE_DATE_EPOCH` in the environment.
+    /// `SOURCE_DATE_EPOCH` in the environment is not a number.
     #[error("SOURCE_DATE_EPOCH is {0:?}: expected seconds since 1970, such as 1767225600")]
     Epoch(String),
-    /// A file that cannot be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {why}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         why: io::Error,
     },
-    /// A document that the crates of the specifications refuse.
+    /// The crates of the specifications refuse a document.
     #[error("the image cannot be described: {0}")]
     Specification(String),
 }
@@ -58,19 +58,19 @@ impl From<oci_spec::OciSpecError> for BuildError {
     }
 }
 
-/// Why an image is not in the registry.
+/// An error of pushing the images.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// A target that names no registry.
+    /// The target names no registry.
     #[error(
         "REGISTRY is {0:?}: expected host[:port]/namespace, such as registry.example.com/meshtrace"
     )]
     Target(String),
-    /// A tag that a registry would refuse.
+    /// A registry would refuse the tag.
     #[error("TAG is {0:?}: expected at most 119 letters, digits, `_`, `.` and `-`, such as 1.0.0")]
     Tag(String),
-    /// A folder without images.
+    /// The folder has no images.
     #[error("{} is no OCI image layout ({why}): run `make images`", path.display())]
     Layout {
         /// The folder.
@@ -78,20 +78,20 @@ pub enum PushError {
         /// What is missing.
         why: String,
     },
-    /// Nobody listens, or somebody who speaks another protocol.
+    /// No server answers, or one that speaks another protocol.
     #[error(
         "no registry answers at {scheme}://{registry} ({why}): is it running, and is REGISTRY right? Loopback \
          addresses are spoken to in plain HTTP and all others with TLS; for a registry without TLS set PLAIN_HTTP=1"
     )]
     Unreachable {
-        /// How it was spoken to.
+        /// The scheme of the connection: `http` or `https`.
         scheme: &'static str,
         /// Host and port.
         registry: String,
-        /// What the connection says.
+        /// The error of the connection.
         why: String,
     },
-    /// A registry that wants credentials, where there are none.
+    /// The registry requires credentials, and there are none.
     #[error(
         "{registry} wants credentials, and {config} has none for it: run `docker login {registry}`, or set \
          DOCKER_CONFIG to the folder of a config.json that has them"
@@ -102,7 +102,7 @@ pub enum PushError {
         /// The file.
         config: String,
     },
-    /// Credentials that the registry refuses.
+    /// The registry refuses the credentials.
     #[error(
         "{registry} refuses the credentials that {config} has for it, or they may not push to {repository}: run \
          `docker login {registry}` again, or ask who runs the registry"
@@ -115,7 +115,7 @@ pub enum PushError {
         /// The image's name there.
         repository: String,
     },
-    /// A Docker configuration, or a credential helper that it names, which does not work.
+    /// A Docker configuration, or a credential helper that it names, does not work.
     #[error("{config} cannot be used for {registry}: {why}")]
     Credentials {
         /// The file.
@@ -125,22 +125,22 @@ pub enum PushError {
         /// What is wrong.
         why: String,
     },
-    /// A registry that has something else under the name than what was sent.
+    /// The registry has other content under the name than what was sent.
     #[error("{reference} was pushed as {sent}, and the registry says {found}")]
     Digest {
         /// The image.
         reference: String,
         /// The manifest's digest.
         sent: String,
-        /// What the registry has.
+        /// The digest that the registry has.
         found: String,
     },
-    /// Whatever else the registry says.
+    /// Any other error that the registry returns.
     #[error("{registry}: {why}")]
     Registry {
         /// Host and port.
         registry: String,
-        /// What it says.
+        /// The error that it returns.
         why: String,
     },
 }

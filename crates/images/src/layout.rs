@@ -1,4 +1,4 @@
-//! An OCI image layout on disk: written by a build, read by a push.
+//! An OCI image layout on disk. A build writes it, and a push reads it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,15 +21,15 @@ use crate::error::{BuildError, PushError};
 use crate::project::{Filter, Project, Revision};
 use crate::sbom::spdx;
 
-/// What the artifact's tag has behind the image's.
+/// The end of the artifact's tag, after the tag of the image.
 pub const ARTIFACT_SUFFIX: &str = "-artifact";
 
-/// The specification of Wasm images wants it on the compat variant, and no reader that is known
-/// looks at it.
+/// An annotation that the specification of Wasm images requires on the compat variant. No known
+/// reader uses it.
 const VARIANT: &str = "module.wasm.image/variant";
 const MODULE_CONFIG: &str = "application/vnd.module.wasm.config.v1+json";
 const MODULE_CONTENT: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
-/// Every module, since version 1 of the format.
+/// The first bytes of every module, since version 1 of the format.
 const WASM_MAGIC: &[u8] = b"\0asm";
 const LICENCE: &str = "LICENSE";
 
@@ -37,14 +37,16 @@ const LICENCE: &str = "LICENSE";
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Image {
-    /// Its tag in the layout: the filter's version, the artifact's with [`ARTIFACT_SUFFIX`].
+    /// The tag in the layout: the filter's version. The artifact's tag also has
+    /// [`ARTIFACT_SUFFIX`].
     pub tag: String,
-    /// Of its manifest, `sha256:` and 64 hexadecimal digits: what a `sha256` in a WasmPlugin pins.
+    /// The digest of the manifest: `sha256:` and 64 hexadecimal digits. A `sha256` in a WasmPlugin
+    /// is this digest.
     pub digest: String,
     pub(crate) blobs: Vec<Blob>,
 }
 
-/// What a manifest needs in the registry before it.
+/// A blob that must be in the registry before the manifest that names it.
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
     pub(crate) digest: String,
@@ -57,7 +59,7 @@ pub(crate) struct Blob {
 pub struct Layout {
     /// The filter's name, which is the last part of the image's name in a registry.
     pub name: String,
-    /// First the image, then the artifact.
+    /// The image first, then the artifact.
     pub images: Vec<Image>,
     folder: PathBuf,
 }
@@ -68,7 +70,7 @@ impl Layout {
     /// replaced.
     ///
     /// # Errors
-    /// Where a module is missing or none, or a file cannot be written.
+    /// Where a module is missing or not valid, or a file cannot be written.
     pub fn build_all(
         project: &Project,
         modules: &Path,
@@ -98,7 +100,7 @@ impl Layout {
         out: &Path,
     ) -> Result<Self, BuildError> {
         fs::create_dir_all(out).map_err(BuildError::file(out))?;
-        // Complete or not at all: nobody pushes half a layout.
+        // The folder appears with all its files or not at all, so that nobody pushes half a layout.
         let work = tempfile::tempdir_in(out).map_err(BuildError::file(out))?;
         let blobs = Blobs::create(work.path())?;
         let sbom = serde_json::to_vec_pretty(&spdx(filter, &hex_sha256(module), &revision.created))
@@ -133,7 +135,7 @@ impl Layout {
     /// Reads the layout in `folder`.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Where the folder is no layout.
     pub fn read(folder: &Path) -> Result<Self, PushError> {
         let refused = |why: String| PushError::Layout {
             path: folder.to_owned(),
@@ -183,9 +185,9 @@ impl Layout {
 }
 
 /// The compat variant: one layer, an archive with the module under the name that the agent looks
-/// for. The agent takes that file and no other, so that the licence and the bill of materials
-/// travel in the layer and choke nobody; as a referrer they would need an API that many registries
-/// do not have.
+/// for. The agent takes that file only. So the licence and the bill of materials can be in the same
+/// layer and disturb no reader. As a referrer they would need an API that many registries do not
+/// have.
 fn image(
     blobs: &Blobs<'_>,
     filter: &Filter,
@@ -204,7 +206,8 @@ fn image(
     let annotations = annotations(filter, revision);
     let config = ImageConfigurationBuilder::default()
         .created(revision.created.as_str())
-        // docker and podman take an image for their machine's platform only; the agent never looks.
+        // docker and podman accept an image only for the platform of their machine. The agent does
+        // not look at it.
         .architecture(Arch::Amd64)
         .os(Os::Linux)
         .config(
@@ -238,8 +241,8 @@ fn image(
     blobs.add(MediaType::ImageManifest, &canonical(&manifest)?)
 }
 
-/// Exactly two layers, the module and its configuration, as the specification of Wasm images has
-/// it.
+/// The image with exactly two layers, the module and its configuration, as the specification of
+/// Wasm images requires.
 fn artifact(
     blobs: &Blobs<'_>,
     filter: &Filter,
@@ -319,7 +322,7 @@ fn blob_path(layout: &Path, digest: &str) -> PathBuf {
     layout.join("blobs").join(digest.replacen(':', "/", 1))
 }
 
-/// Sorted keys and no spaces: the same value is the same bytes.
+/// JSON with sorted keys and without spaces: the same value gives the same bytes.
 fn canonical(value: &impl Serialize) -> Result<Vec<u8>, BuildError> {
     let mut text = Vec::new();
     let mut serializer =

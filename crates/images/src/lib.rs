@@ -1,4 +1,5 @@
-//! OCI images of the released filters: one image layout a filter, and the way to a registry.
+//! OCI images of the released filters: one image layout for each filter, and the push to a
+//! registry.
 //!
 //! A layout has two images of the same module, because no single one satisfies every reader:
 //!

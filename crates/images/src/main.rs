@@ -53,7 +53,7 @@ fn push_all(registry: &str, tag: Option<&str>) -> Result<(), PushError> {
     let plain_http = env::var("PLAIN_HTTP").is_ok_and(|value| value == "1");
     let target = Target::new(registry, tag, plain_http)?;
     let layouts = layouts()?;
-    // The library refuses to choose one by itself.
+    // The library does not choose a provider itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -64,7 +64,7 @@ fn push_all(registry: &str, tag: Option<&str>) -> Result<(), PushError> {
         })?;
     for layout in &layouts {
         let pushed = runtime.block_on(push(layout, &target, |step| eprintln!("{step}")))?;
-        // To be pinned, and to be read by a script: on stdout.
+        // These lines go to stdout, so that a script can read the digests and a user can pin them.
         for image in pushed {
             println!("{}@{}", image.reference, image.digest);
         }
@@ -72,7 +72,7 @@ fn push_all(registry: &str, tag: Option<&str>) -> Result<(), PushError> {
     Ok(())
 }
 
-/// In the order of their names.
+/// The layouts, in the order of their names.
 fn layouts() -> Result<Vec<Layout>, PushError> {
     let refused = |why: String| PushError::Layout {
         path: PathBuf::from(LAYOUTS),

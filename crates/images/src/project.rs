@@ -1,4 +1,4 @@
-//! What the images tell of the project: from Cargo's manifests and from git.
+//! The data about the project in the images: from Cargo's manifests and from git.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,12 +12,13 @@ use crate::error::BuildError;
 /// The commit that the images are made from.
 #[derive(Clone, Debug)]
 pub struct Revision {
-    /// Its hash, with `-dirty` behind it where files differ from the commit. `None` outside of a
-    /// git repository.
+    /// The hash of the commit, followed by `-dirty` where files differ from the commit. `None`
+    /// outside of a git repository.
     pub commit: Option<String>,
-    /// RFC 3339, in UTC: `SOURCE_DATE_EPOCH` where that is set, else the commit's time, else 1970.
+    /// The time of the commit, in RFC 3339 and UTC: `SOURCE_DATE_EPOCH` where that is set, else the
+    /// commit's time, else 1970.
     pub created: String,
-    /// Where the source is: `SOURCE` where that is set, else `package.repository`, else git's
+    /// The place of the source: `SOURCE` where that is set, else `package.repository`, else git's
     /// `origin`.
     pub source: Option<String>,
 }
@@ -56,7 +57,7 @@ struct Package {
 }
 
 impl Project {
-    /// Asks cargo and git about the workspace in `root`. Its filters are the packages in
+    /// Reads the workspace in `root` from cargo and git. Its filters are the packages in
     /// `root/filters/`.
     ///
     /// # Errors
@@ -105,7 +106,8 @@ impl Project {
 
 impl Filter {
     fn read(root: &Path, package: Package) -> Result<Self, BuildError> {
-        // Not `cargo metadata`: its graph has the features of the whole workspace, tests included.
+        // `cargo metadata` is not used: its graph has the features of the whole workspace, also of
+        // tests.
         let arguments = [
             "tree",
             "--locked",
@@ -175,7 +177,8 @@ impl Revision {
     }
 }
 
-/// The address of a git remote as others may see it: no path of this machine, no password.
+/// The address of a git remote in a form for others: without a path of this machine, and without a
+/// password.
 fn public(remote: &str) -> Option<String> {
     let (scheme, rest) = remote.split_once("://")?;
     if !matches!(scheme, "http" | "https" | "ssh" | "git") {

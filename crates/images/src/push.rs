@@ -1,4 +1,4 @@
-//! To a registry, with the credentials of the usual Docker configuration.
+//! Pushes images to a registry, with the credentials of the usual Docker configuration.
 
 use std::env;
 use std::error::Error;
@@ -16,10 +16,10 @@ use oci_client::{Client, Reference, RegistryOperation};
 use crate::error::PushError;
 use crate::layout::{ARTIFACT_SUFFIX, Image, Layout};
 
-/// The longest tag, without what an artifact's has behind it.
+/// The longest tag, without the end that an artifact's tag has.
 const LONGEST_TAG: usize = 128 - ARTIFACT_SUFFIX.len();
 
-/// Where the images of all filters go.
+/// The place in a registry for the images of all filters.
 #[derive(Clone, Debug)]
 pub struct Target {
     registry: String,
@@ -34,25 +34,26 @@ pub struct Target {
 pub struct Pushed {
     /// `host:port/namespace/filter:tag`.
     pub reference: String,
-    /// Of the manifest: `sha256:` and 64 hexadecimal digits.
+    /// The digest of the manifest: `sha256:` and 64 hexadecimal digits.
     pub digest: String,
 }
 
 impl Target {
-    /// A `registry` of the form `host[:port]/namespace`. Without a `tag` every image has its
-    /// filter's version. Loopback addresses are spoken to in plain HTTP and all others with TLS,
-    /// unless `plain_http` is set.
+    /// A `registry` of the form `host[:port]/namespace`. Without a `tag` every image has the
+    /// version of its filter. The connection uses plain HTTP for loopback addresses and where
+    /// `plain_http` is set, and TLS for all other addresses.
     ///
     /// # Errors
-    /// Where either has another form.
+    ///
+    /// Where the registry or the tag has another form.
     pub fn new(registry: &str, tag: Option<&str>, plain_http: bool) -> Result<Self, PushError> {
         let refused = || PushError::Target(registry.to_owned());
         let (host, namespace) = registry
             .trim_end_matches('/')
             .split_once('/')
             .ok_or_else(refused)?;
-        // A first part without dot or port is a namespace of Docker's own registry, and nobody
-        // means that here.
+        // A first part without a dot or a port is a namespace of Docker's own registry, which is
+        // not supported here.
         let names_a_host = host.contains(['.', ':']) || host == "localhost";
         let probe = format!("{host}/{namespace}/filter:tag").parse::<Reference>();
         if !names_a_host || namespace.is_empty() || probe.is_err() {
@@ -101,11 +102,11 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Pushes every image of `layout`, and tells of each step through `progress`.
+/// Pushes every image of `layout`, and reports each step through `progress`.
 ///
 /// # Errors
-/// What the registry, the network or the Docker configuration refuses; images before that one are
-/// in the registry.
+/// What the registry, the network or the Docker configuration refuses. The images before that one
+/// are then in the registry.
 pub async fn push(
     layout: &Layout,
     target: &Target,
@@ -180,7 +181,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The file that credentials come from.
+/// The file with the credentials.
 fn docker_config() -> String {
     let folder = env::var_os("DOCKER_CONFIG")
         .map(PathBuf::from)
@@ -189,7 +190,7 @@ fn docker_config() -> String {
     file.display().to_string()
 }
 
-/// What to say who we are, and whether that is anybody.
+/// The credentials for `registry`, and whether there are any.
 fn credentials(registry: &str) -> Result<(RegistryAuth, bool), PushError> {
     let config = docker_config();
     let refused = |why: String| PushError::Credentials {
@@ -212,7 +213,7 @@ fn credentials(registry: &str) -> Result<(RegistryAuth, bool), PushError> {
         Err(CredentialRetrievalError::NoCredentialConfigured) => {
             Ok((RegistryAuth::Anonymous, false))
         }
-        // Docker's own helpers answer so for a registry that nobody has logged in to.
+        // Docker's own helpers return this for a registry without a login.
         Err(CredentialRetrievalError::HelperFailure { stdout, .. })
             if stdout.contains("credentials not found") =>
         {
@@ -222,7 +223,7 @@ fn credentials(registry: &str) -> Result<(RegistryAuth, bool), PushError> {
     }
 }
 
-/// What the registry's answer means to whom it may concern.
+/// Makes an error for the user from the registry's error.
 fn explain(
     why: OciDistributionError,
     target: &Target,
@@ -278,7 +279,7 @@ fn is_refusal(why: &OciDistributionError) -> bool {
     }
 }
 
-/// The cause that says something: those around it repeat the address.
+/// The innermost cause. The errors around it only repeat the address.
 fn innermost(error: &dyn Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

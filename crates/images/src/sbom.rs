@@ -1,4 +1,4 @@
-//! The bill of materials: SPDX 2.3 in JSON, of the packages that are linked into a module.
+//! The bill of materials: SPDX 2.3 in JSON. It lists the packages that are linked into a module.
 
 #![expect(
     clippy::indexing_slicing,
@@ -60,7 +60,8 @@ pub(crate) fn spdx(filter: &Filter, module: &str, created: &str) -> Value {
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": root,
-        // One for each module, as the specification wants it, and the same one each time.
+        // Each module has its own namespace, as the specification requires, and always the same
+        // one.
         "documentNamespace": format!("https://spdx.org/spdxdocs/{root}-{module}"),
         "creationInfo": {
             "created": created,

@@ -1,7 +1,7 @@
-//! The header block of a request, made of the headers that the configuration names.
+//! The header block of a request, made from the headers that the configuration names.
 //!
-//! Envoy shows a tracer single headers by name. The stages read a block, so one is made of those
-//! that they need: the layout is the one that `meshtrace_headers::Headers` reads.
+//! Envoy gives a tracer single headers by name, but the stages read a block. So a block is made of
+//! the headers that they need, in the layout that `meshtrace_headers::Headers` reads.
 
 use crate::call::Carrier;
 
@@ -9,7 +9,8 @@ use crate::call::Carrier;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names(Vec<Box<[u8]>>);
 
-/// What every span is described by, and what the stages read without being told to.
+/// The headers that every configuration needs: those that describe every span, and those that the
+/// stages always read.
 const ALWAYS: [&[u8]; 8] = [
     b":method",
     b":path",
@@ -22,7 +23,7 @@ const ALWAYS: [&[u8]; 8] = [
 ];
 
 impl Names {
-    /// The names that every configuration needs, and `further` ones, each once.
+    /// The names that every configuration needs, and the `further` ones. Each name is there once.
     pub(crate) fn new(further: impl IntoIterator<Item = Box<[u8]>>) -> Self {
         let mut names: Vec<Box<[u8]>> = ALWAYS.iter().map(|name| (*name).into()).collect();
         for name in further {
@@ -33,7 +34,7 @@ impl Names {
         Self(names)
     }
 
-    /// Reads the headers of `carrier` into `block`, whose content is forgotten.
+    /// Reads the headers of `carrier` into `block`. The old content of `block` is lost.
     pub(crate) fn read(&self, carrier: &Carrier, block: &mut Vec<u8>) {
         let lines = self.0.iter().filter_map(|name| {
             let value = carrier.get(name)?;
@@ -43,14 +44,14 @@ impl Names {
     }
 }
 
-/// Writes `lines`, at most `most` of them, as a header block.
+/// Writes at most `most` of the `lines` as a header block.
 fn write<'l>(lines: impl Iterator<Item = (&'l [u8], &'l [u8])>, most: usize, block: &mut Vec<u8>) {
     const COUNT: usize = 4;
     const LENGTHS: usize = 8;
 
     block.clear();
-    // The lengths stand before the texts: room for all lines, of which what is not needed is closed
-    // afterwards.
+    // The lengths stand before the texts. There is room for the lengths of all lines at first, and
+    // the part that is not needed is removed at the end.
     let reserved = COUNT + most * LENGTHS;
     block.resize(reserved, 0);
     let mut count = 0_u32;

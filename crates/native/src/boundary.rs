@@ -1,25 +1,25 @@
-//! What stands between Envoy's calls and this module's code.
+//! Separates Envoy's calls from this module's code.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Panics that were caught and not yet counted in Envoy.
+/// The panics that were caught and are not yet counted in Envoy.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs `body` for Envoy. A panic ends here: it is counted, and Envoy gets `otherwise`.
 ///
-/// What a panic leaves behind is safe to use: every shared value is behind a lock or a cell that
-/// is not used while it is lent.
+/// After a panic every value is still safe to use: each shared value is behind a lock, or in a cell
+/// that is not used while its value is lent.
 pub(crate) fn guard<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         PANICS.fetch_add(1, Ordering::Relaxed);
-        // Dropping it runs code of whoever panicked, which may panic again.
+        // Dropping the payload runs its own code, which may panic again.
         core::mem::forget(payload);
         otherwise
     })
 }
 
-/// The panics since the last time.
+/// The number of panics since the last call.
 pub(crate) fn take_panics() -> u64 {
     PANICS.swap(0, Ordering::Relaxed)
 }

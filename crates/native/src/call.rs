@@ -1,4 +1,4 @@
-//! Calls of Envoy, safe and checked.
+//! Safe and checked calls of Envoy's functions.
 
 use meshtrace_headers::Headers;
 
@@ -8,7 +8,7 @@ fn imports() -> Option<&'static Imports> {
     sys::imports().ok()
 }
 
-/// Writes one line into Envoy's log, as far as its level lets it through.
+/// Writes one line into Envoy's log. Envoy's log level may leave it out.
 pub(crate) fn log(level: LogLevel, line: &str) {
     if let Some(imports) = imports() {
         // SAFETY: Envoy reads the range.
@@ -18,35 +18,35 @@ pub(crate) fn log(level: LogLevel, line: &str) {
 
 /// Whether the process only checks a configuration (`--mode validate`).
 pub(crate) fn is_validation_mode() -> bool {
-    // SAFETY: no arguments.
+    // SAFETY: the function has no arguments.
     imports().is_some_and(|imports| unsafe { (imports.is_validation_mode)() })
 }
 
-/// The headers of the request that a span is about, lent by Envoy for one call.
+/// The headers of the request of a span. Envoy lends them for one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Carrier(EnvoyPtr);
 
 impl Carrier {
     /// # Safety
-    /// `span` is the span that Envoy hands to the hook that is running, and is used no longer.
+    /// `span` is the span that Envoy passes to the running hook, and is not used after the hook.
     pub(crate) unsafe fn new(span: EnvoyPtr) -> Self {
         Self(span)
     }
 
-    /// The first line of the header `name` (lower-case). Envoy shows no other line, and no list of
-    /// the names that there are.
+    /// The first line of the header `name` (lower-case). Envoy gives no other line, and no list of
+    /// the names.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
         let mut value = Buffer::EMPTY;
         // SAFETY: Envoy reads the name and writes one buffer.
         let found = unsafe {
             (imports()?.tracer_get_trace_context_value)(self.0, Buffer::of(name), &raw mut value)
         };
-        // SAFETY: the range is Envoy's header map, which nobody changes while `self` is borrowed:
-        // `set` and `remove` take it mutably.
+        // SAFETY: the range is in Envoy's header map, which does not change while `self` is
+        // borrowed: `set` and `remove` borrow it mutably.
         found.then(|| unsafe { value.bytes() })
     }
 
-    /// Makes `value` the first line of the header `name`; other lines stay.
+    /// Makes `value` the first line of the header `name`. Other lines stay.
     pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
         if let Some(imports) = imports() {
             // SAFETY: Envoy copies both ranges.
@@ -69,12 +69,12 @@ impl Carrier {
     }
 }
 
-/// A tracer's configuration in Envoy: where its counters are.
+/// A tracer's configuration in Envoy, in which its counters are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TracerHandle(EnvoyPtr);
 
-// SAFETY: Envoy's counters may be moved from any thread; the pointer is used for nothing else after
-// the configuration was made.
+// SAFETY: Envoy's counters may be moved from any thread. After the configuration is made, the
+// pointer is used for nothing else.
 unsafe impl Send for TracerHandle {}
 // SAFETY: as above.
 unsafe impl Sync for TracerHandle {}
@@ -86,7 +86,7 @@ impl TracerHandle {
         Self(config)
     }
 
-    /// Defines a counter. Envoy takes no further one once the configuration is made.
+    /// Defines a counter. Envoy accepts no further counter after the configuration is made.
     pub(crate) fn define_counter(self, name: &str) -> Option<usize> {
         let mut id = 0;
         // SAFETY: Envoy reads the name and writes one number.
@@ -104,8 +104,8 @@ impl TracerHandle {
 
     pub(crate) fn increment(self, counter: usize, amount: u64) {
         if let Some(imports) = imports() {
-            // SAFETY: plain numbers; there are no labels. A counter that is refused has nowhere to
-            // be told.
+            // SAFETY: these are plain numbers, and there are no labels. A counter that Envoy
+            // refuses cannot be reported anywhere.
             let _ = unsafe {
                 (imports.tracer_increment_counter)(self.0, counter, core::ptr::null(), 0, amount)
             };
@@ -113,11 +113,11 @@ impl TracerHandle {
     }
 }
 
-/// The configuration of the HTTP filter in Envoy: what makes calls.
+/// The configuration of the HTTP filter in Envoy, which makes calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller(EnvoyPtr);
 
-// SAFETY: the pointer is handed back to Envoy on the main thread alone.
+// SAFETY: the pointer is passed to Envoy only on the main thread.
 unsafe impl Send for Caller {}
 // SAFETY: as above.
 unsafe impl Sync for Caller {}
@@ -136,8 +136,9 @@ impl Caller {
         Self(config)
     }
 
-    /// Makes an HTTP call and returns the id of its answer. Main thread only, and never from the
-    /// hooks that tell an answer: during Envoy's shutdown that is a segmentation fault.
+    /// Makes an HTTP call and returns the id of its answer. It may run on the main thread only, and
+    /// never in the hooks that deliver an answer: during Envoy's shutdown that is a segmentation
+    /// fault.
     pub(crate) fn call(
         self,
         cluster: &str,
@@ -163,7 +164,8 @@ impl Caller {
         made(result, id)
     }
 
-    /// As [`call`](Self::call), as a stream: its answer tells trailers, which gRPC's status is in.
+    /// As [`call`](Self::call), as a stream: its answer has trailers, which contain the status of
+    /// gRPC.
     pub(crate) fn stream(
         self,
         cluster: &str,
@@ -188,7 +190,7 @@ impl Caller {
             )
         };
         let id = made(result, id)?;
-        // A stream that has ended meanwhile tells so by its hooks.
+        // A stream that has ended meanwhile calls its hooks.
         // SAFETY: Envoy copies the range.
         let _ = unsafe {
             (imports.http_filter_config_stream_send_data)(self.0, id, Buffer::of(body), true)
@@ -196,9 +198,9 @@ impl Caller {
         Ok(id)
     }
 
-    /// What wakes this configuration on the main thread.
+    /// The scheduler that wakes this configuration on the main thread.
     pub(crate) fn scheduler(self) -> Option<Scheduler> {
-        // SAFETY: Envoy's own pointer.
+        // SAFETY: the pointer is Envoy's own.
         let scheduler = unsafe { (imports()?.http_filter_config_scheduler_new)(self.0) };
         (!scheduler.is_null()).then_some(Scheduler(scheduler))
     }
@@ -216,7 +218,7 @@ fn made(result: u32, id: u64) -> Result<u64, NotMade> {
     match result {
         sys::CALL_MADE => Ok(id),
         sys::CLUSTER_NOT_FOUND => Err(NotMade::ClusterNotFound),
-        // Such as a cluster without endpoints, or a circuit breaker: no answer will be told.
+        // For example a cluster without endpoints, or a circuit breaker: no answer will come.
         _ => Err(NotMade::Other),
     }
 }
@@ -231,7 +233,8 @@ unsafe impl Send for Scheduler {}
 unsafe impl Sync for Scheduler {}
 
 impl Scheduler {
-    /// Has the configuration's hook run on the main thread soon. From any thread.
+    /// Makes Envoy run the configuration's hook on the main thread soon. It may be called on any
+    /// thread.
     pub(crate) fn commit(&self) {
         if let Some(imports) = imports() {
             // SAFETY: the scheduler lives as long as `self`.
@@ -243,19 +246,19 @@ impl Scheduler {
 impl Drop for Scheduler {
     fn drop(&mut self) {
         if let Some(imports) = imports() {
-            // SAFETY: it is Envoy's, and nobody has it any more.
+            // SAFETY: the scheduler is Envoy's, and no other code uses it any more.
             unsafe { (imports.http_filter_config_scheduler_delete)(self.0) };
         }
     }
 }
 
-/// Lets Envoy open its listeners: it waits for every bootstrap extension to say so.
+/// Lets Envoy open its listeners. Envoy waits for this call of every bootstrap extension.
 ///
 /// # Safety
-/// `config` is the configuration that the running hook was given.
+/// `config` is the configuration that Envoy passed to the running hook.
 pub(crate) unsafe fn signal_init_complete(config: EnvoyPtr) {
     if let Some(imports) = imports() {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller guarantees.
         unsafe { (imports.bootstrap_extension_config_signal_init_complete)(config) };
     }
 }

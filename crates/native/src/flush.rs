@@ -1,4 +1,4 @@
-//! Emptying the queues at shutdown: Envoy waits while the bootstrap extension asks it to.
+//! Empties the queues at shutdown. Envoy waits for it, because of the bootstrap extension.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,15 @@ use crate::queue;
 use crate::send;
 use crate::sys::Completion;
 
-/// The longest that Envoy waits for the last export.
+/// The longest time that Envoy waits for the last export.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// What lets Envoy go on.
+/// The callback that ends Envoy's wait.
 #[derive(Debug)]
 struct Waiting {
     completion: Completion,
     context: *mut c_void,
-    /// By the monotonic clock.
+    /// The end of the wait, by the monotonic clock.
     until: u64,
 }
 
@@ -28,12 +28,12 @@ unsafe impl Send for Waiting {}
 static WAITING: Mutex<Option<Waiting>> = Mutex::new(None);
 static IS_ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Whether all that is queued is to be sent at once.
+/// Whether everything that is queued must be sent at once.
 pub(crate) fn is_asked() -> bool {
     IS_ASKED.load(Ordering::Acquire)
 }
 
-/// Empties the queues, and calls `completion` then; on the main thread.
+/// Empties the queues, and then calls `completion`. It runs on the main thread.
 ///
 /// # Safety
 /// `completion` may be called with `context` once, later and on this thread.
@@ -47,14 +47,16 @@ pub(crate) unsafe fn ask(completion: Completion, context: *mut c_void) {
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     IS_ASKED.store(true, Ordering::Release);
     if queue::any_is_busy() && send::wake_newest() {
-        // The thread goes on waking until the last answer is there, or the time is up.
+        // The thread goes on to wake the sender until the last answer has come, or the time is
+        // over.
         send::something_is_queued();
     } else {
         let_go();
     }
 }
 
-/// Lets Envoy go on where everything is sent, or its patience is at its end; on the main thread.
+/// Ends Envoy's wait where everything is sent, or where the time is over. It runs on the main
+/// thread.
 pub(crate) fn check(is_empty: impl FnOnce() -> bool) {
     let until = {
         let waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +67,7 @@ pub(crate) fn check(is_empty: impl FnOnce() -> bool) {
     }
 }
 
-/// A filter configuration has ended, perhaps the last; on the main thread.
+/// A filter configuration has ended. It may be the last one. This runs on the main thread.
 pub(crate) fn sender_ended() {
     check(|| !send::wake_newest());
 }
@@ -82,7 +84,7 @@ fn let_go() {
         ..
     }) = waiting
     {
-        // SAFETY: as `ask` demands; it was taken, so it is called once.
+        // SAFETY: as `ask` requires; it was taken from `WAITING`, so it is called once.
         unsafe { completion(context) };
     }
 }

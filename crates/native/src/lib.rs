@@ -1,17 +1,17 @@
 //! Envoy's own tracer: `mesh_tracing` as a dynamic module, `libmeshtrace.so`.
 //!
-//! The second host of the pipeline. Envoy says when a span begins, which call it makes, and when it
-//! ends; this crate asks the pipeline what that means, keeps the span meanwhile, and sends what is
-//! finished over Envoy's own clusters. Three extensions of Envoy's are one module here: the tracer
-//! `mesh_tracing`, the HTTP filter `mesh_tracing_export`, whose configuration makes the calls of
-//! the export, and the bootstrap extension `mesh_tracing_flush`, which empties the queues at
-//! shutdown.
+//! This is the second host of the pipeline. Envoy calls it when a span begins, when the span makes
+//! a call, and when the span ends. This crate runs the pipeline for each of these, keeps the span
+//! meanwhile, and sends finished spans over Envoy's own clusters. One module contains three
+//! extensions of Envoy: the tracer `mesh_tracing`; the HTTP filter `mesh_tracing_export`, whose
+//! configuration makes the calls of the export; and the bootstrap extension `mesh_tracing_flush`,
+//! which empties the queues at shutdown.
 //!
-//! Threads: configurations are made on Envoy's main thread, spans live and end on one worker each,
+//! Threads: configurations are made on Envoy's main thread, each span lives and ends on one worker,
 //! and calls are made on the main thread. Each worker compiles the configuration for itself and has
-//! a queue of its own; the queues are all that is shared.
+//! its own queue. Only the queues are shared.
 
-// The exports that Envoy calls and the pointers that it hands over are the whole of it.
+// The whole crate consists of the functions that Envoy calls and of the pointers that it passes.
 #![allow(unsafe_code, reason = "this crate is the boundary to Envoy")]
 
 mod block;

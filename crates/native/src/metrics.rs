@@ -1,4 +1,4 @@
-//! Envoy's counters, under the names that the Wasm filters have.
+//! Envoy's counters, under the same names as those of the Wasm filters.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use meshtrace_propagation::{Direction, only_metric};
 use crate::boundary;
 use crate::call::TracerHandle;
 
-/// Panics that ended at the boundary.
+/// The counter of panics that ended at the boundary.
 const PANICS: &str = "meshtrace.panics";
 const DIRECTIONS: [Direction; 3] = [
     Direction::Unspecified,
@@ -17,20 +17,21 @@ const DIRECTIONS: [Direction; 3] = [
     Direction::Outbound,
 ];
 
-/// The counters of one tracer configuration, all defined while it is made.
+/// The counters of one tracer configuration. All are defined while it is made.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    /// `None` from the configuration's end on: its counters are Envoy's no more.
+    /// The handle; `None` after the configuration has ended, because Envoy then has no counters for
+    /// it.
     handle: Mutex<Option<TracerHandle>>,
     stages: Vec<(Stage, Counters)>,
-    /// In the order of the configuration's own list.
+    /// The counters of the configuration's own list, in its order.
     configured: Counters,
-    /// In the order of [`Format::ALL`] and of [`DIRECTIONS`].
+    /// The counters in the order of [`Format::ALL`] and of [`DIRECTIONS`].
     only: Vec<Counters>,
     panics: Option<usize>,
 }
 
-/// In the order of their names; `None` where Envoy refused to define it.
+/// Counters in the order of their names; `None` for a counter that Envoy refused to define.
 type Counters = Vec<Option<usize>>;
 
 impl Metrics {
@@ -55,8 +56,8 @@ impl Metrics {
         }
     }
 
-    /// Moves the counters of one request. `handle` is that of a configuration that is alive, as the
-    /// spans of a worker keep theirs.
+    /// Moves the counters of one request. `handle` must be of a configuration that is alive. The
+    /// spans of a worker keep theirs alive.
     pub(crate) fn add(&self, handle: TracerHandle, outcome: &Outcome<'_>, direction: Direction) {
         for (stage, _) in &self.stages {
             self.add_bits(handle, *stage, outcome.tallies.of(*stage));
@@ -85,8 +86,8 @@ impl Metrics {
         }
     }
 
-    /// Moves the counter at the place `index` of `stage`, where the configuration is alive. From
-    /// any thread.
+    /// Moves the counter at the place `index` of `stage`, where the configuration is alive. It may
+    /// be called on any thread.
     pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = *handle
@@ -112,7 +113,7 @@ impl Metrics {
         handle.is_some()
     }
 
-    /// The configuration ends: nothing is counted in it any more.
+    /// The configuration ends. Nothing is counted in it after that.
     pub(crate) fn end(&self) {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         *handle = None;

@@ -1,12 +1,12 @@
-//! The proxy's node, as far as the process itself shows it: Envoy tells a tracer nothing of it.
+//! The proxy's node, as far as the process itself has it. Envoy gives a tracer no part of it.
 
 use std::fs;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// A text of the node, such as that of `["metadata", "NAME"]`: what the command line says, and what
-/// stands in the bootstrap, where that is JSON, as Istio's is.
+/// A text of the node, such as that of `["metadata", "NAME"]`. It comes from the command line, or
+/// from the bootstrap where that is JSON, as Istio's is.
 pub(crate) fn node(path: &[&str]) -> Option<String> {
     static NODE: OnceLock<Node> = OnceLock::new();
 
@@ -57,7 +57,7 @@ impl Node {
     }
 }
 
-/// The value of a command line option, behind it or after `=`.
+/// The value of a command line option, which follows the option or its `=`.
 fn value_of(option: &str, arguments: &[&[u8]]) -> Option<String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {

@@ -1,4 +1,4 @@
-//! A tracer configuration: what its spans share.
+//! A tracer configuration: the data that its spans share.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
@@ -15,7 +15,8 @@ use crate::metrics::Metrics;
 use crate::node::node;
 use crate::refusal;
 
-/// The stages that count: the access log reads the ids from Envoy.
+/// The stages with counters. The stage of the access log is not here: Envoy gives the access log
+/// the ids.
 const STAGES: [Stage; 4] = [
     Stage::Propagation,
     Stage::Sampling,
@@ -23,29 +24,29 @@ const STAGES: [Stage; 4] = [
     Stage::Report,
 ];
 
-/// One tracer configuration of Envoy's. Spans of every worker have it.
+/// One tracer configuration of Envoy. The spans of every worker share it.
 #[derive(Debug)]
 pub(crate) struct Plugin {
-    /// No other configuration of this process has it.
+    /// A number that no other configuration of this process has.
     pub(crate) number: u64,
-    /// What each worker compiles for itself.
+    /// The configuration, which each worker compiles for itself.
     json: Box<[u8]>,
-    /// Alive for as long as a span is: Envoy's spans keep their configuration.
+    /// The handle is alive as long as a span is, because Envoy's spans keep their configuration.
     pub(crate) handle: TracerHandle,
     pub(crate) names: Names,
     pub(crate) metrics: Metrics,
     pub(crate) report: Report,
     pub(crate) keep: Keep,
     pub(crate) role: RoleConfig,
-    /// A queue with so many spans is emptied at once.
+    /// A queue with this number of spans is emptied at once.
     pub(crate) full_batch: u32,
-    /// How long a queue waits for more, in milliseconds.
+    /// How long a queue waits for more spans, in milliseconds.
     pub(crate) interval_ms: u64,
     pub(crate) buckets: Buckets,
 }
 
 impl Plugin {
-    /// Compiles a configuration for the tracer configuration `handle` of Envoy's.
+    /// Compiles the configuration `json` for Envoy's tracer configuration `handle`.
     pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Caution), ConfigError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -78,7 +79,7 @@ impl Plugin {
     }
 }
 
-/// What a person should know of a configuration although it is a good one.
+/// A warning to the user about a configuration that is valid.
 pub(crate) type Caution = Option<&'static str>;
 
 fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {
@@ -89,12 +90,12 @@ fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {
     MeshTracing::from_json(json, &proxy)
 }
 
-/// A variable of the process's environment.
+/// The value of a variable of the process's environment.
 fn variable(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(OsString::into_encoded_bytes)
 }
 
-/// The token buckets of a configuration's rates, which its workers share.
+/// The token buckets for the rates of a configuration. Its workers share them.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets(Mutex<BTreeMap<Box<[u8]>, [u8; 8]>>);
 

@@ -1,4 +1,5 @@
-//! The queues of finished spans: one for each worker and configuration, emptied on the main thread.
+//! The queues of finished spans. Each worker has one for each configuration. The main thread
+//! empties them.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,27 +11,27 @@ use crate::node::node;
 use crate::plugin::Plugin;
 use crate::send;
 
-/// Spans of one worker and configuration.
+/// The finished spans of one worker and one configuration.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) plugin: Arc<Plugin>,
     content: Mutex<Content>,
-    /// Whether there is something to do for it.
+    /// Whether the main thread has work with this queue.
     is_busy: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) exporter: Exporter,
-    /// Spans since the main thread was last told that there is a full batch.
+    /// The number of spans since the main thread was last woken for a full batch.
     since_told: u32,
 }
 
-/// Every queue of the process. A configuration's queues outlive it until they are empty.
+/// Every queue of the process. A queue stays after its configuration has ended, until it is empty.
 static QUEUES: Mutex<Vec<Arc<Queue>>> = Mutex::new(Vec::new());
 
 impl Queue {
-    /// A queue of this worker's for `plugin`.
+    /// Creates a queue of this worker for `plugin`.
     pub(crate) fn open(plugin: &Arc<Plugin>) -> Arc<Self> {
         let queue = Arc::new(Self {
             content: Mutex::new(Content {
@@ -44,8 +45,8 @@ impl Queue {
         queue
     }
 
-    /// Takes a finished span, on its worker: the lock is contended only while the main thread makes
-    /// a call of this queue's.
+    /// Adds a finished span, on its worker. The lock is contended only while the main thread makes
+    /// a call of this queue.
     pub(crate) fn push(&self, span: &Span<'_>) {
         let is_full = {
             let mut content = self.lock();
@@ -73,7 +74,8 @@ impl Queue {
         self.is_busy.load(Ordering::Acquire)
     }
 
-    /// Says whether there is still something to do, with the lock held that `content` comes from.
+    /// Records whether there is still work to do. The caller holds the lock that `content` comes
+    /// from.
     pub(crate) fn settle(&self, content: &mut Content) {
         content.since_told = 0;
         self.is_busy
@@ -85,17 +87,17 @@ fn all() -> MutexGuard<'static, Vec<Arc<Queue>>> {
     QUEUES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every queue as of now.
+/// Every queue that exists now.
 pub(crate) fn snapshot() -> Vec<Arc<Queue>> {
     all().clone()
 }
 
-/// Whether there is something to do for any queue.
+/// Whether the main thread has work with any queue.
 pub(crate) fn any_is_busy() -> bool {
     all().iter().any(|queue| queue.is_busy())
 }
 
-/// How long the queues wait for more spans, in milliseconds: as the most impatient has it.
+/// How long the queues wait for more spans, in milliseconds: the shortest of their intervals.
 pub(crate) fn interval_ms() -> u64 {
     let intervals = all();
     let intervals = intervals.iter().map(|queue| queue.plugin.interval_ms);
@@ -104,7 +106,7 @@ pub(crate) fn interval_ms() -> u64 {
 
 const LONGEST_MS: u64 = 100;
 
-/// Forgets the queues of configurations that have ended, once they are empty.
+/// Removes the queues of configurations that have ended, once they are empty.
 pub(crate) fn forget_ended() {
     all().retain(|queue| queue.is_busy() || queue.plugin.metrics.is_alive());
 }

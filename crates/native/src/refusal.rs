@@ -1,4 +1,5 @@
-//! What a configuration of `mesh_tracing` cannot ask of a tracer, and what it asks Envoy to show.
+//! What a configuration of `mesh_tracing` cannot have in a tracer, and the headers that it reads
+//! from Envoy.
 
 use meshtrace_attributes::{Phase, SourceConfig, SpanAttributesConfig};
 use meshtrace_config::{ConfigError, RequestHeaders};
@@ -7,7 +8,8 @@ use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{IncomingMode, OnRepeated, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
 
-/// Refuses what Envoy does not show a tracer, and what has no meaning where the tracer stands.
+/// Refuses settings that need what Envoy does not give a tracer, and settings that have no meaning
+/// in a tracer.
 pub(crate) fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
     let Some(report) = &config.report else {
         return Err(ConfigError::new(
@@ -80,7 +82,7 @@ fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Names in `clear` that stand for headers of which only the beginning is known.
+/// The names in `clear` that stand for headers of which only the beginning of the name is known.
 const FAMILIES: [&str; 3] = ["jaeger", "ottrace", "instana"];
 
 fn refuse_families(clear: &[String], path: &str) -> Result<(), ConfigError> {
@@ -134,7 +136,7 @@ fn refuse_attributes(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What a person should know of a configuration although it is a good one.
+/// A warning to the user about a configuration that is valid.
 pub(crate) fn caution(config: &MeshTracingConfig) -> Option<&'static str> {
     let context = config.trace_context.as_ref()?;
     let incoming = context.incoming.as_ref()?;

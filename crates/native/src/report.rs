@@ -1,4 +1,4 @@
-//! Which finished spans are reported, and as what.
+//! Decides which finished spans are reported, and describes them.
 
 use core::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::span::{Family, Kind, Parts, Verdict};
 use crate::tags::{self, About, Told};
 use crate::worker::Worker;
 
-/// A span of `family` is over: it is reported, or waits until the request's verdict is known.
+/// A span of `family` has ended. It is reported, or waits until the verdict about the request is
+/// known.
 pub(crate) fn finish(worker: &Worker, family: &Family, parts: Box<Parts>) {
     if parts.kind == Kind::Attempt {
         let told = Told::read(&parts.tags);
@@ -45,7 +46,7 @@ pub(crate) fn finish(worker: &Worker, family: &Family, parts: Box<Parts>) {
     }
 }
 
-/// A request that is not sampled is over: whether its spans are reported.
+/// A request that is not sampled has ended. Decides whether its spans are reported.
 fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
     let reason = reason_to_keep(worker, family, &parts);
     family.verdict.set(match reason {
@@ -105,8 +106,8 @@ fn count(worker: &Worker, counter: Counter) {
     metrics.add_to(Stage::Report, counter.index(), 1);
 }
 
-/// The role of a request's own span, which Envoy does not say. Without a span for each attempt that
-/// of an outbound listener speaks of the call.
+/// The role of a request's own span, which Envoy does not give. In an outbound listener, a request
+/// without a span for each attempt has a CLIENT span.
 fn kind_of_request(worker: &Worker, family: &Family) -> otlp::Kind {
     match worker.plugin.role {
         RoleConfig::Client => otlp::Kind::Client,
@@ -183,7 +184,7 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     });
 }
 
-/// Adds where a request was sent to: of a SERVER span as it came in, of a CLIENT span as it left.
+/// Adds the target of the request: for a SERVER span as it came in, for a CLIENT span as it left.
 fn describe_target<'r>(
     request: conventions::Request<'r>,
     route: Option<&[u8]>,
@@ -201,12 +202,12 @@ fn describe_target<'r>(
     if !parts.sent_authority.is_empty() {
         sent.authority = &parts.sent_authority;
     }
-    // The template is that of the path as it came in.
+    // The template is for the path as it came in, so it is left out where the path has changed.
     let route = route.filter(|_| sent.path() == request.path());
     sent.describe_client(route, attributes);
 }
 
-/// Adds the attributes that the configuration names, and Envoy's tags that have no other name.
+/// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
 fn add_gathered(
     worker: &Worker,
     headers: Headers<'_>,

@@ -1,10 +1,10 @@
-//! Sending what is queued: calls that a filter configuration makes on Envoy's main thread.
+//! Sends the queued spans: a filter configuration makes the calls on Envoy's main thread.
 //!
-//! A filter configuration has no timer, and a call that a worker makes is not legal. So one thread
-//! of this module waits until something is queued and then wakes the configuration, about as often
-//! as the batches' interval says, until nothing is left. It does nothing else. Every HTTP
-//! connection manager has a filter configuration of its own: the newest of them makes all calls. An
-//! update ends the oldest, and a call that is in flight then would be made again.
+//! A filter configuration has no timer, and a worker is not allowed to make a call. So one thread
+//! of this module waits until something is queued. It then wakes the configuration, about as often
+//! as the interval of the batches sets, until nothing is left. It does nothing else. Every HTTP
+//! connection manager has its own filter configuration, and the newest of them makes all calls. An
+//! update ends the oldest one, and a call that is in flight would then be made again.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -20,46 +20,46 @@ use crate::flush;
 use crate::queue::{self, Content, Queue};
 use crate::sys::LogLevel;
 
-/// A filter configuration of Envoy's: what it has as a pointer.
+/// A filter configuration. Envoy has a pointer to it.
 #[derive(Debug)]
 pub(crate) struct Sender {
     caller: Caller,
-    /// Gone once the configuration ends.
+    /// The scheduler, until the configuration ends.
     scheduler: Mutex<Option<Scheduler>>,
-    /// Calls that are not answered.
+    /// The calls that are not answered yet.
     flights: Mutex<Vec<Flight>>,
-    /// Answers that are not told to their exporter.
+    /// The answers that their exporter has not received yet.
     answers: Mutex<Vec<Landed>>,
 }
 
-/// A call on its way.
+/// A call without an answer yet.
 #[derive(Debug)]
 struct Flight {
-    /// Envoy's id: calls and streams are counted apart.
+    /// Envoy's id. Calls and streams have separate numbers.
     id: u64,
     is_stream: bool,
-    /// What the exporter knows it by.
+    /// The exporter's number for the call.
     token: u32,
     queue: Arc<Queue>,
-    /// What has come of a stream's answer.
+    /// The part of a stream's answer that has come.
     answer: Landed,
 }
 
-/// An answer, owned.
+/// An answer to a call, with its own memory.
 #[derive(Debug, Default)]
 pub(crate) struct Landed {
     id: u64,
     is_stream: bool,
-    /// Header blocks.
+    /// The headers, as a block.
     headers: Vec<u8>,
     trailers: Vec<u8>,
     body: Vec<u8>,
 }
 
-/// The most that is read of an answer's body, in bytes: more than any answer of OTLP's.
+/// The most bytes of an answer's body that are read: more than any answer of OTLP has.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The filter configurations that live, newest last, and the thread that wakes the newest.
+/// The filter configurations that exist, the newest last, and the thread that wakes the newest.
 static SENDERS: Mutex<Senders> = Mutex::new(Senders {
     all: Vec::new(),
     thread: None,
@@ -73,7 +73,7 @@ struct Senders {
     token: u32,
 }
 
-/// What the thread waits for.
+/// The conditions for which the thread waits.
 static WAKING: Waking = Waking {
     state: Mutex::new(State {
         has_work: false,
@@ -99,7 +99,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sender {
-    /// A new filter configuration, on the main thread. `None` where Envoy has no scheduler for it.
+    /// Adds a new filter configuration, on the main thread. `None` where Envoy has no scheduler for
+    /// it.
     pub(crate) fn open(caller: Caller) -> Option<Arc<Self>> {
         let sender = Arc::new(Self {
             scheduler: Mutex::new(Some(caller.scheduler()?)),
@@ -109,7 +110,8 @@ impl Sender {
         });
         let mut senders = lock(&SENDERS);
         senders.all.push(Arc::clone(&sender));
-        // A process that only checks a configuration makes every configuration, and no thread.
+        // A process that only checks a configuration makes every configuration, but no thread is
+        // started.
         if senders.thread.is_none() && !call::is_validation_mode() {
             lock(&WAKING.state).is_over = false;
             let thread = thread::Builder::new().name("meshtrace".to_owned());
@@ -123,7 +125,7 @@ impl Sender {
             }
         }
         drop(senders);
-        // What a configuration before this one has left.
+        // An earlier configuration may have left spans in the queues.
         something_is_queued();
         Some(sender)
     }
@@ -144,9 +146,9 @@ impl Sender {
             // A thread that panicked has ended too.
             let _ = thread.join();
         }
-        // Only now: until then the thread may have committed.
+        // The scheduler is dropped only now, because the thread may have used it until then.
         drop(lock(&self.scheduler).take());
-        // No call is made from here: Envoy may be about to end.
+        // No call is made from here, because Envoy may be about to end.
         let nothing = Landed::default();
         for flight in lock(&self.flights).drain(..) {
             let mut content = flight.queue.lock();
@@ -157,15 +159,15 @@ impl Sender {
         something_is_queued();
     }
 
-    /// Has [`run`](Self::run) called on the main thread soon.
+    /// Makes Envoy run [`run`](Self::run) on the main thread soon.
     fn commit(&self) {
         if let Some(scheduler) = &*lock(&self.scheduler) {
             scheduler.commit();
         }
     }
 
-    /// On the main thread, and not within an answer's hook: tells the exporters their answers, and
-    /// makes the calls that are due.
+    /// Gives the exporters their answers, and makes the calls that are due. It runs on the main
+    /// thread, and not within the hook of an answer.
     pub(crate) fn run(self: &Arc<Self>) {
         let landed = core::mem::take(&mut *lock(&self.answers));
         for answer in landed {
@@ -190,7 +192,7 @@ impl Sender {
             let dispatch = &mut |call: &HttpCall<'_>| self.dispatch(&queue, call);
             let now = SystemClock.now();
             if flush::is_asked() || !queue.plugin.metrics.is_alive() {
-                // Nothing more comes that it could wait for.
+                // No further spans will come, so waiting is useless.
                 content.exporter.on_done(now, dispatch);
             } else {
                 content.exporter.on_tick(now, dispatch);
@@ -209,11 +211,11 @@ impl Sender {
             .is_some_and(|newest| Arc::ptr_eq(newest, self))
     }
 
-    /// Makes a call of an exporter's.
+    /// Makes a call for an exporter.
     fn dispatch(&self, queue: &Arc<Queue>, call: &HttpCall<'_>) -> Result<u32, CallError> {
         let headers = Headers::parse(call.headers).ok_or(CallError::Other)?;
         let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
-        // gRPC's status is in the trailers, which only a stream tells.
+        // The status of gRPC is in the trailers, which only a stream delivers.
         let is_stream = headers.contains(b"te");
         let made = match is_stream {
             true => self
@@ -240,8 +242,8 @@ impl Sender {
         Ok(token)
     }
 
-    /// A call is answered, or failed with nothing: what follows is done by [`run`](Self::run), for
-    /// during a shutdown a call that is made from here is a segmentation fault.
+    /// A call is answered, or has failed without an answer. [`run`](Self::run) does what follows: a
+    /// call that is made from here during a shutdown is a segmentation fault.
     pub(crate) fn landed(&self, answer: Landed) {
         lock(&self.answers).push(answer);
         self.commit();
@@ -258,7 +260,7 @@ impl Sender {
         }
     }
 
-    /// A stream has ended; with `is_whole`, after all of its answer.
+    /// A stream has ended. With `is_whole`, its whole answer has come.
     pub(crate) fn stream_landed(&self, id: u64, is_whole: bool) {
         let mut answer = Landed::default();
         self.on_stream(id, |so_far| {
@@ -273,7 +275,7 @@ impl Sender {
 }
 
 impl Landed {
-    /// The answer to a call.
+    /// An empty answer to the call `id`.
     pub(crate) fn of_call(id: u64) -> Self {
         Self {
             id,
@@ -289,7 +291,7 @@ impl Landed {
         self.trailers = block;
     }
 
-    /// Keeps a part of the body, as far as there is room.
+    /// Adds a part of the body, as far as there is room.
     pub(crate) fn append(&mut self, part: &[u8]) {
         let room = MAX_ANSWER.saturating_sub(self.body.len());
         let part = part.get(..room).unwrap_or(part);
@@ -315,7 +317,7 @@ impl Landed {
     }
 }
 
-/// Counts and logs what happened, and says whether there is still something to do.
+/// Counts and logs what happened, and records whether there is still work to do.
 fn hand_over(queue: &Queue, content: &mut Content) {
     use meshtrace_counters::Counter as _;
     use meshtrace_pipeline::Stage;
@@ -331,13 +333,13 @@ fn hand_over(queue: &Queue, content: &mut Content) {
     queue.settle(content);
 }
 
-/// A queue that was empty is not so any more. From any thread.
+/// A queue that was empty has spans now. It may be called on any thread.
 pub(crate) fn something_is_queued() {
     lock(&WAKING.state).has_work = true;
     WAKING.changed.notify_all();
 }
 
-/// A queue has enough for a call. From any thread: a worker may do no more than commit.
+/// A queue has enough spans for a call. It may be called on any thread: a worker may only commit.
 pub(crate) fn a_batch_is_full() {
     static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
@@ -362,7 +364,7 @@ pub(crate) fn wake_newest() -> bool {
     })
 }
 
-/// The thread.
+/// The loop of the thread that wakes the newest filter configuration.
 fn wake() {
     loop {
         {

@@ -1,4 +1,4 @@
-//! The life of a span: started, injected, tagged and finished, as Envoy says.
+//! The life of a span: Envoy starts, injects, tags and finishes it.
 
 use core::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,51 +13,51 @@ use crate::report;
 use crate::tags::{self, Tags};
 use crate::worker::Worker;
 
-/// A span of Envoy's: what it has as a pointer.
+/// A span. Envoy has a pointer to it.
 #[derive(Debug)]
 pub(crate) struct Span {
     pub(crate) worker: Rc<Worker>,
     pub(crate) family: Rc<Family>,
-    /// Gone once the span is finished.
+    /// The parts, until the span is finished.
     pub(crate) parts: Option<Box<Parts>>,
     span_id: SpanId,
     parent: Option<SpanId>,
     kind: Kind,
-    /// What Envoy reads the ids from.
+    /// The text from which Envoy reads the trace id.
     pub(crate) trace_id_text: [u8; 32],
     pub(crate) span_id_text: [u8; 16],
 }
 
-/// What a span is about.
+/// What a span describes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A request as it came in.
     #[default]
     Request,
-    /// An attempt of the router's to have it answered.
+    /// An attempt of the router to have the request answered.
     Attempt,
-    /// Another call on its account, as that of an authoriser.
+    /// Another call for the request, such as that of an authoriser.
     OtherCall,
 }
 
-/// A request and the spans of it.
+/// A request and its spans.
 #[derive(Debug, Default)]
 pub(crate) struct Family {
-    /// Its `tracestate` is beside it.
+    /// The start of the request's span. Its `tracestate` is in a field of its own.
     pub(crate) start: Option<SpanStart<'static>>,
     pub(crate) tracestate: Vec<u8>,
     /// The request's headers as they came in.
     pub(crate) block: Vec<u8>,
     pub(crate) direction: Direction,
-    /// Whether any of its spans may be reported. What cannot be is told nothing.
+    /// Whether any of its spans may be reported. If none may, the spans store nothing for a report.
     pub(crate) may_report: bool,
     /// Whether the router has made an attempt with a span of its own.
     pub(crate) has_attempt: Cell<bool>,
     /// The address of the last attempt's upstream.
     pub(crate) upstream: RefCell<Vec<u8>>,
-    /// Of a request that is not sampled: whether its spans are reported.
+    /// Whether the spans of a request that is not sampled are reported.
     pub(crate) verdict: Cell<Verdict>,
-    /// Finished spans whose verdict is open.
+    /// Finished spans whose verdict is not yet known.
     #[expect(clippy::vec_box, reason = "parts go from span to pool as one pointer")]
     pub(crate) waiting: RefCell<Vec<Box<Parts>>>,
 }
@@ -65,37 +65,37 @@ pub(crate) struct Family {
 /// Whether the spans of a request that is not sampled are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The request is not over.
+    /// The request has not ended.
     #[default]
     Open,
     Report,
     Drop,
 }
 
-/// What a span is reported with. Its memory is used again.
+/// The data with which a span is reported. The memory is used again for other spans.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) kind: Kind,
     pub(crate) span_id: Option<SpanId>,
     pub(crate) parent: Option<SpanId>,
-    /// By the monotonic clock.
+    /// The start, by the monotonic clock.
     pub(crate) started: u64,
     pub(crate) ended: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// The start, in nanoseconds since the Unix epoch.
     pub(crate) start_time: u64,
     pub(crate) tags: Tags,
-    /// What Envoy calls it.
+    /// Envoy's name for the operation.
     pub(crate) operation: Vec<u8>,
-    /// Where the request was sent to, as the router had it.
+    /// The target to which the router sent the request.
     pub(crate) sent_target: Vec<u8>,
     pub(crate) sent_authority: Vec<u8>,
 }
 
-/// The most memory that the tags of a finished span leave to the next one, in bytes.
+/// The most bytes of memory that a finished span leaves to a later one.
 const MAX_KEPT_BYTES: usize = 8 * 1024;
 
 impl Parts {
-    /// Forgets the content. Returns whether the memory is worth keeping.
+    /// Clears the content. Returns whether the memory is small enough to be kept.
     pub(crate) fn clear(&mut self) -> bool {
         let vectors = [&self.operation, &self.sent_target, &self.sent_authority];
         let vectors: usize = vectors.iter().map(|vector| vector.capacity()).sum();
@@ -109,7 +109,7 @@ impl Parts {
 }
 
 impl Family {
-    /// Forgets the content.
+    /// Clears the content.
     pub(crate) fn clear(&mut self) {
         self.start = None;
         self.tracestate.clear();
@@ -146,14 +146,15 @@ impl Family {
     }
 }
 
-/// Starts the span of a request. `None` where it can be given no ids: the request passes unchanged.
+/// Starts the span of a request. `None` where no ids can be made: the request then passes
+/// unchanged.
 pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> Option<Box<Span>> {
     let mut family = worker.take_family();
     let started = Rc::get_mut(&mut family)?;
     worker.plugin.names.read(carrier, &mut started.block);
     started.direction = match tags::is_egress(operation) {
         true => Direction::Outbound,
-        // Of a listener without a direction Envoy says the same.
+        // Envoy's name is the same for a listener without a direction.
         false => Direction::Inbound,
     };
     let keeps = worker.plugin.keep.any();
@@ -203,7 +204,8 @@ impl Span {
             parts.kind = kind;
             parts.span_id = Some(span_id);
             parts.parent = parent;
-            // In this order, so that no delay between the two makes the span end too early.
+            // The clocks are read in this order, so that a delay between the two cannot make the
+            // span end too early.
             parts.started = SystemClock.now();
             parts.start_time = start_time.unwrap_or_else(|| SystemClock.since_epoch());
             parts.operation.extend_from_slice(operation);
@@ -221,7 +223,7 @@ impl Span {
         }))
     }
 
-    /// A call on account of this span, which began at `start_time`.
+    /// Starts the span of a call that is made for this span, which began at `start_time`.
     pub(crate) fn child(&self, operation: &[u8], start_time: i64) -> Option<Box<Self>> {
         let kind = match tags::is_of_router(operation) {
             true => Kind::Attempt,
@@ -242,7 +244,7 @@ impl Span {
         )
     }
 
-    /// Keeps a tag, where the span may be reported.
+    /// Stores a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
             parts.tags.push(key, value);
@@ -269,10 +271,10 @@ impl Span {
                 stages.inject_tracestate(&request, &mut outcome);
             }
             for edit in outcome.headers.iter() {
-                // A call of its own has none of the request's headers.
+                // A call that is not the request's own has none of the request's headers.
                 let arrived = self.kind != Kind::OtherCall && headers.contains(edit.name);
                 if arrived {
-                    // Envoy would keep further lines of that name.
+                    // Otherwise Envoy would keep further lines of that name.
                     carrier.remove(edit.name);
                 }
                 match &edit.change {
@@ -282,7 +284,7 @@ impl Span {
                     }
                 }
             }
-            // The attributes of a span that is reported are counted there.
+            // The attributes of a reported span are counted with the report, not here.
             outcome.tallies.attributes = Default::default();
             let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
             metrics.add(handle, &outcome, family.direction);
@@ -299,7 +301,7 @@ impl Span {
         }
     }
 
-    /// The span is over.
+    /// The span has ended.
     pub(crate) fn finish(&mut self) {
         let Some(mut parts) = self.parts.take() else {
             return;
@@ -308,7 +310,7 @@ impl Span {
         report::finish(&self.worker, &self.family, parts);
     }
 
-    /// Envoy has no use for the span any more.
+    /// Envoy does not use the span any more.
     pub(crate) fn end(self) {
         let Self {
             worker,

@@ -1,17 +1,18 @@
-//! Envoy's dynamic-module ABI, as far as this module uses it, declared in this project's own words.
+//! The part of Envoy's dynamic-module ABI that this module uses, in a declaration of this project.
 //!
-//! Envoy's functions are looked up by name when the module is loaded, and none is linked: Rust
-//! links modules so that every import is resolved at load, and one that an Envoy lacks would refuse
-//! the whole module without a line of ours. All functions below are in Envoy 1.38 and later.
+//! Envoy's functions are looked up by name when the module is loaded, and none is linked. Rust
+//! links modules so that every import is resolved at load. A function that an Envoy lacks would
+//! then refuse the whole module without a log line of this module. All functions below are in Envoy
+//! 1.38 and later.
 
 use core::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
 
-/// The ABI that this module is written for: Envoy 1.38 and 1.39 have it, and 1.40 (`v0.2.0`) takes
-/// it with one warning.
+/// The ABI for which this module is written. Envoy 1.38 and 1.39 have it, and 1.40 (`v0.2.0`)
+/// accepts it with one warning.
 pub(crate) const ABI_VERSION: &CStr = c"v0.1.0";
 
-/// A range of bytes, of Envoy's or of this module's. It is lent for the time of one call.
+/// A range of bytes of Envoy or of this module. It is lent for one call.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Buffer {
@@ -41,12 +42,12 @@ impl Buffer {
         if self.start.is_null() || self.length == 0 {
             return &[];
         }
-        // SAFETY: Envoy's range is valid for `'a`, as the caller says.
+        // SAFETY: Envoy's range is valid for `'a`, as the caller guarantees.
         unsafe { core::slice::from_raw_parts(self.start, self.length) }
     }
 }
 
-/// A header line, of Envoy's or of this module's.
+/// A header line of Envoy or of this module.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct HeaderLine {
@@ -54,10 +55,10 @@ pub(crate) struct HeaderLine {
     pub(crate) value: Buffer,
 }
 
-/// An object of Envoy's that this module only hands back.
+/// A pointer to an object of Envoy. This module only passes it back.
 pub(crate) type EnvoyPtr = *mut c_void;
 
-/// What Envoy wants called when the shutdown may go on.
+/// The callback after which Envoy's shutdown goes on.
 pub(crate) type Completion = unsafe extern "C" fn(*mut c_void);
 
 /// `envoy_dynamic_module_type_log_level`.
@@ -74,25 +75,27 @@ pub(crate) const METRIC_DONE: u32 = 0;
 pub(crate) const CALL_MADE: u32 = 0;
 /// `…_http_callout_init_result`: Envoy has no such cluster.
 pub(crate) const CLUSTER_NOT_FOUND: u32 = 2;
-/// `…_http_callout_result`: somebody answered.
+/// `…_http_callout_result`: an answer has come.
 pub(crate) const CALL_ANSWERED: u32 = 0;
 
 #[link(name = "dl")]
 unsafe extern "C" {
-    /// POSIX; the null handle is the program and what it has loaded.
+    /// The function of POSIX. The null handle stands for the program and the libraries that it has
+    /// loaded.
     fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
 }
 
 macro_rules! imports {
     ($($(#[$doc:meta])* $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// Envoy's functions, by their names without `envoy_dynamic_module_callback_`.
+        /// Envoy's functions, under their names without `envoy_dynamic_module_callback_`.
         #[derive(Debug)]
         pub(crate) struct Imports {
             $($(#[$doc])* pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
         impl Imports {
-            /// Looks all of them up; the name of the first that this Envoy lacks otherwise.
+            /// Looks up all functions. The error is the name of the first function that this Envoy
+            /// lacks.
             fn look_up() -> Result<Self, &'static CStr> {
                 Ok(Self {
                     $($name: {
@@ -124,21 +127,22 @@ imports! {
     is_validation_mode() -> bool;
     /// 1.38. The first line of a request header, by its lower-case name.
     tracer_get_trace_context_value(EnvoyPtr, Buffer, *mut Buffer) -> bool;
-    /// 1.38. Makes the value that of the header's first line.
+    /// 1.38. Sets the first line of a request header to the value.
     tracer_set_trace_context_value(EnvoyPtr, Buffer, Buffer);
     /// 1.38. Removes every line of a request header.
     tracer_remove_trace_context_value(EnvoyPtr, Buffer);
-    /// 1.38. Defines a counter, or finds the one of that name; only while a configuration is made.
+    /// 1.38. Defines a counter, or finds the counter of that name. Only while a configuration is
+    /// made.
     tracer_define_counter(EnvoyPtr, Buffer, *const Buffer, usize, *mut usize) -> u32;
     /// 1.38. Adds to a counter.
     tracer_increment_counter(EnvoyPtr, usize, *const Buffer, usize, u64) -> u32;
-    /// 1.38. What brings other threads' work to the main thread.
+    /// 1.38. Creates a scheduler, which brings work of other threads to the main thread.
     http_filter_config_scheduler_new(EnvoyPtr) -> EnvoyPtr;
-    /// 1.38.
+    /// 1.38. Deletes a scheduler.
     http_filter_config_scheduler_delete(EnvoyPtr);
-    /// 1.38. From any thread: the configuration's hook runs on the main thread soon.
+    /// 1.38. From any thread: makes the configuration's hook run on the main thread soon.
     http_filter_config_scheduler_commit(EnvoyPtr, u64);
-    /// 1.38. Main thread: makes an HTTP call and tells the id of its answer.
+    /// 1.38. Main thread: makes an HTTP call and returns the id of its answer.
     http_filter_config_http_callout(
         EnvoyPtr, *mut u64, Buffer, *const HeaderLine, usize, Buffer, u64
     ) -> u32;
@@ -146,7 +150,7 @@ imports! {
     http_filter_config_start_http_stream(
         EnvoyPtr, *mut u64, Buffer, *const HeaderLine, usize, Buffer, bool, u64
     ) -> u32;
-    /// 1.38. Main thread: a part of the body, and whether it is the last.
+    /// 1.38. Main thread: sends a part of the body. The flag is set for the last part.
     http_filter_config_stream_send_data(EnvoyPtr, u64, Buffer, bool) -> bool;
     /// 1.38. Main thread: lets Envoy open its listeners.
     bootstrap_extension_config_signal_init_complete(EnvoyPtr);
@@ -154,7 +158,7 @@ imports! {
 
 static IMPORTS: OnceLock<Result<Imports, &'static CStr>> = OnceLock::new();
 
-/// Envoy's functions; the name of one that this Envoy lacks otherwise.
+/// Envoy's functions. The error is the name of a function that this Envoy lacks.
 pub(crate) fn imports() -> Result<&'static Imports, &'static CStr> {
     IMPORTS
         .get_or_init(Imports::look_up)
@@ -162,7 +166,7 @@ pub(crate) fn imports() -> Result<&'static Imports, &'static CStr> {
         .map_err(|name| *name)
 }
 
-/// A line for Envoy's log although some of its functions are missing.
+/// Writes a line into Envoy's log, also where other functions of Envoy are missing.
 pub(crate) fn log_without_imports(line: &str) {
     // SAFETY: the name ends with a NUL.
     let symbol = unsafe {

@@ -1,23 +1,23 @@
-//! What Envoy tells a tracer of a request that is over: the tags that it sets.
+//! What a tracer gets from Envoy about a request that has ended: the tags that Envoy sets.
 //!
-//! Those that OpenTelemetry has an attribute for become that attribute; the rest, `custom_tags`
-//! with them, are reported as they are.
+//! A tag with an attribute in OpenTelemetry becomes that attribute. The other tags, also
+//! `custom_tags`, are reported unchanged.
 
 use meshtrace_envoy::response_flag::SHORT_NAMES;
 use meshtrace_headers::Headers;
 use meshtrace_otlp::Attributes;
 use meshtrace_otlp::conventions::{self, End, EndValue, EndValues, Seen};
 
-/// Tags in the order in which they were set. Their memory is used again.
+/// Tags in the order in which they were set. The memory is used again for other spans.
 #[derive(Debug, Default)]
 pub(crate) struct Tags(Vec<u8>);
 
-/// The most that the tags of one span take, in bytes.
+/// The most bytes of the tags of one span.
 const MAX_BYTES: usize = 64 * 1024;
 const LENGTH: usize = 4;
 
 impl Tags {
-    /// Keeps a tag; one that has no room is left out.
+    /// Adds a tag. A tag that has no room is left out.
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
         let (Ok(key_length), Ok(value_length)) =
             (u32::try_from(key.len()), u32::try_from(value.len()))
@@ -56,7 +56,7 @@ impl Tags {
     }
 }
 
-/// Who a span speaks for.
+/// What a span describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum About {
     /// A request as it came in.
@@ -65,7 +65,7 @@ pub(crate) enum About {
     Call,
 }
 
-/// The values of Envoy's tags that OpenTelemetry has attributes for.
+/// The values of those tags of Envoy that have an attribute in OpenTelemetry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told<'t> {
     code: Option<u64>,
@@ -103,7 +103,7 @@ impl<'t> Told<'t> {
         told
     }
 
-    /// The address of the upstream, which a request's own span is told by its calls.
+    /// The address of the upstream. The span of a request gets it from the spans of its calls.
     pub(crate) fn upstream(&self) -> &'t [u8] {
         self.upstream
     }
@@ -112,14 +112,14 @@ impl<'t> Told<'t> {
         Self { upstream, ..self }
     }
 
-    /// Whether anything in it can be a reason to keep a request that is not sampled.
+    /// Whether a value can be a reason to keep a request that is not sampled.
     pub(crate) fn is_suspicious(&self) -> bool {
         self.code.is_some_and(|code| code >= 500)
             || self.flags != 0
             || self.grpc_status.is_some_and(|status| status != 0)
     }
 
-    /// Gives `describe` what is known at the end, as the conventions read it.
+    /// Calls `describe` with the values that are known at the end, in the form of the conventions.
     pub(crate) fn end<R>(
         &self,
         about: About,
@@ -131,12 +131,12 @@ impl<'t> Told<'t> {
         let flags = integer(Some(self.flags));
         let request_size = integer(self.request_size);
         let response_size = integer(self.response_size);
-        // A call is an attempt; of a request Envoy tells whether there was any by its cluster.
+        // A call is an attempt. A request has had an attempt where its tags name a cluster.
         let was_called = about == About::Call || !self.cluster.is_empty();
         let attempts = integer(was_called.then_some(self.retries.saturating_add(1)));
         let text = |text: &'t [u8]| (!text.is_empty()).then_some(text);
         let mut values = EndValues::default();
-        // Envoy does not tell a tracer the code's details.
+        // Envoy does not give a tracer the details of the response code.
         for (value, bytes) in [
             (EndValue::Code, bytes(&code)),
             (EndValue::Flags, bytes(&flags)),
@@ -152,7 +152,8 @@ impl<'t> Told<'t> {
         }
         let seen = Seen {
             grpc_status: self.grpc_status,
-            // The code of a call is the upstream's; that of a request is so where nothing happened.
+            // The code of a call is the upstream's. The code of a request is too, where an upstream
+            // was called and no response flag is set.
             answered: self.code.is_some()
                 && (about == About::Call || was_called && self.flags == 0),
             is_connect,
@@ -161,7 +162,7 @@ impl<'t> Told<'t> {
     }
 }
 
-/// The flags of a text as access logs have it: short names, separated by commas.
+/// The flags from their form in access logs: short names, separated by commas.
 fn flags(text: &[u8]) -> u64 {
     let bit = |name: &[u8]| {
         let mut names = SHORT_NAMES.iter();
@@ -179,7 +180,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Envoy's tags whose value an attribute of OpenTelemetry's has, or the span itself.
+/// Envoy's tags whose value is reported by an attribute of OpenTelemetry, or by the span itself.
 const TOLD_OTHERWISE: [&[u8]; 14] = [
     b"http.url",
     b"http.method",
@@ -197,10 +198,10 @@ const TOLD_OTHERWISE: [&[u8]; 14] = [
     b"error",
 ];
 
-/// Adds the tags that have no other name: Envoy's own and the user's `custom_tags`. Of a key that
-/// comes more than once the last value counts, and a key that the span has already is left out:
-/// "The keys of attributes … MUST be unique" (OTLP). An empty value, and Envoy's `-` for none, say
-/// nothing.
+/// Adds the tags that no attribute reports: Envoy's own and the user's `custom_tags`. Where a key
+/// comes more than once, the last value counts. A key that the span has already is left out: "The
+/// keys of attributes … MUST be unique" (OTLP). A tag with an empty value, or with Envoy's `-` for
+/// no value, is left out too.
 pub(crate) fn add_further(
     tags: &Tags,
     is_taken: impl Fn(&str) -> bool,
@@ -220,19 +221,19 @@ pub(crate) fn add_further(
     }
 }
 
-/// Whether a span of that name is a call that the router makes: the other calls, as those of an
+/// Whether a span of that name is a call that the router makes. Other calls, such as those of an
 /// authoriser, are not the request's own.
 pub(crate) fn is_of_router(operation: &[u8]) -> bool {
     operation.starts_with(b"router ")
 }
 
-/// Whether a request's span has come from an outbound listener: Envoy names it "egress" and the
-/// host.
+/// Whether the span of a request is of an outbound listener. Envoy's name for it is "egress" and
+/// the host.
 pub(crate) fn is_egress(operation: &[u8]) -> bool {
     operation.starts_with(b"egress")
 }
 
-/// Whether gRPC was spoken, as far as the request says.
+/// Whether the request's method is CONNECT.
 pub(crate) fn is_connect(headers: &Headers<'_>) -> bool {
     headers.lines(b":method").next() == Some(b"CONNECT")
 }

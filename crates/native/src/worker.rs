@@ -1,4 +1,4 @@
-//! What one worker has of a tracer configuration.
+//! The data of one worker for a tracer configuration.
 
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
@@ -15,27 +15,29 @@ use crate::queue::Queue;
 use crate::span::{Family, Parts};
 use crate::sys::LogLevel;
 
-/// The stages of a configuration, compiled for one worker, and the memory that its spans use again.
+/// The stages of a configuration, compiled for one worker, and the memory that its spans share one
+/// after the other.
 pub(crate) struct Worker {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) mesh_tracing: MeshTracing,
     pub(crate) ids: IdGenerator,
     pub(crate) queue: Arc<Queue>,
-    /// Lent to one callback at a time.
+    /// The arena, which is lent to one callback at a time.
     arena: Cell<Arena>,
-    /// Lent to one report at a time.
+    /// The attributes, which are lent to one report at a time.
     pub(crate) attributes: RefCell<[Attributes; 3]>,
-    /// The second that counts, and what was kept in it although it was not sampled.
+    /// The current second, and the number of requests that were kept in it although they were not
+    /// sampled.
     pub(crate) kept: Cell<(u64, u32)>,
     families: Pool<Rc<Family>>,
     parts: Pool<Box<Parts>>,
 }
 
-/// Objects to use again.
+/// Objects that are used again.
 #[derive(Debug)]
 struct Pool<T>(RefCell<Vec<T>>);
 
-/// The most objects of one kind that wait to be used again.
+/// The most objects of one kind that are kept to be used again.
 const MAX_WAITING: usize = 256;
 
 impl<T> Pool<T> {
@@ -83,11 +85,11 @@ impl Worker {
         })
     }
 
-    /// Lends the arena to `body`, and takes it back empty.
+    /// Lends the arena to `body`, and empties it afterwards.
     pub(crate) fn with_arena<R>(&self, body: impl FnOnce(&Arena) -> R) -> R {
         let mut arena = self.arena.take();
         if arena.allocated_bytes() == 0 {
-            // It was lost by a panic.
+            // A panic lost the arena.
             arena = self::arena();
         }
         let result = body(&arena);
@@ -96,12 +98,12 @@ impl Worker {
         result
     }
 
-    /// A family that nobody else has.
+    /// A family that no span uses.
     pub(crate) fn take_family(&self) -> Rc<Family> {
         self.families.take().unwrap_or_default()
     }
 
-    /// Takes a family back, where nobody else has it.
+    /// Puts a family back into the pool, where no span uses it any more.
     pub(crate) fn give_back_family(&self, mut family: Rc<Family>) {
         if let Some(content) = Rc::get_mut(&mut family) {
             content.clear();
@@ -120,7 +122,7 @@ impl Worker {
     }
 }
 
-/// One chunk, which no request can make grow.
+/// An arena of one chunk. No request can make it grow.
 fn arena() -> Arena {
     let arena = Arena::with_capacity(ARENA_BYTES);
     arena.set_allocation_limit(Some(arena.allocated_bytes()));
@@ -130,12 +132,12 @@ fn arena() -> Arena {
 type Workers = Vec<Rc<Worker>>;
 
 std::thread_local! {
-    // Without a destructor: one that is registered for a thread of Envoy's keeps the library
-    // mapped. What it points to ends with the process.
+    // There is no destructor: a destructor that is registered for a thread of Envoy would keep the
+    // library mapped. The memory is freed when the process ends.
     static WORKERS: Cell<*mut Workers> = const { Cell::new(core::ptr::null_mut()) };
 }
 
-/// What this thread has of `plugin`; `None` where it could not be made.
+/// This thread's worker for `plugin`; `None` where it could not be made.
 pub(crate) fn of(plugin: &Arc<Plugin>) -> Option<Rc<Worker>> {
     let workers = match WORKERS.get() {
         workers if workers.is_null() => {
@@ -145,7 +147,7 @@ pub(crate) fn of(plugin: &Arc<Plugin>) -> Option<Rc<Worker>> {
         }
         workers => workers,
     };
-    // SAFETY: it is this thread's own box, and no hook of Envoy's runs within this function.
+    // SAFETY: it is this thread's own box, and no hook of Envoy runs within this function.
     let workers = unsafe { &mut *workers };
     if let Some(known) = workers
         .iter()
@@ -159,11 +161,11 @@ pub(crate) fn of(plugin: &Arc<Plugin>) -> Option<Rc<Worker>> {
     Some(worker)
 }
 
-/// Borrows the configuration that Envoy has as a pointer.
+/// Borrows the configuration whose pointer Envoy has.
 ///
 /// # Safety
 /// `plugin` came from [`Arc::into_raw`], and its count is not given back yet.
 pub(crate) unsafe fn borrowed(plugin: *const Plugin) -> ManuallyDrop<Arc<Plugin>> {
-    // SAFETY: as the caller says; the count is not given back here.
+    // SAFETY: as the caller guarantees; the count is not given back here.
     ManuallyDrop::new(unsafe { Arc::from_raw(plugin) })
 }

@@ -1,5 +1,5 @@
-//! The access log: its fields, where they are configured, and the step that tells the filter the
-//! proxy's own ids.
+//! The access log: its fields, where they are configured, and the step that copies the proxy's own
+//! ids for the filter.
 
 use meshtrace_access_log::{AccessLogIds, IdsConfig};
 use meshtrace_envoy::filter_state;
@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use crate::version::EnvoyVersion;
 use crate::{cel, priority};
 
-/// Who tells the access log the ids.
+/// The source of the ids in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdsFrom {
-    /// `access_log_trace.wasm`, through filter state.
+    /// `access_log_trace.wasm` sets them as filter state.
     Filter,
-    /// Envoy, by `%TRACE_ID%` and `%SPAN_ID%`: with the OpenTelemetry tracer from Envoy 1.38 on.
-    /// Right also where an answer was made before the filter; without a span there is no id.
+    /// Envoy writes them with `%TRACE_ID%` and `%SPAN_ID%`: with the OpenTelemetry tracer, from
+    /// Envoy 1.38 on. They are right also where a response was made before the filter. Without a
+    /// span there is no id.
     Envoy,
 }
 
@@ -51,14 +52,14 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// The fields of a log line: `json_format` of Envoy, `labels` of Istio.
 ///
-/// `ids` adds a field for each filter state key that its configuration sets.
+/// `ids` adds a field for each key of filter state that its configuration sets.
 #[must_use]
 pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value> {
     let of_the_filter = ids.keys().map(|key| {
         let format = match (key, from) {
             (filter_state::TRACE_ID, IdsFrom::Envoy) => "%TRACE_ID%".to_owned(),
             (filter_state::SPAN_ID, IdsFrom::Envoy) => "%SPAN_ID%".to_owned(),
-            // Without PLAIN it is an object with the value in Base64.
+            // Without PLAIN the field is an object with the value in Base64.
             _ => cel::filter_state(key),
         };
         (key.to_owned(), Value::String(format))
@@ -70,7 +71,8 @@ pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value
         .collect()
 }
 
-/// One entry of the connection manager's `access_log`: a line of JSON each, to the file at `path`.
+/// One entry of the connection manager's `access_log`: one line of JSON for each request, to the
+/// file at `path`.
 #[must_use]
 pub fn access_log(path: &str, fields: &Map<String, Value>) -> Value {
     json!({
@@ -78,7 +80,7 @@ pub fn access_log(path: &str, fields: &Map<String, Value>) -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": path,
-            // Heard from Envoy 1.40 on; before, an id that is not known is null.
+            // Envoy follows this from 1.40 on. Earlier versions write null for an unknown id.
             "log_format": {"omit_empty_values": true, "json_format": fields},
         },
     })
@@ -87,8 +89,8 @@ pub fn access_log(path: &str, fields: &Map<String, Value>) -> Value {
 /// The HTTP filter that copies the proxy's own ids into the headers of `ids`; it belongs directly
 /// before `access_log_trace`. `None` where `ids` names no header that this Envoy can write.
 ///
-/// A client's headers of these names are removed first: where there is no span, nothing is written
-/// over them. Zipkin's tracer does not tell its span id; its header is then absent.
+/// A client's headers of these names are removed first, because without a span no value replaces
+/// them. Zipkin's tracer does not give its span id, so that header is then absent.
 #[must_use]
 pub fn expose_ids(ids: &IdsConfig, envoy: EnvoyVersion) -> Option<Value> {
     let trace_id = ids.trace_id_header.as_deref()?;
@@ -119,7 +121,7 @@ pub fn expose_ids(ids: &IdsConfig, envoy: EnvoyVersion) -> Option<Value> {
     }))
 }
 
-/// Istio: the provider to put into `meshConfig.extensionProviders`, under the name `name`.
+/// Istio: the provider for `meshConfig.extensionProviders`, with the name `name`.
 #[must_use]
 pub fn istio_provider(name: &str, fields: &Map<String, Value>) -> Value {
     json!({
@@ -127,14 +129,14 @@ pub fn istio_provider(name: &str, fields: &Map<String, Value>) -> Value {
         "envoyFileAccessLog": {
             "path": "/dev/stdout",
             "omitEmptyValues": true,
-            // These replace all of Istio's own fields.
+            // These fields replace all of Istio's own.
             "logFormat": {"labels": fields},
         },
     })
 }
 
-/// Istio: the Telemetry resource that makes the provider `name` log for the namespace that it is
-/// applied to, or for the whole mesh where that is the root namespace.
+/// Istio: the Telemetry resource that makes the provider `name` log for one namespace: the one to
+/// which the resource is applied. In the root namespace it is for the whole mesh.
 #[must_use]
 pub fn istio_telemetry(name: &str) -> Value {
     json!({
@@ -145,9 +147,9 @@ pub fn istio_telemetry(name: &str) -> Value {
     })
 }
 
-/// Istio: the EnvoyFilter that puts [`expose_ids`] in front of every other HTTP filter of what
-/// comes in, and with it `filter`, the entry of `access_log_trace`. It is for proxies with the
-/// label `meshtrace-access-log: enabled`.
+/// Istio: the EnvoyFilter that puts [`expose_ids`] in front of every other inbound HTTP filter,
+/// together with `filter`, the entry of `access_log_trace`. It is for proxies with the label
+/// `meshtrace-access-log: enabled`.
 #[must_use]
 pub fn istio_envoy_filter(name: &str, expose_ids: Option<&Value>, filter: &Value) -> Value {
     let first = |value: &Value| {
@@ -162,7 +164,7 @@ pub fn istio_envoy_filter(name: &str, expose_ids: Option<&Value>, filter: &Value
             "patch": {"operation": "INSERT_FIRST", "value": value},
         })
     };
-    // Each goes in front of the one before.
+    // Each patch puts its filter in front of the filters of earlier patches.
     let patches: Vec<_> = [Some(filter), expose_ids]
         .into_iter()
         .flatten()

@@ -1,25 +1,25 @@
 //! Pieces of Envoy's substitution format and of CEL.
 //!
-//! A `%CEL(…)%` that meets an absent header, or any other error, comes out empty. `matches` with a
-//! constant pattern is compiled once; `re.extract` compiles on every request and is the only dear
-//! function (7 µs), so it stands where nothing else can cut.
+//! A `%CEL(…)%` with an absent header, or with any other error, gives an empty text. `matches` with
+//! a constant pattern is compiled once. `re.extract` is compiled on every request and is the only
+//! expensive function (7 µs), so it is used only where no other function can cut a text.
 
 use meshtrace_envoy::attribute;
 use meshtrace_envoy::filter_state::WASM_PREFIX;
 
-/// The text that a filter of this project has set as filter state `key`, as a substitution.
+/// A substitution with the text that a filter of this project has set as filter state `key`.
 pub(crate) fn filter_state(key: &str) -> String {
     format!("%FILTER_STATE({WASM_PREFIX}{key}:PLAIN)%")
 }
 
-/// `%CEL(expression)%`: nothing where `expression` is empty or meets an error.
+/// `%CEL(expression)%`. The result is empty where `expression` is empty or has an error.
 pub(crate) fn cel(expression: impl AsRef<str>) -> String {
     format!("%CEL({})%", expression.as_ref())
 }
 
 /// `condition ? value : ''` in CEL.
 ///
-/// A guard of this kind comes first everywhere: `error && x` evaluates `x` too, and an absent
+/// Every expression begins with such a condition: `error && x` evaluates `x` too, and an absent
 /// header is an error.
 pub(crate) fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
     format!("({}) ? {} : ''", condition.as_ref(), value.as_ref())
@@ -45,7 +45,7 @@ pub(crate) fn value(header: &str) -> String {
     format!("{}['{header}']", attribute::REQUEST_HEADERS.expression)
 }
 
-/// Whether `header` is there, in CEL.
+/// Whether the request has `header`, in CEL.
 pub(crate) fn has(header: &str) -> String {
     format!("'{header}' in {}", attribute::REQUEST_HEADERS.expression)
 }
@@ -69,8 +69,8 @@ pub(crate) fn matches(header: &str, pattern: &str) -> String {
     format!("{}.matches('{pattern}')", value(header))
 }
 
-/// `count` times `digit`: Envoy counts the size of a compiled pattern (at most 100 from 1.40),
-/// which is the same for a repetition written `{16}`.
+/// `count` times `digit`. Envoy limits the size of a compiled pattern (at most 100 from 1.40), and
+/// the form `{16}` has the same size.
 pub(crate) fn digits(digit: &str, count: usize) -> String {
     digit.repeat(count)
 }

@@ -1,16 +1,16 @@
 //! Renders Envoy and Istio configuration from the filters' own configuration.
 //!
-//! - [`early_mutation`] is the part of `trace_context` that a filter cannot do: Envoy's tracer
-//!   extracts before any HTTP filter runs, so what it is to continue must be in its own format
-//!   before that. `early_header_mutation_extensions` of the HTTP connection manager run early
-//!   enough.
+//! - [`early_mutation`] is the part of `trace_context` that a filter cannot do. Envoy's tracer
+//!   extracts the context before any HTTP filter runs, so the context must be in the tracer's own
+//!   format before that. `early_header_mutation_extensions` of the HTTP connection manager run
+//!   early enough.
 //! - [`envoy_tags`] and [`istio_tags`] are the part of `span_attributes` that a filter cannot do:
 //!   only a custom tag of the proxy's tracing configuration puts a value on a span.
-//! - [`access_log_fields`] and what stands beside it are the access log that `access_log_trace` is
-//!   for, and [`expose_ids`] is the step that tells it the proxy's own ids.
-//! - [`sampling_settings`] is what `route_sampling` needs around it, so that its decision is the
-//!   one that the tracer follows.
-//! - [`route_configuration`] writes the headers of a filter that edits none
+//! - [`access_log_fields`] and the functions beside it render the access log for
+//!   `access_log_trace`. [`expose_ids`] is the step that copies the proxy's own ids for the filter.
+//! - [`sampling_settings`] renders the settings with which the tracer follows the decision of
+//!   `route_sampling`.
+//! - [`route_configuration`] writes the headers of a filter that edits no header
 //!   (`request_headers: "filter_state"`).
 
 #![forbid(unsafe_code)]

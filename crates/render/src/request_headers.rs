@@ -1,14 +1,15 @@
-//! The route configuration that writes request headers from a filter's filter state.
+//! The route configuration that writes request headers from the filter state of a filter.
 
 use serde_json::{Value, json};
 
 use crate::cel;
 
-/// For a route configuration (Envoy 1.36 to 1.40): the headers are removed, and those of `leaving`
-/// are written from the filter state `wasm.<header>`.
+/// The part of a route configuration (Envoy 1.36 to 1.40) that removes the headers `removed`, and
+/// writes those of `leaving` from the filter state `wasm.<header>`.
 ///
-/// Envoy removes before it adds, writes nothing where there is no such filter state, and does both
-/// behind the last filter: the route stands. The proxy's own tracer writes its headers after that.
+/// Envoy removes headers before it adds them, and writes no header where there is no such filter
+/// state. It does both behind the last filter, so it does not choose the route again. The proxy's
+/// own tracer writes its headers after that.
 #[must_use]
 pub fn route_configuration(leaving: &[String], removed: &[String]) -> Value {
     let add = |name: &String| {
@@ -27,8 +28,8 @@ pub fn route_configuration(leaving: &[String], removed: &[String]) -> Value {
 
 /// Istio: an EnvoyFilter that puts [`route_configuration`] into the proxies with this label.
 ///
-/// `context` is the `match.context` of the filter's own place: `SIDECAR_INBOUND`, `GATEWAY` and the
-/// like.
+/// `context` is the `match.context` of the filter's own place, such as `SIDECAR_INBOUND` or
+/// `GATEWAY`.
 #[must_use]
 pub fn route_configuration_patch(
     route_configuration: &Value,

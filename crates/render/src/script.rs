@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// Mutations that Envoy applies one after the other; each sees what those before it did.
+/// Mutations that Envoy applies one after the other. Each reads the headers as those before it left
+/// them.
 ///
-/// A value that comes out empty leaves its header as it is, whatever the action.
+/// A mutation whose value is empty leaves its header unchanged, whatever the action.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script(Vec<Mutation>);
 
@@ -17,7 +18,7 @@ struct Mutation {
 #[derive(Clone, Debug)]
 enum Change {
     Remove,
-    /// Every header whose name begins so.
+    /// Removes every header whose name begins with this text.
     RemoveFamily,
     Append {
         action: &'static str,
@@ -35,7 +36,7 @@ impl Script {
         self.push(prefix, Change::RemoveFamily);
     }
 
-    /// Sets `header`; a line that is there already is replaced, and so are repeated ones.
+    /// Sets `header`. It replaces a line that is present, also repeated lines.
     pub(crate) fn set(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS_OR_ADD", format.into());
     }
@@ -44,7 +45,7 @@ impl Script {
         self.append(header, "ADD_IF_ABSENT", format.into());
     }
 
-    /// Existence is the condition: a constant in `format` cannot make a header of its own.
+    /// Sets `header` only where it is present: a constant in `format` cannot create a header.
     pub(crate) fn set_if_present(&mut self, header: impl Into<String>, format: impl Into<String>) {
         self.append(header, "OVERWRITE_IF_EXISTS", format.into());
     }

@@ -15,7 +15,7 @@ macro_rules! versions {
         }
 
         impl $name {
-            /// All of them, in order.
+            /// All versions, in order.
             pub const ALL: &'static [Self] = &[$(Self::$version,)*];
 
             /// The minor version, such as `1.37`.
@@ -37,7 +37,7 @@ macro_rules! versions {
         impl FromStr for $name {
             type Err = String;
 
-            /// Reads `1.37`, `v1.37` and `1.37.0` alike.
+            /// Reads a version: `1.37`, `v1.37` and `1.37.0` are the same.
             fn from_str(text: &str) -> Result<Self, String> {
                 let number = text.strip_prefix('v').unwrap_or(text);
                 let minor = |version: &&Self| {
@@ -78,14 +78,14 @@ impl EnvoyVersion {
         self >= Self::V1_37
     }
 
-    /// Whether there is `%SPAN_ID%`.
+    /// Whether this version has `%SPAN_ID%`.
     pub(crate) fn logs_span_ids(self) -> bool {
         self >= Self::V1_38
     }
 }
 
 impl IstioVersion {
-    /// The Envoy in its proxies.
+    /// The version of Envoy in the proxies of this Istio.
     #[must_use]
     pub fn envoy(self) -> EnvoyVersion {
         match self {

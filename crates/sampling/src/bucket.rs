@@ -1,15 +1,16 @@
 //! A token bucket that the workers of a proxy share.
 //!
-//! The bucket is one number: the time at which it would be full again if nothing more were taken
+//! The bucket is one number: the time at which it would be full again if no more tokens were taken
 //! (the "virtual scheduling" form of the generic cell rate algorithm, ITU-T I.371). So one
-//! compare-and-swap of eight bytes takes a token, and whoever finds it empty writes nothing.
+//! compare-and-swap of eight bytes takes a token. A worker that finds the bucket empty writes
+//! nothing.
 
 use core::cell::Cell;
 
 const NANOS: f64 = 1e9;
 /// The highest rate that can be configured, per second.
 pub(crate) const MAX_RATE: f64 = 1e6;
-/// The lowest: once a day, about.
+/// The lowest rate that can be configured: about one request a day.
 pub(crate) const MIN_RATE: f64 = 1e-5;
 
 /// The content of a bucket in shared data: nanoseconds since the Unix epoch, little-endian.
@@ -19,18 +20,18 @@ pub type BucketState = [u8; 8];
 #[derive(Clone, Debug)]
 pub struct Bucket {
     key: Box<[u8]>,
-    /// Nanoseconds that one token takes to come.
+    /// The time between two tokens, in nanoseconds.
     interval: u64,
-    /// Nanoseconds that an empty bucket takes to fill.
+    /// The time in which an empty bucket fills, in nanoseconds.
     capacity: u64,
-    /// This worker knows that no token can be there before.
+    /// No token can be there before this time, as far as this worker has seen.
     not_before: Cell<u64>,
 }
 
 /// What to do with the bucket's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
-    /// A token is there: it is taken once this is written over what was read.
+    /// A token is there. It is taken when this content has replaced the content that was read.
     Write(BucketState),
     /// No token is there, and nothing is to be written.
     Empty,
@@ -62,18 +63,19 @@ impl Bucket {
         })
     }
 
-    /// Under which name its content is shared; each bucket of a configuration has its own.
+    /// The name under which the bucket's content is shared. Each bucket of a configuration has its
+    /// own name.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// Whether it is known without a look at the shared content that no token is there at `now`
-    /// (nanoseconds since the Unix epoch).
+    /// Whether no token can be there at `now` (nanoseconds since the Unix epoch), as far as this
+    /// worker has seen. The shared content is not read.
     #[must_use]
     pub fn is_known_empty(&self, now: u64) -> bool {
         let wait = self.not_before.get().saturating_sub(now);
-        // Longer than a token takes to come: the clock was set back.
+        // A wait that is longer than the interval means that the clock was set back.
         (1..=self.interval).contains(&wait)
     }
 
@@ -87,7 +89,7 @@ impl Bucket {
             .max(now);
         let full_at = match full_at - now {
             missing if missing <= self.capacity => full_at,
-            // More than the bucket holds: the clock was set back.
+            // A time beyond the bucket's capacity means that the clock was set back.
             _ => now,
         };
         let after = full_at.saturating_add(self.interval);

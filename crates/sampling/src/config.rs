@@ -170,7 +170,7 @@ pub struct IdsConfig {
     pub trace_id_header: Option<String>,
 }
 
-/// Tells `null` from a key that is not there.
+/// Distinguishes `null` from an absent key.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -1,4 +1,4 @@
-//! What is counted about sampling, besides the rules' own counters.
+//! The counters of sampling, besides the rules' own counters.
 
 meshtrace_counters::counters! {
     "meshtrace.route_sampling.",
@@ -26,5 +26,5 @@ meshtrace_counters::counters! {
     EditsDropped = "edits_dropped",
 }
 
-/// The counters of sampling that one request moves, each at most once.
+/// The counters of sampling that one request moves. Each moves at most once.
 pub type Tally = meshtrace_counters::Tally<Counter>;

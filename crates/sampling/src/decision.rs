@@ -1,4 +1,4 @@
-//! The decision about a trace: what a rule says, and the decision that came in.
+//! The sampling decision about a trace: what a rule decides, and the decision that came in.
 
 use crate::config::ParentPolicy;
 use crate::probability::{Randomness, Threshold};
@@ -19,15 +19,15 @@ pub enum RuleDecision {
 pub struct Parent {
     /// Whether the trace is recorded.
     pub sampled: bool,
-    /// `th` of its `tracestate`.
+    /// The sampling threshold: `th` of the request's `tracestate`.
     pub threshold: Option<Threshold>,
-    /// The trace's.
+    /// The randomness of the trace.
     pub randomness: Randomness,
 }
 
 impl Parent {
-    /// `th`, unless it contradicts the decision: "the sampled flag is expected to be set if and
-    /// only if T is at most R".
+    /// The threshold `th`, or `None` where it contradicts the decision: "the sampled flag is
+    /// expected to be set if and only if T is at most R".
     #[must_use]
     pub fn consistent_threshold(&self) -> Option<Threshold> {
         self.threshold
@@ -40,7 +40,7 @@ impl Parent {
 pub struct SamplingDecision {
     /// Whether the trace is recorded.
     pub sampled: bool,
-    /// `None` where the probability is not known.
+    /// The sampling threshold; `None` where the sampling probability is not known.
     pub threshold: Option<Threshold>,
 }
 
@@ -54,7 +54,7 @@ impl SamplingDecision {
         }
     }
 
-    /// The decision of the parent, which stands.
+    /// The decision of the parent is kept.
     #[must_use]
     pub fn stands(parent: Parent) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl SamplingDecision {
         }
     }
 
-    /// A trace that is kept whatever the decision of the parent.
+    /// The trace is kept, whatever the parent decided.
     #[must_use]
     pub fn forced(parent: Parent) -> Self {
         Self {

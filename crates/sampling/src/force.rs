@@ -1,4 +1,4 @@
-//! Keeping a request because its sender knows a secret.
+//! Keeps a request whose sender knows a secret.
 
 use core::fmt;
 
@@ -9,24 +9,24 @@ use subtle::ConstantTimeEq;
 use crate::config::ForceConfig;
 use crate::keys::header_name;
 
-/// The header, and the value that it must have.
+/// The header of `force`, and the value that it must have.
 #[derive(Clone)]
 pub(crate) struct Force {
     pub(crate) header: Box<[u8]>,
-    /// `None`: it is not in the environment, and nobody is believed.
+    /// `None`: the secret is not in the environment, and no request is forced.
     secret: Option<Box<[u8]>>,
 }
 
-/// What the header of a request says.
+/// The result of checking the header of `force` in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forcing {
-    /// It is not there.
+    /// The request does not have the header.
     Absent,
-    /// It has the right value.
+    /// The header has the right value.
     Forced,
-    /// It has another one, or several lines.
+    /// The header has a wrong value, or several lines.
     Refused,
-    /// There is no right value.
+    /// The header cannot be checked, because the secret is not in the environment.
     Off,
 }
 
@@ -48,7 +48,7 @@ impl Force {
         if variable.is_empty() || variable.contains(['=', '\0']) {
             return Err(ConfigError::new(
                 "value_env",
-                // What stands here may be the secret itself.
+                // The value of this key may be the secret itself, so it is not quoted.
                 "invalid value, expected the name of an environment variable",
             ));
         }
@@ -68,7 +68,7 @@ impl Force {
         let Some(secret) = &self.secret else {
             return Forcing::Off;
         };
-        // A request is one guess: of several lines none is looked at.
+        // A request has one guess: where the header has several lines, it is refused.
         let is_only_line = lines.next().is_none();
         match is_only_line && bool::from(secret.ct_eq(value)) {
             true => Forcing::Forced,

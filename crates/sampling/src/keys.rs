@@ -5,9 +5,9 @@ use meshtrace_headers::written_name;
 
 use crate::config::SamplingConfig;
 
-/// Most bytes of a rule's name: it becomes part of a counter's.
+/// The most bytes of a rule's name. The name becomes part of a counter's name.
 const MAX_NAME: usize = 64;
-/// What Envoy obeys (Envoy, "x-envoy-force-trace").
+/// The header that makes Envoy trace a request (Envoy, "x-envoy-force-trace").
 const FORCE_TRACE: &str = "x-envoy-force-trace";
 
 impl SamplingConfig {
@@ -22,14 +22,14 @@ impl SamplingConfig {
     /// The name of the helper header, in lower case.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the configured name is not a valid header name.
     pub fn trace_id_header(&self) -> Result<Option<Box<[u8]>>, ConfigError> {
         let name = self.ids.trace_id_header.as_deref();
         name.map(|name| header_name("ids.trace_id_header", name))
             .transpose()
     }
 
-    /// The rules' names, each its own.
+    /// The names of the rules. No two rules have the same name.
     #[inline(never)]
     pub(crate) fn names(&self) -> Result<Vec<String>, ConfigError> {
         let mut names: Vec<String> = Vec::new();

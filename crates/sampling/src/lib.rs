@@ -1,9 +1,10 @@
 //! Sampling: rules by route, consistent probability, rate limits.
 //!
-//! [`RuleSampler`] is a compiled configuration. [`RuleSampler::choose`] finds the rule of a request,
-//! [`RuleSampler::should_sample`] says what the rule decides, and a [`SamplingDecision`] joins that with
-//! the decision that came in. Nothing here calls a host or allocates per request: what the host
-//! alone has (time, the bucket that the workers share) is asked for by closures.
+//! [`RuleSampler`] is a compiled configuration. [`RuleSampler::choose`] finds the rule of a
+//! request, [`RuleSampler::should_sample`] returns the decision of that rule, and a
+//! [`SamplingDecision`] joins it with the decision that came in. Nothing here calls a host or
+//! allocates memory for a request. What only the host has (the time, the bucket that the workers
+//! share) comes from closures.
 
 #![forbid(unsafe_code)]
 

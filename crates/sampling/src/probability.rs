@@ -6,9 +6,9 @@ use arrayvec::ArrayVec;
 /// Thresholds and randomness have 56 bits.
 const BITS: u32 = 56;
 const LIMIT: u64 = 1 << BITS;
-/// Of a threshold, in hexadecimal.
+/// The number of hexadecimal digits of a threshold.
 const DIGITS: usize = 14;
-/// "Sampling Threshold Value": 4 significant digits tell any usual ratio.
+/// "Sampling Threshold Value": 4 significant digits are exact enough for usual ratios.
 const PRECISION: i32 = 4;
 
 /// The smallest ratio that has a threshold: one in 2^56.
@@ -39,7 +39,7 @@ impl Threshold {
         if !(MIN_RATIO..=1.0).contains(&ratio) {
             return None;
         }
-        // Small ratios begin with `f`s and large ones with zeros, which tell nothing.
+        // Small ratios begin with `f`s and large ones with zeros. These digits carry no precision.
         let leading = |part: f64| -exponent(part) / 4;
         let digits = PRECISION + leading(ratio).max(leading(1.0 - ratio)).max(0);
         let kept = (ratio * LIMIT as f64).round() as u64;
@@ -62,7 +62,7 @@ impl Threshold {
         Some(Self(number << shift))
     }
 
-    /// What `th` is to say: trailing zeros are left out, and 0 is one digit.
+    /// The value of `th`: trailing zeros are left out, and 0 is written as one digit.
     #[must_use]
     pub fn to_text(self) -> ArrayVec<u8, DIGITS> {
         let mut text: ArrayVec<u8, DIGITS> = (0..DIGITS)
@@ -132,7 +132,7 @@ fn digit(number: u64) -> u8 {
     }
 }
 
-/// The `ot` member of `tracestate`: `th`, `rv`, and what others wrote
+/// The `ot` member of `tracestate`: `th`, `rv`, and the sub-keys of others
 /// (OpenTelemetry specification, "TraceState Handling").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OtelState<'a> {
@@ -167,8 +167,8 @@ impl<'a> OtelState<'a> {
         state
     }
 
-    /// The value with this `threshold`, or without any; what others wrote stays in its order.
-    /// Empty when nothing is left to say.
+    /// The value with this `threshold`, or without one. The other sub-keys stay in their order. The
+    /// value is empty where no sub-key is left.
     #[must_use]
     pub fn with_threshold(&self, threshold: Option<Threshold>) -> ArrayVec<u8, MAX_TEXT> {
         let mut text = ArrayVec::new();

@@ -11,9 +11,9 @@ use crate::matcher::{Matcher, RequestView};
 use crate::probability::{Randomness, Threshold};
 use crate::sample::Sample;
 
-/// Before every counter of a rule.
+/// The beginning of the name of every counter of a rule.
 const PREFIX: &str = "meshtrace.route_sampling";
-/// No rule is counted so, whatever its name.
+/// The name of the default in its counters. No rule has this name in a counter.
 const COUNTED_DEFAULT: &str = "default";
 
 fn counted_rule(name: &str) -> String {
@@ -24,10 +24,10 @@ fn counted_rule(name: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct RuleSampler {
     matcher: Matcher,
-    /// The default comes last.
+    /// The decisions of the rules in their order. The default comes last.
     samples: Vec<Sample>,
     names: Vec<String>,
-    /// By rule: the template that its path fits.
+    /// The path template of each rule, where the rule has one.
     templates: Vec<Option<Box<str>>>,
     has_templates: bool,
     has_nevers: bool,
@@ -43,7 +43,7 @@ pub struct RuleSampler {
 pub struct Chosen(usize);
 
 impl RuleSampler {
-    /// Compiles `config`; `environment` tells the VM's variables.
+    /// Compiles `config`. `environment` looks up the variables of the VM.
     ///
     /// # Errors
     /// When a value is impossible or two contradict each other, with the key's path.
@@ -80,13 +80,13 @@ impl RuleSampler {
         })
     }
 
-    /// Whether a rule asks for Envoy's route.
+    /// Whether a rule has a condition on Envoy's route.
     #[must_use]
     pub fn needs_route(&self) -> bool {
         self.needs_route
     }
 
-    /// Whether a rule asks for Envoy's cluster.
+    /// Whether a rule has a condition on Envoy's cluster.
     #[must_use]
     pub fn needs_cluster(&self) -> bool {
         self.needs_cluster
@@ -116,13 +116,13 @@ impl RuleSampler {
         self.request_header.as_deref()
     }
 
-    /// The header of `force`: to be removed from every request.
+    /// The header of `force`. It must be removed from every request.
     #[must_use]
     pub fn force_header(&self) -> Option<&[u8]> {
         self.force.as_ref().map(|force| &*force.header)
     }
 
-    /// What the header of `force` says.
+    /// The result of checking the header of `force` in `headers`.
     #[must_use]
     pub fn forcing(&self, headers: &Headers<'_>) -> Forcing {
         let force = self.force.as_ref();
@@ -144,9 +144,9 @@ impl RuleSampler {
         (Chosen(first.unwrap_or(self.names.len())), steps)
     }
 
-    /// What the rule says. `randomness` is asked for a ratio alone, and `take` for a rate alone:
-    /// whether a token is there. A randomness that is not the trace's own decides, and tells
-    /// nothing to others.
+    /// The decision of the rule. `randomness` is called for a ratio only. `take` is called for a
+    /// rate only, and returns whether a token is there. A randomness that is not the trace's own
+    /// decides too, but then the threshold is not written for the next hop.
     pub fn should_sample(
         &self,
         chosen: Chosen,
@@ -183,13 +183,13 @@ impl RuleSampler {
         self.templates.get(chosen.0)?.as_deref()
     }
 
-    /// Whether the rule keeps no request at all. The default is no rule.
+    /// Whether the rule keeps no request at all. The default does not count as a rule.
     #[must_use]
     pub fn is_never(&self, chosen: Chosen) -> bool {
         chosen.0 < self.names.len() && matches!(self.samples.get(chosen.0), Some(Sample::Never))
     }
 
-    /// The rules' counters, three a rule and the default's last.
+    /// The names of the rules' counters: three for each rule. Those of the default are the last.
     #[must_use]
     pub fn counters(&self) -> Vec<String> {
         let rules = self.names.iter().map(|name| counted_rule(name));
@@ -201,7 +201,7 @@ impl RuleSampler {
             .collect()
     }
 
-    /// The place in [`counters`](Self::counters) of what came of the rule.
+    /// The place in [`counters`](Self::counters) of the counter for this decision of the rule.
     #[must_use]
     pub fn counter(&self, chosen: Chosen, decision: RuleDecision) -> usize {
         chosen.0 * 3

@@ -1,4 +1,4 @@
-//! What a rule does with a request.
+//! What a rule decides about its requests.
 
 use meshtrace_config::ConfigError;
 
@@ -6,7 +6,7 @@ use crate::bucket::{self, Bucket};
 use crate::config::SampleConfig;
 use crate::probability::Threshold;
 
-/// What a rule does, ready to be done.
+/// The compiled decision of a rule.
 #[derive(Clone, Debug)]
 pub(crate) enum Sample {
     Always,
@@ -17,7 +17,8 @@ pub(crate) enum Sample {
 }
 
 impl SampleConfig {
-    /// `path` is where it stands in the configuration, `rule` how its rule is counted.
+    /// `path` is the decision's path in the configuration, `rule` the name of the rule in its
+    /// counters.
     #[inline(never)]
     pub(crate) fn compile(self, path: &str, rule: &str) -> Result<Sample, ConfigError> {
         match self {

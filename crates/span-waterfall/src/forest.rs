@@ -7,11 +7,12 @@ use crate::Span;
 pub struct Trace<'a> {
     /// The trace id, in hex.
     pub id: &'a str,
-    /// When the first span began, in nanoseconds since 1970.
+    /// The start of the first span, in nanoseconds since 1970.
     pub start: u64,
-    /// When the last span ended.
+    /// The end of the last span.
     pub end: u64,
-    /// Parents before children, siblings by their start.
+    /// The spans with their places. A parent is before its children, and siblings are in the order
+    /// of their start.
     pub rows: Vec<Row<'a>>,
 }
 
@@ -20,17 +21,17 @@ pub struct Trace<'a> {
 pub struct Row<'a> {
     /// The span itself.
     pub span: &'a Span,
-    /// How it hangs on the rest of the trace.
+    /// The span's connection to the rest of the trace.
     pub parent: Parent<'a>,
-    /// For the span and each ancestor below the top, outermost first: is it the last of its
-    /// siblings?
+    /// For the span and for each ancestor below the top, from the outside in: whether it is the
+    /// last of its siblings.
     pub last: Vec<bool>,
 }
 
-/// What a span's parent id leads to.
+/// The result of looking up a span's parent id.
 #[derive(Clone, Copy, Debug)]
 pub enum Parent<'a> {
-    /// There is no parent id: the span begins the trace.
+    /// The span has no parent id: it begins the trace.
     Root,
     /// The parent is a span of the same trace.
     Known(&'a Span),
@@ -72,8 +73,8 @@ fn trace<'a>(id: &'a str, mut spans: Vec<&'a Span>) -> Trace<'a> {
         .enumerate()
         .map(|(at, span)| {
             let parent = if span.shared {
-                // Zipkin's server reports under the id of its caller's span, so that one is its
-                // parent.
+                // Zipkin's server reports its span with the id of the caller's span, so the
+                // caller's span is the parent.
                 find(&|other| other.span_id == span.span_id && !other.shared)
             } else {
                 let id = span.parent_span_id.as_ref()?;
@@ -86,7 +87,7 @@ fn trace<'a>(id: &'a str, mut spans: Vec<&'a Span>) -> Trace<'a> {
 
     let mut rows = Vec::with_capacity(spans.len());
     let mut drawn = vec![false; spans.len()];
-    // Spans without a known parent are the tops; a loop of parents has none, so it is entered at
+    // Spans without a known parent are the tops. A loop of parents has no top, so drawing begins at
     // its earliest span.
     let tops = (0..spans.len())
         .filter(|&at| parents[at].is_none())

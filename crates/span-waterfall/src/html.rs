@@ -9,21 +9,21 @@ use crate::Span;
 
 const STYLE: &str = include_str!("page.css");
 const LEGEND: &str = "<p class=\"legend\"><i></i>application<i class=\"proxy\"></i>proxy</p>\n";
-/// How many service colours the style sheet has.
+/// The number of service colours in the style sheet.
 const COLOURS: usize = 6;
 
-/// One page that needs nothing but itself: no script, no font, no picture from elsewhere.
+/// A page that needs no other file: no script, no font and no picture from elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The heading, and the window's title.
     pub title: String,
-    /// What one sees, in a sentence or two.
+    /// A description of the page, in a sentence or two.
     pub lead: String,
-    /// What the request passes, in order.
+    /// The stations of the request, in order.
     pub path: Vec<Hop>,
     /// The pictures, one below the other.
     pub acts: Vec<Act>,
-    /// A last line: what it was made with.
+    /// A last line, which names the program that made the page.
     pub footer: String,
 }
 
@@ -32,7 +32,7 @@ pub struct Page {
 pub struct Hop {
     /// Its name. A station that has spans carries the colour of its service.
     pub name: String,
-    /// What is worth knowing about it, in a few words.
+    /// A note about the station, in a few words.
     pub note: String,
 }
 
@@ -41,13 +41,13 @@ pub struct Hop {
 pub struct Act {
     /// What was run.
     pub title: String,
-    /// Whether this is how it should be.
+    /// Whether the result is the wanted one.
     pub good: bool,
     /// The result in two or three words.
     pub verdict: String,
     /// The result in a sentence.
     pub text: String,
-    /// What is different from the act before.
+    /// The differences from the act before.
     pub changes: Vec<Hop>,
     /// Every span of the run.
     pub spans: Vec<Span>,
@@ -62,7 +62,8 @@ impl Page {
             .flat_map(|act| act.spans.iter().cloned())
             .collect();
         let all = traces(&all);
-        // Over all acts: a service keeps its colour when another act begins elsewhere.
+        // The services of all acts, so that a service has one colour although another act begins
+        // elsewhere.
         let services = services(&all);
         let proxies: BTreeSet<&String> = self
             .acts
@@ -276,7 +277,7 @@ fn ticks(length: u64) -> Vec<u64> {
         .take(57)
         .find(|step| length / step <= 4)
         .unwrap_or(length.max(1));
-    // None in the last tenth: its label would run over the edge.
+    // The last tenth has no label, because it would reach over the edge.
     (0..=length / step)
         .map(|nth| nth * step)
         .filter(|&tick| tick == 0 || tick <= length / 10 * 9)

@@ -28,7 +28,7 @@ impl Axis {
         }
     }
 
-    /// Where a span begins and how long it is, as shares of the axis.
+    /// The start and the length of a span, as shares of the axis.
     fn place(self, span: &Span) -> (f64, f64) {
         let share = |nanos: u64| nanos as f64 / self.length as f64;
         (
@@ -38,7 +38,8 @@ impl Axis {
     }
 }
 
-/// The services in the order in which they first took part; a service's place here is its colour.
+/// The services in the order in which they first took part. The place of a service in this list is
+/// its colour.
 fn services<'a>(traces: &[Trace<'a>]) -> Vec<&'a str> {
     let mut spans: Vec<&Span> = traces
         .iter()
@@ -55,8 +56,9 @@ fn services<'a>(traces: &[Trace<'a>]) -> Vec<&'a str> {
     seen
 }
 
-/// Whether a proxy reported the span and not an application: Envoy's tracers say the one and the
-/// other, whichever they are, and tracers among its filters the other.
+/// Whether a proxy reported the span and not an application. Envoy's tracers set `component` and
+/// `upstream_cluster.name`, whichever tracer it is. A tracer among Envoy's filters sets only
+/// `upstream_cluster.name`.
 fn of_proxy(span: &Span) -> bool {
     span.attribute("component") == Some("proxy")
         || span.attribute("upstream_cluster.name").is_some()
@@ -85,12 +87,13 @@ fn kind(kind: SpanKind) -> &'static str {
     }
 }
 
-/// Eight characters tell the spans of a picture apart; sixteen leave no room for the picture.
+/// Eight characters are enough to distinguish the spans of a picture. Sixteen leave no room for the
+/// picture.
 fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }
 
-/// A span's name is whatever an application wrote: it must not move the cursor or end a line.
+/// The name of a span may be any text of an application. It must not move the cursor or end a line.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })

@@ -38,12 +38,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// The attribute's value.
+    /// The value of the attribute.
     pub fn attribute(&self, key: &str) -> Option<&str> {
         self.attributes.get(key).map(String::as_str)
     }
 
-    /// Whether `other` is the parent: same trace, and its id is this span's parent id.
+    /// Whether `other` is the parent of this span: they have the same trace, and its id is this
+    /// span's parent id.
     pub fn is_child_of(&self, other: &Self) -> bool {
         self.trace_id == other.trace_id && self.parent_span_id.as_ref() == Some(&other.span_id)
     }
@@ -52,7 +53,7 @@ impl Span {
 /// The role of a span in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum SpanKind {
-    /// Not said.
+    /// The role is not set.
     #[default]
     Unspecified,
     /// Inside one service.

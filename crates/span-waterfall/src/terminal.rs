@@ -23,7 +23,7 @@ pub struct Terminal {
 }
 
 impl Default for Terminal {
-    /// What fits everywhere: 100 columns, no colour.
+    /// A form that fits everywhere: 100 columns, no colour.
     fn default() -> Self {
         Self {
             width: 100,
@@ -33,7 +33,7 @@ impl Default for Terminal {
 }
 
 impl Terminal {
-    /// Colour when standard output is a terminal and `NO_COLOR` is not set.
+    /// Uses colour when standard output is a terminal and `NO_COLOR` is not set.
     pub fn of_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
@@ -42,7 +42,7 @@ impl Terminal {
         }
     }
 
-    /// The spans as waterfalls, a block a trace.
+    /// The spans as waterfalls, with one block for each trace.
     pub fn render(self, spans: &[Span]) -> String {
         let traces = traces(spans);
         let (axis, services) = (Axis::of(&traces), services(&traces));
@@ -153,7 +153,7 @@ impl Terminal {
     }
 }
 
-/// Widths of the columns that depend on what is in them.
+/// The widths of the columns that depend on their content.
 #[derive(Clone, Copy, Debug)]
 struct Columns {
     service: usize,
@@ -164,9 +164,10 @@ struct Columns {
 
 impl Columns {
     fn fit(traces: &[Trace<'_>], width: usize) -> Self {
-        /// Margin, duration, the two ids, and the gaps between seven columns.
+        /// The columns of the margin, the duration, the two ids, and the gaps between seven
+        /// columns.
         const FIXED: usize = 2 + 9 + 8 + 9 + 6 * 2;
-        /// Below this a bar says little: names are cut short first, down to half of the room.
+        /// A bar with fewer columns shows little. Names are cut first, down to half of the room.
         const BAR: usize = 16;
         let rows = || traces.iter().flat_map(|trace| &trace.rows);
         let widest = |text: &dyn Fn(&Row<'_>) -> usize, least: usize| {
@@ -186,7 +187,7 @@ impl Columns {
     }
 }
 
-/// The span's name behind the branch of the tree that leads to it.
+/// The name of the span, after the branch of the tree that leads to it.
 fn label(row: &Row<'_>) -> String {
     let mut label = String::new();
     if let Some((own, ancestors)) = row.last.split_last() {
@@ -213,10 +214,10 @@ fn cut(text: &str, width: usize) -> String {
         .collect()
 }
 
-/// What a bar is drawn with: both halves of a column, the left one, the right one.
+/// The characters of a bar: for both halves of a column, for the left one, for the right one.
 type Ink = [char; 3];
 
-/// A bar for an application, a line for a proxy.
+/// The characters of a span: a bar for an application, a line for a proxy.
 fn ink(span: &Span) -> Ink {
     if of_proxy(span) {
         ['━', '╸', '╺']
@@ -225,7 +226,8 @@ fn ink(span: &Span) -> Ink {
     }
 }
 
-/// A bar in half columns: from the share `from` on, for the share `length`, and never invisible.
+/// Draws a bar in half columns. It begins at the share `from`, has the share `length`, and is
+/// always visible.
 fn draw((from, length): (f64, f64), columns: usize, [both, left, right]: Ink) -> String {
     let halves = (columns * 2) as f64;
     let begin = ((from * halves) as usize).min(columns * 2 - 1);

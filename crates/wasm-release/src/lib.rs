@@ -1,13 +1,13 @@
-//! Takes out of a linked proxy-wasm module what the filter in it does not need.
+//! Removes from a linked proxy-wasm module what its filter does not need.
 //!
 //! The SDK exports every callback of the ABI, and a host calls every callback that a module
-//! exports: twice a request, say, for bodies that the filter never looks at. A composition names
-//! the callbacks that it needs, one a line, in the custom section [`CALLBACKS_SECTION`]; [`prune`]
-//! removes the other exports and what only they reached. Function names stay, for a trap's
-//! backtrace, in the form in which people write them.
+//! exports: for example twice a request for bodies that the filter never reads. A composition names
+//! the callbacks that it needs in the custom section [`CALLBACKS_SECTION`], one in each line.
+//! [`prune`] removes the other exports, and the code that only they reached. The names of functions
+//! stay for the backtrace of a trap, in the form in which people write them.
 //!
 //! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*`
-//! instead, which takes the place of the SDK's `proxy_on_*`.
+//! instead, which replaces `proxy_on_*` of the SDK.
 
 #![forbid(unsafe_code)]
 
@@ -19,16 +19,16 @@ use walrus::{ExportId, Module, ModuleConfig};
 /// The custom section with the names of the needed callbacks: UTF-8, one `proxy_on_*` name a line.
 pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
 
-/// What a host cannot load a module without. An allocator comes on top, under either of its two
-/// names.
+/// The exports without which a host cannot load a module. An allocator is needed too, under either
+/// of its two names.
 const REQUIRED: [&str; 2] = ["memory", "proxy_abi_version_0_2_1"];
 const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
-/// What a callback that takes the place of the SDK's begins with, instead of `proxy_on_`.
+/// The prefix of a callback that replaces the SDK's, in place of `proxy_on_`.
 const OWN_PREFIX: &str = "meshtrace_on_";
 
-/// The callbacks behind every filter's life; without `proxy_on_delete` the SDK never forgets a
-/// context.
+/// The callbacks that create and end the contexts of every filter. Without `proxy_on_delete` the
+/// SDK never frees a context.
 const LIFECYCLE: [&str; 4] = [
     "proxy_on_context_create",
     "proxy_on_vm_start",
@@ -40,9 +40,9 @@ const LIFECYCLE: [&str; 4] = [
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The input is not a WebAssembly module, or one that cannot be understood.
+    /// The input is not a WebAssembly module, or cannot be read as one.
     NotWasm(String),
-    /// The module does not say which callbacks it needs.
+    /// The module has no list of the callbacks that it needs.
     NoCallbacksSection,
     /// The custom section does not hold UTF-8.
     CallbacksNotUtf8,
@@ -50,7 +50,7 @@ pub enum Error {
     NotACallback(String),
     /// A needed callback is not among the module's exports.
     MissingCallback(String),
-    /// Something that every host asks for is not among the module's exports.
+    /// An export that every host needs is missing in the module.
     MissingExport(String),
 }
 
@@ -83,8 +83,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The module without the callbacks that its own custom section does not list, and without what
-/// only they reached.
+/// The module without the callbacks that its own custom section does not list, and without the code
+/// that only they reached.
 ///
 /// # Errors
 /// When `wasm` is not a module, does not list its callbacks, or lacks an export that it lists or a
@@ -143,7 +143,8 @@ fn demangle(module: &mut Module) {
     }
 }
 
-/// Gives every callback of the filter's own the name that hosts call, in place of the SDK's.
+/// Renames every callback of the filter's own to the name that hosts call. It replaces the SDK's
+/// callback.
 fn replace_callbacks(module: &mut Module) {
     let own: Vec<(ExportId, String)> = module
         .exports

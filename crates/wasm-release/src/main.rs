@@ -16,8 +16,9 @@ const FEATURES: [&str; 6] = [
     "--enable-sign-ext",
 ];
 
-/// Functions with one caller are inlined up to this size only. Without a limit one function takes
-/// in all of a stage, and V8 compiles it in more memory than all others together.
+/// Functions with one caller are inlined up to this size only. Without a limit one function
+/// contains the whole code of a stage, and V8 needs more memory to compile it than for all others
+/// together.
 const INLINED: &str = "--one-caller-inline-max-function-size=50";
 
 fn main() -> ExitCode {
@@ -50,7 +51,7 @@ fn release(input: &Path, output: &Path) -> Result<String, String> {
     ))
 }
 
-/// Writes the optimised module to `output`, all of it or nothing, and returns its size.
+/// Writes the optimised module to `output`, as a whole or not at all, and returns its size.
 fn optimize(pruned: &[u8], output: &Path) -> Result<u64, String> {
     let before = output.with_extension("pruned.tmp");
     let after = output.with_extension("optimized.tmp");
@@ -62,7 +63,7 @@ fn optimize(pruned: &[u8], output: &Path) -> Result<u64, String> {
                 .and_then(|()| fs::metadata(output))
                 .map_err(|why| format!("cannot write {}: {why}", output.display()))
         });
-    // Neither is of use to anybody, whether it worked or not.
+    // Both temporary files are removed, also after an error.
     let _ = fs::remove_file(&before);
     let _ = fs::remove_file(&after);
     result.map(|written| written.len())

@@ -17,7 +17,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Speaks HTTP/1.1 to the address.
+    /// A cluster with HTTP/1.1 to the address.
     pub fn http1(name: &str, address: SocketAddr) -> Self {
         Self {
             name: name.to_owned(),
@@ -29,7 +29,7 @@ impl Cluster {
         }
     }
 
-    /// Speaks HTTP/2 with prior knowledge to the address, as gRPC needs it.
+    /// A cluster with HTTP/2 with prior knowledge to the address, as gRPC needs it.
     pub fn http2(name: &str, address: SocketAddr) -> Self {
         Self {
             http2: true,
@@ -37,7 +37,7 @@ impl Cluster {
         }
     }
 
-    /// How long a connection may take; 5 s by default.
+    /// Sets how long a connection attempt may take. The default is 5 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self

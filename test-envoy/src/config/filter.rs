@@ -60,7 +60,8 @@ impl HttpFilter {
         self
     }
 
-    /// As [`HttpFilter::discovered`], for a filter that may be replaced by one of another type.
+    /// As [`HttpFilter::discovered`], for a filter that may be replaced by a filter of another
+    /// type.
     pub fn discovered_as(self, type_url: &str) -> Self {
         let mut filter = self.discovered();
         filter
@@ -138,7 +139,7 @@ pub struct WasmFilter {
 }
 
 impl WasmFilter {
-    /// `name` is both the filter's and the plugin's name. A relative path counts from the test's
+    /// `name` is the name of the filter and of the plugin. A relative path begins at the test's
     /// working directory.
     pub fn new(name: &str, module: impl AsRef<Path>) -> Self {
         Self {
@@ -155,38 +156,38 @@ impl WasmFilter {
         }
     }
 
-    /// The plugin configuration; none by default.
+    /// Sets the plugin configuration. There is none by default.
     pub fn configuration(mut self, text: impl Into<String>) -> Self {
         self.configuration = Some(text.into());
         self
     }
 
-    /// The VM configuration; none by default.
+    /// Sets the VM configuration. There is none by default.
     pub fn vm_configuration(mut self, text: impl Into<String>) -> Self {
         self.vm_configuration = Some(text.into());
         self
     }
 
-    /// The plugin's root id.
+    /// Sets the plugin's root id.
     pub fn root_id(mut self, id: &str) -> Self {
         self.root_id = Some(id.to_owned());
         self
     }
 
-    /// Keeps the plugin's VM apart from those of plugins with another id; plugins without one share
-    /// it.
+    /// Separates the plugin's VM from those of plugins with another id. Plugins without an id share
+    /// one VM.
     pub fn vm_id(mut self, id: &str) -> Self {
         self.vm_id = Some(id.to_owned());
         self
     }
 
-    /// What happens after a trap; [`FailurePolicy::FailReload`] by default.
+    /// Sets what happens after a trap. The default is [`FailurePolicy::FailReload`].
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
         self.failure_policy = policy;
         self
     }
 
-    /// How long [`FailurePolicy::FailReload`] waits for a new VM; Envoy's default is 1 s.
+    /// Sets how long [`FailurePolicy::FailReload`] waits for a new VM. Envoy's default is 1 s.
     pub fn reload_backoff(mut self, base: Duration) -> Self {
         self.reload_backoff = Some(base);
         self
@@ -257,8 +258,8 @@ fn string_value(text: &str) -> Value {
     json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
 }
 
-/// What Envoy does with requests after a plugin's VM trapped; the request that trapped gets 503 in
-/// any case.
+/// What Envoy does with requests after a plugin's VM trapped. The request that trapped always gets
+/// 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
     /// Requests get 503 until a new VM runs.

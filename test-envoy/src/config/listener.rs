@@ -12,8 +12,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes HTTP/1.1 and HTTP/2; the name is how [`Envoy::address`](crate::Envoy::address) finds
-    /// the port.
+    /// A listener for HTTP/1.1 and HTTP/2. [`Envoy::address`](crate::Envoy::address) finds its port
+    /// by the name.
     pub fn http(name: &str, manager: HttpConnectionManager) -> Self {
         Self {
             name: name.to_owned(),
@@ -23,7 +23,7 @@ impl Listener {
         }
     }
 
-    /// On which side of the service the listener is; unspecified by default.
+    /// Sets the side of the service on which the listener is. The default is unspecified.
     pub fn direction(mut self, direction: TrafficDirection) -> Self {
         self.direction = direction;
         self
@@ -88,7 +88,7 @@ impl TrafficDirection {
     }
 }
 
-/// What a listener does with HTTP: filters in order, then the router with the routes.
+/// What a listener does with HTTP: the filters run in order, then the router with the routes.
 #[derive(Debug, Clone)]
 pub struct HttpConnectionManager {
     filters: Vec<HttpFilter>,
@@ -118,21 +118,21 @@ impl HttpConnectionManager {
         }
     }
 
-    /// Adds a route of the one virtual host, which takes every domain; the first route that matches
-    /// wins.
+    /// Adds a route to the only virtual host, which has every domain. The first route that matches
+    /// is used.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
     }
 
-    /// Adds a filter after the ones there are; the router comes last by itself.
+    /// Adds a filter after the filters that are present. The router is added as the last one.
     pub fn filter(mut self, filter: impl Into<HttpFilter>) -> Self {
         self.filters.push(filter.into());
         self
     }
 
-    /// Adds an upstream filter of the router, which runs after the tracer's injection; the codec
-    /// comes last by itself.
+    /// Adds an upstream filter of the router. It runs after the tracer's injection. The codec is
+    /// added as the last one.
     pub fn upstream_filter(mut self, filter: impl Into<HttpFilter>) -> Self {
         self.upstream_filters.push(filter.into());
         self
@@ -151,19 +151,19 @@ impl HttpConnectionManager {
         self
     }
 
-    /// Writes an access log of JSON lines with these fields, read by
-    /// [`Envoy::access_log`](crate::Envoy::access_log).
+    /// Writes an access log of JSON lines with these fields.
+    /// [`Envoy::access_log`](crate::Envoy::access_log) reads it.
     pub fn access_log(mut self, json_format: Value) -> Self {
         self.access_log = Some(json_format);
         self
     }
 
-    /// Whether the peer's address counts as the client's; Envoy's default is false.
+    /// Sets whether the peer's address counts as the client's. Envoy's default is false.
     pub fn use_remote_address(self, on: bool) -> Self {
         self.merge(json!({ "use_remote_address": on }))
     }
 
-    /// Whether `x-request-id` is made; Envoy's default is true.
+    /// Sets whether `x-request-id` is made. Envoy's default is true.
     pub fn generate_request_id(self, on: bool) -> Self {
         self.merge(json!({ "generate_request_id": on }))
     }

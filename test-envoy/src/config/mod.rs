@@ -1,5 +1,5 @@
-//! Envoy configuration as Rust values: what tests of a filter need, and `merge` on everything for
-//! the rest.
+//! Envoy configuration as Rust values. They have what tests of a filter need. Every value has
+//! `merge` for the other settings.
 //!
 //! Every `merge` takes a piece of Envoy's own JSON: objects are merged key by key, `null` removes a
 //! key, and anything else replaces what was there. Nothing here depends on Envoy's version; a field
@@ -50,8 +50,8 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// A bootstrap with the admin interface alone. Tracers send each span at once instead of every
-    /// 5 s.
+    /// A bootstrap with the admin interface alone. Tracers send each span at once, and not only
+    /// every 5 s.
     pub fn new() -> Self {
         Self {
             node_id: "test".to_owned(),
@@ -69,8 +69,8 @@ impl Bootstrap {
         }
     }
 
-    /// The node's id and cluster, both `test` by default; the Zipkin tracer reports the cluster as
-    /// its service.
+    /// Sets the id and the cluster of the node, which are both `test` by default. The Zipkin tracer
+    /// reports the cluster as its service.
     pub fn node(mut self, id: &str, cluster: &str) -> Self {
         self.node_id = id.to_owned();
         self.service_cluster = cluster.to_owned();
@@ -114,7 +114,7 @@ impl Bootstrap {
         self.watched_listeners.as_deref()
     }
 
-    /// The filters that are delivered by ECDS, wherever they are used.
+    /// The filters that are delivered by ECDS, in any place.
     pub(crate) fn discovered_filters(&self) -> Vec<HttpFilter> {
         self.listeners
             .iter()
@@ -151,7 +151,7 @@ impl Default for Bootstrap {
     }
 }
 
-/// Where the files of one Envoy are.
+/// The paths of the files of one Envoy.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     root: PathBuf,
@@ -191,13 +191,13 @@ impl Layout {
             .join("extension.json")
     }
 
-    /// Files are written here, and moved to where Envoy watches.
+    /// Files are written to this folder, and then moved to the folder that Envoy watches.
     pub(crate) fn staging(&self) -> &Path {
         &self.root
     }
 }
 
-/// Names are free text for Envoy and must not leave the directory.
+/// A file name for `name`: names are any text for Envoy, but must not lead out of the directory.
 fn file_name(name: &str) -> String {
     name.chars()
         .map(|c| {
@@ -222,8 +222,8 @@ fn loopback(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-/// Lets the admin interface, which is added where there is none, and the static listeners take free
-/// ports.
+/// Sets free ports for the admin interface, which is added where it is missing, and for the static
+/// listeners.
 pub(crate) fn free_ports(bootstrap: &mut Value) {
     const PORT: &str = "/socket_address/port_value";
 
@@ -246,7 +246,7 @@ pub(crate) fn free_ports(bootstrap: &mut Value) {
     }
 }
 
-/// A duration as protobuf's JSON has it.
+/// A duration in the form of protobuf's JSON.
 fn duration(value: Duration) -> String {
     format!("{}.{:09}s", value.as_secs(), value.subsec_nanos())
 }

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::{duration, merge};
 
-/// The condition of a route, waiting for its action.
+/// The condition of a route. An action must follow.
 #[derive(Debug, Clone)]
 pub struct RouteMatch(Value);
 
 impl RouteMatch {
-    /// Also requires this exact value of a request header.
+    /// Adds a condition: a request header has exactly this value.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let condition = json!({"name": name, "string_match": {"exact": value}});
         match self.0.get_mut("headers").and_then(Value::as_array_mut) {
@@ -25,12 +25,12 @@ impl RouteMatch {
         self
     }
 
-    /// Proxies to the cluster.
+    /// Sends the requests to the cluster.
     pub fn cluster(self, name: &str) -> Route {
         self.action("route", json!({ "cluster": name }))
     }
 
-    /// Envoy answers with this status and body.
+    /// Makes Envoy answer with this status and body.
     pub fn direct_response(self, status: u16, body: &str) -> Route {
         self.action(
             "direct_response",
@@ -43,7 +43,7 @@ impl RouteMatch {
         self.action("redirect", json!({ "path_redirect": path }))
     }
 
-    /// Any action by its field name: `route`, `redirect`, `direct_response`,
+    /// Sets any action by the name of its field: `route`, `redirect`, `direct_response`,
     /// `non_forwarding_action`.
     pub fn action(self, field: &str, action: Value) -> Route {
         Route(json!({"match": self.0, field: action}))
@@ -60,7 +60,7 @@ impl Route {
         RouteMatch(json!({ "prefix": prefix }))
     }
 
-    /// Matches this path alone, whatever the query.
+    /// Matches only this path, with any query.
     pub fn path(path: &str) -> RouteMatch {
         RouteMatch(json!({ "path": path }))
     }
@@ -70,13 +70,13 @@ impl Route {
         RouteMatch(condition)
     }
 
-    /// Names the route, for `xds.route_name` and the access log.
+    /// Sets the name of the route, for `xds.route_name` and the access log.
     pub fn name(self, name: &str) -> Self {
         self.merge(json!({ "name": name }))
     }
 
-    /// Retries on these conditions (`5xx`, `reset`, …), at most `retries` times, without waiting
-    /// long in between.
+    /// Retries on these conditions (`5xx`, `reset`, …), at most `retries` times, with a short wait
+    /// between the attempts.
     pub fn retry(self, on: &str, retries: u32) -> Self {
         self.merge(json!({"route": {"retry_policy": {
             "retry_on": on,
@@ -85,7 +85,7 @@ impl Route {
         }}}))
     }
 
-    /// The limit for the whole request with its retries; Envoy's default is 15 s.
+    /// Sets the limit for the whole request with its retries. Envoy's default is 15 s.
     pub fn timeout(self, limit: Duration) -> Self {
         self.merge(json!({"route": {"timeout": duration(limit)}}))
     }
@@ -103,22 +103,22 @@ impl Route {
         self
     }
 
-    /// The route's `tracing` block: `{"random_sampling": {"numerator": 100}}`.
+    /// Sets the route's `tracing` block: `{"random_sampling": {"numerator": 100}}`.
     pub fn tracing(self, block: Value) -> Self {
         self.merge(json!({ "tracing": block }))
     }
 
-    /// Names the operation, and with it the span.
+    /// Sets the name of the operation, which is also the name of the span.
     pub fn decorator(self, operation: &str) -> Self {
         self.merge(json!({"decorator": {"operation": operation}}))
     }
 
-    /// Metadata of a namespace, which filters read as `xds.route_metadata`.
+    /// Sets metadata of a namespace, which filters read as `xds.route_metadata`.
     pub fn metadata(self, namespace: &str, fields: Value) -> Self {
         self.merge(json!({"metadata": {"filter_metadata": {namespace: fields}}}))
     }
 
-    /// Leaves the filter of that name out for requests of this route.
+    /// Disables the filter of that name for requests of this route.
     pub fn disable_filter(self, name: &str) -> Self {
         self.merge(json!({"typed_per_filter_config": {name: {
             "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",

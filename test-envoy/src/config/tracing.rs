@@ -2,8 +2,7 @@ use serde_json::{Value, json};
 
 use super::{merge, percent};
 
-/// The `tracing` block of an HTTP connection manager. Every request is sampled unless said
-/// otherwise.
+/// The `tracing` block of an HTTP connection manager. Every request is sampled by default.
 #[derive(Debug, Clone)]
 pub struct Tracing {
     provider_name: String,
@@ -63,12 +62,13 @@ impl Tracing {
         }
     }
 
-    /// Zipkin: whether a server's span has the id of the caller's; Envoy's default is true.
+    /// Zipkin: sets whether the span of a server has the id of the caller's span. Envoy's default
+    /// is true.
     pub fn shared_span_context(self, shared: bool) -> Self {
         self.provider(json!({ "shared_span_context": shared }))
     }
 
-    /// Zipkin: which formats are read and written.
+    /// Zipkin: sets the formats that are read and written.
     pub fn trace_context_option(self, option: TraceContextOption) -> Self {
         let name = match option {
             TraceContextOption::B3 => "USE_B3",
@@ -82,17 +82,20 @@ impl Tracing {
         self.merge(json!({ "spawn_upstream_span": spawn }))
     }
 
-    /// Percentage (0 to 100) of requests without a decision that are sampled; 100 by default.
+    /// Sets the percentage (0 to 100) of requests without a decision that are sampled. The default
+    /// is 100.
     pub fn random_sampling(self, percentage: f64) -> Self {
         self.merge(json!({"random_sampling": percent(percentage)}))
     }
 
-    /// Percentage (0 to 100) of requests with `x-client-trace-id` that are sampled; 100 by default.
+    /// Sets the percentage (0 to 100) of requests with `x-client-trace-id` that are sampled. The
+    /// default is 100.
     pub fn client_sampling(self, percentage: f64) -> Self {
         self.merge(json!({"client_sampling": percent(percentage)}))
     }
 
-    /// Upper limit as a percentage (0 to 100) over all other decisions; 100 by default.
+    /// Sets the upper limit over all other decisions as a percentage (0 to 100). The default is
+    /// 100.
     pub fn overall_sampling(self, percentage: f64) -> Self {
         self.merge(json!({"overall_sampling": percent(percentage)}))
     }
@@ -108,7 +111,7 @@ impl Tracing {
         self.custom_tag(json!({"tag": tag, "value": format}))
     }
 
-    /// Any `CustomTag`.
+    /// Adds any `CustomTag`.
     pub fn custom_tag(mut self, tag: Value) -> Self {
         self.custom_tags.push(tag);
         self
@@ -152,6 +155,6 @@ impl Tracing {
 pub enum TraceContextOption {
     /// B3 alone.
     B3,
-    /// B3, and W3C's `traceparent` where there is no B3; both are written.
+    /// B3, and W3C's `traceparent` where there is no B3. Both are written.
     B3WithW3c,
 }

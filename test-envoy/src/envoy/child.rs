@@ -1,4 +1,4 @@
-//! Envoy's process, and a watch that ends it where the test cannot.
+//! Envoy's process, and a process that ends it where the test cannot.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -58,8 +58,8 @@ impl Process {
         Ok(process)
     }
 
-    /// If the test is killed, or the value is in a `static`, nothing is dropped: Envoy ends when
-    /// the pipe to this process is closed.
+    /// If the test is killed, or the value is in a `static`, nothing is dropped. Then Envoy ends
+    /// when the pipe to this process is closed.
     pub(super) fn start_watch(&self, layout: &Layout) -> std::io::Result<Child> {
         let mut command = Command::new("/bin/sh");
         command
@@ -94,7 +94,7 @@ impl Process {
                 let Some(admin) = admin else {
                     return Ok(None);
                 };
-                // The file is there a moment before the admin interface answers.
+                // The file exists a moment before the admin interface answers.
                 let ready = Request::get("/ready")
                     .send(admin)
                     .is_ok_and(|response| response.status == 200);
@@ -124,8 +124,8 @@ pub(super) fn log_tail(layout: &Layout) -> String {
     read_log(layout).map_or_else(|error| error.to_string(), |log| tail(&log, 40))
 }
 
-/// Waits for the end of its input, then ends the Envoy that was started for the folder, and removes
-/// the folder.
+/// Waits for the end of its input. Then it ends the Envoy that was started for the folder, and
+/// removes the folder.
 pub(super) const WATCH: &str = r#"
 trap '' HUP INT TERM
 read -r _

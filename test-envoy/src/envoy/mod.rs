@@ -22,14 +22,14 @@ use crate::client::{Request, Response};
 use crate::config::{self, Bootstrap, HttpFilter, Layout, Listener};
 use crate::{Error, sync};
 
-/// A running Envoy. It is killed when the value is dropped, after a panic too.
+/// A running Envoy. It is killed when the value is dropped, also after a panic.
 #[derive(Debug)]
 pub struct Envoy {
     process: Process,
     admin: SocketAddr,
     layout: Layout,
     watched: Mutex<Watched>,
-    // Removed after the process has ended: fields are dropped in order.
+    // The folder is removed after the process has ended, because fields are dropped in order.
     _folder: TempDir,
 }
 
@@ -109,7 +109,7 @@ impl Envoy {
         })
     }
 
-    /// Where the listener of that name takes connections.
+    /// The address on which the listener of that name accepts connections.
     ///
     /// # Errors
     /// [`Error::NoSuchListener`] when it is not active.
@@ -123,7 +123,7 @@ impl Envoy {
             })
     }
 
-    /// Every active listener with its address.
+    /// Every active listener, with its address.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
@@ -142,13 +142,13 @@ impl Envoy {
             .collect())
     }
 
-    /// The admin interface's address.
+    /// The address of the admin interface.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Sends a request to the admin interface: GET for `/stats` and the like, POST for what changes
-    /// something.
+    /// Sends a request to the admin interface. Reads such as `/stats` need GET, and changes need
+    /// POST.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Http`] when Envoy does not answer.
@@ -172,8 +172,8 @@ impl Envoy {
             .collect())
     }
 
-    /// A counter or gauge; 0 for one that does not exist, as Envoy makes many only at their first
-    /// use.
+    /// A counter or gauge. The value is 0 where it does not exist, because Envoy makes many of them
+    /// only at their first use.
     ///
     /// # Errors
     /// As [`Envoy::stats`].
@@ -181,7 +181,7 @@ impl Envoy {
         Ok(self.stats()?.remove(name).unwrap_or_default())
     }
 
-    /// Waits until the counter or gauge fulfils the condition, and returns it.
+    /// Waits until the counter or gauge fulfils the condition, and returns its value.
     ///
     /// # Errors
     /// As [`Envoy::stats`], and [`Error::TimedOut`] after [`WAIT_LIMIT`](crate::WAIT_LIMIT).
@@ -193,7 +193,7 @@ impl Envoy {
         )
     }
 
-    /// All that Envoy has logged so far.
+    /// Everything that Envoy has logged until now.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read.
@@ -236,11 +236,11 @@ impl Envoy {
         self.process.child.id()
     }
 
-    /// Replaces the watched listener of the same name, or adds it, and returns when Envoy has taken
+    /// Replaces the watched listener of the same name, or adds it. Returns when Envoy has accepted
     /// the change.
     ///
-    /// Its port may be another one afterwards. A [`HttpFilter::discovered`] that is new comes with
-    /// it; one that is there already changes only by [`Envoy::update_extension`].
+    /// The port of the listener may be another one afterwards. A new [`HttpFilter::discovered`] is
+    /// delivered with it. One that exists already is changed only by [`Envoy::update_extension`].
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
@@ -258,7 +258,7 @@ impl Envoy {
         })
     }
 
-    /// Removes the watched listener of that name, and returns when Envoy has taken the change.
+    /// Removes the watched listener of that name. Returns when Envoy has accepted the change.
     ///
     /// # Errors
     /// As [`Envoy::update_listener`].
@@ -268,8 +268,8 @@ impl Envoy {
         })
     }
 
-    /// Replaces the filter of the same name that is delivered by ECDS, and returns when Envoy has
-    /// taken the change.
+    /// Replaces the filter of the same name that is delivered by ECDS. Returns when Envoy has
+    /// accepted the change.
     ///
     /// # Errors
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] when no filter of that name is
@@ -284,7 +284,7 @@ impl Envoy {
         }
         let mut watched = sync::lock(&self.watched);
         let resource = format!("the filter {:?}", filter.name());
-        // Upstream filters count as `upstream_http_filter`.
+        // Upstream filters are counted as `upstream_http_filter`.
         let scope = format!("http_filter.{}.", filter.name());
         self.observe_update(&resource, &scope, || {
             watched.version += 1;
@@ -319,7 +319,7 @@ impl Envoy {
         Ok(())
     }
 
-    /// Waits for the counters that tell whether an update was taken.
+    /// Waits for the counters that show whether Envoy accepted an update.
     fn observe_update(
         &self,
         resource: &str,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Options of the Envoy process: workers, log levels, environment, arguments.
+/// Options of the Envoy process: the number of workers, log levels, environment, arguments.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(super) concurrency: u32,
@@ -14,13 +14,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// One worker, and the log at level info.
+    /// The default options: one worker, and the log at level info.
     pub fn new() -> Self {
         Self {
             concurrency: 1,
             log_level: "info".to_owned(),
-            // At level info, `main` lists every extension there is before anything a test wants to
-            // read.
+            // At level info, `main` writes a list of all extensions before any line that a test
+            // reads.
             component_log_levels: vec!["main:warning".to_owned()],
             environment: Vec::new(),
             arguments: Vec::new(),
@@ -28,20 +28,20 @@ impl Options {
         }
     }
 
-    /// The number of worker threads.
+    /// Sets the number of worker threads.
     pub fn concurrency(mut self, workers: u32) -> Self {
         self.concurrency = workers;
         self
     }
 
-    /// The log's level: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
+    /// Sets the log's level: `trace`, `debug`, `info`, `warning`, `error`, `critical` or `off`.
     pub fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.to_owned();
         self
     }
 
-    /// The level of single components, `wasm:debug,tracing:trace`; `main` is at warning unless
-    /// named here.
+    /// Sets the level of single components: `wasm:debug,tracing:trace`. `main` has the level
+    /// warning unless it is named here.
     pub fn component_log_level(mut self, levels: &str) -> Self {
         self.component_log_levels.push(levels.to_owned());
         self
@@ -52,7 +52,7 @@ impl Options {
         self.component_log_level("wasm:debug")
     }
 
-    /// Sets an environment variable of the process, in addition to the test's own.
+    /// Sets an environment variable of the process. The test's own variables are set too.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -64,7 +64,8 @@ impl Options {
         self
     }
 
-    /// The folder that relative paths of the configuration start from; the test's own by default.
+    /// Sets the folder in which relative paths of the configuration begin. The default is the
+    /// test's own.
     pub fn working_directory(mut self, folder: impl Into<PathBuf>) -> Self {
         self.working_directory = Some(folder.into());
         self

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::Error;
 use crate::config::{HttpFilter, Layout, Listener};
 
-/// The listeners in the watched files, and the files' version.
+/// The listeners in the watched files, and the version of the files.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) listeners: Vec<Listener>,
@@ -39,7 +39,7 @@ impl Watched {
         )
     }
 
-    /// Moves a whole file into place, so that Envoy never reads half of one.
+    /// Moves a complete file to its place, so that Envoy never reads a half file.
     pub(super) fn write(
         &self,
         layout: &Layout,

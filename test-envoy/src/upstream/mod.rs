@@ -1,4 +1,4 @@
-//! An HTTP server that keeps every request as it came in.
+//! An HTTP server that records every request as it came in.
 
 mod over_http1;
 mod over_http2;
@@ -19,10 +19,10 @@ use crate::Error;
 use crate::http1::{self, Header};
 use crate::sync::{self, Recorder, Task};
 
-/// A server on a free port of 127.0.0.1 that speaks HTTP/1.1 and HTTP/2 without TLS; it ends when
+/// A server on a free port of 127.0.0.1 that speaks HTTP/1.1 and HTTP/2 without TLS. It ends when
 /// dropped.
 ///
-/// It answers 200 with an empty body until [`Upstream::respond_with`] says otherwise.
+/// It answers 200 with an empty body until [`Upstream::respond_with`] sets another answer.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
@@ -46,15 +46,15 @@ impl Upstream {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Decides the answer to every request from now on; called once a request, after it was
-    /// recorded.
+    /// Sets the answer to every request from now on. The responder is called once for each request,
+    /// after the request was recorded.
     ///
-    /// A responder that panics ends the request's connection.
+    /// A responder that panics ends the connection of the request.
     pub fn respond_with(
         &self,
         responder: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static,
@@ -62,12 +62,12 @@ impl Upstream {
         *sync::lock(&self.shared.responder) = Responder(Arc::new(responder));
     }
 
-    /// The requests so far, in the order of their arrival.
+    /// The requests until now, in the order of their arrival.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.shared.requests.all()
     }
 
-    /// The requests so far, which are forgotten.
+    /// The requests until now. They are removed from the record.
     pub fn take(&self) -> Vec<RecordedRequest> {
         self.shared.requests.take()
     }
@@ -85,8 +85,8 @@ impl Upstream {
     }
 }
 
-/// A port of 127.0.0.1 that refuses connections for as long as the value lives, as a server that is
-/// down does.
+/// A port of 127.0.0.1 that refuses connections as long as the value lives, like a server that is
+/// down.
 #[derive(Debug)]
 pub struct ClosedPort {
     address: SocketAddr,
@@ -111,7 +111,7 @@ impl ClosedPort {
         bound().map_err(Error::io("bind a port on 127.0.0.1"))
     }
 
-    /// Where nobody listens.
+    /// The address, on which no server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -125,34 +125,34 @@ pub struct RecordedRequest {
     pub method: String,
     /// The request target with its query.
     pub path: String,
-    /// The protocol it came over.
+    /// The protocol of the request.
     pub protocol: Protocol,
     /// The lines in order, with repeats. Over HTTP/2 names repeat only beside each other, and
     /// `:authority` is `host`.
     pub headers: Vec<Header>,
-    /// The body, with chunks already joined.
+    /// The body. Its chunks are joined.
     pub body: Vec<u8>,
 }
 
 impl RecordedRequest {
-    /// The first value of the name, which is compared without case.
+    /// The first value of the header `name`. Names are compared without case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         http1::first(&self.headers, name)
     }
 
-    /// Every value of the name, in order.
+    /// Every value of the header `name`, in order.
     pub fn header_values(&self, name: &str) -> Vec<&[u8]> {
         http1::all(&self.headers, name).collect()
     }
 
-    /// The first value of the name as text, with U+FFFD for what is not UTF-8.
+    /// The first value of the header `name` as text, with U+FFFD for bytes that are not UTF-8.
     pub fn header_text(&self, name: &str) -> Option<String> {
         self.header(name)
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
-/// What a request came over.
+/// The protocol of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 (or 1.0).
@@ -190,7 +190,7 @@ impl fmt::Debug for Responder {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Dropped with this task, and the open connections with it.
+    // This set is dropped with the task, and the open connections are dropped with the set.
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -202,7 +202,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    // Only latency depends on it.
+    // An error here changes only the latency.
     let _ = stream.set_nodelay(true);
     match speaks_http2(&stream).await {
         true => serve_http2(stream, shared).await,
@@ -222,11 +222,11 @@ async fn speaks_http2(stream: &TcpStream) -> bool {
         if seen == HTTP2_PREFACE.len() {
             return true;
         }
-        // Peeking is ready again at once while the first bytes stay unread.
+        // A peek returns at once again while the first bytes stay unread.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a tunnel stays open that the server closes.
+/// How long a tunnel stays open before the server closes it.
 const TUNNEL_TIME: Duration = Duration::from_millis(100);

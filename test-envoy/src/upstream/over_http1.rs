@@ -34,7 +34,7 @@ pub(super) async fn serve_http1(mut stream: TcpStream, shared: Arc<Shared>) {
             return;
         }
         if is_tunnel {
-            // Long enough for the peer to see the tunnel open.
+            // The time is long enough for the peer to see the open tunnel.
             tokio::time::sleep(TUNNEL_TIME).await;
             return;
         }
@@ -44,8 +44,8 @@ pub(super) async fn serve_http1(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// `None` at the end of the connection, and for bytes that are not HTTP, after which nothing can be
-/// read.
+/// Reads a request. `None` at the end of the connection, and for bytes that are not HTTP: nothing
+/// can be read after them.
 pub(super) async fn read_request(
     stream: &mut TcpStream,
     unread: &mut Vec<u8>,

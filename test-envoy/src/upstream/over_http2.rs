@@ -17,7 +17,7 @@ use crate::http1::Header;
 
 pub(super) async fn serve_http2(stream: TcpStream, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer_http2(request, Arc::clone(&shared)));
-    // A peer that goes away is no concern of the test.
+    // A peer that closes the connection is not an error for the test.
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(MAX_HTTP2_HEADER_BYTES)
         .enable_connect_protocol()
@@ -100,11 +100,11 @@ pub(super) async fn run_tunnel(
     }
     if connection == Afterwards::Close {
         tokio::time::sleep(TUNNEL_TIME).await;
-        // The peer may have gone first.
+        // The peer may have closed the connection before.
         let _ = stream.shutdown().await;
     }
     let mut rest = Vec::new();
-    // So may it here.
+    // The peer may also have closed the connection here.
     let _ = stream.read_to_end(&mut rest).await;
 }
 

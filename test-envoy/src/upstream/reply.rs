@@ -1,4 +1,4 @@
-//! What an upstream answers.
+//! The answers of an upstream.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ pub(super) enum Afterwards {
 }
 
 impl Reply {
-    /// 200 with an empty body.
+    /// Answers 200 with an empty body.
     pub fn ok() -> Self {
         Self::status(200)
     }
 
-    /// Any final status code with an empty body.
+    /// Answers with any final status code and an empty body.
     pub fn status(status: u16) -> Self {
         Self {
             status,
@@ -42,8 +42,8 @@ impl Reply {
         }
     }
 
-    /// No answer: the connection (over HTTP/2 the stream) ends instead, which Envoy sees as a
-    /// reset.
+    /// Gives no answer: the connection (over HTTP/2 the stream) ends instead, which is a reset for
+    /// Envoy.
     pub fn reset() -> Self {
         Self {
             connection: Afterwards::Reset,
@@ -51,33 +51,35 @@ impl Reply {
         }
     }
 
-    /// Adds a header line; over HTTP/2, one that HTTP/2 does not allow is left out.
+    /// Adds a header line. Over HTTP/2 a line that HTTP/2 does not allow is left out.
     pub fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers
             .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
         self
     }
 
-    /// The body; its length is announced.
+    /// Sets the body. The answer announces its length.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Adds a trailer line over HTTP/2; no effect over HTTP/1.1.
+    /// Adds a trailer line over HTTP/2. It has no effect over HTTP/1.1.
     pub fn trailer(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.trailers
             .push((name.as_ref().to_vec(), value.as_ref().to_vec()));
         self
     }
 
-    /// Ends the connection (over HTTP/2 the stream) after the body, of which more was announced.
+    /// Ends the connection (over HTTP/2 the stream) after the body, although a longer body was
+    /// announced.
     pub fn cut(mut self) -> Self {
         self.connection = Afterwards::Cut;
         self
     }
 
-    /// Sends nothing after the body, of which more was announced, until the peer goes away.
+    /// Sends nothing after the body until the peer closes the connection, although a longer body
+    /// was announced.
     pub fn stall(mut self) -> Self {
         self.connection = Afterwards::Stall;
         self
@@ -89,11 +91,11 @@ impl Reply {
         self
     }
 
-    /// Closes the connection after the answer, announced by `connection: close`; over HTTP/2 only a
-    /// tunnel.
+    /// Closes the connection after the answer, and announces it by `connection: close`. Over HTTP/2
+    /// it closes only a tunnel.
     ///
-    /// A tunnel is 101, or 2xx for CONNECT: its end is the connection's. Without this it stays open
-    /// until the peer closes it.
+    /// A tunnel is 101, or 2xx for CONNECT. It ends with its connection. Without this call the
+    /// tunnel stays open until the peer closes it.
     pub fn close(mut self) -> Self {
         self.connection = Afterwards::Close;
         self

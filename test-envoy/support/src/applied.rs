@@ -1,4 +1,4 @@
-//! Manifests as Istio applies them, on one connection manager.
+//! Applies manifests to one connection manager, as Istio does.
 
 use envoy_test_harness::config::{HttpConnectionManager, Listener};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::common;
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
-/// The resources of a manifest, with the modules where they are here.
+/// The resources of a manifest. Modules have the paths of this machine.
 pub fn resources(path: &str) -> Vec<Value> {
     let dist = common::root().join("dist");
     let dist = format!("{}/", dist.to_str().expect("a path in UTF-8"));
@@ -16,14 +16,15 @@ pub fn resources(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The EnvoyFilter in a manifest that has no other resource.
+/// The EnvoyFilter of a manifest without other resources.
 pub fn envoy_filter(path: &str) -> Value {
     let mut resources = resources(path);
     assert_eq!(resources.len(), 1, "{path}");
     resources.remove(0)
 }
 
-/// Applies EnvoyFilters as Istio does: by priority, those of one priority as they stand here.
+/// Applies EnvoyFilters as Istio does: by priority. Those of one priority are applied in the order
+/// of the list.
 pub fn apply_by_priority(manifests: &[Value], manager: &mut Value) {
     let mut sorted: Vec<_> = manifests.iter().collect();
     sorted.sort_by_key(|manifest| manifest["spec"]["priority"].as_i64().unwrap_or(0));
@@ -70,7 +71,7 @@ fn matched_filter(patch: &Value) -> &Value {
     filter
 }
 
-/// Puts an extension in the place of its discovery, as Istio's agent hands it to Envoy: with the
+/// Puts an extension in the place of its discovery, as Istio's agent passes it to Envoy: with the
 /// module in a file.
 fn discover(value: &mut Value, extension: &Value) {
     match value {
@@ -93,13 +94,13 @@ fn discover(value: &mut Value, extension: &Value) {
     }
 }
 
-/// The module of an image's URL.
+/// The local file of the module that the URL of an image names.
 fn local(url: Option<&str>) -> Value {
     let name = url.and_then(|url| url.rsplit('/').next()?.split(':').next());
     json!({"local": {"filename": common::module(name.expect("the name of an image"))}})
 }
 
-/// The HTTP filter that Istio makes of a WasmPlugin or a TrafficExtension.
+/// The HTTP filter that Istio makes from a WasmPlugin or a TrafficExtension.
 pub fn plugin(resource: &Value) -> Value {
     let spec = match resource["kind"].as_str() {
         Some("TrafficExtension") => &resource["spec"]["wasm"],
@@ -117,7 +118,8 @@ pub fn plugin(resource: &Value) -> Value {
     )
 }
 
-/// A Wasm filter with its configuration as JSON, and without one where that is empty.
+/// A Wasm filter with its configuration as JSON. Where that is empty, the filter has no
+/// configuration.
 pub fn wasm(
     name: &str,
     root: Option<&str>,
@@ -143,7 +145,7 @@ pub fn wasm(
     })
 }
 
-/// Fields of messages are merged, lists appended, and the rest is replaced.
+/// Merges the fields of messages, appends lists, and replaces everything else.
 pub fn merge(target: &mut Value, patch: &Value) {
     match (target, patch) {
         (Value::Object(target), Value::Object(patch)) => {
@@ -161,8 +163,8 @@ pub fn list(value: &mut Value) -> &mut Vec<Value> {
     value.as_array_mut().expect("a list")
 }
 
-/// A connection manager as Istio's proxies have it, for the tracer that a head names: everything
-/// that comes in goes to the cluster `upstream`, and spans go to the clusters `otlp` and `zipkin`.
+/// A connection manager of Istio's proxies, for the tracer that the head of a file names. All
+/// inbound requests go to the cluster `upstream`, and spans go to the clusters `otlp` and `zipkin`.
 pub fn manager(tracer: &str) -> Value {
     let mut manager = json!({
         "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
@@ -188,7 +190,7 @@ pub fn manager(tracer: &str) -> Value {
     manager
 }
 
-/// As istiod configures it.
+/// The tracing provider, as istiod configures it.
 fn provider(tracer: &str) -> Option<Value> {
     let zipkin = |option: &str| {
         json!({
@@ -227,7 +229,7 @@ fn provider(tracer: &str) -> Option<Value> {
             "name": "envoy.tracers.xray",
             "typed_config": {"@type": "type.googleapis.com/envoy.config.trace.v3.XRayConfig", "segment_name": "proxy"},
         })),
-        // A file for any tracer stands beside this one too.
+        // A file that is for any tracer is applied beside this one too.
         _ => Some(json!({
             "name": "envoy.tracers.opentelemetry",
             "typed_config": {
@@ -246,14 +248,14 @@ pub fn listener(name: &str, manager: &Value) -> Listener {
     }))
 }
 
-/// The connection manager of a proxy with this tracer, to which all these files are applied.
+/// The connection manager of a proxy with this tracer, after all these files are applied to it.
 pub fn patched(tracer: &str, files: &[&str]) -> Value {
     let mut manager = manager(tracer);
     let mut filters = Vec::new();
     for resource in files.iter().flat_map(|path| resources(path)) {
         match resource["kind"].as_str() {
             Some("EnvoyFilter") => filters.push(resource),
-            // Istio's own filters, and plugins among them, are there before the first patch.
+            // Istio's own filters, and plugins among them, exist before the first patch is applied.
             _ => list(&mut manager["http_filters"]).insert(0, plugin(&resource)),
         }
     }
@@ -261,7 +263,7 @@ pub fn patched(tracer: &str, files: &[&str]) -> Value {
     manager
 }
 
-/// A tag of Envoy, as istiod makes it of one of a Telemetry.
+/// A tag of Envoy, as istiod makes it from a tag of a Telemetry.
 pub fn tag(key: &str, tag: &Value) -> Value {
     match (&tag["formatter"]["value"], &tag["header"]["name"]) {
         (Value::String(value), Value::Null) => json!({"tag": key, "value": value}),

@@ -1,4 +1,4 @@
-//! What the end-to-end tests of the filters share.
+//! The code that the end-to-end tests of the filters share.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub const TRACE_HEADERS: [&str; 8] = [
     "x-b3-flags",
 ];
 
-/// The repository.
+/// The folder of the repository.
 pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
@@ -47,17 +47,17 @@ pub fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// A released filter, as `make build` leaves it.
+/// The path of a released filter, as `make build` writes it.
 pub fn module(name: &str) -> PathBuf {
     built(&format!("dist/{name}.wasm"), "make build")
 }
 
-/// A fixture of this folder, compiled.
+/// The path of a compiled fixture of this folder.
 pub fn fixture(name: &str) -> PathBuf {
     built(&format!("target/fixtures/{name}.wasm"), "make fixtures")
 }
 
-/// The command line `meshtrace`, as `make build` and a test of the whole workspace compile it.
+/// The command line `meshtrace`, which `make build` and a test of the whole workspace compile.
 pub fn command_line() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let folder = test.ancestors().nth(2).expect("the target folder");
@@ -90,14 +90,15 @@ pub fn access_log_trace(config: &str) -> WasmFilter {
     WasmFilter::new("access_log_trace", module("access_log_trace")).configuration(config)
 }
 
-/// An `access_log_trace` configuration as the renderer and as the filter have it.
+/// An `access_log_trace` configuration, in the types of the renderer and of the filter.
 pub fn log_ids(config: &str) -> (AccessLogTraceConfig, AccessLogIds) {
     let config: AccessLogTraceConfig = read(config.as_bytes()).expect("a configuration");
     let ids = AccessLogIds::new(&config).expect("one that compiles");
     (config, ids)
 }
 
-/// The step before `access_log_trace` that its configuration asks for, as this Envoy can have it.
+/// The step before `access_log_trace` that its configuration needs, in the form that this Envoy
+/// supports.
 pub fn expose_ids(config: &AccessLogTraceConfig, envoy: &EnvoyBinary) -> Option<HttpFilter> {
     let version = envoy.reported_version().parse().expect("a version");
     let step = meshtrace_render::expose_ids(&config.ids, version)?;
@@ -105,24 +106,25 @@ pub fn expose_ids(config: &AccessLogTraceConfig, envoy: &EnvoyBinary) -> Option<
     Some(HttpFilter::raw(name, step["typed_config"].clone()))
 }
 
-/// A manager that sends everything to the cluster `upstream` through `filter`.
+/// A manager that sends all requests to the cluster `upstream` through `filter`.
 pub fn manager(filter: WasmFilter) -> HttpConnectionManager {
     HttpConnectionManager::new()
         .route(Route::prefix("/").cluster("upstream"))
         .filter(filter)
 }
 
-/// Every supported version, oldest first, for what needs several at once; else `each_supported`.
+/// Every supported version, oldest first, for tests that need several at once. Other tests use
+/// `each_supported`.
 pub fn envoys() -> Vec<EnvoyBinary> {
     EnvoyBinary::all_supported().expect("the supported Envoys")
 }
 
-/// The newest supported version, for what does not depend on the version.
+/// The newest supported version, for tests that do not depend on the version.
 pub fn newest() -> EnvoyBinary {
     EnvoyBinary::version(EnvoyBinary::DEFAULT).expect("the newest Envoy")
 }
 
-/// An Envoy before a recording upstream.
+/// An Envoy in front of an upstream that records requests.
 #[derive(Debug)]
 pub struct Mesh {
     /// The Envoy.
@@ -149,7 +151,7 @@ impl Mesh {
         )
     }
 
-    /// `bootstrap`, and the cluster `upstream`.
+    /// An Envoy with `bootstrap` and with the cluster `upstream`.
     pub fn with(binary: &EnvoyBinary, bootstrap: Bootstrap) -> Self {
         let upstream = Upstream::start().expect("an upstream");
         let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
@@ -157,7 +159,7 @@ impl Mesh {
         Self { envoy, upstream }
     }
 
-    /// The listener's address.
+    /// The address of the listener.
     pub fn address(&self, listener: &str) -> SocketAddr {
         self.envoy
             .address(listener)
@@ -169,7 +171,7 @@ impl Mesh {
         Connection::open(self.address(listener)).expect("a connection")
     }
 
-    /// Sends one request to `listener` and returns what the upstream saw of it.
+    /// Sends one request to `listener` and returns the request that the upstream received.
     pub fn pass(&self, connection: &mut Connection, request: &Request) -> RecordedRequest {
         self.upstream.take();
         let response = connection.send(request).expect("a response");
@@ -180,11 +182,12 @@ impl Mesh {
     }
 }
 
-/// Sends requests to `ingress` without a pause while `change` runs, and until each client has had
-/// some more; returns how many.
+/// Sends requests to `ingress` without a pause while `change` runs, and until the clients have sent
+/// some more after it. Returns the number of requests.
 pub fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
     const CLIENTS: usize = 4;
-    /// By each client, before the next change: some are on their way at every moment of it.
+    /// The number of requests for each client before and after the change, so that some are on
+    /// their way at every moment of it.
     const REQUESTS: usize = 25;
 
     let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -195,7 +198,7 @@ pub fn under_load(mesh: &Mesh, change: impl FnOnce()) -> usize {
                 let mut connection =
                     Connection::open(mesh.address("ingress")).expect("a connection");
                 while !stop.load(Ordering::Relaxed) {
-                    // One connection for all: nothing may close it either.
+                    // All requests use one connection, because the change must not close it.
                     let response = connection.send(&get(&[("b3", &b3)])).expect("a response");
                     assert_eq!(response.status, 200, "{}", response.text());
                     sent.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What is known of the bootstraps in `examples/`.
+//! Facts about the bootstraps in `examples/`.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The connection manager of the first listener.
 pub const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 
-/// Gives a cluster of the example another endpoint.
+/// Sets another endpoint for a cluster of the example.
 pub fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr) {
     let clusters = &mut bootstrap["static_resources"]["clusters"];
     let cluster = clusters
@@ -23,8 +23,8 @@ pub fn set_cluster(bootstrap: &mut Value, name: &str, address: SocketAddr) {
     });
 }
 
-/// Gives the ids that are not in the command names in the order of their appearance: they differ
-/// from run to run, and where they are equal they must stay so.
+/// Replaces the ids that are not in the command by names, in the order of their appearance. They
+/// differ from run to run, but ids that are equal must stay equal.
 pub fn with_new_ids_named(output: &str, command: &str) -> String {
     let mut seen: Vec<&str> = Vec::new();
     let mut named = output.to_owned();
@@ -40,8 +40,8 @@ pub fn with_new_ids_named(output: &str, command: &str) -> String {
             seen.push(word);
         }
     }
-    // The long ones first: a tracer may take the half of a new trace id for the id of its first
-    // span.
+    // The long ids come first, because a tracer may use half of a new trace id as the id of its
+    // first span.
     let mut numbered: Vec<_> = seen.iter().zip(1..).collect();
     numbered.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
     for (word, number) in numbered {

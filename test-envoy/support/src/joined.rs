@@ -1,4 +1,5 @@
-//! Whether caller, proxy and application are in one trace, for each way in which a context arrives.
+//! Measures whether caller, proxy and application are in one trace, for each way in which a context
+//! arrives.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,18 +10,18 @@ use envoy_test_harness::{Span, SpanKind};
 use crate::common::Mesh;
 use crate::tracers::{Caller, Reader, Sinks, Told, Tracer};
 
-/// What a caller sends.
+/// The headers that a caller sends.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The row's title in the README.
+    /// The title of the row in the README.
     pub title: &'static str,
-    /// The headers, in which `$T` and the like stand for ids.
+    /// The headers. `$T` and the like stand for ids in them.
     pub headers: &'static [&'static str],
-    /// The formats that name a trace; which of them it is, where they disagree.
+    /// The number of traces that the headers name.
     pub names: Names,
 }
 
-/// How many traces the headers name.
+/// The number of traces that the headers name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// The headers name no trace.
@@ -90,7 +91,7 @@ pub static ARRIVALS: [Arrival; 9] = [
     },
 ];
 
-/// Whether it is one trace.
+/// Whether a request is in one trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// Caller, proxy and application are in one trace.
@@ -121,7 +122,7 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// Whether this request, sent as `arrival` says, is one trace.
+    /// Whether the request that `arrival` describes is in one trace.
     pub fn of(arrival: &Arrival, tracer: Tracer, caller: &Caller, seen: &Seen) -> Self {
         let context = |trace_id: &String, span_id: &String| Told {
             trace_id: trace_id.clone(),
@@ -141,7 +142,7 @@ impl Cell {
     }
 }
 
-/// What came out of one request.
+/// The result of one request.
 #[derive(Debug)]
 pub struct Seen {
     /// What the upstream received.
@@ -178,7 +179,7 @@ impl Seen {
             return if nobody { Cell::NoTrace } else { Cell::No };
         };
         let [w3c, b3, b3multi] = told.map(|told| told.map(|told| told == expected));
-        // Whichever shape of B3 an application prefers must be right.
+        // An application may prefer either form of B3, so both must be right.
         let b3_app = [b3, b3multi].contains(&Some(true)) && ![b3, b3multi].contains(&Some(false));
         match (w3c == Some(true), b3_app) {
             (true, true) => Cell::Yes,
@@ -189,8 +190,8 @@ impl Seen {
     }
 }
 
-/// Sends every arrival to every listener; what became of it, in the order of [`ARRIVALS`], by the
-/// listener's name.
+/// Sends every arrival to every listener. Returns the results in the order of [`ARRIVALS`], by the
+/// name of the listener.
 pub fn measure(
     mesh: &Mesh,
     sinks: &Sinks,
@@ -209,7 +210,7 @@ pub fn measure(
             exchanges.push((listener, arrival, send(&listener.0, arrival)));
         }
     }
-    // A tracer's spans arrive in order: after these, there are no others to come.
+    // The spans of a tracer arrive in order. After the spans of these requests no others will come.
     let [nothing, ..] = &ARRIVALS;
     for (name, tracer) in listeners {
         let (case, _, request) = send(name, nothing);

@@ -1,5 +1,5 @@
-//! What the tests of the filters share: Envoys with a filter between a client, an upstream and a
-//! collector.
+//! The code that the tests of the filters share: Envoys with a filter between a client, an upstream
+//! and a collector.
 
 pub mod applied;
 pub mod common;

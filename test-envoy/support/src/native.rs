@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use crate::common::root;
 use crate::reporting::Collected;
 
-/// The Envoys that take a tracer from a dynamic module.
+/// The Envoys that can have a dynamic module as their tracer.
 pub fn envoys() -> Vec<EnvoyBinary> {
     EnvoyBinary::all_with_native_tracer().expect("the Envoys that take a tracer from a module")
 }
 
-/// Where `make build` leaves the module.
+/// The folder to which `make build` copies the module.
 fn folder() -> PathBuf {
     let folder = root().join("dist");
     let module = folder.join("libmeshtrace.so");
@@ -24,19 +24,19 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// What an Envoy needs to find the module.
+/// The options with which Envoy finds the module.
 pub fn options() -> Options {
     let folder = folder().canonicalize().expect("the folder");
     let folder = folder.to_str().expect("a path that is text");
     Options::new().env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder)
 }
 
-/// The module, as each of its extensions loads it.
+/// The module, in the form in which each of its extensions loads it.
 fn module() -> Value {
     json!({"name": "meshtrace", "do_not_close": true})
 }
 
-/// The tracer with this configuration.
+/// The native tracer with this configuration.
 pub fn tracing(config: impl ToString) -> Tracing {
     Tracing::raw(
         "meshtrace",
@@ -65,7 +65,7 @@ pub fn export() -> HttpFilter {
     HttpFilter::raw("mesh_tracing_export", filter).merge(json!({"disabled": true}))
 }
 
-/// The extension that empties the queues at shutdown.
+/// The bootstrap extension that empties the queues at shutdown.
 pub fn flush() -> Value {
     json!({"bootstrap_extensions": [{
         "name": "envoy.bootstrap.dynamic_modules",
@@ -80,7 +80,7 @@ pub fn flush() -> Value {
     }]})
 }
 
-/// Everything to `upstream`, but for `/direct`, with this tracer.
+/// A manager with this tracer. All requests go to `upstream`, except those to `/direct`.
 pub fn manager(tracing: Tracing) -> HttpConnectionManager {
     HttpConnectionManager::new()
         .route(Route::prefix("/direct").direct_response(404, "no"))
@@ -89,13 +89,13 @@ pub fn manager(tracing: Tracing) -> HttpConnectionManager {
         .tracing(tracing)
 }
 
-/// An Envoy with this manager at its listener `ingress`.
+/// An Envoy with this manager in its listener `ingress`.
 pub fn start(binary: &EnvoyBinary, protocol: &str, manager: HttpConnectionManager) -> Collected {
     let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
     Collected::with_options(binary, protocol, bootstrap, options())
 }
 
-/// A counter of the module; 0 when it has not moved.
+/// A counter of the module; 0 where it has not moved.
 pub fn counter(mesh: &Collected, name: &str) -> u64 {
     let stats = mesh.envoy.stats().expect("the counters");
     stats.get(&full(name)).copied().unwrap_or(0)

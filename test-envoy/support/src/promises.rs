@@ -1,4 +1,4 @@
-//! The rows of `docs/faults.md`: each is written by the test that holds it.
+//! The rows of `docs/faults.md`. The test that checks a promise writes its row.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-/// Writes one row, after the last assertion of the test that holds it. `figure` is what the test
-/// asserts (a count, a bound), not what one run measured: the table is the same on every machine.
+/// Writes one row. It is called after the last assertion of the test that checks the promise.
+/// `figure` is what the test asserts (a count, a bound), not what one run measured. So the table is
+/// the same on every machine.
 pub fn held(subject: &str, promise: &str, tried: &str, figure: &str) {
     let folder = Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),

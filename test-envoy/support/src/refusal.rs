@@ -1,5 +1,5 @@
-//! What becomes of a bad configuration, the same for every filter: inert at first load, the last
-//! good one as an update, and said in one line.
+//! The effect of a bad configuration, which is the same for every filter. At first load the filter
+//! is inert, after an update the last good configuration stays, and the log has one line about it.
 
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
@@ -10,24 +10,25 @@ use crate::common::{Mesh, module};
 
 const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
 
-/// A filter, and what its configurations make of it.
+/// A filter with a good configuration, and with bad ones.
 #[derive(Debug)]
 pub struct Filter {
     /// The filter's name.
     pub name: &'static str,
-    /// A configuration that the filter takes.
+    /// A configuration that the filter accepts.
     pub good: &'static str,
-    /// A configuration that it refuses.
+    /// A configuration that the filter refuses.
     pub bad: &'static str,
-    /// What the log says of it.
+    /// The log line about it.
     pub bad_line: &'static str,
-    /// Bad too, and nothing that Envoy has seen before.
+    /// Another configuration that the filter refuses. Envoy has not seen it before.
     pub bad_update: &'static str,
-    /// What the log says of that.
+    /// The log line about that one.
     pub bad_update_line: &'static str,
 }
 
-/// Whether a request shows that the filter works; if not, that it passes unchanged.
+/// Whether a request shows that the filter works. If it does not work, the request passes
+/// unchanged.
 pub type Works = fn(&Mesh) -> bool;
 
 impl Filter {
@@ -36,7 +37,7 @@ impl Filter {
         WasmFilter::new(self.name, module(self.name)).configuration(config)
     }
 
-    /// In a static listener the bad configuration loads inert.
+    /// In a static listener the filter with the bad configuration is inert.
     pub fn in_a_static_listener(&self, works: Works) {
         each_supported(|envoy| {
             let bootstrap = Bootstrap::new().listener(ingress(self.with(self.bad)));
@@ -45,8 +46,8 @@ impl Filter {
         });
     }
 
-    /// Over LDS the bad configuration loads inert, and a bad update leaves the last good one in
-    /// force.
+    /// Over LDS the filter with the bad configuration is inert, and after a bad update the last
+    /// good configuration stays in force.
     pub fn over_lds(&self, works: Works) {
         each_supported(|envoy| {
             let listener = |config: &str| ingress(self.with(config));
@@ -56,8 +57,8 @@ impl Filter {
         });
     }
 
-    /// Takes an Envoy whose watched listener has the bad configuration through a good one, a bad
-    /// update, and the bad one again.
+    /// Runs an Envoy whose watched listener has the bad configuration. The listener then gets a
+    /// good one, a bad update, and the bad one again.
     pub fn updates(
         &self,
         envoy: &Envoy,
@@ -78,15 +79,15 @@ impl Filter {
         assert!(works());
         assert_eq!(envoy.stat(INVALID).ok(), Some(1));
 
-        // The root context of the first configuration is there while its listener drains, and Envoy
-        // takes it again.
+        // The root context of the first configuration exists while its listener drains, and Envoy
+        // uses it again.
         update(self.bad).expect("an update that is taken");
         assert!(works());
         assert_eq!(envoy.stat(INVALID).ok(), Some(1));
     }
 
-    /// Over ECDS the bad configuration loads inert, and a bad update leaves the last good one in
-    /// force.
+    /// Over ECDS the filter with the bad configuration is inert, and after a bad update the last
+    /// good configuration stays in force.
     pub fn over_ecds(&self, works: Works) {
         each_supported(|envoy| {
             let discovered = ingress(self.with(self.bad).discovered());
@@ -106,7 +107,7 @@ impl Filter {
         });
     }
 
-    /// `MESHTRACE_STRICT=1`: no start with a bad configuration.
+    /// With `MESHTRACE_STRICT=1` Envoy does not start with a bad configuration.
     pub fn where_it_is_strict(&self) {
         each_supported(|envoy| {
             let strict = self.with(self.bad).env("MESHTRACE_STRICT", "1");

@@ -1,4 +1,4 @@
-//! The early header mutation in files for users: what `meshtrace-render` makes of a filter's
+//! The early header mutation in files for users, which `meshtrace-render` makes from a filter's
 //! configuration.
 
 use std::fs;
@@ -13,10 +13,9 @@ use serde_json::Value;
 
 use crate::common;
 
-/// The field of the connection manager that the text is in, with what is rendered for it as its
-/// value.
+/// The field of the connection manager that contains the text. The rendered extension is its value.
 const FIELD: &str = "early_header_mutation_extensions:";
-/// The comment on the line before the field; the configuration follows.
+/// The comment on the line before the field. The configuration follows in it.
 const BEGIN: &str = "# rendered from ";
 /// The comment on the line after the field.
 const END: &str = "# end of what is rendered";
@@ -35,10 +34,10 @@ pub fn assert_has(manager: &Value, settings: &Value) {
     }
 }
 
-/// What is rendered from the configuration that the file names; the file must have it. The tracer
-/// is OpenTelemetry's but for a file that has another one in its name.
+/// Renders the mutation from the configuration that the file names. The file must have it. The
+/// tracer is OpenTelemetry's, except for a file with another tracer in its name.
 ///
-/// With `UPDATE_EXAMPLES` in the environment it is written into the file first.
+/// With `UPDATE_EXAMPLES` in the environment the mutation is written into the file first.
 pub fn early_mutation_of(path: &str) -> EarlyMutation {
     let text = common::text(path);
     let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
@@ -52,7 +51,7 @@ pub fn early_mutation_of(path: &str) -> EarlyMutation {
     rendered
 }
 
-/// As [`early_mutation_of`], for what stands around `route_sampling` of this configuration.
+/// As [`early_mutation_of`], for the settings around `route_sampling` with this configuration.
 pub fn sampling_settings_in(path: &str, config: &str) -> SamplingSettings {
     let text = common::text(path);
     let part = Part::find(&text).unwrap_or_else(|| panic!("{path}: no {BEGIN:?} … {END:?}"));
@@ -66,7 +65,7 @@ pub fn sampling_settings_in(path: &str, config: &str) -> SamplingSettings {
     settings
 }
 
-/// The file has the extension, or gets it.
+/// Asserts that the file has the extension, or writes it into the file.
 fn hold(path: &str, part: &Part<'_>, extension: &Value) {
     if std::env::var_os("UPDATE_EXAMPLES").is_some() {
         let fresh = yaml(extension, part.indent);
@@ -83,7 +82,7 @@ fn hold(path: &str, part: &Part<'_>, extension: &Value) {
     );
 }
 
-/// A file around its rendered part.
+/// The parts of a file around its rendered part.
 struct Part<'a> {
     config: &'a str,
     indent: &'a str,
@@ -110,7 +109,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A list with the extension alone: its mutations a line each.
+/// A list with only the extension. Each of its mutations has one line.
 fn yaml(extension: &Value, indent: &str) -> String {
     let typed = &extension["typed_config"];
     let mut text = format!(
@@ -124,7 +123,7 @@ fn yaml(extension: &Value, indent: &str) -> String {
     text
 }
 
-/// On one line. JSON text is YAML in double quotes.
+/// A value on one line. JSON text is also YAML in double quotes.
 fn flow(value: &Value) -> String {
     match value {
         Value::Object(fields) => {

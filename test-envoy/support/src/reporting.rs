@@ -18,7 +18,7 @@ pub fn mesh_tracing(config: impl ToString) -> WasmFilter {
     WasmFilter::new("mesh_tracing", module("mesh_tracing")).configuration(config.to_string())
 }
 
-/// A configuration that reports to the cluster `collector`; `report` is merged into it.
+/// A configuration that reports to the cluster `collector`. `report` is merged into it.
 pub fn reporting(protocol: &str, report: &str) -> Value {
     let mut config = json!({"report": {"cluster": "collector", "protocol": protocol}});
     let Value::Object(report) = serde_json::from_str(report).expect("JSON") else {
@@ -38,7 +38,7 @@ pub fn collector(protocol: &str, sink: &OtlpSink) -> Cluster {
     }
 }
 
-/// One Envoy, its upstream and its collector.
+/// One Envoy, with its upstream and its collector.
 #[derive(Debug)]
 pub struct Collected {
     /// The Envoy.
@@ -57,7 +57,7 @@ impl Collected {
         Self::with(binary, protocol, Bootstrap::new().listener(listener))
     }
 
-    /// `bootstrap`, and the clusters `upstream` and `collector`.
+    /// An Envoy with `bootstrap` and with the clusters `upstream` and `collector`.
     pub fn with(binary: &EnvoyBinary, protocol: &str, bootstrap: Bootstrap) -> Self {
         Self::with_arguments(binary, protocol, bootstrap, &[])
     }
@@ -106,7 +106,7 @@ impl Collected {
         self.connect().send(request).expect("a response")
     }
 
-    /// The one span that was exported; the next call waits for the next one.
+    /// The only span that was exported. The next call waits for the next span.
     #[track_caller]
     pub fn only_span(&self) -> Span {
         let spans = self.sink.wait_for_spans(1).expect("a span");
@@ -114,7 +114,7 @@ impl Collected {
         expect::span().only_in(&spans).clone()
     }
 
-    /// A counter of the filter; 0 when it has not moved.
+    /// A counter of the filter; 0 where it has not moved.
     pub fn counter(&self, name: &str) -> u64 {
         let stats = self.envoy.stats().expect("the counters");
         let name = format!("wasmcustom.meshtrace.{name}");
@@ -122,7 +122,7 @@ impl Collected {
     }
 }
 
-/// Everything to `upstream`, but for `/direct`.
+/// A manager with this filter. All requests go to `upstream`, except those to `/direct`.
 pub fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {
     HttpConnectionManager::new()
         .route(Route::prefix("/direct").direct_response(404, "no"))
@@ -145,7 +145,7 @@ pub fn sampled() -> Request {
     get(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))])
 }
 
-/// Trace id, span id and flags that left.
+/// The trace id, the span id and the flags of the `traceparent` that left.
 pub fn traceparent(request: &RecordedRequest) -> [String; 3] {
     let text = request.header_text("traceparent").expect("a traceparent");
     let fields: Vec<_> = text.split('-').collect();
@@ -155,7 +155,7 @@ pub fn traceparent(request: &RecordedRequest) -> [String; 3] {
     [trace_id, span_id, flags].map(|field| (*field).to_owned())
 }
 
-/// The attributes of a span, as the harness has them.
+/// The attributes of a span, in the type that the harness has for them.
 pub fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
         .iter()
@@ -163,14 +163,14 @@ pub fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Makes `application` one that copies the trace headers of a request to as many requests to `next`
-/// as the body of the request says (one, when it says nothing), and answers when all are answered.
-/// Of a repeated header it copies the first line, which is what most frameworks give to who asks
-/// for a header by its name.
+/// Makes `application` copy the trace headers of a request to requests to `next`. The body of the
+/// request has their number (one, where the body is empty). It answers when all of them are
+/// answered. Of a repeated header it copies the first line, because most frameworks return that one
+/// for the name of a header.
 pub fn forward(application: &Upstream, next: SocketAddr) {
     application.respond_with(move |request| {
         let request = request.clone();
-        // Clients block, and this runs among the servers' tasks.
+        // Clients block, and this code runs among the servers' tasks.
         let forwarded = tokio::task::block_in_place(|| {
             std::thread::spawn(move || {
                 let count = String::from_utf8_lossy(&request.body).parse().unwrap_or(1);

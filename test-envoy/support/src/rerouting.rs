@@ -1,4 +1,4 @@
-//! A filter in front of which another one changes what routes are chosen by.
+//! A filter behind another one that changes the headers by which routes are chosen.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::common::{get, module};
 
-/// The name of Envoy's filter that asks an authoriser.
+/// The name of Envoy's filter that calls an authoriser.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 /// The name of Envoy's filter for role-based access control.
 pub const RBAC: &str = "envoy.filters.http.rbac";
@@ -48,12 +48,13 @@ impl Filter {
             .env("FORCE", "secret")
     }
 
-    /// The listener in which it stands so.
+    /// The name of the listener in which the filter is used in this way.
     pub fn listener(self, way: Way) -> String {
         format!("{way:?} {self}")
     }
 
-    /// What `meshtrace render request-headers` prints for it; `None` where it refuses.
+    /// What `meshtrace render request-headers` prints for it. `None` where the command refuses the
+    /// configuration.
     pub fn routes(self) -> Option<Value> {
         rendered(self.name, &by_state(self.config))
     }
@@ -85,18 +86,19 @@ fn by_state(config: &str) -> String {
     config.to_string()
 }
 
-/// Where the filter stands, and how its headers leave.
+/// The place of the filter, and the way in which its headers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Without the filter.
+    /// The filter is not in the list.
     Without,
-    /// It edits headers, and stands in front of all other filters.
+    /// The filter edits headers, and is in front of all other filters.
     EditFirst,
-    /// So, and directly behind it a filter asks for the route and edits nothing.
+    /// As `EditFirst`. A filter directly behind it reads the route and edits nothing.
     EditPinned,
-    /// It edits headers, and stands behind the filter that changes what routes are chosen by.
+    /// The filter edits headers, and is behind the filter that changes the headers by which routes
+    /// are chosen.
     EditBehind,
-    /// It edits none, and stands behind that filter.
+    /// The filter edits no headers, and is behind that filter.
     StateBehind,
 }
 
@@ -111,7 +113,7 @@ impl Way {
     ];
 }
 
-/// `x-role: admin` from a filter in the chain, as an authoriser or a JWT filter would set it.
+/// A filter that sets `x-role: admin`, as an authoriser or a JWT filter would.
 pub fn role() -> HttpFilter {
     HttpFilter::header_mutation(
         "role",
@@ -122,7 +124,7 @@ pub fn role() -> HttpFilter {
     )
 }
 
-/// An authoriser that is asked over HTTP.
+/// A filter that calls an authoriser over HTTP.
 pub fn ext_authz() -> HttpFilter {
     HttpFilter::raw(
         EXT_AUTHZ,
@@ -136,7 +138,8 @@ pub fn ext_authz() -> HttpFilter {
     )
 }
 
-/// One that allows everything, once it answers so, and adds `x-role` from its answers.
+/// The same filter for an authoriser that is set to allow everything. It adds `x-role` from the
+/// answers.
 pub fn adding_ext_authz() -> HttpFilter {
     ext_authz().merge(json!({"typed_config": {"http_service": {
         "authorization_response": {
@@ -145,7 +148,7 @@ pub fn adding_ext_authz() -> HttpFilter {
     }}}))
 }
 
-/// It asks for the route and, without a policy, does nothing else.
+/// A filter that reads the route. Without a policy it has no other effect.
 pub fn cors() -> HttpFilter {
     HttpFilter::raw(
         "envoy.filters.http.cors",
@@ -153,7 +156,7 @@ pub fn cors() -> HttpFilter {
     )
 }
 
-/// Nobody is allowed, where the route does not say otherwise.
+/// A filter that denies every request, except where the route allows it.
 pub fn rbac() -> HttpFilter {
     HttpFilter::raw(
         RBAC,
@@ -161,7 +164,7 @@ pub fn rbac() -> HttpFilter {
     )
 }
 
-/// The route without authorisation.
+/// The route, without authorisation.
 pub fn open(route: Route) -> Route {
     route.merge(json!({"typed_per_filter_config": {
         EXT_AUTHZ: {"@type": format!("{TYPES}.ext_authz.v3.ExtAuthzPerRoute"), "disabled": true},
@@ -169,33 +172,33 @@ pub fn open(route: Route) -> Route {
     }}))
 }
 
-/// A route for requests with this header, whatever its value.
+/// A route for requests with this header and any value.
 pub fn with_header(name: &str) -> RouteMatch {
     Route::prefix("/").merge(json!({"headers": [{"name": name, "present_match": true}]}))
 }
 
-/// Two upstreams, an authoriser that denies everything, and an Envoy before them with a listener
-/// for each [`Way`].
+/// Two upstreams, an authoriser that denies everything, and an Envoy in front of them with a
+/// listener for each [`Way`].
 #[derive(Debug)]
 pub struct Rig {
     /// The Envoy.
     pub envoy: Envoy,
-    /// The upstream of everybody.
+    /// The upstream of all other requests.
     pub public: Upstream,
     /// The upstream of the role `admin`.
     pub admin: Upstream,
-    /// The authoriser, which denies until it answers otherwise.
+    /// The authoriser. It denies every request until its answer is changed.
     pub authz: Upstream,
 }
 
-/// Where a request went, and what the client was told.
+/// The upstream of a request, and the response to the client.
 #[derive(Debug)]
 pub struct Seen {
     /// The client's response.
     pub response: Response,
-    /// `None` where it reached no upstream.
+    /// The upstream and its request. `None` where the request reached no upstream.
     pub upstream: Option<(&'static str, RecordedRequest)>,
-    /// How often the authoriser was asked.
+    /// How often the authoriser was called.
     pub asked: usize,
 }
 
@@ -213,8 +216,8 @@ impl Seen {
 }
 
 impl Rig {
-    /// `front` are the filters before the one that is tried, and `routes` have the clusters
-    /// `public` and `admin`.
+    /// Starts the servers. `front` has the filters in front of the one that is tested, and `routes`
+    /// use the clusters `public` and `admin`.
     pub fn start(
         binary: &EnvoyBinary,
         filters: &[Filter],
@@ -228,7 +231,7 @@ impl Rig {
         Self::with(binary, listeners, Cluster::http1)
     }
 
-    /// An Envoy with these listeners, whose upstreams `cluster` leads to.
+    /// Starts an Envoy with these listeners. `cluster` makes the clusters of its upstreams.
     pub fn with(
         binary: &EnvoyBinary,
         listeners: impl IntoIterator<Item = Listener>,
@@ -243,7 +246,7 @@ impl Rig {
             .cluster(cluster("public", public.address()))
             .cluster(cluster("admin", admin.address()))
             .cluster(Cluster::http1("authz", authz.address()))
-            // Where nobody listens: what is exported is not looked at.
+            // No collector listens there, because the exported spans are not read.
             .cluster(Cluster::http1("otlp", authz.address()));
         let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
         Self {
@@ -254,7 +257,7 @@ impl Rig {
         }
     }
 
-    /// A counter of the filters; 0 where none has moved it.
+    /// A counter of the filters; 0 where no filter has moved it.
     pub fn counter(&self, name: &str) -> u64 {
         let stats = self.envoy.stats().expect("the counters");
         let name = format!("wasmcustom.meshtrace.{name}");
@@ -327,7 +330,7 @@ pub const TRACE_CONTEXT: Filter = Filter {
     name: "trace_context",
     config: "{}",
 };
-/// With something to edit in the requests of [`edited`], each in its way.
+/// Filters that each have something to edit in the requests of [`edited`].
 pub const FILTERS: &[Filter] = &[
     TRACE_CONTEXT,
     Filter {

@@ -1,4 +1,5 @@
-//! What the tests of sampling share, whether `route_sampling` or `mesh_tracing` decides.
+//! The code that the tests of sampling share. `route_sampling` or `mesh_tracing` makes the
+//! decision.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -12,7 +13,7 @@ use meshtrace_sampling::SamplingConfig;
 
 use crate::tracers::Tracer;
 
-/// The formats that this tracer reads, as the filter's key `extract` has them.
+/// The formats that this tracer reads, in the form of the filter's key `extract`.
 pub fn extract(tracer: Tracer) -> &'static str {
     match tracer {
         Tracer::None | Tracer::OpenTelemetry => r#"["tracecontext"]"#,
@@ -21,8 +22,8 @@ pub fn extract(tracer: Tracer) -> &'static str {
     }
 }
 
-/// A connection manager with the tracer, and with what is rendered for a filter of this
-/// configuration before it.
+/// A connection manager with the tracer. In front of it is the mutation that is rendered for a
+/// filter of this configuration.
 pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
     let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
     let settings = sampling_settings(&config, tracer.rendered()).expect("settings");
@@ -32,8 +33,9 @@ pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
         .merge(settings.manager)
 }
 
-/// Asserts that about this share of the traces was found. Trace ids are random: six standard
-/// deviations are exceeded less than once in ten million times.
+/// Asserts that about this share of the traces was found. Trace ids are random, so the count may
+/// differ by six standard deviations. A larger difference happens less than once in ten million
+/// runs.
 #[track_caller]
 pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     let count = f64::from(u32::try_from(count).expect("a number"));
@@ -46,8 +48,9 @@ pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
     );
 }
 
-/// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second, and
-/// asserts that its workers keep no more and no fewer together. Returns how many they keep.
+/// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second.
+/// Asserts that all its workers together keep no more and no fewer than the rate allows. Returns
+/// how many they keep.
 pub fn assert_one_bucket(envoy: &Envoy, address: SocketAddr, rate: u64, each: u64) -> u64 {
     const SENDERS: u64 = 8;
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! Envoys with each of their tracers, and what an application behind them is told.
+//! Envoys with each of their tracers, and the context that an application behind them receives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster, TraceContextOption, Tracing
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{OtlpSink, Span, ZipkinSink};
 
-/// The request header by which spans are found again.
+/// The request header by which the spans of a case are found.
 pub const CASE: &str = "x-case";
 
 /// A tracer of Envoy.
@@ -24,7 +24,7 @@ pub enum Tracer {
 }
 
 impl Tracer {
-    /// Every tracer, and none.
+    /// Every tracer, and the case without one.
     pub const ALL: [Self; 4] = [
         Self::None,
         Self::OpenTelemetry,
@@ -32,7 +32,7 @@ impl Tracer {
         Self::ZipkinB3WithW3c,
     ];
 
-    /// What `trace_context` is told about it.
+    /// The value of `tracer` in the configuration of `trace_context`.
     pub fn writes(self) -> &'static str {
         match self {
             Self::None | Self::OpenTelemetry | Self::ZipkinB3WithW3c => "tracecontext",
@@ -40,7 +40,7 @@ impl Tracer {
         }
     }
 
-    /// The tracer, as the renderer names it.
+    /// The tracer, in the type of the renderer.
     pub fn rendered(self) -> meshtrace_render::Tracer {
         match self {
             Self::None | Self::OpenTelemetry => meshtrace_render::Tracer::OpenTelemetry,
@@ -49,7 +49,8 @@ impl Tracer {
         }
     }
 
-    /// Every span is reported as one of its own, as Istio configures it.
+    /// The tracing configuration. Every span is reported with an id of its own, as Istio configures
+    /// it.
     pub fn tracing(self) -> Option<Tracing> {
         let zipkin = |option| {
             Tracing::zipkin("zipkin")
@@ -66,7 +67,7 @@ impl Tracer {
     }
 }
 
-/// Where the tracers export to.
+/// The collectors to which the tracers export.
 #[derive(Debug)]
 pub struct Sinks {
     otlp: OtlpSink,
@@ -82,7 +83,7 @@ impl Sinks {
         }
     }
 
-    /// The configuration with the clusters of both collectors.
+    /// Adds the clusters of both collectors to the configuration.
     pub fn connect(&self, bootstrap: Bootstrap) -> Bootstrap {
         bootstrap
             .cluster(Cluster::http2("otlp", self.otlp.grpc_addr()))
@@ -171,7 +172,7 @@ impl Caller {
         })
     }
 
-    /// The text with ids in the place of `$T`, `$S`, `$U` and `$V`.
+    /// The text, in which ids replace `$T`, `$S`, `$U` and `$V`.
     pub fn fill(&self, text: &str) -> String {
         text.replace("$T", &self.trace_id)
             .replace("$S", &self.span_id)
@@ -180,10 +181,10 @@ impl Caller {
     }
 }
 
-/// What one format tells an application.
+/// The context that an application reads in one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// 32 digits; ids of 64 bits are padded.
+    /// The trace id, with 32 digits. Ids of 64 bits are padded.
     pub trace_id: String,
     /// The span's id.
     pub span_id: String,
@@ -191,7 +192,7 @@ pub struct Told {
     pub sampled: Option<bool>,
 }
 
-/// The formats, as an application that knows one of them reads it.
+/// The formats. Each is read by an application that knows only this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// An application that reads `traceparent`.
@@ -206,7 +207,7 @@ impl Reader {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::W3c, Self::B3, Self::B3Multi];
 
-    /// `None` where the format is absent or not valid.
+    /// Reads the context. `None` where the format is absent or not valid.
     pub fn read(self, request: &RecordedRequest) -> Option<Told> {
         match self {
             Self::W3c => {

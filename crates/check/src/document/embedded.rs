@@ -1,19 +1,19 @@
-//! Where a text within a scalar stands in the file.
+//! The positions in the file of a text within a scalar.
 
 use super::{Node, Position, Style};
 
 /// The places of a scalar's characters in the file.
 pub(super) enum Place {
-    /// A block: its first line's number, and the columns before its text.
+    /// A block: the number of its first line, and the number of columns before its text.
     Block { line: u32, indent: u32 },
-    /// One line of the file: its number, and the column of each character; and how many characters
-    /// stand before each line of the text.
+    /// One line of the file: its number, and the column of each character. `before` has the number
+    /// of characters before each line of the text.
     Line {
         line: u32,
         columns: Vec<u32>,
         before: Vec<usize>,
     },
-    /// Lines that are joined in another way: where the scalar begins.
+    /// Lines that are joined in another way: only the position at which the scalar begins is known.
     Somewhere(Position),
 }
 
@@ -25,7 +25,7 @@ impl Place {
         match scalar.style() {
             Some(Style::Literal) => {
                 let mut body = source.lines();
-                // The header, where the parser lets the scalar begin there.
+                // The header is skipped where the parser's position of the scalar is at the header.
                 let header = u32::from(source.starts_with(['|', '>']));
                 if header == 1 {
                     body.next();
@@ -62,7 +62,7 @@ impl Place {
         }
     }
 
-    /// Where the character at `within` of the scalar's text stands in the file.
+    /// The position in the file of the character at `within` in the scalar's text.
     pub(super) fn position(&self, within: Position) -> Position {
         match self {
             Self::Block { line, indent } => Position {
@@ -87,8 +87,8 @@ impl Place {
     }
 }
 
-/// The column of each character of a scalar, where it stands in one line of the file; and of the
-/// character behind it.
+/// The column of each character of a scalar that is in one line of the file, and of the character
+/// behind it.
 fn columns(source: &str, style: Style, first: u32, text: &str) -> Option<Vec<u32>> {
     let mut columns = Vec::new();
     let mut column = first;

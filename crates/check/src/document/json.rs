@@ -10,7 +10,7 @@ struct Reader<'j> {
     bytes: &'j [u8],
     here: usize,
     line: usize,
-    /// A byte of this line, and the characters before it in the line.
+    /// A byte of this line, and the number of characters before it in the line.
     counted: (usize, usize),
     tree: Tree,
 }
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str) -> Result<Tree, SyntaxError> {
         tree: Tree::default(),
     };
     reader.tree.source = Arc::from(text);
-    // Several values, one behind the other, as tools stream them.
+    // A file may have several values one after the other, as tools stream them.
     loop {
         let root = reader.value(0, Step::Document, 0)?;
         reader.tree.roots.push(root);
@@ -173,7 +173,7 @@ impl Reader<'_> {
         }
         let raw = self.text.get(start..=end).unwrap_or_default();
         self.here = end + 1;
-        // Half of a surrogate pair is no text.
+        // Half of a surrogate pair is not valid text.
         serde_json::from_str(raw).or_else(|error| {
             self.here = start;
             let message = error.to_string();

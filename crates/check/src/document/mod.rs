@@ -1,4 +1,4 @@
-//! Files as one tree of nodes that know where they stand.
+//! Reads files as trees of nodes. Each node has its position in the file.
 
 mod embedded;
 mod json;
@@ -15,10 +15,10 @@ const MAX_BYTES: usize = 64 << 20;
 /// The deepest nesting that is read.
 const MAX_DEPTH: usize = 128;
 
-/// The most nodes of a document once its aliases are followed.
+/// The most nodes of a document, counted after its aliases are followed.
 const MAX_NODES: u64 = 4_000_000;
 
-/// Why a text is no document, and where.
+/// Why a text is not a document, and at which position.
 #[derive(Clone, Debug)]
 pub(crate) struct SyntaxError {
     pub(crate) at: Position,
@@ -34,7 +34,7 @@ impl SyntaxError {
     }
 }
 
-/// Reads every document of a file: JSON where it is, else YAML.
+/// Reads every document of a file as JSON, or as YAML where it is not JSON.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
     let start = Position::START;
     if bytes.len() > MAX_BYTES {
@@ -61,7 +61,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
     yaml::read(text).map_err(|error| templated(text, error))
 }
 
-/// Reads the text of a scalar; its nodes stand where the scalar does.
+/// Reads the text of a scalar. Its nodes have the position of the scalar.
 pub(crate) fn read_within(host: Node<'_>, language: Language) -> Result<Tree, SyntaxError> {
     let text = host.scalar().unwrap_or_default();
     let place = embedded::Place::of(host);
@@ -75,14 +75,14 @@ pub(crate) fn read_within(host: Node<'_>, language: Language) -> Result<Tree, Sy
     }
 }
 
-/// What a text within a scalar is written in.
+/// The language of a text within a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
     Json,
     Yaml,
 }
 
-/// Says of a template's file that it is one.
+/// Adds to the error that the file is a template, where it is one.
 fn templated(text: &str, mut error: SyntaxError) -> SyntaxError {
     if text.contains("{{") {
         error

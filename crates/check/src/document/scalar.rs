@@ -24,7 +24,7 @@ pub(crate) enum Plain {
     Text,
 }
 
-/// What `text` is where it has no quotes.
+/// The kind of `text` where it has no quotes.
 pub(crate) fn plain(text: &str) -> Plain {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,

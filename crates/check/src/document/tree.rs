@@ -1,4 +1,4 @@
-//! The nodes of one file, and how to ask them.
+//! The nodes of one file, and how they are read.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Position {
     }
 }
 
-/// Which step leads from a node's parent to it.
+/// The step from a node's parent to the node.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Document,
@@ -43,7 +43,7 @@ pub(super) enum Content {
 #[derive(Clone, Debug)]
 pub(super) struct Data {
     pub(super) at: Position,
-    /// The byte that its value begins at.
+    /// The byte at which its value begins.
     pub(super) offset: usize,
     pub(super) parent: u32,
     pub(super) step: Step,
@@ -53,9 +53,9 @@ pub(super) struct Data {
 /// All documents of one file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
-    /// Which of the given files it is, or stands in.
+    /// The given file that it is, or that contains it.
     input: usize,
-    /// What stands before the paths of its nodes.
+    /// The path before the paths of its nodes.
     prefix: String,
     pub(super) source: Arc<str>,
     pub(super) nodes: Vec<Data>,
@@ -68,7 +68,7 @@ impl Tree {
         &self.source
     }
 
-    /// The same tree as that of an input, below a path.
+    /// Makes the tree part of an input, below a path.
     pub(crate) fn of_input(mut self, input: usize, prefix: &str) -> Self {
         self.input = input;
         prefix.clone_into(&mut self.prefix);
@@ -92,7 +92,7 @@ impl Tree {
         self.nodes.iter().enumerate().filter_map(is_map)
     }
 
-    /// The same nodes at other positions.
+    /// The same nodes with other positions.
     pub(super) fn moved(mut self, position: impl Fn(Position) -> Position) -> Self {
         for data in &mut self.nodes {
             data.at = position(data.at);
@@ -128,17 +128,17 @@ impl<'t> Node<'t> {
         self.tree.nodes.get(self.id as usize)
     }
 
-    /// Which of the given files it stands in.
+    /// The given file that contains the node.
     pub(crate) fn input(self) -> usize {
         self.tree.input
     }
 
-    /// A number that tells this node from the others of its tree, in the order of the file.
+    /// A number that identifies the node in its tree, in the order of the file.
     pub(crate) fn id(self) -> u32 {
         self.id
     }
 
-    /// Where its value begins.
+    /// The position of its value.
     pub(crate) fn position(self) -> Position {
         self.data().map_or(Position::START, |data| data.at)
     }
@@ -149,7 +149,7 @@ impl<'t> Node<'t> {
         self.tree.source.get(offset..).unwrap_or_default()
     }
 
-    /// Where its key stands; without one, where its value begins.
+    /// The position of its key; without a key, the position of its value.
     pub(crate) fn key_position(self) -> Position {
         match self.data() {
             Some(Data {
@@ -160,7 +160,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Its key in the map around it.
+    /// Its key in the map that contains it.
     pub(crate) fn key(self) -> Option<&'t str> {
         match &self.data()?.step {
             Step::Key(key, _) => Some(key),
@@ -168,7 +168,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The node around it.
+    /// The node that contains it.
     pub(crate) fn parent(self) -> Option<Self> {
         let data = self.data()?;
         match data.step {
@@ -180,7 +180,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Its keys and places in lists, from the document on: `spec.match[0].mode`.
+    /// The keys and list places that lead to it in the document: `spec.match[0].mode`.
     pub(crate) fn path(self) -> String {
         let mut steps = Vec::new();
         let mut node = Some(self);
@@ -226,7 +226,7 @@ impl<'t> Node<'t> {
         matches!(self.data(), Some(data) if matches!(data.content, Content::List(_)))
     }
 
-    /// The values of a map with their keys, as they are written.
+    /// The values of a map, with their keys as they are written.
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'t str, Self)> {
         let children = if self.is_map() { self.children() } else { &[] };
         children.iter().filter_map(move |id| {
@@ -241,7 +241,7 @@ impl<'t> Node<'t> {
         children.iter().map(move |id| self.child(*id))
     }
 
-    /// The value of `key`, which is in snake case; protobuf's JSON has it in camel case too.
+    /// The value of `key`, which is in snake case. In protobuf's JSON it may also be in camel case.
     pub(crate) fn get(self, key: &str) -> Option<Self> {
         let own = self
             .entries()
@@ -259,7 +259,7 @@ impl<'t> Node<'t> {
         .filter(|value| !value.is_null())
     }
 
-    /// The value of `key`, written so.
+    /// The value of `key` in exactly this spelling.
     pub(crate) fn get_exactly(self, key: &str) -> Option<Self> {
         self.entries()
             .find(|(name, _)| *name == key)
@@ -283,7 +283,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The text of a scalar, whatever it is.
+    /// The text of a scalar of any kind.
     pub(crate) fn scalar(self) -> Option<&'t str> {
         match &self.data()?.content {
             Content::Scalar(text, _) => Some(text),
@@ -298,7 +298,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The text of a scalar that is no number, boolean or null.
+    /// The text of a scalar that is not a number, a boolean or null.
     pub(crate) fn text(self) -> Option<&'t str> {
         self.scalar().filter(|_| self.plain() == Plain::Text)
     }
@@ -307,7 +307,7 @@ impl<'t> Node<'t> {
         self.at(keys)?.scalar()
     }
 
-    /// A boolean; protobuf's JSON takes no other spelling.
+    /// A boolean. Protobuf's JSON accepts no other spelling.
     pub(crate) fn bool(self) -> Option<bool> {
         match self.plain() {
             Plain::Bool(truth) => Some(truth),
@@ -315,7 +315,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// A number, also one in quotes, as protobuf's JSON takes it.
+    /// A number, also in quotes, as protobuf's JSON accepts it.
     pub(crate) fn number(self) -> Option<f64> {
         match self.plain() {
             Plain::Number(number) => Some(number),
@@ -323,7 +323,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Whether it is a number that has no quotes.
+    /// Whether it is a number without quotes.
     pub(crate) fn is_number(self) -> bool {
         matches!(self.plain(), Plain::Number(_))
     }
@@ -332,13 +332,13 @@ impl<'t> Node<'t> {
         self.scalar().is_some() && self.plain() == Plain::Null
     }
 
-    /// The value of `@type`, behind its last slash.
+    /// The value of `@type` after its last slash.
     pub(crate) fn type_url(self) -> Option<&'t str> {
         let url = self.get_exactly("@type")?.scalar()?;
         Some(url.rsplit('/').next().unwrap_or(url))
     }
 
-    /// What a person would call it.
+    /// A short text about the node for the user.
     pub(crate) fn describe(self) -> Cow<'t, str> {
         if self.is_map() {
             return "a map".into();
@@ -354,7 +354,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The same as JSON.
+    /// The node as JSON.
     pub(crate) fn to_json(self) -> Value {
         if self.is_map() {
             let entries = self
@@ -380,7 +380,7 @@ impl<'t> Node<'t> {
     }
 }
 
-/// Whether `name` is `key`, in snake or in camel case.
+/// Whether `name` is `key`, in snake case or in camel case.
 fn same_key(name: &str, key: &str) -> bool {
     let letters = |text: &'_ str| {
         text.bytes()
@@ -388,7 +388,7 @@ fn same_key(name: &str, key: &str) -> bool {
             .map(|byte| byte.to_ascii_lowercase())
             .collect::<Vec<_>>()
     };
-    // Most keys differ in their first letter, or are written alike.
+    // Most keys differ in their first letter, or are spelled the same.
     let first = |text: &str| text.bytes().next().map(|byte| byte.to_ascii_lowercase());
     name == key || first(name) == first(key) && letters(name) == letters(key)
 }

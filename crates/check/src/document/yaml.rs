@@ -1,4 +1,4 @@
-//! YAML, by its events.
+//! Reads YAML from the events of a parser.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ struct Open {
     id: u32,
     anchor: usize,
     children: Vec<u32>,
-    /// The key that waits for its value.
+    /// The key whose value is not read yet.
     key: Option<(Arc<str>, Position)>,
     is_map: bool,
     weight: u64,
-    /// How deep it is, with its aliases followed.
+    /// The depth of the collection, with its aliases followed.
     height: usize,
 }
 
-/// The number of nodes of a value, and how deep they go.
+/// The number of nodes of a value, and their depth.
 #[derive(Clone, Copy)]
 struct Size {
     nodes: u64,
@@ -39,10 +39,10 @@ impl Size {
 struct Composer {
     tree: Tree,
     open: Vec<Open>,
-    /// Anchored nodes, with what they come to once aliases are followed.
+    /// Nodes with an anchor, and their size with aliases followed.
     anchors: HashMap<usize, (u32, Size)>,
     total: u64,
-    /// The byte that the event's text begins at.
+    /// The byte at which the event's text begins.
     offset: usize,
 }
 
@@ -116,7 +116,7 @@ impl Composer {
                     let message = "an alias to a collection that it stands in";
                     return Err(SyntaxError::new(at, message));
                 };
-                // It stands where it is used too, so it is a node of its own with the same
+                // An alias has its own position, so it becomes a node of its own with the same
                 // children.
                 let Some(target) = self.tree.nodes.get(id as usize) else {
                     return Ok(());
@@ -178,7 +178,7 @@ impl Composer {
         Ok(id)
     }
 
-    /// Puts a finished node into the collection around it.
+    /// Adds a finished node to the collection that contains it.
     fn attach(
         &mut self,
         id: u32,

@@ -1,4 +1,4 @@
-//! HTTP connection managers: their filters in order, their tracer, and what is around both.
+//! HTTP connection managers: their filters in order, their tracer, and the settings around both.
 
 use super::plugin::{Host, Plugin, Spot};
 use crate::document::Node;
@@ -29,7 +29,7 @@ impl Tracer {
         }
     }
 
-    /// The formats that it reads; `None` where that is not known.
+    /// The formats that the tracer reads; `None` where they are not known.
     pub(crate) const fn reads(self) -> Option<&'static [&'static str]> {
         match self {
             Self::OpenTelemetry => Some(&["tracecontext"]),
@@ -40,28 +40,28 @@ impl Tracer {
         }
     }
 
-    /// The formats that it may write.
+    /// The formats that the tracer may write.
     pub(crate) const fn writes(self) -> Option<&'static [&'static str]> {
         self.reads()
     }
 }
 
-/// What is known of the proxy's own tracing.
+/// The proxy's own tracing, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tracing<'t> {
-    /// It cannot be seen.
+    /// The tracing cannot be seen.
     Unknown,
     Off,
     /// The tracer, and the message `tracing`.
     On(Tracer, Node<'t>),
 }
 
-/// Whose early header mutation it is.
+/// The kind of an early header mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Early {
-    /// It makes what the tracer reads.
+    /// The mutation makes the headers that the tracer reads.
     Context,
-    /// That of `route_sampling`.
+    /// The mutation of `route_sampling`.
     Sampling,
     Other,
 }
@@ -71,12 +71,12 @@ pub(crate) enum Early {
 pub(crate) struct HttpFilter<'t> {
     pub(crate) node: Node<'t>,
     pub(crate) name: &'t str,
-    /// The message of its configuration, behind the last slash of its type; empty where it is not
-    /// there.
+    /// The message of the filter's configuration: the part of its type after the last slash. It is
+    /// empty where there is no message.
     pub(crate) kind: &'t str,
-    /// That configuration.
+    /// The fields of that message.
     pub(crate) config: Option<Node<'t>>,
-    /// The plugin of meshtrace that it is, among all.
+    /// The plugin of meshtrace that the filter is, by its place among all plugins.
     pub(crate) plugin: Option<usize>,
     pub(crate) disabled: bool,
 }
@@ -86,7 +86,8 @@ impl HttpFilter<'_> {
         self.kind.ends_with(".router.v3.Router") || self.name == "envoy.filters.http.router"
     }
 
-    /// Whether its kind, or its name where that tells its kind, is `filter` of Envoy's own.
+    /// Whether it is Envoy's own filter `filter`, by its kind, or by its name where the kind is
+    /// unknown.
     pub(crate) fn is(&self, filter: &str) -> bool {
         let kind = self.kind.split(".filters.http.").nth(1);
         match kind.and_then(|kind| kind.split('.').next()) {
@@ -100,17 +101,17 @@ impl HttpFilter<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Manager<'t> {
     pub(crate) node: Node<'t>,
-    /// Whether all of it is here; a patch has a part.
+    /// Whether the whole connection manager is here. A patch has only a part of it.
     pub(crate) is_whole: bool,
     pub(crate) filters: Vec<HttpFilter<'t>>,
-    /// The router's own list.
+    /// The upstream filters of the router.
     pub(crate) upstream: Vec<HttpFilter<'t>>,
     pub(crate) tracing: Tracing<'t>,
-    /// The early header mutations in order, with what each is.
+    /// The early header mutations in order, each with its kind.
     pub(crate) early: Vec<(Node<'t>, Early)>,
-    /// `traffic_direction` of its listener: true is inbound.
+    /// The `traffic_direction` of its listener: true for inbound.
     pub(crate) inbound: Option<bool>,
-    /// The route configuration, where it is in place.
+    /// The route configuration, where it is part of the connection manager.
     pub(crate) routes: Option<Node<'t>>,
 }
 
@@ -227,7 +228,7 @@ pub(super) fn manager<'t>(
         tracing: match node.get("tracing") {
             Some(tracing) => match tracer(tracing) {
                 Some(tracer) => Tracing::On(tracer, tracing),
-                // Without a provider it is the bootstrap's.
+                // Without a provider, the tracer is that of the bootstrap.
                 None => Tracing::Unknown,
             },
             None if is_whole => Tracing::Off,
@@ -307,7 +308,7 @@ fn early_kind(extension: Node<'_>) -> Early {
     }
 }
 
-/// `traffic_direction` of the listener around a node: true is inbound.
+/// The `traffic_direction` of the listener around a node: true for inbound.
 fn direction(node: Node<'_>) -> Option<bool> {
     let mut here = node.parent();
     while let Some(around) = here {

@@ -1,4 +1,4 @@
-//! Envoy's own configuration: bootstrap, resources of xDS, config dumps, and pieces of them.
+//! Envoy's own configuration: the bootstrap, resources of xDS, config dumps, and parts of them.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(crate) struct Cluster<'t> {
 }
 
 impl Cluster<'_> {
-    /// Whether it speaks HTTP/2, where that can be seen.
+    /// Whether the cluster uses HTTP/2, where that can be seen.
     pub(crate) fn speaks_http2(&self) -> bool {
         let options = self.node.get("typed_extension_protocol_options");
         let http = options.and_then(|options| {
@@ -45,7 +45,7 @@ impl Cluster<'_> {
 }
 
 impl<'t> Model<'t> {
-    /// Reads a document of Envoy's configuration, whatever is around what is known.
+    /// Reads a document of Envoy's configuration, also where its known parts are inside others.
     pub(super) fn take_envoy(&mut self, document: Node<'t>) {
         self.envoy.push(document);
         let mut whole = Vec::new();
@@ -63,7 +63,7 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Looks for connection managers, clusters and Wasm filters at any depth.
+    /// Finds connection managers, clusters and Wasm filters at any depth.
     fn find(&mut self, node: Node<'t>, around: &mut Vec<Node<'t>>) {
         let kind = node.type_url().unwrap_or_default();
         let is_fragment = around.is_empty()
@@ -112,7 +112,7 @@ impl<'t> Model<'t> {
             return;
         }
         if node.is_map() && node.get("upstream_http_filters").is_some() && !kind.is_empty() {
-            // A router on its own.
+            // A router without a connection manager.
             let list = node.list("upstream_http_filters");
             let filters = chain::filters(
                 list,
@@ -127,7 +127,7 @@ impl<'t> Model<'t> {
         if node.is_map() && node.get("virtual_hosts").is_some() {
             self.routes.push(node);
         }
-        // A dump has what the bootstrap brought among the others, too.
+        // A dump has the parts of the bootstrap also among the other parts.
         let is_bootstrap = kind.ends_with("BootstrapConfigDump")
             && node
                 .parent()
@@ -139,7 +139,7 @@ impl<'t> Model<'t> {
         if node.is_map() {
             let is_active = node.get("active_state").is_some();
             for (key, value) in node.entries() {
-                // A dump has what is going and what was refused, too.
+                // A dump also has what is draining and what was refused.
                 let is_past = match key {
                     "draining_state" | "error_state" => true,
                     "warming_state" => is_active,
@@ -180,7 +180,7 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Gives connection managers the route configurations that they ask for by name.
+    /// Sets the route configurations of connection managers that refer to them by name.
     pub(super) fn find_routes(&mut self) {
         for manager in &mut self.managers {
             if manager.routes.is_some() {
@@ -197,7 +197,7 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Gives filters that are discovered the plugin of their name.
+    /// Sets the plugins of discovered filters, by their name.
     pub(super) fn find_discovered(&mut self) {
         let discovered: HashMap<&str, usize> = self
             .plugins
@@ -221,8 +221,7 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Tells plugins that are discovered where they stand, by the names of filters that ask for
-    /// them.
+    /// Sets the place of discovered plugins, from the filters that refer to them by name.
     pub(super) fn place_discovered(&mut self) {
         let mut upstream = Vec::new();
         let mut downstream = Vec::new();
@@ -235,7 +234,7 @@ impl<'t> Model<'t> {
             if plugin.spot != Spot::Unknown || plugin.host == Host::Nobody {
                 continue;
             }
-            // The name of the extension, around the plugin's configuration.
+            // The extension around the plugin's configuration, which has the name.
             let extension = plugin.node.parent().and_then(Node::parent);
             let Some(name) = extension.and_then(|extension| extension.text_at(&["name"])) else {
                 continue;

@@ -1,4 +1,4 @@
-//! Istio's and Envoy Gateway's resources: what will stand where by them.
+//! The resources of Istio and Envoy Gateway, and the filters that they put into proxies.
 
 use super::chain::{self, Manager, Tracer, Tracing};
 use super::plugin::{Host, Plugin, Spot};
@@ -50,7 +50,7 @@ impl<'t> Model<'t> {
         self.resources.push(resource);
     }
 
-    /// The chain that an EnvoyFilter's patches make, around a router.
+    /// Adds the chain that an EnvoyFilter's patches make around a router.
     fn take_envoy_filter(&mut self, document: Node<'t>) {
         let patches = document
             .get("spec")
@@ -156,8 +156,8 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// The parts about tracing of the Telemetry resources that are for a resource's proxies: those
-    /// with its selector first, as Istio prefers them.
+    /// The `tracing` parts of the Telemetry resources for the proxies of a resource. Those with its
+    /// selector come first, as Istio prefers them.
     fn tracing_for(&self, resource: &Resource<'t>) -> Vec<Node<'t>> {
         let selector = resource.selector();
         let is_same = |own: &[(&str, Node<'t>)]| {
@@ -187,8 +187,8 @@ impl<'t> Model<'t> {
         specific
     }
 
-    /// The tracer that Istio's resources turn on for a plugin of theirs; `None` where that cannot
-    /// be seen.
+    /// The tracer that Istio's resources turn on for a plugin of Istio. `None` where the tracer
+    /// cannot be seen.
     pub(crate) fn tracer_for(&self, resource: &Resource<'t>) -> Option<(Tracing<'t>, Node<'t>)> {
         for entry in self.tracing_for(resource) {
             if entry.get("disable_span_reporting").and_then(Node::bool) == Some(true) {
@@ -253,7 +253,7 @@ impl<'t> Model<'t> {
         provider.get("skywalking").map(|_| Tracer::SkyWalking)
     }
 
-    /// The resource that a plugin's node stands in.
+    /// The resource that contains a plugin's node.
     pub(crate) fn resource_of(&self, node: Node<'t>) -> Option<&Resource<'t>> {
         let mut here = Some(node);
         while let Some(at) = here {

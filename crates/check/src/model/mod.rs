@@ -1,4 +1,4 @@
-//! What stands where: connection managers, clusters, and the resources of a mesh.
+//! The parts of all files: connection managers, clusters, and the resources of a mesh.
 
 pub(crate) mod chain;
 mod envoy;
@@ -21,26 +21,26 @@ pub(crate) use resource::Resource;
 #[derive(Debug)]
 pub(crate) struct Model<'t> {
     pub(crate) files: &'t Files,
-    /// What the command line says about versions.
+    /// The versions from the command line.
     asked: Versions,
     pub(crate) plugins: Vec<Plugin<'t>>,
-    /// The places of plugins whose configuration is refused: nothing follows from what it does not
-    /// say.
+    /// The places of plugins whose configuration is refused. What such a configuration does not
+    /// contain has no consequence.
     pub(crate) refused: Vec<usize>,
     pub(crate) managers: Vec<Manager<'t>>,
     /// Lists of upstream filters of clusters, with their nodes.
     pub(crate) cluster_filters: Vec<(Node<'t>, Vec<chain::HttpFilter<'t>>)>,
     pub(crate) clusters: Vec<Cluster<'t>>,
-    /// The inputs whose clusters are all here.
+    /// The inputs that contain all their clusters.
     pub(crate) complete: Vec<usize>,
-    /// Route configurations that stand on their own.
+    /// Route configurations on their own.
     routes: Vec<Node<'t>>,
     pub(crate) resources: Vec<Resource<'t>>,
-    /// Mesh configurations of Istio.
+    /// The mesh configurations of Istio.
     pub(crate) meshes: Vec<Node<'t>>,
-    /// Documents with what they are, where that is to be said.
+    /// Documents that may be configurations of several filters, with these filters.
     pub(crate) unsure: Vec<(Node<'t>, Vec<Filter>)>,
-    /// Documents in which nothing is known.
+    /// Documents with no known part.
     pub(crate) unknown: Vec<Node<'t>>,
     /// Every document of Envoy's configuration.
     pub(crate) envoy: Vec<Node<'t>>,
@@ -102,7 +102,7 @@ impl<'t> Model<'t> {
         }
     }
 
-    /// Whether no file has anything that is known.
+    /// Whether no file has any known part.
     pub(crate) fn knows_nothing(&self) -> bool {
         self.plugins.is_empty()
             && self.envoy.is_empty()
@@ -111,13 +111,13 @@ impl<'t> Model<'t> {
             && self.unsure.is_empty()
     }
 
-    /// What is known of the versions that a node is for.
+    /// The versions for which a node is, as far as they are known.
     pub(crate) fn versions(&self, node: Node<'_>) -> Versions {
         let of_file = self.files.versions.get(node.input()).copied();
         self.asked.or(of_file.unwrap_or_default())
     }
 
-    /// The plugin that a filter is; none where its configuration is refused.
+    /// The plugin of a filter; `None` where the plugin's configuration is refused.
     pub(crate) fn plugin(&self, filter: &chain::HttpFilter<'t>) -> Option<&Plugin<'t>> {
         let place = filter
             .plugin
@@ -125,7 +125,7 @@ impl<'t> Model<'t> {
         self.plugins.get(place)
     }
 
-    /// The plugins whose configuration is taken.
+    /// The plugins whose configuration is accepted.
     pub(crate) fn taken(&self) -> impl Iterator<Item = &Plugin<'t>> {
         let is_taken = |(place, _): &(usize, &Plugin<'t>)| !self.refused.contains(place);
         self.plugins

@@ -1,69 +1,69 @@
-//! A plugin: which filter of meshtrace it is, and what it is told.
+//! A plugin: which filter of meshtrace it is, and how it is configured.
 
 use crate::document::Node;
 use crate::files::Files;
 use crate::filter::Filter;
 use crate::kind::Guess;
 
-/// Who loads it.
+/// The way in which the plugin is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// An Envoy, by its own configuration.
+    /// An Envoy loads it from its own configuration.
     Envoy,
-    /// An `EnvoyFilter` of Istio.
+    /// An `EnvoyFilter` of Istio adds it.
     EnvoyFilter,
-    /// A `WasmPlugin` or `TrafficExtension` of Istio.
+    /// A `WasmPlugin` or `TrafficExtension` of Istio adds it.
     Istio,
-    /// An `EnvoyExtensionPolicy` of Envoy Gateway.
+    /// An `EnvoyExtensionPolicy` of Envoy Gateway adds it.
     Gateway,
-    /// Nobody: a configuration on its own.
+    /// Nothing loads it: the file has only the plugin's configuration.
     Nobody,
 }
 
-/// Among which filters it stands.
+/// The list of filters in which the plugin stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spot {
-    /// Those of a listener.
+    /// The filters of a listener.
     Listener,
-    /// Those behind the router.
+    /// The upstream filters, which run behind the router.
     Upstream,
-    /// It cannot be seen.
+    /// The list cannot be seen.
     Unknown,
 }
 
-/// Its configuration, as far as it can be read.
+/// The plugin's configuration, as far as it can be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Config<'t> {
-    /// There is none.
+    /// There is no configuration.
     Absent,
-    /// A map; a list or a scalar is a mistake.
+    /// The configuration. It should be a map: a list or a scalar is a mistake.
     Read(Node<'t>),
-    /// A text that is no JSON, or a message that does not arrive as JSON: a rule says so.
+    /// A text that is not JSON, or a message that does not arrive as JSON. A rule reports it.
     Unreadable,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plugin<'t> {
-    /// `PluginConfig` of Envoy, or the resource's part that says what it is.
+    /// Envoy's `PluginConfig`, or the corresponding part of the resource.
     pub(crate) node: Node<'t>,
     pub(crate) host: Host,
     pub(crate) spot: Spot,
     pub(crate) filter: Filter,
     pub(crate) config: Config<'t>,
-    /// The scalar or message that the configuration is in.
+    /// The scalar or the message that contains the configuration.
     pub(crate) written: Option<Node<'t>>,
     pub(crate) name: &'t str,
     pub(crate) root_id: &'t str,
     pub(crate) vm_id: &'t str,
-    /// The module's file or URL.
+    /// The file or the URL of the module.
     pub(crate) code: Option<Node<'t>>,
-    /// The variables of its environment; `None` where more may be there.
+    /// The variables of its environment; `None` where there may be other ones.
     pub(crate) environment: Vec<&'t str>,
 }
 
 impl<'t> Plugin<'t> {
-    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is none of
-    /// meshtrace's.
+    /// A plugin of an Envoy: `envoy.extensions.wasm.v3.PluginConfig`. `None` where it is no plugin
+    /// of meshtrace.
     pub(crate) fn of_envoy(
         config: Node<'t>,
         host: Host,
@@ -109,7 +109,7 @@ impl<'t> Plugin<'t> {
     }
 
     /// The tracer of `libmeshtrace.so`: `DynamicModuleTracer` of Envoy. It is mesh_tracing without
-    /// Wasm. `None` where the module is another one.
+    /// Wasm. `None` where the module is a different one.
     pub(crate) fn of_native(tracer: Node<'t>, files: &'t Files) -> Option<Self> {
         let is_own = tracer.text_at(&["dynamic_module_config", "name"]) == Some("meshtrace")
             || tracer.text_at(&["tracer_name"]) == Some("mesh_tracing");
@@ -193,7 +193,7 @@ impl<'t> Plugin<'t> {
         })
     }
 
-    /// A configuration on its own.
+    /// A configuration without anything that loads it.
     pub(crate) fn alone(config: Node<'t>, filter: Filter) -> Self {
         Self {
             node: config,
@@ -218,14 +218,13 @@ impl<'t> Plugin<'t> {
         }
     }
 
-    /// Whether it has the stage that `filter` is: it is that filter, or mesh_tracing with that
-    /// stage.
+    /// Whether it has the stage of `filter`: it is that filter, or mesh_tracing with that stage.
     pub(crate) fn has(&self, filter: Filter) -> bool {
         self.filter == filter || self.stage(filter).is_some()
     }
 
-    /// The configuration of the stage that `filter` is; `None` where it has none, or none is
-    /// written.
+    /// The configuration of the stage of `filter`. `None` where there is no such stage, or no
+    /// configuration of it.
     pub(crate) fn stage(&self, filter: Filter) -> Option<Node<'t>> {
         if self.filter == filter {
             return self.map();
@@ -236,7 +235,7 @@ impl<'t> Plugin<'t> {
         }
     }
 
-    /// The report of mesh_tracing.
+    /// The configuration of mesh_tracing's report.
     pub(crate) fn report(&self) -> Option<Node<'t>> {
         match self.filter {
             Filter::MeshTracing => self.map()?.get("report"),
@@ -244,12 +243,12 @@ impl<'t> Plugin<'t> {
         }
     }
 
-    /// A text at the top of the configuration.
+    /// The text under a key at the top of the configuration.
     pub(crate) fn text(&self, key: &str) -> Option<&'t str> {
         self.map()?.get(key)?.text()
     }
 
-    /// Whether it edits the headers of requests.
+    /// Whether it edits request headers.
     pub(crate) fn edits(&self) -> bool {
         if self.text("request_headers") == Some("filter_state") {
             return false;
@@ -284,13 +283,13 @@ impl<'t> Plugin<'t> {
             .any(|filter| self.has(filter) && stage_edits(filter))
     }
 
-    /// What a person calls it.
+    /// The plugin's name for the user.
     pub(crate) fn title(&self) -> &'static str {
         self.filter.name()
     }
 }
 
-/// The formats in the list under `key`, or those of the default.
+/// The formats in the list under `key`; without a list, those of the default.
 pub(crate) fn formats<'t>(
     config: Option<Node<'t>>,
     key: &str,
@@ -302,8 +301,8 @@ pub(crate) fn formats<'t>(
     }
 }
 
-/// The filter of a module: by its file's or image's name, by the plugin's names, or by the keys of
-/// its configuration.
+/// Finds the filter of a module by the name of its file or image, by the plugin's names, or by the
+/// keys of its configuration.
 fn identify(code: Option<Node<'_>>, names: [&str; 2], config: Config<'_>) -> Option<Filter> {
     let code = code.and_then(Node::scalar).unwrap_or_default();
     let file = code.rsplit('/').next().unwrap_or(code);
@@ -317,8 +316,8 @@ fn identify(code: Option<Node<'_>>, names: [&str; 2], config: Config<'_>) -> Opt
     let Some(filter) = names.into_iter().find_map(Filter::within) else {
         return shape.one();
     };
-    // Another vendor's module may have such a name; its keys tell. Istio's agent names a module's
-    // file by its digest.
+    // The module of another vendor may have such a name, but its keys differ. Istio's agent uses
+    // the digest as the name of a module's file.
     let stem = file.strip_suffix(".wasm").unwrap_or(file);
     let is_digest = stem.len() >= 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_other = !code.is_empty() && !is_digest && !code.contains("meshtrace");

@@ -2,7 +2,7 @@
 
 use crate::document::Node;
 
-/// A resource, whatever it is.
+/// A resource of any kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resource<'t> {
     pub(crate) node: Node<'t>,
@@ -25,7 +25,7 @@ impl<'t> Resource<'t> {
         self.node.get("spec")
     }
 
-    /// The labels that it selects workloads by.
+    /// The labels by which it selects workloads.
     pub(crate) fn selector(&self) -> Vec<(&'t str, Node<'t>)> {
         let spec = self.spec();
         let labels = spec.and_then(|spec| {
@@ -35,7 +35,7 @@ impl<'t> Resource<'t> {
         labels.into_iter().flat_map(Node::entries).collect()
     }
 
-    /// The labels of the pods that it makes, or of itself where it is one.
+    /// The labels of the pods that it creates, or its own where it is a pod.
     pub(crate) fn labels(&self) -> Option<Node<'t>> {
         match self.kind {
             "Pod" => self.node.at(&["metadata", "labels"]),
@@ -53,8 +53,8 @@ impl<'t> Resource<'t> {
         )
     }
 
-    /// Whether both can be of one namespace; what is in the mesh's root namespace is for all of
-    /// them.
+    /// Whether both resources can be in one namespace. A resource in the mesh's root namespace is
+    /// for all namespaces.
     pub(crate) fn may_share_namespace(&self, other: &Self) -> bool {
         match (self.namespace, other.namespace) {
             (Some("istio-system"), _) | (_, Some("istio-system")) => true,

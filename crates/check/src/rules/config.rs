@@ -1,4 +1,4 @@
-//! The configurations of plugins by themselves.
+//! The configurations of plugins, each without its surroundings.
 
 use crate::document::Node;
 use crate::files::Files;
@@ -9,7 +9,7 @@ use crate::model::plugin::{Config, Host, Plugin};
 
 use super::schema;
 
-/// Finds mistakes, and tells the places of the plugins whose configuration is refused.
+/// Finds mistakes, and returns the places of the plugins whose configuration is refused.
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
     let mut refused = Vec::new();
     for (place, plugin) in model.plugins.iter().enumerate() {
@@ -40,7 +40,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
     refused
 }
 
-/// A configuration that does not reach the filter as JSON.
+/// Finds a configuration that does not reach the filter as JSON.
 fn unreadable(plugin: &Plugin<'_>, files: &Files, findings: &mut Findings) {
     let Some(message) = plugin.written else {
         return;
@@ -111,7 +111,7 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
     let mut node = root;
     let mut rest = path;
     while !rest.is_empty() {
-        // A key may have dots in it, as those of a map with names do.
+        // A key may contain dots, for example in a map with names as keys.
         let next = if let Some(inner) = rest.strip_prefix('[') {
             let (place, behind) = inner.split_once(']').unwrap_or((inner, ""));
             rest = behind.strip_prefix('.').unwrap_or(behind);
@@ -138,7 +138,7 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
 }
 
 fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
-    // A configuration on its own may be a piece.
+    // A configuration without anything that loads it may be only a part.
     if plugin.host == Host::Nobody
         && plugin
             .map()
@@ -188,7 +188,7 @@ fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
     }
 }
 
-/// Secrets that the environment does not have.
+/// Finds secrets that are not in the environment.
 fn variables(plugin: &Plugin<'_>, findings: &mut Findings) {
     // The native tracer has the environment of Envoy itself.
     if matches!(plugin.host, Host::Nobody) || plugin.is_native() {

@@ -18,7 +18,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             let Some(plugin) = model.plugin(filter) else {
                 continue;
             };
-            // A piece of a list may have its step elsewhere.
+            // Where the file has only a part of the list, the step may be in another file.
             let has_all = manager.is_whole || plugin.host == Host::EnvoyFilter;
             for (name, operator) in wanted(plugin) {
                 let Some(header) = name.text() else { continue };
@@ -28,8 +28,8 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
                     .find_map(|filter| step(filter, header));
                 match step {
                     Some(step) => removal(step, header, findings),
-                    // Until Envoy 1.37 there is no %SPAN_ID%, and the name alone has the header
-                    // removed.
+                    // Until Envoy 1.37 there is no %SPAN_ID%. There the name in the configuration
+                    // only makes the filter remove the header.
                     None if has_all && operator == "%TRACE_ID%" => {
                         missing(&running, place, name, header, operator, findings);
                     }
@@ -40,7 +40,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     }
 }
 
-/// The headers that a plugin reads its proxy's ids from, and what belongs into each.
+/// The headers from which a plugin reads its proxy's ids, with the operator whose value each needs.
 fn wanted<'t>(plugin: &Plugin<'t>) -> Vec<(Node<'t>, &'static str)> {
     if plugin.report().is_some() {
         return Vec::new();
@@ -93,7 +93,7 @@ fn missing(
     findings.add(Code::IdsWithoutStep, name, message);
 }
 
-/// A client's own header must not survive where the tracer has no span.
+/// Checks that a client's own header is removed, because without a span no value replaces it.
 fn removal(step: Node<'_>, header: &str, findings: &mut Findings) {
     let before = step
         .parent()

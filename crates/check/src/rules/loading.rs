@@ -1,4 +1,4 @@
-//! How a module is loaded, and what happens where it is not.
+//! How a module is loaded, and what happens where it is missing.
 
 use crate::document::Node;
 use crate::filter::Filter;
@@ -30,7 +30,7 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
     let node = plugin.node;
     match plugin.host {
         Host::Nobody => {}
-        // A piece of a page, without the module.
+        // This is a part of a configuration, without the module.
         Host::Envoy if node.get("vm_config").is_none() => {}
         Host::Envoy | Host::EnvoyFilter => {
             let policy = node.get("failure_policy");
@@ -67,7 +67,7 @@ fn policy(plugin: &Plugin<'_>, findings: &mut Findings) {
                 }
             }
         }
-        // A piece that is merged into a whole one.
+        // This is a part that is merged into a whole resource.
         Host::Istio | Host::Gateway if plugin.code.is_none() => {}
         Host::Istio => {
             let strategy = node.get("fail_strategy");
@@ -146,7 +146,7 @@ fn code(plugin: &Plugin<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether it stands in an `EXTENSION_CONFIG` patch.
+/// Whether the plugin is in an `EXTENSION_CONFIG` patch.
 fn is_discovered(plugin: &Plugin<'_>) -> bool {
     let mut here = Some(plugin.node);
     while let Some(node) = here {
@@ -194,9 +194,10 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
     }
 }
 
-/// What a filter adds, against the most headers that the next proxy of this kind takes.
+/// Compares the headers that filters add with the most headers that the next proxy of this kind
+/// accepts.
 fn header_limit(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
-    /// Those of a plain request: pseudo-headers, host, agent, what proxies add.
+    /// The headers of a plain request: pseudo-headers, host, agent, and those that proxies add.
     const ORDINARY: usize = 16;
     let limit = manager
         .node
@@ -248,7 +249,7 @@ fn added(plugin: &Plugin<'_>) -> usize {
     count
 }
 
-/// An image of meshtrace whose name is no filter's.
+/// Finds an image of meshtrace whose name is not the name of a filter.
 fn unknown_filter(model: &Model<'_>, resource: Node<'_>, findings: &mut Findings) {
     let spec = resource.get("spec");
     let urls = [

@@ -46,7 +46,7 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
         return;
     }
     let wanted = value.scalar().unwrap_or_default();
-    // On the Deployment, not on its pods.
+    // The label is on the Deployment, and not on its pods.
     let on_itself = workloads
         .iter()
         .find(|own| has(own.node.at(&["metadata", "labels"]), key, *value));
@@ -74,7 +74,7 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
     } else if key.starts_with("meshtrace") {
         "add it to spec.template.metadata.labels of the workloads that need it".to_owned()
     } else {
-        // Its workloads may be in files that were not given.
+        // Its workloads may be in files that are not given.
         return;
     };
     let message = format!(
@@ -119,7 +119,7 @@ fn waypoint(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings)
     }
 }
 
-/// A pod has one value of a label.
+/// Finds labels that need two values: a pod can have only one value of a label.
 fn one_key(model: &Model<'_>, findings: &mut Findings) {
     let mut seen: Vec<(&Resource<'_>, &str, Node<'_>)> = Vec::new();
     for resource in &model.resources {

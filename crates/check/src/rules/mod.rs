@@ -1,4 +1,4 @@
-//! What is looked for: one file a topic.
+//! The rules: each topic has its own file.
 
 mod config;
 mod ids;
@@ -33,9 +33,9 @@ const TOPICS: [Topic; 10] = [
     versions::check,
 ];
 
-/// Looks for everything.
+/// Runs all rules.
 pub(crate) fn run(model: &mut Model<'_>, findings: &mut Findings) {
-    // Beside files that are known, one of another tool is nothing to talk about.
+    // Where other files are known, a file of another tool is not reported.
     for document in model.unknown.iter().filter(|_| model.knows_nothing()) {
         findings.add(
             Code::NothingKnown,

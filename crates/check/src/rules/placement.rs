@@ -1,4 +1,4 @@
-//! Where filters stand.
+//! The places of filters.
 
 use std::collections::HashMap;
 
@@ -158,7 +158,7 @@ fn codec_last(filters: &[HttpFilter<'_>], findings: &mut Findings) {
     }
 }
 
-/// Plugins of one name, in one VM, with different configurations.
+/// Finds plugins with the same name and different configurations in one VM.
 fn same_names(model: &Model<'_>, findings: &mut Findings) {
     let by_envoy = |plugin: &&Plugin<'_>| {
         matches!(plugin.host, Host::Envoy | Host::EnvoyFilter)
@@ -177,7 +177,7 @@ fn same_names(model: &Model<'_>, findings: &mut Findings) {
             known.push((plugin, json));
             continue;
         };
-        // One finding a name: others are like it.
+        // There is one finding for each name, because further ones would be the same.
         if *written == json || told.contains(&key) {
             continue;
         }
@@ -205,7 +205,7 @@ fn same_proxy(model: &Model<'_>, one: &Plugin<'_>, other: &Plugin<'_>) -> bool {
     if one.host == Host::Envoy {
         return one.node.input() == other.node.input();
     }
-    // EnvoyFilters for the same pods.
+    // EnvoyFilters are for the same pods where their labels are equal.
     let labels = |plugin: &Plugin<'_>| {
         let resource = model
             .resources
@@ -224,7 +224,7 @@ fn same_proxy(model: &Model<'_>, one: &Plugin<'_>, other: &Plugin<'_>) -> bool {
     labels(one) == labels(other)
 }
 
-/// Whether `node` stands below `around`.
+/// Whether `node` is below `around`.
 fn is_within(node: Node<'_>, around: Node<'_>) -> bool {
     let mut here = Some(node);
     while let Some(at) = here {

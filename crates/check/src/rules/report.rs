@@ -128,7 +128,7 @@ fn of_known(found: &Cluster<'_>, cluster: Node<'_>, is_grpc: bool, findings: &mu
     }
 }
 
-/// The service that Istio makes the cluster of.
+/// Checks the service from which Istio makes the cluster.
 fn of_service(
     model: &Model<'_>,
     plugin: &Plugin<'_>,
@@ -221,7 +221,7 @@ fn of_service(
     }
 }
 
-/// The role in a listener with a direction.
+/// Checks the role in a listener with a direction.
 fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings: &mut Findings) {
     let role = plugin.report().and_then(|report| report.get("role"));
     let (Some(role), Some(inbound)) = (role, inbound) else {
@@ -247,7 +247,7 @@ fn role(model: &Model<'_>, plugin: &Plugin<'_>, inbound: Option<bool>, findings:
     findings.add(Code::RoleContradicts, role, message);
 }
 
-/// The role in a plugin whose `match` names one direction.
+/// Checks the role in a plugin whose `match` names one direction.
 fn role_of_mesh(plugin: &Plugin<'_>, report: Node<'_>, findings: &mut Findings) {
     let Some(role) = report.get("role").filter(|_| plugin.host == Host::Istio) else {
         return;

@@ -18,7 +18,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         .iter()
         .filter(|plugin| plugin.host == Host::Istio && plugin.code.is_some())
     {
-        // `phase` stands beside `wasm` in a TrafficExtension.
+        // `phase` is beside `wasm` in a TrafficExtension.
         let around = plugin.node.parent();
         let phase = plugin
             .node
@@ -115,13 +115,13 @@ fn in_chain(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
     }
 }
 
-/// What a filter may change.
+/// The parts of a request that a filter may change.
 enum Change<'t> {
-    /// These headers alone.
+    /// The filter changes only these headers.
     Headers(Vec<&'t str>),
-    /// Whatever it likes but the path.
+    /// The filter may change everything but the path.
     Any,
-    /// The path too.
+    /// The filter may change everything, also the path.
     Everything,
 }
 
@@ -160,14 +160,14 @@ fn changes<'t>(filter: &HttpFilter<'t>) -> Option<Change<'t>> {
         .then_some(Change::Everything)
 }
 
-/// Whether a filter asks for the route before it changes headers.
+/// Whether the filter reads the route before it changes headers.
 fn asks_for_route(filter: &HttpFilter<'_>) -> bool {
     ["ext_authz", "cors", "rbac", "jwt_authn"]
         .iter()
         .any(|kind| filter.is(kind))
 }
 
-/// What routes ask for.
+/// The conditions of the routes.
 struct Asked<'t> {
     is_known: bool,
     routes: usize,
@@ -204,7 +204,7 @@ impl<'t> Asked<'t> {
         asked
     }
 
-    /// Whether a change can lead to another route.
+    /// Whether the change can lead to another route.
     fn by(&self, change: &Change<'_>) -> bool {
         let is_helper = |name: &str| name.to_ascii_lowercase().starts_with("x-active-");
         match change {

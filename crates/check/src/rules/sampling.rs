@@ -1,4 +1,4 @@
-//! Sampling rules among themselves.
+//! Compares the sampling rules of one configuration with each other.
 
 use crate::document::Node;
 use crate::filter::Filter;
@@ -149,7 +149,7 @@ fn path_covers(own: Node<'_>, other: Node<'_>) -> bool {
             let prefix = own.trim_end_matches('/');
             let literal = match other_form.as_str() {
                 "exact" | "prefix" => other.trim_end_matches('/').to_owned(),
-                // The segments before the first that is none.
+                // The segments before the first one that is a variable or a wildcard.
                 "template" => other
                     .split('/')
                     .take_while(|segment| !segment.contains(['{', '*']))
@@ -169,7 +169,7 @@ fn path_covers(own: Node<'_>, other: Node<'_>) -> bool {
     }
 }
 
-/// Whether every path of `other`, an exact one or a template, follows the template `own`.
+/// Whether every path of `other`, an exact path or a template, fits the template `own`.
 fn template_covers(own: &str, other: &str) -> bool {
     let mut others = other.split('/');
     for segment in own.split('/') {

@@ -1,5 +1,5 @@
-//! A configuration against the JSON Schema of its filter: all mistakes at once, each where it
-//! stands.
+//! Checks a configuration against the JSON Schema of its filter. It finds all mistakes at once,
+//! each at its own position.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::document::Node;
 use crate::filter::Filter;
 use crate::finding::{Code, Findings};
 
-/// Finds every mistake that the schema can tell, and says how many there are.
+/// Finds every mistake that the schema shows, and returns their number.
 pub(crate) fn check(filter: Filter, config: Node<'_>, findings: &mut Findings) -> usize {
     let before = findings.all.len();
     if let Some((schema, defs)) = filter.schema() {
@@ -25,7 +25,7 @@ pub(crate) fn properties<'s>(schema: &'s Value, defs: &'s Value) -> Option<&'s M
         .find_map(|schema| schema.get("properties")?.as_object())
 }
 
-/// Whether a value has the shape that a schema takes: a map, a list or a scalar.
+/// Whether a value has a form that the schema accepts: a map, a list or a scalar.
 pub(crate) fn has_shape(schema: &Value, defs: &Value, node: Node<'_>) -> bool {
     let mut choices = Vec::new();
     flatten(schema, defs, &mut choices, 0);
@@ -40,7 +40,7 @@ pub(crate) fn has_shape(schema: &Value, defs: &Value, node: Node<'_>) -> bool {
     })
 }
 
-/// The schemas that a value may follow one of.
+/// Collects the schemas of which a value must follow one.
 fn flatten<'s>(schema: &'s Value, defs: &'s Value, into: &mut Vec<&'s Value>, depth: usize) {
     if depth > 8 {
         return;
@@ -56,7 +56,8 @@ fn flatten<'s>(schema: &'s Value, defs: &'s Value, into: &mut Vec<&'s Value>, de
         .iter()
         .find_map(|key| schema.get(*key)?.as_array());
     match choices {
-        // With properties of its own, the choices are about which of them stand together.
+        // In a schema with properties of its own, the choices only list which properties may be
+        // used together.
         Some(choices) if schema.get("properties").is_none() => {
             for choice in choices {
                 flatten(choice, defs, into, depth + 1);
@@ -149,7 +150,7 @@ impl<'s> Walk<'s, '_> {
         }
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
-            // Of several forms, an unknown key is said already.
+            // Where several forms are possible, an unknown key has been reported already.
             let missing = node.get_exactly(key).is_none();
             if missing && (!several || known(schema) > 0) {
                 let message = format!("the key {key:?} is required here");
@@ -237,7 +238,7 @@ impl<'s> Walk<'s, '_> {
     }
 }
 
-/// A schema's kind of value, in words.
+/// The kind of value that a schema accepts, in words.
 fn form(schema: &Value) -> Option<String> {
     let limits = || {
         let limit = |key: &str| schema.get(key).filter(|limit| limit.is_number());
@@ -293,7 +294,7 @@ fn equals(wanted: &Value, node: Node<'_>) -> bool {
     }
 }
 
-/// Whether what stands at `path` may be a secret.
+/// Whether the value at `path` may be a secret.
 fn hides_values(path: &str) -> bool {
     path.split(['.', '['])
         .any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))

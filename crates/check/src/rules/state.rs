@@ -1,4 +1,4 @@
-//! Filter state: who writes it, and what tags and log formats read.
+//! Filter state: which filters write it, and which tags and log formats read it.
 
 use crate::document::Node;
 use crate::filter::Filter;
@@ -9,7 +9,7 @@ use crate::model::plugin::{Host, Plugin};
 
 use super::suggest;
 
-/// What `access_log_trace` writes.
+/// The filter state that `access_log_trace` writes.
 const IDS: [&str; 9] = [
     "trace_id",
     "span_id",
@@ -34,7 +34,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         of_manager(model, manager, findings);
     }
     of_mesh(model, findings);
-    // What is read in pieces: its form alone.
+    // In parts of a configuration only the form of the reading is checked.
     let pieces = model.managers.iter().filter(|manager| !manager.is_whole);
     for read in pieces.flat_map(|piece| reads(piece.node)) {
         form(&read, findings);
@@ -44,7 +44,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
     let filters = manager.filters.iter().chain(&manager.upstream);
     let plugins: Vec<_> = filters.filter_map(|filter| model.plugin(filter)).collect();
-    // Who else may write filter state of this kind.
+    // Whether other filters may write filter state of this kind.
     let is_open = manager
         .filters
         .iter()
@@ -76,7 +76,7 @@ fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings)
             continue;
         }
         let mut unread = unread_attributes(plugin, &reads, &tags);
-        // An expression (CEL) has it in quotes.
+        // An expression (CEL) has the key in quotes.
         unread.retain(|(key, _)| !mentions(manager.node, &format!("wasm.{key}")));
         let advice = match manager.tracing {
             Tracing::Off => "; the connection manager has no `tracing` either",
@@ -164,7 +164,7 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     }
 }
 
-/// A mesh's log format that is turned on, and reads what no filter writes.
+/// Finds a log format of the mesh that is turned on and reads filter state that no filter writes.
 fn logs_without_filter(
     model: &Model<'_>,
     plugins: &[&Plugin<'_>],
@@ -190,11 +190,11 @@ fn logs_without_filter(
     }
 }
 
-/// What plugins write.
+/// The filter state that plugins write.
 struct Writers<'t> {
     attributes: Vec<&'t str>,
     ids: bool,
-    /// Headers that leave by filter state: their names are not listed here.
+    /// Whether headers leave by filter state. Their names are not listed here.
     headers: bool,
     others: Vec<&'static str>,
 }
@@ -239,7 +239,7 @@ fn writes_state(plugin: &Plugin<'_>) -> bool {
     emit.and_then(Node::bool) != Some(false)
 }
 
-/// The keys of attributes, and where they stand.
+/// The keys of attributes, with their nodes.
 fn attributes<'t>(plugin: &Plugin<'t>) -> Vec<(&'t str, Node<'t>)> {
     let stage = plugin.stage(Filter::SpanAttributes);
     match stage.and_then(|stage| stage.get("attributes")) {
@@ -285,7 +285,7 @@ fn unread_attributes<'t>(
     unread_attributes_of(plugin, &reads.iter().collect::<Vec<_>>(), tags)
 }
 
-/// The attributes that leave as filter state alone, and that nothing reads.
+/// The attributes that leave only as filter state and that nothing reads.
 fn unread_attributes_of<'t>(
     plugin: &Plugin<'t>,
     reads: &[&Read<'_>],
@@ -310,7 +310,7 @@ fn unread_attributes_of<'t>(
             tag.name == key
                 || by_header.is_some_and(|(own, header)| own.eq_ignore_ascii_case(&header))
         });
-        // Its header is for the application.
+        // The header of the attribute is for the application.
         by_state || by_tag || prefix.is_some()
     };
     attributes(plugin)
@@ -319,7 +319,7 @@ fn unread_attributes_of<'t>(
         .collect()
 }
 
-/// How it is read.
+/// Checks the form in which filter state is read.
 fn form(read: &Read<'_>, findings: &mut Findings) {
     if read.key.starts_with("wasm.") && read.form != Some("PLAIN") {
         let message = format!(
@@ -331,7 +331,7 @@ fn form(read: &Read<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether somebody writes it.
+/// Checks whether a filter writes what is read.
 fn known(read: &Read<'_>, writers: &Writers<'_>, is_open: bool, findings: &mut Findings) {
     let all = writers.all();
     let Some(key) = read.key.strip_prefix("wasm.") else {
@@ -375,7 +375,7 @@ fn is_id(key: &str) -> bool {
         .is_some_and(|key| IDS.contains(&key))
 }
 
-/// All that is read in formats below a node, plugins' own configurations left out.
+/// All reads of filter state in formats below a node, without the plugins' own configurations.
 fn reads(node: Node<'_>) -> Vec<Read<'_>> {
     let mut found = Vec::new();
     walk(node, &mut |node| {
@@ -395,7 +395,7 @@ fn reads(node: Node<'_>) -> Vec<Read<'_>> {
     found
 }
 
-/// Whether a text below a node has `word` in it.
+/// Whether a text below a node contains `word`.
 fn mentions(node: Node<'_>, word: &str) -> bool {
     let mut found = false;
     walk(node, &mut |node| {
@@ -404,7 +404,7 @@ fn mentions(node: Node<'_>, word: &str) -> bool {
     found
 }
 
-/// Every node below one, but for plugins' configurations.
+/// Visits every node below one, except the plugins' configurations.
 fn walk<'t>(node: Node<'t>, visit: &mut impl FnMut(Node<'t>)) {
     if node.key() == Some("configuration") {
         return;

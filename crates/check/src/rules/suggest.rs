@@ -1,6 +1,6 @@
-//! "Did you mean".
+//! Suggestions for words that are not known ("did you mean").
 
-/// Words of other tools for ours.
+/// Words of other tools, with the corresponding words of meshtrace.
 const SYNONYMS: [(&str, &str); 16] = [
     ("w3c", "tracecontext"),
     ("traceparent", "tracecontext"),
@@ -20,12 +20,12 @@ const SYNONYMS: [(&str, &str); 16] = [
     ("propagators", "extract"),
 ];
 
-/// What stands in the place of an unknown key.
+/// The suggestion for an unknown key.
 pub(crate) fn keys(key: &str, allowed: &[&str]) -> String {
     sentence(key, allowed, &[], "the keys here are")
 }
 
-/// What stands in the place of a value that is none of `words`, nor of another form.
+/// The suggestion for a value that is not one of `words` and has none of the `forms`.
 pub(crate) fn values(value: &str, words: &[&str], forms: &[String]) -> String {
     sentence(value, words, forms, "expected")
 }
@@ -56,7 +56,7 @@ pub(crate) fn list(mut words: Vec<String>) -> String {
     }
 }
 
-/// The word that was meant, where one is close.
+/// The allowed word that is closest to `found`, where one is close.
 pub(crate) fn closest<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
     if found.len() > 64 {
         return None;

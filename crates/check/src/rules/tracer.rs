@@ -53,7 +53,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     envoy_filters(model, findings);
 }
 
-/// Whether a format is among others; both shapes of B3 are one.
+/// Whether a format is in the list. Both forms of B3 count as one format.
 fn is_among(format: &str, formats: &[&str]) -> bool {
     let is_b3 = |format: &str| matches!(format, "b3" | "b3multi");
     formats
@@ -88,7 +88,7 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
         findings.add(Code::TwoTracers, report, message);
         return;
     }
-    // Then the tracer writes no headers, and the filter's are the last word.
+    // Then the tracer writes no headers, so those of the filter reach the next hop.
     let is_silent = tracing.get("no_context_propagation").and_then(Node::bool) == Some(true);
     if plugin.has(Filter::TraceContext) && !is_silent {
         context(plugin, *tracer, early, findings);
@@ -182,7 +182,7 @@ fn context(plugin: &Plugin<'_>, tracer: Tracer, early: &[Early], findings: &mut 
     findings.add(Code::ContextBesideTracer, plugin.node, message);
 }
 
-/// `route_sampling` takes for a parent what the tracer does not read.
+/// Finds formats that `route_sampling` reads as a parent and that the tracer does not read.
 fn parents(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
     let Some(reads) = tracer.reads() else { return };
     let stage = plugin.stage(Filter::RouteSampling);
@@ -210,7 +210,7 @@ fn parents(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
     findings.add(Code::ParentFormats, at.unwrap_or(plugin.node), message);
 }
 
-/// Whether its rules decide anything.
+/// Whether the rules decide anything.
 fn decides(stage: Node<'_>) -> bool {
     stage
         .get("rules")
@@ -220,7 +220,7 @@ fn decides(stage: Node<'_>) -> bool {
             .is_some_and(|sample| sample.text() != Some("unchanged"))
 }
 
-/// What `route_sampling` needs around it.
+/// Checks the settings that `route_sampling` needs around it.
 fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], findings: &mut Findings) {
     if plugin.spot != Spot::Listener
         || !plugin.has(Filter::RouteSampling)
@@ -260,7 +260,7 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
     let random = tracing.get("random_sampling");
     let percent = random.map_or(Some(100.0), |random| match random.get("value") {
         Some(value) => value.number(),
-        // A message without fields is 0.
+        // A message without fields has the value 0.
         None => Some(0.0),
     });
     if percent != Some(0.0) {
@@ -306,7 +306,7 @@ fn removes(routes: Node<'_>, name: &str) -> bool {
             .any(|host| own(host) || host.list("routes").any(own))
 }
 
-/// A percentage of Istio's beside rules.
+/// Checks a percentage of Istio that is used beside rules.
 fn percentage(plugin: &Plugin<'_>, percentage: Option<Node<'_>>, findings: &mut Findings) {
     if !plugin.has(Filter::RouteSampling) || plugin.report().is_some() {
         return;
@@ -318,7 +318,7 @@ fn percentage(plugin: &Plugin<'_>, percentage: Option<Node<'_>>, findings: &mut 
     }
 }
 
-/// What `access_log_trace` is told about the tracer.
+/// Checks what the configuration of `access_log_trace` says about the tracer.
 fn of_log(
     plugin: &Plugin<'_>,
     tracing: &Tracing<'_>,
@@ -389,7 +389,7 @@ fn differing(stage: Node<'_>, key: &str, actual: bool, findings: &mut Findings) 
     }
 }
 
-/// Early mutations in one list.
+/// Checks the order of early mutations in one list.
 fn order(manager: &Manager<'_>, findings: &mut Findings) {
     let place = |kind: Early| manager.early.iter().position(|(_, own)| *own == kind);
     if let (Some(sampling), Some(context)) = (place(Early::Sampling), place(Early::Context))
@@ -402,7 +402,7 @@ fn order(manager: &Manager<'_>, findings: &mut Findings) {
     }
 }
 
-/// Early mutations of several EnvoyFilters.
+/// Checks the early mutations of several EnvoyFilters.
 fn envoy_filters(model: &Model<'_>, findings: &mut Findings) {
     let mut all: Vec<(&Resource<'_>, Early, f64)> = Vec::new();
     for manager in model.managers.iter().filter(|manager| !manager.is_whole) {

@@ -1,4 +1,4 @@
-//! What a version of Envoy or Istio does not know.
+//! Settings that a version of Envoy or Istio does not have.
 
 use crate::document::Node;
 use crate::finding::{Code, Findings};
@@ -8,7 +8,7 @@ use crate::model::chain::HttpFilter;
 const ENVOY: (u32, u32) = (36, 40);
 const ISTIO: (u32, u32) = (28, 31);
 
-/// Fields of a connection manager's or a route's `tracing`, with the version that has them first.
+/// Fields of `tracing` in a connection manager or a route, with the first version that has them.
 const TRACING: [(&str, u32); 3] = [
     ("operation", 37),
     ("upstream_operation", 37),
@@ -159,7 +159,7 @@ fn fallback(model: &Model<'_>, filters: &[HttpFilter<'_>], findings: &mut Findin
     }
 }
 
-/// Versions that nobody has tried the filters with.
+/// Finds versions with which the filters are not tested.
 fn outside(model: &Model<'_>, first: Node<'_>, findings: &mut Findings) {
     let has_plugin = model
         .plugins

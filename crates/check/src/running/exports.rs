@@ -4,11 +4,11 @@ use crate::finding::{Code, Findings};
 
 use super::Observed;
 
-/// Judges the counters `report.*`.
+/// Checks the counters `report.*`.
 pub(super) fn check(observed: &Observed, findings: &mut Findings) {
     let sum = |names: &[&str]| observed.sum(|name| names.contains(&name));
     let exported = sum(&["report.exported"]);
-    // What was counted before is over where spans arrive now.
+    // Where spans arrive now, failures that were counted earlier are over.
     let is_over = exported.moved > 0;
 
     let refused = sum(&["report.dropped.refused", "report.rejected"]);
@@ -30,7 +30,7 @@ pub(super) fn check(observed: &Observed, findings: &mut Findings) {
         "report.dropped.expired",
         "report.malformed_answers",
     ]);
-    // A call that was made before the first look has been answered, or never is.
+    // A call that was made before the first reading has been answered, or will never be.
     let unanswered = observed.before.own("report.calls").unwrap_or(0) > 0
         && refused.total == 0
         && observed.total("report.dropped.unknown_cluster") == 0;

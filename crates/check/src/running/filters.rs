@@ -1,4 +1,4 @@
-//! The filters of a running Envoy: whether each is in force.
+//! The filters of a running Envoy, and whether each is in force.
 
 use meshtrace_pipeline::Stage;
 
@@ -16,35 +16,36 @@ pub(super) const GAUGE: &str = "config_invalid";
 /// A filter of a running Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterState {
-    /// Which one it is.
+    /// The filter.
     pub filter: Filter,
-    /// The name of its plugin; empty where it has none.
+    /// The name of its plugin; empty where the plugin has no name.
     pub name: String,
-    /// Where it stands: `listener`, `upstream`, `tracer`, or empty where that is not known.
+    /// The filter's place: `listener`, `upstream` or `tracer`; empty where it is not known.
     pub place: &'static str,
     /// Whether it works.
     pub state: State,
-    /// In how many places it stands alike.
+    /// The number of places in which the filter is the same.
     pub times: usize,
 }
 
 /// Whether a filter works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// With its configuration.
+    /// The filter runs with its configuration.
     InForce,
     /// The module runs without any configuration and changes nothing.
     Inert,
-    /// Its configuration is refused: it is inert, or runs with its last good one.
+    /// The filter's configuration is refused: it is inert, or runs with its last good
+    /// configuration.
     Refused,
-    /// Its module does not run.
+    /// The filter's module does not run.
     NotLoaded,
-    /// Its counters are hidden.
+    /// The filter's counters are hidden.
     Unknown,
 }
 
 impl State {
-    /// In words.
+    /// The state in words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +58,7 @@ impl State {
     }
 }
 
-/// Tells the state of every filter, and what is wrong with it.
+/// Finds the state of every filter, and what is wrong with it.
 pub(super) fn check(
     model: &Model<'_>,
     observed: &Observed,
@@ -141,7 +142,7 @@ pub(super) fn check(
     states
 }
 
-/// Whether the Envoy shows nothing of Wasm at all: a VM that is there has counters.
+/// Whether the Envoy shows no counter of Wasm or of dynamic modules. A VM that exists has counters.
 fn is_hidden(observed: &Observed) -> bool {
     let mut names = observed.after.all().map(|(name, _)| name);
     !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules"))
@@ -151,7 +152,7 @@ fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {
     let stages = stages(plugin);
     let is_counting = stages.is_empty() || stages.iter().any(|stage| observed.after.has(*stage));
     if plugin.is_native() {
-        // Envoy keeps no listener whose tracer refuses its configuration.
+        // Envoy refuses a listener whose tracer refuses its configuration.
         return match is_counting {
             true => State::InForce,
             false => State::NotLoaded,
@@ -167,7 +168,7 @@ fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {
     }
 }
 
-/// The stages of which the filter has counters once its configuration is in force.
+/// The stages that have counters once the filter's configuration is in force.
 fn stages(plugin: &Plugin<'_>) -> Vec<Stage> {
     let own = |stage: &str| match stage {
         "trace_context" => Some(Stage::Propagation),
@@ -184,7 +185,7 @@ fn stages(plugin: &Plugin<'_>) -> Vec<Stage> {
     }
 }
 
-/// What the dump says of updates that Envoy did not take.
+/// Finds the updates that Envoy did not accept, from the dump.
 pub(super) fn rejected(model: &Model<'_>, findings: &mut Findings) {
     for document in &model.envoy {
         look_for_errors(*document, findings);
@@ -212,7 +213,7 @@ fn look_for_errors(node: Node<'_>, findings: &mut Findings) {
     }
 }
 
-/// What Envoy's own counters say of modules.
+/// Finds problems of modules, from Envoy's own counters.
 pub(super) fn modules(model: &Model<'_>, observed: &Observed, findings: &mut Findings) {
     let names: Vec<_> = model.plugins.iter().map(|plugin| plugin.name).collect();
     let failed: Vec<_> = observed

@@ -1,4 +1,4 @@
-//! What a running Envoy tells: its configuration, and which counters move.
+//! The state of a running Envoy: its configuration, and the counters that move.
 
 mod exports;
 mod filters;
@@ -14,27 +14,27 @@ use crate::{Options, Report, examine};
 pub use filters::{FilterState, State};
 pub use stats::Stats;
 
-/// What was fetched from a running Envoy.
+/// The data that was fetched from a running Envoy.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The answer of `/config_dump`, and its address.
     pub dump: Input,
-    /// The address of `/stats`, as findings tell it.
+    /// The address of `/stats`, as findings show it.
     pub stats: String,
-    /// The counters at first.
+    /// The counters at the first reading.
     pub before: Stats,
-    /// The counters some seconds later.
+    /// The counters at the second reading, some seconds later.
     pub after: Stats,
-    /// How many seconds later.
+    /// The seconds between the two readings.
     pub seconds: u64,
 }
 
-/// What is known of a running Envoy.
+/// The result about a running Envoy.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
-    /// What was found.
+    /// The findings.
     pub report: Report,
-    /// Its filters, in the order of the dump.
+    /// The filters of the Envoy, in the order of the dump.
     pub filters: Vec<FilterState>,
     /// The counters that moved, in the order of their names.
     pub moved: Vec<Moved>,
@@ -45,13 +45,13 @@ pub struct Diagnosis {
 pub struct Moved {
     /// Its name, from `meshtrace.` on.
     pub name: String,
-    /// By how much.
+    /// The amount by which it moved.
     pub by: u64,
-    /// What it counts; empty where that is not known.
+    /// The meaning of the counter; empty where it is not known.
     pub meaning: String,
 }
 
-/// Checks a running Envoy's configuration, and judges what its counters say.
+/// Checks a running Envoy's configuration and counters.
 #[must_use]
 pub fn diagnose(observed: &Observed, options: &Options) -> Diagnosis {
     let inputs = std::slice::from_ref(&observed.dump);
@@ -93,18 +93,19 @@ fn judge(model: &Model<'_>, observed: &Observed, findings: &mut Findings) -> Vec
 }
 
 impl Observed {
-    /// How far a counter of meshtrace moved. An Envoy that started anew counts from 0.
+    /// The amount by which a counter of meshtrace moved. An Envoy that was restarted counts from 0.
     fn moved(&self, name: &str) -> u64 {
         let before = self.before.own(name).unwrap_or(0);
         self.total(name).saturating_sub(before)
     }
 
-    /// What a counter of meshtrace counted since Envoy's start.
+    /// The value of a counter of meshtrace since Envoy's start.
     fn total(&self, name: &str) -> u64 {
         self.after.own(name).unwrap_or(0)
     }
 
-    /// How far the counters moved whose names `fits` takes, and what they counted since the start.
+    /// Adds up the counters whose names `fits` accepts: how far they moved, and their values since
+    /// the start.
     fn sum(&self, fits: impl Fn(&str) -> bool) -> Sum {
         let names = self.after.owned().filter(|(name, _)| fits(name));
         names.fold(Sum::default(), |sum, (name, total)| Sum {
@@ -122,7 +123,7 @@ impl Observed {
         findings.add_at(code, 1, Position::START, path, message.into());
     }
 
-    /// "4 in 5 seconds, 12 since the start".
+    /// The text for a sum: "4 in 5 seconds, 12 since the start".
     fn counted(&self, sum: Sum) -> String {
         let Sum { moved, total } = sum;
         format!("{moved} in {}, {total} since the start", self.window())
@@ -136,7 +137,7 @@ impl Observed {
     }
 }
 
-/// Counters together.
+/// A sum of counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
     moved: u64,

@@ -1,17 +1,17 @@
-//! What the requests brought, and what became of them.
+//! The headers with which the requests came, and what the filters did with them.
 
 use crate::finding::{Code, Findings};
 use crate::model::Model;
 
 use super::{Observed, Sum};
 
-/// So many requests of the watched seconds are enough to say "every".
+/// The number of requests in the watched seconds that is enough to speak of "every" request.
 const FEW: u64 = 5;
-/// So many since the start are.
+/// The number of requests since the start that is enough to speak of "every" request.
 const SOME: u64 = 10;
-/// So many without a dropped one show that sampling keeps all.
+/// With this number of requests and no dropped one, sampling keeps all requests.
 const MANY: u64 = 100;
-/// So many without a kept one are no accident of a ratio of 0.01.
+/// With this number of requests and no kept one, a ratio of 0.01 is not the reason.
 const VERY_MANY: u64 = 1000;
 
 pub(super) fn check(model: &Model<'_>, observed: &Observed, findings: &mut Findings) {
@@ -22,7 +22,7 @@ pub(super) fn check(model: &Model<'_>, observed: &Observed, findings: &mut Findi
     sampling(observed, findings);
 }
 
-/// Counters of which each request moves at least one.
+/// Whether it is one of the counters of which each request moves at least one.
 fn is_of_requests(name: &str) -> bool {
     [
         "trace_context.",
@@ -65,7 +65,8 @@ fn host(observed: &Observed, findings: &mut Findings) {
     }
 }
 
-/// Keys that are not in the environment, where the configuration alone has not told it.
+/// Finds keys that are not in the environment, where the check of the configuration has not found
+/// them.
 fn secrets(observed: &Observed, findings: &mut Findings) {
     let is_known = findings
         .all

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use meshtrace_pipeline::Stage;
 use serde_json::Value;
 
-/// What Envoy puts before the names that a filter, or the native tracer, gives its counters.
+/// The prefixes that Envoy adds to the names of counters of a filter or of the native tracer.
 const PREFIXES: [&str; 2] = ["wasmcustom.meshtrace.", "dynamicmodulescustom.meshtrace."];
 
-/// The counters and gauges of an Envoy at one moment.
+/// The counters and gauges of an Envoy at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     all: BTreeMap<String, u64>,
-    /// Those of meshtrace, without what Envoy puts before them and without `meshtrace.`.
+    /// The counters of meshtrace, without Envoy's prefix and without `meshtrace.`.
     own: BTreeMap<String, u64>,
 }
 
@@ -23,7 +23,7 @@ impl Stats {
         let answer: Value = serde_json::from_slice(json).ok()?;
         let mut stats = Self::default();
         for stat in answer.get("stats")?.as_array()? {
-            // Histograms have no value, and text readouts no number.
+            // Histograms have no value, and text readouts are not numbers.
             let name = stat.get("name").and_then(Value::as_str);
             if let (Some(name), Some(value)) = (name, stat.get("value").and_then(Value::as_u64)) {
                 stats.all.insert(name.to_owned(), value);
@@ -45,17 +45,17 @@ impl Stats {
         self.all.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// The value of a counter of meshtrace, by its name behind `meshtrace.`.
+    /// The value of a counter of meshtrace, by its name without `meshtrace.`.
     pub(super) fn own(&self, name: &str) -> Option<u64> {
         self.own.get(name).copied()
     }
 
-    /// Names and values of the counters of meshtrace.
+    /// The names and values of the counters of meshtrace.
     pub(super) fn owned(&self) -> impl Iterator<Item = (&str, u64)> {
         self.own.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// Whether the stage has counters: it has from the moment that a configuration is in force.
+    /// Whether the stage has counters. It has them as soon as a configuration is in force.
     pub(super) fn has(&self, stage: Stage) -> bool {
         let names = stage.metrics().iter();
         names

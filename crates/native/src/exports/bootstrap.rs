@@ -11,10 +11,10 @@ use crate::sys::{Buffer, Completion, EnvoyPtr, LogLevel};
 
 const NAME: &[u8] = b"mesh_tracing_flush";
 
-/// Any address will do, as nobody looks there.
+/// The address of an object. Any address will do, because it is never read.
 static NOTHING: u8 = 0;
 
-/// A configuration is made, on the main thread. Null refuses it, and Envoy does not start.
+/// Creates a configuration, on the main thread. Null refuses it, and Envoy does not start.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_config_new(
     config: EnvoyPtr,
@@ -22,7 +22,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_config_new(
     _content: Buffer,
 ) -> *const u8 {
     guard(ptr::null(), || {
-        // SAFETY: Envoy lends it for this call.
+        // SAFETY: Envoy lends the range for this call.
         if unsafe { name.bytes() } != NAME {
             call::log(
                 LogLevel::Error,
@@ -31,7 +31,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_config_new(
             );
             return ptr::null();
         }
-        // No listener opens before.
+        // No listener opens before this call.
         // SAFETY: it is the configuration of this hook.
         unsafe { call::signal_init_complete(config) };
         &raw const NOTHING
@@ -43,7 +43,7 @@ extern "C" fn envoy_dynamic_module_on_bootstrap_extension_new() -> *const u8 {
     &raw const NOTHING
 }
 
-/// Envoy is about to end, and waits until `completion` is called.
+/// Envoy is about to end. It waits until `completion` is called.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_shutdown(
     _extension: EnvoyPtr,

@@ -1,7 +1,7 @@
 //! `envoy.filters.http.dynamic_modules`: the filter `mesh_tracing_export`.
 //!
-//! Its configuration makes the calls of the export. The filter itself does nothing: `disabled:
-//! true` keeps Envoy from running it for every request, and its configuration is made all the same.
+//! Its configuration makes the calls of the export. The filter itself does nothing. With `disabled:
+//! true` Envoy runs it for no request, but still creates its configuration.
 
 use core::ptr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::sys::{Buffer, CALL_ANSWERED, EnvoyPtr, HeaderLine, LogLevel};
 
 const NAME: &[u8] = b"mesh_tracing_export";
 
-/// A configuration is made, on the main thread. Null refuses it.
+/// Creates a configuration, on the main thread. Null refuses it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     config: EnvoyPtr,
@@ -22,7 +22,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     content: Buffer,
 ) -> *const Sender {
     guard(ptr::null(), || {
-        // SAFETY: Envoy lends both for this call.
+        // SAFETY: Envoy lends both ranges for this call.
         let (name, content) = unsafe { (name.bytes(), content.bytes()) };
         let refusal = match (name, content) {
             (NAME, b"" | b"{}") => None,
@@ -48,19 +48,19 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(sender: *const Sender) {
     guard((), || {
-        // SAFETY: it came from `config_new`, and Envoy uses it no more.
+        // SAFETY: it came from `config_new`, and Envoy does not use it any more.
         let sender = unsafe { Arc::from_raw(sender) };
         sender.close();
     });
 }
 
-/// Runs `body` on the configuration that Envoy hands over.
+/// Runs `body` on the configuration whose pointer Envoy passes.
 ///
 /// # Safety
 /// `sender` came from `config_new`, and is not destroyed.
 unsafe fn with(sender: *const Sender, body: impl FnOnce(&Arc<Sender>)) {
     guard((), || {
-        // SAFETY: as the caller says; the count is not given back.
+        // SAFETY: as the caller guarantees; the count is not given back.
         let sender = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(sender) });
         body(&sender);
     });
@@ -183,18 +183,18 @@ unsafe fn slice<'a, T>(start: *const T, count: usize) -> &'a [T] {
     if start.is_null() || count == 0 {
         return &[];
     }
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller guarantees.
     unsafe { core::slice::from_raw_parts(start, count) }
 }
 
-/// Header lines as a block.
+/// Converts header lines to a block.
 ///
 /// # Safety
-/// As [`slice`], and for what the lines refer to.
+/// As for [`slice`]. The same holds for the bytes to which the lines refer.
 unsafe fn block(lines: *const HeaderLine, count: usize) -> Vec<u8> {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller guarantees.
     let lines = unsafe { slice(lines, count) };
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller guarantees.
     let texts = lines
         .iter()
         .map(|line| unsafe { (line.name.bytes(), line.value.bytes()) });
@@ -202,14 +202,14 @@ unsafe fn block(lines: *const HeaderLine, count: usize) -> Vec<u8> {
     meshtrace_headers::encode(&texts)
 }
 
-/// A filter that was not disabled: any address will do, as nobody looks there.
+/// Creates a filter that is not disabled. Any address will do, because it is never read.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_new() -> *const u8 {
     static NOTHING: u8 = 0;
     &raw const NOTHING
 }
 
-/// "Continue", of every status that a filter answers with.
+/// The status "Continue" of every hook of a filter.
 const CONTINUE: u32 = 0;
 
 inert! {

@@ -1,7 +1,7 @@
-//! The functions that Envoy calls, by the names that it looks up.
+//! The functions that Envoy calls, under the names by which it looks them up.
 //!
-//! Envoy refuses a module in which one of them is missing, also where nothing is to be done. Those
-//! take fewer arguments here than Envoy hands over, which the C calling conventions of x86-64 and
+//! Envoy refuses a module in which one of them is missing, so those without an effect are here too.
+//! They take fewer arguments than Envoy passes, which the C calling conventions of x86-64 and
 //! AArch64 allow.
 
 mod bootstrap;
@@ -13,7 +13,7 @@ use core::ffi::c_char;
 use crate::boundary::guard;
 use crate::sys;
 
-/// Defines hooks of which nothing is expected.
+/// Defines hooks that have no effect.
 macro_rules! inert {
     ($($(#[$doc:meta])* $name:ident $(-> $result:ty = $value:expr)?;)*) => {
         $(
@@ -27,7 +27,7 @@ macro_rules! inert {
 }
 use inert;
 
-/// The module is loaded: tells the ABI that it is written for, or null where it cannot run.
+/// The module is loaded. Returns the ABI for which it is written, or null where it cannot run.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     guard(core::ptr::null(), || match sys::imports() {

@@ -17,7 +17,7 @@ use crate::worker;
 
 const NAME: &[u8] = b"mesh_tracing";
 
-/// A configuration is made, on the main thread. Null refuses it.
+/// Creates a configuration, on the main thread. Null refuses it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
     config: EnvoyPtr,
@@ -25,7 +25,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
     json: Buffer,
 ) -> *const Plugin {
     guard(ptr::null(), || {
-        // SAFETY: Envoy lends both for this call.
+        // SAFETY: Envoy lends both ranges for this call.
         let (name, json) = unsafe { (name.bytes(), json.bytes()) };
         // SAFETY: the handle is used until `config_destroy`, or by a span, which keeps it alive.
         let handle = unsafe { TracerHandle::new(config) };
@@ -51,25 +51,25 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
     })
 }
 
-/// A configuration ends, on whatever thread gave up its last span.
+/// Ends a configuration, on the thread that released its last span.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_destroy(plugin: *const Plugin) {
     guard((), || {
-        // SAFETY: it came from `config_new`, and Envoy uses it no more.
+        // SAFETY: it came from `config_new`, and Envoy does not use it any more.
         let plugin = unsafe { Arc::from_raw(plugin) };
         plugin.metrics.end();
-        // What its spans have left goes out at once.
+        // The spans that are still queued are sent at once.
         send::wake_newest();
     });
 }
 
-/// A request has come. Null: it is not traced, and passes unchanged.
+/// Starts the span of a request. Null means that the request is not traced and passes unchanged.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_start_span(
     plugin: *const Plugin,
     carrier: EnvoyPtr,
     operation: Buffer,
-    // Envoy's own decision is not asked for: the rules decide, as in the Wasm filter.
+    // Envoy's own decision is not used: the rules decide, as in the Wasm filter.
     _traced: bool,
     _reason: u32,
 ) -> *mut Span {
@@ -83,13 +83,13 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_start_span(
     })
 }
 
-/// Runs `body` on the span that Envoy hands over.
+/// Runs `body` on the span whose pointer Envoy passes.
 ///
 /// # Safety
 /// `span` came from `start_span` or `spawn_child`, and no other hook uses it now.
 unsafe fn with<R>(span: *mut Span, otherwise: R, body: impl FnOnce(&mut Span) -> R) -> R {
     guard(otherwise, || {
-        // SAFETY: as the caller says.
+        // SAFETY: as the caller guarantees.
         body(unsafe { &mut *span })
     })
 }
@@ -119,7 +119,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_inject_context(
     unsafe { with(span, (), |span| span.inject(&mut Carrier::new(carrier))) }
 }
 
-/// A call on account of the span. Null: it is not traced.
+/// Starts the span of a call that is made for this span's request. Null means that the call is not
+/// traced.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_spawn_child(
     span: *mut Span,
@@ -135,8 +136,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_spawn_child(
     }
 }
 
-/// Whether Envoy may change the decision when the route has changed. The rules have decided, and
-/// the next hop may have been told.
+/// Whether Envoy may change the decision when the route has changed. It may not: the rules have
+/// decided, and the next hop may have received the decision.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_tracer_span_use_local_decision() -> bool {
     false
@@ -173,22 +174,22 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_get_span_id(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_destroy(span: *mut Span) {
     guard((), || {
-        // SAFETY: it came from `start_span` or `spawn_child`, and Envoy uses it no more.
+        // SAFETY: it came from `start_span` or `spawn_child`, and Envoy does not use it any more.
         let span = ManuallyDrop::new(unsafe { Box::from_raw(span) });
         ManuallyDrop::into_inner(span).end();
     });
 }
 
 inert! {
-    /// The name of a span is OpenTelemetry's, and not the operation of a route's decorator.
+    /// Not used: the span's name follows OpenTelemetry, not the operation of a route's decorator.
     envoy_dynamic_module_on_tracer_span_set_operation;
-    /// Verbose annotations.
+    /// Not used: verbose annotations are not reported.
     envoy_dynamic_module_on_tracer_span_log;
-    /// The decision is this module's: see `use_local_decision`.
+    /// Not used: this module makes the decision, see `use_local_decision`.
     envoy_dynamic_module_on_tracer_span_set_sampled;
-    /// Envoy asks for no baggage of its own accord.
+    /// Envoy does not read baggage by itself.
     envoy_dynamic_module_on_tracer_span_get_baggage -> bool = false;
     envoy_dynamic_module_on_tracer_span_set_baggage;
-    /// After 1.40: room for so many tags.
+    /// After 1.40: reserves room for this number of tags.
     envoy_dynamic_module_on_tracer_span_reserve_tags;
 }

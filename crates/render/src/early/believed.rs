@@ -1,4 +1,4 @@
-//! `incoming.when` as a condition in CEL: which callers keep their context.
+//! `incoming.when` as a condition in CEL: the callers whose context is kept.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshtrace_config::ConfigError;
@@ -8,9 +8,10 @@ use meshtrace_propagation::WhenConfig;
 use super::names::FORWARDED_FOR;
 use crate::cel::{has, lacks};
 
-/// The callers that are believed; none when nothing is asked of them.
+/// The condition for callers that are trusted; `None` where no caller is trusted.
 ///
-/// The direction is the listener's, so whoever places the mutation has it in hand.
+/// The direction is that of the listener. It is set by the choice of the listener in which the
+/// mutation stands.
 pub(super) fn expression(when: &WhenConfig) -> Result<Option<String>, ConfigError> {
     let mut any = Vec::new();
     if let Some(header) = &when.header_absent {
@@ -36,8 +37,8 @@ fn present(header: &str) -> Result<String, ConfigError> {
     Ok(has(&header.to_ascii_lowercase()))
 }
 
-/// `source.address` is the connection's peer here. Behind another proxy that is not the caller, so
-/// a request that came through one is from nowhere.
+/// `source.address` is the peer of the connection here. Behind another proxy that peer is not the
+/// caller, so no network fits a request that came through a proxy.
 fn within(networks: &[String]) -> Result<Option<String>, ConfigError> {
     let mut patterns = Vec::new();
     for (i, text) in networks.iter().enumerate() {
@@ -64,7 +65,7 @@ fn within(networks: &[String]) -> Result<Option<String>, ConfigError> {
     Ok((!patterns.is_empty()).then(|| format!("({direct} && ({}))", patterns.join(" || "))))
 }
 
-/// `10.0.0.1:80`, or `[::ffff:10.0.0.1]:80`, which is the same caller.
+/// `10.0.0.1:80`. `[::ffff:10.0.0.1]:80` is the same caller.
 fn v4(network: Ipv4Net) -> String {
     let first = network.network().octets();
     let last = network.broadcast().octets();
@@ -103,13 +104,13 @@ fn octet(low: u8, high: u8) -> String {
     format!("({})", ways.join("|"))
 }
 
-/// The numbers from `low` to `high`, which have equally many digits, behind `before`.
+/// The numbers from `low` to `high`, which have the same number of digits, after `before`.
 fn decimals(low: &[u8], high: &[u8], before: &str, ways: &mut Vec<String>) {
     let ([from, low @ ..], [to, high @ ..]) = (low, high) else {
         return;
     };
     let is_all = |digits: &[u8], digit| digits.iter().all(|found| *found == digit);
-    // True of the last digit: nothing is behind it.
+    // This is true of the last digit, as no digits are behind it.
     if is_all(low, b'0') && is_all(high, b'9') {
         let class = match from == to {
             true => char::from(*from).to_string(),
@@ -128,8 +129,8 @@ fn decimals(low: &[u8], high: &[u8], before: &str, ways: &mut Vec<String>) {
     }
 }
 
-/// `[2001:db8::1]:80`. Zero groups are left out in an address as text, so only a prefix without any
-/// has a place of its own.
+/// `[2001:db8::1]:80`. The text of an address leaves out groups of zero, so only a prefix without
+/// such a group is always at the same place of the text.
 fn v6(network: Ipv6Net) -> Option<String> {
     let address = network.network();
     let length = network.prefix_len();
@@ -142,7 +143,7 @@ fn v6(network: Ipv6Net) -> Option<String> {
     let mut pattern = String::from("^[[]");
     let mut left = length;
     for group in address.segments() {
-        // The first digit of a group whose top bits are zero is not written.
+        // The first digit of a group is not written where its top bits are zero.
         if group >> 12 == 0 && left < 16 || group == 0 {
             return None;
         }
@@ -150,7 +151,7 @@ fn v6(network: Ipv6Net) -> Option<String> {
             pattern.push_str(&format!("{group:x}:"));
             left -= 16;
         } else {
-            // All four digits: a group of fewer is another number.
+            // The group must have all four digits: one with fewer digits is another number.
             for digit in format!("{group:04x}").chars() {
                 match left {
                     0 => pattern.push_str("[0-9a-f]"),

@@ -1,4 +1,4 @@
-//! Writing: the tracer's own headers become those of the candidate that was chosen.
+//! Writing: the chosen candidate becomes the tracer's own headers.
 
 use meshtrace_propagation::TraceContextConfig;
 
@@ -11,16 +11,16 @@ use super::reading::{Reading, b3_is_decision, b3_multi_sampled_counts};
 use crate::cel::{cel, choose, first, has, lacks, matches, value, when};
 use crate::script::Script;
 
-/// What `tracestate` consists of, white space around its members included (section 3.3.1).
+/// The characters of `tracestate`, with the white space around its members (section 3.3.1).
 const PRINTABLE: &str = r"^[\t -~]*$";
-/// Of a `traceparent` of version 00.
+/// The end of a `traceparent` of version 00 that is sampled.
 const SAMPLED: &str = "[13579bdf]$";
 
 /// The mutations that let `tracer` continue what came in.
 pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
     let reading = Reading::new(config, tracer);
     let mut script = Script::default();
-    // A client's own headers of these names mean nothing.
+    // Headers of these names that a client sent have no meaning.
     for helper in helper::ALL {
         script.remove(*helper);
     }
@@ -50,7 +50,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Formats that are neither read by the configuration nor by the tracer are left alone.
+    /// Whether the configuration or the tracer reads `format`. Other formats are left unchanged.
     fn concerns(&self, format: Format) -> bool {
         self.reading.reads(format) || self.tracer.reads(format)
     }
@@ -60,7 +60,7 @@ impl Writing<'_> {
             return;
         }
         if self.reading.reads(Format::Tracecontext) {
-            // `tracestate` belongs to its trace.
+            // `tracestate` is kept only with its own trace.
             let printable = when(matches(TRACESTATE, PRINTABLE), value(TRACESTATE));
             let state = self.if_same_trace(Format::Tracecontext, &format!("({printable})"));
             script.set(helper::TRACESTATE, cel(state));
@@ -78,7 +78,7 @@ impl Writing<'_> {
         script.set(TRACESTATE, first(helper::TRACESTATE));
     }
 
-    /// The OpenTelemetry tracer has no input for a decision without ids; and from Envoy 1.39 on it
+    /// The OpenTelemetry tracer has no input for a decision without ids. From Envoy 1.39 on it
     /// drops a sampled parent that the connection manager does not sample too.
     fn decision(&self, script: &mut Script) {
         let undecided = has(helper::CHOSEN);
@@ -90,8 +90,8 @@ impl Writing<'_> {
             );
             return;
         }
-        // A parent that nobody reports, of a trace that nobody samples: the trace starts here all
-        // the same, and stays unsampled.
+        // The parent is a span that no service reports, of a new trace that is not sampled. So the
+        // trace starts here, and stays unsampled.
         let unsampled = format!(
             r"re.extract({}, r'^{hex}-{hex}-{hex}-{hex}-{hex}$', r'00-\1\2\3\4\5-\4\5-00')",
             value(helper::UNIQUE),
@@ -154,7 +154,8 @@ impl Writing<'_> {
         }
     }
 
-    /// In several headers, as Envoy 1.36 to 1.39 leave a `b3` stale beside those that they write.
+    /// Writes several headers, because Envoy 1.36 to 1.39 leave an old `b3` beside those that they
+    /// write.
     fn b3_multi_from_tracecontext(&self, script: &mut Script) {
         let chosen = self.is_chosen(Format::Tracecontext);
         let context = value(helper::CHOSEN);
@@ -169,10 +170,11 @@ impl Writing<'_> {
         }
     }
 
-    /// `kept` where the headers of a B3 format go on as they came, in CEL.
+    /// `kept` where the headers of a B3 format leave as they came, in CEL.
     fn goes_on(&self, format: Format, decision: &str, kept: &str) -> String {
         let beside_context = match self.tracer {
-            // Beside the tracer's own format they are no input, only told to the next hop.
+            // Beside the tracer's own format they are no input for the tracer, only headers for the
+            // next hop.
             Tracer::OpenTelemetry => self.if_same_trace(format, kept),
             Tracer::ZipkinB3 | Tracer::ZipkinB3WithW3c => when(self.is_chosen(format), kept),
         };
@@ -183,7 +185,7 @@ impl Writing<'_> {
         )
     }
 
-    /// Whether `format` is the one that is continued, in CEL.
+    /// Whether the context of `format` is continued, in CEL.
     fn is_chosen(&self, format: Format) -> String {
         let earlier = self.reading.earlier(format);
         let mut conditions = vec![has(candidate(format))];

@@ -1,4 +1,4 @@
-//! A caller whose context is not believed: its headers are gone before the tracer reads.
+//! Callers whose context is not trusted: their headers are removed before the tracer reads them.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use super::names::{
 use crate::cel::{cel, first, has, value, when};
 use crate::script::Script;
 
-/// The tracer then starts a new trace, and Envoy makes a new request id.
+/// Removes the headers. The tracer then starts a new trace, and Envoy makes a new request id.
 pub(super) fn script(
     config: &TraceContextConfig,
     mode: IncomingMode,
@@ -37,7 +37,7 @@ pub(super) fn script(
 
     script.remove(helper::BELIEVED);
     script.set(helper::BELIEVED, cel(when(believed, "'1'")));
-    // No mutation removes on a condition, so what a believed caller sent is put back.
+    // No mutation removes a header on a condition, so the headers of a trusted caller are put back.
     for header in removed {
         let both = format!("{} && {}", has(helper::BELIEVED), has(&header));
         script.remove(helper::KEPT);
@@ -50,8 +50,8 @@ pub(super) fn script(
     Ok(script)
 }
 
-/// What carries a trace context, or makes Envoy sample, name or describe a span as the caller
-/// wants.
+/// The headers that carry a trace context, and those by which a caller can make Envoy sample, name
+/// or describe a span.
 fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
     let mut headers = Vec::new();
     let mut add = |header: &str| {
@@ -91,7 +91,7 @@ fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
     headers
 }
 
-/// What the names of further headers begin with.
+/// The prefixes of the names of further headers.
 pub(super) fn prefixes(
     config: &TraceContextConfig,
     mode: IncomingMode,
@@ -101,7 +101,7 @@ pub(super) fn prefixes(
     known.collect::<BTreeSet<_>>().into_iter()
 }
 
-/// The headers that no format reads, and that go all the same.
+/// The families of headers that no format reads and that are removed too.
 fn families_of(config: &TraceContextConfig, mode: IncomingMode) -> impl Iterator<Item = Family> {
     let of_entry = |entry: &String| match Cleared::new(entry) {
         Cleared::Format(format) => format.companions(),

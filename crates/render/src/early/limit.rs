@@ -1,4 +1,4 @@
-//! What a rendered mutation cannot do, as data.
+//! The limits of a rendered mutation, as data.
 
 use core::fmt;
 
@@ -9,8 +9,8 @@ use super::{Tracer, edge};
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $limit:ident = $sentence:literal,)*) => {
-        /// Something that an early header mutation cannot say, or says otherwise than the Wasm
-        /// filter; it displays as a sentence.
+        /// A limit of an early header mutation: what it cannot do, or does otherwise than the Wasm
+        /// filter. It is displayed as a sentence.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Limit {
@@ -115,7 +115,7 @@ limits! {
 }
 
 impl Limit {
-    /// Those that concern `config` before `tracer`.
+    /// The limits that apply to `config` in front of `tracer`.
     pub(super) fn of(config: &TraceContextConfig, mode: IncomingMode, tracer: Tracer) -> Vec<Self> {
         let holds = |limit: &Self| match mode {
             IncomingMode::Continue => limit.holds(config, tracer),

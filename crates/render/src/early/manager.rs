@@ -1,23 +1,24 @@
-//! Settings of the HTTP connection manager that a mutation needs beside it.
+//! Settings of the HTTP connection manager that must go with a mutation.
 
 use meshtrace_propagation::WhenConfig;
 use serde_json::{Map, Value, json};
 
-/// Fields of Envoy's `HttpConnectionManager`; `None` leaves a field to its user.
+/// Fields of Envoy's `HttpConnectionManager`. `None` means that the user decides about the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ManagerSettings {
-    /// `tracing.client_sampling` in per cent: 0 makes `x-client-trace-id` force nothing.
+    /// `tracing.client_sampling` in per cent. With 0, `x-client-trace-id` forces no trace.
     ///
-    /// The mutation removes that header too, so where this cannot be set nothing is open.
+    /// The mutation removes that header too, so no gap is left where this field cannot be set.
     pub client_sampling: Option<u8>,
-    /// `generate_request_id`, true by Envoy's default. Where it is false and the caller's id is
-    /// removed, Envoy traces nothing at all: it decides about no request that has no id.
+    /// `generate_request_id`, which is true by Envoy's default. Where it is false and the caller's
+    /// id is removed, Envoy traces no request, because it makes no sampling decision for a request
+    /// without an id.
     pub generate_request_id: Option<bool>,
 }
 
 impl ManagerSettings {
-    /// Believed callers share the manager, and may force a trace.
+    /// Trusted callers use the same connection manager, and may force a trace.
     pub(super) fn beside_removals(when: &WhenConfig) -> Self {
         let everyone = when.not_from_cidrs.is_none() && when.header_absent.is_none();
         Self {

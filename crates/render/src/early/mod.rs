@@ -1,4 +1,5 @@
-//! Early header mutation: what the proxy's tracer reads, made from what arrived.
+//! Early header mutation: it makes the headers that the proxy's tracer reads from those that
+//! arrived.
 
 mod believed;
 mod continued;
@@ -18,14 +19,16 @@ use serde_json::{Value, json};
 pub use limit::Limit;
 pub use manager::ManagerSettings;
 
-/// What the proxy's tracer reads.
+/// The proxy's tracer, by the headers that it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracer {
     /// `envoy.tracers.opentelemetry`: `traceparent` and `tracestate` of version 00.
     OpenTelemetry,
-    /// `envoy.tracers.zipkin` with `USE_B3`, its default: `b3`, else `x-b3-*`.
+    /// `envoy.tracers.zipkin` with `USE_B3`, its default: `b3`, and `x-b3-*` where there is no
+    /// `b3`.
     ZipkinB3,
-    /// `envoy.tracers.zipkin` with `USE_B3_WITH_W3C_PROPAGATION`: B3, else `traceparent`.
+    /// `envoy.tracers.zipkin` with `USE_B3_WITH_W3C_PROPAGATION`: B3, and `traceparent` where there
+    /// is no B3.
     ZipkinB3WithW3c,
 }
 
@@ -39,29 +42,31 @@ impl Tracer {
     }
 }
 
-/// A rendered early header mutation, and what has to be said with it.
+/// A rendered early header mutation, with the settings and the limits that go with it.
 #[derive(Clone, Debug)]
 pub struct EarlyMutation {
     /// One entry of `early_header_mutation_extensions` (Envoy 1.36 to 1.40).
     pub extension: Value,
-    /// What the connection manager must have beside it.
+    /// The settings that the connection manager must have.
     pub manager: ManagerSettings,
-    /// For each virtual host: what must not reach the next hop. Empty where nothing is left to
-    /// remove.
+    /// For each virtual host: the headers that must not reach the next hop. It is empty where no
+    /// header is left to remove.
     pub virtual_host: Value,
     /// What the mutation does otherwise than the Wasm filter, or cannot do.
     pub limits: Vec<Limit>,
 }
 
-/// Renders the early header mutation that lets `tracer` continue what `config` says to read.
+/// Renders the early header mutation with which `tracer` continues the contexts that `config`
+/// reads.
 ///
-/// Of the configuration, `extract`, `on_defer`, `b3_strict` and `incoming` have a part in it, and
-/// `clear` where `incoming` is not `continue`; the other keys are about what the filter writes.
+/// The keys `extract`, `on_defer`, `b3_strict` and `incoming` of the configuration are used, and
+/// `clear` where `incoming` is not `continue`. The other keys are about what the filter writes.
 ///
 /// # Errors
-/// When the configuration is refused by the filter too, is for the upstream placement, or has a
-/// condition (`incoming.when`) that Envoy's expressions cannot tell: an IPv6 network whose prefix
-/// has a zero group, or a header's name with signs beyond letters, digits, `-`, `_` and `.`.
+///
+/// When the filter refuses the configuration too, when it is for the upstream placement, or when it
+/// has a condition (`incoming.when`) that Envoy's expressions cannot express: an IPv6 network whose
+/// prefix has a zero group, or a header's name with signs beyond letters, digits, `-`, `_` and `.`.
 pub fn early_mutation(
     config: &TraceContextConfig,
     tracer: Tracer,

@@ -1,4 +1,4 @@
-//! Names of the headers that a mutation reads and writes.
+//! The names of the headers that a mutation reads and writes.
 
 use meshtrace_propagation::{Field, format};
 
@@ -11,31 +11,32 @@ pub(super) const B3_PARENT: &str = "x-b3-parentspanid";
 pub(super) const B3_SAMPLED: &str = "x-b3-sampled";
 pub(super) const B3_FLAGS: &str = "x-b3-flags";
 
-/// Makes Envoy sample the trace that it starts (`client_sampling`), whoever the caller is.
+/// Makes Envoy sample the trace that it starts (`client_sampling`), for any caller.
 pub(super) const CLIENT_TRACE_ID: &str = "x-client-trace-id";
-/// The same for a caller that Envoy takes for an internal one.
+/// Makes Envoy sample the trace that it starts, for a caller that counts as internal.
 pub(super) const FORCE_TRACE: &str = "x-envoy-force-trace";
-/// Holds a decision about sampling, or the number by which `random_sampling` decides.
+/// Holds a sampling decision, or the number by which `random_sampling` decides.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 /// The name of the proxy's span.
 pub(super) const SPAN_NAME: &str = "x-envoy-decorator-operation";
-/// An attribute of the proxy's span, `downstream_cluster`.
+/// Sets the attribute `downstream_cluster` of the proxy's span.
 pub(super) const CALLERS_CLUSTER: &str = "x-envoy-downstream-service-cluster";
 
-/// Names the caller behind another proxy.
+/// Has the address of the caller that is behind another proxy.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Helper headers: written by one mutation, read by a later one, and removed before and after.
+/// Helper headers. One mutation writes them and a later one reads them. They are removed before and
+/// after.
 pub(super) mod helper {
-    /// There where the caller is believed.
+    /// The header is present where the caller is trusted.
     pub(in crate::early) const BELIEVED: &str = "x-meshtrace-early-believed";
-    /// A believed caller's header, until it is put back.
+    /// Holds a header of a trusted caller until it is put back.
     pub(in crate::early) const KEPT: &str = "x-meshtrace-early-kept";
 
     macro_rules! helpers {
         ($($(#[$doc:meta])* $name:ident = $suffix:literal,)*) => {
             $($(#[$doc])* pub(in crate::early) const $name: &str = concat!("x-meshtrace-early-", $suffix);)*
-            /// Those of a context that is continued.
+            /// The helper headers for a context that is continued.
             pub(in crate::early) const ALL: &[&str] = &[$($name,)*];
         };
     }
@@ -53,34 +54,34 @@ pub(super) mod helper {
         SAMPLED = "sampled",
         /// First line of `x-b3-flags`.
         FLAGS = "flags",
-        /// The 55 bytes of `traceparent` that every version has, and the one that follows.
+        /// The first 55 bytes of `traceparent`, which every version has, and the byte after them.
         KNOWN = "known",
-        /// What `traceparent` says, as a `traceparent` of version 00.
+        /// The context of `traceparent`, as a `traceparent` of version 00.
         FROM_TRACECONTEXT = "from-tracecontext",
-        /// What `b3` says, as a `traceparent`.
+        /// The context of `b3`, as a `traceparent`.
         FROM_B3 = "from-b3",
-        /// What `x-b3-*` say, as a `traceparent`.
+        /// The context of `x-b3-*`, as a `traceparent`.
         FROM_B3_MULTI = "from-b3multi",
-        /// A candidate with a trace id of 64 bits, while it is made.
+        /// A candidate with a trace id of 64 bits, until it is complete.
         NARROW = "narrow",
         /// The decision of `x-b3-*` without ids: `0` or `1`.
         B3_MULTI_DECISION = "b3multi-decision",
-        /// The candidate that is continued.
+        /// The candidate whose context is continued.
         CHOSEN = "chosen",
-        /// Its version and trace id.
+        /// The version and the trace id of the chosen candidate.
         CHOSEN_TRACE = "chosen-trace",
-        /// There where `x-b3-*` go on.
+        /// The header is present where `x-b3-*` leave as they came.
         KEEPS_B3_MULTI = "keeps-b3multi",
-        /// The `tracestate` that goes on.
+        /// The `tracestate` that leaves.
         TRACESTATE = "tracestate",
-        /// The `traceparent` that goes on.
+        /// The `traceparent` that leaves.
         TRACEPARENT = "traceparent",
         /// A random UUID.
         UNIQUE = "unique",
     }
 }
 
-/// A format that an expression can read: the others are told by [`Limit::OtherFormatsUnread`].
+/// A format that an expression can read. [`Limit::OtherFormatsUnread`] is the limit for the others.
 ///
 /// [`Limit::OtherFormatsUnread`]: super::Limit::OtherFormatsUnread
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,13 +102,13 @@ impl Format {
     }
 }
 
-/// Those of the formats in `extract` that are read, in its order.
+/// The formats of `extract` that an expression can read, in the order of `extract`.
 pub(super) fn readable(extract: Option<&[format::Format]>) -> Vec<Format> {
     let extract = extract.unwrap_or(format::Format::EXTRACTED_BY_DEFAULT);
     extract.iter().copied().filter_map(Format::new).collect()
 }
 
-/// Where the candidate of `format` is.
+/// The helper header with the candidate of `format`.
 pub(super) fn candidate(format: Format) -> &'static str {
     match format {
         Format::Tracecontext => helper::FROM_TRACECONTEXT,

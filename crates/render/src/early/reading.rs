@@ -1,4 +1,5 @@
-//! Reading: each format's headers become a `traceparent` of version 00 in a helper header, or none.
+//! Reading: the headers of each format become a `traceparent` of version 00 in a helper header.
+//! Headers that are not valid become no helper header.
 
 use meshtrace_propagation::{OnDefer, TraceContextConfig};
 
@@ -18,13 +19,14 @@ const ANY_CASE: &str = "[0-9a-fA-F]";
 /// How the formats are read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
-    /// In order of precedence.
+    /// The formats, in order of precedence.
     pub(super) extract: Vec<Format>,
     tracer: Tracer,
     strict: bool,
-    /// The flags of a context that left the decision open.
+    /// The flags of a context that leaves the decision open.
     deferred: &'static str,
-    /// A digit of a B3 id. CEL cannot lower a letter, so upper case goes to a tracer that can.
+    /// The pattern of a digit of a B3 id. CEL cannot convert a letter to lower case, so upper case
+    /// is accepted only before a tracer that can.
     b3_digit: &'static str,
 }
 
@@ -51,7 +53,7 @@ impl Reading {
         self.reads(Format::B3) || self.reads(Format::B3Multi)
     }
 
-    /// Makes the candidates of all formats, and chooses one.
+    /// Makes the candidates of all formats, and chooses one of them.
     pub(super) fn write(&self, script: &mut Script) {
         for format in &self.extract {
             match format {
@@ -86,9 +88,9 @@ impl Reading {
         script.remove(helper::NARROW);
     }
 
-    /// `read` where `arrived` is there and the candidate of `format` matters, in CEL.
+    /// `read` where the request has `arrived` and the candidate of `format` matters, in CEL.
     fn if_wanted(&self, format: Format, arrived: &str, read: &str) -> String {
-        // Whether B3 is of the same trace as the context that wins matters to the next hop alone.
+        // Only the next hop needs to know whether B3 names the same trace as the chosen context.
         let earlier: Vec<_> = self
             .earlier(format)
             .map(|format| has(candidate(format)))
@@ -105,16 +107,16 @@ impl Reading {
         formats.take_while(move |earlier| *earlier != format)
     }
 
-    /// The flags for W3C of a well-formed `b3` with a trace id of `width` digits, else nothing.
+    /// The flags for W3C of a well-formed `b3` with a trace id of `width` digits; otherwise empty.
     ///
-    /// The number of bytes fixes how long the trace id is; the pattern fixes everything after it.
+    /// The number of bytes fixes the length of the trace id. The pattern fixes everything after it.
     fn b3_flags(&self, width: usize) -> String {
         let b3 = value(helper::B3);
         let digit = self.b3_digit;
         let id = digits(digit, 16);
         let parent = format!("-{id}");
         let shaped = |rest: &str, flags: &str| {
-            // A parent of zeros is none, and refuses nothing.
+            // A parent of zeros counts as no parent, and is no reason to refuse the header.
             let before = match rest.ends_with(&parent) {
                 true => format!("^{digit}+"),
                 false => String::new(),
@@ -137,7 +139,7 @@ impl Reading {
             ),
             (ids, shaped("", &deferred)),
         ];
-        // A parent without a state is not in the grammar; old tracers send it.
+        // The grammar has no parent without a state, but old tracers send it.
         if !self.strict {
             shapes.push((ids + 17, shaped(&parent, &deferred)));
         }
@@ -150,8 +152,8 @@ impl Reading {
         format!("({choices})")
     }
 
-    /// The value of `b3`, in CEL; a parent without a state, which the Zipkin tracer refuses, is
-    /// left out before it.
+    /// The value of `b3`, in CEL. A parent without a state is left out, because the Zipkin tracer
+    /// refuses it.
     pub(super) fn b3_for_tracer(&self) -> String {
         let b3 = value(helper::B3);
         let size = format!("size({b3})");
@@ -197,7 +199,7 @@ impl Reading {
             format!("{} != '{}'", value(helper::SPAN_ID), zeros(16)),
         ];
         if self.strict {
-            // One of zeros is none, and does no harm.
+            // A parent of zeros counts as no parent, and is no reason to refuse the headers.
             let (absent, shape) = (
                 lacks(helper::PARENT),
                 matches(helper::PARENT, &format!("^{id}$")),
@@ -224,9 +226,10 @@ impl Reading {
         format!("{shape} && {} != '{}'", value(helper::PARENT), zeros(16))
     }
 
-    /// The decision of `x-b3-*` without ids into its helper, where nothing else is continued.
+    /// Writes the decision of `x-b3-*` without ids into its helper, where no context is continued.
     ///
-    /// Half a context, even one with a readable decision, is none.
+    /// A context with only some of its ids is not read as a decision, even if it has a readable
+    /// one.
     pub(super) fn write_b3_multi_decision(&self, script: &mut Script) {
         let mut conditions = vec![lacks(helper::CHOSEN), lacks(B3_TRACE_ID), lacks(B3_SPAN_ID)];
         conditions.extend(
@@ -241,7 +244,7 @@ impl Reading {
         );
     }
 
-    /// B3: "the single header takes precedence"; what it says, x-b3-* do not complete.
+    /// B3: "the single header takes precedence". So `x-b3-*` do not complete what `b3` has.
     fn superseded(&self) -> Option<String> {
         let place = |format| self.extract.iter().position(|known| *known == format);
         let single = place(Format::B3)?;
@@ -278,10 +281,10 @@ pub(super) fn b3_is_decision() -> String {
     matches(helper::B3, "^[01d]$")
 }
 
-/// Whether `x-b3-sampled` is a decision, and not overruled by debug, in CEL.
+/// Whether `x-b3-sampled` is a decision that debug does not overrule, in CEL.
 ///
-/// Debug "implies an accept decision", but the Zipkin tracer reads `x-b3-sampled` first, and what
-/// it does not know there it takes for a denial.
+/// Debug "implies an accept decision". But the Zipkin tracer reads `x-b3-sampled` first, and takes
+/// a value that it does not know for a denial.
 pub(super) fn b3_multi_sampled_counts() -> String {
     let known = matches(helper::SAMPLED, "^([01]|true|false)$");
     format!(
@@ -295,8 +298,8 @@ fn b3_multi_is_debug() -> String {
     format!("{} && {} == '1'", has(helper::FLAGS), value(helper::FLAGS))
 }
 
-/// What `x-b3-flags` and `x-b3-sampled` say, in CEL. "Debug implies an accept decision"; other
-/// values of the flags mean nothing.
+/// The decision of `x-b3-flags` and `x-b3-sampled`, in CEL. "Debug implies an accept decision".
+/// Other values of the flags have no meaning.
 fn decision(deny: &str, accept: &str, undecided: &str) -> String {
     let sampled = choose(
         &is_one_of(helper::SAMPLED, &["1", "true"]),
@@ -313,8 +316,8 @@ fn decision(deny: &str, accept: &str, undecided: &str) -> String {
 
 /// W3C Trace Context, sections 3.2.2 and 3.2.4.
 ///
-/// Repeated lines come joined by a comma, which no field may contain; so does a later version's
-/// tail, where a comma therefore counts as a repetition.
+/// Repeated lines are joined by a comma, which no field may contain. The tail of a later version
+/// may contain a comma, which therefore counts as a repetition.
 fn tracecontext(script: &mut Script) {
     let text = value(TRACEPARENT);
     let byte = digits(LOWER, 2);
@@ -334,7 +337,7 @@ fn tracecontext(script: &mut Script) {
         matches(helper::KNOWN, &format!("^{byte}{shape}-$")),
         matches(helper::KNOWN, &format!("^..-0+-|-{}-", zeros(16))),
     );
-    // Of a later version's flags only the sampled bit is known to a tracer of version 00.
+    // Of the flags of a later version, a tracer of version 00 knows only the sampled bit.
     let rewritten = format!(
         r"re.extract({known}, r'^{LOWER}+(-{LOWER}+-{LOWER}+-)', {} ? r'00\101' : r'00\100')",
         matches(helper::KNOWN, "[13579bdf]-?$"),

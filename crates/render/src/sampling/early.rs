@@ -1,4 +1,4 @@
-//! The rules as an early header mutation: what decides about traces that come in, before the tracer
+//! The rules as an early header mutation. It decides about traces that come in, before the tracer
 //! reads them.
 
 use meshtrace_config::ConfigError;
@@ -20,7 +20,7 @@ const B3_TRACE_ID: &str = "x-b3-traceid";
 const B3_SAMPLED: &str = "x-b3-sampled";
 const B3_FLAGS: &str = "x-b3-flags";
 
-/// `00`, `01`, or absent where the decision that came in stands.
+/// `00` or `01`. The header is absent where the decision that came in is kept.
 const DECIDED: &str = "x-meshtrace-sampling-flags";
 /// A text that ends with the trace id.
 const TRACE_ID: &str = "x-meshtrace-sampling-id";
@@ -28,14 +28,16 @@ const TRACE_ID: &str = "x-meshtrace-sampling-id";
 const HEAD: &str = "x-meshtrace-sampling-head";
 const HELPERS: [&str; 3] = [DECIDED, TRACE_ID, HEAD];
 
-/// With a length of 55; repeated lines are joined by commas, and fit nothing.
+/// The pattern of a `traceparent` that is 55 bytes long. Repeated lines are joined by commas, so
+/// they do not fit.
 const W3C: &str = "^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][0-9a-f]$";
 const W3C_SAMPLED: &str = "-[0-9a-f][13579bdf]$";
 const B3_IDS: &str = "^[0-9a-f]+-[0-9a-f]+(-.*)?$";
 const B3_KEPT: &str = "^[0-9a-f]+-[0-9a-f]+-[1d]";
 const B3_DROPPED: &str = "^[0-9a-f]+-[0-9a-f]+-0";
 
-/// The template's literals and variables, as a program of RE2: Envoy 1.40 takes no more than 100.
+/// The most bytes of a template's pattern. Envoy 1.40 refuses a pattern whose program in RE2 has a
+/// size of more than 100.
 const MAX_TEMPLATE: usize = 60;
 
 pub(super) fn script(config: &SamplingConfig, tracer: Tracer) -> Result<Script, ConfigError> {
@@ -50,23 +52,23 @@ pub(super) fn script(config: &SamplingConfig, tracer: Tracer) -> Result<Script, 
         HELPERS.iter().for_each(|helper| script.remove(*helper));
     }
     if tracer == Tracer::OpenTelemetry {
-        // From 1.39 this tracer obeys the connection manager more than the parent.
+        // From Envoy 1.39 on, this tracer follows the connection manager rather than the parent.
         let sampled = when(W3cParent.sampled(), "'sampled'");
         script.set(CLIENT_TRACE_ID, cel(when(has(TRACEPARENT), sampled)));
     }
     Ok(script)
 }
 
-/// A way in which a context arrives. The tracer reads the first one that is there, and changing the
-/// others too does no harm: they are its own headers.
+/// A form in which a context arrives. The tracer reads the first one that is present. The others
+/// may be changed too, because they are the tracer's own headers.
 trait Arrival {
-    /// It is there and valid, as far as CEL can tell.
+    /// Whether it is present and valid, as far as CEL can check.
     fn is_there(&self) -> String;
     fn sampled(&self) -> String;
     fn dropped(&self) -> String;
     /// Sets [`TRACE_ID`].
     fn write_trace_id(&self, script: &mut Script);
-    /// Writes [`DECIDED`] into it.
+    /// Writes the decision of [`DECIDED`] into the headers of this form.
     fn write(&self, script: &mut Script);
 
     fn decide(&self, script: &mut Script, policy: ParentPolicy, rules: &str) {
@@ -204,12 +206,12 @@ impl Arrival for B3Parent {
     }
 }
 
-/// As [`choose`], with nothing otherwise: it may stand in another one.
+/// As [`choose`], with an empty text otherwise. It may be part of another expression.
 fn when(condition: impl AsRef<str>, value: impl AsRef<str>) -> String {
     choose(condition.as_ref(), value.as_ref(), "''")
 }
 
-/// `'01'`, `'00'`, or `''` for what stands.
+/// `'01'`, `'00'`, or `''` where the decision that came in is kept.
 fn rules(config: &SamplingConfig) -> Result<String, ConfigError> {
     let mut otherwise = decision(config.default, "default")?;
     for (i, rule) in config.rules.iter().enumerate().rev() {
@@ -228,7 +230,7 @@ fn decision(sample: SampleConfig, path: &str) -> Result<String, ConfigError> {
         SampleConfig::Unchanged => "''".to_owned(),
         SampleConfig::Ratio(ratio) => match Threshold::from_ratio(ratio) {
             None => "'00'".to_owned(),
-            // Texts of the same length compare as the numbers do.
+            // Texts of the same length are in the same order as their numbers.
             Some(threshold) => {
                 let digits = threshold.to_text();
                 let digits = String::from_utf8_lossy(&digits);
@@ -250,7 +252,7 @@ fn decision(sample: SampleConfig, path: &str) -> Result<String, ConfigError> {
 }
 
 fn condition(asked: &MatchConfig) -> Result<String, ConfigError> {
-    // Each condition by name: the compiler tells of one that is missing here.
+    // Every field is named, so that the compiler reports a condition that is missing here.
     let MatchConfig {
         path,
         methods,
@@ -330,8 +332,7 @@ fn path_condition(path: &PathConfig) -> Result<String, ConfigError> {
     }
 }
 
-/// A dot is the only character of a path that means something else in a pattern and needs no
-/// backslash to be itself; the others are refused by [`quoted`].
+/// Puts each character with a meaning in a pattern in brackets, as [`quoted`] refuses a backslash.
 fn escaped(segment: &str) -> String {
     let special = |c: char| matches!(c, '.' | '+' | '*' | '(' | ')' | '[' | ']' | '^' | '$' | '|');
     let mut text = String::new();
@@ -371,7 +372,7 @@ fn header_condition(header: &HeaderConfig, path: &str) -> Result<String, ConfigE
     })
 }
 
-/// A text in CEL, which stands in a substitution format.
+/// A text in CEL, which is part of a substitution format.
 fn quoted(path: &str, text: &str) -> Result<String, ConfigError> {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b"'\\%\"".contains(&byte);
     if text.bytes().all(is_plain) {

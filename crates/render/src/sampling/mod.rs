@@ -1,4 +1,4 @@
-//! The settings around `route_sampling` by which the proxy's own tracer follows it.
+//! The settings around `route_sampling` that make the proxy's own tracer follow its decision.
 
 mod early;
 mod route;
@@ -12,23 +12,23 @@ use crate::{Tracer, priority};
 
 pub use route::RouteTracing;
 
-/// Envoy configuration that stands around the filter (Envoy 1.36 to 1.40).
+/// Envoy configuration that goes with the filter (Envoy 1.36 to 1.40).
 #[derive(Clone, Debug)]
 pub struct SamplingSettings {
-    /// For the HTTP connection manager: nothing is sampled but what the filter or a parent says.
+    /// For the HTTP connection manager: only what the filter or a parent decides is sampled.
     pub manager: Value,
-    /// For each virtual host: what must not reach the next hop.
+    /// For each virtual host: the headers that must not reach the next hop.
     pub virtual_host: Value,
-    /// Rules that a route's own `tracing` block does without the filter.
+    /// The rules that a route's own `tracing` block can apply without the filter.
     pub routes: Vec<RouteTracing>,
 }
 
 /// Renders what makes `tracer` follow a downstream `route_sampling` of this `config`.
 ///
 /// # Errors
-/// When the configuration is refused by the filter too, is for the upstream placement, or asks for
-/// what an early header mutation cannot do, with a `parent` other than `respect`: see `parent` in
-/// `docs/route_sampling.md`.
+/// When the filter refuses the configuration too, when it is for the upstream placement, or when it
+/// needs, with a `parent` other than `respect`, what an early header mutation cannot do: see
+/// `parent` in `docs/route_sampling.md`.
 pub fn sampling_settings(
     config: &SamplingConfig,
     tracer: Tracer,
@@ -52,7 +52,8 @@ pub fn sampling_settings(
                 "random_sampling": {"value": 0.0},
                 "overall_sampling": {"value": 100.0},
             },
-            // Else the filter's decision marks `x-request-id`, and every next hop obeys that mark.
+            // Without this, the filter's decision marks `x-request-id`, and every next hop obeys
+            // that mark.
             "request_id_extension": {"typed_config": {
                 "@type": concat!(
                     "type.googleapis.com/envoy.extensions.request_id.uuid.v3.",
@@ -68,8 +69,9 @@ pub fn sampling_settings(
 }
 
 impl SamplingSettings {
-    /// The same as an Istio EnvoyFilter for the proxies with this label, without the sampling
-    /// percentages: a merge cannot set a number to 0, so a Telemetry resource has to.
+    /// The same settings as an Istio EnvoyFilter for the proxies with this label. It has no
+    /// sampling percentages: a merge cannot set a number to 0, so a Telemetry resource must set
+    /// them.
     #[must_use]
     pub fn to_envoy_filter(&self, name: &str, label: (&str, &str)) -> Value {
         let mut manager = self.manager.clone();

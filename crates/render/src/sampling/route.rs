@@ -1,12 +1,12 @@
-//! Rules that a route's own `tracing` block does without the filter.
+//! Rules that a route's own `tracing` block can apply without the filter.
 
 use meshtrace_sampling::{MatchConfig, RuleConfig, SampleConfig, SamplingConfig};
 use serde_json::{Value, json};
 
-/// The `tracing` block of the route of that name.
+/// The `tracing` block of the route with this name.
 ///
-/// It costs nothing, and needs no filter. What it keeps is what the filter's rule keeps, so both
-/// may stand together.
+/// It costs nothing, and needs no filter. It keeps what the filter's rule keeps, so the block and
+/// the rule may be used together.
 #[derive(Clone, Debug)]
 pub struct RouteTracing {
     /// The route's name.
@@ -15,8 +15,8 @@ pub struct RouteTracing {
     pub tracing: Value,
 }
 
-/// A block for each rule that asks for a route alone and keeps all of it or nothing. A ratio would
-/// be another part than the filter's: Envoy decides by `x-request-id`.
+/// A block for each rule that has a condition on the route alone and keeps all or none of its
+/// requests. A ratio would keep other traces than the filter: Envoy decides by `x-request-id`.
 pub(super) fn tracing(config: &SamplingConfig) -> Vec<RouteTracing> {
     let mut known = Vec::new();
     let rules = config.rules.iter();
@@ -36,9 +36,9 @@ pub(super) fn tracing(config: &SamplingConfig) -> Vec<RouteTracing> {
         .collect()
 }
 
-/// A rule of another kind before it could decide first, so only the first ones count.
+/// A rule of another kind could decide first, so only the rules before the first such rule count.
 fn route_alone(rule: &RuleConfig) -> Option<&str> {
-    // Each condition by name: the compiler tells of one that is missing here.
+    // Every field is named, so that the compiler reports a condition that is missing here.
     let MatchConfig {
         path,
         methods,
@@ -59,7 +59,7 @@ fn block(sample: SampleConfig) -> Option<Value> {
     let random = |percent: u8| Some(json!({"random_sampling": {"numerator": percent}}));
     match sample {
         SampleConfig::Always => random(100),
-        // No `overall_sampling`: from 1.39 it would drop traces that came in, too.
+        // `overall_sampling` is not set: from Envoy 1.39 on it would also drop traces that came in.
         SampleConfig::Never => random(0),
         SampleConfig::Ratio(_) | SampleConfig::PerSecond(_) | SampleConfig::Unchanged => None,
     }

@@ -1,31 +1,31 @@
-//! What tags cannot carry, as data.
+//! The limits of tags, as data.
 
 use core::fmt;
 
 use crate::{EnvoyVersion, cel};
 
-/// Something that has to be known about rendered tags; it displays as a sentence.
+/// A limit of rendered tags that a user must know. It is displayed as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TagLimit {
-    /// The attributes reach the application as headers.
+    /// The attributes also reach the application, as headers.
     HeadersGoOn {
         /// The headers' prefix.
         prefix: String,
     },
-    /// A response header is tagged as it is, by a native filter.
+    /// A native filter puts the response header into the tag without a change.
     ResponseHeaderAsItIs {
         /// The attribute.
         key: String,
     },
-    /// There is no tag for the attribute in this version.
+    /// This version has no tag for the attribute.
     NotOnTheSpan {
         /// The attribute.
         key: String,
         /// The version of Envoy.
         version: EnvoyVersion,
     },
-    /// The proxy's CLIENT span may end before the response is looked at.
+    /// The proxy's CLIENT span may end before the response is read.
     ResponseOnServerSpan,
     /// Istio does not merge `customTags`.
     ReplacesTags,

@@ -13,47 +13,49 @@ pub use limit::TagLimit;
 
 use crate::{EnvoyVersion, IstioVersion, cel};
 
-/// The namespace of the dynamic metadata that stands in for filter state.
+/// The namespace of the dynamic metadata that is used where no filter state can be.
 const METADATA: &str = "meshtrace.span_attributes";
 
-/// What belongs into an HTTP connection manager of Envoy.
+/// The parts for an HTTP connection manager of Envoy.
 #[derive(Clone, Debug)]
 pub struct EnvoyTags {
-    /// `tracing.custom_tags`; the provider is yours.
+    /// The value of `tracing.custom_tags`. The user sets the provider.
     pub custom_tags: Vec<Value>,
-    /// Entries of `http_filters`, before the router.
+    /// Entries of `http_filters`. They stand before the router.
     pub http_filters: Vec<Value>,
-    /// What has to be known about them.
+    /// The limits that a user must know.
     pub limits: Vec<TagLimit>,
 }
 
-/// What belongs into an Istio mesh.
+/// The resources for an Istio mesh.
 #[derive(Clone, Debug)]
 pub struct IstioTags {
-    /// The WasmPlugin, for what comes into sidecars.
+    /// The WasmPlugin, for inbound requests of sidecars.
     pub wasm_plugin: Value,
-    /// The Telemetry with the tags; the provider is yours.
+    /// The Telemetry with the tags. The user sets the provider.
     pub telemetry: Value,
-    /// What has to be known about them.
+    /// The limits that a user must know.
     pub limits: Vec<TagLimit>,
 }
 
-/// Where Istio's manifests belong, and where the module is.
+/// The names for Istio's manifests, and the place of the module.
 #[derive(Clone, Debug)]
 pub struct IstioNames {
-    /// The name of both.
+    /// The name of both resources.
     pub name: String,
-    /// The namespace of both; without it they are for the one that they are applied to.
+    /// The namespace of both resources. Without it they are for the namespace to which they are
+    /// applied.
     pub namespace: Option<String>,
-    /// The module: `oci://…`, `https://…` or `file://…`.
+    /// The URL of the module: `oci://…`, `https://…` or `file://…`.
     pub url: String,
 }
 
-/// Renders what an HTTP connection manager of Envoy needs for the `span_attributes` configuration
-/// `json`; `module` is the module's path there.
+/// Renders the parts of an HTTP connection manager of Envoy for the `span_attributes` configuration
+/// `json`. `module` is the path of the module for Envoy.
 ///
 /// # Errors
-/// When the filter refuses the configuration, or when no tag of `version` can read what it emits.
+///
+/// When the filter refuses the configuration, or when no tag of `version` can read the attributes.
 pub fn envoy_tags(
     json: &[u8],
     version: EnvoyVersion,
@@ -160,14 +162,14 @@ pub fn istio_tags(
             "apiVersion": "telemetry.istio.io/v1",
             "kind": "Telemetry",
             "metadata": metadata,
-            // Where the filter is not, a tag would read what a client sends.
+            // In a proxy without the filter, a tag would read what a client sends.
             "spec": {"tracing": [{"match": {"mode": "SERVER"}, "customTags": custom_tags}]},
         }),
         limits,
     })
 }
 
-/// How attributes of a request get onto a span.
+/// The way by which attributes of a request get onto a span.
 enum Way {
     FilterState,
     Headers { prefix: String },
@@ -189,7 +191,7 @@ impl Way {
     }
 }
 
-/// The filter's configuration, as it is written and as it is meant.
+/// The filter's configuration, as JSON and as it was read.
 struct Plugin {
     json: Map<String, Value>,
     config: SpanAttributesConfig,
@@ -238,7 +240,7 @@ impl Plugin {
         }
     }
 
-    /// Whether an attribute that comes with the response has a tag.
+    /// Whether an attribute of the response has a tag.
     fn has_response_tag(&self, has_tag: impl Fn(&str) -> bool) -> bool {
         let mut attributes = self.config.attributes.iter();
         attributes
@@ -251,7 +253,7 @@ impl Plugin {
         edits && (emit.request_header_prefix.is_some() || emit.baggage)
     }
 
-    /// The variables that the filter reads at start.
+    /// The environment variables that the filter reads at start.
     fn variables(&self) -> Vec<&str> {
         let attributes = self.config.attributes.iter();
         let mut names: Vec<_> = attributes
@@ -311,7 +313,8 @@ impl Plugin {
             "pluginConfig": self.json,
         });
         if self.edits_headers() {
-            // An edit makes Envoy choose the route again: before other filters change headers.
+            // An edit makes Envoy choose the route again, so the filter runs before other filters
+            // change headers.
             insert(&mut spec, "phase", json!("AUTHN"));
         }
         let variables = self.variables();
@@ -324,7 +327,7 @@ impl Plugin {
     }
 }
 
-/// The native rule that puts a response header into metadata, where that is the same attribute.
+/// The native rule that puts a response header into metadata, where the attribute is that header.
 fn stand_in(attribute: &AttributeConfig) -> Option<Value> {
     let SourceConfig::ResponseHeader(header) = &attribute.from else {
         return None;

@@ -1,4 +1,5 @@
-//! Headers by their value, the beginning of it, or their presence. The first line of a name counts.
+//! Headers by their value, by the beginning of the value, or by their presence. Of a repeated
+//! header the first line counts.
 
 use arrayvec::ArrayVec;
 use meshtrace_headers::Headers;
@@ -7,10 +8,10 @@ use super::map::ByteMap;
 use super::set::RuleSet;
 use super::steps::Steps;
 
-/// What a rule asks of one header.
+/// The pattern of a rule for one header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderPattern {
-    /// Lower-case.
+    /// The header's name, in lower case.
     pub(crate) name: Box<[u8]>,
     pub(crate) value: ValuePattern,
 }
@@ -39,7 +40,8 @@ impl ValuePattern {
     }
 }
 
-/// Of each rule the first header, by name and value. The others are looked at where all else fits.
+/// The first header of each rule, by name and value. The other headers of a rule are checked only
+/// where everything else fits.
 #[derive(Clone, Debug)]
 pub(super) struct HeaderMap {
     names: ByteMap<Values>,
@@ -48,9 +50,9 @@ pub(super) struct HeaderMap {
 
 #[derive(Clone, Debug)]
 struct Values {
-    /// With the rules that ask for a prefix of that value, or for any value.
+    /// The rules that this value fits: also those with a prefix of the value, or with any value.
     exact: ByteMap<RuleSet>,
-    /// Sorted.
+    /// The prefixes, sorted.
     prefixes: Vec<Prefix>,
     present: RuleSet,
 }
@@ -58,14 +60,14 @@ struct Values {
 #[derive(Clone, Debug)]
 struct Prefix {
     text: Box<[u8]>,
-    /// The longest other prefix of `text`.
+    /// The longest shorter prefix in the list with which `text` begins.
     parent: Option<usize>,
-    /// With the rules that ask for a shorter prefix, or for any value.
+    /// The rules that this prefix fits: also those with a shorter prefix, or with any value.
     rules: RuleSet,
 }
 
-/// Most names of rules that one request is looked up by. Where more of them come, every rule is a
-/// candidate.
+/// The most header names, out of those in rules, by which one request is looked up. Where a request
+/// has more of them, every rule is a candidate.
 const MAX_NAMES: usize = 16;
 
 /// The rules that the headers of one request fit.
@@ -73,7 +75,7 @@ const MAX_NAMES: usize = 16;
 pub(super) struct Matching<'r> {
     any: &'r RuleSet,
     sets: ArrayVec<(&'r Values, &'r RuleSet), MAX_NAMES>,
-    /// There were too many names to tell.
+    /// The request has too many of these names, so every rule is a candidate.
     pub(super) is_unknown: bool,
 }
 
@@ -147,7 +149,7 @@ impl Matching<'_> {
 impl Values {
     #[inline(never)]
     fn build(patterns: &[(usize, &ValuePattern)]) -> Self {
-        // A text of its own rule is a value that fits it, and fits all that are more general.
+        // The text of a rule is also a value that fits this rule and all more general ones.
         let fitting = |text: &[u8], whole: bool| {
             let fits = patterns.iter().filter(|(_, pattern)| match pattern {
                 ValuePattern::Exact(_) if !whole => false,

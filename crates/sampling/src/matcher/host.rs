@@ -1,4 +1,4 @@
-//! Hosts by name, and by the names below a domain.
+//! Hosts by their name, and by a domain that they are below.
 
 use meshtrace_headers::host_name;
 
@@ -6,15 +6,15 @@ use super::map::ByteMap;
 use super::set::RuleSet;
 use super::steps::Steps;
 
-/// The longest name (RFC 1035, section 2.3.4); a longer one is nobody's.
+/// The longest host name (RFC 1035, section 2.3.4). A longer host matches no pattern.
 const MAX_HOST: usize = 255;
 
-/// What a rule asks of the host; lower-case, without a port.
+/// The pattern of a rule for the host: lower-case, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostPattern {
-    /// This name.
+    /// The host is this name.
     Exact(Box<[u8]>),
-    /// Every name that ends with a dot and this.
+    /// The host ends with a dot and this name.
     Below(Box<[u8]>),
 }
 
@@ -23,7 +23,7 @@ pub(super) struct HostMap {
     exact: ByteMap<RuleSet>,
     below: ByteMap<RuleSet>,
     any: RuleSet,
-    /// Of the longest key of `below`, in labels.
+    /// The number of labels of the longest key of `below`.
     depth: usize,
 }
 
@@ -62,7 +62,7 @@ impl HostMap {
         map
     }
 
-    /// The rules that `authority` fits, with those that ask for no host.
+    /// The rules whose pattern `authority` fits, and the rules without a host pattern.
     pub(super) fn rules(&self, authority: &[u8], steps: &mut impl Steps) -> &RuleSet {
         if self.exact.is_empty() && self.below.is_empty() {
             return &self.any;

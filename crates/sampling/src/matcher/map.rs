@@ -1,4 +1,4 @@
-//! Maps by bytes of the configuration: what a client sends is only looked up.
+//! Maps whose keys are bytes of the configuration. What a client sends is only looked up.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use core::hash::{BuildHasherDefault, Hasher};
 /// A map whose keys come from the configuration, so that no client can make them collide.
 pub(super) type ByteMap<V> = HashMap<Box<[u8]>, V, BuildHasherDefault<Fnv>>;
 
-/// FNV-1a: short keys, no seed to ask the host for.
+/// FNV-1a: it is fast for short keys, and needs no seed from the host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fnv(u64);
 

@@ -1,8 +1,8 @@
-//! Which rule a request falls under: the first that fits, found without looking at each.
+//! Finds the rule of a request: the first rule that fits, without a look at each rule.
 //!
 //! Every rule is a bit. Each dimension of a request (path, host, method, route, cluster, headers)
-//! is looked up once and answers with the set of rules that it allows; the first bit that is in all
-//! of them is the rule. Sets are bit vectors with a summary of their words ("aggregated bit
+//! is looked up once, which gives the set of rules that fit it. The first bit that is in all of
+//! these sets is the rule. Sets are bit vectors with a summary of their words ("aggregated bit
 //! vector", Baboescu and Varghese, SIGCOMM 2001), so that a thousand rules are a few words to look
 //! at.
 
@@ -30,7 +30,7 @@ pub(crate) use host::HostPattern;
 pub(crate) use path::PathPattern;
 pub(crate) use set::MAX_RULES;
 
-/// What a request is asked about; what is not known fits no rule that asks for it.
+/// The parts of a request that conditions look at. An unknown part fits no condition on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestView<'a> {
     /// `:method`.
@@ -48,7 +48,7 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// What `headers` tell, in one pass.
+    /// Reads the view from `headers`, in one pass.
     #[must_use]
     pub fn of(headers: Headers<'a>) -> Self {
         let mut view = Self {
@@ -68,11 +68,11 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// The conditions of one rule; all that are set must hold.
+/// The conditions of one rule. All conditions that are set must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
     pub(crate) path: Option<PathPattern>,
-    /// In place of `path`.
+    /// The regular expression for the path, in place of `path`.
     pub(crate) regex: Option<String>,
     pub(crate) methods: Vec<Box<[u8]>>,
     pub(crate) host: Option<HostPattern>,
@@ -91,11 +91,11 @@ pub(crate) struct Matcher {
     routes: Names,
     clusters: Names,
     first_headers: HeaderMap,
-    /// By rule: the one of `first_headers` first.
+    /// The headers of each rule. The header that is in `first_headers` comes first.
     headers: Vec<Vec<HeaderPattern>>,
 }
 
-/// Rules by a whole name.
+/// Rules by a name that must be equal.
 #[derive(Clone, Debug)]
 struct Names {
     names: ByteMap<RuleSet>,
@@ -103,7 +103,7 @@ struct Names {
 }
 
 impl Matcher {
-    /// Compiles the conditions of all rules, in their order; at most [`MAX_RULES`].
+    /// Compiles the conditions of all rules, in their order. There are at most [`MAX_RULES`].
     #[inline(never)]
     pub(crate) fn build(rules: &[Conditions]) -> Result<Self, ConfigError> {
         let numbered = || rules.iter().enumerate();
@@ -215,7 +215,7 @@ impl Matcher {
         None
     }
 
-    /// Looks at what no set tells: all headers of the rule but the first one.
+    /// Checks the headers that the sets do not contain: all headers of the rule but the first one.
     fn fits_headers(&self, rule: usize, headers: &Headers<'_>, also_first: bool) -> bool {
         let Some(patterns) = self.headers.get(rule) else {
             return false;

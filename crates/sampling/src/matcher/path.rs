@@ -6,50 +6,50 @@ use super::map::ByteMap;
 use super::set::RuleSet;
 use super::steps::Steps;
 
-/// More states than any sensible set of templates has.
+/// The most states of the automaton: more than any sensible set of templates has.
 const MAX_STATES: usize = 1 << 16;
 
-/// What a rule asks of a path; each begins with a slash.
+/// The pattern of a rule for the path. Each pattern begins with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathPattern {
-    /// Exactly this.
+    /// The path is equal to this text.
     Exact(Box<[u8]>),
-    /// This, and whatever follows after a slash.
+    /// The path is equal to this text, or goes on with a slash after it.
     Prefix(Box<[u8]>),
-    /// These segments; `None` stands for any that is not empty.
+    /// The path has these segments. `None` stands for any segment that is not empty.
     Template {
         segments: Vec<Option<Box<[u8]>>>,
-        /// Whether more may follow.
+        /// Whether more segments may follow.
         open: bool,
     },
 }
 
-/// The patterns of all rules. Looking a path up takes one step a segment, whatever the number of
-/// rules.
+/// The patterns of all rules. The look-up of a path takes one step for each segment, whatever the
+/// number of rules.
 #[derive(Clone, Debug)]
 pub(super) struct PathTree {
     states: Vec<State>,
-    /// The rules that ask for no path.
+    /// The rules without a path pattern.
     any: RuleSet,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
     next: ByteMap<usize>,
-    /// After a segment that is not empty and not in `next`.
+    /// The next state after a segment that is not empty and not in `next`.
     otherwise: Option<usize>,
-    /// The path ends here.
+    /// The rules that a path fits where it ends here.
     here: RuleSet,
-    /// The path goes on, and no pattern goes on with it.
+    /// The rules that a path fits where it goes on and no pattern goes on with it.
     below: RuleSet,
 }
 
-/// There are more states than a configuration may have.
+/// The automaton has more states than a configuration may have.
 #[derive(Debug)]
 pub(super) struct TooManyStates;
 
 impl PathTree {
-    /// `any` asks for no path, each of `patterns` for its own.
+    /// `any` are the rules without a path pattern, `patterns` the rules with one.
     pub(super) fn build(
         any: &[usize],
         patterns: &[(usize, &PathPattern)],
@@ -61,7 +61,7 @@ impl PathTree {
         })
     }
 
-    /// The rules whose pattern `path` fits, with those that ask for none.
+    /// The rules whose pattern `path` fits, and the rules without a path pattern.
     pub(super) fn rules(&self, path: &[u8], steps: &mut impl Steps) -> &RuleSet {
         let (Some((b'/', path)), Some(mut state)) = (path.split_first(), self.states.first())
         else {
@@ -83,7 +83,7 @@ impl PathTree {
     }
 }
 
-/// The patterns as a tree of segments, in which a path may go two ways at once.
+/// The patterns as a tree of segments. One path may fit two branches at once.
 #[derive(Debug, Default)]
 struct Trie {
     nodes: Vec<Node>,
@@ -155,15 +155,15 @@ impl Trie {
     }
 }
 
-/// The segments of a path that begins with a slash; none of an empty one.
+/// The segments of a path that begins with a slash. An empty path has no segments.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').skip(1)
 }
 
-/// Where a path is in the trie, and the rules whose prefix it has passed.
+/// The nodes of the trie at which a path is, and the rules whose prefix it has passed.
 type Place = (Vec<usize>, Vec<usize>);
 
-/// Makes one state of all places that a path can be in at once.
+/// Makes one state of each set of nodes at which a path can be at once.
 #[inline(never)]
 fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> {
     let mut known: BTreeMap<Place, usize> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Paths by regular expressions: automata that are complete before the first request.
+//! Paths by regular expressions. The automata are built completely before the first request.
 
 use core::fmt;
 
@@ -12,30 +12,32 @@ use regex_automata::{Anchored, MatchKind};
 use super::set::RuleSet;
 use super::steps::Steps;
 
-/// One automaton's size limit, in bytes.
+/// The size limit of one automaton, in bytes.
 pub(crate) const MAX_BYTES: usize = 512 * 1024;
-/// Most automata that a configuration makes: patterns that would not fit into one together are
-/// split up.
+/// The most automata of a configuration. Patterns that do not fit into one automaton together are
+/// divided among several.
 pub(crate) const MAX_GROUPS: usize = 8;
 
-/// The steps that all expressions of a configuration may take to be built: a worker answers no
-/// request meanwhile. One is a byte of a state's description, seen for one class of bytes. Measured
-/// in Envoy 1.40: at most about 150 ms for all (counted repetitions in one another).
+/// The most steps in which all expressions of a configuration may be built. A worker answers no
+/// request during that time. One step is a byte of a state's description, for one class of bytes.
+/// Building all of them takes at most about 150 ms, measured in Envoy 1.40 with counted repetitions
+/// inside one another.
 const MAX_STEPS: usize = 8_000_000;
-/// The longest expression, in bytes: a longer one is not read at all.
+/// The longest expression, in bytes. A longer expression is refused before it is parsed.
 const MAX_PATTERN: usize = 4096;
-/// What a byte of an expression costs: it is read twice.
+/// The steps that a byte of an expression costs. Each expression is parsed twice.
 const STEPS_PER_BYTE: usize = 50;
-/// What a byte of the nondeterministic automaton costs.
+/// The steps that a byte of the nondeterministic automaton costs.
 const STEPS_PER_NFA_BYTE: usize = 4;
-/// What is tried first. Most expressions take less.
+/// The steps of the first try. Most expressions need fewer steps.
 const FIRST_TRY: usize = MAX_STEPS / 512;
-/// What one of several expressions may take, where not all fit into one automaton.
+/// The most steps of one expression, where several expressions do not fit into one automaton.
 const MAX_OF_ONE: usize = MAX_STEPS / 16;
-/// So many are looked at one by one then: it is the quicker way to find the one that is to blame.
+/// Up to this number, expressions that do not fit together are tried one by one. That is the
+/// quicker way to find the expression that is too large.
 const MAX_SINGLES: usize = 64;
 
-/// The expressions of all rules. Looking a path up takes one step a byte and group.
+/// The expressions of all rules. The look-up of a path takes one step for each byte and group.
 #[derive(Clone, Default)]
 pub(super) struct Regexes {
     groups: Vec<Group>,
@@ -51,23 +53,24 @@ impl fmt::Debug for Regexes {
 #[derive(Clone)]
 struct Group {
     dfa: dense::DFA<Vec<u32>>,
-    /// By pattern.
+    /// The rules of each pattern.
     rules: Vec<RuleSet>,
 }
 
 /// Why expressions are refused.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The expression of this rule is none, or too large.
+    /// The expression of this rule is not valid, or too large.
     Pattern(usize, String),
-    /// All together are too large: there is no room for this rule's, and those after it.
+    /// All expressions together are too large: the one of this rule and those after it have no
+    /// room.
     Groups(usize),
 }
 
-/// One automaton of these expressions is.
+/// One automaton of these expressions is too large.
 struct TooLarge;
 
-/// What is left of [`MAX_STEPS`].
+/// The number of steps that are left of [`MAX_STEPS`].
 struct Budget(usize);
 
 impl Budget {
@@ -132,7 +135,7 @@ impl Regexes {
         if self.groups.is_empty() && patterns.len() == all && all <= MAX_SINGLES {
             Self::blame(patterns, budget)?;
         }
-        // What takes a product of its parts to build together takes a sum of them one by one.
+        // Together, expressions can take the product of their sizes; apart, they take the sum.
         match patterns.split_at_checked(patterns.len() / 2) {
             Some((one, other)) if !one.is_empty() && budget.0 > FIRST_TRY => {
                 self.add(one, all, budget)?;
@@ -142,7 +145,8 @@ impl Regexes {
         }
     }
 
-    /// Names the expression that takes more than its part, when there is one.
+    /// Returns an error with the rule whose expression takes more than [`MAX_OF_ONE`], where there
+    /// is one.
     fn blame(patterns: &[(usize, &str)], budget: &mut Budget) -> Result<(), Refusal> {
         for (rule, pattern) in patterns {
             let lent = MAX_OF_ONE.min(budget.0);
@@ -208,7 +212,7 @@ impl<'r> Matching<'r> {
     }
 }
 
-/// Bytes, and the classes of ASCII: no tables of Unicode in the module.
+/// Expressions match bytes, with the classes of ASCII. So the module needs no tables of Unicode.
 fn syntax_config() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
@@ -221,14 +225,15 @@ fn automaton(patterns: &[&str], budget: &mut Budget) -> Result<dense::DFA<Vec<u3
     let nfa = nfa?;
     let classes = nfa.byte_classes().alphabet_len();
     let mut steps = FIRST_TRY;
-    // The last try spends half of what is left: the rest is for tries with fewer expressions.
+    // The last try spends half of the steps that are left. The rest is for tries with fewer
+    // expressions.
     while budget.0 > 0 {
         let limit = (budget.0 / 2).max(FIRST_TRY);
         let last = steps >= limit;
         steps = steps.min(limit).min(budget.0);
         budget.spend(steps);
-        // All matches, not the first one: what fits the whole path must not be hidden by what fits
-        // its beginning.
+        // All matches are searched, not the first one: a match of the beginning of the path must
+        // not hide a match of the whole path.
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)
@@ -256,7 +261,7 @@ fn nfa(patterns: &[&str]) -> Result<thompson::NFA, TooLarge> {
         .map_err(|_| TooLarge)
 }
 
-/// The first line of what the parser says is the sentence, the rest a drawing.
+/// Of the parser's text, the last line is the reason. The lines before it are a drawing.
 fn not_a_regex(error: &impl fmt::Display) -> String {
     let text = error.to_string();
     let reason = text.lines().last().unwrap_or_default();

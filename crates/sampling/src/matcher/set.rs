@@ -1,6 +1,6 @@
 //! A set of rules, as a bit vector whose empty words are left out.
 
-/// Most rules that a configuration has: a word of words.
+/// The most rules of a configuration: one summary word of 64 bits stands for 64 words of 64 bits.
 pub(crate) const MAX_RULES: usize = 64 * 64;
 
 /// Rules by their place in the configuration, below [`MAX_RULES`].

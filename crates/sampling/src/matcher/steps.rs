@@ -1,11 +1,12 @@
-//! Counting what a look-up does, to prove that it does not grow with the number of rules.
+//! Counts the steps of a look-up, to prove that their number does not grow with the number of
+//! rules.
 
-/// Told of each unit of work: a map look-up, a byte of an automaton, a word of a set, a candidate.
+/// Counts units of work: a map look-up, a byte of an automaton, a word of a set, a candidate.
 pub(super) trait Steps {
     fn step(&mut self);
 }
 
-/// Nobody counts: what every request runs with.
+/// Steps are not counted: requests in a proxy run with this.
 impl Steps for () {
     fn step(&mut self) {}
 }
