@@ -5,12 +5,15 @@
 
 mod number;
 mod quote;
+mod words;
 
 use core::fmt;
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+pub use words::list;
 
 /// Why a plugin configuration is refused: a sentence for the person who wrote it.
 ///
