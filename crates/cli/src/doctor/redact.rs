@@ -185,7 +185,7 @@ impl Redactor {
             return;
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (host, path) = rest.split_at(end);
+        let (host, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if user.is_empty() && query.is_empty() {
