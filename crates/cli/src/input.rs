@@ -17,6 +17,13 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// The configuration in this file; `None`: the filter's defaults.
+    pub(crate) fn of(file: Option<&str>) -> Self {
+        Self {
+            file: file.map(PathBuf::from),
+        }
+    }
+
     /// The configuration as JSON.
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         match &self.file {

@@ -57,12 +57,13 @@ enum Command {
     /// Run the cases of a file: requests, and what is expected of each
     #[command(arg_required_else_help = true)]
     Test(test_cases::Command),
-    /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
+    /// Render the Envoy or Istio configuration of one or several filters: themselves, and all around them
+    ///
+    /// With --envoy: the parts of Envoy's configuration, each below a line that says where it goes. With --istio: the
+    /// resources to apply. Several filters become one answer: their order, one list of header mutations, one Telemetry;
+    /// what contradicts is refused. docs/render.md.
     #[command(arg_required_else_help = true)]
-    Render {
-        #[command(subcommand)]
-        filter: render::Filter,
-    },
+    Render(render::Command),
     /// Print the JSON Schema of a filter's configuration (draft 2020-12).
     #[command(arg_required_else_help = true)]
     Schema(schema::Command),
@@ -75,7 +76,7 @@ impl Command {
             Self::Doctor(command) => return command.run(),
             Self::Test(command) => return command.run(),
             Self::Explain(command) => command.run(),
-            Self::Render { filter } => filter.run(),
+            Self::Render(command) => command.run(),
             Self::Schema(command) => command.run(),
         };
         match text {
