@@ -268,35 +268,70 @@ fn what_getting_started_edits_is_all_that_the_manifest_lacks() {
     assert!(left.lines().all(is_note), "{left}");
 }
 
+/// What is wrong with a configuration, as `meshtrace check` tells it; notes are not.
+fn mistakes(filter: &str, json: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("configuration.json");
+    fs::write(&file, json).expect("a file");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_meshtrace"));
+    check.args(["check", "--filter", filter]).arg(&file);
+    let run = check.output().expect("a run");
+    let out = String::from_utf8(run.stdout).expect("text");
+    let lines = out.lines().filter(|line| !line.starts_with("note "));
+    lines.map(str::to_owned).collect()
+}
+
+/// The section of a page with this heading.
+fn section(page: &str, heading: &str) -> String {
+    let page = text(page);
+    let (_, rest) = page.split_once(heading).expect(heading);
+    rest.split("\n## ").next().unwrap_or_default().to_owned()
+}
+
 /// The rows of "Add what you need" are read by the filter, each by itself.
 #[test]
 fn what_getting_started_adds_is_accepted() {
-    let page = text("docs/getting-started.md");
-    let (_, rows) = page.split_once("### 4. Add what you need").expect("it");
-    let (rows, _) = rows.split_once("\n## ").expect("its end");
+    let rows = section("docs/getting-started.md", "### 4. Add what you need");
     let mut seen = 0;
     for row in rows.lines().filter(|row| row.contains("| `\"")) {
         let (_, added) = row.split_once("| `\"").expect("what is added");
         let key = added.split('`').next().expect("its end");
-        let key = format!("\"{key}");
         let json = match row.contains("in `report`") {
-            true => format!("{{\"report\": {{\"cluster\": \"collector\", {key}}}}}"),
-            false => format!("{{\"report\": {{\"cluster\": \"collector\"}}, {key}}}"),
+            true => format!("{{\"report\": {{\"cluster\": \"collector\", \"{key}}}}}"),
+            false => format!("{{\"report\": {{\"cluster\": \"collector\"}}, \"{key}}}"),
         };
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("mesh_tracing.json");
-        fs::write(&file, json).expect("a file");
-        let mut check = Command::new(env!("CARGO_BIN_EXE_meshtrace"));
-        check.args(["check", "--filter", "mesh-tracing"]).arg(&file);
-        let run = check.output().expect("a run");
-        let out = String::from_utf8(run.stdout).expect("text");
-        assert!(
-            !out.contains("error") && run.status.success(),
-            "{row}: {out}"
-        );
+        let mistakes = mistakes("mesh-tracing", &json);
+        assert!(mistakes.is_empty(), "{row}: {mistakes:#?}");
         seen += 1;
     }
     assert!(seen > 4, "{seen}");
+}
+
+/// What the page of a filter offers to paste is a configuration that it takes.
+#[test]
+fn what_the_pages_of_the_filters_offer_is_accepted() {
+    let filters = fs::read_dir(root().join("filters")).expect("the filters");
+    let filter = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy().replace('-', "_");
+        (name.clone(), name)
+    };
+    let mut pages: Vec<_> = filters.map(filter).collect();
+    assert_eq!(pages.len(), 5, "filters");
+    pages.push(("export".to_owned(), "mesh_tracing".to_owned()));
+    for (page, filter) in pages {
+        let rows = section(&format!("docs/{page}.md"), "## What do you want?\n");
+        let of_page = rows.lines().filter_map(|row| row.split_once(" | `{"));
+        let mut count = 0;
+        for (want, rest) in of_page {
+            let json = rest.split('`').next().unwrap_or_default();
+            let json = format!("{{{}", json.replace("\\|", "|"));
+            let mistakes = mistakes(&filter, &json);
+            assert!(mistakes.is_empty(), "{filter}: {want}: {mistakes:#?}");
+            count += 1;
+        }
+        assert!(count > 4, "{page}: {count}");
+    }
 }
 
 /// Each counter of the alerts is one that a page of a filter documents.
