@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use meshtrace_config::Mistake;
 use meshtrace_pipeline::{
     AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
@@ -71,24 +72,16 @@ impl Filter {
         }
     }
 
-    /// Why the filter refuses this configuration: the path and the reason. The check is the code
-    /// that runs in the proxy.
-    pub(crate) fn refusal(self, json: &[u8]) -> Option<(String, String)> {
-        let error = match self {
-            Self::AccessLogTrace => refusal::<AccessLogTrace>(json),
-            Self::MeshTracing => refusal::<MeshTracing>(json),
-            Self::RouteSampling => refusal::<RouteSampling>(json),
-            Self::SpanAttributes => refusal::<SpanAttributes>(json),
-            Self::TraceContext => refusal::<TraceContext>(json),
-        }?;
-        let (path, reason) = error.split_once(": ").unwrap_or(("", &error));
-        let own = path.strip_prefix(self.name()).unwrap_or(path);
-        let own = own.strip_prefix('.').unwrap_or(own);
-        // The finding has the line and the column in the file.
-        let reason = reason
-            .rsplit_once(" at line ")
-            .map_or(reason, |(text, _)| text);
-        Some((own.to_owned(), reason.to_owned()))
+    /// Every reason why the filter refuses this configuration. The check is the code that runs in
+    /// the proxy.
+    pub(crate) fn refusals(self, json: &[u8]) -> Vec<Refusal> {
+        match self {
+            Self::AccessLogTrace => refusals::<AccessLogTrace>(json),
+            Self::MeshTracing => refusals::<MeshTracing>(json),
+            Self::RouteSampling => refusals::<RouteSampling>(json),
+            Self::SpanAttributes => refusals::<SpanAttributes>(json),
+            Self::TraceContext => refusals::<TraceContext>(json),
+        }
     }
 
     /// The JSON Schema of its configuration, and the definitions to which it refers.
@@ -103,9 +96,29 @@ impl Filter {
     }
 }
 
-fn refusal<C: Composition>(json: &[u8]) -> Option<String> {
+/// One reason why a filter refuses a configuration.
+pub(crate) struct Refusal {
+    /// The path, relative to the configuration's top.
+    pub(crate) path: String,
+    pub(crate) reason: String,
+    /// Whether it was found while the text was read: the schema shows most of these too.
+    pub(crate) is_of_reading: bool,
+}
+
+fn refusals<C: Composition>(json: &[u8]) -> Vec<Refusal> {
     // Another rule checks whether the keys are in the environment.
-    C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())))
-        .err()
-        .map(|error| error.to_string())
+    let compiled = C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())));
+    let Err(error) = compiled else {
+        return Vec::new();
+    };
+    let refusal = |mistake: &Mistake| {
+        let path = mistake.path();
+        let own = path.strip_prefix(C::NAME).unwrap_or(path);
+        Refusal {
+            path: own.strip_prefix('.').unwrap_or(own).to_owned(),
+            reason: mistake.message(),
+            is_of_reading: mistake.position().is_some(),
+        }
+    };
+    error.mistakes().iter().map(refusal).collect()
 }

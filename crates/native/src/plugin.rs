@@ -51,9 +51,13 @@ impl Plugin {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
-        let config = meshtrace_plugin_config::mesh_tracing(json).map_err(below)?;
-        let mesh_tracing = compile(json)?;
-        refusal::refuse(&config).map_err(below)?;
+        let draft = meshtrace_plugin_config::mesh_tracing(json);
+        let config = draft.compile(|config| refusal::refuse(config).map(|()| config.clone()));
+        let (mesh_tracing, config) = match (compile(json), config.map_err(below)) {
+            (Ok(mesh_tracing), Ok(config)) => (mesh_tracing, config),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+            (Err(error), Err(more)) => return Err(error.and(more)),
+        };
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
         let read = refusal::read_names(&config);

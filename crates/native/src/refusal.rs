@@ -185,7 +185,9 @@ mod tests {
 
     fn config(stages: &str) -> MeshTracingConfig {
         let json = format!(r#"{{"report": {{"cluster": "c"}}{stages}}}"#);
-        meshtrace_plugin_config::mesh_tracing(json.as_bytes()).unwrap()
+        meshtrace_plugin_config::mesh_tracing(json.as_bytes())
+            .finish()
+            .unwrap()
     }
 
     #[test]
@@ -230,7 +232,9 @@ mod tests {
             assert!(refused.starts_with(path), "{refused}");
         }
         refuse(&config("")).unwrap();
-        let without = meshtrace_plugin_config::mesh_tracing(b"{}").unwrap();
+        let without = meshtrace_plugin_config::mesh_tracing(b"{}")
+            .finish()
+            .unwrap();
         assert!(
             refuse(&without)
                 .unwrap_err()

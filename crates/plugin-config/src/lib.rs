@@ -7,17 +7,19 @@
 
 use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_config::{ConfigError, RequestHeaders, read};
+use meshtrace_config::{Draft, RequestHeaders, object};
 use meshtrace_otlp::ReportConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
-use serde::Deserialize;
 
 /// The configuration of `mesh_tracing.wasm`. A stage that is absent is off; `{}` turns it on with
 /// its defaults.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct MeshTracingConfig {
     /// The trace context, in every format.
     pub trace_context: Option<TraceContextConfig>,
@@ -34,42 +36,36 @@ pub struct MeshTracingConfig {
     pub request_headers: Option<RequestHeaders>,
 }
 
+object!(MeshTracingConfig {
+    trace_context,
+    sampling,
+    span_attributes,
+    access_log,
+    report,
+    request_headers,
+});
+
 /// Reads the configuration of `trace_context.wasm`.
-///
-/// # Errors
-/// The same as of [`read`].
-pub fn trace_context(json: &[u8]) -> Result<TraceContextConfig, ConfigError> {
-    read(json)
+pub fn trace_context(json: &[u8]) -> Draft<TraceContextConfig> {
+    Draft::read(json)
 }
 
 /// Reads the configuration of `span_attributes.wasm`.
-///
-/// # Errors
-/// The same as of [`read`].
-pub fn span_attributes(json: &[u8]) -> Result<SpanAttributesConfig, ConfigError> {
-    read(json)
+pub fn span_attributes(json: &[u8]) -> Draft<SpanAttributesConfig> {
+    Draft::read(json)
 }
 
 /// Reads the configuration of `access_log_trace.wasm`.
-///
-/// # Errors
-/// The same as of [`read`].
-pub fn access_log_trace(json: &[u8]) -> Result<AccessLogTraceConfig, ConfigError> {
-    read(json)
+pub fn access_log_trace(json: &[u8]) -> Draft<AccessLogTraceConfig> {
+    Draft::read(json)
 }
 
 /// Reads the configuration of `route_sampling.wasm`.
-///
-/// # Errors
-/// The same as of [`read`].
-pub fn route_sampling(json: &[u8]) -> Result<SamplingConfig, ConfigError> {
-    read(json)
+pub fn route_sampling(json: &[u8]) -> Draft<SamplingConfig> {
+    Draft::read(json)
 }
 
 /// Reads the configuration of `mesh_tracing.wasm`.
-///
-/// # Errors
-/// The same as of [`read`].
-pub fn mesh_tracing(json: &[u8]) -> Result<MeshTracingConfig, ConfigError> {
-    read(json)
+pub fn mesh_tracing(json: &[u8]) -> Draft<MeshTracingConfig> {
+    Draft::read(json)
 }

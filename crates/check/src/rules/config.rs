@@ -89,9 +89,7 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         findings.add(Code::WrongValue, node, message);
         return;
     }
-    if schema::check(plugin.filter, node, findings) > 0 {
-        return;
-    }
+    let shown_by_schema = schema::check(plugin.filter, node, findings);
     let text = plugin
         .written
         .filter(|message| message.type_url().is_some())
@@ -100,9 +98,12 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         Some(text) => text.to_owned(),
         None => node.to_json().to_string(),
     };
-    if let Some((path, reason)) = plugin.filter.refusal(json.as_bytes()) {
-        let at = follow(node, &path);
-        findings.add(Code::Refused, at, reason);
+    for refusal in plugin.filter.refusals(json.as_bytes()) {
+        if refusal.is_of_reading && shown_by_schema > 0 {
+            continue;
+        }
+        let at = follow(node, &refusal.path);
+        findings.add(Code::Refused, at, refusal.reason);
     }
 }
 

@@ -32,8 +32,8 @@ impl Composition for AccessLogTrace {
 
     fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::access_log_trace(json)
-            .and_then(|config| {
-                let ids = AccessLogIds::new(&config)?;
+            .compile(|config| {
+                let ids = AccessLogIds::new(config)?;
                 let managed = ids.managed_headers();
                 Ok(Self {
                     by_filter_state: ByFilterState::new(config.request_headers, &managed, &[])?,

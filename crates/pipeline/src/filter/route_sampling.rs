@@ -41,7 +41,7 @@ impl Composition for RouteSampling {
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::route_sampling(json)
-            .and_then(|config| Self::new(&config, proxy))
+            .compile(|config| Self::new(config, proxy))
             .map_err(|error| error.below(Self::NAME))
     }
 

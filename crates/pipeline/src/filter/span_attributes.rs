@@ -28,11 +28,11 @@ impl Composition for SpanAttributes {
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::span_attributes(json)
-            .and_then(|config| {
+            .compile(|config| {
                 let mut request_properties = PropertyPaths::default();
                 let mut response_properties = PropertyPaths::default();
                 let attributes = AttributesStage::new(
-                    &config,
+                    config,
                     proxy.environment,
                     &mut request_properties,
                     &mut response_properties,

@@ -22,8 +22,8 @@ impl Composition for TraceContext {
 
     fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
         meshtrace_plugin_config::trace_context(json)
-            .and_then(|config| {
-                let propagation = Propagation::new(&config)?;
+            .compile(|config| {
+                let propagation = Propagation::new(config)?;
                 let asked = config.request_headers;
                 let managed =
                     by_filter_state::of_propagation(&propagation, asked, config.placement)?;
