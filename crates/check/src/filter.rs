@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use meshtrace_config::Mistake;
+use meshtrace_config::{ConfigError, Draft, Mistake};
 use meshtrace_pipeline::{
     AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
-use meshtrace_plugin_config::MeshTracingConfig;
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 use serde_json::Value;
 
 /// A filter of meshtrace.
@@ -88,9 +88,10 @@ impl Filter {
     pub(crate) fn schema(self) -> Option<(&'static Value, &'static Value)> {
         static SCHEMA: OnceLock<Value> = OnceLock::new();
         let whole = SCHEMA.get_or_init(|| schemars::schema_for!(MeshTracingConfig).to_value());
-        let own = match self.stage() {
-            None => whole,
-            Some(stage) => whole.get("properties")?.get(stage)?,
+        let own = match (self, self.stage()) {
+            (Self::MeshTracing, _) => whole,
+            (_, Some(stage)) => whole.get("properties")?.get(stage)?,
+            (_, None) => return None,
         };
         Some((own, whole.get("$defs")?))
     }
@@ -111,9 +112,23 @@ fn refusals<C: Composition>(json: &[u8]) -> Vec<Refusal> {
     let Err(error) = compiled else {
         return Vec::new();
     };
+    listed(&error, C::NAME)
+}
+
+/// Why the native tracer refuses a configuration that mesh_tracing.wasm accepts.
+pub(crate) fn native_refusals(json: &[u8]) -> Vec<Refusal> {
+    let draft = Draft::<MeshTracingConfig>::read(json);
+    match draft.compile(native::refuse) {
+        Ok(()) => Vec::new(),
+        Err(error) => listed(&error, Filter::MeshTracing.name()),
+    }
+}
+
+/// The refusals of an error. The name of the filter is not part of their paths.
+pub(crate) fn listed(error: &ConfigError, filter: &str) -> Vec<Refusal> {
     let refusal = |mistake: &Mistake| {
         let path = mistake.path();
-        let own = path.strip_prefix(C::NAME).unwrap_or(path);
+        let own = path.strip_prefix(filter).unwrap_or(path);
         Refusal {
             path: own.strip_prefix('.').unwrap_or(own).to_owned(),
             reason: mistake.message(),

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_otlp::{Keep, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 
 use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
-use crate::refusal;
 
 /// The stages with counters. The stage of the access log is not here: Envoy gives the access log
 /// the ids.
@@ -51,8 +51,8 @@ impl Plugin {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
-        let draft = meshtrace_plugin_config::mesh_tracing(json);
-        let config = draft.compile(|config| refusal::refuse(config).map(|()| config.clone()));
+        let draft = Draft::<MeshTracingConfig>::read(json);
+        let config = draft.compile(|config| native::refuse(config).map(|()| config.clone()));
         let (mesh_tracing, config) = match (compile(json), config.map_err(below)) {
             (Ok(mesh_tracing), Ok(config)) => (mesh_tracing, config),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
@@ -60,7 +60,7 @@ impl Plugin {
         };
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
-        let read = refusal::read_names(&config);
+        let read = native::read_names(&config);
         let plugin = Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             json: json.into(),
@@ -74,7 +74,7 @@ impl Plugin {
             interval_ms: report.batch.interval_ms.into(),
             buckets: Buckets::default(),
         };
-        Ok((plugin, refusal::caution(&config)))
+        Ok((plugin, native::caution(&config)))
     }
 
     /// The stages, compiled for one worker.

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod native;
+
 use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_config::{Draft, RequestHeaders, object};
+use meshtrace_config::{ConfigError, RequestHeaders, object, read};
 use meshtrace_otlp::ReportConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
@@ -46,26 +48,41 @@ object!(MeshTracingConfig {
 });
 
 /// Reads the configuration of `trace_context.wasm`.
-pub fn trace_context(json: &[u8]) -> Draft<TraceContextConfig> {
-    Draft::read(json)
+///
+/// # Errors
+/// The same as of [`read`].
+pub fn trace_context(json: &[u8]) -> Result<TraceContextConfig, ConfigError> {
+    read(json)
 }
 
 /// Reads the configuration of `span_attributes.wasm`.
-pub fn span_attributes(json: &[u8]) -> Draft<SpanAttributesConfig> {
-    Draft::read(json)
+///
+/// # Errors
+/// The same as of [`read`].
+pub fn span_attributes(json: &[u8]) -> Result<SpanAttributesConfig, ConfigError> {
+    read(json)
 }
 
 /// Reads the configuration of `access_log_trace.wasm`.
-pub fn access_log_trace(json: &[u8]) -> Draft<AccessLogTraceConfig> {
-    Draft::read(json)
+///
+/// # Errors
+/// The same as of [`read`].
+pub fn access_log_trace(json: &[u8]) -> Result<AccessLogTraceConfig, ConfigError> {
+    read(json)
 }
 
 /// Reads the configuration of `route_sampling.wasm`.
-pub fn route_sampling(json: &[u8]) -> Draft<SamplingConfig> {
-    Draft::read(json)
+///
+/// # Errors
+/// The same as of [`read`].
+pub fn route_sampling(json: &[u8]) -> Result<SamplingConfig, ConfigError> {
+    read(json)
 }
 
 /// Reads the configuration of `mesh_tracing.wasm`.
-pub fn mesh_tracing(json: &[u8]) -> Draft<MeshTracingConfig> {
-    Draft::read(json)
+///
+/// # Errors
+/// The same as of [`read`].
+pub fn mesh_tracing(json: &[u8]) -> Result<MeshTracingConfig, ConfigError> {
+    read(json)
 }

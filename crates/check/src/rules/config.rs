@@ -2,7 +2,7 @@
 
 use crate::document::Node;
 use crate::files::Files;
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::finding::{Code, Findings};
 use crate::model::Model;
 use crate::model::plugin::{Config, Host, Plugin};
@@ -15,7 +15,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
     for (place, plugin) in model.plugins.iter().enumerate() {
         let before = findings.all.len();
         match plugin.config {
-            Config::Absent => {}
+            Config::Absent => absent(plugin, findings),
             Config::Unreadable => unreadable(plugin, model.files, findings),
             Config::Read(node) => read(plugin, node, findings),
         }
@@ -38,6 +38,17 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
         findings.add(Code::WhichFilter, *document, message);
     }
     refused
+}
+
+/// Finds a native tracer without a configuration. It refuses that, and a Wasm filter does not.
+fn absent(plugin: &Plugin<'_>, findings: &mut Findings) {
+    if plugin.is_native()
+        && let Some(refusal) = filter::native_refusals(b"").first()
+    {
+        let (key, reason) = (&refusal.path, &refusal.reason);
+        let message = format!("{key}: {reason}; write it into `tracer_config`");
+        findings.add(Code::Refused, plugin.node, message);
+    }
 }
 
 /// Finds a configuration that does not reach the filter as JSON.
@@ -98,7 +109,12 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         Some(text) => text.to_owned(),
         None => node.to_json().to_string(),
     };
-    for refusal in plugin.filter.refusals(json.as_bytes()) {
+    let mut refusals = plugin.filter.refusals(json.as_bytes());
+    if plugin.is_native() {
+        let only_native = filter::native_refusals(json.as_bytes()).into_iter();
+        refusals.extend(only_native.filter(|refusal| !refusal.is_of_reading));
+    }
+    for refusal in refusals {
         if refusal.is_of_reading && shown_by_schema > 0 {
             continue;
         }
@@ -139,6 +155,10 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
 }
 
 fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
+    // The native tracer refuses a configuration that does nothing.
+    if plugin.is_native() {
+        return;
+    }
     // A configuration without anything that loads it may be only a part.
     if plugin.host == Host::Nobody
         && plugin

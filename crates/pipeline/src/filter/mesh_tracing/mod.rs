@@ -12,7 +12,7 @@ use core::mem;
 
 use meshtrace_access_log::Arrival;
 use meshtrace_attributes::AttributeConfig;
-use meshtrace_config::{ConfigError, both};
+use meshtrace_config::{ConfigError, Draft, both};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{Counter, IdGenerator};
 
@@ -132,7 +132,7 @@ impl Composition for MeshTracing {
     type RequestState = MeshTracingState;
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::mesh_tracing(json)
+        Draft::<MeshTracingConfig>::read(json)
             .compile(|config| Self::new(config, proxy))
             .map_err(|error| error.below(Self::NAME))
     }
