@@ -24,7 +24,8 @@ mod transform;
 pub use attribute::{Attribute, Gathered};
 pub use attributes::{Attributes, Properties};
 pub use config::{
-    AttributeConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase,
-    ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig, header_name,
+    AttributeConfig, ClaimConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES,
+    MAX_VALUE, Phase, ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig,
+    header_name,
 };
 pub use counter::{Counter, Tally};

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_otlp::{Keep, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
-use meshtrace_plugin_config::native;
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 
 use crate::block::Names;
 use crate::call::TracerHandle;
@@ -51,9 +51,13 @@ impl Plugin {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
-        let config = meshtrace_plugin_config::mesh_tracing(json).map_err(below)?;
-        let mesh_tracing = compile(json)?;
-        native::refuse(&config).map_err(below)?;
+        let draft = Draft::<MeshTracingConfig>::read(json);
+        let config = draft.compile(|config| native::refuse(config).map(|()| config.clone()));
+        let (mesh_tracing, config) = match (compile(json), config.map_err(below)) {
+            (Ok(mesh_tracing), Ok(config)) => (mesh_tracing, config),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+            (Err(error), Err(more)) => return Err(error.and(more)),
+        };
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
         let read = native::read_names(&config);

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use meshtrace_attributes::{
     Attribute, Attributes, Counter, Gathered, MAX_ATTRIBUTES, SpanAttributesConfig, Tally,
 };
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, both};
 use meshtrace_headers::{Arena, Headers, Managed};
 
 use crate::by_filter_state::refuse_header_keys;
@@ -28,8 +28,8 @@ impl AttributesStage {
         request_properties: &mut PropertyPaths,
         response_properties: &mut PropertyPaths,
     ) -> Result<Self, ConfigError> {
-        refuse_header_keys(&config.attributes)?;
-        let attributes = Attributes::new(config, environment)?;
+        let attributes = Attributes::new(config, environment);
+        let attributes = both(refuse_header_keys(&config.attributes), attributes)?;
         Ok(Self {
             request_properties: request_properties.add_all(attributes.request_properties()),
             response_properties: response_properties.add_all(attributes.response_properties()),

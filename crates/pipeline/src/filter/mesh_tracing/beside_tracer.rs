@@ -2,7 +2,7 @@
 //! of the single filters in one pass.
 
 use meshtrace_access_log::{AccessLogIds, Arrival};
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders, both};
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{IdGenerator, Placement, Propagation};
@@ -37,20 +37,18 @@ impl BesideTracer {
         let mut request_properties = PropertyPaths::default();
         let mut response_properties = PropertyPaths::default();
         let propagation = config.trace_context.as_ref().map(|config| {
-            refuse_upstream(config.placement)
-                .and_then(|()| Propagation::new(config))
+            both(refuse_upstream(config.placement), Propagation::new(config))
                 .map_err(|error| error.below("trace_context"))
         });
-        let propagation = propagation.transpose()?;
+        let mut mistakes = Mistakes::default();
+        let propagation = mistakes.keep(propagation.transpose());
         let sampling = config.sampling.as_ref().map(|stage| {
             let asked = config.request_headers;
-            refuse_upstream(stage.placement)
-                .and_then(|()| {
-                    BeforeTracer::new(stage, asked, environment, &mut request_properties)
-                })
+            let compiled = BeforeTracer::new(stage, asked, environment, &mut request_properties);
+            both(refuse_upstream(stage.placement), compiled)
                 .map_err(|error| error.below("sampling"))
         });
-        let sampling = sampling.transpose()?;
+        let sampling = mistakes.keep(sampling.transpose());
         let attributes = config.span_attributes.as_ref().map(|config| {
             AttributesStage::new(
                 config,
@@ -60,11 +58,15 @@ impl BesideTracer {
             )
             .map_err(|error| error.below("span_attributes"))
         });
+        let attributes = mistakes.keep(attributes.transpose());
+        let access_log = mistakes.keep(access_log_stage(config));
+        let compiled = propagation.zip(sampling).zip(attributes).zip(access_log);
+        let (((propagation, sampling), attributes), access_log) = mistakes.finish(compiled)?;
         Ok(Self {
             propagation,
             sampling,
-            attributes: attributes.transpose()?,
-            access_log: access_log_stage(config)?,
+            attributes,
+            access_log,
             request_properties,
             response_properties,
         })
