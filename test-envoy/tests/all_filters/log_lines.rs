@@ -123,35 +123,51 @@ fn lines(envoy: &Envoy, text: &str) -> Vec<String> {
 
 #[test]
 fn a_configuration_that_comes_in_force_is_one_line() {
-    let version = env!("CARGO_PKG_VERSION");
+    const FILTERS: [&str; 5] = [
+        "trace_context",
+        "route_sampling",
+        "span_attributes",
+        "access_log_trace",
+        "mesh_tracing",
+    ];
+
     each_supported(|envoy| {
-        for workers in [1, 4] {
-            let filters = CASES.iter().chain(CAUTIONS);
-            let filters = filters.enumerate().map(|(i, (filter, config, _))| {
-                let name = format!("plugin-{i}");
-                let named = plugin(filter, config).merge(serde_json::json!({"name": name}));
-                HttpFilter::from(named)
-            });
-            let envoy = start(envoy, workers, Bootstrap::new().listener(ingress(filters)));
-            let said = lines(&envoy, IN_FORCE);
-            assert_eq!(said.len(), CASES.len() + CAUTIONS.len(), "{said:#?}");
-            for ((i, (filter, _, words)), said) in CASES.iter().enumerate().zip(&said) {
-                assert_eq!(
-                    *said,
-                    format!("info {filter} {version}: plugin \"plugin-{i}\": {IN_FORCE}{words}")
-                );
-            }
-            let cautions = lines(&envoy, "wasm log: ");
-            let cautions = cautions.iter().filter(|line| line.starts_with("warning "));
-            let cautions: Vec<_> = cautions.collect();
-            // One configuration has two: without rules, and without the secret of `force`.
-            assert_eq!(cautions.len(), CAUTIONS.len(), "{cautions:#?}");
-            for ((_, _, words), said) in CAUTIONS.iter().zip(cautions) {
-                let said = said.strip_prefix("warning ").expect("its level");
-                assert!(said.starts_with(words), "{said}\n{words}");
-            }
+        for filter in FILTERS {
+            let of_filter = |cases: &'static [Case]| {
+                let cases = cases.iter().filter(|(of, ..)| *of == filter);
+                cases.collect::<Vec<_>>()
+            };
+            assert_lines(envoy, &of_filter(CASES), &of_filter(CAUTIONS));
         }
     });
+}
+
+/// Loads the configurations, those with a caution last, in an Envoy with four workers.
+fn assert_lines(envoy: &EnvoyBinary, cases: &[&Case], cautions: &[&Case]) {
+    let version = env!("CARGO_PKG_VERSION");
+    let filters = cases.iter().chain(cautions).enumerate();
+    let filters = filters.map(|(i, (filter, config, _))| {
+        let name = format!("plugin-{i}");
+        let named = plugin(filter, config).merge(serde_json::json!({"name": name}));
+        HttpFilter::from(named)
+    });
+    let envoy = start(envoy, 4, Bootstrap::new().listener(ingress(filters)));
+    let said = lines(&envoy, IN_FORCE);
+    assert_eq!(said.len(), cases.len() + cautions.len(), "{said:#?}");
+    for ((i, (filter, _, words)), said) in cases.iter().enumerate().zip(&said) {
+        assert_eq!(
+            *said,
+            format!("info {filter} {version}: plugin \"plugin-{i}\": {IN_FORCE}{words}")
+        );
+    }
+    let warned = lines(&envoy, "wasm log: ");
+    let warned = warned.iter().filter(|line| line.starts_with("warning "));
+    let warned: Vec<_> = warned.collect();
+    assert_eq!(warned.len(), cautions.len(), "{warned:#?}");
+    for ((_, _, words), said) in cautions.iter().zip(warned) {
+        let said = said.strip_prefix("warning ").expect("its level");
+        assert!(said.starts_with(words), "{said}\n{words}");
+    }
 }
 
 #[test]
