@@ -11,7 +11,9 @@ mod input;
 mod output;
 mod render;
 mod schema;
+mod shell;
 mod test_cases;
+mod version;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ use clap::{Parser, Subcommand};
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
 /// `check`, `doctor` and `test` are told by their help.
 #[derive(Debug, Parser)]
-#[command(name = "meshtrace", version, arg_required_else_help = true)]
+#[command(name = "meshtrace", version, long_version = version::all(), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -67,6 +69,11 @@ enum Command {
     /// Print the JSON Schema of a filter's configuration (draft 2020-12).
     #[command(arg_required_else_help = true)]
     Schema(schema::Command),
+    /// Print the completions of a shell
+    #[command(arg_required_else_help = true)]
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man(shell::ManPage),
 }
 
 impl Command {
@@ -78,6 +85,8 @@ impl Command {
             Self::Explain(command) => command.run(),
             Self::Render(command) => command.run(),
             Self::Schema(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         };
         match text {
             Ok(text) => {
