@@ -137,7 +137,7 @@ impl Exporter {
         let length = span.encoded_len();
         let has_room = self.spans < self.report.batch.max_queue
             && self.bytes + self.head.resource.len() + length <= MAX_BYTES;
-        if !has_room || !self.append(span, now) {
+        if !has_room || !self.append((span, length), now) {
             self.count(Counter::DroppedQueueFull, 1);
             self.has_counted = true;
             return;
@@ -146,8 +146,8 @@ impl Exporter {
         self.bytes += length;
     }
 
-    /// Puts `span` behind all the spans that wait.
-    fn append(&mut self, span: &Span<'_>, now: u64) -> bool {
+    /// Puts the span, whose encoding has this length, behind all the spans that wait.
+    fn append(&mut self, span: (&Span<'_>, usize), now: u64) -> bool {
         let room = self.room;
         if let Some(last) = self.waiting.back_mut()
             && last.push(span, room, now)
@@ -422,6 +422,20 @@ impl Exporter {
     pub fn count_not_sampled(&mut self) {
         self.count(Counter::NotSampled, 1);
         self.has_counted = true;
+    }
+
+    /// Frees the memory that the next batches do not need: all but one buffer where nothing waits
+    /// or is in flight, and otherwise as many as can be in flight together.
+    pub fn trim(&mut self) {
+        let is_idle = self.waiting.is_empty() && self.flying.is_empty();
+        if is_idle {
+            self.body = Vec::new();
+        }
+        let needed = match is_idle {
+            true => 1,
+            false => self.report.batch.max_in_flight as usize,
+        };
+        self.free.truncate(needed);
     }
 
     fn drop_batch(&mut self, batch: Batch, counter: Counter) {
