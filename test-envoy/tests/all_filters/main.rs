@@ -12,4 +12,5 @@ mod request_headers;
 mod reroute;
 mod strict;
 mod strict_upstream;
+mod support_bundle;
 mod upgrade;
