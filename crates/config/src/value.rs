@@ -302,7 +302,7 @@ impl<'v> Value<'v> {
                 };
                 let value = self.member(name, text);
                 match names.iter().position(|known| *known == *name) {
-                    None => value.refuse_unknown("variant", name, names, Some(text)),
+                    None => self.refuse_unknown("variant", name, names, Some(text)),
                     Some(place) if place >= bare => read(place, Some(value)),
                     Some(place) if value.kind() == Kind::Null => read(place, None),
                     Some(_) => value.refuse_kind("the name alone, as a string"),
@@ -337,18 +337,25 @@ impl<'v> Value<'v> {
                 read(place, value);
             } else if repeated & bit == 0 {
                 repeated |= bit;
-                value.refuse_at(self.key_end(text), &format!("duplicate field `{name}`"));
+                let message = format!("duplicate field `{name}`");
+                self.refuse_member(self.key_end(text), &name, &message);
             }
             seen |= bit;
         }
         let end = self.start() + self.text.len();
         for (place, key) in keys.iter().enumerate() {
             if key.is_required && (seen >> place) & 1 == 0 {
-                let missing = self.mistake_at(end, &format!("missing field `{}`", key.name));
-                let mut path = String::new();
-                self.member(key.name, "").path.write(&mut path);
-                self.tell(missing.about(&path));
+                let message = format!("missing field `{}`", key.name);
+                self.refuse_member(end, key.name, &message);
             }
+        }
+    }
+
+    /// Refuses the key of a member of an object, which is none of `names`.
+    #[inline(never)]
+    pub fn refuse_key(&self, names: &[&str]) {
+        if let Step::Key(name) = self.path.step {
+            self.refuse_unknown("variant", name, names, Some(self.text));
         }
     }
 
@@ -388,6 +395,13 @@ impl<'v> Value<'v> {
 
     fn refuse_at(&self, at: usize, message: &str) {
         self.tell(self.mistake_at(at, message));
+    }
+
+    /// Refuses the object for its member `name`.
+    fn refuse_member(&self, at: usize, name: &str, message: &str) {
+        let mut path = String::new();
+        self.member(name, "").path.write(&mut path);
+        self.tell(self.mistake_at(at, message).about(&path));
     }
 
     fn tell(&self, mistake: ConfigError) {
