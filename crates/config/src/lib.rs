@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+mod document;
 mod error;
+mod json;
 mod number;
 mod quote;
 mod read;

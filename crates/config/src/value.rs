@@ -3,14 +3,13 @@
 //! The text is parsed by serde_json, one level at a time and only where something is read: a value
 //! is a part of the text. Nothing here is generic, so a module has each function once.
 
-use core::cell::RefCell;
 use core::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use crate::error::{ConfigError, Mistakes};
+use crate::document::{Document, Path, Step};
+use crate::error::ConfigError;
+use crate::json::{Items, Members};
 use crate::{number, quote};
 
 /// A value of a configuration, and where it stands.
@@ -48,82 +47,6 @@ impl Key {
     }
 }
 
-/// The text of a configuration, and the mistakes that were found in it.
-pub(crate) struct Document<'v> {
-    text: &'v str,
-    mistakes: RefCell<Mistakes>,
-}
-
-impl<'v> Document<'v> {
-    /// # Errors
-    /// Where the text is not JSON.
-    #[inline(never)]
-    pub(crate) fn new(json: &'v [u8]) -> Result<Self, ConfigError> {
-        let text = core::str::from_utf8(json).map_err(|error| not_json(&error))?;
-        let _: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-        Ok(Self {
-            text,
-            mistakes: RefCell::default(),
-        })
-    }
-
-    pub(crate) fn top(&self) -> Value<'_> {
-        let path = Path {
-            above: None,
-            step: Step::Top,
-        };
-        Value {
-            document: self,
-            path,
-            text: self.text.trim_ascii(),
-        }
-    }
-
-    pub(crate) fn into_mistakes(self) -> Mistakes {
-        self.mistakes.into_inner()
-    }
-}
-
-#[inline(never)]
-fn not_json(error: &dyn fmt::Display) -> ConfigError {
-    let message = format!(
-        "not JSON ({error}); expected a JSON object in a google.protobuf.StringValue \
-         (a google.protobuf.Struct does not arrive as JSON)"
-    );
-    ConfigError::new("", message)
-}
-
-#[derive(Clone, Copy)]
-struct Path<'p> {
-    above: Option<&'p Path<'p>>,
-    step: Step<'p>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'p> {
-    Top,
-    Key(&'p str),
-    Item(usize),
-}
-
-impl Path<'_> {
-    fn write(&self, path: &mut String) {
-        if let Some(above) = self.above {
-            above.write(path);
-        }
-        match self.step {
-            Step::Top => {}
-            Step::Key(key) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&quote::shorten(key));
-            }
-            Step::Item(i) => path.push_str(&format!("[{i}]")),
-        }
-    }
-}
-
 /// The kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -142,6 +65,19 @@ pub enum Kind {
 }
 
 impl<'v> Value<'v> {
+    /// The value that the whole document is.
+    pub(crate) fn top(document: &'v Document<'v>) -> Self {
+        let path = Path {
+            above: None,
+            step: Step::Top,
+        };
+        Value {
+            document,
+            path,
+            text: document.text.trim_ascii(),
+        }
+    }
+
     /// The kind of the value.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -513,59 +449,5 @@ fn one_of(names: &[&str]) -> String {
         [one] => format!("`{one}`"),
         [one, other] => format!("`{one}` or `{other}`"),
         many => format!("one of `{}`", many.join("`, `")),
-    }
-}
-
-#[derive(Default)]
-struct Members<'v>(Vec<(String, &'v str)>);
-
-#[derive(Default)]
-struct Items<'v>(Vec<&'v str>);
-
-struct ReadMembers;
-
-struct ReadItems;
-
-impl<'v> Deserialize<'v> for Members<'v> {
-    fn deserialize<D: Deserializer<'v>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ReadMembers)
-    }
-}
-
-impl<'v> Visitor<'v> for ReadMembers {
-    type Value = Members<'v>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'v>>(self, mut map: A) -> Result<Members<'v>, A::Error> {
-        let mut members = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-            members.push((name, value.get()));
-        }
-        Ok(Members(members))
-    }
-}
-
-impl<'v> Deserialize<'v> for Items<'v> {
-    fn deserialize<D: Deserializer<'v>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ReadItems)
-    }
-}
-
-impl<'v> Visitor<'v> for ReadItems {
-    type Value = Items<'v>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'v>>(self, mut list: A) -> Result<Items<'v>, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element::<&RawValue>()? {
-            items.push(item.get());
-        }
-        Ok(Items(items))
     }
 }
