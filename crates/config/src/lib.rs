@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+mod document;
 mod error;
+mod json;
 mod number;
 mod quote;
 mod read;
@@ -270,9 +272,7 @@ mod tests {
                 .map(|i| format!("\"{i}{}\": 0,", "é".repeat(75)))
                 .collect::<String>()
         );
-        let refusal = super::read::<Example>(long.as_bytes())
-            .unwrap_err()
-            .to_string();
+        let refusal = read::<Example>(long.as_bytes()).unwrap_err().to_string();
         assert!(
             refusal.len() < 6_000 && refusal.contains("; and "),
             "{}: {refusal}",

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::document::Document;
 use crate::error::{ConfigError, Mistakes};
-use crate::value::{Document, Key, Kind, Value};
+use crate::value::{Key, Kind, Value};
 
 /// A type that is read from a configuration.
 ///
@@ -37,7 +38,7 @@ impl<T: Read + Default> Draft<T> {
             [] => T::default(),
             _ => match Document::new(json) {
                 Ok(document) => {
-                    let config = T::read(document.top());
+                    let config = T::read(Value::top(&document));
                     mistakes = document.into_mistakes();
                     config
                 }

@@ -3,14 +3,13 @@
 //! The text is parsed by serde_json, one level at a time and only where something is read: a value
 //! is a part of the text. Nothing here is generic, so a module has each function once.
 
-use core::cell::RefCell;
 use core::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use crate::error::{ConfigError, Mistakes};
+use crate::document::{Document, Path, Step};
+use crate::error::ConfigError;
+use crate::json::{Items, Members};
 use crate::{number, quote};
 
 /// A value of a configuration, and where it stands.
@@ -48,82 +47,6 @@ impl Key {
     }
 }
 
-/// The text of a configuration, and the mistakes that were found in it.
-pub(crate) struct Document<'v> {
-    text: &'v str,
-    mistakes: RefCell<Mistakes>,
-}
-
-impl<'v> Document<'v> {
-    /// # Errors
-    /// Where the text is not JSON.
-    #[inline(never)]
-    pub(crate) fn new(json: &'v [u8]) -> Result<Self, ConfigError> {
-        let text = core::str::from_utf8(json).map_err(|error| not_json(&error))?;
-        let _: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-        Ok(Self {
-            text,
-            mistakes: RefCell::default(),
-        })
-    }
-
-    pub(crate) fn top(&self) -> Value<'_> {
-        let path = Path {
-            above: None,
-            step: Step::Top,
-        };
-        Value {
-            document: self,
-            path,
-            text: self.text.trim_ascii(),
-        }
-    }
-
-    pub(crate) fn into_mistakes(self) -> Mistakes {
-        self.mistakes.into_inner()
-    }
-}
-
-#[inline(never)]
-fn not_json(error: &dyn fmt::Display) -> ConfigError {
-    let message = format!(
-        "not JSON ({error}); expected a JSON object in a google.protobuf.StringValue \
-         (a google.protobuf.Struct does not arrive as JSON)"
-    );
-    ConfigError::new("", message)
-}
-
-#[derive(Clone, Copy)]
-struct Path<'p> {
-    above: Option<&'p Path<'p>>,
-    step: Step<'p>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'p> {
-    Top,
-    Key(&'p str),
-    Item(usize),
-}
-
-impl Path<'_> {
-    fn write(&self, path: &mut String) {
-        if let Some(above) = self.above {
-            above.write(path);
-        }
-        match self.step {
-            Step::Top => {}
-            Step::Key(key) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&quote::shorten(key));
-            }
-            Step::Item(i) => path.push_str(&format!("[{i}]")),
-        }
-    }
-}
-
 /// The kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -142,6 +65,19 @@ pub enum Kind {
 }
 
 impl<'v> Value<'v> {
+    /// The value that the whole document is.
+    pub(crate) fn top(document: &'v Document<'v>) -> Self {
+        let path = Path {
+            above: None,
+            step: Step::Top,
+        };
+        Value {
+            document,
+            path,
+            text: document.text.trim_ascii(),
+        }
+    }
+
     /// The kind of the value.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -302,7 +238,7 @@ impl<'v> Value<'v> {
                 };
                 let value = self.member(name, text);
                 match names.iter().position(|known| *known == *name) {
-                    None => value.refuse_unknown("variant", name, names, Some(text)),
+                    None => self.refuse_unknown("variant", name, names, Some(text)),
                     Some(place) if place >= bare => read(place, Some(value)),
                     Some(place) if value.kind() == Kind::Null => read(place, None),
                     Some(_) => value.refuse_kind("the name alone, as a string"),
@@ -337,18 +273,25 @@ impl<'v> Value<'v> {
                 read(place, value);
             } else if repeated & bit == 0 {
                 repeated |= bit;
-                value.refuse_at(self.key_end(text), &format!("duplicate field `{name}`"));
+                let message = format!("duplicate field `{name}`");
+                self.refuse_member(self.key_end(text), &name, &message);
             }
             seen |= bit;
         }
         let end = self.start() + self.text.len();
         for (place, key) in keys.iter().enumerate() {
             if key.is_required && (seen >> place) & 1 == 0 {
-                let missing = self.mistake_at(end, &format!("missing field `{}`", key.name));
-                let mut path = String::new();
-                self.member(key.name, "").path.write(&mut path);
-                self.tell(missing.about(&path));
+                let message = format!("missing field `{}`", key.name);
+                self.refuse_member(end, key.name, &message);
             }
+        }
+    }
+
+    /// Refuses the key of a member of an object, which is none of `names`.
+    #[inline(never)]
+    pub fn refuse_key(&self, names: &[&str]) {
+        if let Step::Key(name) = self.path.step {
+            self.refuse_unknown("variant", name, names, Some(self.text));
         }
     }
 
@@ -390,8 +333,17 @@ impl<'v> Value<'v> {
         self.tell(self.mistake_at(at, message));
     }
 
+    /// Refuses the object for its member `name`.
+    fn refuse_member(&self, at: usize, name: &str, message: &str) {
+        let mut path = String::new();
+        self.member(name, "").path.write(&mut path);
+        self.tell(self.mistake_at(at, message).about(&path));
+    }
+
     fn tell(&self, mistake: ConfigError) {
-        self.document.mistakes.borrow_mut().add(mistake);
+        if let Ok(mut mistakes) = self.document.mistakes.try_borrow_mut() {
+            mistakes.add(mistake);
+        }
     }
 
     fn mistake_at(&self, at: usize, message: &str) -> ConfigError {
@@ -499,59 +451,5 @@ fn one_of(names: &[&str]) -> String {
         [one] => format!("`{one}`"),
         [one, other] => format!("`{one}` or `{other}`"),
         many => format!("one of `{}`", many.join("`, `")),
-    }
-}
-
-#[derive(Default)]
-struct Members<'v>(Vec<(String, &'v str)>);
-
-#[derive(Default)]
-struct Items<'v>(Vec<&'v str>);
-
-struct ReadMembers;
-
-struct ReadItems;
-
-impl<'v> Deserialize<'v> for Members<'v> {
-    fn deserialize<D: Deserializer<'v>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ReadMembers)
-    }
-}
-
-impl<'v> Visitor<'v> for ReadMembers {
-    type Value = Members<'v>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'v>>(self, mut map: A) -> Result<Members<'v>, A::Error> {
-        let mut members = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-            members.push((name, value.get()));
-        }
-        Ok(Members(members))
-    }
-}
-
-impl<'v> Deserialize<'v> for Items<'v> {
-    fn deserialize<D: Deserializer<'v>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ReadItems)
-    }
-}
-
-impl<'v> Visitor<'v> for ReadItems {
-    type Value = Items<'v>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'v>>(self, mut list: A) -> Result<Items<'v>, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element::<&RawValue>()? {
-            items.push(item.get());
-        }
-        Ok(Items(items))
     }
 }

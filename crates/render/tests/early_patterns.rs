@@ -18,7 +18,8 @@ use serde_json::json;
 /// refused.
 fn pattern(matches: &serde_json::Value) -> Option<(Regex, RuleSampler)> {
     let json = json!({"parent": "ignore", "rules": [{"match": matches, "sample": "always"}]});
-    let config: SamplingConfig = meshtrace_config::read(json.to_string().as_bytes()).expect("a configuration");
+    let config: SamplingConfig =
+        meshtrace_config::read(json.to_string().as_bytes()).expect("a configuration");
     let settings = sampling_settings(&config, Tracer::OpenTelemetry).ok()?;
     let extension = &settings.manager["early_header_mutation_extensions"][0];
     let mutations = extension["typed_config"]["mutations"].as_array()?;

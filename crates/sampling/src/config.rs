@@ -258,13 +258,18 @@ impl Read for SampleConfig {
             Some("never") => sample = Self::Never,
             Some("unchanged") => {}
             None if value.kind() == Kind::Object => {
-                value.tagged(&["ratio", "per_second"], 0, &mut |place, rate| {
-                    let rate = rate.map_or(0.0, Read::read);
-                    sample = match place {
-                        0 => Self::Ratio(rate),
-                        _ => Self::PerSecond(rate),
-                    };
+                let mut keys = 0;
+                value.map(&mut |name, rate| {
+                    keys += 1;
+                    match name {
+                        "ratio" => sample = Self::Ratio(Read::read(rate)),
+                        "per_second" => sample = Self::PerSecond(Read::read(rate)),
+                        _ => rate.refuse_key(&["ratio", "per_second"]),
+                    }
                 });
+                if keys != 1 {
+                    value.refuse(&format!("{keys} keys, expected `ratio` or `per_second`"));
+                }
             }
             _ => value.refuse_form(
                 "\"always\", \"never\", \"unchanged\", {\"ratio\": 0.1} or {\"per_second\": 5}",
