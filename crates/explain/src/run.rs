@@ -356,7 +356,7 @@ fn open_span(
         ..*request
     };
     let mut outcome = Outcome::new_in(&arena);
-    let start = filter.start_span(&request, ids, &mut outcome)?;
+    let (start, _) = filter.start_span(&request, ids, &mut outcome)?;
     let template = filter.template(start.chosen(), &request.headers);
     let name = conventions::Request::scan(&request.headers).name(template);
     let tally = &mut Default::default();

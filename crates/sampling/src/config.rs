@@ -235,7 +235,8 @@ object!(IdsConfig { trace_id_header });
 
 impl Read for PathConfig {
     fn read(value: Value<'_>) -> Self {
-        const CONDITIONS: [(&str, fn(String) -> PathConfig); 4] = [
+        type Condition = (&'static str, fn(String) -> PathConfig);
+        const CONDITIONS: [Condition; 4] = [
             ("exact", PathConfig::Exact),
             ("prefix", PathConfig::Prefix),
             ("template", PathConfig::Template),
