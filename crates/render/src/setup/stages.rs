@@ -102,7 +102,8 @@ pub(super) fn reads_the_same(config: &Config, tracer: Tracer) -> bool {
 
 fn does_not_believe(config: &Config) -> bool {
     let incoming = config.get("incoming");
-    let mode = incoming.and_then(|incoming| incoming.as_str().or(incoming.get("mode")?.as_str()));
+    let mode =
+        incoming.and_then(|incoming| incoming.as_str().or_else(|| incoming.get("mode")?.as_str()));
     mode.is_some_and(|mode| mode != "continue")
 }
 
