@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build-filters.sh: compiles every filter and writes its released form to dist/<name>.wasm.
+# build-filters.sh: compiles every filter and writes its released form to dist/<name>.wasm, the native tracer beside it,
+# and the schemas of their configurations.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -25,14 +26,7 @@ for name in "${names[@]}"; do
     "$release" "$linked" "$released"
 done
 
-step "the native module: dist/libmeshtrace.so (seconds; the first time two minutes)"
-cargo build --quiet --locked --profile native --package meshtrace-native
-linked=${CARGO_TARGET_DIR:-target}/native/libmeshtrace.so
-if [[ ! dist/libmeshtrace.so -nt $linked ]]; then
-    # Another file under the name: one that an Envoy has loaded must not change.
-    cp "$linked" dist/libmeshtrace.so.new
-    mv dist/libmeshtrace.so.new dist/libmeshtrace.so
-fi
+.make/build-native.sh
 
 step "schemas of their configurations: dist/schema/ (seconds)"
 cargo build --quiet --locked --package meshtrace-cli
