@@ -13,7 +13,7 @@ use crate::tracers::{Caller, Reader, Sinks, Told, Tracer};
 /// The headers that a caller sends.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The title of the row in the README.
+    /// The title of the row in `docs/matrix.md`.
     pub title: &'static str,
     /// The headers. `$T` and the like stand for ids in them.
     pub headers: &'static [&'static str],
