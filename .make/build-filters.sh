@@ -26,7 +26,9 @@ for name in "${names[@]}"; do
     "$release" "$linked" "$released"
 done
 
-.make/build-native.sh
+# PROCESSORS: some of x86_64 and aarch64; without it both.
+# shellcheck disable=SC2086  # several words
+.make/build-native.sh ${PROCESSORS:-}
 
 step "schemas of their configurations: dist/schema/ (seconds)"
 cargo build --quiet --locked --package meshtrace-cli

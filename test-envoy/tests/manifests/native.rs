@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
+use envoy_test_harness::config::{Bootstrap, Cluster};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
 use meshtrace_test_support::applied::{self, envoy_filter, listener, manager};
 use meshtrace_test_support::common::yaml;
