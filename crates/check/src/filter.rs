@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use meshtrace_pipeline::{
     AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
-use meshtrace_plugin_config::MeshTracingConfig;
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 use serde_json::Value;
 
 /// A filter of meshtrace.
@@ -81,26 +81,43 @@ impl Filter {
             Self::SpanAttributes => refusal::<SpanAttributes>(json),
             Self::TraceContext => refusal::<TraceContext>(json),
         }?;
-        let (path, reason) = error.split_once(": ").unwrap_or(("", &error));
-        let own = path.strip_prefix(self.name()).unwrap_or(path);
-        let own = own.strip_prefix('.').unwrap_or(own);
-        // The finding has the line and the column in the file.
-        let reason = reason
-            .rsplit_once(" at line ")
-            .map_or(reason, |(text, _)| text);
-        Some((own.to_owned(), reason.to_owned()))
+        Some(place_and_reason(&error, self.name()))
     }
 
     /// The JSON Schema of its configuration, and the definitions to which it refers.
     pub(crate) fn schema(self) -> Option<(&'static Value, &'static Value)> {
         static SCHEMA: OnceLock<Value> = OnceLock::new();
         let whole = SCHEMA.get_or_init(|| schemars::schema_for!(MeshTracingConfig).to_value());
-        let own = match self.stage() {
-            None => whole,
-            Some(stage) => whole.get("properties")?.get(stage)?,
+        let own = match (self, self.stage()) {
+            (Self::MeshTracing, _) => whole,
+            (_, Some(stage)) => whole.get("properties")?.get(stage)?,
+            (_, None) => return None,
         };
         Some((own, whole.get("$defs")?))
     }
+}
+
+/// Why the native tracer refuses a configuration that mesh_tracing.wasm accepts: the path and the
+/// reason.
+pub(crate) fn native_refusal(json: &[u8]) -> Option<(String, String)> {
+    let config = meshtrace_plugin_config::mesh_tracing(json).ok()?;
+    let error = native::refuse(&config).err()?;
+    Some(place_and_reason(
+        &error.to_string(),
+        Filter::MeshTracing.name(),
+    ))
+}
+
+/// The path and the reason of a refusal. The name of the filter is not part of the path.
+pub(crate) fn place_and_reason(error: &str, filter: &str) -> (String, String) {
+    let (path, reason) = error.split_once(": ").unwrap_or(("", error));
+    let own = path.strip_prefix(filter).unwrap_or(path);
+    let own = own.strip_prefix('.').unwrap_or(own);
+    // The finding has the line and the column in the file.
+    let reason = reason
+        .rsplit_once(" at line ")
+        .map_or(reason, |(text, _)| text);
+    (own.to_owned(), reason.to_owned())
 }
 
 fn refusal<C: Composition>(json: &[u8]) -> Option<String> {

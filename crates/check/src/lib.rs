@@ -21,7 +21,9 @@ mod versions;
 pub use files::Input;
 pub use filter::Filter;
 pub use finding::{Code, Finding, Level};
-pub use running::{Diagnosis, FilterState, Moved, Observed, State, Stats, diagnose};
+pub use running::{
+    Decisions, Diagnosis, FilterState, Moved, Observed, Share, State, Stats, diagnose,
+};
 pub use versions::Minor;
 
 use files::Files;

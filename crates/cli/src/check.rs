@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use meshtrace_check::{Filter, Input, Minor, Options, check};
 
 use crate::findings::{self, Form};
@@ -23,7 +23,7 @@ use crate::{filter, output};
 )]
 pub(crate) struct Command {
     /// Files, and folders with *.yaml, *.yml and *.json files; `-` is standard input
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     files: Vec<PathBuf>,
     /// Whose configuration it is, where a file is a plugin's
     #[arg(long, value_name = "NAME", value_parser = filter::parser())]
@@ -55,7 +55,7 @@ impl Command {
         };
         let report = check(&inputs, &options);
         output::print(&match self.output {
-            Form::Text => findings::text(&report),
+            Form::Text => findings::text(&report, findings::in_colour()),
             Form::Json => format!("{:#}\n", findings::json(&report, inputs.len())),
             Form::Github => findings::github(&report),
         });

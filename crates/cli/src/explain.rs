@@ -1,16 +1,17 @@
 //! `meshtrace explain`.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use meshtrace_check::{Filter, Input, filters_of};
-use meshtrace_explain::{Explanation, SentRequest, explain, explain_mesh_tracing, text};
+use meshtrace_explain::{
+    Explanation, SentRequest, explain, explain_mesh_tracing, header_line, text,
+};
 use meshtrace_pipeline::{AccessLogTrace, RouteSampling, SpanAttributes, TraceContext};
 use meshtrace_propagation::Direction;
 
-use crate::input;
+use crate::{findings, input};
 
 /// The filter, and the request.
 #[derive(Args, Debug)]
@@ -24,10 +25,10 @@ use crate::input;
 pub(crate) struct Command {
     /// The file with the filter's configuration as JSON or YAML, `-` is standard input; before it the filter's name, where
     /// the configuration does not tell it
-    #[arg(value_name = "CONFIG", num_args = 1..=2, required = true)]
+    #[arg(value_name = "CONFIG", num_args = 1..=2, required = true, value_hint = ValueHint::FilePath)]
     target: Vec<String>,
     /// A header line of the request; several times for several lines
-    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header_line)]
     headers: Vec<(String, String)>,
     /// The request's method
     #[arg(long, default_value = "GET")]
@@ -93,11 +94,7 @@ impl Command {
         let sent = self.request();
         let explanation = run(filter, &input::json(bytes), &sent)?;
         match self.output {
-            Form::Text => {
-                let in_colour =
-                    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                Ok(text(&explanation, &sent, in_colour))
-            }
+            Form::Text => Ok(text(&explanation, &sent, findings::in_colour())),
             Form::Json => serde_json::to_string_pretty(&explanation)
                 .map(|text| text + "\n")
                 .map_err(|error| format!("the explanation cannot be written: {error}")),
@@ -171,20 +168,6 @@ fn names(filters: &[Filter]) -> String {
         .map(|filter| filter.name().replace('_', "-"))
         .collect();
     names.join(", ")
-}
-
-/// `NAME: VALUE`.
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
-    let name = name.trim();
-    if name.is_empty() {
-        return Err(
-            "expected NAME: VALUE; --method, --path and --authority set what begins with a \
-                    colon"
-                .to_owned(),
-        );
-    }
-    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 /// `NAME=VALUE`.

@@ -17,9 +17,15 @@ pub(crate) enum Form {
     Github,
 }
 
-/// A line each, in colour on a terminal.
-pub(crate) fn text(report: &Report) -> String {
-    let in_colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+/// Whether standard output gets colours: it is a terminal, and NO_COLOR is not set, or empty
+/// (https://no-color.org).
+pub(crate) fn in_colour() -> bool {
+    let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !is_forbidden
+}
+
+/// A line each.
+pub(crate) fn text(report: &Report, in_colour: bool) -> String {
     let mut lines = String::new();
     for finding in &report.findings {
         let line = finding.to_string();

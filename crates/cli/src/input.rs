@@ -4,19 +4,25 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use clap::{Args, ValueHint};
+pub(crate) use meshtrace_explain::json_of as json;
 
 /// A filter's own configuration.
 #[derive(Args, Debug)]
 pub(crate) struct Input {
     /// The file with the filter's configuration as JSON or YAML; `-` is standard input. Without it: the filter's defaults
-    #[arg(value_name = "CONFIG")]
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
 
 impl Input {
+    /// The configuration in this file; `None`: the filter's defaults.
+    pub(crate) fn of(file: Option<&str>) -> Self {
+        Self {
+            file: file.map(PathBuf::from),
+        }
+    }
+
     /// The configuration as JSON.
     pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
         match &self.file {
@@ -36,20 +42,4 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, String> {
         return Ok(text);
     }
     fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
-}
-
-/// YAML as JSON. What is JSON stays to the letter, so that a refusal tells its lines; what is neither stays too, and is
-/// refused by whoever reads it.
-pub(crate) fn json(text: Vec<u8>) -> Vec<u8> {
-    let is_json = serde_json::from_slice::<IgnoredAny>(&text).is_ok();
-    if is_json || text.trim_ascii_start().starts_with(b"{") {
-        return text;
-    }
-    let yaml = str::from_utf8(&text)
-        .ok()
-        .map(serde_saphyr::from_str::<Value>);
-    match yaml {
-        Some(Ok(value @ Value::Object(_))) => value.to_string().into_bytes(),
-        _ => text,
-    }
 }

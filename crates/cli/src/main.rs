@@ -11,7 +11,9 @@ mod input;
 mod output;
 mod render;
 mod schema;
+mod shell;
 mod test_cases;
+mod version;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ use clap::{Parser, Subcommand};
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
 /// `check`, `doctor` and `test` are told by their help.
 #[derive(Debug, Parser)]
-#[command(name = "meshtrace", version, arg_required_else_help = true)]
+#[command(name = "meshtrace", version, long_version = version::all(), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,15 +59,21 @@ enum Command {
     /// Run the cases of a file: requests, and what is expected of each
     #[command(arg_required_else_help = true)]
     Test(test_cases::Command),
-    /// Render the Envoy or Istio configuration that a filter needs beside it, from the filter's own.
+    /// Render the Envoy or Istio configuration of one or several filters: themselves, and all around them
+    ///
+    /// With --envoy: the parts of Envoy's configuration, each below a line that says where it goes. With --istio: the
+    /// resources to apply. Several filters become one answer: their order, one list of header mutations, one Telemetry;
+    /// what contradicts is refused. docs/render.md.
     #[command(arg_required_else_help = true)]
-    Render {
-        #[command(subcommand)]
-        filter: render::Filter,
-    },
+    Render(render::Command),
     /// Print the JSON Schema of a filter's configuration (draft 2020-12).
     #[command(arg_required_else_help = true)]
     Schema(schema::Command),
+    /// Print the completions of a shell
+    #[command(arg_required_else_help = true)]
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man(shell::ManPage),
 }
 
 impl Command {
@@ -75,8 +83,10 @@ impl Command {
             Self::Doctor(command) => return command.run(),
             Self::Test(command) => return command.run(),
             Self::Explain(command) => command.run(),
-            Self::Render { filter } => filter.run(),
+            Self::Render(command) => command.run(),
             Self::Schema(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         };
         match text {
             Ok(text) => {

@@ -23,9 +23,13 @@ pub(crate) fn yaml(value: &Value, comments: &[String]) -> Result<String, String>
     Ok(text)
 }
 
-/// The sentences of limits, for the top of a document.
-pub(crate) fn limits(limits: &[impl Display]) -> Vec<String> {
-    limits.iter().map(ToString::to_string).collect()
+/// The sentences of limits, for the end of a document.
+pub(crate) fn limits(limits: &[impl Display]) -> String {
+    if limits.is_empty() {
+        return String::new();
+    }
+    let lines = limits.iter().map(|limit| comment(&format!("- {limit}")));
+    comment("Limits:") + &lines.collect::<String>()
 }
 
 fn comment(text: &str) -> String {

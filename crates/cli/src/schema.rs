@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_check::Filter;
@@ -22,7 +22,7 @@ pub(crate) struct Command {
     #[arg(value_parser = filter::parser())]
     filter: Option<Filter>,
     /// Write the schema of every filter into this folder, as <filter>.json
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     all: Option<PathBuf>,
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use meshtrace_check::Filter;
-use meshtrace_explain::{Case, Difference};
-use serde::Deserialize;
+use meshtrace_explain::{Case, Cases, Difference, placeless};
 use serde_json::Value;
 
 use crate::explain::{named, run};
@@ -21,20 +20,8 @@ use crate::{input, output};
 )]
 pub(crate) struct Command {
     /// The file, as YAML or JSON: {filter, config, environment, cases: [{name, request, expect}]}; `-` is standard input
-    #[arg(value_name = "CASES")]
+    #[arg(value_name = "CASES", value_hint = ValueHint::FilePath)]
     file: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cases {
-    filter: String,
-    /// The configuration itself, or the path of its file, from the folder of this one.
-    #[serde(default)]
-    config: Value,
-    #[serde(default)]
-    environment: BTreeMap<String, String>,
-    cases: Vec<Case>,
 }
 
 impl Command {
@@ -58,16 +45,8 @@ impl Command {
     fn text(&self) -> Result<(String, usize), String> {
         let file = self.file.display();
         let bytes = input::read(&self.file)?;
-        let json = input::json(bytes.clone());
-        let cases: Cases = serde_json::from_slice(&json).map_err(|error| {
-            let reason = error.to_string();
-            let reason = if json == bytes {
-                &reason
-            } else {
-                placeless(&reason)
-            };
-            format!("{file} is no file of cases: {reason}")
-        })?;
+        let cases =
+            Cases::read(bytes).map_err(|reason| format!("{file} is no file of cases: {reason}"))?;
         if cases.cases.is_empty() {
             return Err(format!("{file} has no cases"));
         }
@@ -104,12 +83,6 @@ impl Command {
             config => Ok(config.to_string().into_bytes()),
         }
     }
-}
-
-/// A refusal without line and column, which are those of a text that the user does not have.
-fn placeless(reason: &str) -> &str {
-    let parts = reason.rsplit_once(" at line ");
-    parts.map_or(reason, |(text, _)| text)
 }
 
 fn differences(

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -58,10 +59,7 @@ fn envoys_tags_come_from_a_file_and_from_standard_input() {
     };
     let text = from(file);
     assert_eq!(text, from("-"));
-    assert!(
-        text.starts_with("# span_attributes for Envoy 1.37: "),
-        "{text}"
-    );
+    assert!(text.starts_with("# Envoy: 1.37\n"), "{text}");
     let parts = documents(&text).remove(0);
     assert_eq!(
         parts["tracing"]["custom_tags"],
@@ -301,7 +299,7 @@ fn the_access_log_has_the_step_that_this_envoy_can_take() {
         &["render", "access-log-trace", "--envoy", "1.40"],
         "",
     ))[0];
-    assert_eq!(parts.get("http_filters"), None);
+    assert_eq!(parts["http_filters"][0]["name"], "access_log_trace");
 }
 
 #[test]
@@ -369,4 +367,95 @@ fn the_headers_of_each_filter_are_written_by_a_route_configuration() {
     let expected =
         "meshtrace: trace_context.request_headers: \"edit\", with which the filter writes";
     assert!(sentence.starts_with(expected), "{sentence}");
+}
+
+#[test]
+fn the_version_is_that_of_every_module() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(printed(&["-V"], ""), format!("meshtrace {version}\n"));
+    let text = printed(&["--version"], "");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(&*format!("meshtrace {version}")));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut modules = vec![(root.join("crates/native"), "libmeshtrace.so".to_owned())];
+    for entry in fs::read_dir(root.join("filters")).expect("the filters") {
+        let folder = entry.expect("a filter").path();
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        let module = format!("{}.wasm", name.replace('-', "_"));
+        modules.push((folder.clone(), module));
+    }
+    for (folder, module) in &modules {
+        // The command line knows one version, so that a module must not have another one.
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        assert!(manifest.contains("version.workspace = true"), "{module}");
+        let is_told = text
+            .lines()
+            .any(|line| line.split_whitespace().eq([module.as_str(), version]));
+        assert!(is_told, "{module}: {text}");
+    }
+    assert_eq!(lines.count(), modules.len(), "{text}");
+}
+
+#[test]
+fn completions_know_the_commands_and_their_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(&["completions", shell], "");
+        for word in ["check", "doctor", "span-attributes", "istio"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        // The shell itself reads it, where it is here.
+        if let Ok(mut child) = Command::new(shell)
+            .arg("-n")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+        {
+            let mut input = child.stdin.take().expect("its input");
+            input.write_all(script.as_bytes()).expect("the script");
+            drop(input);
+            let output = child.wait_with_output().expect("its end");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{shell}: {errors}");
+        }
+    }
+    let refused = refusal(&["completions", "tcsh"], "", 2);
+    assert!(refused.contains("bash"), "{refused}");
+}
+
+#[test]
+fn bash_completes_a_command_and_a_flag() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("meshtrace.bash");
+    fs::write(&script, printed(&["completions", "bash"], "")).expect("a file");
+    let complete = |words: &str| -> String {
+        let line = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _meshtrace meshtrace \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+             echo \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let output = Command::new("bash").args(["-c", &line]).output();
+        String::from_utf8(output.expect("bash").stdout).expect("text")
+    };
+    assert_eq!(complete("meshtrace doc").trim(), "doctor");
+    assert_eq!(complete("meshtrace doctor --sec").trim(), "--seconds");
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let page = printed(&["man"], "");
+    assert!(page.contains(".TH meshtrace 1"), "{page}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("man1");
+    let arguments = ["man", "--all", pages.to_str().expect("a path")];
+    assert_eq!(printed(&arguments, ""), "");
+    for (name, word) in [
+        ("meshtrace.1", "doctor"),
+        ("meshtrace-check.1", "Exit codes"),
+        ("meshtrace-doctor.1", "ADMIN"),
+        ("meshtrace-render-span-attributes.1", "module"),
+    ] {
+        let page = fs::read_to_string(pages.join(name)).expect(name);
+        assert!(page.contains(word), "{name}: {page}");
+    }
 }

@@ -214,3 +214,42 @@ fn cases_end_with_0_where_all_are_ok_and_with_1_otherwise() {
     assert!(out(&bad).contains("FAIL b3 leaves\n  headers.b3\n    expected  4bf9"));
     assert!(out(&bad).contains("    found     (none)\n1 case, 1 failed\n"));
 }
+
+/// Runs the command with a terminal as its standard output.
+fn on_a_terminal(folder: &Path, arguments: &[&str], no_colour: &str) -> String {
+    let script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let output = Command::new("python3")
+        .args(["-c", script, env!("CARGO_BIN_EXE_meshtrace")])
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", no_colour)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("a terminal");
+    out(&output)
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let folder = folder_with(&[
+        ("context.json", r#"{"extract": ["b3"]}"#),
+        ("bad.json", r#"{"extrct": ["b3"]}"#),
+    ]);
+    let id = "b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1";
+    for arguments in [
+        &["explain", "trace-context", "context.json", "-H", id][..],
+        &["check", "--filter", "trace-context", "bad.json"],
+    ] {
+        let plain = out(&meshtrace(folder.path(), arguments));
+        assert!(!plain.is_empty() && !plain.contains('\u{1b}'), "{plain}");
+        // NO_COLOR counts where it is not empty.
+        let coloured = on_a_terminal(folder.path(), arguments, "");
+        assert!(coloured.contains("\u{1b}["), "{coloured}");
+        let without = on_a_terminal(folder.path(), arguments, "1");
+        assert!(!without.contains('\u{1b}'), "{without}");
+        assert!(
+            without.replace('\r', "").contains(plain.trim_end()),
+            "{without}"
+        );
+    }
+}

@@ -19,6 +19,8 @@ pub struct Explanation {
     pub sampled: Option<bool>,
     /// The attributes of the request, with their final values.
     pub attributes: Vec<Attribute>,
+    /// The attributes whose values were found and left out, by a transformation.
+    pub left_out: Vec<LeftOut>,
     /// The request headers that differ when the request leaves, by name.
     pub headers: Vec<HeaderChange>,
     /// Whether the filter writes the headers as filter state. The route configuration then changes
@@ -103,8 +105,20 @@ pub struct Rule {
 pub struct Attribute {
     /// Its key on the span.
     pub key: String,
-    /// Its value.
+    /// The value of its source, cut to the limit of all values; `None` where the source had none,
+    /// so that the value is the default.
+    pub raw: Option<String>,
+    /// Its final value.
     pub value: String,
+}
+
+/// An attribute that a transformation left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Its key.
+    pub key: String,
+    /// The value of its source.
+    pub raw: String,
 }
 
 /// A header whose lines have changed.

@@ -9,16 +9,19 @@
 mod case;
 mod explanation;
 mod host;
+mod input;
 mod left;
 mod request;
 mod run;
+mod sources;
 mod text;
 
 pub use case::{Case, Difference, Expected};
 pub use explanation::{
-    Attribute, Explanation, FilterState, HeaderChange, MovedCounter, ReadFormat, Rule, Section,
-    Span,
+    Attribute, Explanation, FilterState, HeaderChange, LeftOut, MovedCounter, ReadFormat, Rule,
+    Section, Span,
 };
+pub use input::{Cases, header_line, json_of, placeless};
 pub use request::SentRequest;
 pub use run::{explain, explain_mesh_tracing};
 pub use text::text;

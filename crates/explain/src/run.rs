@@ -20,6 +20,7 @@ use crate::explanation::{
 use crate::host::{AtEnd, FirstRequest};
 use crate::left::{self, Lines, shown};
 use crate::request::{SentRequest, dotted};
+use crate::sources::{self, Kept};
 
 /// The seed of the ids that are shown.
 const SEED: [u8; 32] = *b"meshtrace explain: a fixed seed.";
@@ -36,7 +37,9 @@ pub fn explain<C: Composition>(
     json: &[u8],
     sent: &SentRequest,
 ) -> Result<Explanation, ConfigError> {
-    twice(|seed| run::<C>(json, sent, seed, |_, _, _| None))
+    explained(json, |json, seed| {
+        run::<C>(json, sent, seed, |_, _, _| None)
+    })
 }
 
 /// Runs `mesh_tracing` with the configuration `json` over `sent`.
@@ -44,15 +47,24 @@ pub fn explain<C: Composition>(
 /// # Errors
 /// When the filter refuses the configuration.
 pub fn explain_mesh_tracing(json: &[u8], sent: &SentRequest) -> Result<Explanation, ConfigError> {
-    twice(|seed| run::<MeshTracing>(json, sent, seed, open_span))
+    explained(json, |json, seed| {
+        run::<MeshTracing>(json, sent, seed, open_span)
+    })
 }
 
-fn twice(
-    run: impl Fn([u8; 32]) -> Result<Explanation, ConfigError>,
+fn explained(
+    json: &[u8],
+    run: impl Fn(&[u8], [u8; 32]) -> Result<Explanation, ConfigError>,
 ) -> Result<Explanation, ConfigError> {
-    let (mut one, other) = (run(SEED)?, run(OTHER_SEED)?);
+    let (mut one, other) = (run(json, SEED)?, run(json, OTHER_SEED)?);
     let others = ids(&other);
     one.generated = ids(&one).difference(&others).cloned().collect();
+    let again = |kept: Kept| {
+        let json = sources::shown(one.filter, json, kept)?;
+        run(&json, SEED).ok()
+    };
+    let (finals, raw) = (again(Kept::All), again(Kept::Source));
+    sources::add(&mut one, finals, raw);
     Ok(one)
 }
 
@@ -164,6 +176,7 @@ fn run<C: Composition>(
         read: read_formats(outcome.tallies.propagation, headers),
         sampled: sampled(span.as_ref(), told, rule.as_ref()),
         attributes: attributes(&filter_state, of_span.unwrap_or_default()),
+        left_out: Vec::new(),
         headers: left::changes(&lines, &left),
         headers_by_filter_state: outcome.request_headers == RequestHeaders::FilterState,
         filter_state,
@@ -259,13 +272,8 @@ fn attributes(states: &[FilterState], of_span: Vec<Attribute>) -> Vec<Attribute>
         .filter(|state| state.section == Section::Gather);
     let mut attributes: Vec<_> = states
         .filter_map(|state| {
-            Some(Attribute {
-                key: state
-                    .key
-                    .strip_prefix(filter_state::WASM_PREFIX)?
-                    .to_owned(),
-                value: state.value.clone(),
-            })
+            let key = state.key.strip_prefix(filter_state::WASM_PREFIX)?;
+            Some(Attribute::new(key, &state.value))
         })
         .collect();
     for attribute in of_span {
@@ -353,10 +361,9 @@ fn open_span(
     let name = conventions::Request::scan(&request.headers).name(template);
     let tally = &mut Default::default();
     let gathered = filter.gather(request.headers, &of_attributes, tally);
-    let attributes = gathered.iter().map(|attribute| Attribute {
-        key: attribute.key.to_owned(),
-        value: attribute.value.to_owned(),
-    });
+    let attributes = gathered
+        .iter()
+        .map(|attribute| Attribute::new(attribute.key, attribute.value));
     let span = Span {
         name: shown(name.as_bytes()),
         trace_id: shown(&start.trace_id().to_hex()),

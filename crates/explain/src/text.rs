@@ -148,13 +148,28 @@ impl Page {
     }
 
     fn gather(&mut self, explanation: &Explanation) {
-        if !Self::has(explanation, Section::Gather) && explanation.attributes.is_empty() {
+        let is_empty = explanation.attributes.is_empty() && explanation.left_out.is_empty();
+        if !Self::has(explanation, Section::Gather) && is_empty {
             return;
         }
         self.section("gather");
         for attribute in &explanation.attributes {
             let text = format!("{} = {}", attribute.key, attribute.value);
             self.line(2, "attribute  ", Some(GREEN), &text);
+            match &attribute.raw {
+                Some(raw) if *raw == attribute.value => {}
+                Some(raw) => self.line(2, "from       ", None, raw),
+                None => self.line(
+                    2,
+                    "from       ",
+                    None,
+                    "its default: the request has no value",
+                ),
+            }
+        }
+        for attribute in &explanation.left_out {
+            self.line(2, "left out   ", Some(RED), &attribute.key);
+            self.line(2, "from       ", None, &attribute.raw);
         }
         self.counters(explanation, Section::Gather);
         self.filter_state(explanation, Section::Gather);

@@ -184,6 +184,115 @@ fn span_attributes_tells_the_final_values() {
 }
 
 #[test]
+fn attributes_are_told_as_they_came_and_as_they_leave() {
+    let stage = r#"{"attributes": [
+        {"key": "user.id", "from": {"header": "x-user-id"}, "transform": ["lowercase", {"truncate": 3}]},
+        {"key": "plan", "from": {"header": "x-plan"}, "transform": [{"allow": ["gold"]}]},
+        {"key": "tier", "from": {"header": "x-tier"}, "default": "free"},
+        {"key": "mail", "from": {"header": "x-mail"}, "transform": [{"hmac_sha256": {"key_env": "KEY"}}]},
+        {"key": "absent", "from": {"header": "x-absent"}}],
+        "emit": {"filter_state": false, "request_header_prefix": "x-a-"}}"#;
+    let mesh = format!(r#"{{"span_attributes": {stage}, "report": {{"cluster": "c"}}}}"#);
+    let mesh = mesh.replace(r#""filter_state": false, "#, "");
+    let sent = request(
+        "/",
+        &[
+            ("x-user-id", "ALICE"),
+            ("x-plan", "lead"),
+            ("x-mail", "a@b.c"),
+        ],
+    );
+    for found in [
+        explain::<SpanAttributes>(stage.as_bytes(), &sent).unwrap(),
+        explain_mesh_tracing(mesh.as_bytes(), &sent).unwrap(),
+    ] {
+        let attributes: Vec<_> = found
+            .attributes
+            .iter()
+            .map(|found| (&*found.key, found.raw.as_deref(), &*found.value))
+            .collect();
+        assert_eq!(
+            attributes,
+            [("user.id", Some("ALICE"), "ali"), ("tier", None, "free")]
+        );
+        let left_out: Vec<_> = found
+            .left_out
+            .iter()
+            .map(|found| (&*found.key, &*found.raw))
+            .collect();
+        assert_eq!(left_out, [("plan", "lead"), ("mail", "a@b.c")]);
+        let text = text(&found, &sent, false);
+        for line in [
+            "  attribute  user.id = ali\n  from       ALICE\n",
+            "  attribute  tier = free\n  from       its default",
+            "  left out   plan\n  from       lead\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}
+
+/// Every line that leaves is one that came, or is told as written; every line that came leaves, or
+/// is told as gone.
+#[test]
+fn every_header_that_is_written_or_removed_is_told() {
+    let ids = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let sent = request(
+        "/",
+        &[
+            ("traceparent", &*traceparent()),
+            ("tracestate", "a=b"),
+            ("b3", &format!("{ids}-00f067aa0ba902b7-0")),
+            ("x-b3-traceid", ids),
+            ("uber-trace-id", &format!("{ids}:00f067aa0ba902b7:0:1")),
+            ("uberctx-a", "1"),
+            ("uberctx-b", "2"),
+            ("ot-baggage-a", "3"),
+            ("baggage", "a=b"),
+            ("baggage", "c=d"),
+            (
+                "x-amzn-trace-id",
+                "Root=1-5759e988-bd862e3fe1be46a994272793",
+            ),
+            ("x-request-id", "7"),
+            ("x-debug", "on"),
+        ],
+    );
+    for json in [
+        r#"{"incoming": "ignore"}"#,
+        r#"{"incoming": "restart", "inject": ["b3"], "clear": ["x-debug", "jaeger"]}"#,
+        r#"{"inject": ["xray"], "clear": ["b3multi"], "baggage_from": ["jaeger"]}"#,
+        r#"{"on_conflict": "restart", "request_headers": "filter_state", "clear": ["x-debug"]}"#,
+    ] {
+        let found = explain::<TraceContext>(json.as_bytes(), &sent).expect(json);
+        let lines = |all: &[(String, String)], name: &str| -> Vec<String> {
+            let lines = all.iter().filter(|(candidate, _)| candidate == name);
+            lines.map(|(_, value)| value.clone()).collect()
+        };
+        let names: std::collections::BTreeSet<_> = sent
+            .headers
+            .iter()
+            .chain(&found.left)
+            .map(|(name, _)| name)
+            .collect();
+        let mut changed = 0;
+        for name in names {
+            let (before, after) = (lines(&sent.headers, name), lines(&found.left, name));
+            let told = found.headers.iter().find(|change| change.name == *name);
+            match told {
+                Some(change) => {
+                    assert_eq!((&change.before, &change.after), (&before, &after), "{json}");
+                    changed += 1;
+                }
+                None => assert_eq!(before, after, "{json}: {name}"),
+            }
+        }
+        assert_eq!(changed, found.headers.len(), "{json}");
+        assert!(changed > 2, "{json}: {:?}", found.headers);
+    }
+}
+
+#[test]
 fn access_log_trace_tells_the_ids_at_the_end() {
     let parent = [("traceparent", &*traceparent())];
     let found = explain::<AccessLogTrace>(b"{}", &request("/", &parent)).unwrap();

@@ -12,6 +12,7 @@
     reason = "a target panics where its promise is broken"
 )]
 
+mod command_line;
 mod filter;
 mod formats;
 mod lines;
@@ -21,6 +22,7 @@ use meshtrace_headers::{Headers, encode};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Propagation, TraceContextConfig};
 
+pub use command_line::{cases, check, explain, yaml};
 pub use filter::filter;
 pub use w3c::tracestate;
 
@@ -34,6 +36,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("headers", headers),
     ("filter", filter),
     ("configuration", configuration),
+    ("check", check),
+    ("yaml", yaml),
+    ("cases", cases),
+    ("explain", explain),
 ];
 
 /// The first line names a format. The others are lines of its headers: `name: value`, or the value

@@ -24,7 +24,6 @@ mod metrics;
 mod node;
 mod plugin;
 mod queue;
-mod refusal;
 mod report;
 mod send;
 mod span;

@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use meshtrace_config::ConfigError;
 use meshtrace_otlp::{Keep, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
+use meshtrace_plugin_config::native;
 
 use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
-use crate::refusal;
 
 /// The stages with counters. The stage of the access log is not here: Envoy gives the access log
 /// the ids.
@@ -53,10 +53,10 @@ impl Plugin {
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
         let config = meshtrace_plugin_config::mesh_tracing(json).map_err(below)?;
         let mesh_tracing = compile(json)?;
-        refusal::refuse(&config).map_err(below)?;
+        native::refuse(&config).map_err(below)?;
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
-        let read = refusal::read_names(&config);
+        let read = native::read_names(&config);
         let plugin = Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             json: json.into(),
@@ -70,7 +70,7 @@ impl Plugin {
             interval_ms: report.batch.interval_ms.into(),
             buckets: Buckets::default(),
         };
-        Ok((plugin, refusal::caution(&config)))
+        Ok((plugin, native::caution(&config)))
     }
 
     /// The stages, compiled for one worker.

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod native;
+
 use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
 use meshtrace_config::{ConfigError, RequestHeaders, read};

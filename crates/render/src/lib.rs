@@ -1,5 +1,7 @@
 //! Renders Envoy and Istio configuration from the filters' own configuration.
 //!
+//! - [`Setup::render`] is all of it: the filters themselves, several of them composed, and everything
+//!   around them. The other functions are its parts.
 //! - [`early_mutation`] is the part of `trace_context` that a filter cannot do. Envoy's tracer
 //!   extracts the context before any HTTP filter runs, so the context must be in the tracer's own
 //!   format before that. `early_header_mutation_extensions` of the HTTP connection manager run
@@ -20,8 +22,10 @@ mod cel;
 mod early;
 pub mod priority;
 mod request_headers;
+mod setup;
 mod tags;
 mod version;
+mod yaml;
 
 pub use access_log::{
     IdsFrom, access_log, access_log_fields, expose_ids, istio_envoy_filter, istio_provider,
@@ -29,6 +33,9 @@ pub use access_log::{
 };
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
 pub use request_headers::{route_configuration, route_configuration_patch};
+pub use setup::{
+    Filter, FilterSetup, Host, Kind, Piece, ProxyTracer, Refused, Rendering, Role, Setup,
+};
 pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};
 mod sampling;

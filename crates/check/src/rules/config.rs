@@ -2,7 +2,7 @@
 
 use crate::document::Node;
 use crate::files::Files;
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::finding::{Code, Findings};
 use crate::model::Model;
 use crate::model::plugin::{Config, Host, Plugin};
@@ -15,7 +15,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
     for (place, plugin) in model.plugins.iter().enumerate() {
         let before = findings.all.len();
         match plugin.config {
-            Config::Absent => {}
+            Config::Absent => absent(plugin, findings),
             Config::Unreadable => unreadable(plugin, model.files, findings),
             Config::Read(node) => read(plugin, node, findings),
         }
@@ -38,6 +38,16 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
         findings.add(Code::WhichFilter, *document, message);
     }
     refused
+}
+
+/// Finds a native tracer without a configuration. It refuses that, and a Wasm filter does not.
+fn absent(plugin: &Plugin<'_>, findings: &mut Findings) {
+    if plugin.is_native()
+        && let Some((key, reason)) = filter::native_refusal(b"")
+    {
+        let message = format!("{key}: {reason}; write it into `tracer_config`");
+        findings.add(Code::Refused, plugin.node, message);
+    }
 }
 
 /// Finds a configuration that does not reach the filter as JSON.
@@ -100,7 +110,12 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         Some(text) => text.to_owned(),
         None => node.to_json().to_string(),
     };
-    if let Some((path, reason)) = plugin.filter.refusal(json.as_bytes()) {
+    let refusal = plugin.filter.refusal(json.as_bytes());
+    let refusal = refusal.or_else(|| match plugin.is_native() {
+        true => filter::native_refusal(json.as_bytes()),
+        false => None,
+    });
+    if let Some((path, reason)) = refusal {
         let at = follow(node, &path);
         findings.add(Code::Refused, at, reason);
     }
@@ -138,6 +153,10 @@ fn follow<'t>(root: Node<'t>, path: &str) -> Node<'t> {
 }
 
 fn does_nothing(plugin: &Plugin<'_>, findings: &mut Findings) {
+    // The native tracer refuses a configuration that does nothing.
+    if plugin.is_native() {
+        return;
+    }
     // A configuration without anything that loads it may be only a part.
     if plugin.host == Host::Nobody
         && plugin

@@ -4,6 +4,7 @@ mod config;
 mod ids;
 mod loading;
 mod mesh;
+mod native;
 mod placement;
 mod report;
 mod routes;
@@ -20,10 +21,11 @@ use crate::model::Model;
 /// The rules of a topic.
 type Topic = fn(&Model<'_>, &mut Findings);
 
-const TOPICS: [Topic; 10] = [
+const TOPICS: [Topic; 11] = [
     ids::check,
     loading::check,
     mesh::check,
+    native::check,
     placement::check,
     report::check,
     routes::check,

@@ -3,6 +3,7 @@
 mod exports;
 mod filters;
 mod requests;
+mod shares;
 mod stats;
 
 use crate::document::Position;
@@ -12,6 +13,7 @@ use crate::model::Model;
 use crate::{Options, Report, examine};
 
 pub use filters::{FilterState, State};
+pub use shares::{Decisions, Share};
 pub use stats::Stats;
 
 /// The data that was fetched from a running Envoy.
@@ -38,6 +40,8 @@ pub struct Diagnosis {
     pub filters: Vec<FilterState>,
     /// The counters that moved, in the order of their names.
     pub moved: Vec<Moved>,
+    /// Who decided about sampling: `force`, the rules by name, the default, the callers.
+    pub shares: Vec<Share>,
 }
 
 /// A counter that moved.
@@ -74,6 +78,7 @@ pub fn diagnose(observed: &Observed, options: &Options) -> Diagnosis {
         report,
         filters,
         moved: moved.collect(),
+        shares: shares::of(observed),
     }
 }
 

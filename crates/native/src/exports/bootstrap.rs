@@ -3,13 +3,13 @@
 use core::ffi::c_void;
 use core::ptr;
 
+use meshtrace_plugin_config::native;
+
 use super::inert;
 use crate::boundary::guard;
 use crate::call;
 use crate::flush;
 use crate::sys::{Buffer, Completion, EnvoyPtr, LogLevel};
-
-const NAME: &[u8] = b"mesh_tracing_flush";
 
 /// The address of an object. Any address will do, because it is never read.
 static NOTHING: u8 = 0;
@@ -23,11 +23,10 @@ unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_config_new(
 ) -> *const u8 {
     guard(ptr::null(), || {
         // SAFETY: Envoy lends the range for this call.
-        if unsafe { name.bytes() } != NAME {
+        if let Err(refusal) = native::refuse_extension(unsafe { name.bytes() }) {
             call::log(
                 LogLevel::Error,
-                "extension_name: unknown extension, expected \"mesh_tracing_flush\" (the extension \
-                 is refused)",
+                &format!("{refusal} (the extension is refused)"),
             );
             return ptr::null();
         }

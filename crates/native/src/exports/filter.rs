@@ -6,13 +6,13 @@
 use core::ptr;
 use std::sync::Arc;
 
+use meshtrace_plugin_config::native;
+
 use super::inert;
 use crate::boundary::guard;
 use crate::call::{self, Caller};
 use crate::send::{Landed, Sender};
 use crate::sys::{Buffer, CALL_ANSWERED, EnvoyPtr, HeaderLine, LogLevel};
-
-const NAME: &[u8] = b"mesh_tracing_export";
 
 /// Creates a configuration, on the main thread. Null refuses it.
 #[unsafe(no_mangle)]
@@ -24,15 +24,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     guard(ptr::null(), || {
         // SAFETY: Envoy lends both ranges for this call.
         let (name, content) = unsafe { (name.bytes(), content.bytes()) };
-        let refusal = match (name, content) {
-            (NAME, b"" | b"{}") => None,
-            (NAME, _) => Some(
-                "mesh_tracing_export: expected no `filter_config`: the tracer's configuration says \
-                 where spans go",
-            ),
-            _ => Some("filter_name: unknown filter, expected \"mesh_tracing_export\""),
-        };
-        if let Some(refusal) = refusal {
+        if let Err(refusal) = native::refuse_filter(name, content) {
             call::log(
                 LogLevel::Error,
                 &format!("{refusal} (the filter is refused)"),

@@ -4,7 +4,7 @@ use core::mem::ManuallyDrop;
 use core::ptr;
 use std::sync::Arc;
 
-use meshtrace_config::ConfigError;
+use meshtrace_plugin_config::native;
 
 use super::inert;
 use crate::boundary::guard;
@@ -14,8 +14,6 @@ use crate::send;
 use crate::span::{self, Span};
 use crate::sys::{Buffer, EnvoyPtr, LogLevel};
 use crate::worker;
-
-const NAME: &[u8] = b"mesh_tracing";
 
 /// Creates a configuration, on the main thread. Null refuses it.
 #[unsafe(no_mangle)]
@@ -29,14 +27,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
         let (name, json) = unsafe { (name.bytes(), json.bytes()) };
         // SAFETY: the handle is used until `config_destroy`, or by a span, which keeps it alive.
         let handle = unsafe { TracerHandle::new(config) };
-        let made = match name {
-            NAME => Plugin::new(json, handle),
-            _ => Err(ConfigError::new(
-                "tracer_name",
-                "unknown tracer, expected \"mesh_tracing\"",
-            )),
-        };
-        match made {
+        match native::refuse_tracer(name).and_then(|()| Plugin::new(json, handle)) {
             Ok((plugin, caution)) => {
                 if let Some(caution) = caution {
                     call::log(LogLevel::Warn, caution);

@@ -3,6 +3,7 @@
 
 use meshtrace_config::ConfigError;
 use meshtrace_envoy::attribute;
+use meshtrace_headers::{PathTemplate, Segment};
 use meshtrace_sampling::{
     HeaderConfig, MatchConfig, ParentPolicy, PathConfig, SampleConfig, SamplingConfig, Threshold,
 };
@@ -308,12 +309,7 @@ fn path_condition(path: &PathConfig) -> Result<String, ConfigError> {
             Ok(format!("({PATH} == {whole} || {PATH}.startsWith({below}))"))
         }
         PathConfig::Template(text) => {
-            let segment = |segment: &str| match segment.starts_with('{') {
-                true => "[^/]+".to_owned(),
-                false => escaped(segment),
-            };
-            let segments: Vec<_> = text.split('/').map(segment).collect();
-            let pattern = segments.join("/");
+            let pattern = template_pattern(text)?;
             if pattern.len() > MAX_TEMPLATE {
                 return Err(ConfigError::new(
                     "match.path.template",
@@ -321,8 +317,7 @@ fn path_condition(path: &PathConfig) -> Result<String, ConfigError> {
                      expected a shorter one, or `prefix`",
                 ));
             }
-            let pattern = quoted("match.path.template", &format!("^{pattern}$"))?;
-            Ok(format!("{PATH}.matches({pattern})"))
+            Ok(format!("{PATH}.matches('^{pattern}$')"))
         }
         PathConfig::Regex(_) => Err(ConfigError::new(
             "match.path.regex",
@@ -332,17 +327,36 @@ fn path_condition(path: &PathConfig) -> Result<String, ConfigError> {
     }
 }
 
-/// Puts each character with a meaning in a pattern in brackets, as [`quoted`] refuses a backslash.
-fn escaped(segment: &str) -> String {
-    let special = |c: char| matches!(c, '.' | '+' | '*' | '(' | ')' | '[' | ']' | '^' | '$' | '|');
-    let mut text = String::new();
-    for c in segment.chars() {
-        match special(c) {
-            true => text.extend(['[', c, ']']),
-            false => text.push(c),
+/// The pattern of the paths that fit a template, as it stands in a text of CEL.
+fn template_pattern(text: &str) -> Result<String, ConfigError> {
+    let template = PathTemplate::parse(text)
+        .map_err(|refusal| ConfigError::invalid_text("match.path.template", text, &refusal))?;
+    let mut pattern = String::new();
+    for segment in template.segments {
+        pattern.push('/');
+        match segment {
+            Segment::Any(_) => pattern.push_str("[^/]+"),
+            Segment::Text(text) => pattern.push_str(&escaped("match.path.template", text)?),
         }
     }
-    text
+    if template.open {
+        pattern.push_str("(/.*)?");
+    }
+    Ok(pattern)
+}
+
+/// A text as a part of a pattern. A character with a meaning in a pattern has a backslash, which
+/// is two in a text of CEL.
+fn escaped(path: &str, text: &str) -> Result<String, ConfigError> {
+    plain(path, text)?;
+    let mut pattern = String::new();
+    for c in text.chars() {
+        if ".+*?()[]{}^$|".contains(c) {
+            pattern.push_str("\\\\");
+        }
+        pattern.push(c);
+    }
+    Ok(pattern)
 }
 
 fn host_condition(host: &str) -> Result<String, ConfigError> {
@@ -355,8 +369,8 @@ fn host_condition(host: &str) -> Result<String, ConfigError> {
             format!("({HOST} == {whole} || {HOST}.startsWith({port}))")
         }
         Some(domain) => {
-            let pattern = quoted("match.host", &format!("{}(:[0-9]+)?$", escaped(domain)))?;
-            format!("{HOST}.matches({pattern})")
+            let domain = escaped("match.host", domain)?;
+            format!("{HOST}.matches('{domain}(:[0-9]+)?$')")
         }
     })
 }
@@ -374,9 +388,15 @@ fn header_condition(header: &HeaderConfig, path: &str) -> Result<String, ConfigE
 
 /// A text in CEL, which is part of a substitution format.
 fn quoted(path: &str, text: &str) -> Result<String, ConfigError> {
+    plain(path, text)?;
+    Ok(format!("'{text}'"))
+}
+
+/// Refuses a text that ends a text of CEL, or the substitution around it.
+fn plain(path: &str, text: &str) -> Result<(), ConfigError> {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b"'\\%\"".contains(&byte);
     if text.bytes().all(is_plain) {
-        return Ok(format!("'{text}'"));
+        return Ok(());
     }
     Err(ConfigError::new(
         path,

@@ -66,7 +66,7 @@ fn block(sample: SampleConfig) -> Option<Value> {
 }
 
 impl RouteTracing {
-    pub(super) fn to_patch(&self) -> Value {
+    pub(crate) fn to_patch(&self) -> Value {
         json!({
             "applyTo": "HTTP_ROUTE",
             "match": {"routeConfiguration": {"vhost": {"route": {"name": self.route}}}},

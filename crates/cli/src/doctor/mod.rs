@@ -1,59 +1,87 @@
 //! `meshtrace doctor`.
 
+mod admin;
+mod bundle;
+mod port_forward;
+mod redact;
+
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::Args;
-use meshtrace_check::{Diagnosis, Input, Observed, Options, Stats, diagnose};
+use clap::{ArgGroup, Args, ValueHint};
+use meshtrace_check::{Decisions, Diagnosis, Input, Observed, Options, Share, Stats, diagnose};
 use serde_json::{Value, json};
-use ureq::Agent;
 
 use crate::findings::{self, Form};
 use crate::output;
-
-/// As much as `check` reads of a file.
-const MAX_BYTES: u64 = 64 << 20;
-/// How long Envoy may take for one answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use admin::Admin;
+use port_forward::{Pod, PortForward};
 
 /// Which Envoy, and for how long.
 #[derive(Args, Debug)]
 #[command(
+    group = ArgGroup::new("proxy").required(true).args(["admin", "pod"]),
     after_help = "Exit codes: 0, nothing at error level; 1, errors were found; 2, the command line is wrong or Envoy \
     cannot be asked.\n\nExamples:\n  \
     meshtrace doctor http://127.0.0.1:9901\n  \
-    kubectl port-forward POD 15000 & meshtrace doctor http://127.0.0.1:15000 --seconds 30"
+    meshtrace doctor --pod shop/cart-7d9f --seconds 30\n  \
+    meshtrace doctor --pod shop/deployment/cart --bundle support.tar.gz"
 )]
 pub(crate) struct Command {
     /// The address of Envoy's admin interface, such as http://127.0.0.1:9901
-    #[arg(value_name = "ADMIN-URL")]
-    admin: String,
+    #[arg(value_name = "ADMIN-URL", value_hint = ValueHint::Url)]
+    admin: Option<String>,
+    /// The proxy of a pod, by `kubectl port-forward`: NAMESPACE/POD, or NAMESPACE/deployment/NAME
+    #[arg(long, value_name = "NAMESPACE/POD")]
+    pod: Option<Pod>,
+    /// The port of the admin interface in the pod: 15000 in Istio, 19000 in Envoy Gateway
+    #[arg(long, value_name = "PORT", default_value_t = 15000, requires = "pod")]
+    admin_port: u16,
     /// How long to look at what moves
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+    /// Write what support needs to know into this file, a .tar.gz, without secrets
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    bundle: Option<PathBuf>,
     /// How findings are printed
     #[arg(long, value_name = "FORM", default_value = "text")]
     output: Form,
 }
 
+/// What an Envoy told.
+struct Evidence {
+    server: Server,
+    server_info: Vec<u8>,
+    observed: Observed,
+    /// The two answers of `/stats`.
+    stats: [Vec<u8>; 2],
+}
+
 impl Command {
     pub(crate) fn run(&self) -> ExitCode {
-        let (server, observed) = match self.observe() {
-            Ok(observed) => observed,
-            Err(sentence) => {
-                eprintln!("meshtrace: {sentence}");
-                return ExitCode::from(2);
-            }
+        let evidence = match self.observe() {
+            Ok(evidence) => evidence,
+            Err(sentence) => return refused(&sentence),
         };
-        let diagnosis = diagnose(&observed, &Options::default());
+        let Evidence {
+            server, observed, ..
+        } = &evidence;
+        let diagnosis = diagnose(observed, &Options::default());
+        let in_colour = findings::in_colour();
         output::print(&match self.output {
-            Form::Text => text(&server, &observed, &diagnosis),
-            Form::Json => format!("{:#}\n", json(&server, &diagnosis)),
+            Form::Text => text(server, observed, &diagnosis, in_colour),
+            Form::Json => format!("{:#}\n", json(server, &diagnosis)),
             Form::Github => findings::github(&diagnosis.report),
         });
+        if let Some(file) = &self.bundle {
+            if let Err(sentence) = bundle::write(file, &evidence) {
+                return refused(&sentence);
+            }
+            eprintln!("{}: look into it before you give it away", file.display());
+        }
         let levels = findings::levels(&diagnosis.report);
         eprintln!(
             "{}",
@@ -66,102 +94,52 @@ impl Command {
         findings::exit_code(&diagnosis.report)
     }
 
-    fn observe(&self) -> Result<(Server, Observed), String> {
-        let admin = Admin::at(&self.admin)?;
-        let server = Server::of(&admin.get("/server_info")?).ok_or_else(|| admin.no_envoy())?;
+    fn observe(&self) -> Result<Evidence, String> {
+        // The port is forwarded until the end of this function.
+        let forward = match &self.pod {
+            Some(pod) => Some(PortForward::open(pod, self.admin_port)?),
+            None => None,
+        };
+        let url = forward.as_ref().map(|forward| &forward.url);
+        let url = url
+            .or(self.admin.as_ref())
+            .ok_or("neither ADMIN-URL nor --pod")?;
+        let admin = Admin::at(url)?;
+        let server_info = admin.get("/server_info")?;
+        let server = Server::of(&server_info).ok_or_else(|| admin.no_envoy())?;
         let dump = Input {
             name: admin.url("/config_dump"),
             bytes: admin.get("/config_dump")?,
         };
-        let before = admin.stats()?;
+        let look = || -> Result<(Vec<u8>, Stats), String> {
+            let answer = admin.get("/stats?format=json")?;
+            let stats = Stats::read(&answer).ok_or_else(|| admin.no_envoy())?;
+            Ok((answer, stats))
+        };
+        let (first, before) = look()?;
         let seconds = findings::count(usize::try_from(self.seconds).unwrap_or(0), "second");
         eprintln!("looking at what moves for {seconds}");
         thread::sleep(Duration::from_secs(self.seconds));
+        let (second, after) = look()?;
         let observed = Observed {
             dump,
             stats: admin.url("/stats"),
             before,
-            after: admin.stats()?,
+            after,
             seconds: self.seconds,
         };
-        Ok((server, observed))
-    }
-}
-
-/// Envoy's admin interface.
-struct Admin {
-    agent: Agent,
-    url: String,
-}
-
-impl Admin {
-    fn at(url: &str) -> Result<Self, String> {
-        let url = match url.split_once("://") {
-            None => format!("http://{url}"),
-            Some(("http", _)) => url.to_owned(),
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "{scheme}:// is not spoken by Envoy's admin interface; write http://HOST:PORT"
-                ));
-            }
-        };
-        let config = Agent::config_builder()
-            // The admin interface is this machine's, whatever proxy the environment names.
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .build();
-        Ok(Self {
-            agent: config.into(),
-            url: url.trim_end_matches('/').to_owned(),
+        Ok(Evidence {
+            server,
+            server_info,
+            observed,
+            stats: [first, second],
         })
     }
+}
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
-    }
-
-    fn get(&self, path: &str) -> Result<Vec<u8>, String> {
-        let url = self.url(path);
-        let mut response = self.agent.get(&url).call().map_err(|error| {
-            let advice = match &error {
-                ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    "nothing listens there; the address is that of `admin` in Envoy's bootstrap, \
-                     in Istio port 15000 of the pod: kubectl port-forward POD 15000"
-                }
-                ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                    "write the address as http://HOST:PORT"
-                }
-                ureq::Error::HostNotFound => "the name of the host is not known",
-                ureq::Error::Timeout(_) => "the admin interface does not answer in time",
-                _ => "is it the address of Envoy's admin interface?",
-            };
-            format!("{url} cannot be read: {error}; {advice}")
-        })?;
-        if response.status() != 200 {
-            return Err(format!(
-                "{url} answers {}; {}",
-                response.status(),
-                self.no_envoy()
-            ));
-        }
-        let body = response.body_mut().with_config().limit(MAX_BYTES);
-        body.read_to_vec()
-            .map_err(|error| format!("{url} cannot be read to its end: {error}"))
-    }
-
-    fn stats(&self) -> Result<Stats, String> {
-        Stats::read(&self.get("/stats?format=json")?).ok_or_else(|| self.no_envoy())
-    }
-
-    fn no_envoy(&self) -> String {
-        format!(
-            "{} is not the admin interface of an Envoy; it is at the address of `admin` in the \
-             bootstrap, and no listener's",
-            self.url
-        )
-    }
+fn refused(sentence: &str) -> ExitCode {
+    eprintln!("meshtrace: {sentence}");
+    ExitCode::from(2)
 }
 
 /// What an Envoy says of itself.
@@ -186,7 +164,7 @@ impl Server {
     }
 }
 
-fn text(server: &Server, observed: &Observed, diagnosis: &Diagnosis) -> String {
+fn text(server: &Server, observed: &Observed, diagnosis: &Diagnosis, in_colour: bool) -> String {
     let mut text = format!(
         "Envoy {}, {}, up {}\n",
         server.version, server.state, server.uptime
@@ -219,8 +197,30 @@ fn text(server: &Server, observed: &Observed, diagnosis: &Diagnosis) -> String {
             let _ = writeln!(text, "{}", line.trim_end());
         }
     }
-    text.push_str(&findings::text(&diagnosis.report));
+    if !diagnosis.shares.is_empty() {
+        let _ = writeln!(text, "Sampling in {seconds}, and since the start:");
+        let width = diagnosis.shares.iter().map(|share| share.by.len()).max();
+        for Share { by, moved, total } in &diagnosis.shares {
+            let (moved, total) = (kept(*moved), kept(*total));
+            let width = width.unwrap_or(0);
+            let _ = writeln!(text, "  {by:width$}  {moved}; {total}");
+        }
+    }
+    text.push_str(&findings::text(&diagnosis.report, in_colour));
     text
+}
+
+/// `3 of 12 kept (25 %)`.
+fn kept(decisions: Decisions) -> String {
+    let all = decisions.all();
+    let left = match decisions.other {
+        0 => String::new(),
+        other => format!(", {other} left to others"),
+    };
+    match (decisions.sampled * 100).checked_div(all) {
+        None => "no decision".to_owned(),
+        Some(percent) => format!("{} of {all} kept ({percent} %){left}", decisions.sampled),
+    }
 }
 
 fn json(server: &Server, diagnosis: &Diagnosis) -> Value {
@@ -242,6 +242,24 @@ fn json(server: &Server, diagnosis: &Diagnosis) -> Value {
         .iter()
         .map(|counter| json!({"name": counter.name, "by": counter.by, "meaning": counter.meaning}))
         .collect();
+    let decisions = |decisions: Decisions| {
+        json!({
+            "sampled": decisions.sampled,
+            "dropped": decisions.dropped,
+            "other": decisions.other,
+        })
+    };
+    let shares: Vec<_> = diagnosis
+        .shares
+        .iter()
+        .map(|share| {
+            json!({
+                "by": share.by,
+                "moved": decisions(share.moved),
+                "total": decisions(share.total),
+            })
+        })
+        .collect();
     let mut document = findings::json(&diagnosis.report, 1);
     if let Value::Object(document) = &mut document {
         document.insert(
@@ -250,6 +268,7 @@ fn json(server: &Server, diagnosis: &Diagnosis) -> Value {
         );
         document.insert("filters".to_owned(), filters.into());
         document.insert("moved".to_owned(), moved.into());
+        document.insert("sampling".to_owned(), shares.into());
     }
     document
 }

@@ -1,16 +1,69 @@
-//! What a configuration of `mesh_tracing` cannot have in a tracer, and the headers that it reads
-//! from Envoy.
+//! What a configuration of `mesh_tracing` cannot have in the native tracer, and the headers that it
+//! reads from Envoy. The tracer and `meshtrace check` refuse the same.
 
 use meshtrace_attributes::{Phase, SourceConfig, SpanAttributesConfig};
 use meshtrace_config::{ConfigError, RequestHeaders};
 use meshtrace_otlp::RoleConfig;
-use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{IncomingMode, OnRepeated, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
 
+use crate::MeshTracingConfig;
+
+/// The name of the tracer: `tracer_name` of Envoy's `DynamicModuleTracer`.
+pub const TRACER: &str = "mesh_tracing";
+/// The name of the HTTP filter that exports: `filter_name` of Envoy's `DynamicModuleFilter`.
+pub const EXPORT_FILTER: &str = "mesh_tracing_export";
+/// The name of the bootstrap extension: `extension_name` of Envoy's
+/// `DynamicModuleBootstrapExtension`.
+pub const FLUSH_EXTENSION: &str = "mesh_tracing_flush";
+
+/// Refuses the name of another tracer.
+///
+/// # Errors
+/// The path `tracer_name`, and what is expected.
+pub fn refuse_tracer(name: &[u8]) -> Result<(), ConfigError> {
+    refuse_name("tracer_name", "tracer", name, TRACER)
+}
+
+/// Refuses the name of another filter, and a configuration of the filter that exports.
+///
+/// # Errors
+/// The path `filter_name` or `filter_config`, and what is expected.
+pub fn refuse_filter(name: &[u8], content: &[u8]) -> Result<(), ConfigError> {
+    refuse_name("filter_name", "filter", name, EXPORT_FILTER)?;
+    match content {
+        b"" | b"{}" => Ok(()),
+        _ => Err(ConfigError::new(
+            "filter_config",
+            "not here: the tracer's configuration says where spans go",
+        )),
+    }
+}
+
+/// Refuses the name of another bootstrap extension.
+///
+/// # Errors
+/// The path `extension_name`, and what is expected.
+pub fn refuse_extension(name: &[u8]) -> Result<(), ConfigError> {
+    refuse_name("extension_name", "extension", name, FLUSH_EXTENSION)
+}
+
+fn refuse_name(path: &str, what: &str, name: &[u8], known: &str) -> Result<(), ConfigError> {
+    match name == known.as_bytes() {
+        true => Ok(()),
+        false => Err(ConfigError::new(
+            path,
+            format!("unknown {what}, expected \"{known}\""),
+        )),
+    }
+}
+
 /// Refuses settings that need what Envoy does not give a tracer, and settings that have no meaning
 /// in a tracer.
-pub(crate) fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// The path of the setting below `mesh_tracing`, and the reason.
+pub fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
     let Some(report) = &config.report else {
         return Err(ConfigError::new(
             "report",
@@ -137,7 +190,8 @@ fn refuse_attributes(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
 }
 
 /// A warning to the user about a configuration that is valid.
-pub(crate) fn caution(config: &MeshTracingConfig) -> Option<&'static str> {
+#[must_use]
+pub fn caution(config: &MeshTracingConfig) -> Option<&'static str> {
     let context = config.trace_context.as_ref()?;
     let incoming = context.incoming.as_ref()?;
     (incoming.mode == IncomingMode::Ignore).then_some(
@@ -147,7 +201,9 @@ pub(crate) fn caution(config: &MeshTracingConfig) -> Option<&'static str> {
 }
 
 /// The names of the request headers that the configuration reads, besides those that it changes.
-pub(crate) fn read_names(config: &MeshTracingConfig) -> Vec<Box<[u8]>> {
+/// They are in lower case.
+#[must_use]
+pub fn read_names(config: &MeshTracingConfig) -> Vec<Box<[u8]>> {
     let mut names: Vec<String> = Vec::new();
     if let Some(context) = &config.trace_context {
         let incoming = context.incoming.as_ref();
@@ -185,7 +241,7 @@ mod tests {
 
     fn config(stages: &str) -> MeshTracingConfig {
         let json = format!(r#"{{"report": {{"cluster": "c"}}{stages}}}"#);
-        meshtrace_plugin_config::mesh_tracing(json.as_bytes()).unwrap()
+        crate::mesh_tracing(json.as_bytes()).unwrap()
     }
 
     #[test]
@@ -230,7 +286,7 @@ mod tests {
             assert!(refused.starts_with(path), "{refused}");
         }
         refuse(&config("")).unwrap();
-        let without = meshtrace_plugin_config::mesh_tracing(b"{}").unwrap();
+        let without = crate::mesh_tracing(b"{}").unwrap();
         assert!(
             refuse(&without)
                 .unwrap_err()
