@@ -8,6 +8,7 @@ use envoy_test_harness::config::{
     TrafficDirection, WasmFilter,
 };
 use envoy_test_harness::{AccessLog, Envoy, EnvoyBinary, Error, Options};
+use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::native;
 use serde_json::{Value, json};
@@ -132,7 +133,7 @@ impl Proxies {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let recipe = Recipe {
             modules,
-            mutation: early_mutation(&serde_json::from_str("{}")?, Tracer::ZipkinB3)
+            mutation: early_mutation(&TraceContextConfig::default(), Tracer::ZipkinB3)
                 .map_err(|error| error.to_string())?
                 .extension,
         };

@@ -5,6 +5,7 @@
 mod access_log;
 mod both_sides;
 mod edge;
+mod first_steps;
 mod mesh_tracing;
 mod native;
 mod page;

@@ -62,12 +62,17 @@ impl Example {
         let page = common::text(&format!("examples/{}/README.md", self.name));
         let commands = commands(&page);
         assert!(commands.len() > 3, "only {} commands", commands.len());
+        self.follow(&commands);
+    }
+
+    /// Runs these commands in their order.
+    pub(crate) fn follow(&self, commands: &[Command]) {
         for Command { line, output } in commands {
-            let response = self.curl(&words(&line));
+            let response = self.curl(&words(line));
             assert_eq!(response.status, 200, "{line}");
             assert_eq!(
-                with_new_ids_named(&trimmed(&response.text()), &line),
-                with_new_ids_named(&output, &line),
+                with_new_ids_named(&trimmed(&response.text()), line),
+                with_new_ids_named(output, line),
                 "{} on Envoy {}: {line}",
                 self.name,
                 self.version

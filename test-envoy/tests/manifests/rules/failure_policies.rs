@@ -70,7 +70,7 @@ fn nothing_that_is_shipped_fails_a_request_when_its_module_is_missing() {
         is_reloaded(&path, &common::yaml(&path));
     }
     for page in [
-        "README.md",
+        "docs/getting-started.md",
         "docs/mesh_tracing.md",
         "docs/trace_context.md",
         "docs/route_sampling.md",
