@@ -416,7 +416,7 @@ fn a_batch_that_is_too_large_is_sent_in_parts() {
         assert_eq!(taken, 60, "{limit}");
         // The halvings of two calls at once, and the parts of at least half the limit.
         assert!(
-            calls <= 6 + 60_usize.div_ceil(limit.div_ceil(2)),
+            calls <= 12 + 60_usize.div_ceil(limit.div_ceil(2)),
             "{limit}: {calls}"
         );
     }
