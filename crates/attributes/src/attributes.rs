@@ -140,6 +140,43 @@ impl Attributes {
         self.response.rules.iter().any(is_header)
     }
 
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.request.rules.iter().chain(&self.response.rules)
+    }
+
+    /// The keys of the attributes.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.rules().map(|rule| &*rule.key)
+    }
+
+    /// The keys of the attributes whose `hmac_sha256` has no key.
+    pub(crate) fn keys_without_hmac_key(&self) -> impl Iterator<Item = &str> {
+        let lacks_key = |rule: &&Rule| {
+            rule.transforms
+                .iter()
+                .any(|transform| transform.lacks_key())
+        };
+        self.rules().filter(lacks_key).map(|rule| &*rule.key)
+    }
+
+    /// The keys of the attributes that are a variable of the environment which is not there, and
+    /// have no default.
+    pub(crate) fn keys_without_variable(&self) -> impl Iterator<Item = &str> {
+        let has_none =
+            |rule: &&Rule| matches!(rule.source, Source::Constant(None)) && rule.default.is_none();
+        self.rules().filter(has_none).map(|rule| &*rule.key)
+    }
+
+    /// Whether attributes are written as request headers of their own.
+    pub(crate) fn in_request_headers(&self) -> bool {
+        self.request.rules.iter().any(|rule| rule.header.is_some())
+    }
+
+    /// Whether attributes are written as baggage.
+    pub(crate) fn in_baggage(&self) -> bool {
+        self.emit.baggage().is_some()
+    }
+
     /// Whether attributes are written as filter state.
     #[must_use]
     pub fn in_filter_state(&self) -> bool {

@@ -17,6 +17,7 @@ mod lent;
 #[cfg(feature = "schema")]
 mod schema;
 mod source;
+mod summary;
 mod text;
 mod transform;
 

@@ -81,6 +81,11 @@ impl Transform {
         })
     }
 
+    /// Whether it is an `hmac_sha256` whose key is not in the environment.
+    pub(crate) fn lacks_key(&self) -> bool {
+        matches!(self, Self::HmacSha256(None))
+    }
+
     /// Transforms `text`; `spare` is working memory.
     #[inline(never)]
     pub(crate) fn apply(

@@ -14,10 +14,12 @@ mod number;
 mod quote;
 mod read;
 mod value;
+mod words;
 
 pub use error::{ConfigError, Mistake, Mistakes, both, each};
 pub use read::{Draft, Read, read};
 pub use value::{Key, Kind, Value};
+pub use words::list;
 
 /// Looks up a variable of the VM's environment; `None` when it is not set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;

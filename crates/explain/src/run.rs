@@ -172,7 +172,7 @@ fn run<C: Composition>(
     }
     Ok(Explanation {
         filter: C::NAME,
-        caution: filter.caution(),
+        cautions: filter.cautions(),
         read: read_formats(outcome.tallies.propagation, headers),
         sampled: sampled(span.as_ref(), told, rule.as_ref()),
         attributes: attributes(&filter_state, of_span.unwrap_or_default()),

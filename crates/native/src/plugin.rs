@@ -47,7 +47,7 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     /// Compiles the configuration `json` for Envoy's tracer configuration `handle`.
-    pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Caution), ConfigError> {
+    pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Words), ConfigError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
@@ -74,7 +74,12 @@ impl Plugin {
             interval_ms: report.batch.interval_ms.into(),
             buckets: Buckets::default(),
         };
-        Ok((plugin, native::caution(&config)))
+        let caution = native::caution(&config).map(str::to_owned);
+        let words = Words {
+            summary: mesh_tracing.summary(),
+            cautions: mesh_tracing.cautions().into_iter().chain(caution).collect(),
+        };
+        Ok((plugin, words))
     }
 
     /// The stages, compiled for one worker.
@@ -83,8 +88,14 @@ impl Plugin {
     }
 }
 
-/// A warning to the user about a configuration that is valid.
-pub(crate) type Caution = Option<&'static str>;
+/// What the log says of a configuration that is valid.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// What the tracer does with it. It follows "the tracer".
+    pub(crate) summary: String,
+    /// The warnings about it.
+    pub(crate) cautions: Vec<String>,
+}
 
 fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {
     let proxy = Proxy {

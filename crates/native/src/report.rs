@@ -53,8 +53,9 @@ fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
         Some(_) => Verdict::Report,
         None => Verdict::Drop,
     });
-    if reason.is_some() {
-        report(worker, family, &parts, reason);
+    match reason {
+        Some(_) => report(worker, family, &parts, reason),
+        None => count_not_sampled(worker),
     }
     worker.give_back_parts(parts);
     let Ok(mut waiting) = family.waiting.try_borrow_mut() else {
@@ -99,6 +100,12 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
     worker.kept.set((second, kept + 1));
     count(worker, Counter::Kept);
     Some(reason.as_bytes())
+}
+
+/// Counts without a lock: most requests are not sampled.
+fn count_not_sampled(worker: &Worker) {
+    let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+    metrics.add_bits(handle, Stage::Report, 1 << Counter::NotSampled.index());
 }
 
 fn count(worker: &Worker, counter: Counter) {

@@ -65,6 +65,7 @@ pub(crate) type Completion = unsafe extern "C" fn(*mut c_void);
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(crate) enum LogLevel {
+    Info = 2,
     Warn = 3,
     Error = 4,
 }

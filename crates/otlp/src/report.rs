@@ -137,6 +137,32 @@ impl Report {
         })
     }
 
+    /// What is reported and where it goes, in words. They follow "the filter".
+    #[must_use]
+    #[inline(never)]
+    pub fn summary(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::Grpc => "OTLP/gRPC",
+        };
+        let kept = match (self.keep.any(), self.keep.errors, self.keep.slower_than) {
+            (false, ..) => String::new(),
+            (true, true, None) => ", besides requests that fail".to_owned(),
+            (true, true, Some(limit)) => format!(
+                ", besides requests that fail or take more than {} ms",
+                limit.as_millis()
+            ),
+            (true, false, limit) => format!(
+                ", besides requests that take more than {} ms",
+                limit.unwrap_or_default().as_millis()
+            ),
+        };
+        let cluster = &self.cluster;
+        format!(
+            "exports the spans of sampled traces{kept} to the cluster {cluster:?} over {protocol}"
+        )
+    }
+
     /// The requests that are reported although the trace is not sampled.
     #[must_use]
     pub fn keep(&self) -> Keep {

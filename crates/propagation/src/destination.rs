@@ -155,6 +155,13 @@ impl Clear {
         self.formats.contains(format) || fields.any(|field| self.fields.contains(*field))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.formats == FormatSet::default()
+            && self.fields == FieldSet::default()
+            && self.names.is_empty()
+            && self.families.is_empty()
+    }
+
     pub(crate) fn names(&self, header: &[u8]) -> bool {
         self.names.iter().any(|name| **name == *header)
     }

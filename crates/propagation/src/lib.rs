@@ -36,6 +36,7 @@ mod repeats;
 #[cfg(feature = "schema")]
 mod schema;
 mod server_timing;
+mod summary;
 mod trace_flags;
 mod traceparent;
 mod tracer;

@@ -93,6 +93,21 @@ impl RuleSampler {
         })
     }
 
+    /// The rules with their names, without the default.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&str, &Sample)> {
+        self.names.iter().map(String::as_str).zip(&self.samples)
+    }
+
+    /// The decision about a request that fits no rule.
+    pub(crate) fn default_sample(&self) -> &Sample {
+        self.samples.last().unwrap_or(&Sample::Unchanged)
+    }
+
+    /// Whether there is `force` without its secret.
+    pub(crate) fn lacks_secret(&self) -> bool {
+        self.force.as_ref().is_some_and(Force::is_off)
+    }
+
     /// Whether a rule has a condition on Envoy's route.
     #[must_use]
     pub fn needs_route(&self) -> bool {

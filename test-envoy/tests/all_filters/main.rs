@@ -6,6 +6,7 @@ mod header_edits;
 mod hostile;
 mod http2;
 mod internal_redirect;
+mod log_lines;
 mod released_modules;
 mod request_headers;
 mod reroute;

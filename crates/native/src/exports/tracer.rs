@@ -28,9 +28,16 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
         // SAFETY: the handle is used until `config_destroy`, or by a span, which keeps it alive.
         let handle = unsafe { TracerHandle::new(config) };
         match native::refuse_tracer(name).and_then(|()| Plugin::new(json, handle)) {
-            Ok((plugin, caution)) => {
-                if let Some(caution) = caution {
-                    call::log(LogLevel::Warn, caution);
+            Ok((plugin, words)) => {
+                let (version, does) = (env!("CARGO_PKG_VERSION"), words.summary);
+                call::log(
+                    LogLevel::Info,
+                    &format!(
+                        "mesh_tracing {version}: the configuration is in force: the tracer {does}"
+                    ),
+                );
+                for caution in words.cautions {
+                    call::log(LogLevel::Warn, &caution);
                 }
                 Arc::into_raw(Arc::new(plugin))
             }

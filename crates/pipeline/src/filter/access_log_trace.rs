@@ -51,6 +51,10 @@ impl Composition for AccessLogTrace {
         self.by_filter_state.as_ref()
     }
 
+    fn summary(&self) -> String {
+        self.ids.summary()
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,

@@ -61,6 +61,17 @@ impl Composition for RouteSampling {
         self.by_filter_state.as_ref()
     }
 
+    fn summary(&self) -> String {
+        match &self.stage {
+            Placed::BeforeTracer(stage) => stage.summary(),
+            Placed::AfterTracer(stage) => stage.summary(),
+        }
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.stage.rules().cautions(Self::NAME)
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,

@@ -64,6 +64,14 @@ impl Composition for SpanAttributes {
         self.by_filter_state.as_ref()
     }
 
+    fn summary(&self) -> String {
+        self.attributes.summary()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.attributes.cautions(Self::NAME)
+    }
+
     #[inline(never)]
     fn on_request<'a>(
         &'a self,

@@ -49,8 +49,13 @@ impl Composition for TraceContext {
         self.by_filter_state.as_ref()
     }
 
-    fn caution(&self) -> Option<&'static str> {
-        self.propagation.caution()
+    fn summary(&self) -> String {
+        self.propagation.summary()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        let caution = self.propagation.caution();
+        caution.into_iter().map(str::to_owned).collect()
     }
 
     #[inline(never)]

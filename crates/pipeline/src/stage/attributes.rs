@@ -9,6 +9,7 @@ use meshtrace_headers::{Arena, Headers, Managed};
 
 use crate::by_filter_state::refuse_header_keys;
 use crate::properties::{PropertyPaths, PropertyRange};
+use crate::stage::below;
 use crate::{Environment, Lookup, Outcome, Request, Response};
 
 /// The attributes of a configuration, and the places of the properties that they are made of.
@@ -34,6 +35,15 @@ impl AttributesStage {
             response_properties: response_properties.add_all(attributes.response_properties()),
             attributes,
         })
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        self.attributes.summary()
+    }
+
+    /// The warnings about the stage whose configuration is at `path`.
+    pub(crate) fn cautions(&self, path: &str) -> Vec<String> {
+        below(path, self.attributes.cautions())
     }
 
     pub(crate) fn needs_response_headers(&self) -> bool {

@@ -20,6 +20,7 @@ use super::refusal::{
     access_log_stage, refuse_upstream, refuse_what_report_decides, refuse_what_report_knows,
     refuse_what_report_says, refuse_what_tells_a_tracer,
 };
+use super::{ATTRIBUTES, SAMPLING};
 use crate::by_filter_state;
 use crate::callbacks::direction_of;
 use crate::properties::{PropertyHandle, PropertyPaths};
@@ -141,6 +142,25 @@ impl AsTracer {
     pub(super) fn counters(&self) -> Vec<String> {
         let rules = self.sampler.rules();
         rules.map_or_else(Vec::new, |rules| rules.sampling().counters())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let mut parts = vec![
+            self.propagation.summary(),
+            self.sampler.summary(),
+            self.tracer.summary(),
+        ];
+        parts.extend(self.attributes.as_ref().map(AttributesStage::summary));
+        parts.extend(self.access_log.as_ref().map(AccessLogIds::summary));
+        parts.join("; it ")
+    }
+
+    pub(super) fn cautions(&self) -> Vec<String> {
+        let rules = self.sampler.rules();
+        let mut cautions = rules.map_or_else(Vec::new, |rules| rules.cautions_of_tracer(SAMPLING));
+        let attributes = self.attributes.as_ref();
+        cautions.extend(attributes.map_or_else(Vec::new, |stage| stage.cautions(ATTRIBUTES)));
+        cautions
     }
 
     pub(super) fn tracer(&self) -> &Tracer {

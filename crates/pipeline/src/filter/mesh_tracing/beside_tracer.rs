@@ -9,6 +9,7 @@ use meshtrace_propagation::{IdGenerator, Placement, Propagation};
 use meshtrace_sampling::Counter;
 
 use super::refusal::{access_log_stage, refuse_upstream};
+use super::{ATTRIBUTES, SAMPLING};
 use crate::by_filter_state;
 use crate::properties::PropertyPaths;
 use crate::stage::attributes::AttributesStage;
@@ -98,6 +99,38 @@ impl BesideTracer {
     pub(super) fn counters(&self) -> Vec<String> {
         let sampling = self.sampling.as_ref();
         sampling.map_or_else(Vec::new, |stage| stage.rules().sampling().counters())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let stages = [
+            self.propagation.as_ref().map(Propagation::summary),
+            self.sampling.as_ref().map(BeforeTracer::summary),
+            self.attributes.as_ref().map(AttributesStage::summary),
+            self.access_log.as_ref().map(AccessLogIds::summary),
+        ];
+        let mut parts: Vec<String> = stages.into_iter().flatten().collect();
+        parts.push(match parts.is_empty() {
+            true => "does nothing: no stage is configured".to_owned(),
+            false => "makes no spans: `report` is not configured".to_owned(),
+        });
+        parts.join("; it ")
+    }
+
+    pub(super) fn cautions(&self) -> Vec<String> {
+        let sampling = self.sampling.as_ref();
+        let attributes = self.attributes.as_ref();
+        let mut cautions = sampling.map_or_else(Vec::new, |stage| stage.rules().cautions(SAMPLING));
+        cautions.extend(attributes.map_or_else(Vec::new, |stage| stage.cautions(ATTRIBUTES)));
+        let has_others = self.propagation.is_some() || self.access_log.is_some();
+        if sampling.is_none() && attributes.is_none() && !has_others {
+            cautions.push(
+                "mesh_tracing: no stage is configured, so the filter does nothing; write \
+                 {\"report\": {\"cluster\": \"CLUSTER\"}} for spans, with the name of your \
+                 collector's cluster, or {\"trace_context\": {}} for trace headers alone"
+                    .to_owned(),
+            );
+        }
+        cautions
     }
 
     pub(super) fn needs(&self) -> Needs<'_> {

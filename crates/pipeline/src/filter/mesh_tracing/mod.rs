@@ -27,6 +27,10 @@ use crate::{
     Response, Stage,
 };
 
+/// The paths of two stages in the configuration.
+const SAMPLING: &str = "mesh_tracing.sampling";
+const ATTRIBUTES: &str = "mesh_tracing.span_attributes";
+
 /// The `mesh_tracing` filter.
 #[derive(Debug)]
 pub struct MeshTracing {
@@ -167,6 +171,20 @@ impl Composition for MeshTracing {
 
     fn by_filter_state(&self) -> Option<&ByFilterState> {
         self.by_filter_state.as_ref()
+    }
+
+    fn summary(&self) -> String {
+        match &self.mode {
+            Mode::AsTracer(mode) => mode.summary(),
+            Mode::BesideTracer(mode) => mode.summary(),
+        }
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        match &self.mode {
+            Mode::AsTracer(mode) => mode.cautions(),
+            Mode::BesideTracer(mode) => mode.cautions(),
+        }
     }
 
     #[inline(never)]

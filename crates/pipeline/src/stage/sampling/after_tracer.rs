@@ -54,6 +54,12 @@ impl AfterTracer {
         &self.rules
     }
 
+    pub(crate) fn summary(&self) -> String {
+        let tracer = self.propagation.tracer_format().map_or("", Format::name);
+        let rules = self.rules.sampling().summary("as the tracer decided");
+        format!("changes what this proxy's tracer decided in its {tracer} headers: {rules}")
+    }
+
     pub(crate) fn managed_headers(&self) -> Vec<Managed<'_>> {
         self.rules.managed_headers(None)
     }

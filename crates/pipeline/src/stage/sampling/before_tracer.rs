@@ -53,6 +53,12 @@ impl BeforeTracer {
         &self.rules
     }
 
+    pub(crate) fn summary(&self) -> String {
+        self.rules
+            .sampling()
+            .summary("as this proxy's tracer decides")
+    }
+
     pub(crate) fn managed_headers(&self) -> Vec<Managed<'_>> {
         self.rules.managed_headers(self.trace_id_header.as_deref())
     }
