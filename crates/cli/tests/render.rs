@@ -232,7 +232,8 @@ fn what_contradicts_is_refused_with_a_cure() {
     let envoy = Host::Envoy(EnvoyVersion::V1_40);
     let istio = Host::Istio(IstioVersion::V1_31);
     let otel = ProxyTracer::Some(Tracer::OpenTelemetry);
-    let cases: Vec<(Host, Role, ProxyTracer, Vec<(Filter, &str)>, &str)> = vec![
+    type Case<'c> = (Host, Role, ProxyTracer, Vec<(Filter, &'c str)>, &'c str);
+    let cases: Vec<Case<'_>> = vec![
         (
             envoy,
             Role::Sidecar,

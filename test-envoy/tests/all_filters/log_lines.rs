@@ -182,7 +182,7 @@ fn an_update_is_one_line_over_lds_and_over_ecds() {
                 let given = |config: &str| plugin("trace_context", config);
                 let bootstrap = match over_ecds {
                     true => {
-                        let discovered = HttpFilter::from(given(FIRST).discovered());
+                        let discovered = given(FIRST).discovered();
                         Bootstrap::new().listener(ingress([discovered]))
                     }
                     false => Bootstrap::new().watched_listener(ingress([given(FIRST).into()])),

@@ -100,7 +100,10 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         findings.add(Code::WrongValue, node, message);
         return;
     }
+    let before = findings.all.len();
     let shown_by_schema = schema::check(plugin.filter, node, findings);
+    let shown = findings.all.iter().skip(before);
+    let shown: Vec<_> = shown.map(|(_, place, _)| place.path.clone()).collect();
     let text = plugin
         .written
         .filter(|message| message.type_url().is_some())
@@ -119,6 +122,14 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
             continue;
         }
         let at = follow(node, &refusal.path);
+        let path = at.path();
+        // The schema may have told of the same value, in other words.
+        if shown
+            .iter()
+            .any(|one| one.starts_with(&path) || path.starts_with(one))
+        {
+            continue;
+        }
         findings.add(Code::Refused, at, refusal.reason);
     }
 }
