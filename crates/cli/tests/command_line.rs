@@ -453,7 +453,7 @@ fn the_manual_has_a_page_for_every_command() {
         ("meshtrace.1", "doctor"),
         ("meshtrace-check.1", "Exit codes"),
         ("meshtrace-doctor.1", "ADMIN"),
-        ("meshtrace-render-span-attributes.1", "module"),
+        ("meshtrace-render.1", "sha256"),
     ] {
         let page = fs::read_to_string(pages.join(name)).expect(name);
         assert!(page.contains(word), "{name}: {page}");

@@ -147,19 +147,19 @@ impl Report {
         };
         let kept = match (self.keep.any(), self.keep.errors, self.keep.slower_than) {
             (false, ..) => String::new(),
-            (true, true, None) => ", besides requests that fail".to_owned(),
+            (true, true, None) => " and of requests that fail".to_owned(),
             (true, true, Some(limit)) => format!(
-                ", besides requests that fail or take more than {} ms",
+                " and of requests that fail or take more than {} ms",
                 limit.as_millis()
             ),
             (true, false, limit) => format!(
-                ", besides requests that take more than {} ms",
+                " and of requests that take more than {} ms",
                 limit.unwrap_or_default().as_millis()
             ),
         };
         let cluster = &self.cluster;
         format!(
-            "exports the spans of sampled traces{kept} to the cluster {cluster:?} over {protocol}"
+            "exports to the cluster {cluster:?} over {protocol} the spans of sampled requests{kept}"
         )
     }
 

@@ -87,9 +87,13 @@ impl Threshold {
         let one_in = (all + kept / 2) / kept.max(1);
         // Within half a per cent, as a threshold has four digits.
         if one_in > 1 && (one_in * kept).abs_diff(all) < all / 200 {
-            return format!("1 trace in {one_in}");
+            // Four digits: a threshold has no more.
+            let unit = 10_u64.pow(one_in.ilog10().saturating_sub(3));
+            return format!("1 trace in {}", (one_in + unit / 2) / unit * unit);
         }
-        let per_mille = (kept >> 20) * 1000 / (all >> 20);
+        let all = all >> 20;
+        // Rounded, and never 100 %.
+        let per_mille = (((kept >> 20) * 1000 + all / 2) / all).min(999);
         format!("{}.{} % of all traces", per_mille / 10, per_mille % 10)
     }
 }

@@ -43,8 +43,8 @@ const CASES: &[Case] = &[
         "mesh_tracing",
         r#"{"report": {"cluster": "collector"}}"#,
         "reads tracecontext, b3 and b3multi and writes tracecontext and b3multi; it samples 1 \
-         trace in 100 of those that begin here; a caller's decision stands; it exports the spans \
-         of sampled traces, besides requests that fail, to the cluster \"collector\" over OTLP/HTTP",
+         trace in 100 of those that begin here; a caller's decision stands; it exports to the \
+         cluster \"collector\" over OTLP/HTTP the spans of sampled requests and of requests that fail",
     ),
 ];
 
