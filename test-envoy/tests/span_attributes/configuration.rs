@@ -23,7 +23,7 @@ const FILTER: Filter = Filter {
     bad_update_line: "span_attributes.emit.bagage: unknown field `bagage`, expected one of `filter_state`, \
                       `request_header_prefix`, `baggage` at line 1 column 41; also \
                       span_attributes.attributes[0].max_length: invalid type: string \"1\", expected a whole \
-                      number from 0 to 4294967295 at line 2 column 61; also span_attributes.attributes[0].key: \
+                      number from 0 to 4294967295 at line 2 column 62; also span_attributes.attributes[0].key: \
                       invalid value: string \"0\"",
 };
 
