@@ -272,7 +272,7 @@ impl Mistakes {
 
     /// Keeps the mistake `message` at `path` unless `is_good`.
     #[inline(never)]
-    pub fn expect(&mut self, is_good: bool, path: &str, message: &str) {
+    pub fn require(&mut self, is_good: bool, path: &str, message: &str) {
         if !is_good {
             self.add(ConfigError::new(path, message));
         }

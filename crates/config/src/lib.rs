@@ -285,8 +285,8 @@ mod tests {
     fn what_follows_from_another_mistake_is_not_told() {
         let compile = |example: &Example| -> Result<(), ConfigError> {
             let mut mistakes = Mistakes::default();
-            mistakes.expect(example.inner.on, "inner.on", "expected true");
-            mistakes.expect(!example.list.is_empty(), "list", "empty");
+            mistakes.require(example.inner.on, "inner.on", "expected true");
+            mistakes.require(!example.list.is_empty(), "list", "empty");
             let judged = ConfigError::new("map", "not with this kind").judged_by("kind");
             mistakes.keep::<()>(Err(judged));
             mistakes.end()

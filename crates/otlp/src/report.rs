@@ -80,7 +80,7 @@ impl Report {
     #[inline(never)]
     pub fn new(config: &ReportConfig) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
-        mistakes.expect(
+        mistakes.require(
             !config.cluster.is_empty(),
             "cluster",
             "required: the name of the Envoy cluster of the collector",
@@ -110,7 +110,7 @@ impl Report {
             );
             mistakes.add(refusal.judged_by("batch.max_spans"));
         }
-        mistakes.expect(
+        mistakes.require(
             config.keep.slower_than_ms != Some(0),
             "keep.slower_than_ms",
             "invalid value: 0, expected milliseconds, or null for never",

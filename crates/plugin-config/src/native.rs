@@ -71,17 +71,17 @@ pub fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
         ));
     };
     let mut mistakes = Mistakes::default();
-    mistakes.expect(
+    mistakes.require(
         report.role != RoleConfig::Gateway,
         "report.role",
         "not \"gateway\": Envoy's own `spawn_upstream_span: true` makes a CLIENT span of each call",
     );
-    mistakes.expect(
+    mistakes.require(
         config.access_log.is_none(),
         "access_log",
         "not here: %TRACE_ID% and %SPAN_ID% of the access log are this tracer's",
     );
-    mistakes.expect(
+    mistakes.require(
         config.request_headers != Some(RequestHeaders::FilterState),
         "request_headers",
         "not \"filter_state\": what a tracer injects makes Envoy choose no route again",
@@ -103,18 +103,18 @@ pub fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
 
 fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
     let mut mistakes = Mistakes::default();
-    mistakes.expect(
+    mistakes.require(
         config.on_repeated != Some(OnRepeated::Reject),
         "on_repeated",
         "not \"reject\": Envoy shows a tracer the first line of a header alone",
     );
-    mistakes.expect(
+    mistakes.require(
         config.baggage_from.is_empty(),
         "baggage_from",
         "not here: Envoy shows a tracer no headers of which only the beginning is known",
     );
     let when = config.incoming.as_ref().map(|incoming| &incoming.when);
-    mistakes.expect(
+    mistakes.require(
         when.is_none_or(|when| when.not_from_cidrs.is_none()),
         "incoming.when.not_from_cidrs",
         "not here: Envoy tells a tracer the caller's address only when the request is over",
@@ -122,7 +122,7 @@ fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
     mistakes.keep(refuse_families(&config.clear));
     let overrides = each("overrides", &config.overrides, |_, entry| {
         let mut mistakes = Mistakes::default();
-        mistakes.expect(
+        mistakes.require(
             entry.cluster.is_none(),
             "cluster",
             "not here: Envoy tells a tracer the cluster only when the request is over; \
@@ -160,7 +160,7 @@ fn refuse_sampling(config: &SamplingConfig) -> Result<(), ConfigError> {
         ];
         let mut mistakes = Mistakes::default();
         for (key, is_set) in unknown {
-            mistakes.expect(
+            mistakes.require(
                 !is_set,
                 key,
                 "not here: Envoy does not tell a tracer when the span starts; expected path, \

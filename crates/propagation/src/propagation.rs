@@ -210,7 +210,7 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
     ];
     let mut mistakes = Mistakes::default();
     for (key, present) in downstream_only {
-        mistakes.expect(
+        mistakes.require(
             !present,
             key,
             "not with placement \"upstream\", where the context is the tracer's own",

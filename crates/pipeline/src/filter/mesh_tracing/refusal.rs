@@ -22,7 +22,7 @@ pub(super) fn refuse_what_report_knows(config: &AccessLogTraceConfig) -> Result<
     let mut mistakes = Mistakes::default();
     for (key, is_set) in of_a_tracer {
         let why = "not with `report`, which opens the span itself and knows its ids";
-        mistakes.expect(!is_set, key, why);
+        mistakes.require(!is_set, key, why);
     }
     mistakes.end()
 }
@@ -48,7 +48,7 @@ pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), 
     ];
     let mut mistakes = Mistakes::default();
     for (key, is_set, why) in of_a_tracer {
-        mistakes.expect(!is_set, key, &format!("not with `report`, which {why}"));
+        mistakes.require(!is_set, key, &format!("not with `report`, which {why}"));
     }
     mistakes.end()
 }
@@ -96,7 +96,7 @@ pub(super) fn refuse_below_the_top(config: &MeshTracingConfig) -> Result<(), Con
     ];
     let mut mistakes = Mistakes::default();
     for (stage, asked) in stages {
-        mistakes.expect(
+        mistakes.require(
             asked.is_none(),
             &format!("{stage}.request_headers"),
             "expected at the top of the configuration, for all stages together",
@@ -118,12 +118,12 @@ pub(super) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
 pub(super) fn refuse_what_report_decides(config: &TraceContextConfig) -> Result<(), ConfigError> {
     let mut mistakes = Mistakes::default();
     mistakes.keep(refuse_upstream(config.placement));
-    mistakes.expect(
+    mistakes.require(
         config.on_missing != Some(OnMissing::Pass),
         "on_missing",
         "not \"pass\" with `report`, which starts a trace where none came in",
     );
-    mistakes.expect(
+    mistakes.require(
         !config.generate_sampled,
         "generate_sampled",
         "not with `report`, which decides about the traces that start here",

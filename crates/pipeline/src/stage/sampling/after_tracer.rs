@@ -33,7 +33,7 @@ impl AfterTracer {
         let decided = properties.add(DECISION);
         let mut mistakes = Mistakes::default();
         let rules = mistakes.keep(Rules::new(config, environment, properties));
-        mistakes.expect(
+        mistakes.require(
             config.ids.trace_id_header.is_none(),
             "ids.trace_id_header",
             "not with placement \"upstream\", where the tracer has written the trace id",
