@@ -211,7 +211,7 @@ pub struct HmacConfig {
     schemars(deny_unknown_fields)
 )]
 pub struct ReplaceConfig {
-    /// A regular expression in the syntax of the crate `regex-lite`, at most 256 bytes.
+    /// A regular expression in RE2's syntax, with classes of ASCII, at most 256 bytes.
     #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
     pub pattern: String,
     /// The text in place of each match; `$1` or `${name}` is a group of the match, `$$` a dollar.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use meshtrace_config::{ConfigError, Environment, each};
-use regex_lite::{CaptureLocations, Regex, RegexBuilder};
+use meshtrace_regex::{Memory, Regex};
 use sha2::Sha256;
 
 use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
@@ -14,8 +14,8 @@ use crate::{Counter, Tally};
 
 /// The longest pattern, in bytes.
 const MAX_PATTERN: usize = 256;
-/// The most memory of a compiled pattern, in bytes: the time of one search grows with it.
-const MAX_COMPILED: usize = 16 * 1024;
+/// The most steps of a compiled pattern: the time of one search grows with them.
+const MAX_STEPS: usize = 700;
 /// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that
 /// follows.
 const MAX_MATCHES: usize = 64;
@@ -178,7 +178,7 @@ impl fmt::Debug for Key {
 pub(crate) struct Replace {
     regex: Regex,
     with: Vec<Piece>,
-    locations: Lent<CaptureLocations>,
+    memory: Lent<Memory>,
 }
 
 /// A part of a replacement.
@@ -200,22 +200,16 @@ impl Replace {
                 ),
             ));
         }
-        let regex = RegexBuilder::new(&config.pattern)
-            .size_limit(MAX_COMPILED)
-            .build()
-            .map_err(|error| {
-                ConfigError::new(
-                    "pattern",
-                    format!("not a regular expression that can be used: {error}"),
-                )
-            })?;
+        let regex = Regex::new(&config.pattern, MAX_STEPS).map_err(|error| {
+            ConfigError::new(
+                "pattern",
+                format!("not a regular expression that can be used: {error}"),
+            )
+        })?;
         refuse_controls("with", &config.with)?;
         let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
-        let mut locations = regex.capture_locations();
-        // Makes the memory that searches share now, and not at the first request.
-        regex.captures_read(&mut locations, "");
         Ok(Self {
-            locations: Lent::new(locations),
+            memory: Lent::new(regex.memory()),
             regex,
             with,
         })
@@ -224,34 +218,29 @@ impl Replace {
     /// Writes `text` into `spare` with every match replaced.
     fn apply(&self, text: &str, spare: &mut ValueText, tally: &mut Tally) {
         spare.clear();
-        let make = || self.regex.capture_locations();
-        self.locations
-            .lend(make, |locations| self.write(text, spare, locations, tally));
+        let make = || self.regex.memory();
+        self.memory
+            .lend(make, |memory| self.write(text, spare, memory, tally));
     }
 
-    fn write(
-        &self,
-        text: &str,
-        spare: &mut ValueText,
-        locations: &mut CaptureLocations,
-        tally: &mut Tally,
-    ) {
+    fn write(&self, text: &str, spare: &mut ValueText, memory: &mut Memory, tally: &mut Tally) {
         let mut copied = 0;
         let mut at = 0;
         let mut matches = 0;
-        while let Some(found) = self.regex.captures_read_at(locations, text, at) {
+        while let Some((start, end)) = self.regex.find(memory, text, at) {
             matches += 1;
             if matches > MAX_MATCHES && text.len() > MAX_VALUE {
                 tally.count(Counter::Truncated);
                 return;
             }
-            let repeats = found.is_empty() && at > 0 && found.start() == copied;
+            let is_empty = start == end;
+            let repeats = is_empty && at > 0 && start == copied;
             if !repeats {
-                let before = text.get(copied..found.start()).unwrap_or_default();
+                let before = text.get(copied..start).unwrap_or_default();
                 let pieces = self.with.iter().map(|piece| match piece {
                     Piece::Text(text) => text,
-                    Piece::Group(group) => locations
-                        .get(*group)
+                    Piece::Group(group) => memory
+                        .group(*group)
                         .and_then(|(start, end)| text.get(start..end))
                         .unwrap_or_default(),
                 });
@@ -260,14 +249,14 @@ impl Replace {
                         return;
                     }
                 }
-                copied = found.end();
+                copied = end;
             }
-            if found.end() == text.len() {
+            if end == text.len() {
                 break;
             }
-            at = match found.is_empty() {
-                true => text.ceil_char_boundary(found.end() + 1),
-                false => found.end(),
+            at = match is_empty {
+                true => text.ceil_char_boundary(end + 1),
+                false => end,
             };
         }
         push_str(spare, text.get(copied..).unwrap_or_default(), tally);
@@ -302,8 +291,8 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
                 })?
         };
         let index = match group.parse() {
-            Ok(index) => Some(index).filter(|index| *index < regex.captures_len()),
-            Err(_) => regex.capture_names().position(|name| name == Some(group)),
+            Ok(index) => Some(index).filter(|index| *index < regex.groups()),
+            Err(_) => regex.group(group),
         };
         let index = index.ok_or_else(|| format!("the pattern has no group {group:?}"))?;
         pieces.push(Piece::Group(index));
@@ -401,7 +390,7 @@ mod tests {
             ("b", "", "aaa", "aaa"),
         ] {
             let json = format!(r#"{{"replace": {{"pattern": "{pattern}", "with": "{with}"}}}}"#);
-            let reference = Regex::new(&pattern.replace(r"\\", r"\")).unwrap();
+            let reference = regex_lite::Regex::new(&pattern.replace(r"\\", r"\")).unwrap();
             assert_eq!(kept(&json, text), expected, "{json}");
             assert_eq!(reference.replace_all(text, with), expected, "{json}");
         }

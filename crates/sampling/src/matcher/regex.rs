@@ -4,11 +4,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 use meshtrace_config::{ConfigError, Mistakes};
-use regex_automata::dfa::{Automaton, StartKind, dense};
-use regex_automata::nfa::thompson;
-use regex_automata::util::primitives::StateID;
-use regex_automata::util::{start, syntax};
-use regex_automata::{Anchored, MatchKind};
+use meshtrace_regex::{Dfa, Ends, SyntaxError, TooLarge};
 
 use super::set::RuleSet;
 use super::steps::Steps;
@@ -20,18 +16,12 @@ pub(crate) const MAX_BYTES: usize = 512 * 1024;
 pub(crate) const MAX_GROUPS: usize = 8;
 
 /// The most steps in which all expressions of a configuration may be built. A worker answers no
-/// request during that time. One step is a byte of a state's description, for one class of bytes.
-/// Building all of them takes at most about 150 ms, measured in Envoy 1.40 with counted repetitions
-/// inside one another.
+/// request during that time.
 const MAX_STEPS: usize = 8_000_000;
 /// The longest expression, in bytes. A longer expression is refused before it is parsed.
 const MAX_PATTERN: usize = 4096;
 /// The steps that a byte of an expression costs. Each expression is parsed twice.
 const STEPS_PER_BYTE: usize = 50;
-/// The steps that a byte of the nondeterministic automaton costs.
-const STEPS_PER_NFA_BYTE: usize = 4;
-/// The steps of the first try. Most expressions need fewer steps.
-const FIRST_TRY: usize = MAX_STEPS / 512;
 /// The most steps of one expression, where several expressions do not fit into one automaton.
 const MAX_OF_ONE: usize = MAX_STEPS / 16;
 /// Up to this number, expressions that do not fit together are tried one by one. That is the
@@ -53,7 +43,7 @@ impl fmt::Debug for Regexes {
 
 #[derive(Clone)]
 struct Group {
-    dfa: dense::DFA<Vec<u32>>,
+    dfa: Dfa,
     /// The rules of each pattern.
     rules: Vec<RuleSet>,
 }
@@ -95,9 +85,6 @@ impl From<Refusal> for ConfigError {
     }
 }
 
-/// One automaton of these expressions is too large.
-struct TooLarge;
-
 /// The number of steps that are left of [`MAX_STEPS`].
 struct Budget(usize);
 
@@ -135,8 +122,8 @@ impl Regexes {
             if budget.0 == 0 {
                 return Err(Refusal::Groups(*rule));
             }
-            if let Err(error) = syntax::parse_with(pattern, &syntax_config()) {
-                refused.push((*rule, not_a_regex(&error)));
+            if let Err(error) = meshtrace_regex::check(pattern) {
+                refused.push((*rule, not_a_regex(error)));
             }
         }
         if !refused.is_empty() {
@@ -171,7 +158,7 @@ impl Regexes {
         }
         // Together, expressions can take the product of their sizes; apart, they take the sum.
         match patterns.split_at_checked(patterns.len() / 2) {
-            Some((one, other)) if !one.is_empty() && budget.0 > FIRST_TRY => {
+            Some((one, other)) if !one.is_empty() && budget.0 > 0 => {
                 self.add(one, all, budget)?;
                 self.add(other, all, budget)
             }
@@ -194,7 +181,7 @@ impl Regexes {
 
     /// The expressions that the whole of `path` fits.
     pub(super) fn matching(&self, path: &[u8], steps: &mut impl Steps) -> Matching<'_> {
-        let ends = self.groups.iter().map(|group| group.end(path, steps));
+        let ends = self.groups.iter().map(|group| group.ends(path, steps));
         Matching {
             groups: &self.groups,
             ends: ends.collect(),
@@ -203,18 +190,16 @@ impl Regexes {
 }
 
 impl Group {
-    fn end(&self, path: &[u8], steps: &mut impl Steps) -> Option<StateID> {
-        let start = start::Config::new().anchored(Anchored::Yes);
-        let mut state = self.dfa.start_state(&start).ok()?;
+    fn ends(&self, path: &[u8], steps: &mut impl Steps) -> Ends<'_> {
+        let mut state = self.dfa.start();
         for byte in path {
             steps.step();
-            state = self.dfa.next_state(state, *byte);
-            if self.dfa.is_special_state(state) && self.dfa.is_dead_state(state) {
-                return None;
+            state = self.dfa.next(state, *byte);
+            if self.dfa.is_dead(state) {
+                break;
             }
         }
-        let end = self.dfa.next_eoi_state(state);
-        self.dfa.is_match_state(end).then_some(end)
+        self.dfa.ends(state)
     }
 }
 
@@ -222,19 +207,13 @@ impl Group {
 #[derive(Clone)]
 pub(super) struct Matching<'r> {
     groups: &'r [Group],
-    ends: ArrayVec<Option<StateID>, MAX_GROUPS>,
+    ends: ArrayVec<Ends<'r>, MAX_GROUPS>,
 }
 
 impl<'r> Matching<'r> {
     fn rules(&self) -> impl Iterator<Item = &'r RuleSet> {
         let groups = self.groups.iter().zip(&self.ends);
-        groups
-            .filter_map(|(group, end)| Some((group, (*end)?)))
-            .flat_map(|(group, end)| {
-                (0..group.dfa.match_len(end))
-                    .map(move |i| group.dfa.match_pattern(end, i))
-                    .filter_map(|pattern| group.rules.get(pattern.as_usize()))
-            })
+        groups.flat_map(|(group, ends)| ends.iter().filter_map(|pattern| group.rules.get(pattern)))
     }
 
     pub(super) fn summary(&self) -> u64 {
@@ -246,59 +225,17 @@ impl<'r> Matching<'r> {
     }
 }
 
-/// Expressions match bytes, with the classes of ASCII. So the module needs no tables of Unicode.
-fn syntax_config() -> syntax::Config {
-    syntax::Config::new().unicode(false).utf8(false)
+/// A try may take half of the steps that are left. The rest is for tries with fewer
+/// expressions.
+fn automaton(patterns: &[&str], budget: &mut Budget) -> Result<Dfa, TooLarge> {
+    let lent = budget.0.div_ceil(2);
+    let mut steps = lent;
+    let built = Dfa::build(patterns, MAX_BYTES, &mut steps);
+    budget.spend(lent - steps);
+    built
 }
 
-#[inline(never)]
-fn automaton(patterns: &[&str], budget: &mut Budget) -> Result<dense::DFA<Vec<u32>>, TooLarge> {
-    let nfa = nfa(patterns);
-    let bytes = nfa.as_ref().map_or(MAX_BYTES, thompson::NFA::memory_usage);
-    budget.spend(bytes * STEPS_PER_NFA_BYTE);
-    let nfa = nfa?;
-    let classes = nfa.byte_classes().alphabet_len();
-    let mut steps = FIRST_TRY;
-    // The last try spends half of the steps that are left. The rest is for tries with fewer
-    // expressions.
-    while budget.0 > 0 {
-        let limit = (budget.0 / 2).max(FIRST_TRY);
-        let last = steps >= limit;
-        steps = steps.min(limit).min(budget.0);
-        budget.spend(steps);
-        // All matches are searched, not the first one: a match of the beginning of the path must
-        // not hide a match of the whole path.
-        let config = dense::Config::new()
-            .match_kind(MatchKind::All)
-            .start_kind(StartKind::Anchored)
-            .dfa_size_limit(Some(MAX_BYTES))
-            .determinize_size_limit(Some(MAX_BYTES.min(steps / classes)));
-        let built = dense::Builder::new().configure(config).build_from_nfa(&nfa);
-        match built {
-            Ok(dfa) => return Ok(dfa),
-            Err(_) if last => break,
-            Err(_) => steps *= 4,
-        }
-    }
-    Err(TooLarge)
-}
-
-#[inline(never)]
-fn nfa(patterns: &[&str]) -> Result<thompson::NFA, TooLarge> {
-    let config = thompson::Config::new()
-        .which_captures(thompson::WhichCaptures::None)
-        .nfa_size_limit(Some(MAX_BYTES));
-    thompson::Compiler::new()
-        .configure(config)
-        .syntax(syntax_config())
-        .build_many(patterns)
-        .map_err(|_| TooLarge)
-}
-
-/// Of the parser's text, the last line is the reason. The lines before it are a drawing.
-fn not_a_regex(error: &impl fmt::Display) -> String {
-    let text = error.to_string();
-    let reason = text.lines().last().unwrap_or_default();
+fn not_a_regex(reason: SyntaxError) -> String {
     format!("not a regular expression of RE2's kind: {reason}")
 }
 
