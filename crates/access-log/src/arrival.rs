@@ -116,6 +116,12 @@ impl AccessLogIds {
         contexts
     }
 
+    /// `ids.trace_id_header`.
+    #[must_use]
+    pub fn trace_id_header(&self) -> Option<&[u8]> {
+        self.trace_id_header.as_deref()
+    }
+
     /// The headers of `ids` that the request has. The upstream does not need them.
     pub fn own_headers<'s>(&'s self, headers: Headers<'_>) -> impl Iterator<Item = &'s [u8]> {
         [&self.trace_id_header, &self.span_id_header]

@@ -155,6 +155,7 @@ codes! {
     NothingExported "121" Error "Spans do not reach the collector",
     ExportsRepeated "122" Warning "Some exports fail and are repeated",
     QueueFull "123" Warning "Spans are dropped because the queue is full",
+    NothingSampled "124" Note "No span is exported because nothing is sampled",
     // A running proxy: its requests.
     NoRequest "130" Note "No request came while the counters were watched",
     PassedBy "131" Warning "Requests pass the filters by",

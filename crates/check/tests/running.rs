@@ -218,8 +218,25 @@ fn what_the_counters_say() {
             report(&[], &[("report.dropped.unknown_cluster", 1)]),
             "MT070",
         ),
+        (report(&[], &[("report.not_sampled", 9)]), ""),
+        (report(&[], &[("report.not_sampled", 10)]), "MT124"),
+        (
+            report(
+                &[],
+                &[
+                    ("report.not_sampled", 99),
+                    ("report.exported", 1),
+                    ("report.calls", 1),
+                ],
+            ),
+            "",
+        ),
         // The requests.
         (context(&[], &[]), "MT130"),
+        (
+            run("mesh_tracing", REPORTING, &[], &[("report.not_sampled", 3)]),
+            "",
+        ),
         (context(&[], &[arrived]), "MT131"),
         (context(&[], &[(malformed, 5)]), "MT132"),
         (context(&[], &[(malformed, 4)]), ""),

@@ -22,7 +22,7 @@ use crate::{filter, output};
     curl -s localhost:9901/config_dump | meshtrace check -"
 )]
 pub(crate) struct Command {
-    /// Files, and folders with *.yaml, *.yml and *.json files; `-` is standard input
+    /// Files, and folders with *.yaml, *.yml and *.json files in them or in folders below; `-` is standard input
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     files: Vec<PathBuf>,
     /// Whose configuration it is, where a file is a plugin's
@@ -104,12 +104,21 @@ fn file_at(path: &Path) -> Result<Input, String> {
     Ok(Input { name, bytes })
 }
 
-/// The files of a folder that can be checked, in the order of their names.
+/// The files of a folder that can be checked, and those of the folders in it, in the order of their
+/// paths. Hidden folders and links to folders are left out.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let sentence = |error: io::Error| format!("{} cannot be read: {error}", folder.display());
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(sentence)? {
-        let path = entry.map_err(sentence)?.path();
+        let entry = entry.map_err(sentence)?;
+        let path = entry.path();
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if entry.file_type().map_err(sentence)?.is_dir() {
+            if !is_hidden {
+                files.extend(files_of(&path)?);
+            }
+            continue;
+        }
         let ending = path.extension().map(|ending| ending.to_string_lossy());
         if path.is_file() && matches!(ending.as_deref(), Some("yaml" | "yml" | "json")) {
             files.push(path);

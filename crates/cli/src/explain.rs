@@ -11,7 +11,7 @@ use meshtrace_explain::{
 use meshtrace_pipeline::{AccessLogTrace, RouteSampling, SpanAttributes, TraceContext};
 use meshtrace_propagation::Direction;
 
-use crate::{findings, input};
+use crate::{filter, findings, input};
 
 /// The filter, and the request.
 #[derive(Args, Debug)]
@@ -27,6 +27,9 @@ pub(crate) struct Command {
     /// the configuration does not tell it
     #[arg(value_name = "CONFIG", num_args = 1..=2, required = true, value_hint = ValueHint::FilePath)]
     target: Vec<String>,
+    /// The filter's name, as before the configuration
+    #[arg(long, value_name = "NAME", value_parser = filter::parser())]
+    filter: Option<Filter>,
     /// A header line of the request; several times for several lines
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header_line)]
     headers: Vec<(String, String)>,
@@ -81,14 +84,14 @@ enum Side {
 impl Command {
     /// The text to print, or why there is none.
     pub(crate) fn run(&self) -> Result<String, String> {
-        let (name, file) = match self.target.as_slice() {
-            [name, file] => (Some(name), file),
-            [file] => (None, file),
+        let (filter, file) = match self.target.as_slice() {
+            [name, file] => (Some(named(name)?), file),
+            [file] => (self.filter, file),
             _ => return Err("expected FILTER and CONFIG, or CONFIG alone".to_owned()),
         };
         let bytes = input::read(Path::new(file))?;
-        let filter = match name {
-            Some(name) => named(name)?,
+        let filter = match filter {
+            Some(filter) => filter,
             None => guessed(file, &bytes)?,
         };
         let sent = self.request();
@@ -144,7 +147,7 @@ pub(crate) fn named(name: &str) -> Result<Filter, String> {
 }
 
 /// The filter whose configuration a file is.
-fn guessed(file: &str, bytes: &[u8]) -> Result<Filter, String> {
+pub(crate) fn guessed(file: &str, bytes: &[u8]) -> Result<Filter, String> {
     let input = Input {
         name: file.to_owned(),
         bytes: bytes.to_vec(),

@@ -13,10 +13,10 @@ pub(crate) fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// A document, below `comments`.
+/// A document, below `comments`. A text of several lines is a block, and no line is folded.
 pub(crate) fn yaml(value: &Value, comments: &[String]) -> Result<String, String> {
     let mut options = serde_saphyr::SerializerOptions::default();
-    options.prefer_block_scalars = false;
+    options.folded_wrap_chars = usize::MAX;
     let mut text: String = comments.iter().map(|text| comment(text)).collect();
     serde_saphyr::to_fmt_writer_with_options(&mut text, value, options)
         .map_err(|error| format!("the result cannot be written as YAML: {error}"))?;

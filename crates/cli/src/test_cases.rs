@@ -9,7 +9,7 @@ use meshtrace_check::Filter;
 use meshtrace_explain::{Case, Cases, Difference, placeless};
 use serde_json::Value;
 
-use crate::explain::{named, run};
+use crate::explain::{guessed, named, run};
 use crate::{input, output};
 
 /// The file with the cases.
@@ -50,8 +50,12 @@ impl Command {
         if cases.cases.is_empty() {
             return Err(format!("{file} has no cases"));
         }
-        let filter = named(&cases.filter)?;
         let json = self.configuration(&cases.config)?;
+        let filter = match &cases.filter {
+            Some(name) => named(name)?,
+            None => guessed("config", &json)
+                .map_err(|reason| format!("{file}: {reason}, as `filter: NAME`"))?,
+        };
         let mut text = String::new();
         let mut failed = 0;
         for case in &cases.cases {

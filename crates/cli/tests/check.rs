@@ -94,6 +94,25 @@ fn warnings_and_nothing_end_with_0() {
     }
 }
 
+/// As `meshtrace init` writes it for Istio.
+#[test]
+fn a_folder_is_checked_with_the_folders_in_it() {
+    let folder = folder();
+    for below in ["apply/more", ".hidden"] {
+        let path = folder.path().join("setup").join(below);
+        fs::create_dir_all(&path).expect("a folder");
+        fs::write(path.join("trace-context.json"), BAD).expect("a file");
+    }
+    fs::write(folder.path().join("setup/README.md"), "# no YAML: [").expect("a file");
+    let run = run(folder.path(), &["check", "setup"], "");
+    let place = "setup/apply/more/trace-context.json:2:3";
+    assert!(run.out.contains(place), "{}{}", run.out, run.err);
+    assert_eq!(
+        (run.err.as_str(), run.code),
+        ("1 file, 2 errors\n", Some(1))
+    );
+}
+
 #[test]
 fn a_named_filter_takes_a_map_alone() {
     let folder = folder();

@@ -209,6 +209,11 @@ fn cases_end_with_0_where_all_are_ok_and_with_1_otherwise() {
     let good = meshtrace(folder.path(), &["test", "good.json"]);
     assert_eq!(good.status.code(), Some(0), "{}", err(&good));
     assert_eq!(out(&good), "ok b3 leaves\n1 case, 0 failed\n");
+    // The configuration tells whose it is.
+    let without = case("b3").replace(r#""filter": "trace-context", "#, "");
+    let folder = folder_with(&[("good.json", &without), ("bad.json", &case("b3multi"))]);
+    let good = meshtrace(folder.path(), &["test", "good.json"]);
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
     let bad = meshtrace(folder.path(), &["test", "bad.json"]);
     assert_eq!(bad.status.code(), Some(1));
     assert!(out(&bad).contains("FAIL b3 leaves\n  headers.b3\n    expected  4bf9"));

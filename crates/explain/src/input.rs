@@ -46,8 +46,9 @@ pub fn header_line(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cases {
-    /// The name of the filter.
-    pub filter: String,
+    /// The name of the filter. It may be absent where the configuration tells it.
+    #[serde(default)]
+    pub filter: Option<String>,
     /// The configuration itself, or the path of its file, from the folder of this one.
     #[serde(default)]
     pub config: Value,

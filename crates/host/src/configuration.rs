@@ -156,9 +156,9 @@ pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
     recall(entry.plugin, entry.given)
 }
 
-/// The root context `context` ends.
+/// The root context `context` of `plugin` ends.
 #[inline(never)]
-pub(crate) fn unload(context: u32, gauges: ConfigGauges) {
+pub(crate) fn unload<C: Composition>(plugin: &Plugin, gauges: ConfigGauges, context: u32) {
     match in_force::leave(context) {
         None => {}
         Some(Ok(left)) => {
@@ -169,9 +169,13 @@ pub(crate) fn unload(context: u32, gauges: ConfigGauges) {
             }
             gauges.record(left.invalid);
             if left.returned.is_some_and(|entry| entry.is_invalid()) {
+                let (name, of) = (C::NAME, plugin.in_words());
                 call::log(
                     LogLevel::Error,
-                    "a configuration that was found bad before is back: see the line that said so",
+                    &format!(
+                        "{name}: {of}a configuration that was refused before is back: see the line \
+                         that said why"
+                    ),
                 );
             }
         }

@@ -19,7 +19,8 @@ struct Root<C: Composition> {
     running: RefCell<Option<Rc<Running<C>>>>,
     /// Whether it was given a bad configuration.
     is_invalid: bool,
-    gauges: ConfigGauges,
+    /// The plugin and its gauges, once it has a configuration.
+    plugin: Option<(Plugin, ConfigGauges)>,
 }
 
 /// Makes a root context for the composition `C`: what the SDK's dispatcher is given.
@@ -29,7 +30,7 @@ pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
         context: context_id,
         running: RefCell::new(None),
         is_invalid: false,
-        gauges: ConfigGauges::default(),
+        plugin: None,
     })
 }
 
@@ -67,16 +68,18 @@ impl<C: Composition> Context for Root<C> {
 impl<C: Composition> Drop for Root<C> {
     fn drop(&mut self) {
         http_calls::forget(self.context);
-        configuration::unload(self.context, self.gauges);
+        if let Some((plugin, gauges)) = &self.plugin {
+            configuration::unload::<C>(plugin, *gauges, self.context);
+        }
     }
 }
 
 impl<C: Composition> RootContext for Root<C> {
     fn on_configure(&mut self, _size: usize) -> bool {
         let plugin = Plugin::identify();
-        self.gauges = plugin.gauges();
-        let load =
-            configuration::load(&plugin, self.gauges, self.context, self.running().is_some());
+        let gauges = plugin.gauges();
+        let load = configuration::load(&plugin, gauges, self.context, self.running().is_some());
+        self.plugin = Some((plugin, gauges));
         self.is_invalid = !matches!(load, Load::Good(_));
         match load {
             Load::Good(composition) | Load::LastGood(composition) => self.start(Some(composition)),

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use meshtrace_pipeline::{ARENA_BYTES, Arena, Composition};
+use meshtrace_pipeline::{ARENA_BYTES, Arena, Clock as _, Composition, Warning, WarningLimit};
 use meshtrace_propagation::IdGenerator;
 use proxy_wasm::types::{LogLevel, MapType};
 
@@ -29,6 +29,7 @@ pub(crate) struct Running<C> {
     pub(crate) own_context: Option<OwnContext>,
     /// The tick period that was last set, in milliseconds; 0 for none.
     pub(crate) tick: Cell<u32>,
+    pub(crate) warnings: WarningLimit,
     /// Whether its root context runs another configuration by now.
     pub(crate) is_replaced: Cell<bool>,
 }
@@ -73,8 +74,20 @@ impl<C: Composition> Running<C> {
             arena: Cell::new(arena()),
             expressions,
             tick: Cell::new(0),
+            warnings: WarningLimit::default(),
             is_replaced: Cell::new(false),
         })
+    }
+
+    /// Logs what a request shows, once an hour at most.
+    #[inline(never)]
+    pub(crate) fn warn(&self, warning: Warning) {
+        if self
+            .warnings
+            .admits(warning, self.monotonic().unwrap_or_default())
+        {
+            call::log(LogLevel::Warn, &warning.line(C::NAME));
+        }
     }
 
     pub(crate) fn headers(&self, map: MapType) -> Option<Box<[u8]>> {

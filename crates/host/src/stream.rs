@@ -89,8 +89,15 @@ impl<C: Composition> Running<C> {
         self.apply(&outcome, map, headers);
         let direction = || direction.unwrap_or_else(|| self.direction());
         self.metrics.add(&outcome, direction);
+        let warning = outcome.warning;
         drop(outcome);
         self.give_back(arena);
+        if let Some(warning) = self.composition.misplaced(self) {
+            self.warn(warning);
+        }
+        if let Some(warning) = warning {
+            self.warn(warning);
+        }
     }
 
     fn on_response(&self, state: &mut C::RequestState) {
@@ -146,9 +153,13 @@ impl<C: Composition> Running<C> {
         self.composition.on_log(&request, state, &mut outcome);
         self.apply(&outcome, map, request_headers);
         self.metrics.add(&outcome, || self.direction());
+        let warning = outcome.warning;
         drop(outcome);
         self.give_back(arena);
         self.set_tick_period();
+        if let Some(warning) = warning {
+            self.warn(warning);
+        }
     }
 
     fn address(&self, needs: Needs<'_>) -> Option<Box<[u8]>> {

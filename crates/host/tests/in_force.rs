@@ -184,7 +184,8 @@ fn an_inert_root_context_runs_the_good_configuration_that_came_after_it() {
     assert_eq!(runs(3), "b3multi");
     end(&[4, 5, 6, 7, 8, 9]);
     assert_eq!((runs(3), invalid()), ("b3multi", Some(1)));
-    assert_eq!(lines("is back"), 1);
+    let back = "trace_context: plugin \"a\": a configuration that was refused before is back";
+    assert_eq!(lines(back), 1);
 }
 
 #[test]

@@ -84,7 +84,8 @@ fn property(key: &str) -> Option<String> {
 #[test]
 fn the_defaults_cost_one_fetch_and_a_call_an_attribute_and_nothing_with_the_response() {
     assert!(configure(""));
-    let (request, response) = exchange(&[("x-user-id", "alice"), ("x-tenant-id", "acme")], &[]);
+    let headers = [("x-user-id", "alice"), ("x-tenant-id", "acme")];
+    let (request, response) = exchange(&headers, &[]);
     assert_eq!(
         request,
         [

@@ -34,6 +34,17 @@ fn in_flight(json: &str) -> (Exporter, Collector) {
     (exporter, collector)
 }
 
+/// Answers the first call, at `SECOND`.
+fn answer_with(
+    exporter: &mut Exporter,
+    collector: &mut Collector,
+    headers: &[(&str, String)],
+    body: &[u8],
+    trailers: &[(&str, String)],
+) {
+    reply(exporter, 0, headers, body, trailers, SECOND, collector);
+}
+
 fn push(exporter: &mut Exporter, spans: u64) {
     let attributes = Attributes::new();
     for id in 1..=spans {
@@ -117,23 +128,14 @@ fn over_grpc_success_refusal_and_retry_are_told_apart() {
             } else {
                 trailers.push(status);
             }
-            let now = SECOND;
-            reply(
-                &mut exporter,
-                0,
-                &headers,
-                &[0; 5],
-                &trailers,
-                now,
-                &mut collector,
-            );
+            answer_with(&mut exporter, &mut collector, &headers, &[0; 5], &trailers);
             let expected = if counter == "retries" { 1 } else { 3 };
             assert_eq!(
                 counts(&mut exporter).get(counter),
                 Some(&expected),
                 "{code}"
             );
-            let after = retried_after(&mut exporter, &mut collector, now);
+            let after = retried_after(&mut exporter, &mut collector, SECOND);
             assert_eq!(after.is_some(), retried, "{code}");
         }
     }
@@ -161,7 +163,7 @@ fn retry_after_is_honoured() {
             (":status", "503".to_owned()),
             ("retry-after", value.to_owned()),
         ];
-        reply(&mut exporter, 0, &headers, b"", &[], SECOND, &mut collector);
+        answer_with(&mut exporter, &mut collector, &headers, b"", &[]);
         let after = retried_after(&mut exporter, &mut collector, SECOND);
         assert_eq!(after, Some(seconds * 1000), "{value}");
     }
@@ -171,7 +173,7 @@ fn retry_after_is_honoured() {
             (":status", "429".to_owned()),
             ("retry-after", junk.to_owned()),
         ];
-        reply(&mut exporter, 0, &headers, b"", &[], SECOND, &mut collector);
+        answer_with(&mut exporter, &mut collector, &headers, b"", &[]);
         let after = retried_after(&mut exporter, &mut collector, SECOND).unwrap();
         assert!((250..=550).contains(&after), "{junk}: {after}");
     }
@@ -193,15 +195,7 @@ fn retry_info_of_grpc_is_honoured() {
             ("grpc-status", code.to_owned()),
             ("grpc-status-details-bin", text.clone()),
         ];
-        reply(
-            &mut exporter,
-            0,
-            &headers,
-            b"",
-            &trailers,
-            SECOND,
-            &mut collector,
-        );
+        answer_with(&mut exporter, &mut collector, &headers, b"", &trailers);
         let after = retried_after(&mut exporter, &mut collector, SECOND);
         assert_eq!(after, Some(3000), "{code}");
     }
@@ -225,7 +219,7 @@ fn partial_success_counts_what_was_rejected() {
         let body = response(rejected).encode_to_vec();
         let (mut exporter, mut collector) = in_flight(HTTP);
         let ok = [(":status", "200".to_owned())];
-        reply(&mut exporter, 0, &ok, &body, &[], SECOND, &mut collector);
+        answer_with(&mut exporter, &mut collector, &ok, &body, &[]);
         let counts = counts(&mut exporter);
         assert_eq!(counts.get("rejected").copied(), counted);
         let exported = 3 - counted.unwrap_or(0);
@@ -235,15 +229,7 @@ fn partial_success_counts_what_was_rejected() {
         let framed = [&[0][..], &length, &body].concat();
         let (mut exporter, mut collector) = in_flight(GRPC);
         let trailers = [("grpc-status", "0".to_owned())];
-        reply(
-            &mut exporter,
-            0,
-            &ok,
-            &framed,
-            &trailers,
-            SECOND,
-            &mut collector,
-        );
+        answer_with(&mut exporter, &mut collector, &ok, &framed, &trailers);
         assert_eq!(
             common::counts(&mut exporter).get("rejected").copied(),
             counted
@@ -256,7 +242,7 @@ fn an_answer_of_success_that_is_no_otlp_is_counted_and_taken() {
     for body in [&b"<html>"[..], b"\xff\xff\xff", b"{}"] {
         let (mut exporter, mut collector) = in_flight(HTTP);
         let ok = [(":status", "200".to_owned())];
-        reply(&mut exporter, 0, &ok, body, &[], SECOND, &mut collector);
+        answer_with(&mut exporter, &mut collector, &ok, body, &[]);
         let counts = counts(&mut exporter);
         assert_eq!(counts.get("malformed_answers"), Some(&1), "{body:?}");
         assert_eq!(counts.get("exported"), Some(&3), "{body:?}");
@@ -475,15 +461,7 @@ fn a_message_that_grpc_finds_too_large_is_sent_in_parts() {
             ("grpc-status", status.to_owned()),
             ("grpc-message", message.to_owned()),
         ];
-        reply(
-            &mut exporter,
-            0,
-            &headers,
-            b"",
-            &trailers,
-            SECOND,
-            &mut collector,
-        );
+        answer_with(&mut exporter, &mut collector, &headers, b"", &trailers);
         let counts = counts(&mut exporter);
         assert_eq!(counts.contains_key("split"), splits, "{message}");
         assert_eq!(counts.contains_key("dropped.refused"), !splits, "{message}");

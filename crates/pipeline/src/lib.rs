@@ -13,6 +13,7 @@ mod filter;
 mod outcome;
 mod properties;
 mod stage;
+mod warning;
 
 use core::fmt;
 
@@ -36,6 +37,8 @@ pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
     Configured, MAX_EDITS, MAX_PROPERTIES, Outcome, Properties, Property, Stage, Tallies,
 };
+
+pub use warning::{Warning, WarningLimit};
 
 /// One filter.
 pub trait Composition: Sized + 'static {
@@ -100,6 +103,14 @@ pub trait Composition: Sized + 'static {
         state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     );
+
+    /// What the request shows of the place where the filter stands: it is a warning where that is not
+    /// the place that its configuration is for. Called after [`on_request`](Self::on_request). Few
+    /// requests are looked at.
+    fn misplaced(&self, lookup: &dyn Lookup) -> Option<Warning> {
+        let _ = lookup;
+        None
+    }
 
     /// The headers of the response have come. Adds to `outcome` what is to change. Called only with
     /// [`Callback::ResponseHeaders`].

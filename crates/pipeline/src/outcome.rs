@@ -11,7 +11,7 @@ use meshtrace_otlp as otlp;
 use meshtrace_propagation::{self as propagation, TraceContext};
 use meshtrace_sampling as sampling;
 
-use crate::Arena;
+use crate::{Arena, Warning};
 
 /// The headers that belong to one stage each: two helper headers of the access log's ids, one
 /// helper header of sampling, the header of `force`, `request_header`, and `baggage`.
@@ -49,6 +49,8 @@ pub struct Outcome<'a> {
     pub tallies: Tallies,
     /// The counters of [`Composition::counters`](crate::Composition::counters) that move.
     pub configured: Configured,
+    /// What the request shows, which the user should know.
+    pub warning: Option<Warning>,
 }
 
 impl<'a> Outcome<'a> {
@@ -62,6 +64,7 @@ impl<'a> Outcome<'a> {
             own_context: None,
             tallies: Tallies::default(),
             configured: Configured::default(),
+            warning: None,
         }
     }
 }

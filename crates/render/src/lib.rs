@@ -36,7 +36,7 @@ pub use request_headers::{route_configuration, route_configuration_patch};
 pub use setup::{
     Filter, FilterSetup, Host, Kind, Piece, ProxyTracer, Refused, Rendering, Role, Setup,
 };
-pub use tags::{EnvoyTags, IstioNames, IstioTags, TagLimit, envoy_tags, istio_tags};
+pub use tags::{EnvoyTags, IstioTags, TagLimit, envoy_tags, istio_tags};
 pub use version::{EnvoyVersion, IstioVersion};
 mod sampling;
 mod script;

@@ -7,9 +7,7 @@
     reason = "a test may fail"
 )]
 
-use meshtrace_render::{
-    EnvoyVersion, IstioNames, IstioTags, IstioVersion, TagLimit, envoy_tags, istio_tags,
-};
+use meshtrace_render::{EnvoyVersion, IstioTags, IstioVersion, TagLimit, envoy_tags, istio_tags};
 use serde_json::{Value, json};
 
 const CONFIG: &str = r#"{
@@ -23,16 +21,8 @@ const CONFIG: &str = r#"{
     "emit": {"request_header_prefix": "X-Span-Attr-"}
 }"#;
 
-fn names() -> IstioNames {
-    IstioNames {
-        name: "attributes".to_owned(),
-        namespace: Some("shop".to_owned()),
-        url: "oci://registry.example.com/span_attributes:1".to_owned(),
-    }
-}
-
 fn istio(version: IstioVersion) -> IstioTags {
-    istio_tags(CONFIG.as_bytes(), version, &names()).expect("manifests")
+    istio_tags(CONFIG.as_bytes(), version).expect("manifests")
 }
 
 #[test]
@@ -130,18 +120,18 @@ fn the_filter_has_the_configuration_that_the_tags_are_made_of() {
 #[test]
 fn istio_gets_a_formatter_from_1_29_on_and_headers_before() {
     for version in IstioVersion::ALL.iter().skip(1) {
-        let tags = &istio(*version).telemetry["spec"]["tracing"][0]["customTags"];
+        let tags = istio(*version).custom_tags;
         let formatter = json!({"formatter": {"value": "%FILTER_STATE(wasm.order.id:PLAIN)%"}});
         assert_eq!(tags["order.id"], formatter, "{version}");
-        assert_eq!(tags.as_object().expect("a map").len(), 5);
+        assert_eq!(tags.len(), 5);
     }
     let oldest = istio(IstioVersion::V1_28);
     assert_eq!(
-        oldest.telemetry["spec"]["tracing"],
-        json!([{"match": {"mode": "SERVER"}, "customTags": {
+        Value::Object(oldest.custom_tags),
+        json!({
             "user.id": {"header": {"name": "x-span-attr-user-id"}},
             "region": {"header": {"name": "x-span-attr-region"}},
-        }}])
+        })
     );
     let missing = |key: &str| TagLimit::NotOnTheSpan {
         key: key.to_owned(),
@@ -150,27 +140,6 @@ fn istio_gets_a_formatter_from_1_29_on_and_headers_before() {
     for key in ["order.id", "plan", "code"] {
         assert!(oldest.limits.contains(&missing(key)), "{key}");
     }
-}
-
-#[test]
-fn the_wasm_plugin_is_for_sidecars_and_takes_its_variables_from_the_host() {
-    let plugin = istio(IstioVersion::V1_31).wasm_plugin;
-    assert_eq!(
-        plugin["metadata"],
-        json!({"name": "attributes", "namespace": "shop"})
-    );
-    let spec = &plugin["spec"];
-    assert_eq!(
-        spec["pluginConfig"],
-        serde_json::from_str::<Value>(CONFIG).expect("JSON")
-    );
-    assert_eq!(spec["match"], json!([{"mode": "SERVER"}]));
-    assert_eq!(spec["failStrategy"], "FAIL_OPEN");
-    let host = |name| json!({"name": name, "valueFrom": "HOST"});
-    assert_eq!(
-        spec["vmConfig"]["env"],
-        json!([host("REGION"), host("SPAN_KEY")])
-    );
 }
 
 #[test]

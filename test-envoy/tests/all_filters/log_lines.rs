@@ -103,12 +103,14 @@ fn start(envoy: &EnvoyBinary, workers: u32, bootstrap: Bootstrap) -> Envoy {
 }
 
 /// The lines of the log with this text, each without its time and its place in Envoy's source.
-fn lines(envoy: &Envoy, text: &str) -> Vec<String> {
+pub(crate) fn lines(envoy: &Envoy, text: &str) -> Vec<String> {
     let log = envoy.log().expect("the log");
     let lines = log.lines().filter(|line| line.contains(text));
     lines
         .map(|line| {
-            let (head, said) = line.split_once("wasm log: ").expect("a filter's line");
+            // During a request the plugin's name stands behind "wasm log".
+            let (head, said) = line.split_once("wasm log").expect("a filter's line");
+            let (_, said) = said.split_once(": ").expect("a filter's line");
             let level = ["[info]", "[warning]", "[error]"].map(|level| head.contains(level));
             let level = match level {
                 [true, ..] => "info",
@@ -132,18 +134,18 @@ fn a_configuration_that_comes_in_force_is_one_line() {
     ];
 
     each_supported(|envoy| {
-        for filter in FILTERS {
+        for (filter, workers) in FILTERS.into_iter().flat_map(|f| [(f, 1), (f, 4)]) {
             let of_filter = |cases: &'static [Case]| {
                 let cases = cases.iter().filter(|(of, ..)| *of == filter);
                 cases.collect::<Vec<_>>()
             };
-            assert_lines(envoy, &of_filter(CASES), &of_filter(CAUTIONS));
+            assert_lines(envoy, workers, &of_filter(CASES), &of_filter(CAUTIONS));
         }
     });
 }
 
-/// Loads the configurations, those with a caution last, in an Envoy with four workers.
-fn assert_lines(envoy: &EnvoyBinary, cases: &[&Case], cautions: &[&Case]) {
+/// Loads the configurations, those with a caution last, in an Envoy with this number of workers.
+fn assert_lines(envoy: &EnvoyBinary, workers: u32, cases: &[&Case], cautions: &[&Case]) {
     let version = env!("CARGO_PKG_VERSION");
     let filters = cases.iter().chain(cautions).enumerate();
     let filters = filters.map(|(i, (filter, config, _))| {
@@ -151,7 +153,7 @@ fn assert_lines(envoy: &EnvoyBinary, cases: &[&Case], cautions: &[&Case]) {
         let named = plugin(filter, config).merge(serde_json::json!({"name": name}));
         HttpFilter::from(named)
     });
-    let envoy = start(envoy, 4, Bootstrap::new().listener(ingress(filters)));
+    let envoy = start(envoy, workers, Bootstrap::new().listener(ingress(filters)));
     let said = lines(&envoy, IN_FORCE);
     assert_eq!(said.len(), cases.len() + cautions.len(), "{said:#?}");
     for ((i, (filter, _, words)), said) in cases.iter().enumerate().zip(&said) {

@@ -14,3 +14,4 @@ mod strict;
 mod strict_upstream;
 mod support_bundle;
 mod upgrade;
+mod warnings;

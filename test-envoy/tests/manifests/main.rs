@@ -9,6 +9,7 @@ mod istio;
 mod mesh_tracing;
 mod native;
 mod plugins;
+mod proxy;
 mod rendered_by_istio;
 mod rendered_mesh_tracing;
 mod reported;

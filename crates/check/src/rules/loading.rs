@@ -170,8 +170,23 @@ fn digest(plugin: &Plugin<'_>, findings: &mut Findings) {
             .or_else(|| plugin.node.at(&["code", "http", "sha256"])),
         Host::Nobody => None,
     };
-    let Some(digest) = digest else { return };
-    let text = digest.scalar().unwrap_or_default();
+    let url = match plugin.host {
+        Host::Istio => plugin.node.get("url"),
+        Host::Gateway => plugin.node.at(&["code", "image", "url"]),
+        Host::Envoy | Host::EnvoyFilter | Host::Nobody => None,
+    };
+    if let Some(digest) = digest {
+        is_digest(digest, digest.scalar().unwrap_or_default(), findings);
+    }
+    if let Some((url, (_, text))) =
+        url.and_then(|url| Some((url, url.text()?.split_once("@sha256:")?)))
+    {
+        is_digest(url, text, findings);
+    }
+}
+
+/// Checks the digest `text` that stands at a node.
+fn is_digest(digest: Node<'_>, text: &str, findings: &mut Findings) {
     let is_hex = text.len() == 64
         && text
             .bytes()

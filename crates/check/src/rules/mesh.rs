@@ -84,6 +84,16 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
 }
 
 fn waypoint(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings) {
+    let spec = resource.spec();
+    let targets = |key| spec.and_then(|spec| spec.get(key));
+    if let Some(targets) = targets("target_refs").or(targets("target_ref"))
+        && !resource.selector().is_empty()
+    {
+        let message = "a selector and targetRefs stand together, and Istio refuses the resource; \
+                       keep targetRefs for a waypoint or a Gateway, and the selector for pods";
+        findings.add(Code::WaypointSelector, targets, message);
+        return;
+    }
     for (key, value) in resource.selector() {
         let name = value.scalar().unwrap_or_default();
         let of_gateway = || {
@@ -189,25 +199,29 @@ fn providers(model: &Model<'_>, findings: &mut Findings) {
     if known.is_empty() {
         return;
     }
-    for telemetry in model.of_kind("Telemetry") {
+    let of_telemetry = model.of_kind("Telemetry").flat_map(|telemetry| {
         let spec = telemetry.spec();
-        let entries = ["tracing", "access_logging"]
+        ["tracing", "access_logging"]
             .into_iter()
-            .flat_map(|key| spec.into_iter().flat_map(move |spec| spec.list(key)));
-        for name in entries
+            .flat_map(move |key| spec.into_iter().flat_map(move |spec| spec.list(key)))
             .flat_map(|entry| entry.list("providers"))
             .filter_map(|provider| provider.get("name"))
-        {
-            let text = name.scalar().unwrap_or_default();
-            if known.contains(&text) || BUILT_IN.contains(&text) {
-                continue;
-            }
-            let message = format!(
-                "the mesh configuration has no provider {text:?}, so that Istio leaves this out; \
-                 {}",
-                suggest::values(text, &known, &[])
-            );
-            findings.add(Code::UnknownProvider, name, message);
+    });
+    let of_mesh = model.meshes.iter().flat_map(|mesh| {
+        let defaults = mesh.get("default_providers");
+        ["tracing", "access_logging"]
+            .into_iter()
+            .flat_map(move |key| defaults.into_iter().flat_map(move |node| node.list(key)))
+    });
+    for name in of_telemetry.chain(of_mesh) {
+        let text = name.scalar().unwrap_or_default();
+        if known.contains(&text) || BUILT_IN.contains(&text) {
+            continue;
         }
+        let message = format!(
+            "the mesh configuration has no provider {text:?}, so that Istio leaves this out; {}",
+            suggest::values(text, &known, &[])
+        );
+        findings.add(Code::UnknownProvider, name, message);
     }
 }

@@ -68,7 +68,7 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
     if plugin.spot == Spot::Upstream {
         return wrong_tracer(plugin, *tracer, findings);
     }
-    if plugin.spot != Spot::Listener {
+    if plugin.spot != Spot::Listener || is_misplaced(plugin) {
         return;
     }
     if let Some(report) = plugin.report() {
@@ -96,6 +96,13 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
     if plugin.has(Filter::RouteSampling) {
         parents(plugin, *tracer, findings);
     }
+}
+
+/// Whether it is configured for upstream filters and stands among a listener's. Another rule says so,
+/// and nothing else counts then.
+fn is_misplaced(plugin: &Plugin<'_>) -> bool {
+    let placement = plugin.map().and_then(|map| map.text_at(&["placement"]));
+    plugin.spot == Spot::Listener && placement == Some("upstream")
 }
 
 fn wrong_tracer(plugin: &Plugin<'_>, tracer: Tracer, findings: &mut Findings) {
@@ -225,6 +232,7 @@ fn settings(plugin: &Plugin<'_>, manager: &Manager<'_>, early: &[Early], finding
     if plugin.spot != Spot::Listener
         || !plugin.has(Filter::RouteSampling)
         || plugin.report().is_some()
+        || is_misplaced(plugin)
     {
         return;
     }

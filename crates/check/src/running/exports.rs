@@ -4,6 +4,9 @@ use crate::finding::{Code, Findings};
 
 use super::Observed;
 
+/// The number of requests without a span that is enough to say that nothing is sampled.
+const SOME: u64 = 10;
+
 /// Checks the counters `report.*`.
 pub(super) fn check(observed: &Observed, findings: &mut Findings) {
     let sum = |names: &[&str]| observed.sum(|name| names.contains(&name));
@@ -54,6 +57,19 @@ pub(super) fn check(observed: &Observed, findings: &mut Findings) {
             observed.counted(exported),
         );
         observed.find(Code::ExportsRepeated, "report.retries", message, findings);
+    }
+
+    let not_sampled = sum(&["report.not_sampled"]);
+    let was_tried = failed.total + refused.total + observed.total("report.calls") > 0;
+    if not_sampled.total >= SOME && exported.total == 0 && !was_tried {
+        let message = format!(
+            "no span was exported, because no request was sampled ({} were not); a caller's \
+             decision stands, and a trace that begins here is sampled as `sampling` says, without \
+             it 1 in 100: for a test set \"sampling\": {{\"default\": \"always\"}}",
+            observed.counted(not_sampled)
+        );
+        let name = "report.not_sampled";
+        observed.find(Code::NothingSampled, name, message, findings);
     }
 
     let unknown = sum(&["report.dropped.unknown_cluster"]);

@@ -29,6 +29,7 @@ fn is_of_requests(name: &str) -> bool {
         "span_attributes.",
         "route_sampling.",
         "access_log.",
+        "report.not_sampled",
     ]
     .iter()
     .any(|stage| name.starts_with(stage))

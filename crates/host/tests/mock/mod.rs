@@ -7,6 +7,8 @@
 )]
 #![allow(unsafe_code, reason = "it stands on the other side of the ABI")]
 
+#[allow(dead_code, reason = "each test file uses its part")]
+pub(crate) mod drive;
 mod never_called;
 
 use std::cell::RefCell;
@@ -58,6 +60,10 @@ pub(crate) struct Host {
 
 pub(crate) type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// The call of `proxy_get_property` for the address of the upstream, by which a filter looks at a few
+/// requests to see where it stands.
+pub(crate) const LOOK: &str = "proxy_get_property upstream.address";
+
 /// A call as the module made it.
 #[allow(dead_code, reason = "each test file uses its part")]
 #[derive(Clone, Debug)]
@@ -81,6 +87,7 @@ impl Host {
         metrics.find(|(n, _)| n == name).map(|(_, value)| *value)
     }
 
+    #[allow(dead_code, reason = "each test file uses its part")]
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let mut headers = self.request_headers.iter();
         let found = headers.find(|(n, _)| n == name.as_bytes());
@@ -105,7 +112,11 @@ fn call(function: &'static str, answer: impl FnOnce(&mut Host) -> u32) -> u32 {
     let answered = HOST.try_with(|host| {
         let host = &mut host.borrow_mut();
         host.calls.push(function);
-        match host.statuses.get(function) {
+        let ordered = match function {
+            LOOK => "proxy_get_property",
+            _ => function,
+        };
+        match host.statuses.get(ordered) {
             Some(status) => *status,
             None => answer(host),
         }
@@ -260,8 +271,12 @@ unsafe extern "C" fn proxy_get_property(
     size: *mut usize,
 ) -> u32 {
     let path = unsafe { lent(path, path_size) };
+    let function = match path {
+        b"upstream\0address" => LOOK,
+        _ => "proxy_get_property",
+    };
     unsafe {
-        call_for_bytes("proxy_get_property", start, size, |host| {
+        call_for_bytes(function, start, size, |host| {
             host.properties.get(path).cloned()
         })
     }

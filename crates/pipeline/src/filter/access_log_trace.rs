@@ -6,9 +6,10 @@ use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::write_all;
 use crate::stage::access_log;
+use crate::warning::{Watch, among_upstream};
 use crate::{
-    ByFilterState, Callback, Composition, LoggedRequest, Needs, Outcome, Proxy, Request, Response,
-    Stage,
+    ByFilterState, Callback, Composition, LoggedRequest, Lookup, Needs, Outcome, Proxy, Request,
+    Response, Stage, Warning,
 };
 
 /// The `access_log_trace` filter.
@@ -16,6 +17,8 @@ use crate::{
 pub struct AccessLogTrace {
     ids: AccessLogIds,
     by_filter_state: Option<ByFilterState>,
+    place_watch: Watch,
+    ids_watch: Watch,
 }
 
 impl Composition for AccessLogTrace {
@@ -38,6 +41,8 @@ impl Composition for AccessLogTrace {
                 Ok(Self {
                     by_filter_state: ByFilterState::new(config.request_headers, &managed, &[])?,
                     ids,
+                    place_watch: Watch::default(),
+                    ids_watch: Watch::default(),
                 })
             })
             .map_err(|error| error.below(Self::NAME))
@@ -63,10 +68,19 @@ impl Composition for AccessLogTrace {
         state: &mut Self::RequestState,
         outcome: &mut Outcome<'a>,
     ) {
-        *state = Some(access_log::read(&self.ids, request, outcome));
+        *state = Some(access_log::read(
+            &self.ids,
+            &self.ids_watch,
+            request,
+            outcome,
+        ));
         if !write_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.access_log.count(Counter::Dropped);
         }
+    }
+
+    fn misplaced(&self, lookup: &dyn Lookup) -> Option<Warning> {
+        among_upstream(&self.place_watch, lookup)
     }
 
     #[inline(never)]

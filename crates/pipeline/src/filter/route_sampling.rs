@@ -7,7 +7,10 @@ use meshtrace_sampling::{Counter, SamplingConfig};
 use crate::by_filter_state::write_all;
 use crate::properties::PropertyPaths;
 use crate::stage::sampling::{AfterTracer, BeforeTracer, Rules};
-use crate::{ByFilterState, Callback, Composition, Needs, Outcome, Proxy, Request, Stage};
+use crate::warning::{Watch, among_upstream};
+use crate::{
+    ByFilterState, Callback, Composition, Lookup, Needs, Outcome, Proxy, Request, Stage, Warning,
+};
 
 /// The `route_sampling` filter.
 #[derive(Clone, Debug)]
@@ -15,6 +18,7 @@ pub struct RouteSampling {
     stage: Placed,
     by_filter_state: Option<ByFilterState>,
     properties: PropertyPaths,
+    watch: Watch,
 }
 
 /// The stage, by its placement.
@@ -89,6 +93,13 @@ impl Composition for RouteSampling {
             outcome.tallies.sampling.count(Counter::EditsDropped);
         }
     }
+
+    fn misplaced(&self, lookup: &dyn Lookup) -> Option<Warning> {
+        match &self.stage {
+            Placed::BeforeTracer(_) => among_upstream(&self.watch, lookup),
+            Placed::AfterTracer(_) => None,
+        }
+    }
 }
 
 impl RouteSampling {
@@ -114,6 +125,7 @@ impl RouteSampling {
             by_filter_state: ByFilterState::new(asked, &managed, &[])?,
             stage,
             properties,
+            watch: Watch::default(),
         })
     }
 }

@@ -5,13 +5,17 @@ use meshtrace_propagation::{Counter, IdGenerator, Propagation, TraceContextConfi
 
 use crate::by_filter_state::{self, write_all};
 use crate::stage::propagation;
-use crate::{ByFilterState, Callback, Composition, Needs, Outcome, Proxy, Request, Stage};
+use crate::warning::{Watch, among_upstream};
+use crate::{
+    ByFilterState, Callback, Composition, Lookup, Needs, Outcome, Proxy, Request, Stage, Warning,
+};
 
 /// The `trace_context` filter.
 #[derive(Clone, Debug)]
 pub struct TraceContext {
     propagation: Propagation,
     by_filter_state: Option<ByFilterState>,
+    watch: Watch,
 }
 
 impl Composition for TraceContext {
@@ -30,6 +34,7 @@ impl Composition for TraceContext {
                 Ok(Self {
                     by_filter_state: ByFilterState::new(asked, &managed, &[])?,
                     propagation,
+                    watch: Watch::default(),
                 })
             })
             .map_err(|error| error.below(Self::NAME))
@@ -71,8 +76,21 @@ impl Composition for TraceContext {
         let decision = stage.decide(&incoming, ids, tally);
         propagation::inject(stage, &incoming, &decision, request, outcome);
         propagation::erase_threshold(stage, &incoming, &decision, request, outcome);
+        if let Some(tracer) = stage.tracer_format()
+            && self.watch.next()
+            && self.watch.lacks(incoming.context().is_none())
+        {
+            outcome.warning = Some(Warning::NoTracer(tracer.name()));
+        }
         if !write_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.propagation.count(Counter::EditsDropped);
+        }
+    }
+
+    fn misplaced(&self, lookup: &dyn Lookup) -> Option<Warning> {
+        match self.propagation.tracer_format() {
+            Some(_) => None,
+            None => among_upstream(&self.watch, lookup),
         }
     }
 }

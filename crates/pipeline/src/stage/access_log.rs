@@ -4,15 +4,23 @@
 use meshtrace_access_log::{AccessLogIds, Arrival, Counter, HeaderLine, IdText, Ids};
 use meshtrace_headers::{Arena, Headers, Value};
 
-use crate::{Outcome, Request};
+use crate::warning::Watch;
+use crate::{Outcome, Request, Warning};
 
 /// Reads the ids of a request, removes its helper headers, and records the ids that are certain
 /// already. So other filters, and log lines that are written before the end, have them too.
 pub(crate) fn read<'a>(
     stage: &'a AccessLogIds,
+    watch: &Watch,
     request: &Request<'a>,
     outcome: &mut Outcome<'a>,
 ) -> Arrival {
+    if let Some(name) = stage.trace_id_header()
+        && watch.next()
+        && watch.lacks(!request.headers.contains(name))
+    {
+        outcome.warning = Some(Warning::NoIds);
+    }
     let arrival = stage.arrive(request.headers, &mut outcome.tallies.access_log);
     for name in stage.own_headers(request.headers) {
         outcome.headers.remove(name);

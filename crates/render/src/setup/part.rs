@@ -1,7 +1,8 @@
 //! One filter as it was given: its configuration, read and accepted by the filter's own code.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft, both};
 use meshtrace_pipeline::{self as pipeline, Composition, Proxy};
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 use serde_json::{Map, Value, json};
 
 use super::input::{Filter, FilterSetup, ProxyTracer, Setup};
@@ -108,7 +109,12 @@ pub(super) struct ByState {
 pub(super) fn compiled(filter: Filter, json: &[u8]) -> Result<Option<ByState>, ConfigError> {
     match filter {
         Filter::TraceContext => by_state::<pipeline::TraceContext>(json),
-        Filter::MeshTracing | Filter::Native => by_state::<pipeline::MeshTracing>(json),
+        Filter::MeshTracing => by_state::<pipeline::MeshTracing>(json),
+        Filter::Native => {
+            let refused = Draft::<MeshTracingConfig>::read(json).compile(native::refuse);
+            let refused = refused.map_err(|error| error.below(Filter::MeshTracing.name()));
+            both(refused, by_state::<pipeline::MeshTracing>(json))
+        }
         Filter::AccessLogTrace => by_state::<pipeline::AccessLogTrace>(json),
         Filter::RouteSampling => by_state::<pipeline::RouteSampling>(json),
         Filter::SpanAttributes => by_state::<pipeline::SpanAttributes>(json),

@@ -104,13 +104,6 @@ fn host(setup: &Setup, part: &Part) -> Result<(), Refused> {
             "{version} has no tracer of dynamic modules, which came with Envoy 1.38; take \
              mesh-tracing, which has the same configuration"
         )),
-        Host::Envoy(_) if !part.config.contains_key("report") => refuse(
-            "no `report`, and a tracer reports its spans; add {\"report\": {\"cluster\": …}}",
-        ),
-        Host::Envoy(_) if part.config.contains_key("access_log") => refuse(
-            "`access_log` is not here: %TRACE_ID% and %SPAN_ID% of the access log are this tracer's; \
-             remove it",
-        ),
         Host::Envoy(_) => Ok(()),
     }
 }

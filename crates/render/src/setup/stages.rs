@@ -9,8 +9,8 @@ use super::part::{Config, Part, bytes, fill, formats, read_by};
 use super::plan::{Context, Plan, Tags};
 use super::refusal::Refused;
 use crate::{
-    EnvoyVersion, IdsFrom, IstioNames, Tracer, access_log_fields, early_mutation, envoy_tags,
-    expose_ids, istio_tags, sampling_settings,
+    EnvoyVersion, IdsFrom, Tracer, access_log_fields, early_mutation, envoy_tags, expose_ids,
+    istio_tags, sampling_settings,
 };
 
 /// The keys of `trace_context` that have no meaning behind the tracer.
@@ -164,14 +164,7 @@ pub(super) fn around_attributes(
     let json = bytes(config);
     plan.tags = Some(match setup.host {
         Host::Envoy(version) => Tags::Envoy(envoy_tags(&json, version, "")?),
-        Host::Istio(version) => {
-            let names = IstioNames {
-                name: String::new(),
-                namespace: None,
-                url: String::new(),
-            };
-            Tags::Istio(istio_tags(&json, version, &names)?)
-        }
+        Host::Istio(version) => Tags::Istio(istio_tags(&json, version)?),
     });
     Ok(())
 }

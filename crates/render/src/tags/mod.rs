@@ -6,7 +6,7 @@ use meshtrace_attributes::{
     AttributeConfig, Attributes, Phase, SourceConfig, SpanAttributesConfig, TransformConfig,
     header_name,
 };
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::ConfigError;
 use serde_json::{Map, Value, json};
 
 pub use limit::TagLimit;
@@ -27,27 +27,14 @@ pub struct EnvoyTags {
     pub limits: Vec<TagLimit>,
 }
 
-/// The resources for an Istio mesh.
+/// The parts for an Istio mesh.
 #[derive(Clone, Debug)]
 pub struct IstioTags {
-    /// The WasmPlugin, for inbound requests of sidecars.
-    pub wasm_plugin: Value,
-    /// The Telemetry with the tags. The user sets the provider.
-    pub telemetry: Value,
+    /// The value of `customTags` of a Telemetry. In a proxy without the filter, a tag would read what
+    /// a client sends.
+    pub custom_tags: Map<String, Value>,
     /// The limits that a user must know.
     pub limits: Vec<TagLimit>,
-}
-
-/// The names for Istio's manifests, and the place of the module.
-#[derive(Clone, Debug)]
-pub struct IstioNames {
-    /// The name of both resources.
-    pub name: String,
-    /// The namespace of both resources. Without it they are for the namespace to which they are
-    /// applied.
-    pub namespace: Option<String>,
-    /// The URL of the module: `oci://…`, `https://…` or `file://…`.
-    pub url: String,
 }
 
 /// Renders the parts of an HTTP connection manager of Envoy for the `span_attributes` configuration
@@ -115,15 +102,11 @@ pub fn envoy_tags(
     })
 }
 
-/// Renders the Istio manifests for the `span_attributes` configuration `json`.
+/// Renders the tags of Istio's Telemetry for the `span_attributes` configuration `json`.
 ///
 /// # Errors
 /// As [`envoy_tags`].
-pub fn istio_tags(
-    json: &[u8],
-    version: IstioVersion,
-    names: &IstioNames,
-) -> Result<IstioTags, ConfigError> {
+pub fn istio_tags(json: &[u8], version: IstioVersion) -> Result<IstioTags, ConfigError> {
     let plugin = Plugin::read(json)?;
     let way = plugin.way(version.envoy())?;
     let mut custom_tags = Map::new();
@@ -146,25 +129,8 @@ pub fn istio_tags(
         limits.push(TagLimit::ResponseOnServerSpan);
     }
     limits.extend(way.limit());
-
-    let metadata = match &names.namespace {
-        None => json!({"name": names.name}),
-        Some(namespace) => json!({"name": names.name, "namespace": namespace}),
-    };
     Ok(IstioTags {
-        wasm_plugin: json!({
-            "apiVersion": "extensions.istio.io/v1alpha1",
-            "kind": "WasmPlugin",
-            "metadata": metadata,
-            "spec": plugin.wasm_plugin(&names.url),
-        }),
-        telemetry: json!({
-            "apiVersion": "telemetry.istio.io/v1",
-            "kind": "Telemetry",
-            "metadata": metadata,
-            // In a proxy without the filter, a tag would read what a client sends.
-            "spec": {"tracing": [{"match": {"mode": "SERVER"}, "customTags": custom_tags}]},
-        }),
+        custom_tags,
         limits,
     })
 }
@@ -248,12 +214,6 @@ impl Plugin {
             .any(|attribute| attribute.from.phase() == Phase::Response && has_tag(&attribute.key))
     }
 
-    fn edits_headers(&self) -> bool {
-        let emit = &self.config.emit;
-        let edits = self.config.request_headers.unwrap_or_default() == RequestHeaders::Edit;
-        edits && (emit.request_header_prefix.is_some() || emit.baggage)
-    }
-
     /// The environment variables that the filter reads at start.
     fn variables(&self) -> Vec<&str> {
         let attributes = self.config.attributes.iter();
@@ -303,28 +263,6 @@ impl Plugin {
                 },
             },
         })
-    }
-
-    fn wasm_plugin(&self, url: &str) -> Value {
-        let mut spec = json!({
-            "url": url,
-            "pluginName": "span_attributes",
-            "match": [{"mode": "SERVER"}],
-            "failStrategy": "FAIL_OPEN",
-            "pluginConfig": self.json,
-        });
-        if self.edits_headers() {
-            // An edit makes Envoy choose the route again, so the filter runs before other filters
-            // change headers.
-            insert(&mut spec, "phase", json!("AUTHN"));
-        }
-        let variables = self.variables();
-        if !variables.is_empty() {
-            let env = |name| json!({"name": name, "valueFrom": "HOST"});
-            let env: Vec<_> = variables.into_iter().map(env).collect();
-            insert(&mut spec, "vmConfig", json!({"env": env}));
-        }
-        spec
     }
 }
 

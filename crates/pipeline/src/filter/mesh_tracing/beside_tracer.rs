@@ -15,6 +15,7 @@ use crate::properties::PropertyPaths;
 use crate::stage::attributes::AttributesStage;
 use crate::stage::sampling::BeforeTracer;
 use crate::stage::{access_log, propagation};
+use crate::warning::Watch;
 use crate::{Environment, LoggedRequest, Needs, Outcome, Request, Response};
 
 /// The stages. A stage is present where it is configured.
@@ -26,6 +27,7 @@ pub(super) struct BesideTracer {
     access_log: Option<AccessLogIds>,
     request_properties: PropertyPaths,
     response_properties: PropertyPaths,
+    ids_watch: Watch,
 }
 
 impl BesideTracer {
@@ -69,6 +71,7 @@ impl BesideTracer {
             access_log,
             request_properties,
             response_properties,
+            ids_watch: Watch::default(),
         })
     }
 
@@ -99,6 +102,10 @@ impl BesideTracer {
     pub(super) fn counters(&self) -> Vec<String> {
         let sampling = self.sampling.as_ref();
         sampling.map_or_else(Vec::new, |stage| stage.rules().sampling().counters())
+    }
+
+    pub(super) fn writes_context(&self) -> bool {
+        self.propagation.is_some()
     }
 
     pub(super) fn summary(&self) -> String {
@@ -170,7 +177,8 @@ impl BesideTracer {
         // Ids. This step is before the injection: the helper headers of the ids are removed, and
         // one of them may have the name of a header of the context.
         let access_log = self.access_log.as_ref();
-        let arrival = access_log.map(|stage| access_log::read(stage, request, outcome));
+        let arrival =
+            access_log.map(|stage| access_log::read(stage, &self.ids_watch, request, outcome));
         // Inject.
         if let Some((stage, incoming, decision)) = &context {
             propagation::inject(stage, incoming, decision, request, outcome);

@@ -13,6 +13,7 @@ use core::mem;
 use meshtrace_access_log::Arrival;
 use meshtrace_attributes::AttributeConfig;
 use meshtrace_config::{ConfigError, Draft, both};
+use meshtrace_headers::Headers;
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{Counter, IdGenerator};
 
@@ -22,9 +23,10 @@ use self::beside_tracer::BesideTracer;
 use self::refusal::refuse_below_the_top;
 use crate::background::Background;
 use crate::by_filter_state::write_all;
+use crate::warning::{Left, Watch, among_upstream};
 use crate::{
     ByFilterState, Callback, Composition, LoggedRequest, Lookup, Needs, Outcome, Proxy, Request,
-    Response, Stage,
+    Response, Stage, Warning,
 };
 
 /// The paths of two stages in the configuration.
@@ -36,6 +38,8 @@ const ATTRIBUTES: &str = "mesh_tracing.span_attributes";
 pub struct MeshTracing {
     mode: Mode,
     by_filter_state: Option<ByFilterState>,
+    watch: Watch,
+    place_watch: Watch,
 }
 
 /// The tracer that makes the spans.
@@ -47,9 +51,23 @@ enum Mode {
     BesideTracer(Box<BesideTracer>),
 }
 
+impl Mode {
+    /// Whether the filter writes the trace context.
+    fn writes_context(&self) -> bool {
+        match self {
+            Self::AsTracer(_) => true,
+            Self::BesideTracer(mode) => mode.writes_context(),
+        }
+    }
+}
+
 /// The state that a request keeps for its later callbacks.
 #[derive(Debug, Default)]
-pub struct MeshTracingState(State);
+pub struct MeshTracingState {
+    state: State,
+    /// The headers of the request as they left this filter; kept of few requests.
+    left: Option<Left>,
+}
 
 #[derive(Debug, Default)]
 #[expect(
@@ -110,6 +128,21 @@ impl MeshTracing {
         Ok(Self {
             by_filter_state: ByFilterState::new(asked, &managed, attributes)?,
             mode,
+            watch: Watch::default(),
+            place_watch: Watch::default(),
+        })
+    }
+}
+
+impl MeshTracing {
+    /// The warning where a tracer has written its headers after this filter.
+    #[inline(never)]
+    fn written_again(&self, left: Left, lookup: &dyn Lookup) -> Option<Warning> {
+        let block = lookup.request_headers()?;
+        let header = left.written_again(Headers::parse(&block)?)?;
+        Some(match &self.mode {
+            Mode::AsTracer(_) => Warning::TwoTracers(header),
+            Mode::BesideTracer(_) => Warning::Overwritten(header),
         })
     }
 }
@@ -192,39 +225,43 @@ impl Composition for MeshTracing {
         &'a self,
         request: &Request<'a>,
         ids: &IdGenerator,
-        MeshTracingState(state): &mut MeshTracingState,
+        kept: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
-        *state = match &self.mode {
+        kept.state = match &self.mode {
             Mode::AsTracer(mode) => State::Traced(mode.on_request(request, ids, outcome)),
             Mode::BesideTracer(mode) => mode
                 .on_request(request, ids, outcome)
                 .map_or(State::Unseen, State::Arrived),
         };
+        // With filter state, the route configuration writes the headers, and not for every request.
+        if self.by_filter_state.is_none() && self.mode.writes_context() && self.watch.next() {
+            kept.left = Some(Left::of(request.headers, outcome));
+        }
         if !write_all(self.by_filter_state.as_ref(), request, outcome) {
             outcome.tallies.propagation.count(Counter::EditsDropped);
         }
+    }
+
+    fn misplaced(&self, lookup: &dyn Lookup) -> Option<Warning> {
+        among_upstream(&self.place_watch, lookup)
     }
 
     #[inline(never)]
     fn on_response<'a>(
         &'a self,
         response: &Response<'a>,
-        MeshTracingState(state): &mut MeshTracingState,
+        kept: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         match &self.mode {
-            Mode::AsTracer(mode) => mode.on_response(response, state.traced(), outcome),
-            Mode::BesideTracer(mode) => mode.on_response(response, state.arrival(), outcome),
+            Mode::AsTracer(mode) => mode.on_response(response, kept.state.traced(), outcome),
+            Mode::BesideTracer(mode) => mode.on_response(response, kept.state.arrival(), outcome),
         }
     }
 
-    fn on_response_trailers(
-        &self,
-        lookup: &dyn Lookup,
-        MeshTracingState(state): &mut MeshTracingState,
-    ) {
-        if let (Mode::AsTracer(mode), Some(traced)) = (&self.mode, state.traced()) {
+    fn on_response_trailers(&self, lookup: &dyn Lookup, kept: &mut MeshTracingState) {
+        if let (Mode::AsTracer(mode), Some(traced)) = (&self.mode, kept.state.traced()) {
             mode.on_response_trailers(lookup, traced);
         }
     }
@@ -233,12 +270,15 @@ impl Composition for MeshTracing {
     fn on_log<'a>(
         &'a self,
         request: &LoggedRequest<'a>,
-        MeshTracingState(state): &mut MeshTracingState,
+        kept: &mut MeshTracingState,
         outcome: &mut Outcome<'a>,
     ) {
         match &self.mode {
-            Mode::AsTracer(mode) => mode.on_log(request, state.take_traced(), outcome),
-            Mode::BesideTracer(mode) => mode.on_log(request, state.arrival(), outcome),
+            Mode::AsTracer(mode) => mode.on_log(request, kept.state.take_traced(), outcome),
+            Mode::BesideTracer(mode) => mode.on_log(request, kept.state.arrival(), outcome),
+        }
+        if let Some(left) = kept.left.take() {
+            outcome.warning = self.written_again(left, request.lookup);
         }
     }
 }

@@ -13,7 +13,8 @@ use super::before_tracer::extraction;
 use super::{DECISION, ParsedTracestate, Rules, count_parent};
 use crate::by_filter_state;
 use crate::properties::{PropertyHandle, PropertyPaths};
-use crate::{Environment, Outcome, Request};
+use crate::warning::Watch;
+use crate::{Environment, Outcome, Request, Warning};
 
 /// The stage behind a tracer.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct AfterTracer {
     propagation: Propagation,
     /// Where the decision of the filter in front of the tracer is found.
     decided: PropertyHandle,
+    watch: Watch,
 }
 
 impl AfterTracer {
@@ -47,6 +49,7 @@ impl AfterTracer {
             rules,
             propagation,
             decided,
+            watch: Watch::default(),
         })
     }
 
@@ -81,6 +84,12 @@ impl AfterTracer {
             && request.headers.contains(name)
         {
             outcome.headers.remove(name);
+        }
+        if self.watch.next()
+            && self.watch.lacks(incoming.context().is_none())
+            && let Some(tracer) = self.propagation.tracer_format()
+        {
+            outcome.warning = Some(Warning::NoTracer(tracer.name()));
         }
         let Some(context) = incoming.context() else {
             return;

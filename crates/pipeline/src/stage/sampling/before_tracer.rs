@@ -11,7 +11,8 @@ use meshtrace_sampling::{Counter, RuleDecision, SamplingConfig};
 use super::{DECISION, Rules, build, randomness_of};
 use crate::by_filter_state;
 use crate::properties::PropertyPaths;
-use crate::{Environment, Outcome, Request};
+use crate::warning::{Watch, is_recorded};
+use crate::{Environment, Outcome, Request, Warning};
 
 /// The stage in front of a tracer.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct BeforeTracer {
     /// Reads what came in, and writes nothing.
     propagation: Propagation,
     trace_id_header: Option<Box<[u8]>>,
+    watch: Watch,
+    ids_watch: Watch,
 }
 
 impl BeforeTracer {
@@ -46,6 +49,8 @@ impl BeforeTracer {
             rules,
             propagation,
             trace_id_header,
+            watch: Watch::default(),
+            ids_watch: Watch::default(),
         })
     }
 
@@ -100,6 +105,9 @@ impl BeforeTracer {
                     .1
             }
         };
+        if verdict == RuleDecision::Drop && self.watch.next() && is_recorded(&request.headers) {
+            outcome.warning = Some(Warning::NotDropped);
+        }
         if let Some(name) = self.rules.sampling().request_header() {
             let is_there = request.headers.contains(name);
             match verdict {
@@ -130,7 +138,11 @@ impl BeforeTracer {
         outcome: &mut Outcome<'a>,
     ) -> Option<TraceId> {
         let name = self.trace_id_header.as_deref()?;
-        let text = request.headers.lines(name).next()?;
+        let text = request.headers.lines(name).next();
+        if self.ids_watch.next() && self.ids_watch.lacks(text.is_none()) {
+            outcome.warning = Some(Warning::NoIds);
+        }
+        let text = text?;
         outcome.headers.remove(name);
         TraceId::parse(text)
     }

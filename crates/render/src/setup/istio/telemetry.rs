@@ -46,13 +46,12 @@ impl Mesh<'_> {
             add(selection, Filter::RouteSampling, what, "tracing", none);
         }
         if let Some(Tags::Istio(tags)) = &self.plan.tags {
-            let tags = tags.telemetry.pointer("/spec/tracing/0/customTags");
             let mut entry = Config::new();
             // In a proxy without the filter, a tag would read what a client sends.
             if self.setup.role == Role::Sidecar {
                 entry.insert("match".to_owned(), json!({"mode": "SERVER"}));
             }
-            entry.insert("customTags".to_owned(), json!(tags));
+            entry.insert("customTags".to_owned(), json!(tags.custom_tags));
             let what = "the attributes as tags";
             let selection = self.selection(None);
             add(
