@@ -9,7 +9,8 @@ use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::common::{self, newest};
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting, sampled};
+use meshtrace_test_support::host::{Host, each_host};
+use meshtrace_test_support::reporting::{Collected, manager, reporting, sampled};
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
 
@@ -23,38 +24,38 @@ fn send(mesh: &Collected, count: usize) {
 
 #[test]
 fn a_collector_that_refuses_for_a_while_loses_nothing() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, "{}");
+            let mesh = host.reporting(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(503)));
             send(&mesh, 5);
             let exports = mesh
                 .sink
                 .wait_for_exports(2)
                 .expect("an export, and a retry");
-            assert!(exports.iter().all(|export| export.refused));
+            assert!(exports.iter().all(|export| export.refused), "{at}");
             mesh.sink.set_fault(None);
             mesh.sink.wait_for_spans(5).expect("the spans");
             mesh.wait_for_counter("report.exported", 5);
-            assert_eq!(mesh.sink.spans().len(), 5, "each once");
-            assert!(mesh.counter("report.retries") >= 1);
+            assert_eq!(mesh.sink.spans().len(), 5, "{at}: each once");
+            assert!(mesh.counter("report.retries") >= 1, "{at}");
         }
     });
 }
 
 #[test]
 fn a_collector_that_refuses_for_good_is_not_asked_again() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, "{}");
+            let mesh = host.reporting(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(403)));
             send(&mesh, 3);
             mesh.wait_for_counter("report.dropped.refused", 3);
             mesh.sink.set_fault(None);
             send(&mesh, 2);
             mesh.wait_for_counter("report.exported", 2);
-            assert_eq!(mesh.sink.spans().len(), 2);
-            assert_eq!(mesh.counter("report.retries"), 0);
+            assert_eq!(mesh.sink.spans().len(), 2, "{at}");
+            assert_eq!(mesh.counter("report.retries"), 0, "{at}");
         }
     });
 }
@@ -83,7 +84,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
     /// Of each protocol, and what its plugin holds at most: a queue and two batches on their way.
     const SENT: usize = 800;
     const HELD: usize = 200;
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let closed = ClosedPort::reserve().expect("a closed port");
         let other = Upstream::start().expect("a server that is no collector");
         other.respond_with(answer);
@@ -103,12 +104,12 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
                     "grpc" => Cluster::http2(&cluster, address),
                     _ => Cluster::http1(&cluster, address),
                 };
-                let filter = mesh_tracing(reporting(protocol, &report));
+                let manager = host.manager(reporting(protocol, &report));
                 bootstrap
-                    .listener(Listener::http(protocol, manager(filter)))
+                    .listener(Listener::http(protocol, manager))
                     .cluster(cluster)
             });
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let mesh = host.start_with(envoy, "http/protobuf", bootstrap);
         let send = |count: usize| {
             for protocol in PROTOCOLS {
                 let address = mesh.envoy.address(protocol).expect("its address");
@@ -123,7 +124,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
         let before = resident(&mesh.envoy);
         send(SENT - 100);
         let grown = resident(&mesh.envoy).saturating_sub(before);
-        let what = format!("{} {kind}", envoy.reported_version());
+        let what = format!("{at} {kind}");
         assert!(grown < 8 << 20, "{what}: {grown}");
         if kind == "garbage" {
             // Success by its status is success; gRPC has a status of its own.
@@ -135,7 +136,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
             let both = u64::try_from(2 * (SENT - HELD)).expect("a number");
             mesh.wait_for_counter("report.dropped.queue_full", both);
         }
-        assert_eq!(mesh.counter("host_errors"), 0, "{what}");
+        mesh.assert_sound(&what);
     });
 }
 
@@ -149,8 +150,8 @@ fn resident(envoy: &Envoy) -> u64 {
 
 #[test]
 fn a_collector_that_comes_back_gets_what_waited() {
-    each_supported(|envoy| {
-        let mesh = Collected::start(envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
+    each_host(|host, envoy, at| {
+        let mesh = host.reporting(envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
         mesh.sink
             .set_fault(Some(Fault::status(503).after(Duration::from_secs(1))));
         send(&mesh, 10);
@@ -160,22 +161,22 @@ fn a_collector_that_comes_back_gets_what_waited() {
         mesh.sink.wait_for_spans(10).expect("the spans");
         send(&mesh, 1);
         mesh.wait_for_counter("report.exported", 11);
-        eprintln!("recovered after {:?}", started.elapsed());
+        eprintln!("{at} recovered after {:?}", started.elapsed());
     });
 }
 
 #[test]
 fn an_unknown_cluster_is_one_line_and_a_counter() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, r#"{"cluster": "nowhere"}"#);
+            let mesh = host.reporting(envoy, protocol, r#"{"cluster": "nowhere"}"#);
             for round in 1..=3 {
                 send(&mesh, 2);
                 mesh.wait_for_counter("report.dropped.unknown_cluster", round * 2);
             }
             let log = mesh.envoy.log().expect("the log");
             let complaints = log.matches("Envoy knows no cluster \"nowhere\"").count();
-            assert_eq!(complaints, 1, "{log}");
+            assert_eq!(complaints, 1, "{at}: {log}");
         }
     });
 }
@@ -214,45 +215,53 @@ fn wait_for_end(envoy: &Envoy) {
     std::thread::sleep(Duration::from_millis(200));
 }
 
+/// The connections of the old configuration go on until they end, and their spans with them.
 #[test]
 fn an_update_loses_no_span() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let listener = |name: &str| {
             let report = format!(
                 r#"{{"batch": {{"interval_ms": 60000}}, "resource": {{"service.name": "{name}"}}}}"#
             );
-            let config = reporting("http/protobuf", &report);
-            // The old listener's connections are closed at once.
-            Listener::http("ingress", manager(mesh_tracing(config)))
+            Listener::http("ingress", host.manager(reporting("http/protobuf", &report)))
         };
         let bootstrap = Bootstrap::new().watched_listener(listener("old"));
-        let mesh = Collected::with_arguments(
-            envoy,
-            "http/protobuf",
-            bootstrap,
-            &["--drain-time-s", "1", "--drain-strategy", "immediate"],
-        );
+        // The old listener's connections are closed at once.
+        let arguments = ["--drain-time-s", "1", "--drain-strategy", "immediate"];
+        let options = arguments.iter().fold(host.options(), |options, argument| {
+            options.argument(argument)
+        });
+        let mesh = Collected::on(host, envoy, "http/protobuf", bootstrap, options);
         send(&mesh, 7);
         mesh.envoy
             .update_listener(listener("new"))
             .expect("an update");
-        let spans = mesh
-            .sink
-            .wait_for_spans(7)
-            .unwrap_or_else(|error| panic!("{}: {error}", envoy.reported_version()));
-        assert!(spans.iter().all(|span| span.service == "old"));
-        // Where the old plugin is kept until the answer has come, it is counted.
-        mesh.wait_for_counter("report.exported", 7);
+        let spans = mesh.sink.wait_for_spans(7);
+        let spans = spans.unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert!(spans.iter().all(|span| span.service == "old"), "{at}");
+        if host == Host::Wasm {
+            // Where the old plugin is kept until the answer has come, it is counted.
+            mesh.wait_for_counter("report.exported", 7);
+        }
+        send(&mesh, 3);
+        mesh.envoy
+            .update_listener(listener("newer"))
+            .expect("an update");
+        let spans = mesh.sink.wait_for_spans(10);
+        let spans = spans.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let new = spans.iter().filter(|span| span.service == "new");
+        assert_eq!((spans.len(), new.count()), (10, 3), "{at}");
     });
 }
 
 /// Only contexts that saw requests export: the main thread has a VM too.
 #[test]
 fn an_idle_proxy_sends_nothing() {
-    let envoy = newest();
-    let mesh = Collected::start(&envoy, "http/protobuf", "{}");
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(mesh.sink.exports().is_empty());
+    for host in Host::ALL {
+        let mesh = host.reporting(&newest(), "http/protobuf", "{}");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(mesh.sink.exports().is_empty(), "{host:?}");
+    }
 }
 
 #[test]
