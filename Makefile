@@ -18,7 +18,8 @@ TAG ?=
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
 	@echo 'make build   the filters and the native tracer, released, and the schemas of their configurations: dist/'
-	@echo 'make images  an OCI image layout for each filter, and its SBOM: dist/oci/'
+	@echo '             PROCESSORS=x86_64 or aarch64: the native tracer for one of them; by default for both'
+	@echo 'make images  an OCI image layout for each filter and the native tracer, and its SBOM: dist/oci/'
 	@echo 'make push    the images to REGISTRY=host:port/namespace [TAG=...], and the digests to pin'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make test-mesh  the tests with Istio, the Collector and func-e, which need Go; STRICT=1: without Go it fails'
@@ -46,6 +47,8 @@ long: build
 bench: build fixtures
 	@.make/bench.sh
 
+# The other processor's module takes minutes that nobody waits for here.
+demo: export PROCESSORS := $(shell uname -m | sed s/arm64/aarch64/)
 demo: build
 	@.make/demo.sh
 

@@ -1,7 +1,8 @@
 """bench-table.py divan | join <section>… | show <bench.json>: what .make/bench.sh does with its numbers.
 
 A section is {"name", "unit", "statistic", "rows"}; a row is {"operation", "case", "ours", "others": {name: value}}, or
-{"name", "us", "more", "more_quartiles", "spans": {name: number}, "resident_bytes"} of what a request costs.
+{"name", "us", "more", "more_quartiles", "spans": {name: number}, "resident_bytes": {moment: bytes}} of what a
+request costs.
 """
 
 import datetime
@@ -85,17 +86,18 @@ def requests(section):
     print(f"Envoy {section['envoy']}, one worker, proxied")
     rows = {entry["name"]: entry for entry in section["rows"]}
     native = [rows.get("OTel tracer, batches of 512"), rows.get("OTel tracer, defaults")]
-    row = "{:<38} {:>7} {:>7} {:>16} {:>7} {:>9} {:>7}  {}"
+    row = "{:<38} {:>7} {:>7} {:>16} {:>7} {:>9} {:>17}  {}"
     print(row.format("", "µs", "more", "quartiles", ": tuned", ": default", "MiB", "spans"))
     for name, entry in rows.items():
         quartiles = "{:+.1f} to {:+.1f}".format(*entry["more_quartiles"])
         beside = [f"{entry['more'] / of['more']:.2f}" if of and of["more"] > 0 else "" for of in native]
         spans = ", ".join(f"{name} {number}" for name, number in entry["spans"].items())
-        memory = f"{entry['resident_bytes'] / 2**20:.0f}"
+        memory = " ".join(f"{resident / 2**20:.1f}" for resident in entry["resident_bytes"].values())
         numbers = [f"{entry['us']:.1f}", f"{entry['more']:+.1f}", quartiles, *beside, memory]
         print(row.format(name, *numbers, spans).rstrip())
     print("more: than the first row, in the same round; : tuned, : default: of what Envoy's OpenTelemetry tracer costs")
-    print("more in batches of 512 spans, and with its defaults")
+    print("more in batches of 512 spans, and with its defaults; MiB: resident at first, after the rounds, and of the first")
+    print("row and the tracers after 100,000 requests")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build-filters.sh: compiles every filter and writes its released form to dist/<name>.wasm.
+# build-filters.sh: compiles every filter and writes its released form to dist/<name>.wasm, the native tracer beside it,
+# and the schemas of their configurations.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -25,14 +26,9 @@ for name in "${names[@]}"; do
     "$release" "$linked" "$released"
 done
 
-step "the native module: dist/libmeshtrace.so (seconds; the first time two minutes)"
-cargo build --quiet --locked --profile native --package meshtrace-native
-linked=${CARGO_TARGET_DIR:-target}/native/libmeshtrace.so
-if [[ ! dist/libmeshtrace.so -nt $linked ]]; then
-    # Another file under the name: one that an Envoy has loaded must not change.
-    cp "$linked" dist/libmeshtrace.so.new
-    mv dist/libmeshtrace.so.new dist/libmeshtrace.so
-fi
+# PROCESSORS: some of x86_64 and aarch64; without it both.
+# shellcheck disable=SC2086  # several words
+.make/build-native.sh ${PROCESSORS:-}
 
 step "the command line: dist/meshtrace (seconds; the first time two minutes)"
 cargo build --quiet --locked --profile cli --package meshtrace-cli

@@ -10,7 +10,7 @@ for version in 1.36.4 1.37.0 1.38.3 1.39.3 1.40.0; do
     .make/envoy.sh "$version" >/dev/null
 done
 
-.make/apt.sh skopeo
+.make/apt.sh skopeo valgrind
 .make/docker-registry.sh >/dev/null
 .make/python-env.sh test-envoy/tests/all_filters/strict/requirements.txt >/dev/null
 

@@ -92,7 +92,7 @@ func readManifests(t *testing.T) []manifest {
 // What the API server does: schema, defaults, CEL, and a refusal of unknown fields, which it would drop.
 func TestCRDsAcceptEveryManifest(t *testing.T) {
 	validator := crdvalidation.NewIstioValidator(t)
-	for _, m := range readManifests(t) {
+	for _, m := range append(readManifests(t), renderedManifests(t)...) {
 		if newerThan(m.text) {
 			continue
 		}
@@ -174,7 +174,7 @@ func TestOverlaysAreThePlainFiles(t *testing.T) {
 
 // What the webhook and `istioctl validate` do. A warning is as much of a defect in a file that is there to be copied.
 func TestValidatorsAcceptEveryManifest(t *testing.T) {
-	for _, m := range readManifests(t) {
+	for _, m := range append(readManifests(t), renderedManifests(t)...) {
 		for _, c := range m.parse(t) {
 			schema, found := collections.All.FindByGroupVersionAliasesKind(c.GroupVersionKind)
 			if !found {

@@ -228,7 +228,7 @@ func TestRender(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range readManifests(t) {
+	for _, m := range append(readManifests(t), renderedManifests(t)...) {
 		if versions := proxiesOf(m.text); !newerThan(m.text) && len(versions) > 0 {
 			render(m, versions)
 		}

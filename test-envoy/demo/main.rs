@@ -36,13 +36,18 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     introduce();
-    let modules = Modules {
-        trace_context: released("trace_context")?,
-        mesh_tracing: released("mesh_tracing")?,
-    };
     let python = Python::from_env()?;
     println!("Looking for an Envoy; where there is none, one is downloaded the first time.");
     let envoy = EnvoyBinary::find()?;
+    let has_native_tracer = envoy.is_at_least(1, 38);
+    let modules = Modules {
+        trace_context: released("trace_context.wasm")?,
+        mesh_tracing: released("mesh_tracing.wasm")?,
+        native: match has_native_tracer {
+            true => Some(released("libmeshtrace.so")?),
+            false => None,
+        },
+    };
     println!(
         "Starting Envoy {} twice, and both applications.",
         envoy.reported_version()
@@ -52,6 +57,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut pictures = Vec::new();
     let mut failures = Vec::new();
     for (nth, act) in (1..).zip(&ACTS) {
+        if act.pieces.contains(&Piece::Native) && !has_native_tracer {
+            println!("\nAct {nth} is left out: its module is for Envoy 1.38 and later.");
+            continue;
+        }
         println!("\nAct {nth} of {}: {}", ACTS.len(), act.title);
         if !act.pieces.is_empty() {
             println!("{}", act.intro);
@@ -59,16 +68,16 @@ fn run() -> Result<(), Box<dyn Error>> {
                 println!("  {:49}  {}", piece.name(), piece.effect());
             }
         }
-        let is_tracer = act.pieces == [Piece::Tracer];
+        let is_tracer = Piece::is_tracer(act.pieces);
         if is_tracer {
             println!("with one configuration for both:");
-            for (key, value, what) in proxies::STAGES {
+            for (key, value, what) in proxies::stages(act.pieces) {
                 println!("  {:49}  {what}", format!("{key:?}: {value}"));
             }
         }
         let spans = set.play(act.pieces)?;
         println!("\n{}", Terminal::of_stdout().render(&spans));
-        let told = is_tracer.then(|| set.tell(&spans));
+        let told = is_tracer.then(|| set.tell(act.pieces, &spans));
         let picture = picture(act, spans, &mut failures);
         println!("  {} {}", mark(picture.good), picture.text);
         pictures.push(picture);
@@ -92,12 +101,12 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A filter as `make build` leaves it.
+/// A module as `make build` leaves it.
 fn released(name: &str) -> Result<PathBuf, String> {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("../dist/{name}.wasm"))
+        .join(format!("../dist/{name}"))
         .canonicalize()
-        .map_err(|_| format!("dist/{name}.wasm is missing: run `make build`."))
+        .map_err(|_| format!("dist/{name} is missing: run `make build`."))
 }
 
 fn mark(good: bool) -> char {
@@ -118,8 +127,8 @@ fn introduce() {
         println!("  {name:10}  {what}");
     }
     println!(
-        "\nThree acts: as they are; with trace_context.wasm beside the proxies' tracers; with mesh_tracing.wasm in the \
-         place of those.\nEvery span that any of them exports is drawn: █ applications, ━ proxies."
+        "\nFour acts: as they are; with trace_context.wasm beside the proxies' tracers; with mesh_tracing.wasm in the \
+         place of those;\nwith libmeshtrace.so where those stand, and no filter.\nEvery span that any of them exports is drawn: █ applications, ━ proxies."
     );
 }
 
@@ -225,7 +234,7 @@ impl Set {
         self.otlp.clear();
         self.zipkin.clear();
         let request = Request::get(story::PATH).header("x-user-id", "ada");
-        let is_tracer = pieces == [Piece::Tracer];
+        let is_tracer = Piece::is_tracer(pieces);
         let response = request.send(self.proxies.entrance()?)?;
         if response.status != 200 {
             let logs: Vec<_> = self.apps.iter().map(Running::log).collect();
@@ -264,12 +273,16 @@ impl Set {
         Ok(())
     }
 
-    /// What the plugin put into the gateway's span, and the line of the log that leads to it.
-    fn tell(&self, spans: &[Span]) -> Result<String, String> {
-        let Some(span) = story::entrance(&[Piece::Tracer], spans) else {
+    /// What the tracer put into the gateway's span, and the line of the log that leads to it.
+    fn tell(&self, pieces: &[Piece], spans: &[Span]) -> Result<String, String> {
+        let Some(span) = story::entrance(pieces, spans) else {
             return Err("the gateway's span did not arrive.".to_owned());
         };
-        let lines = self.proxies.log().wait_for_lines(1);
+        // A line for each request that a tracer of ours saw, in one file.
+        let acts = ACTS.iter().map(|act| act.pieces);
+        let before = acts.take_while(|earlier| *earlier != pieces);
+        let written = before.filter(|earlier| Piece::is_tracer(earlier)).count();
+        let lines = self.proxies.log().wait_for_lines(written + 1);
         let lines = lines.map_err(|error| error.to_string())?;
         let line = lines.last().ok_or("the gateway logged nothing.")?;
         for (key, id) in [("trace_id", &span.trace_id), ("span_id", &span.span_id)] {
@@ -284,7 +297,7 @@ impl Set {
             ));
         }
         let mut told = format!(
-            "  The gateway's first span, {}, as the plugin exported it:\n",
+            "  The gateway's first span, {}, as it was exported:\n",
             span.span_id
         );
         for (key, value) in &span.attributes {
@@ -314,15 +327,15 @@ fn write_page(
         title: "One request, before and after the filters".to_owned(),
         lead: "Two applications and two proxies; each reads and writes one trace format only, so wherever B3 meets \
                W3C the trace breaks. With trace_context.wasm and an early header mutation in the proxies it does \
-               not, nor with mesh_tracing.wasm alone in the place of their tracers. Nothing changes in the \
-               applications."
+               not, nor with mesh_tracing.wasm alone in the place of their tracers, nor with libmeshtrace.so as Envoy's \
+               own tracer. Nothing changes in the applications."
             .to_owned(),
         path: path.into(),
         acts,
         footer: format!(
             "Envoy {}. The spans are those that the applications' OpenTelemetry SDKs and the proxies' own tracers \
              exported, OpenTelemetry's in the gateway and Zipkin's in the sidecar; in the third act mesh_tracing's in \
-             both. Times of one act share one axis; a click on a span shows its attributes.",
+             both, and in the fourth the module's. Times of one act share one axis; a click on a span shows its attributes.",
             envoy.reported_version()
         ),
     };

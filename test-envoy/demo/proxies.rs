@@ -7,8 +7,10 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TraceContextOption, Tracing,
     TrafficDirection, WasmFilter,
 };
-use envoy_test_harness::{AccessLog, Envoy, EnvoyBinary, Error};
+use envoy_test_harness::{AccessLog, Envoy, EnvoyBinary, Error, Options};
+use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{Tracer, early_mutation};
+use meshtrace_test_support::native;
 use serde_json::{Value, json};
 
 use crate::story::{GATEWAY, PAYMENTS, Piece, SIDECAR, STOREFRONT, TO_PAYMENTS, TO_STOREFRONT};
@@ -31,7 +33,7 @@ const SIDECAR_FILTER: &str =
 
 /// The configuration of `mesh_tracing`, key, value and what it does; in every proxy the same, as
 /// each knows by its node what it is.
-pub(crate) const STAGES: [(&str, &str, &str); 5] = [
+const STAGES: [(&str, &str, &str); 5] = [
     (
         "trace_context",
         "{}",
@@ -54,7 +56,9 @@ pub(crate) const STAGES: [(&str, &str, &str); 5] = [
         "opens the spans, and exports them over OTLP",
     ),
 ];
-/// What the access log says with it.
+/// The stage that the native tracer has no need of: the ids of Envoy's own tracer are in the log.
+const OF_THE_FILTER: &str = "access_log";
+/// What the access log says with the filter.
 const LINE: [(&str, &str); 6] = [
     ("method", "%REQ(:METHOD)%"),
     ("path", "%REQ(:PATH)%"),
@@ -63,12 +67,44 @@ const LINE: [(&str, &str); 6] = [
     ("trace_id", "%FILTER_STATE(wasm.trace_id:PLAIN)%"),
     ("span_id", "%FILTER_STATE(wasm.span_id:PLAIN)%"),
 ];
+/// What it says with the native tracer.
+const NATIVE_LINE: [(&str, &str); 6] = [
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(:PATH)%"),
+    ("status", "%RESPONSE_CODE%"),
+    ("user.id", "%REQ(X-USER-ID)%"),
+    ("trace_id", "%TRACE_ID%"),
+    ("span_id", "%SPAN_ID%"),
+];
+
+/// The stages of the tracer that these pieces are.
+pub(crate) fn stages(
+    pieces: &[Piece],
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let is_native = pieces.contains(&Piece::Native);
+    STAGES
+        .into_iter()
+        .filter(move |(key, ..)| !is_native || *key != OF_THE_FILTER)
+}
 
 /// The released filters that the acts use.
 #[derive(Clone, Debug)]
 pub(crate) struct Modules {
     pub(crate) trace_context: PathBuf,
     pub(crate) mesh_tracing: PathBuf,
+    /// `None` where the Envoy is older than the native tracer.
+    pub(crate) native: Option<PathBuf>,
+}
+
+impl Modules {
+    /// The options with which Envoy finds the native tracer.
+    fn options(&self) -> Options {
+        let folder = self.native.as_deref().and_then(Path::parent);
+        match folder.and_then(Path::to_str) {
+            Some(folder) => Options::new().env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder),
+            None => Options::new(),
+        }
+    }
 }
 
 /// Where the proxies send requests and spans.
@@ -97,13 +133,13 @@ impl Proxies {
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let recipe = Recipe {
             modules,
-            mutation: early_mutation(&serde_json::from_str("{}")?, Tracer::ZipkinB3)
+            mutation: early_mutation(&TraceContextConfig::default(), Tracer::ZipkinB3)
                 .map_err(|error| error.to_string())?
                 .extension,
         };
         let storefront = || Cluster::http1(STOREFRONT.name, addresses.storefront);
         let collector = || Cluster::http1(COLLECTOR, addresses.otlp);
-        let gateway = Envoy::start(
+        let gateway = Envoy::start_with(
             binary,
             Bootstrap::new()
                 .node("router~127.0.0.1~gateway.demo~demo", GATEWAY)
@@ -111,8 +147,9 @@ impl Proxies {
                 .cluster(storefront())
                 .cluster(collector())
                 .cluster(Cluster::http2(OTLP, addresses.otlp)),
+            recipe.modules.options(),
         )?;
-        let sidecar = Envoy::start(
+        let sidecar = Envoy::start_with(
             binary,
             Bootstrap::new()
                 // The Zipkin tracer reports the node's cluster as its service.
@@ -123,6 +160,7 @@ impl Proxies {
                 .cluster(collector())
                 .cluster(Cluster::http1(PAYMENTS.name, addresses.payments))
                 .cluster(Cluster::http1(ZIPKIN, addresses.zipkin)),
+            recipe.modules.options(),
         )?;
         Ok(Self {
             gateway,
@@ -148,7 +186,7 @@ impl Proxies {
         self.gateway.address(ENTRANCE)
     }
 
-    /// What the gateway logs while the plugin is its tracer.
+    /// What the gateway logs while its own tracer is replaced.
     pub(crate) fn log(&self) -> AccessLog {
         self.gateway.access_log(ENTRANCE)
     }
@@ -174,8 +212,9 @@ struct Recipe {
 impl Recipe {
     fn entrance(&self, pieces: &[Piece]) -> Listener {
         let manager = manager(STOREFRONT.name, TO_STOREFRONT);
-        let manager = match pieces.contains(&Piece::Tracer) {
-            true => self.traced(manager),
+        let manager = match Piece::is_tracer(pieces) {
+            // A span for each attempt is the filter's own choice at a gateway, and Envoy's here.
+            true => self.traced(manager, pieces, true),
             false => {
                 let own = Tracing::opentelemetry_grpc(OTLP, GATEWAY);
                 manager.tracing(own.spawn_upstream_span(true))
@@ -206,8 +245,8 @@ impl Recipe {
         mut manager: HttpConnectionManager,
         pieces: &[Piece],
     ) -> HttpConnectionManager {
-        if pieces.contains(&Piece::Tracer) {
-            return self.traced(manager);
+        if Piece::is_tracer(pieces) {
+            return self.traced(manager, pieces, false);
         }
         if pieces.contains(&Piece::SidecarMutation) {
             manager = manager.early_header_mutation(self.mutation.clone());
@@ -226,17 +265,32 @@ impl Recipe {
         WasmFilter::new("trace_context", &self.modules.trace_context).configuration(configuration)
     }
 
-    /// The plugin, and a log that tells what it found.
-    fn traced(&self, manager: HttpConnectionManager) -> HttpConnectionManager {
-        let stages = STAGES.map(|(key, value, _)| format!("{key:?}: {value}"));
+    /// The tracer, and a log that tells what it found.
+    fn traced(
+        &self,
+        manager: HttpConnectionManager,
+        pieces: &[Piece],
+        attempts: bool,
+    ) -> HttpConnectionManager {
+        let stages: Vec<_> = stages(pieces)
+            .map(|(key, value, _)| format!("{key:?}: {value}"))
+            .collect();
         let configuration = format!("{{{}}}", stages.join(", "));
-        let line = LINE.map(|(key, format)| (key.to_owned(), json!(format)));
-        manager
-            .filter(
-                WasmFilter::new("mesh_tracing", &self.modules.mesh_tracing)
-                    .configuration(configuration),
-            )
-            .access_log(Value::Object(line.into_iter().collect()))
+        let (manager, line) = match pieces.contains(&Piece::Native) {
+            true => {
+                let tracing = native::tracing(configuration).spawn_upstream_span(attempts);
+                (
+                    manager.tracing(tracing).filter(native::export()),
+                    NATIVE_LINE,
+                )
+            }
+            false => {
+                let filter = WasmFilter::new("mesh_tracing", &self.modules.mesh_tracing);
+                (manager.filter(filter.configuration(configuration)), LINE)
+            }
+        };
+        let line = line.map(|(key, format)| (key.to_owned(), json!(format)));
+        manager.access_log(Value::Object(line.into_iter().collect()))
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) enum Piece {
     SidecarMutation,
     /// The tracer of both proxies, in the place of their own.
     Tracer,
+    /// The same as a module of Envoy, where their own tracers stand.
+    Native,
 }
 
 impl Piece {
@@ -75,6 +77,11 @@ impl Piece {
         Self::SidecarMutation,
     ];
 
+    /// Whether these are a tracer in the place of the proxies' own.
+    pub(crate) fn is_tracer(pieces: &[Self]) -> bool {
+        pieces.contains(&Self::Tracer) || pieces.contains(&Self::Native)
+    }
+
     /// What it is and where.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -82,6 +89,7 @@ impl Piece {
             Self::SidecarFilter => "trace_context.wasm behind the sidecar's tracer",
             Self::SidecarMutation => "early header mutation before the sidecar's tracer",
             Self::Tracer => "mesh_tracing.wasm in gateway and sidecar",
+            Self::Native => "libmeshtrace.so in gateway and sidecar",
         }
     }
 
@@ -92,6 +100,7 @@ impl Piece {
             Self::SidecarFilter => "adds W3C to its B3: payments sees the sidecar",
             Self::SidecarMutation => "makes B3 of W3C: the sidecar sees payments",
             Self::Tracer => "is the tracer of both",
+            Self::Native => "is Envoy's own tracer in both",
         }
     }
 }
@@ -107,7 +116,7 @@ pub(crate) struct Act {
     pub(crate) text: &'static str,
 }
 
-pub(crate) const ACTS: [Act; 3] = [
+pub(crate) const ACTS: [Act; 4] = [
     Act {
         title: "Without the filters",
         pieces: &[],
@@ -125,6 +134,12 @@ pub(crate) const ACTS: [Act; 3] = [
         pieces: &[Piece::Tracer],
         intro: "What act 2 added is gone, and the proxies' own tracers are off. While they run, they get",
         text: "One trace, every parent right; the spans of gateway and sidecar are the plugin's.",
+    },
+    Act {
+        title: "The same without a filter",
+        pieces: &[Piece::Native],
+        intro: "What act 3 added is gone. Envoy's own tracer is a module, with the same configuration. While they run, they get",
+        text: "One trace, every parent right; no filter runs, and nothing edits a header before or behind the tracer.",
     },
 ];
 
@@ -172,10 +187,10 @@ const fn client(service: &'static str, name: &'static str) -> Role {
 
 impl Role {
     /// The same with these pieces: Envoy's tracers name spans after the route's operation, the
-    /// plugin after the method.
+    /// plugin and the module after the method.
     fn with(self, pieces: &[Piece]) -> Self {
         let of_proxy = [GATEWAY, SIDECAR].contains(&self.service);
-        match of_proxy && pieces.contains(&Piece::Tracer) {
+        match of_proxy && Piece::is_tracer(pieces) {
             true => Self {
                 name: "GET",
                 ..self
@@ -265,9 +280,7 @@ impl Parent {
     fn with(&self, pieces: &[Piece]) -> Option<Role> {
         match *self {
             Self::Always(role) => Some(role),
-            Self::With(piece, role)
-                if pieces.contains(&piece) || pieces.contains(&Piece::Tracer) =>
-            {
+            Self::With(piece, role) if pieces.contains(&piece) || Piece::is_tracer(pieces) => {
                 Some(role)
             }
             Self::With(..) | Self::Nobody => None,
@@ -382,7 +395,7 @@ mod tests {
 
     #[test]
     fn the_first_act_is_four_traces_and_the_others_are_one() {
-        assert_eq!(ACTS.map(|act| traces(act.pieces)), [4, 1, 1]);
+        assert_eq!(ACTS.map(|act| traces(act.pieces)), [4, 1, 1, 1]);
         assert_eq!(
             Piece::BESIDE.map(|piece| traces(&left_out(piece))),
             [2, 2, 2]
@@ -391,6 +404,8 @@ mod tests {
 
     #[test]
     fn every_set_of_pieces_takes_its_own_picture_and_no_other() {
+        // The native tracer's picture is the filter's.
+        assert_eq!(check(&[Piece::Native], &played(&[Piece::Tracer])), Ok(()));
         let mut sets = vec![vec![], Piece::BESIDE.to_vec(), vec![Piece::Tracer]];
         sets.extend(Piece::BESIDE.map(left_out));
         for wanted in &sets {

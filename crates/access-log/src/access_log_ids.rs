@@ -1,6 +1,6 @@
 //! A compiled [`AccessLogTraceConfig`]: what is read of a request, and how it is written.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes};
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, NameRefusal, written_name, written_response_name};
 use meshtrace_propagation::format::Format;
@@ -51,31 +51,15 @@ impl AccessLogIds {
     #[inline(never)]
     pub fn new(config: &AccessLogTraceConfig) -> Result<Self, ConfigError> {
         let Source::Auto = config.source;
-        let (tracer, formats) = tracer(config)?;
-        let trace_id_header = header_name(
-            "ids.trace_id_header",
-            &config.ids.trace_id_header,
-            written_name,
-        )?;
-        let span_id_header = header_name(
-            "ids.span_id_header",
-            &config.ids.span_id_header,
-            written_name,
-        )?;
-        if span_id_header.is_some() && trace_id_header.is_none() {
-            return Err(ConfigError::new(
-                "ids.span_id_header",
-                "only with `ids.trace_id_header`: a span id is one of its trace",
-            ));
-        }
-        if span_id_header.is_some() && span_id_header == trace_id_header {
-            return Err(ConfigError::new(
-                "ids.span_id_header",
-                "the same as `ids.trace_id_header`; expected a header of its own",
-            ));
-        }
+        let mut mistakes = Mistakes::default();
+        let tracer = mistakes.keep(tracer(config));
+        let ids = mistakes.keep(helper_headers(config));
         let response_header = config.response_header.clone().unwrap_or_default();
-        let name = response_name(&response_header)?;
+        let name = mistakes.keep(response_name(&response_header));
+        let shapes = mistakes.keep(shape::compile(&config.shapes));
+        let compiled = tracer.zip(ids).zip(name).zip(shapes);
+        let ((((tracer, formats), (trace_id_header, span_id_header)), name), shapes) =
+            mistakes.finish(compiled)?;
         Ok(Self {
             trace_id_header,
             span_id_header,
@@ -85,7 +69,7 @@ impl AccessLogIds {
             shares: config.shared_span_context,
             on_repeated: OnRepeated::SameTrace,
             takes_joined: tracer == TracerKind::None,
-            shapes: shape::compile(&config.shapes)?,
+            shapes,
             traceresponse: response_header.traceresponse,
             server_timing: response_header.server_timing,
             response_header: name,
@@ -146,6 +130,25 @@ impl AccessLogIds {
     pub fn injects_span(&self) -> bool {
         self.traceresponse || self.server_timing
     }
+}
+
+/// The names of the helper headers of the trace id and of the span id.
+type HelperHeaders = (Option<Box<[u8]>>, Option<Box<[u8]>>);
+
+fn helper_headers(config: &AccessLogTraceConfig) -> Result<HelperHeaders, ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let (trace, span) = (&config.ids.trace_id_header, &config.ids.span_id_header);
+    let trace_id = mistakes.keep(header_name("ids.trace_id_header", trace, written_name));
+    let span_id = mistakes.keep(header_name("ids.span_id_header", span, written_name));
+    let (trace_id, span_id) = mistakes.finish(trace_id.zip(span_id))?;
+    let refusal = match (&trace_id, &span_id) {
+        (None, Some(_)) => "only with `ids.trace_id_header`: a span id is one of its trace",
+        (Some(one), Some(other)) if one == other => {
+            "the same as `ids.trace_id_header`; expected a header of its own"
+        }
+        _ => return Ok((trace_id, span_id)),
+    };
+    Err(ConfigError::new("ids.span_id_header", refusal).judged_by("ids.trace_id_header"))
 }
 
 fn tracer(config: &AccessLogTraceConfig) -> Result<(TracerKind, Vec<Format>), ConfigError> {

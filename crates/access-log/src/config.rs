@@ -1,17 +1,15 @@
 //! The configuration of `access_log` as it is written.
 
-use core::fmt;
-
-use meshtrace_config::RequestHeaders;
+use meshtrace_config::{Key, Kind, Read, RequestHeaders, Value, object, words};
 use meshtrace_propagation::format::Format;
-use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// The configuration of `access_log_trace.wasm`. Every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct AccessLogTraceConfig {
     /// Where the ids come from. Default `auto`.
     pub source: Source,
@@ -36,9 +34,12 @@ pub struct AccessLogTraceConfig {
 }
 
 /// Where the ids come from.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum Source {
     /// The headers of `ids`; without them the headers that the tracer has written; without those
     /// the headers of the caller.
@@ -47,9 +48,12 @@ pub enum Source {
 }
 
 /// The helper headers, into which a step before the filter copies the proxy's own ids.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct IdsConfig {
     /// The name of the header with `%TRACE_ID%`.
     pub trace_id_header: Option<String>,
@@ -93,128 +97,83 @@ pub struct ResponseHeaderConfig {
     pub server_timing: bool,
 }
 
-impl<'de> Deserialize<'de> for TracerConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TracerVisitor;
+object!(AccessLogTraceConfig {
+    source,
+    ids,
+    tracer,
+    extract,
+    spawn_upstream_span,
+    shared_span_context,
+    shapes,
+    response_header,
+    request_headers,
+});
 
-        impl<'de> Visitor<'de> for TracerVisitor {
-            type Value = TracerConfig;
+words!(Source { Auto = "auto" });
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(
-                    f,
-                    "\"none\", a format ({}) or a list of formats",
-                    Format::NAMES
-                )
-            }
+object!(IdsConfig {
+    trace_id_header,
+    span_id_header,
+});
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<TracerConfig, E> {
-                if text == "none" {
-                    return Ok(TracerConfig::None);
-                }
-                Format::deserialize(StrDeserializer::<E>::new(text))
-                    .map(|format| TracerConfig::Formats(vec![format]))
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-            }
+object!(ResponseHeaderConfig {
+    name,
+    traceresponse,
+    server_timing,
+} or ResponseHeaderConfig::named, expected
+    "the name of a header, or an object of `name`, `traceresponse` and `server_timing`");
 
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<TracerConfig, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(TracerConfig::Formats)
-            }
+impl ResponseHeaderConfig {
+    fn named(name: Value<'_>) -> Self {
+        Self {
+            name: Read::read(name),
+            ..Self::default()
         }
-
-        deserializer.deserialize_any(TracerVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for ShapeConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Gcp {
-            gcp: Project,
-        }
-
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Project {
-            project: String,
-        }
-
-        struct ShapeVisitor;
-
-        impl<'de> Visitor<'de> for ShapeVisitor {
-            type Value = ShapeConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"datadog\", \"b3_64\" or {\"gcp\": {\"project\": …}}")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ShapeConfig, E> {
-                match text {
-                    "datadog" => Ok(ShapeConfig::Datadog),
-                    "b3_64" => Ok(ShapeConfig::B3Bits64),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ShapeConfig, A::Error> {
-                let Gcp { gcp } = Gcp::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ShapeConfig::Gcp {
-                    project: gcp.project,
-                })
+impl Read for TracerConfig {
+    fn read(value: Value<'_>) -> Self {
+        let name = value.quiet_text();
+        let format = name.as_deref().and_then(Format::from_name);
+        match (value.kind(), name.as_deref(), format) {
+            (Kind::List, ..) => Self::Formats(Read::read(value)),
+            (_, Some("none"), _) => Self::None,
+            (_, _, Some(format)) => Self::Formats(vec![format]),
+            _ => {
+                let names = Format::NAMES;
+                value.refuse_form(&format!(
+                    "\"none\", a format ({names}) or a list of formats"
+                ));
+                Self::None
             }
         }
-
-        deserializer.deserialize_any(ShapeVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for ResponseHeaderConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct Object {
-            name: Option<String>,
-            traceresponse: bool,
-            server_timing: bool,
+impl Read for ShapeConfig {
+    fn read(value: Value<'_>) -> Self {
+        let mut project = Project::default();
+        match value.quiet_text().as_deref() {
+            Some("datadog") => return Self::Datadog,
+            Some("b3_64") => return Self::B3Bits64,
+            None if value.kind() == Kind::Object => {
+                value.object(&[Key::required("gcp")], &mut |_, gcp| {
+                    project = Read::read(gcp)
+                });
+            }
+            _ => value.refuse_form("\"datadog\", \"b3_64\" or {\"gcp\": {\"project\": …}}"),
         }
-
-        struct HeaderVisitor;
-
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = ResponseHeaderConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "the name of a header, or an object of `name`, `traceresponse` and \
-                     `server_timing`",
-                )
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ResponseHeaderConfig, E> {
-                Ok(ResponseHeaderConfig {
-                    name: Some(text.to_owned()),
-                    ..ResponseHeaderConfig::default()
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                map: A,
-            ) -> Result<ResponseHeaderConfig, A::Error> {
-                let Object {
-                    name,
-                    traceresponse,
-                    server_timing,
-                } = Object::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ResponseHeaderConfig {
-                    name,
-                    traceresponse,
-                    server_timing,
-                })
-            }
+        Self::Gcp {
+            project: project.project,
         }
-
-        deserializer.deserialize_any(HeaderVisitor)
     }
 }
+
+/// The value of `gcp`.
+#[derive(Default)]
+struct Project {
+    project: String,
+}
+
+object!(Project { project: required });

@@ -16,6 +16,7 @@ mod ids;
 #[cfg(feature = "schema")]
 mod schema;
 mod shape;
+mod summary;
 mod text;
 mod write;
 

@@ -1,6 +1,6 @@
 //! The same ids as the back ends write them.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, each};
 use meshtrace_envoy::filter_state::{
     SPAN_ID_DATADOG, TRACE_ID_B3_64, TRACE_ID_DATADOG, TRACE_ID_GCP,
 };
@@ -82,24 +82,24 @@ impl Shape {
 /// # Errors
 /// When a shape is listed twice or a value is impossible, with the key's path.
 pub(crate) fn compile(shapes: &[ShapeConfig]) -> Result<Vec<Shape>, ConfigError> {
-    let mut compiled: Vec<Shape> = Vec::new();
-    for (i, shape) in shapes.iter().enumerate() {
+    let mut known = Vec::new();
+    each("shapes", shapes, |_, shape| {
         let shape = match shape {
             ShapeConfig::Datadog => Shape::Datadog,
             ShapeConfig::B3Bits64 => Shape::B3Bits64,
             ShapeConfig::Gcp { project } => Shape::Gcp {
-                project: gcp_project(&format!("shapes[{i}].gcp.project"), project)?,
+                project: gcp_project("gcp.project", project)?,
             },
         };
-        if compiled.iter().any(|known| known.keys() == shape.keys()) {
+        if known.contains(&shape.keys()) {
             return Err(ConfigError::new(
-                format!("shapes[{i}]"),
+                "",
                 "listed before; expected each shape once",
             ));
         }
-        compiled.push(shape);
-    }
-    Ok(compiled)
+        known.push(shape.keys());
+        Ok(shape)
+    })
 }
 
 fn gcp_project(path: &str, project: &str) -> Result<Box<[u8]>, ConfigError> {

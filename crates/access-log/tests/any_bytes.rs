@@ -55,7 +55,7 @@ proptest! {
         came in proptest::option::of(headers()),
         end in headers(),
     ) {
-        let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
+        let config: AccessLogTraceConfig = meshtrace_config::read(config.as_bytes()).unwrap();
         let ids = AccessLogIds::new(&config).unwrap();
         let mut tally = Tally::default();
         let came = came.map(|came| encode(&came));

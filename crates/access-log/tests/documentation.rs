@@ -8,7 +8,7 @@ const REFERENCE: &str = include_str!("../../../docs/access_log_trace.md");
 
 /// The keys that a configuration may have, as its own refusal of another one lists them.
 fn keys(json: &str) -> Vec<String> {
-    let refusal = serde_json::from_str::<AccessLogTraceConfig>(json)
+    let refusal = meshtrace_config::read::<AccessLogTraceConfig>(json.as_bytes())
         .unwrap_err()
         .to_string();
     let (_, allowed) = refusal.split_once("expected").expect("what is allowed");

@@ -57,7 +57,7 @@ fn block(lines: &[&str]) -> Vec<u8> {
 }
 
 fn compiled(config: &str) -> AccessLogIds {
-    let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
+    let config: AccessLogTraceConfig = meshtrace_config::read(config.as_bytes()).unwrap();
     AccessLogIds::new(&config).unwrap()
 }
 

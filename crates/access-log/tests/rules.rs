@@ -65,7 +65,7 @@ impl Told {
 }
 
 fn ids(config: &str) -> AccessLogIds {
-    let config: AccessLogTraceConfig = serde_json::from_str(config).unwrap();
+    let config: AccessLogTraceConfig = meshtrace_config::read(config.as_bytes()).unwrap();
     AccessLogIds::new(&config).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! Compiled attributes, and gathering them from a request and its response.
 
 use arrayvec::ArrayVec;
-use meshtrace_config::{ConfigError, Environment};
+use meshtrace_config::{ConfigError, Environment, Mistakes, each};
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Arena, Edits, Headers, Managed};
 
@@ -71,7 +71,8 @@ impl Attributes {
                 format!("one more attribute, expected at most {MAX_ATTRIBUTES}"),
             ));
         }
-        let emit = Emit::new(&config.emit, &config.attributes)?;
+        let mut mistakes = Mistakes::default();
+        let emit = mistakes.keep(Emit::new(&config.emit, &config.attributes));
         let mut in_request = Shared::default();
         let mut in_response = Shared::default();
         let mut compiled = Self {
@@ -79,19 +80,22 @@ impl Attributes {
             response: Gatherer::default(),
             tokens: Vec::new(),
             scratch: Lent::new(Box::default()),
-            emit,
+            emit: emit.unwrap_or_default(),
         };
-        for (i, attribute) in config.attributes.iter().enumerate() {
-            let below = |error: ConfigError| error.below(&format!("attributes[{i}]"));
+        let rules = each("attributes", &config.attributes, |i, attribute| {
+            let mut mistakes = Mistakes::default();
             let earlier = config.attributes.iter().take(i);
-            check_key(&attribute.key, earlier).map_err(below)?;
+            mistakes.keep(check_key(&attribute.key, earlier));
             let (gatherer, shared) = match attribute.from.phase() {
                 Phase::Request => (&mut compiled.request, &mut in_request),
                 Phase::Response => (&mut compiled.response, &mut in_response),
             };
-            let rule = Rule::new(attribute, shared, &compiled.emit, environment).map_err(below)?;
-            gatherer.rules.push(rule);
-        }
+            let rule = Rule::new(attribute, shared, &compiled.emit, environment);
+            gatherer.rules.extend(mistakes.keep(rule));
+            mistakes.end()
+        });
+        mistakes.keep(rules);
+        mistakes.end()?;
         compiled.tokens = in_request.tokens;
         compiled.request.properties = in_request.properties;
         compiled.response.properties = in_response.properties;
@@ -134,6 +138,43 @@ impl Attributes {
     pub fn needs_response_headers(&self) -> bool {
         let is_header = |rule: &Rule| matches!(rule.source, Source::Header(_));
         self.response.rules.iter().any(is_header)
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.request.rules.iter().chain(&self.response.rules)
+    }
+
+    /// The keys of the attributes.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.rules().map(|rule| &*rule.key)
+    }
+
+    /// The keys of the attributes whose `hmac_sha256` has no key.
+    pub(crate) fn keys_without_hmac_key(&self) -> impl Iterator<Item = &str> {
+        let lacks_key = |rule: &&Rule| {
+            rule.transforms
+                .iter()
+                .any(|transform| transform.lacks_key())
+        };
+        self.rules().filter(lacks_key).map(|rule| &*rule.key)
+    }
+
+    /// The keys of the attributes that are a variable of the environment which is not there, and
+    /// have no default.
+    pub(crate) fn keys_without_variable(&self) -> impl Iterator<Item = &str> {
+        let has_none =
+            |rule: &&Rule| matches!(rule.source, Source::Constant(None)) && rule.default.is_none();
+        self.rules().filter(has_none).map(|rule| &*rule.key)
+    }
+
+    /// Whether attributes are written as request headers of their own.
+    pub(crate) fn in_request_headers(&self) -> bool {
+        self.request.rules.iter().any(|rule| rule.header.is_some())
+    }
+
+    /// Whether attributes are written as baggage.
+    pub(crate) fn in_baggage(&self) -> bool {
+        self.emit.baggage().is_some()
     }
 
     /// Whether attributes are written as filter state.
@@ -248,21 +289,21 @@ impl Rule {
         emit: &Emit,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
-        let source =
-            Source::new(&config.from, shared, environment).map_err(|error| error.below("from"))?;
-        let transforms = config
-            .transform
-            .iter()
-            .enumerate()
-            .map(|(i, transform)| {
-                Transform::new(transform, environment)
-                    .map_err(|error| error.below(&format!("transform[{i}]")))
-            })
-            .collect::<Result<_, _>>()?;
+        let mut mistakes = Mistakes::default();
+        let source = Source::new(&config.from, shared, environment);
+        let source = mistakes.keep(source.map_err(|error| error.below("from")));
+        let transforms = each("transform", &config.transform, |_, transform| {
+            Transform::new(transform, environment)
+        });
+        let transforms = mistakes.keep(transforms);
         let max_length = match config.max_length {
-            Some(limit) => length("max_length", limit)?,
-            None => MAX_VALUE,
+            Some(limit) => mistakes.keep(length("max_length", limit)),
+            None => Some(MAX_VALUE),
         };
+        let max_length = max_length.unwrap_or(MAX_VALUE);
+        let default = mistakes.keep(default(config.default.as_deref(), max_length));
+        let ((source, transforms), default) =
+            mistakes.finish(source.zip(transforms).zip(default))?;
         Ok(Self {
             key: config.key.as_str().into(),
             header: match config.from.phase() {
@@ -271,7 +312,7 @@ impl Rule {
             },
             source,
             transforms,
-            default: default(config.default.as_deref(), max_length)?,
+            default,
             max_length,
         })
     }

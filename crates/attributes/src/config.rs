@@ -1,10 +1,6 @@
 //! The configuration as it is written.
 
-use core::fmt;
-
-use meshtrace_config::RequestHeaders;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use meshtrace_config::{Kind, Read, RequestHeaders, Value, object};
 
 /// Most attributes of one configuration.
 pub const MAX_ATTRIBUTES: usize = 32;
@@ -12,9 +8,12 @@ pub const MAX_ATTRIBUTES: usize = 32;
 pub const MAX_VALUE: usize = 256;
 
 /// The configuration of `span_attributes.wasm`. Every key is optional.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct SpanAttributesConfig {
     /// The attributes, at most 32. Default: `user.id` from the header `x-user-id` and `tenant.id`
     /// from `x-tenant-id`.
@@ -48,9 +47,12 @@ impl Default for SpanAttributesConfig {
 }
 
 /// One attribute.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct AttributeConfig {
     /// The name on the span: letters, digits, `.`, `_` and `-`, a letter first, at most 64
     /// characters.
@@ -62,15 +64,13 @@ pub struct AttributeConfig {
     /// Where the value comes from.
     pub from: SourceConfig,
     /// The transformations of the value, in order.
-    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub transform: Vec<TransformConfig>,
     /// The value where the source has none. It is not transformed.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
+    #[cfg_attr(feature = "schema", schemars(default, length(min = 1, max = 256)))]
     pub default: Option<String>,
     /// The longest value in bytes, 1 to 256. Default 256. A longer value is cut between characters.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 256)))]
+    #[cfg_attr(feature = "schema", schemars(default, range(min = 1, max = 256)))]
     pub max_length: Option<usize>,
 }
 
@@ -134,27 +134,44 @@ impl SourceConfig {
 }
 
 /// A claim of a JSON Web Token.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct JwtClaimConfig {
     /// The request header with the token, after `Bearer ` or alone. Default `authorization`.
-    #[serde(default = "authorization")]
+    #[cfg_attr(feature = "schema", schemars(default = "authorization"))]
     pub header: String,
     /// The claim: its name, or the names that lead to it through objects.
-    #[serde(deserialize_with = "one_or_more")]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::schema::OneOrMore"))]
-    pub claim: Vec<String>,
+    pub claim: ClaimConfig,
+}
+
+impl Default for JwtClaimConfig {
+    fn default() -> Self {
+        Self {
+            header: authorization(),
+            claim: ClaimConfig::default(),
+        }
+    }
 }
 
 fn authorization() -> String {
     "authorization".to_owned()
 }
 
+/// The name of a claim, or the names that lead to it through objects.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimConfig(pub Vec<String>);
+
 /// A transformation of a value.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "snake_case")
+)]
 pub enum TransformConfig {
     /// Makes every letter lower-case.
     Lowercase,
@@ -173,9 +190,12 @@ pub enum TransformConfig {
 }
 
 /// The key of a hash.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct HmacConfig {
     /// The environment variable of the VM that holds the key. Without a value the attribute is left
     /// out.
@@ -184,9 +204,12 @@ pub struct HmacConfig {
 }
 
 /// A pattern and its replacement.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct ReplaceConfig {
     /// A regular expression in the syntax of the crate `regex-lite`, at most 256 bytes.
     #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
@@ -196,9 +219,12 @@ pub struct ReplaceConfig {
 }
 
 /// Where attributes are written.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct EmitConfig {
     /// Whether they are written as filter state `wasm.<key>`. Default true.
     pub filter_state: bool,
@@ -231,96 +257,127 @@ pub fn header_name(prefix: &str, key: &str) -> String {
         .replace('.', "-")
 }
 
-impl<'de> Deserialize<'de> for SourceConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SourceVisitor;
+object!(SpanAttributesConfig {
+    attributes,
+    emit,
+    request_headers,
+});
 
-        impl<'de> Visitor<'de> for SourceVisitor {
-            type Value = SourceConfig;
+object!(AttributeConfig {
+    key: required,
+    from: required,
+    transform,
+    default,
+    max_length,
+});
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with one source: one of ")?;
-                f.write_str(SourceConfig::NAMES)
-            }
+object!(JwtClaimConfig {
+    header,
+    claim: required,
+});
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SourceConfig, A::Error> {
-                let mut source = None;
-                let mut path = None;
-                let mut capture = None;
-                while let Some(name) = map.next_key::<String>()? {
-                    let next = match name.as_str() {
-                        "header" => SourceConfig::Header(map.next_value()?),
-                        "response_header" => SourceConfig::ResponseHeader(map.next_value()?),
-                        "cookie" => SourceConfig::Cookie(map.next_value()?),
-                        "query" => SourceConfig::Query(map.next_value()?),
-                        "path" => {
-                            path = Some(map.next_value()?);
-                            continue;
-                        }
-                        "capture" => {
-                            capture = Some(map.next_value()?);
-                            continue;
-                        }
-                        "baggage" => SourceConfig::Baggage(map.next_value()?),
-                        "jwt_claim" => SourceConfig::JwtClaim(map.next_value()?),
-                        "property" => SourceConfig::Property(map.next_value()?),
-                        "env" => SourceConfig::Env(map.next_value()?),
-                        "literal" => SourceConfig::Literal(map.next_value()?),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            return Err(A::Error::custom(format!(
-                                "unknown source {name:?}, expected one of {}",
-                                SourceConfig::NAMES
-                            )));
-                        }
-                    };
-                    if source.replace(next).is_some() {
-                        return Err(A::Error::custom(
-                            "more than one source, expected one; an attribute of two sources is \
-                             two attributes",
-                        ));
-                    }
-                }
-                match (source, path, capture) {
-                    (Some(source), None, None) => Ok(source),
-                    (None, Some(path), Some(capture)) => Ok(SourceConfig::Path { path, capture }),
-                    (None, Some(_), None) => Err(A::Error::missing_field("capture")),
-                    (None, None, Some(_)) => Err(A::Error::missing_field("path")),
-                    (None, None, None) => Err(A::Error::custom(format!(
-                        "no source, expected one of {}",
-                        SourceConfig::NAMES
-                    ))),
-                    (Some(_), _, _) => Err(A::Error::custom("more than one source, expected one")),
-                }
-            }
-        }
+object!(HmacConfig { key_env: required });
 
-        deserializer.deserialize_map(SourceVisitor)
+object!(ReplaceConfig {
+    pattern: required,
+    with: required,
+});
+
+object!(EmitConfig {
+    filter_state,
+    request_header_prefix,
+    baggage,
+});
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self::Literal(String::new())
     }
 }
 
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct NamesVisitor;
-
-    impl<'de> Visitor<'de> for NamesVisitor {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the name of a claim, or a list of the names that lead to it")
+impl Read for SourceConfig {
+    fn read(value: Value<'_>) -> Self {
+        if value.kind() != Kind::Object {
+            let names = Self::NAMES;
+            value.refuse_kind(&format!("an object with one source: one of {names}"));
+            return Self::default();
         }
-
-        fn visit_str<E: Error>(self, name: &str) -> Result<Vec<String>, E> {
-            Ok(vec![name.to_owned()])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut names = Vec::new();
-            while let Some(name) = list.next_element()? {
-                names.push(name);
+        let (mut source, mut path, mut capture) = (None, None, None);
+        let (mut is_known, mut is_one) = (true, true);
+        value.map(&mut |name, value| {
+            let next = match name {
+                "header" => Self::Header(Read::read(value)),
+                "response_header" => Self::ResponseHeader(Read::read(value)),
+                "cookie" => Self::Cookie(Read::read(value)),
+                "query" => Self::Query(Read::read(value)),
+                "path" => return path = Some(String::read(value)),
+                "capture" => return capture = Some(String::read(value)),
+                "baggage" => Self::Baggage(Read::read(value)),
+                "jwt_claim" => Self::JwtClaim(Read::read(value)),
+                "property" => Self::Property(Read::read(value)),
+                "env" => Self::Env(Read::read(value)),
+                "literal" => Self::Literal(Read::read(value)),
+                _ => {
+                    is_known = false;
+                    return value.refuse_above(&format!(
+                        "unknown source {name:?}, expected one of {}",
+                        Self::NAMES
+                    ));
+                }
+            };
+            is_one &= source.replace(next).is_none();
+        });
+        match (source, path, capture) {
+            _ if !is_known => {}
+            (Some(source), None, None) if is_one => return source,
+            (None, Some(path), Some(capture)) => return Self::Path { path, capture },
+            (None, Some(_), None) => value.refuse("missing field `capture`"),
+            (None, None, Some(_)) => value.refuse("missing field `path`"),
+            (None, None, None) => {
+                value.refuse(&format!("no source, expected one of {}", Self::NAMES));
             }
-            Ok(names)
+            (Some(_), ..) => value.refuse(
+                "more than one source, expected one; an attribute of two sources is two attributes",
+            ),
+        }
+        Self::default()
+    }
+}
+
+impl Read for ClaimConfig {
+    fn read(value: Value<'_>) -> Self {
+        match value.kind() {
+            Kind::String => Self(vec![Read::read(value)]),
+            Kind::List => Self(Read::read(value)),
+            _ => {
+                value.refuse_kind("the name of a claim, or a list of the names that lead to it");
+                Self::default()
+            }
         }
     }
+}
 
-    deserializer.deserialize_any(NamesVisitor)
+impl Read for TransformConfig {
+    fn read(value: Value<'_>) -> Self {
+        const NAMES: [&str; 6] = [
+            "lowercase",
+            "trim",
+            "truncate",
+            "hmac_sha256",
+            "replace",
+            "allow",
+        ];
+        let mut transform = None;
+        value.tagged(&NAMES, 2, &mut |place, value| {
+            transform = Some(match (place, value) {
+                (2, Some(value)) => Self::Truncate(Read::read(value)),
+                (3, Some(value)) => Self::HmacSha256(Read::read(value)),
+                (4, Some(value)) => Self::Replace(Read::read(value)),
+                (5, Some(value)) => Self::Allow(Read::read(value)),
+                (1, _) => Self::Trim,
+                _ => Self::Lowercase,
+            });
+        });
+        transform.unwrap_or(Self::Lowercase)
+    }
 }

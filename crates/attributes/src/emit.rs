@@ -1,6 +1,6 @@
 //! How attributes are written, besides filter state.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_headers::{Arena, Edits, FRAMING, Headers, Value, is_token};
 use meshtrace_propagation::{Field, families};
 
@@ -53,7 +53,7 @@ const KEPT: &[&str] = &[
 const OWN: &str = "x-";
 
 /// A compiled [`EmitConfig`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Emit {
     pub(crate) filter_state: bool,
     /// The prefix, lower-case.
@@ -67,14 +67,12 @@ impl Emit {
         config: &EmitConfig,
         attributes: &[AttributeConfig],
     ) -> Result<Self, ConfigError> {
-        let prefix = config
-            .request_header_prefix
-            .as_deref()
-            .map(prefix)
-            .transpose()?;
+        let mut mistakes = Mistakes::default();
+        let prefix = config.request_header_prefix.as_deref().map(prefix);
+        let prefix = mistakes.keep(prefix.transpose()).flatten();
         let in_request = prefix.is_some() || config.baggage;
         if !config.filter_state && !in_request {
-            return Err(ConfigError::new(
+            mistakes.add(ConfigError::new(
                 "emit",
                 "the attributes leave in no way, expected `filter_state`, \
                  `request_header_prefix` or `baggage`",
@@ -82,38 +80,41 @@ impl Emit {
         }
         for (i, attribute) in attributes.iter().enumerate() {
             if attribute.from.phase() == Phase::Response && !config.filter_state {
-                return Err(ConfigError::new(
+                mistakes.add(ConfigError::new(
                     "emit.filter_state",
                     format!(
                         "false, but attributes[{i}] comes from the response and can leave in no \
                          other way"
                     ),
                 ));
+                break;
             }
         }
         if let Some(prefix) = &prefix {
             let header = |attribute: &AttributeConfig| header_name(prefix, &attribute.key);
-            refuse_lost_sources(prefix, attributes)?;
-            for (i, attribute) in attributes.iter().enumerate() {
+            mistakes.keep(refuse_lost_sources(prefix, attributes));
+            let own_header = each("attributes", attributes, |i, attribute| {
                 let earlier = attributes.iter().take(i);
                 let same =
                     |(_, other): &(usize, &AttributeConfig)| header(other) == header(attribute);
                 if let Some((j, _)) = earlier.enumerate().find(same) {
                     return Err(ConfigError::new(
-                        format!("attributes[{i}].key"),
+                        "key",
                         format!(
                             "its request header {:?} is that of attributes[{j}] too",
                             header(attribute)
                         ),
                     ));
                 }
-            }
+                Ok(())
+            });
+            mistakes.keep(own_header);
         }
-        Ok(Self {
+        mistakes.finish(Some(Self {
             filter_state: config.filter_state,
             prefix: prefix.map(|prefix| prefix.into_bytes().into()),
             baggage: config.baggage,
-        })
+        }))
     }
 
     /// Whether any attribute is written as a request header.
@@ -160,25 +161,26 @@ impl Emit {
 
 /// Refuses a source header that has the prefix: it would be removed, unless it is written again.
 fn refuse_lost_sources(prefix: &str, attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
-    for (i, attribute) in attributes.iter().enumerate() {
+    let kept = |_, attribute: &AttributeConfig| {
         let (path, source) = match &attribute.from {
             SourceConfig::Header(name) => ("header", name),
             SourceConfig::JwtClaim(claim) => ("jwt_claim.header", &claim.header),
-            _ => continue,
+            _ => return Ok(()),
         };
         let source = source.to_ascii_lowercase();
         let is_written = |other: &AttributeConfig| header_name(prefix, &other.key) == source;
         if source.starts_with(prefix) && !attributes.iter().any(is_written) {
             return Err(ConfigError::new(
-                format!("attributes[{i}].from.{path}"),
+                format!("from.{path}"),
                 format!(
                     "{source:?} begins with `emit.request_header_prefix`, so it would be removed \
                      from the request, expected another prefix"
                 ),
             ));
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    each("attributes", attributes, kept).map(drop)
 }
 
 fn prefix(text: &str) -> Result<String, ConfigError> {

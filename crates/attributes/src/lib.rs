@@ -17,13 +17,15 @@ mod lent;
 #[cfg(feature = "schema")]
 mod schema;
 mod source;
+mod summary;
 mod text;
 mod transform;
 
 pub use attribute::{Attribute, Gathered};
 pub use attributes::{Attributes, Properties};
 pub use config::{
-    AttributeConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase,
-    ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig, header_name,
+    AttributeConfig, ClaimConfig, EmitConfig, HmacConfig, JwtClaimConfig, MAX_ATTRIBUTES,
+    MAX_VALUE, Phase, ReplaceConfig, SourceConfig, SpanAttributesConfig, TransformConfig,
+    header_name,
 };
 pub use counter::{Counter, Tally};

@@ -4,14 +4,11 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::config::{JwtClaimConfig, SourceConfig};
+use crate::config::{ClaimConfig, JwtClaimConfig, SourceConfig};
 
-/// A name, or a list of names.
-pub(crate) struct OneOrMore;
-
-impl JsonSchema for OneOrMore {
+impl JsonSchema for ClaimConfig {
     fn schema_name() -> Cow<'static, str> {
-        "OneOrMore".into()
+        "ClaimConfig".into()
     }
 
     fn inline_schema() -> bool {

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use meshtrace_config::{ConfigError, Environment};
+use meshtrace_config::{ConfigError, Environment, each};
 use regex_lite::{CaptureLocations, Regex, RegexBuilder};
 use sha2::Sha256;
 
@@ -75,12 +75,15 @@ impl Transform {
                         format!("{} values, expected 1 to {MAX_ALLOWED}", values.len()),
                     ));
                 }
-                for (i, value) in values.iter().enumerate() {
-                    refuse_controls(&format!("allow[{i}]"), value)?;
-                }
+                each("allow", values, |_, value| refuse_controls("", value))?;
                 Self::Allow(values.iter().map(|value| value.as_str().into()).collect())
             }
         })
+    }
+
+    /// Whether it is an `hmac_sha256` whose key is not in the environment.
+    pub(crate) fn lacks_key(&self) -> bool {
+        matches!(self, Self::HmacSha256(None))
     }
 
     /// Transforms `text`; `spare` is working memory.
@@ -314,17 +317,25 @@ fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SpanAttributesConfig;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn compile(json: &str) -> Result<Transform, String> {
-        let config: TransformConfig = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        let json = format!(
+            r#"{{"attributes": [{{"key": "a", "from": {{"literal": ""}}, "transform": [{json}]}}]}}"#
+        );
+        let config: SpanAttributesConfig =
+            meshtrace_config::read(json.as_bytes()).map_err(|e| e.to_string())?;
+        let [config] = &*config.attributes[0].transform else {
+            panic!("one")
+        };
         let environment = |name: &str| match name {
             "KEY" => Some(b"Jefe".to_vec()),
             "EMPTY" => Some(Vec::new()),
             _ => None,
         };
-        Transform::new(&config, &environment).map_err(|error| error.to_string())
+        Transform::new(config, &environment).map_err(|error| error.to_string())
     }
 
     fn transformed(json: &str, text: &str) -> (String, Transformed, Tally) {
@@ -465,7 +476,7 @@ mod tests {
             ),
             (
                 r#""upper""#,
-                "unknown variant `upper`, expected one of `lowercase`, `trim`",
+                "attributes[0].transform[0]: unknown variant `upper`, expected one of `lowercase`, `trim`",
             ),
         ] {
             let refusal = compile(json).unwrap_err();

@@ -69,7 +69,7 @@ fn sources_are_refused_with_their_path() {
         (r#"{"property": []}"#, "from.property: not a path"),
         (
             r#"{"property": "xds"}"#,
-            "from.property: invalid type: string \"xds\", expected a sequence",
+            "from.property: invalid type: string \"xds\", expected a list",
         ),
         (
             r#"{"jwt_claim": {"claim": []}}"#,

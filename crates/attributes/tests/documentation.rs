@@ -8,7 +8,7 @@ const REFERENCE: &str = include_str!("../../../docs/span_attributes.md");
 
 /// What a configuration may have there, as its own refusal of something else lists it.
 fn allowed(json: &str) -> Vec<String> {
-    let refusal = serde_json::from_str::<SpanAttributesConfig>(json)
+    let refusal = meshtrace_config::read::<SpanAttributesConfig>(json.as_bytes())
         .unwrap_err()
         .to_string();
     let (_, allowed) = refusal.split_once("expected").expect("what is allowed");

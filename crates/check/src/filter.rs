@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use meshtrace_config::{ConfigError, Draft, Mistake};
 use meshtrace_pipeline::{
     AccessLogTrace, Composition, MeshTracing, Proxy, RouteSampling, SpanAttributes, TraceContext,
 };
@@ -71,17 +72,16 @@ impl Filter {
         }
     }
 
-    /// Why the filter refuses this configuration: the path and the reason. The check is the code
-    /// that runs in the proxy.
-    pub(crate) fn refusal(self, json: &[u8]) -> Option<(String, String)> {
-        let error = match self {
-            Self::AccessLogTrace => refusal::<AccessLogTrace>(json),
-            Self::MeshTracing => refusal::<MeshTracing>(json),
-            Self::RouteSampling => refusal::<RouteSampling>(json),
-            Self::SpanAttributes => refusal::<SpanAttributes>(json),
-            Self::TraceContext => refusal::<TraceContext>(json),
-        }?;
-        Some(place_and_reason(&error, self.name()))
+    /// Every reason why the filter refuses this configuration. The check is the code that runs in
+    /// the proxy.
+    pub(crate) fn refusals(self, json: &[u8]) -> Vec<Refusal> {
+        match self {
+            Self::AccessLogTrace => refusals::<AccessLogTrace>(json),
+            Self::MeshTracing => refusals::<MeshTracing>(json),
+            Self::RouteSampling => refusals::<RouteSampling>(json),
+            Self::SpanAttributes => refusals::<SpanAttributes>(json),
+            Self::TraceContext => refusals::<TraceContext>(json),
+        }
     }
 
     /// The JSON Schema of its configuration, and the definitions to which it refers.
@@ -97,32 +97,43 @@ impl Filter {
     }
 }
 
-/// Why the native tracer refuses a configuration that mesh_tracing.wasm accepts: the path and the
-/// reason.
-pub(crate) fn native_refusal(json: &[u8]) -> Option<(String, String)> {
-    let config = meshtrace_plugin_config::mesh_tracing(json).ok()?;
-    let error = native::refuse(&config).err()?;
-    Some(place_and_reason(
-        &error.to_string(),
-        Filter::MeshTracing.name(),
-    ))
+/// One reason why a filter refuses a configuration.
+pub(crate) struct Refusal {
+    /// The path, relative to the configuration's top.
+    pub(crate) path: String,
+    pub(crate) reason: String,
+    /// Whether it was found while the text was read: the schema shows most of these too.
+    pub(crate) is_of_reading: bool,
 }
 
-/// The path and the reason of a refusal. The name of the filter is not part of the path.
-pub(crate) fn place_and_reason(error: &str, filter: &str) -> (String, String) {
-    let (path, reason) = error.split_once(": ").unwrap_or(("", error));
-    let own = path.strip_prefix(filter).unwrap_or(path);
-    let own = own.strip_prefix('.').unwrap_or(own);
-    // The finding has the line and the column in the file.
-    let reason = reason
-        .rsplit_once(" at line ")
-        .map_or(reason, |(text, _)| text);
-    (own.to_owned(), reason.to_owned())
-}
-
-fn refusal<C: Composition>(json: &[u8]) -> Option<String> {
+fn refusals<C: Composition>(json: &[u8]) -> Vec<Refusal> {
     // Another rule checks whether the keys are in the environment.
-    C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())))
-        .err()
-        .map(|error| error.to_string())
+    let compiled = C::from_json(json, &Proxy::with_environment(&|_| Some(b"set".to_vec())));
+    let Err(error) = compiled else {
+        return Vec::new();
+    };
+    listed(&error, C::NAME)
+}
+
+/// Why the native tracer refuses a configuration that mesh_tracing.wasm accepts.
+pub(crate) fn native_refusals(json: &[u8]) -> Vec<Refusal> {
+    let draft = Draft::<MeshTracingConfig>::read(json);
+    match draft.compile(native::refuse) {
+        Ok(()) => Vec::new(),
+        Err(error) => listed(&error, Filter::MeshTracing.name()),
+    }
+}
+
+/// The refusals of an error. The name of the filter is not part of their paths.
+pub(crate) fn listed(error: &ConfigError, filter: &str) -> Vec<Refusal> {
+    let refusal = |mistake: &Mistake| {
+        let path = mistake.path();
+        let own = path.strip_prefix(filter).unwrap_or(path);
+        Refusal {
+            path: own.strip_prefix('.').unwrap_or(own).to_owned(),
+            reason: mistake.message(),
+            is_of_reading: mistake.position().is_some(),
+        }
+    };
+    error.mistakes().iter().map(refusal).collect()
 }

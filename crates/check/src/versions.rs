@@ -120,6 +120,11 @@ impl Versions {
             _ => format!("Envoy {oldest}"),
         })
     }
+
+    /// Whether the versions are Istio's alone, so that Envoy is the build in Istio's proxy.
+    pub(crate) fn are_of_istio(&self) -> bool {
+        self.envoy.is_none() && self.istio.is_some()
+    }
 }
 
 #[cfg(test)]

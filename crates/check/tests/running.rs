@@ -355,6 +355,33 @@ fn an_update_that_envoy_rejected_is_told() {
 }
 
 #[test]
+fn the_gauge_of_a_plugin_tells_which_of_them_is_refused() {
+    let gauge = ("wasmcustom.meshtrace.config_invalid", 1);
+    let state = |diagnosis: &Diagnosis| diagnosis.filters.first().expect("a filter").state;
+    let own = "wasmcustom.meshtrace.config_invalid.plugin.own";
+    let other = ("wasmcustom.meshtrace.config_invalid.plugin.a.b", 1);
+
+    // The dump's plugin is well, and another one is not.
+    let seen = stats(&[LOADED, PROPAGATION], &[gauge, (own, 0), other]);
+    let diagnosis = examine(&dump("trace_context", CONTEXT), seen.clone(), seen);
+    assert_eq!(state(&diagnosis), State::InForce);
+    let findings = &diagnosis.report.findings;
+    let finding = findings
+        .iter()
+        .find(|finding| finding.code == Code::NotInForce);
+    let message = &finding.expect("a finding").message;
+    assert!(message.starts_with("\"a.b\" runs without"), "{message}");
+
+    // The dump's plugin is refused, although nothing in it looks wrong.
+    let seen = stats(&[LOADED, PROPAGATION], &[gauge, (own, 1)]);
+    let diagnosis = examine(&dump("trace_context", CONTEXT), seen.clone(), seen);
+    assert_eq!(state(&diagnosis), State::Refused);
+    let seen = stats(&[LOADED], &[gauge, (own, 1)]);
+    let diagnosis = examine(&dump("trace_context", CONTEXT), seen.clone(), seen);
+    assert_eq!(state(&diagnosis), State::Inert);
+}
+
+#[test]
 fn counters_are_explained() {
     let diagnosis = run(
         "trace_context",

@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod filter;
 mod findings;
+mod init;
 mod input;
 mod output;
 mod render;
@@ -69,6 +70,12 @@ enum Command {
     /// Print the JSON Schema of a filter's configuration (draft 2020-12).
     #[command(arg_required_else_help = true)]
     Schema(schema::Command),
+    /// Write a folder to apply: asks what stands where, or takes flags
+    ///
+    /// Six questions: the proxy, its tracer, the formats of callers and applications, edge or inside, the access log,
+    /// attributes. Asks on a terminal, unless one of their flags is given. The folder has a README that says how to apply,
+    /// verify and remove it.
+    Init(init::Command),
     /// Print the completions of a shell
     #[command(arg_required_else_help = true)]
     Completions(shell::Completions),
@@ -85,6 +92,7 @@ impl Command {
             Self::Explain(command) => command.run(),
             Self::Render(command) => command.run(),
             Self::Schema(command) => command.run(),
+            Self::Init(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),
         };

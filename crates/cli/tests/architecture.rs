@@ -217,7 +217,8 @@ fn recipes_list_pages_and_tests_in_which_their_case_stands() {
 #[test]
 fn every_condition_of_rules_followed_its_recipe() {
     let unknown = r#"{"rules": [{"sample": "never", "match": {"?": 0}}]}"#;
-    let refusal = serde_json::from_str::<SamplingConfig>(unknown).expect_err("an unknown key");
+    let refusal =
+        meshtrace_config::read::<SamplingConfig>(unknown.as_bytes()).expect_err("an unknown key");
     let refusal = refusal.to_string();
     let (_, keys) = refusal.split_once("expected").expect("what is allowed");
     let keys: Vec<_> = quoted(keys).collect();

@@ -453,9 +453,41 @@ fn the_manual_has_a_page_for_every_command() {
         ("meshtrace.1", "doctor"),
         ("meshtrace-check.1", "Exit codes"),
         ("meshtrace-doctor.1", "ADMIN"),
-        ("meshtrace-render-span-attributes.1", "module"),
+        ("meshtrace-render.1", "sha256"),
     ] {
         let page = fs::read_to_string(pages.join(name)).expect(name);
         assert!(page.contains(word), "{name}: {page}");
+    }
+}
+
+#[test]
+fn init_writes_a_folder_and_never_over_another_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("setup");
+    let out = out.to_str().expect("a path");
+    let arguments = ["init", "--istio", "1.31", "--out", out];
+    let text = printed(&arguments, "");
+    assert!(text.contains("README.md"), "{text}");
+    let check = meshtrace(&["check", &format!("{out}/apply")], "");
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    let refused = refusal(&arguments, "", 1);
+    assert!(refused.contains("--force"), "{refused}");
+    let other = ["init", "--envoy", "1.40", "--out", out, "--force"];
+    let text = printed(&other, "");
+    assert!(
+        text.contains("envoy.yaml") && text.contains("Simpler"),
+        "{text}"
+    );
+    // Without a terminal and without flags the defaults are taken.
+    let fresh = folder.path().join("fresh");
+    let text = printed(&["init", "--out", fresh.to_str().expect("a path")], "");
+    assert!(text.contains("apply/mesh-tracing.yaml"), "{text}");
+    for (arguments, code) in [
+        (&["init", "--envoy", "1.36", "--tracer", "native"][..], 1),
+        (&["init", "--envoy-gateway", "--tracer", "zipkin"], 1),
+        (&["init", "--envoy", "1.40", "--istio", "1.31"], 2),
+        (&["init", "--formats", "morse"], 2),
+    ] {
+        refusal(arguments, "", code);
     }
 }

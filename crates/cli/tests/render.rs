@@ -170,3 +170,218 @@ fn a_check_finds_nothing_but_placeholders() {
         "{rendered} rendered, {refused} refused"
     );
 }
+
+const PAGE: &str = include_str!("../../../docs/render.md");
+
+/// What the command prints in a folder with the files of the page.
+fn printed(folder: &std::path::Path, command: &str) -> (bool, String) {
+    let arguments: Vec<_> = command.split_whitespace().skip(1).collect();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_meshtrace"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("a process");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8(text).expect("text"),
+    )
+}
+
+#[test]
+fn the_page_shows_what_is_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = PAGE
+        .split("```json\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    std::fs::write(
+        folder.path().join("mesh.json"),
+        json.expect("a configuration"),
+    )
+    .expect("a file");
+    for name in ["a.json", "b.json", "c.json"] {
+        std::fs::write(folder.path().join(name), "{}").expect("a file");
+    }
+    let mut run = 0;
+    for block in PAGE.split("```console\n").skip(1) {
+        let block = block.split("```").next().expect("the block");
+        let (command, expected) = block.split_once('\n').expect("its output");
+        let command = command.strip_prefix("$ ").expect("a command");
+        assert_eq!(printed(folder.path(), command).1, expected, "{command}");
+        run += 1;
+    }
+    for line in PAGE.lines() {
+        let Some(command) = line.strip_prefix("    meshtrace") else {
+            continue;
+        };
+        let (is_done, text) = printed(folder.path(), &format!("meshtrace{command}"));
+        assert!(is_done, "{command}: {text}");
+        run += 1;
+    }
+    assert_eq!(run, 3);
+}
+
+#[test]
+fn what_contradicts_is_refused_with_a_cure() {
+    use Filter::{
+        AccessLogTrace, MeshTracing, Native, RouteSampling, SpanAttributes, TraceContext,
+    };
+    const REPORT: &str = r#"{"report": {"cluster": "c"}}"#;
+    const UPSTREAM: &str = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
+    let envoy = Host::Envoy(EnvoyVersion::V1_40);
+    let istio = Host::Istio(IstioVersion::V1_31);
+    let otel = ProxyTracer::Some(Tracer::OpenTelemetry);
+    type Case<'c> = (Host, Role, ProxyTracer, Vec<(Filter, &'c str)>, &'c str);
+    let cases: Vec<Case<'_>> = vec![
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(MeshTracing, REPORT), (TraceContext, "")],
+            "put its configuration under `trace_context` of mesh_tracing",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(MeshTracing, REPORT), (Native, REPORT)],
+            "take one",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            otel,
+            vec![(MeshTracing, REPORT)],
+            "--tracer none",
+        ),
+        (
+            istio,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(Native, REPORT)],
+            "take mesh-tracing",
+        ),
+        (
+            Host::Envoy(EnvoyVersion::V1_37),
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(Native, REPORT)],
+            "which came with Envoy 1.38",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(Native, "{}")],
+            "add {\"report\"",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            otel,
+            vec![(TraceContext, ""), (TraceContext, "")],
+            "twice in one place",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::Some(Tracer::ZipkinB3),
+            vec![(TraceContext, UPSTREAM)],
+            "set \"b3multi\"",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(TraceContext, UPSTREAM)],
+            "there is none",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(RouteSampling, "")],
+            "take mesh-tracing",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(SpanAttributes, "")],
+            "take mesh-tracing",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::None,
+            vec![(AccessLogTrace, r#"{"ids": {"trace_id_header": "x-t"}}"#)],
+            "remove `ids`",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            otel,
+            vec![(AccessLogTrace, r#"{"tracer": "b3"}"#)],
+            "access_log_trace.tracer",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            otel,
+            vec![(MeshTracing, r#"{"trace_context": {}}"#)],
+            "give it as trace-context",
+        ),
+        (
+            istio,
+            Role::Waypoint,
+            otel,
+            vec![(TraceContext, "")],
+            "a waypoint takes no EnvoyFilter",
+        ),
+        (
+            envoy,
+            Role::Sidecar,
+            ProxyTracer::Some(Tracer::ZipkinB3WithW3c),
+            vec![
+                (
+                    TraceContext,
+                    r#"{"request_headers": "filter_state", "baggage_from": ["jaeger"]}"#,
+                ),
+                (
+                    SpanAttributes,
+                    r#"{"request_headers": "filter_state", "emit": {"baggage": true}}"#,
+                ),
+            ],
+            "both say by filter state how baggage leaves",
+        ),
+        (envoy, Role::Sidecar, otel, vec![], "name one"),
+        (
+            envoy,
+            Role::Sidecar,
+            otel,
+            vec![(TraceContext, r#"{"extract": ["b4"]}"#)],
+            "trace_context.extract[0]",
+        ),
+    ];
+    for (host, role, tracer, set, expected) in cases {
+        let mut setup = setup(host, tracer, role, &set);
+        setup.tracer = Some(tracer);
+        let refused = setup.render().map(|_| ()).expect_err(expected).to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let mut setup = Setup::new(envoy);
+    for (url, sha256, expected) in [
+        (Some("oci://r/i:1"), None, "fetches no images"),
+        (Some("https://r/m.wasm"), None, "add --sha256"),
+        (None, Some("00"), "64 hexadecimal digits"),
+        (Some("ftp://r/m"), None, "expected oci"),
+    ] {
+        let mut filter = FilterSetup::new(TraceContext, "");
+        filter.url = url.map(str::to_owned);
+        filter.sha256 = sha256.map(str::to_owned);
+        setup.filters = vec![filter];
+        let refused = setup.render().map(|_| ()).expect_err(expected).to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+}

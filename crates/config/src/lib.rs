@@ -1,93 +1,33 @@
-//! Reads a plugin configuration. An error has the JSON path of the value, and what is wrong with
-//! it.
+//! Reads a plugin configuration. A refusal has every mistake in it, each with the JSON path of the
+//! value, and what is wrong with it.
+//!
+//! A struct is read from an object with [`object!`], an enum from a string with [`words!`], anything
+//! else with an `impl` of [`Read`]. The reading goes on after a mistake: a [`Draft`] has what could
+//! be read, and what is wrong with it.
 
 #![forbid(unsafe_code)]
 
+mod document;
+mod error;
+mod json;
 mod number;
 mod quote;
+mod read;
+mod value;
+mod words;
 
-use core::fmt;
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-
-/// Why a plugin configuration is refused: a sentence for the person who wrote it.
-///
-/// It is written as `trace_context.extract[1]: unknown variant …`: the path, what was found, and
-/// what is allowed. It is one line of at most 1,800 bytes, whatever the configuration. It quotes at
-/// most 200 bytes of a value, and no byte of a header's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    path: String,
-    message: String,
-}
-
-impl ConfigError {
-    /// A refusal of the value at `path`, relative to the configuration's top (`incoming.when`).
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-        }
-    }
-
-    /// A refusal of the text `found` at `path`; `expected` begins with "expected".
-    #[must_use]
-    #[inline(never)]
-    pub fn invalid_text(path: &str, found: &str, expected: &dyn fmt::Display) -> Self {
-        Self::new(path, format!("invalid value: string {found:?}, {expected}"))
-    }
-
-    /// The same refusal of a value that stands below `parent`.
-    #[must_use]
-    pub fn below(self, parent: &str) -> Self {
-        let path = match self.path.as_str() {
-            "" => parent.to_owned(),
-            path if path.starts_with('[') => format!("{parent}{path}"),
-            path => format!("{parent}.{path}"),
-        };
-        Self { path, ..self }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = quote::one_line(&self.path, MAX_PATH);
-        let message = match hides_values(&self.path) {
-            true => quote::hide_value(&self.message),
-            false => Cow::Borrowed(self.message.as_str()),
-        };
-        let message = quote::one_line(&quote::shorten_quotes(&message), MAX_MESSAGE);
-        write!(f, "{path}: {message}")
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
-/// The most bytes of the path in an error.
-const MAX_PATH: usize = 400;
-/// The most bytes of the text about the value in an error.
-const MAX_MESSAGE: usize = 1_390;
-
-/// Whether the value at `path` may be a secret. A header's value often is one, and a secret may
-/// have been written where the name of its variable belongs.
-fn hides_values(path: &str) -> bool {
-    let mut keys = path.split(['.', '[']);
-    let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
-    // The path or the host of a URL sometimes contains a key or a password.
-    let below_filter = path.strip_prefix("mesh_tracing.").unwrap_or(path);
-    let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
-    is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
-}
+pub use error::{ConfigError, Mistake, Mistakes, both, each};
+pub use read::{Draft, Read, read};
+pub use value::{Key, Kind, Value};
+pub use words::list;
 
 /// Looks up a variable of the VM's environment; `None` when it is not set.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// How a filter changes request headers.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", schemars(rename_all = "snake_case"))]
 pub enum RequestHeaders {
     /// The filter edits the headers. Envoy then chooses the request's route again.
     #[default]
@@ -97,113 +37,18 @@ pub enum RequestHeaders {
     FilterState,
 }
 
-/// Reads `json` as a `T`; an empty configuration is `T`'s default.
-///
-/// # Errors
-/// When `json` is not JSON or not a `T`, with the path of the offending value.
-#[inline(never)]
-pub fn read<T: DeserializeOwned + Default>(json: &[u8]) -> Result<T, ConfigError> {
-    if json.trim_ascii().is_empty() {
-        return Ok(T::default());
-    }
-
-    // serde would read a list as the fields of a struct, in their order.
-    if json.trim_ascii_start().starts_with(b"[") {
-        return Err(ConfigError::new(
-            "",
-            "not a JSON object, expected one such as {}",
-        ));
-    }
-
-    /// The most such integers. Each one costs one reading of the whole configuration.
-    const MAX_INTEGERS: usize = 64;
-
-    let mut json = Cow::Borrowed(json);
-    let mut integers = 0;
-    let refusal = loop {
-        match parse(&json) {
-            Ok(value) => return Ok(value),
-            // 5000.0 and 1e3 are integers too (JSON has one kind of number), and some tools write
-            // integers in this form.
-            Err(refusal)
-                if integers < MAX_INTEGERS
-                    && refusal.message.starts_with("invalid type: floating point") =>
-            {
-                integers += 1;
-                match number::as_integer(&json, refusal.position) {
-                    Some(integer) => json = Cow::Owned(integer),
-                    None => break refusal,
-                }
-            }
-            Err(refusal) => break refusal,
-        }
-    };
-    match quote::shorten_strings(&json).map(|short| parse::<T>(&short)) {
-        // The same error, with values that are short enough to be quoted.
-        Some(Err(short)) if refusal.is_data => Err(short.at(refusal.position)),
-        _ => Err(refusal.at(refusal.position)),
-    }
-}
-
-/// Why a text is refused, and at which position.
-struct Refusal {
-    path: String,
-    message: String,
-    is_data: bool,
-    /// The line and the column, from 1; 0 where there is no position.
-    position: (usize, usize),
-}
-
-impl Refusal {
-    fn at(&self, position: (usize, usize)) -> ConfigError {
-        let (line, column) = self.position;
-        let own = format!(" at line {line} column {column}");
-        let message = self.message.strip_suffix(&own).unwrap_or(&self.message);
-        if !self.is_data {
-            return ConfigError::new("", not_json(&self.message));
-        }
-        let (line, column) = position;
-        let message = match line {
-            0 => message.to_owned(),
-            _ => format!("{message} at line {line} column {column}"),
-        };
-        ConfigError::new(&*self.path, message)
-    }
-}
-
-#[inline(never)]
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let refusal = |path: String, error: &serde_json::Error| Refusal {
-        path: if path == "." { String::new() } else { path },
-        message: error.to_string(),
-        is_data: error.is_data(),
-        position: (error.line(), error.column()),
-    };
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| refusal(error.path().to_string(), error.inner()))?;
-    deserializer
-        .end()
-        .map_err(|error| refusal(String::new(), &error))?;
-    Ok(value)
-}
-
-fn not_json(error: &str) -> String {
-    format!(
-        "not JSON ({error}); expected a JSON object in a google.protobuf.StringValue \
-         (a google.protobuf.Struct does not arrive as JSON)"
-    )
-}
+words!(RequestHeaders {
+    Edit = "edit",
+    FilterState = "filter_state",
+});
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use serde::Deserialize;
 
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(default, deny_unknown_fields)]
+    #[derive(Debug, Default, PartialEq)]
     struct Example {
         list: Vec<u8>,
         inner: Inner,
@@ -212,19 +57,30 @@ mod tests {
         headers: BTreeMap<String, String>,
     }
 
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(rename_all = "lowercase")]
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
     enum Kind {
         #[default]
         One,
         Two,
     }
 
-    #[derive(Debug, Default, Deserialize, PartialEq)]
-    #[serde(default, deny_unknown_fields)]
+    #[derive(Debug, Default, PartialEq)]
     struct Inner {
         on: bool,
     }
+
+    object!(Example {
+        list,
+        inner,
+        kind,
+        map,
+        headers
+    });
+    object!(Inner { on });
+    words!(Kind {
+        One = "one",
+        Two = "two",
+    });
 
     fn refusal(json: &str) -> String {
         read::<Example>(json.as_bytes())
@@ -245,7 +101,7 @@ mod tests {
         for (json, expected) in [
             (
                 r#"{"list": [1, "two"]}"#,
-                r#"plugin.list[1]: invalid type: string "two", expected u8 at line 1 column 18"#,
+                r#"plugin.list[1]: invalid type: string "two", expected a whole number from 0 to 255 at line 1 column 18"#,
             ),
             (
                 r#"{"inner": {"off": true}}"#,
@@ -331,11 +187,11 @@ mod tests {
         for (json, expected) in [
             (
                 r#"{"headers": "authorization: secret"}"#,
-                "plugin.headers: invalid type: string, expected a map",
+                "plugin.headers: invalid type: string, expected an object",
             ),
             (
                 r#"{"headers": {"authorization": ["secret"]}}"#,
-                "plugin.headers.authorization: invalid type: sequence, expected a string",
+                "plugin.headers.authorization: invalid type: list, expected a string",
             ),
             (
                 r#"{"headers": {"x-key": 5555}}"#,
@@ -384,5 +240,75 @@ mod tests {
             let refusal = refusal(json);
             assert!(refusal.starts_with("plugin: not JSON ("), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_refusal_has_every_mistake_in_the_order_of_the_text() {
+        let json =
+            r#"{"kind": "three", "lists": [], "inner": {"on": 1, "off": 0}, "list": [1, -1, "a"]}"#;
+        let mistakes: Vec<_> = [
+            "kind: unknown variant `three`, expected `one` or `two` at line 1 column 16",
+            "lists: unknown field `lists`, expected one of `list`, `inner`, `kind`, `map`, `headers` at line 1 column 25",
+            "inner.on: invalid type: integer `1`, expected a boolean at line 1 column 48",
+            "inner.off: unknown field `off`, expected `on` at line 1 column 55",
+            "list[1]: invalid value: integer `-1`, expected a whole number from 0 to 255 at line 1 column 75",
+            "list[2]: invalid type: string \"a\", expected a whole number from 0 to 255 at line 1 column 80",
+        ]
+        .map(|mistake| format!("plugin.{mistake}"))
+        .into();
+        assert_eq!(refusal(json), mistakes.join("; also "));
+    }
+
+    #[test]
+    fn no_more_than_twenty_mistakes_are_told_and_the_others_counted() {
+        let many = format!(r#"{{"list": [{}true]}}"#, "null, ".repeat(99));
+        let refusal = refusal(&many);
+        assert_eq!(refusal.matches("invalid type: null").count(), 20);
+        assert!(refusal.ends_with("; and 80 more"), "{refusal}");
+        assert!(refusal.len() < 6_000, "{}", refusal.len());
+        let long = format!(
+            "{{{}\"z\": 0}}",
+            (0..50)
+                .map(|i| format!("\"{i}{}\": 0,", "é".repeat(75)))
+                .collect::<String>()
+        );
+        let refusal = read::<Example>(long.as_bytes()).unwrap_err().to_string();
+        assert!(
+            refusal.len() < 6_000 && refusal.contains("; and "),
+            "{}: {refusal}",
+            refusal.len()
+        );
+    }
+
+    /// What stands in the place of a value that could not be read is not refused too.
+    #[test]
+    fn what_follows_from_another_mistake_is_not_told() {
+        let compile = |example: &Example| -> Result<(), ConfigError> {
+            let mut mistakes = Mistakes::default();
+            mistakes.require(example.inner.on, "inner.on", "expected true");
+            mistakes.require(!example.list.is_empty(), "list", "empty");
+            let judged = ConfigError::new("map", "not with this kind").judged_by("kind");
+            mistakes.keep::<()>(Err(judged));
+            mistakes.end()
+        };
+        let refusal = |json: &str| {
+            let draft = Draft::<Example>::read(json.as_bytes());
+            draft.compile(compile).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refusal(r#"{"inner": {"on": 1}}"#),
+            "inner.on: invalid type: integer `1`, expected a boolean at line 1 column 18; also list: empty; \
+             also map: not with this kind"
+        );
+        assert_eq!(
+            refusal(r#"{"kind": 1, "list": [true]}"#),
+            "kind: invalid type: integer `1`, expected a string at line 1 column 10; also list[0]: invalid \
+             type: boolean `true`, expected a whole number from 0 to 255 at line 1 column 25; also inner.on: \
+             expected true"
+        );
+        assert_eq!(
+            refusal("[]"),
+            "not a JSON object, expected one such as {} at line 1 column 1".replace("not", ": not")
+        );
     }
 }

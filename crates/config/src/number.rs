@@ -1,22 +1,8 @@
 //! Integers that are written in another form, such as `5000.0` or `1e3`.
 
-/// A copy of the JSON text in which the number that ends at this line and column, both from 1, is
-/// written as an integer. `None` where its value is not an integer.
-pub(crate) fn as_integer(json: &[u8], (line, column): (usize, usize)) -> Option<Vec<u8>> {
-    let is_number =
-        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
-    let mut start = 0;
-    for _ in 1..line {
-        let rest = json.get(start..)?;
-        start += rest.iter().position(|byte| *byte == b'\n')? + 1;
-    }
-    let text = json.get(..start.checked_add(column)?)?;
-    // Some positions are that of the character after the number.
-    let end = text.iter().rposition(is_number)? + 1;
-    let number = text.get(..end)?;
-    let begin = number.iter().rposition(|byte| !is_number(byte))? + 1;
-    let integer = integer(number.get(begin..)?)?;
-    Some([json.get(..begin)?, &*integer, json.get(end..)?].concat())
+/// The JSON number as an integer's digits. `None` where its value is not an integer.
+pub(crate) fn as_integer(number: &str) -> Option<String> {
+    String::from_utf8(integer(number.as_bytes())?).ok()
 }
 
 /// Moves the decimal point by the exponent. This is done with digits: a module that reads floats

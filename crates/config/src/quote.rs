@@ -9,40 +9,12 @@ const MAX_QUOTE: usize = 200;
 /// The most bytes of the value itself in a quote.
 const MAX_VALUE: usize = 160;
 
-/// A copy of the JSON text in which long strings are cut, also those that are keys. `None` where
-/// the text has no long string.
-pub(crate) fn shorten_strings(json: &[u8]) -> Option<Vec<u8>> {
-    let mut short = Vec::new();
-    let mut rest = json;
-    let mut is_shortened = false;
-    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
-        let (before, string) = rest.split_at_checked(start + 1)?;
-        let end = end_of_string(string);
-        let (content, after) = string.split_at_checked(end)?;
-        short.extend_from_slice(before);
-        match core::str::from_utf8(content) {
-            Ok(text) if text.len() > MAX_QUOTE => {
-                is_shortened = true;
-                let head = head(text, MAX_VALUE);
-                // A cut escape sequence is not valid JSON, such as `\\u00` or a lone backslash.
-                let head = match head.rfind('\\') {
-                    Some(escape) if head.len() - escape < 12 => head.get(..escape)?,
-                    _ => head,
-                };
-                short.extend_from_slice(head.as_bytes());
-                short.extend_from_slice(length(text).as_bytes());
-            }
-            _ => short.extend_from_slice(content),
-        }
-        rest = after;
-        // The quote that ends the string.
-        if let Some((quote, after)) = rest.split_first() {
-            short.push(*quote);
-            rest = after;
-        }
+/// The text, or its beginning and its length where it is too long to be quoted.
+pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
+    match text.len() > MAX_QUOTE {
+        true => Cow::Owned([head(text, MAX_VALUE), &length(text)].concat()),
+        false => Cow::Borrowed(text),
     }
-    short.extend_from_slice(rest);
-    is_shortened.then_some(short)
 }
 
 /// The place of the quote at which the string ends that begins here.
@@ -85,7 +57,7 @@ pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
-/// Removes the value: `invalid type: string "secret", expected a map` without `"secret"`.
+/// Removes the value: `invalid type: string "secret", expected an object` without `"secret"`.
 pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     const KINDS: [&str; 6] = [
         "string",
@@ -93,7 +65,7 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
         "floating point",
         "boolean",
         "character",
-        "map",
+        "object",
     ];
 
     const EXPECTED: &[u8] = b", expected ";

@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod gauge;
+
 use core::fmt;
 use core::marker::PhantomData;
+
+pub use gauge::{CONFIG_INVALID, config_invalid_of};
 
 /// The counters of one stage. [`counters!`] makes such an enum.
 pub trait Counter: Copy + fmt::Debug + 'static {

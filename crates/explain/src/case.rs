@@ -28,6 +28,7 @@ struct CaseRequest {
     authority: Option<String>,
     headers: BTreeMap<String, Lines>,
     peer: Option<String>,
+    #[serde(with = "NamedDirection")]
     direction: Direction,
     cluster: Option<String>,
     route: Option<String>,
@@ -55,6 +56,15 @@ pub struct Expected {
     /// The rule that the request fits; null where none may be looked for.
     #[serde(deserialize_with = "even_null")]
     pub rule: Option<Option<String>>,
+}
+
+/// The names of a [`Direction`], as in a configuration.
+#[derive(Deserialize)]
+#[serde(remote = "Direction", rename_all = "lowercase")]
+enum NamedDirection {
+    Unspecified,
+    Inbound,
+    Outbound,
 }
 
 fn even_null<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {

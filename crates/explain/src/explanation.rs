@@ -7,8 +7,8 @@ use serde::Serialize;
 pub struct Explanation {
     /// The filter's name.
     pub filter: &'static str,
-    /// A warning about the configuration, which is valid.
-    pub caution: Option<&'static str>,
+    /// The warnings about the configuration, which is valid.
+    pub cautions: Vec<String>,
     /// The formats that were read, with their headers as they arrived.
     pub read: Vec<ReadFormat>,
     /// The sampling rule that the request fits; `None` where no rule was looked for.

@@ -172,7 +172,7 @@ fn run<C: Composition>(
     }
     Ok(Explanation {
         filter: C::NAME,
-        caution: filter.caution(),
+        cautions: filter.cautions(),
         read: read_formats(outcome.tallies.propagation, headers),
         sampled: sampled(span.as_ref(), told, rule.as_ref()),
         attributes: attributes(&filter_state, of_span.unwrap_or_default()),
@@ -356,7 +356,7 @@ fn open_span(
         ..*request
     };
     let mut outcome = Outcome::new_in(&arena);
-    let start = filter.start_span(&request, ids, &mut outcome)?;
+    let (start, _) = filter.start_span(&request, ids, &mut outcome)?;
     let template = filter.template(start.chosen(), &request.headers);
     let name = conventions::Request::scan(&request.headers).name(template);
     let tally = &mut Default::default();

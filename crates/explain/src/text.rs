@@ -20,7 +20,7 @@ pub fn text(explanation: &Explanation, sent: &SentRequest, in_colour: bool) -> S
         in_colour,
     };
     page.line(0, "", None, &head(explanation, sent));
-    if let Some(caution) = explanation.caution {
+    for caution in &explanation.cautions {
         page.line(0, "caution ", Some(YELLOW), caution);
     }
     let body = page.text.len();

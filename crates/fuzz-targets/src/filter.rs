@@ -251,7 +251,8 @@ impl Setup {
     }
 
     fn config(&self) -> TraceContextConfig {
-        serde_json::from_value(self.json.clone()).expect("a configuration of known keys")
+        meshtrace_config::read(self.json.to_string().as_bytes())
+            .expect("a configuration of known keys")
     }
 
     fn is_cleared(&self, format: Format) -> bool {

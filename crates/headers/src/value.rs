@@ -81,7 +81,9 @@ pub fn field_value(text: &[u8]) -> Option<&[u8]> {
     };
     let text = text.get(start..=end)?;
     let is_legal = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
-    text.iter().all(is_legal).then_some(text)
+    // Every byte is looked at, so that the compiler can look at several at once.
+    let all_are_legal = text.iter().fold(true, |all, byte| all & is_legal(byte));
+    all_are_legal.then_some(text)
 }
 
 #[cfg(test)]

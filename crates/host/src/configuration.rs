@@ -24,8 +24,8 @@ use meshtrace_pipeline::{Composition, Proxy};
 use proxy_wasm::types::LogLevel;
 
 use crate::call::{self, Version};
-use crate::in_force::{self, Entry, GivenConfiguration, LoadDecision};
-use crate::metrics;
+use crate::in_force::{self, Entry, GivenConfiguration, Invalid, LoadDecision};
+use crate::metrics::ConfigGauges;
 use crate::status::Status;
 
 /// The result of `on_configure`.
@@ -50,11 +50,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// mode.
 const TAKEN: &[u8] = b"meshtrace.taken";
 
-/// Loads the configuration of the root context `context`. `is_running` is set when the root context
-/// runs a configuration already.
+/// Loads the configuration of `plugin`, whose root context is `context`. `is_running` is set when
+/// the root context runs a configuration already.
 #[inline(never)]
-pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
-    let plugin = Plugin::identify();
+pub(crate) fn load<C: Composition>(
+    plugin: &Plugin,
+    gauges: ConfigGauges,
+    context: u32,
+    is_running: bool,
+) -> Load<C> {
     let (json, read) = match call::plugin_configuration() {
         Ok(json) => {
             let read = parse::<C>(&json);
@@ -87,20 +91,20 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
             }
             let decision = enter(context, given);
             // A refused configuration is in no list.
-            let invalid = decision.invalid.or(is_strict.then_some(false));
-            metrics::record_config_invalid(invalid);
+            let refused = is_strict.then_some(false);
+            gauges.record(Invalid {
+                any: decision.invalid.any.or(refused),
+                own: decision.invalid.own.or(refused),
+            });
             if decision.is_new {
-                call::log(LogLevel::Info, "the configuration is in force");
-            }
-            if let Some(caution) = composition.caution() {
-                call::log(LogLevel::Warn, caution);
+                announce(plugin, &composition);
             }
             Load::Good(composition)
         }
         Err(error) => {
             let taken = key(TAKEN, entry.plugin, entry.given);
             let decision = enter(context, given);
-            metrics::record_config_invalid(Some(true));
+            gauges.record(Invalid::both(true));
             let last_good = recall(entry.plugin, decision.runs);
             let (consequence, load) = if is_running && decision.runs != 0 {
                 (LAST_GOOD, Load::Keep)
@@ -118,7 +122,8 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
                 let _ = call::set_shared_data(&taken, b"1", Version::ANY);
             }
             if decision.is_new || is_refused {
-                call::log(LogLevel::Error, &format!("{error} ({consequence})"));
+                let of = plugin.in_words();
+                call::log(LogLevel::Error, &format!("{error} ({of}{consequence})"));
             }
             load
         }
@@ -127,6 +132,19 @@ pub(crate) fn load<C: Composition>(context: u32, is_running: bool) -> Load<C> {
 
 const LAST_GOOD: &str = "the configuration in force stays: the last good one of this plugin runs";
 const INERT: &str = "the filter is loaded inert and changes nothing";
+
+/// Logs what the filter does with a configuration that comes in force, and what it cannot do.
+#[inline(never)]
+fn announce<C: Composition>(plugin: &Plugin, composition: &C) {
+    let (name, of, does) = (C::NAME, plugin.in_words(), composition.summary());
+    call::log(
+        LogLevel::Info,
+        &format!("{name} {VERSION}: {of}the configuration is in force: the filter {does}"),
+    );
+    for caution in composition.cautions() {
+        call::log(LogLevel::Warn, &caution);
+    }
+}
 
 /// Returns, once, the good configuration that came after the bad one of the root context `context`.
 ///
@@ -140,7 +158,7 @@ pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
 
 /// The root context `context` ends.
 #[inline(never)]
-pub(crate) fn unload(context: u32) {
+pub(crate) fn unload(context: u32, gauges: ConfigGauges) {
     match in_force::leave(context) {
         None => {}
         Some(Ok(left)) => {
@@ -149,9 +167,7 @@ pub(crate) fn unload(context: u32) {
                 let _ =
                     call::set_shared_data(&key(GOOD, entry.plugin, entry.runs), b"", Version::ANY);
             }
-            if left.invalid.is_some() {
-                metrics::record_config_invalid(left.invalid);
-            }
+            gauges.record(left.invalid);
             if left.returned.is_some_and(|entry| entry.is_invalid()) {
                 call::log(
                     LogLevel::Error,
@@ -189,7 +205,7 @@ fn enter(context: u32, given: GivenConfiguration) -> LoadDecision {
         LoadDecision {
             runs: in_force::runs(context),
             is_new: true,
-            invalid: Some(!given.is_good),
+            invalid: Invalid::both(!given.is_good),
         }
     })
 }
@@ -214,6 +230,22 @@ impl Plugin {
         Self {
             name: part(b"plugin_name"),
             root_id: part(b"plugin_root_id"),
+        }
+    }
+
+    /// The gauges of this plugin.
+    pub(crate) fn gauges(&self) -> ConfigGauges {
+        ConfigGauges::define(&self.name)
+    }
+
+    /// The beginning of a sentence about this plugin: empty where it has no name.
+    fn in_words(&self) -> String {
+        const LONGEST: usize = 100;
+
+        let name = self.name.get(..LONGEST).unwrap_or(&self.name);
+        match name {
+            [] => String::new(),
+            name => format!("plugin {:?}: ", String::from_utf8_lossy(name)),
         }
     }
 

@@ -103,8 +103,44 @@ pub(crate) struct LoadDecision {
     pub(crate) runs: u64,
     /// Whether this VM is the first one that loads the change.
     pub(crate) is_new: bool,
-    /// The new value of the gauge; `None` leaves it as it is.
-    pub(crate) invalid: Option<bool>,
+    pub(crate) invalid: Invalid,
+}
+
+/// The new values of the gauges; `None` leaves a gauge as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Invalid {
+    /// Whether any plugin runs without the configuration that it was given.
+    pub(crate) any: Option<bool>,
+    /// Whether the plugin itself does.
+    pub(crate) own: Option<bool>,
+}
+
+impl Invalid {
+    /// Both gauges have this value.
+    pub(crate) fn both(is_invalid: bool) -> Self {
+        Self {
+            any: Some(is_invalid),
+            own: Some(is_invalid),
+        }
+    }
+
+    /// Compares the list before a change of `plugin` with the list after it. A gauge stays as it is
+    /// where nothing is invalid and nothing was before: the lists of other `vm_id`s may have
+    /// another result.
+    fn compare(before: &[Entry], after: &[Entry], plugin: u64) -> Self {
+        let value = |is_counted: fn(&Entry, u64) -> bool| {
+            let is_invalid = |list: &[Entry]| {
+                list.iter()
+                    .any(|entry| is_counted(entry, plugin) && entry.is_invalid())
+            };
+            let is_now = is_invalid(after);
+            (is_now || is_invalid(before)).then_some(is_now)
+        };
+        Self {
+            any: value(|_, _| true),
+            own: value(|entry, plugin| entry.plugin == plugin),
+        }
+    }
 }
 
 thread_local! {
@@ -172,7 +208,7 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
             entry.loads = replaced.map_or(first_load, |_| LOADS_IN_FORCE);
             list.push(entry);
         }
-        decision.invalid = invalid(before, list);
+        decision.invalid = Invalid::compare(before, list, entry.plugin);
     });
     if decided.is_err() {
         // The decision of the other VMs is not known. A configuration runs only where it is surely
@@ -230,8 +266,7 @@ fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
 /// The changes that the end of a root context causes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Left {
-    /// The new value of the gauge; `None` leaves it as it is.
-    pub(crate) invalid: Option<bool>,
+    pub(crate) invalid: Invalid,
     /// The configuration of the same plugin that Envoy uses again without a callback.
     pub(crate) returned: Option<Entry>,
     /// The configuration that the root context ran, when no plugin runs it any more.
@@ -264,17 +299,9 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
         }));
         let is_run = |entry: &Entry| (entry.plugin, entry.runs) == (gone.plugin, gone.runs);
         left.forgotten = Some(gone).filter(|gone| gone.runs != 0 && !list.iter().any(is_run));
-        left.invalid = invalid(before, list);
+        left.invalid = Invalid::compare(before, list, gone.plugin);
     });
     Some(changed.map(|_| left))
-}
-
-/// Whether any plugin runs without the configuration that it was given. Returns `None` where no
-/// plugin does and none did before: the lists of other `vm_id`s may have another result.
-fn invalid(before: &[Entry], after: &[Entry]) -> Option<bool> {
-    let any = |list: &[Entry]| list.iter().any(Entry::is_invalid);
-    let is_invalid = any(after);
-    (is_invalid || any(before)).then_some(is_invalid)
 }
 
 /// Returns, once, the good configuration that came after the one of the root context `context`.

@@ -2,17 +2,16 @@
 
 use std::cell::OnceCell;
 
-use meshtrace_pipeline::{Outcome, Stage};
+use meshtrace_pipeline::{CONFIG_INVALID, Outcome, Stage, config_invalid_of};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Direction, only_metric};
 use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
+use crate::in_force::Invalid;
 
 /// Refused host calls: edits or counts that did not happen.
 const HOST_ERRORS: &str = "meshtrace.host_errors";
-/// 1 while a plugin runs without the configuration that it was given.
-const CONFIG_INVALID: &str = "meshtrace.config_invalid";
 
 /// The metrics of one root context, defined once.
 #[derive(Debug)]
@@ -93,17 +92,39 @@ impl Metrics {
     }
 }
 
-/// Sets the gauge for a plugin that runs without the configuration that it was given. `None` does
-/// not set it, but lets Envoy show it.
-pub(crate) fn record_config_invalid(invalid: Option<bool>) {
-    if let Some(metric) = define(MetricType::Gauge, CONFIG_INVALID)
-        && let Some(invalid) = invalid
-        && let Err(status) = call::record_metric(metric, u64::from(invalid))
-    {
-        call::log(
-            LogLevel::Warn,
-            &format!("{CONFIG_INVALID} could not be set: {status}"),
-        );
+/// The gauges that are 1 while a plugin runs without the configuration that it was given. Envoy
+/// shows them as soon as they are defined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConfigGauges {
+    /// The gauge of all plugins.
+    any: Option<u32>,
+    /// The gauge of this plugin; `None` where it has no name.
+    own: Option<u32>,
+}
+
+impl ConfigGauges {
+    /// Defines the gauges of the plugin with this name.
+    pub(crate) fn define(plugin: &[u8]) -> Self {
+        let gauge = |name: &str| define(MetricType::Gauge, name);
+        let own = || gauge(&config_invalid_of(plugin));
+        Self {
+            any: gauge(CONFIG_INVALID),
+            own: (!plugin.is_empty()).then(own).flatten(),
+        }
+    }
+
+    /// Sets the gauges that have a new value.
+    pub(crate) fn record(self, invalid: Invalid) {
+        for (gauge, value) in [(self.any, invalid.any), (self.own, invalid.own)] {
+            if let (Some(gauge), Some(value)) = (gauge, value)
+                && let Err(status) = call::record_metric(gauge, u64::from(value))
+            {
+                call::log(
+                    LogLevel::Warn,
+                    &format!("{CONFIG_INVALID} could not be set: {status}"),
+                );
+            }
+        }
     }
 }
 

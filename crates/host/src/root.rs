@@ -7,8 +7,9 @@ use meshtrace_pipeline::Composition;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::configuration::{self, Load};
+use crate::configuration::{self, Load, Plugin};
 use crate::http_calls;
+use crate::metrics::ConfigGauges;
 use crate::running::Running;
 use crate::stream::Stream;
 
@@ -18,6 +19,7 @@ struct Root<C: Composition> {
     running: RefCell<Option<Rc<Running<C>>>>,
     /// Whether it was given a bad configuration.
     is_invalid: bool,
+    gauges: ConfigGauges,
 }
 
 /// Makes a root context for the composition `C`: what the SDK's dispatcher is given.
@@ -27,6 +29,7 @@ pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
         context: context_id,
         running: RefCell::new(None),
         is_invalid: false,
+        gauges: ConfigGauges::default(),
     })
 }
 
@@ -64,13 +67,16 @@ impl<C: Composition> Context for Root<C> {
 impl<C: Composition> Drop for Root<C> {
     fn drop(&mut self) {
         http_calls::forget(self.context);
-        configuration::unload(self.context);
+        configuration::unload(self.context, self.gauges);
     }
 }
 
 impl<C: Composition> RootContext for Root<C> {
     fn on_configure(&mut self, _size: usize) -> bool {
-        let load = configuration::load(self.context, self.running().is_some());
+        let plugin = Plugin::identify();
+        self.gauges = plugin.gauges();
+        let load =
+            configuration::load(&plugin, self.gauges, self.context, self.running().is_some());
         self.is_invalid = !matches!(load, Load::Good(_));
         match load {
             Load::Good(composition) | Load::LastGood(composition) => self.start(Some(composition)),

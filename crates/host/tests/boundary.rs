@@ -205,7 +205,7 @@ fn a_bad_first_configuration_is_inert_and_calls_nothing() {
             "{line}"
         );
         assert!(
-            line.ends_with("(the filter is loaded inert and changes nothing)"),
+            line.ends_with("(plugin \"plugin-1\": the filter is loaded inert and changes nothing)"),
             "{line}"
         );
     });
@@ -219,7 +219,8 @@ fn a_bad_update_runs_the_last_good_configuration_and_is_taken() {
         let line = host.log.last().unwrap();
         assert!(
             line.ends_with(
-                "(the configuration in force stays: the last good one of this plugin runs)"
+                "(plugin \"plugin-1\": the configuration in force stays: the last good one of this \
+                 plugin runs)"
             ),
             "{line}"
         );
@@ -238,9 +239,14 @@ fn a_bad_update_runs_the_last_good_configuration_and_is_taken() {
 #[test]
 fn a_plugin_that_loads_well_does_not_hide_another_that_did_not() {
     let invalid = || host(|host| host.metric("meshtrace.config_invalid"));
+    let of = |plugin: u32| {
+        let name = format!("meshtrace.config_invalid.plugin.plugin-{plugin}");
+        host(|host| host.metric(&name))
+    };
     assert!(configure(1, "bad"));
     assert!(configure(2, ""));
     assert_eq!(invalid(), Some(1));
+    assert_eq!((of(1), of(2)), (Some(1), Some(0)));
     assert!(configure(3, "bad too"));
     host(|host| {
         host.properties
@@ -248,12 +254,14 @@ fn a_plugin_that_loads_well_does_not_hide_another_that_did_not() {
     });
     assert!(reconfigure(1, ""));
     assert_eq!(invalid(), Some(1));
+    assert_eq!((of(1), of(3)), (Some(0), Some(1)));
     host(|host| {
         host.properties
             .insert(b"plugin_name".into(), b"plugin-3".into())
     });
     assert!(reconfigure(3, ""));
     assert_eq!(invalid(), Some(0));
+    assert_eq!(of(3), Some(0));
 }
 
 #[test]

@@ -146,10 +146,21 @@ fn what_a_request_costs_in_calls_of_the_host() {
         "proxy_replace_header_map_value",
         "proxy_increment_metric",
     ];
-    request(ROOT, NOT_SAMPLED);
+    // The counter of requests that are not sampled moves with the next tick: only the first of them
+    // asks for a tick.
     let at_end = ["clock_time_get", "proxy_call_foreign_function"];
-    let expected = [&fetch_and_inject[..], &at_end].concat();
-    host(|host| assert_eq!(host.calls, expected));
+    for asks_for_a_tick in [true, false, false] {
+        request(ROOT, NOT_SAMPLED);
+        let mut expected = [&fetch_and_inject[..], &at_end].concat();
+        if asks_for_a_tick {
+            expected.push("proxy_set_tick_period_milliseconds");
+        }
+        host(|host| assert_eq!(host.calls, expected));
+    }
+    assert_eq!(counter("not_sampled"), 0);
+    tick(ROOT);
+    assert_eq!(counter("not_sampled"), 3);
+    assert_eq!(host(|host| host.tick), 0, "nothing waits");
 
     let list = host(|host| host.compiled[0].clone());
     let values: Vec<_> = (0..8).map(|_| (200_u64.to_le_bytes(), "")).collect();

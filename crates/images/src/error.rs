@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The filter was not built.
+    /// The filter, or the native tracer, was not built.
     #[error("{} is missing: run `make build`", .0.display())]
     NoModule(PathBuf),
     /// The file under the filter's name is not a module.
     #[error("{} is not a WebAssembly module: run `make build`", .0.display())]
     NotAModule(PathBuf),
+    /// The file under the native tracer's name is not a library.
+    #[error("{} is not a shared library: run `make build`", .0.display())]
+    NotALibrary(PathBuf),
     /// A program failed that describes the project.
     #[error("`{command}` failed: {why}")]
     Command {

@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::{gzip, tar};
 use crate::error::{BuildError, PushError};
-use crate::project::{Filter, Project, Revision};
+use crate::native;
+use crate::project::{Packed, Project, Revision};
 use crate::sbom::spdx;
 
 /// The end of the artifact's tag, after the tag of the image.
@@ -31,7 +32,7 @@ const MODULE_CONFIG: &str = "application/vnd.module.wasm.config.v1+json";
 const MODULE_CONTENT: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
 /// The first bytes of every module, since version 1 of the format.
 const WASM_MAGIC: &[u8] = b"\0asm";
-const LICENCE: &str = "LICENSE";
+pub(crate) const LICENCE: &str = "LICENSE";
 
 /// One of a layout's images.
 #[derive(Clone, Debug)]
@@ -40,9 +41,13 @@ pub struct Image {
     /// The tag in the layout: the filter's version. The artifact's tag also has
     /// [`ARTIFACT_SUFFIX`].
     pub tag: String,
-    /// The digest of the manifest: `sha256:` and 64 hexadecimal digits. A `sha256` in a WasmPlugin
-    /// is this digest.
+    /// The digest of the manifest, or of the index: `sha256:` and 64 hexadecimal digits. A `sha256`
+    /// in a WasmPlugin is this digest.
     pub digest: String,
+    /// What the digest names: a manifest or an index.
+    pub(crate) media_type: String,
+    /// The digests of the manifests that an index names.
+    pub(crate) manifests: Vec<String>,
     pub(crate) blobs: Vec<Blob>,
 }
 
@@ -53,21 +58,22 @@ pub(crate) struct Blob {
     pub(crate) size: u64,
 }
 
-/// The images of one filter, in a folder of its name.
+/// The images of one filter, or of the native tracer, in a folder of its name.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Layout {
-    /// The filter's name, which is the last part of the image's name in a registry.
+    /// The filter's name, or `native`: the last part of the image's name in a registry.
     pub name: String,
-    /// The image first, then the artifact.
+    /// The image first, then the artifact. The native tracer has one image.
     pub images: Vec<Image>,
     folder: PathBuf,
 }
 
 impl Layout {
     /// Packs every filter of `project` from `<modules>/<name>.wasm` into `<out>/<name>/`, with its
-    /// bill of materials beside it as `<out>/<name>.spdx.json`. What is in these places is
-    /// replaced.
+    /// bill of materials beside it as `<out>/<name>.spdx.json`; last the native tracer from
+    /// `<modules>/<processor>/libmeshtrace.so` into `<out>/native/`, for the processors that it was
+    /// compiled for. What is in these places is replaced.
     ///
     /// # Errors
     /// Where a module is missing or not valid, or a file cannot be written.
@@ -78,7 +84,7 @@ impl Layout {
     ) -> Result<Vec<Self>, BuildError> {
         let licence = project.root.join(LICENCE);
         let licence = fs::read(&licence).map_err(BuildError::file(&licence))?;
-        let build = |filter: &Filter| {
+        let build = |filter: &Packed| {
             let module = modules.join(format!("{}.wasm", filter.name));
             if !module.exists() {
                 return Err(BuildError::NoModule(module));
@@ -89,42 +95,55 @@ impl Layout {
             }
             Self::build(filter, &project.revision, &content, &licence, out)
         };
-        project.filters.iter().map(build).collect()
+        let mut layouts = project
+            .filters
+            .iter()
+            .map(build)
+            .collect::<Result<Vec<_>, _>>()?;
+        layouts.push(native::build(project, modules, &licence, out)?);
+        Ok(layouts)
     }
 
     fn build(
-        filter: &Filter,
+        filter: &Packed,
         revision: &Revision,
         module: &[u8],
         licence: &[u8],
         out: &Path,
     ) -> Result<Self, BuildError> {
-        fs::create_dir_all(out).map_err(BuildError::file(out))?;
-        // The folder appears with all its files or not at all, so that nobody pushes half a layout.
-        let work = tempfile::tempdir_in(out).map_err(BuildError::file(out))?;
-        let blobs = Blobs::create(work.path())?;
-        let sbom = serde_json::to_vec_pretty(&spdx(filter, &hex_sha256(module), &revision.created))
-            .map_err(|why| BuildError::Specification(why.to_string()))?;
-
-        let image = image(&blobs, filter, revision, module, &sbom, licence)?;
-        let artifact = artifact(&blobs, filter, revision, module)?;
-        let index = ImageIndexBuilder::default()
-            .schema_version(2_u32)
-            .media_type(MediaType::ImageIndex)
-            .manifests(vec![
+        let sbom = sbom(filter, revision, module)?;
+        let pack = |blobs: &Blobs<'_>| {
+            let image = image(blobs, filter, revision, module, &sbom, licence)?;
+            let artifact = artifact(blobs, filter, revision, module)?;
+            Ok(vec![
                 named(image, &filter.version),
                 named(artifact, &format!("{}{ARTIFACT_SUFFIX}", filter.version)),
             ])
-            .build()?;
-        write(&work.path().join("index.json"), &canonical(&index)?)?;
+        };
+        let layout = Self::write(&filter.name, out, pack)?;
+        write(&out.join(format!("{}.spdx.json", filter.name)), &sbom)?;
+        Ok(layout)
+    }
+
+    /// Writes `<out>/<name>/` with the images that `pack` adds.
+    pub(crate) fn write(
+        name: &str,
+        out: &Path,
+        pack: impl FnOnce(&Blobs<'_>) -> Result<Vec<Descriptor>, BuildError>,
+    ) -> Result<Self, BuildError> {
+        fs::create_dir_all(out).map_err(BuildError::file(out))?;
+        // The folder appears with all its files or not at all, so that nobody pushes half a layout.
+        let work = tempfile::tempdir_in(out).map_err(BuildError::file(out))?;
+        let images = pack(&Blobs::create(work.path())?)?;
+        write(
+            &work.path().join("index.json"),
+            &canonical(&index(images)?)?,
+        )?;
         let version = OciLayoutBuilder::default()
             .image_layout_version("1.0.0")
             .build()?;
         write(&work.path().join("oci-layout"), &canonical(&version)?)?;
-
-        let beside = out.join(format!("{}.spdx.json", filter.name));
-        write(&beside, &sbom)?;
-        let folder = out.join(&filter.name);
+        let folder = out.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(BuildError::file(&folder))?;
         }
@@ -152,18 +171,32 @@ impl Layout {
                 .as_ref()
                 .and_then(|annotations| annotations.get(ANNOTATION_REF_NAME))
                 .ok_or_else(|| refused(format!("no tag for {digest}")))?;
-            let manifest = ImageManifest::from_file(blob_path(folder, &digest))
-                .map_err(|why| refused(format!("{digest}: {why}")))?;
-            let blobs = manifest.layers().iter().chain([manifest.config()]);
+            let manifests = match descriptor.media_type() {
+                MediaType::ImageIndex => ImageIndex::from_file(blob_path(folder, &digest))
+                    .map_err(|why| refused(format!("{digest}: {why}")))?
+                    .manifests()
+                    .iter()
+                    .map(|manifest| manifest.digest().to_string())
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let mut blobs = Vec::new();
+            let of_itself = manifests.is_empty().then_some(&digest);
+            for digest in manifests.iter().chain(of_itself) {
+                let manifest = ImageManifest::from_file(blob_path(folder, digest))
+                    .map_err(|why| refused(format!("{digest}: {why}")))?;
+                let all = manifest.layers().iter().chain([manifest.config()]);
+                blobs.extend(all.map(|blob| Blob {
+                    digest: blob.digest().to_string(),
+                    size: blob.size(),
+                }));
+            }
             Ok(Image {
                 tag: tag.clone(),
+                media_type: descriptor.media_type().to_string(),
+                manifests,
                 digest,
-                blobs: blobs
-                    .map(|blob| Blob {
-                        digest: blob.digest().to_string(),
-                        size: blob.size(),
-                    })
-                    .collect(),
+                blobs,
             })
         });
         Ok(Self {
@@ -190,7 +223,7 @@ impl Layout {
 /// have.
 fn image(
     blobs: &Blobs<'_>,
-    filter: &Filter,
+    filter: &Packed,
     revision: &Revision,
     module: &[u8],
     sbom: &[u8],
@@ -201,14 +234,27 @@ fn image(
         ("sbom.spdx.json", sbom),
         (LICENCE, licence),
     ];
-    let archive = tar(&files).map_err(BuildError::file(Path::new("plugin.wasm")))?;
+    let variant = Some((VARIANT, "compat"));
+    // docker and podman accept an image only for the platform of their machine. The agent does not
+    // look at it.
+    one_layer(blobs, filter, revision, &files, Arch::Amd64, variant)
+}
+
+/// An image for Linux of one layer with these files, and one more annotation of its manifest.
+pub(crate) fn one_layer(
+    blobs: &Blobs<'_>,
+    packed: &Packed,
+    revision: &Revision,
+    files: &[(&str, &[u8])],
+    architecture: Arch,
+    annotation: Option<(&str, &str)>,
+) -> Result<Descriptor, BuildError> {
+    let archive = tar(files).map_err(BuildError::file(Path::new(&packed.name)))?;
     let layer = blobs.add(MediaType::ImageLayerGzip, &gzip(&archive))?;
-    let annotations = annotations(filter, revision);
+    let mut annotations = annotations(packed, revision);
     let config = ImageConfigurationBuilder::default()
         .created(revision.created.as_str())
-        // docker and podman accept an image only for the platform of their machine. The agent does
-        // not look at it.
-        .architecture(Arch::Amd64)
+        .architecture(architecture)
         .os(Os::Linux)
         .config(
             ConfigBuilder::default()
@@ -229,8 +275,7 @@ fn image(
         ])
         .build()?;
     let config = blobs.add(MediaType::ImageConfig, &canonical(&config)?)?;
-    let mut annotations = annotations;
-    annotations.insert(VARIANT.to_owned(), "compat".to_owned());
+    annotations.extend(annotation.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
@@ -241,11 +286,30 @@ fn image(
     blobs.add(MediaType::ImageManifest, &canonical(&manifest)?)
 }
 
+/// An index of these manifests.
+pub(crate) fn index(manifests: Vec<Descriptor>) -> Result<ImageIndex, BuildError> {
+    Ok(ImageIndexBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests)
+        .build()?)
+}
+
+/// The bill of materials of a module, as a file.
+pub(crate) fn sbom(
+    packed: &Packed,
+    revision: &Revision,
+    module: &[u8],
+) -> Result<Vec<u8>, BuildError> {
+    serde_json::to_vec_pretty(&spdx(packed, &hex_sha256(module), &revision.created))
+        .map_err(|why| BuildError::Specification(why.to_string()))
+}
+
 /// The image with exactly two layers, the module and its configuration, as the specification of
 /// Wasm images requires.
 fn artifact(
     blobs: &Blobs<'_>,
-    filter: &Filter,
+    filter: &Packed,
     revision: &Revision,
     module: &[u8],
 ) -> Result<Descriptor, BuildError> {
@@ -270,12 +334,12 @@ fn artifact(
     blobs.add(MediaType::ImageManifest, &canonical(&manifest)?)
 }
 
-fn annotations(filter: &Filter, revision: &Revision) -> HashMap<String, String> {
+pub(crate) fn annotations(packed: &Packed, revision: &Revision) -> HashMap<String, String> {
     let known = [
-        (ANNOTATION_TITLE, Some(&filter.name)),
-        (ANNOTATION_DESCRIPTION, Some(&filter.description)),
-        (ANNOTATION_VERSION, Some(&filter.version)),
-        (ANNOTATION_LICENSES, Some(&filter.licence)),
+        (ANNOTATION_TITLE, Some(&packed.name)),
+        (ANNOTATION_DESCRIPTION, Some(&packed.description)),
+        (ANNOTATION_VERSION, Some(&packed.version)),
+        (ANNOTATION_LICENSES, Some(&packed.licence)),
         (ANNOTATION_CREATED, Some(&revision.created)),
         (ANNOTATION_REVISION, revision.commit.as_ref()),
         (ANNOTATION_SOURCE, revision.source.as_ref()),
@@ -286,7 +350,7 @@ fn annotations(filter: &Filter, revision: &Revision) -> HashMap<String, String> 
         .collect()
 }
 
-fn named(mut descriptor: Descriptor, tag: &str) -> Descriptor {
+pub(crate) fn named(mut descriptor: Descriptor, tag: &str) -> Descriptor {
     let name = HashMap::from([(ANNOTATION_REF_NAME.to_owned(), tag.to_owned())]);
     descriptor.set_annotations(Some(name));
     descriptor
@@ -294,7 +358,7 @@ fn named(mut descriptor: Descriptor, tag: &str) -> Descriptor {
 
 /// The blobs of a layout.
 #[derive(Debug)]
-struct Blobs<'a> {
+pub(crate) struct Blobs<'a> {
     layout: &'a Path,
 }
 
@@ -305,7 +369,11 @@ impl<'a> Blobs<'a> {
         Ok(Self { layout })
     }
 
-    fn add(&self, media_type: MediaType, content: &[u8]) -> Result<Descriptor, BuildError> {
+    pub(crate) fn add(
+        &self,
+        media_type: MediaType,
+        content: &[u8],
+    ) -> Result<Descriptor, BuildError> {
         let digest: Sha256Digest = hex_sha256(content).parse()?;
         let descriptor = DescriptorBuilder::default()
             .media_type(media_type)
@@ -323,7 +391,7 @@ fn blob_path(layout: &Path, digest: &str) -> PathBuf {
 }
 
 /// JSON with sorted keys and without spaces: the same value gives the same bytes.
-fn canonical(value: &impl Serialize) -> Result<Vec<u8>, BuildError> {
+pub(crate) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, BuildError> {
     let mut text = Vec::new();
     let mut serializer =
         serde_json::Serializer::with_formatter(&mut text, CanonicalFormatter::new());
@@ -338,6 +406,6 @@ fn hex_sha256(content: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), BuildError> {
     fs::write(path, content).map_err(BuildError::file(path))
 }

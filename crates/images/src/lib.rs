@@ -1,7 +1,7 @@
-//! OCI images of the released filters: one image layout for each filter, and the push to a
-//! registry.
+//! OCI images of the released filters and of the native tracer: one image layout for each, and the
+//! push to a registry.
 //!
-//! A layout has two images of the same module, because no single one satisfies every reader:
+//! The layout of a filter has two images of the same module, because no single one satisfies every reader:
 //!
 //! - the *image*: one `tar+gzip` layer with `plugin.wasm` in it, the *compat* variant of the Wasm
 //!   image specification. Istio's agent, Envoy Gateway, docker, podman, skopeo and oras read it;
@@ -11,7 +11,8 @@
 //!   Istio's agent, and docker no more than the artifact does.
 //!
 //! Both are single manifests: Istio's agent compares a pinned digest with that of the manifest,
-//! never with an index. Packing depends on nothing but the module and the commit, so that two
+//! never with an index. The native tracer is machine code, so its image is an index with a manifest
+//! for each processor, which container runtimes read and Istio's agent does not. Packing depends on nothing but the module and the commit, so that two
 //! builds of one commit have one digest.
 
 #![forbid(unsafe_code)]
@@ -20,11 +21,12 @@ mod archive;
 mod dependencies;
 mod error;
 mod layout;
+mod native;
 mod project;
 mod push;
 mod sbom;
 
 pub use error::{BuildError, PushError};
 pub use layout::{ARTIFACT_SUFFIX, Image, Layout};
-pub use project::{Project, Revision};
+pub use project::{NATIVE, Project, Revision};
 pub use push::{Pushed, Target, push};

@@ -1,4 +1,4 @@
-//! `meshtrace-images build`: packs `dist/*.wasm` into `dist/oci/`. `meshtrace-images push
+//! `meshtrace-images build`: packs `dist/*.wasm` and the native tracer into `dist/oci/`. `meshtrace-images push
 //! <host:port/namespace> [tag]`: pushes what is there. Both are run in the root of the repository.
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,10 @@ use serde::Deserialize;
 use crate::dependencies::Dependencies;
 use crate::error::BuildError;
 
+/// The native tracer's name as an image.
+pub const NATIVE: &str = "native";
+const NATIVE_PACKAGE: &str = "meshtrace-native";
+
 /// The commit that the images are made from.
 #[derive(Clone, Debug)]
 pub struct Revision {
@@ -23,21 +27,26 @@ pub struct Revision {
     pub source: Option<String>,
 }
 
-/// A filter of the workspace.
+/// A package of the workspace that has images: a filter, or the native tracer.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub(crate) struct Packed {
+    /// The last part of the image's name.
     pub(crate) name: String,
+    /// Cargo's name of it.
+    pub(crate) package: String,
     pub(crate) version: String,
     pub(crate) description: String,
     pub(crate) licence: String,
     pub(crate) dependencies: Dependencies,
 }
 
-/// The workspace and its filters.
+/// The workspace, its filters and its native tracer.
 #[derive(Clone, Debug)]
 pub struct Project {
     pub(crate) root: PathBuf,
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Vec<Packed>,
+    /// The native tracer.
+    pub(crate) native: Packed,
     pub(crate) revision: Revision,
 }
 
@@ -72,27 +81,38 @@ impl Project {
                 why: why.to_string(),
             })?;
         let folder = root.join("filters");
-        let mut packages: Vec<_> = metadata
+        let (native, others): (Vec<_>, Vec<_>) = metadata
             .packages
+            .into_iter()
+            .partition(|package| package.name == NATIVE_PACKAGE);
+        let mut packages: Vec<_> = others
             .into_iter()
             .filter(|package| package.manifest_path.starts_with(&folder))
             .collect();
         packages.sort_by(|a, b| a.name.cmp(&b.name));
+        let native = native.into_iter().next().ok_or(BuildError::Output {
+            command: "cargo metadata".to_owned(),
+            why: format!("no package {NATIVE_PACKAGE}"),
+        })?;
         let repository = packages
             .iter()
             .find_map(|package| package.repository.clone());
         let filters = packages
             .into_iter()
-            .map(|package| Filter::read(&root, package))
+            .map(|package| Packed::read(&root, package, "wasm32-wasip1"))
             .collect::<Result<_, _>>()?;
+        // The packages are the same for both processors.
+        let mut native = Packed::read(&root, native, "x86_64-unknown-linux-gnu")?;
+        native.name = NATIVE.to_owned();
         Ok(Self {
             revision: Revision::read(&root, repository)?,
             root,
             filters,
+            native,
         })
     }
 
-    /// The names of the filters, in order.
+    /// The names of the filters, in order, without the native tracer.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         self.filters.iter().map(|filter| filter.name.as_str())
     }
@@ -104,8 +124,8 @@ impl Project {
     }
 }
 
-impl Filter {
-    fn read(root: &Path, package: Package) -> Result<Self, BuildError> {
+impl Packed {
+    fn read(root: &Path, package: Package, target: &str) -> Result<Self, BuildError> {
         // `cargo metadata` is not used: its graph has the features of the whole workspace, also of
         // tests.
         let arguments = [
@@ -114,7 +134,7 @@ impl Filter {
             "--package",
             &package.name,
             "--target",
-            "wasm32-wasip1",
+            target,
             "--edges",
             "normal",
             "--no-dedupe",
@@ -126,7 +146,8 @@ impl Filter {
         let tree = run(root, "cargo", &arguments)?;
         Ok(Self {
             dependencies: Dependencies::from_tree(&tree)?,
-            name: package.name,
+            name: package.name.clone(),
+            package: package.name,
             version: package.version,
             description: package.description.unwrap_or_default(),
             licence: package.license.unwrap_or_else(|| "NOASSERTION".to_owned()),

@@ -9,7 +9,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use http::HeaderValue;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::OCI_IMAGE_MEDIA_TYPE;
+use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 
@@ -19,7 +19,7 @@ use crate::layout::{ARTIFACT_SUFFIX, Image, Layout};
 /// The longest tag, without the end that an artifact's tag has.
 const LONGEST_TAG: usize = 128 - ARTIFACT_SUFFIX.len();
 
-/// The place in a registry for the images of all filters.
+/// The place in a registry for the images of all filters and of the native tracer.
 #[derive(Clone, Debug)]
 pub struct Target {
     registry: String,
@@ -118,6 +118,7 @@ pub async fn push(
         ..ClientConfig::default()
     });
     let manifest_type = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
+    let index_type = HeaderValue::from_static(OCI_IMAGE_INDEX_MEDIA_TYPE);
     let mut pushed = Vec::new();
     for image in &layout.images {
         let reference = target.reference(layout, image);
@@ -144,10 +145,23 @@ pub async fn push(
                 .await
                 .map_err(failed)?;
         }
-        progress(&format!("  {}: manifest", short(&image.digest)));
+        // A registry takes an index only after its manifests, which have no tag.
+        for digest in &image.manifests {
+            progress(&format!("  {}: manifest", short(digest)));
+            let by_digest = reference.clone_with_digest(digest.clone());
+            client
+                .push_manifest_raw(&by_digest, layout.content(digest)?, manifest_type.clone())
+                .await
+                .map_err(failed)?;
+        }
+        let (what, media_type) = match image.media_type.as_str() {
+            OCI_IMAGE_INDEX_MEDIA_TYPE => ("index", &index_type),
+            _ => ("manifest", &manifest_type),
+        };
+        progress(&format!("  {}: {what}", short(&image.digest)));
         let manifest = layout.content(&image.digest)?;
         client
-            .push_manifest_raw(&reference, manifest, manifest_type.clone())
+            .push_manifest_raw(&reference, manifest, media_type.clone())
             .await
             .map_err(failed)?;
         let found = client

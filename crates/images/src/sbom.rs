@@ -7,12 +7,12 @@
 
 use serde_json::{Value, json};
 
-use crate::project::Filter;
+use crate::project::Packed;
 
 /// The document for a module with this SHA-256 (hex).
-pub(crate) fn spdx(filter: &Filter, module: &str, created: &str) -> Value {
-    let root = format!("{}-{}", filter.name, filter.version);
-    let packages: Vec<_> = filter
+pub(crate) fn spdx(packed: &Packed, module: &str, created: &str) -> Value {
+    let root = format!("{}-{}", packed.package, packed.version);
+    let packages: Vec<_> = packed
         .dependencies
         .packages
         .iter()
@@ -48,7 +48,7 @@ pub(crate) fn spdx(filter: &Filter, module: &str, created: &str) -> Value {
         "relationshipType": "DESCRIBES",
         "relatedSpdxElement": reference(&root),
     })];
-    relationships.extend(filter.dependencies.edges.iter().map(|(from, to)| {
+    relationships.extend(packed.dependencies.edges.iter().map(|(from, to)| {
         json!({
             "spdxElementId": reference(from),
             "relationshipType": "DEPENDS_ON",

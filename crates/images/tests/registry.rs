@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{build, root};
+use meshtrace_images::NATIVE;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -104,9 +105,14 @@ impl Checkout {
         let folder = tempfile::tempdir().expect("a folder");
         let layouts = build(&folder.path().join("dist/oci"));
         Self {
+            // The native tracer, which is last, has one image.
             names: layouts.into_iter().map(|layout| layout.name).collect(),
             folder,
         }
+    }
+
+    fn filters(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(|name| *name != NATIVE)
     }
 
     /// `docker login`.
@@ -169,8 +175,11 @@ fn what_is_pushed_is_what_was_built_and_what_is_printed() {
     let checkout = Checkout::new();
     let target = format!("{}/mesh/filters", registry.address);
     let pinned = checkout.pushes(&[&target, "1.2.3"]);
-    assert_eq!(pinned.len(), 2 * checkout.names.len(), "{pinned:?}");
-    for (name, pinned) in checkout.names.iter().zip(pinned.chunks(2)) {
+    assert_eq!(pinned.len(), 2 * checkout.names.len() - 1, "{pinned:?}");
+    let (native, filters): (Vec<_>, Vec<_>) = pinned
+        .iter()
+        .partition(|line| line.contains(&format!("/{NATIVE}:")));
+    for (name, pinned) in checkout.filters().zip(filters.chunks(2)) {
         let layout = checkout.folder.path().join("dist/oci").join(name);
         let index = fs::read_to_string(layout.join("index.json")).expect("the index");
         for (pinned, suffix) in pinned.iter().zip(["", "-artifact"]) {
@@ -199,6 +208,32 @@ fn what_is_pushed_is_what_was_built_and_what_is_printed() {
         assert!(load(&at(""), "image.tar"));
         assert!(!load(&at("-artifact"), "artifact.tar"), "one tag would do");
     }
+    // Every platform of the native tracer is what a container runtime of it gets.
+    let native = native.first().expect("the native tracer");
+    let (reference, digest) = native.split_once('@').expect("a digest");
+    assert_eq!(reference, format!("{target}/{NATIVE}:1.2.3"));
+    let source = format!("docker://{reference}");
+    let raw = skopeo_reads(&["inspect", "--tls-verify=false", "--raw", &source]);
+    let layout = checkout.folder.path().join("dist/oci").join(NATIVE);
+    let index = fs::read(layout.join("blobs").join(digest.replace(':', "/")));
+    assert!(raw == index.expect("the index"));
+    let index: Value = serde_json::from_slice(&raw).expect("JSON");
+    for manifest in index["manifests"].as_array().expect("manifests") {
+        let platform = manifest["platform"]["architecture"].as_str().expect("text");
+        let archive = checkout
+            .folder
+            .path()
+            .join(format!("native-{platform}.tar"));
+        let archive = format!("docker-archive:{}:mesh/{NATIVE}:1", text(&archive));
+        let platform = format!("--override-arch={platform}");
+        skopeo_reads(&[
+            &platform,
+            "copy",
+            "--src-tls-verify=false",
+            &source,
+            &archive,
+        ]);
+    }
     // The second time there is nothing to send, and nothing changes.
     assert_eq!(checkout.pushes(&[&target, "1.2.3"]), pinned);
 }
@@ -208,6 +243,7 @@ fn skopeo_reads_the_layout_itself() {
     let checkout = Checkout::new();
     for name in &checkout.names {
         let layout = checkout.folder.path().join("dist/oci").join(name);
+        // Of an index skopeo takes the manifest for this machine.
         let version = env!("CARGO_PKG_VERSION");
         let image = format!("oci:{}:{version}", text(&layout));
         let inspected = skopeo_reads(&["inspect", &image]);

@@ -1,47 +1,76 @@
 //! The header block of a request, made from the headers that the configuration names.
 //!
-//! Envoy gives a tracer single headers by name, but the stages read a block. So a block is made of
-//! the headers that they need, in the layout that `meshtrace_headers::Headers` reads.
+//! Envoy gives a tracer single headers by name, but the stages read a block. So blocks are made of
+//! the headers that they need, in the layout that `meshtrace_headers::Headers` reads. There are two:
+//! one with the headers that decide about a request, and one with those that only describe its
+//! spans. The second one is made where a span may be reported.
 
 use crate::call::Carrier;
 
-/// The names of the headers that a configuration needs, in the order of a block.
+/// The names of the headers that a configuration needs, in the order of the blocks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names(Vec<Box<[u8]>>);
+pub(crate) struct Names {
+    deciding: Vec<Box<[u8]>>,
+    describing: Vec<Box<[u8]>>,
+}
 
-/// The headers that every configuration needs: those that describe every span, and those that the
-/// stages always read.
-const ALWAYS: [&[u8]; 8] = [
-    b":method",
-    b":path",
-    b":authority",
+/// The headers that describe every span, besides those that [`write_known`] writes.
+const DESCRIBING: [&[u8]; 5] = [
     b":scheme",
     b"user-agent",
     b"x-request-id",
     b"content-type",
     b"upgrade",
 ];
+/// The headers that every request has, and for which Envoy has a function each.
+const KNOWN: [&[u8]; 3] = [b":method", b":path", b":authority"];
 
 impl Names {
-    /// The names that every configuration needs, and the `further` ones. Each name is there once.
-    pub(crate) fn new(further: impl IntoIterator<Item = Box<[u8]>>) -> Self {
-        let mut names: Vec<Box<[u8]>> = ALWAYS.iter().map(|name| (*name).into()).collect();
-        for name in further {
-            if !names.contains(&name) {
-                names.push(name);
+    /// The names that every configuration needs, and the `deciding` ones. Each name is there once.
+    pub(crate) fn new(deciding: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+        let mut names = Self::default();
+        for name in deciding {
+            if !names.deciding.contains(&name) && !KNOWN.contains(&&*name) {
+                names.deciding.push(name);
             }
         }
-        Self(names)
+        let describing = DESCRIBING.iter().map(|name| Box::from(*name));
+        names.describing = describing
+            .filter(|name| !names.deciding.contains(name))
+            .collect();
+        names
     }
 
-    /// Reads the headers of `carrier` into `block`. The old content of `block` is lost.
-    pub(crate) fn read(&self, carrier: &Carrier, block: &mut Vec<u8>) {
-        let lines = self.0.iter().filter_map(|name| {
-            let value = carrier.get(name)?;
-            Some((&**name, value))
-        });
-        write(lines, self.0.len(), block);
+    /// Reads the headers that decide about a request into `block`. The old content of `block` is
+    /// lost.
+    pub(crate) fn read_deciding(&self, carrier: &Carrier, block: &mut Vec<u8>) {
+        let known =
+            KNOWN
+                .into_iter()
+                .zip([carrier.method(), carrier.target(), carrier.authority()]);
+        let lines = known
+            .filter_map(|(name, value)| Some((name, value?)))
+            .chain(lines(&self.deciding, carrier));
+        write(lines, KNOWN.len() + self.deciding.len(), block);
     }
+
+    /// As [`read_deciding`](Self::read_deciding), for the headers that only describe a span.
+    pub(crate) fn read_describing(&self, carrier: &Carrier, block: &mut Vec<u8>) {
+        write(
+            lines(&self.describing, carrier),
+            self.describing.len(),
+            block,
+        );
+    }
+}
+
+fn lines<'l>(
+    names: &'l [Box<[u8]>],
+    carrier: &'l Carrier,
+) -> impl Iterator<Item = (&'l [u8], &'l [u8])> {
+    names
+        .iter()
+        .filter_map(|name| Some((&**name, carrier.get(name)?)))
 }
 
 /// Writes at most `most` of the `lines` as a header block.
@@ -62,19 +91,19 @@ fn write<'l>(lines: impl Iterator<Item = (&'l [u8], &'l [u8])>, most: usize, blo
             continue;
         };
         let start = COUNT + count as usize * LENGTHS;
-        let lengths = name_length.to_le_bytes().into_iter();
-        let lengths = lengths.chain(value_length.to_le_bytes());
-        for (place, byte) in block.iter_mut().skip(start).zip(lengths) {
-            *place = byte;
+        let lengths = u64::from(value_length) << 32 | u64::from(name_length);
+        if let Some(place) = block.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+            *place = lengths.to_le_bytes();
         }
+        block.reserve(name.len() + value.len() + 2);
         for text in [name, value] {
             block.extend_from_slice(text);
             block.push(0);
         }
         count += 1;
     }
-    for (place, byte) in block.iter_mut().zip(count.to_le_bytes()) {
-        *place = byte;
+    if let Some(place) = block.first_chunk_mut() {
+        *place = count.to_le_bytes();
     }
     block.drain(COUNT + count as usize * LENGTHS..reserved);
 }
@@ -98,7 +127,12 @@ mod tests {
 
     #[test]
     fn a_name_is_asked_for_once() {
-        let names = Names::new([b"b3", &b":path"[..], b"b3"].map(Into::into));
-        assert_eq!(names.0.len(), ALWAYS.len() + 1);
+        let names = [b"b3", &b":path"[..], b"b3", b"user-agent"].map(Into::into);
+        let Names {
+            deciding,
+            describing,
+        } = Names::new(names);
+        assert_eq!(deciding, [b"b3", &b"user-agent"[..]].map(Box::from));
+        assert_eq!(describing.len(), DESCRIBING.len() - 1);
     }
 }

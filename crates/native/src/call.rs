@@ -46,6 +46,29 @@ impl Carrier {
         found.then(|| unsafe { value.bytes() })
     }
 
+    /// `:authority`, for which Envoy searches no list. `None` also where it is empty.
+    pub(crate) fn authority(&self) -> Option<&[u8]> {
+        self.known(imports()?.tracer_get_trace_context_host)
+    }
+
+    /// `:path` with its query, as [`authority`](Self::authority).
+    pub(crate) fn target(&self) -> Option<&[u8]> {
+        self.known(imports()?.tracer_get_trace_context_path)
+    }
+
+    /// `:method`, as [`authority`](Self::authority).
+    pub(crate) fn method(&self) -> Option<&[u8]> {
+        self.known(imports()?.tracer_get_trace_context_method)
+    }
+
+    fn known(&self, get: unsafe extern "C" fn(EnvoyPtr, *mut Buffer) -> bool) -> Option<&[u8]> {
+        let mut value = Buffer::EMPTY;
+        // SAFETY: Envoy writes one buffer.
+        let found = unsafe { get(self.0, &raw mut value) };
+        // SAFETY: as in `get`.
+        found.then(|| unsafe { value.bytes() })
+    }
+
     /// Makes `value` the first line of the header `name`. Other lines stay.
     pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
         if let Some(imports) = imports() {

@@ -59,8 +59,8 @@ impl Metrics {
     /// Moves the counters of one request. `handle` must be of a configuration that is alive. The
     /// spans of a worker keep theirs alive.
     pub(crate) fn add(&self, handle: TracerHandle, outcome: &Outcome<'_>, direction: Direction) {
-        for (stage, _) in &self.stages {
-            self.add_bits(handle, *stage, outcome.tallies.of(*stage));
+        for (stage, counters) in &self.stages {
+            add_bits(handle, counters, outcome.tallies.of(*stage));
         }
         for index in outcome.configured.iter() {
             increment(handle, self.configured.get(*index), 1);
@@ -75,14 +75,9 @@ impl Metrics {
 
     /// Moves the counters of `stage` that have a bit in `bits`. `handle` is as in
     /// [`add`](Self::add).
-    pub(crate) fn add_bits(&self, handle: TracerHandle, stage: Stage, mut bits: u64) {
-        let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) else {
-            return;
-        };
-        while bits != 0 {
-            let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
-            bits &= bits - 1;
-            increment(handle, counters.get(index), 1);
+    pub(crate) fn add_bits(&self, handle: TracerHandle, stage: Stage, bits: u64) {
+        if let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) {
+            add_bits(handle, counters, bits);
         }
     }
 
@@ -117,6 +112,14 @@ impl Metrics {
     pub(crate) fn end(&self) {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         *handle = None;
+    }
+}
+
+fn add_bits(handle: TracerHandle, counters: &Counters, mut bits: u64) {
+    while bits != 0 {
+        let index = usize::try_from(bits.trailing_zeros()).unwrap_or(usize::MAX);
+        bits &= bits - 1;
+        increment(handle, counters.get(index), 1);
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_otlp::{Keep, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
-use meshtrace_plugin_config::native;
+use meshtrace_plugin_config::{MeshTracingConfig, native};
 
 use crate::block::Names;
 use crate::call::TracerHandle;
@@ -47,13 +47,17 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     /// Compiles the configuration `json` for Envoy's tracer configuration `handle`.
-    pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Caution), ConfigError> {
+    pub(crate) fn new(json: &[u8], handle: TracerHandle) -> Result<(Self, Words), ConfigError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
 
         let below = |error: ConfigError| error.below(MeshTracing::NAME);
-        let config = meshtrace_plugin_config::mesh_tracing(json).map_err(below)?;
-        let mesh_tracing = compile(json)?;
-        native::refuse(&config).map_err(below)?;
+        let draft = Draft::<MeshTracingConfig>::read(json);
+        let config = draft.compile(|config| native::refuse(config).map(|()| config.clone()));
+        let (mesh_tracing, config) = match (compile(json), config.map_err(below)) {
+            (Ok(mesh_tracing), Ok(config)) => (mesh_tracing, config),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+            (Err(error), Err(more)) => return Err(error.and(more)),
+        };
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
         let read = native::read_names(&config);
@@ -70,7 +74,12 @@ impl Plugin {
             interval_ms: report.batch.interval_ms.into(),
             buckets: Buckets::default(),
         };
-        Ok((plugin, native::caution(&config)))
+        let caution = native::caution(&config).map(str::to_owned);
+        let words = Words {
+            summary: mesh_tracing.summary(),
+            cautions: mesh_tracing.cautions().into_iter().chain(caution).collect(),
+        };
+        Ok((plugin, words))
     }
 
     /// The stages, compiled for one worker.
@@ -79,8 +88,14 @@ impl Plugin {
     }
 }
 
-/// A warning to the user about a configuration that is valid.
-pub(crate) type Caution = Option<&'static str>;
+/// What the log says of a configuration that is valid.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// What the tracer does with it. It follows "the tracer".
+    pub(crate) summary: String,
+    /// The warnings about it.
+    pub(crate) cautions: Vec<String>,
+}
 
 fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {
     let proxy = Proxy {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshtrace_otlp::{Exporter, Span};
 
-use crate::clock::SystemClock;
 use crate::node::node;
 use crate::plugin::Plugin;
 use crate::send;
@@ -45,12 +44,12 @@ impl Queue {
         queue
     }
 
-    /// Adds a finished span, on its worker. The lock is contended only while the main thread makes
+    /// Adds a span that has finished `now`, on its worker. The lock is contended only while the main thread makes
     /// a call of this queue.
-    pub(crate) fn push(&self, span: &Span<'_>) {
+    pub(crate) fn push(&self, span: &Span<'_>, now: u64) {
         let is_full = {
             let mut content = self.lock();
-            content.exporter.push(span, SystemClock.now());
+            content.exporter.push(span, now);
             content.since_told += 1;
             let is_full = content.since_told >= self.plugin.full_batch;
             if is_full {
@@ -58,7 +57,8 @@ impl Queue {
             }
             is_full
         };
-        if !self.is_busy.swap(true, Ordering::AcqRel) {
+        // A queue that is busy already, as it is for nearly every span, is only looked at.
+        if !self.is_busy() && !self.is_busy.swap(true, Ordering::AcqRel) {
             send::something_is_queued();
         }
         if is_full {
@@ -74,10 +74,12 @@ impl Queue {
         self.is_busy.load(Ordering::Acquire)
     }
 
-    /// Records whether there is still work to do. The caller holds the lock that `content` comes
+    /// Records whether there is still work to do, and frees memory that is not needed for it. The
+    /// caller holds the lock that `content` comes
     /// from.
     pub(crate) fn settle(&self, content: &mut Content) {
         content.since_told = 0;
+        content.exporter.trim();
         self.is_busy
             .store(content.exporter.tick_period().is_some(), Ordering::Release);
     }

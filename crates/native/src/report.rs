@@ -10,19 +10,19 @@ use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
 use crate::span::{Family, Kind, Parts, Verdict};
-use crate::tags::{self, About, Told};
+use crate::tags::{About, Tags};
 use crate::worker::Worker;
 
 /// A span of `family` has ended. It is reported, or waits until the verdict about the request is
 /// known.
 pub(crate) fn finish(worker: &Worker, family: &Family, parts: Box<Parts>) {
-    if parts.kind == Kind::Attempt {
-        let told = Told::read(&parts.tags);
-        if let Ok(mut upstream) = family.upstream.try_borrow_mut()
-            && !told.upstream().is_empty()
-        {
+    if parts.kind == Kind::Attempt
+        && let Ok(mut upstream) = family.upstream.try_borrow_mut()
+    {
+        let told = parts.tags.upstream();
+        if !told.is_empty() {
             upstream.clear();
-            upstream.extend_from_slice(told.upstream());
+            upstream.extend_from_slice(told);
         }
     }
     if family.is_sampled() {
@@ -53,8 +53,9 @@ fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
         Some(_) => Verdict::Report,
         None => Verdict::Drop,
     });
-    if reason.is_some() {
-        report(worker, family, &parts, reason);
+    match reason {
+        Some(_) => report(worker, family, &parts, reason),
+        None => count_not_sampled(worker),
     }
     worker.give_back_parts(parts);
     let Ok(mut waiting) = family.waiting.try_borrow_mut() else {
@@ -70,16 +71,15 @@ fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
 
 fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'static [u8]> {
     let keep = worker.plugin.keep;
-    let told = Told::read(&parts.tags);
+    let tags = &parts.tags;
     let duration = Duration::from_nanos(parts.ended.saturating_sub(parts.started));
     let is_late = keep.slower_than.is_some_and(|limit| duration > limit);
-    if !(is_late || keep.errors && told.is_suspicious()) {
+    if !(is_late || keep.errors && tags.is_suspicious()) {
         return None;
     }
-    let headers = Headers::parse(&family.block)?;
-    let is_slow = is_late && !conventions::Request::scan(&headers).is_long_lived();
-    let is_connect = tags::is_connect(&headers);
-    let reason = told.end(About::Request, is_connect, |end| {
+    let (_, request) = describe(family)?;
+    let is_slow = is_late && !request.is_long_lived();
+    let reason = tags.end(About::Request, b"", request.is_connect(), |end| {
         let is_error = keep.errors && end.is_server_error();
         match is_slow && !end.client_went_away() {
             _ if is_error => Some("error"),
@@ -99,6 +99,12 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
     worker.kept.set((second, kept + 1));
     count(worker, Counter::Kept);
     Some(reason.as_bytes())
+}
+
+/// Counts without a lock: most requests are not sampled.
+fn count_not_sampled(worker: &Worker) {
+    let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+    metrics.add_bits(handle, Stage::Report, 1 << Counter::NotSampled.index());
 }
 
 fn count(worker: &Worker, counter: Counter) {
@@ -121,7 +127,7 @@ fn kind_of_request(worker: &Worker, family: &Family) -> otlp::Kind {
 }
 
 fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>) {
-    let (Some(start), Some(headers)) = (family.start, Headers::parse(&family.block)) else {
+    let (Some(start), Some((headers, request))) = (family.start(), describe(family)) else {
         return;
     };
     let (Some(span_id), Ok(mut attributes), Ok(upstream)) = (
@@ -139,7 +145,6 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         Kind::Request => kind_of_request(worker, family),
         Kind::Attempt | Kind::OtherCall => otlp::Kind::Client,
     };
-    let request = conventions::Request::scan(&headers);
     let route = worker.mesh_tracing.template(start.chosen(), &headers);
     let mut name = request.name(route);
     if parts.kind == Kind::OtherCall {
@@ -148,7 +153,11 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         request.describe(of_request);
         describe_target(request, route, kind, parts, of_kind);
     }
-    add_gathered(worker, headers, &parts.tags, of_request);
+    if worker.mesh_tracing.has_attributes() {
+        add_gathered(worker, headers, &parts.tags, of_request);
+    } else {
+        parts.tags.add_unchanged(|_| false, of_request);
+    }
     if let Some(reason) = reason {
         at_end.text(conventions::KEPT, reason);
     }
@@ -157,18 +166,19 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         otlp::Kind::Client if parts.kind == Kind::Request => About::Request,
         otlp::Kind::Client => About::Call,
     };
-    let mut told = Told::read(&parts.tags);
-    if told.upstream().is_empty() && parts.kind == Kind::Request {
-        told = told.with_upstream(&upstream);
-    }
+    let upstream = match parts.tags.upstream() {
+        [] if parts.kind == Kind::Request => &upstream,
+        told => told,
+    };
+    let is_connect = request.is_connect();
     let describe = |end: &End<'_>| end.describe(kind, at_end);
-    let status = told.end(about, request.is_connect(), describe);
+    let status = parts.tags.end(about, upstream, is_connect, describe);
     let all: [&Attributes; 3] = [of_request, of_kind, at_end];
     if all.iter().any(|part| part.dropped() > 0) {
         count(worker, Counter::Truncated);
     }
     let duration = parts.ended.saturating_sub(parts.started);
-    worker.queue.push(&otlp::Span {
+    let span = otlp::Span {
         trace_id: start.trace_id(),
         span_id,
         parent: parts.parent,
@@ -181,7 +191,16 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         end: parts.start_time.saturating_add(duration),
         attributes: &all,
         status,
-    });
+    };
+    worker.queue.push(&span, parts.ended);
+}
+
+/// The request's headers that decide about it, and the description of the request.
+fn describe(family: &Family) -> Option<(Headers<'_>, conventions::Request<'_>)> {
+    let headers = Headers::parse(&family.block)?;
+    let describing = Headers::parse(&family.describing)?;
+    let all = headers.iter().chain(describing.iter());
+    Some((headers, conventions::Request::of_lines(all)))
 }
 
 /// Adds the target of the request: for a SERVER span as it came in, for a CLIENT span as it left.
@@ -208,12 +227,7 @@ fn describe_target<'r>(
 }
 
 /// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
-fn add_gathered(
-    worker: &Worker,
-    headers: Headers<'_>,
-    tags: &tags::Tags,
-    attributes: &mut Attributes,
-) {
+fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, attributes: &mut Attributes) {
     worker.with_arena(|arena| {
         let mut tally = meshtrace_attributes::Tally::default();
         let gathered = worker.mesh_tracing.gather(headers, arena, &mut tally);
@@ -221,7 +235,7 @@ fn add_gathered(
             attributes.text(attribute.key, attribute.value.as_bytes());
         }
         let is_taken = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
-        tags::add_further(tags, is_taken, attributes);
+        tags.add_unchanged(is_taken, attributes);
         let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
         metrics.add_bits(handle, Stage::Attributes, tally.bits());
     });

@@ -4,8 +4,9 @@ use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
+use meshtrace_otlp::RoleConfig;
 use meshtrace_pipeline::{Outcome, Request, SpanStart};
-use meshtrace_propagation::{Direction, Peer, SpanId};
+use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 
 use crate::call::Carrier;
 use crate::clock::SystemClock;
@@ -23,9 +24,9 @@ pub(crate) struct Span {
     span_id: SpanId,
     parent: Option<SpanId>,
     kind: Kind,
-    /// The text from which Envoy reads the trace id.
-    pub(crate) trace_id_text: [u8; 32],
-    pub(crate) span_id_text: [u8; 16],
+    /// The texts from which Envoy reads the ids. They are written when Envoy asks for them.
+    trace_id_text: [u8; 32],
+    span_id_text: [u8; 16],
 }
 
 /// What a span describes.
@@ -43,11 +44,14 @@ pub(crate) enum Kind {
 /// A request and its spans.
 #[derive(Debug, Default)]
 pub(crate) struct Family {
-    /// The start of the request's span. Its `tracestate` is in a field of its own.
-    pub(crate) start: Option<SpanStart<'static>>,
+    /// The start of the request's span, and what was read of the request's context. The start's
+    /// `tracestate` is in a field of its own.
+    start: Option<(SpanStart<'static>, Read)>,
     pub(crate) tracestate: Vec<u8>,
-    /// The request's headers as they came in.
+    /// The request's headers as they came in: those that decide about it.
     pub(crate) block: Vec<u8>,
+    /// Those that only describe its spans. It is empty where no span may be reported.
+    pub(crate) describing: Vec<u8>,
     pub(crate) direction: Direction,
     /// Whether any of its spans may be reported. If none may, the spans store nothing for a report.
     pub(crate) may_report: bool,
@@ -84,22 +88,21 @@ pub(crate) struct Parts {
     /// The start, in nanoseconds since the Unix epoch.
     pub(crate) start_time: u64,
     pub(crate) tags: Tags,
-    /// Envoy's name for the operation.
+    /// Envoy's name for the operation, of another call.
     pub(crate) operation: Vec<u8>,
-    /// The target to which the router sent the request.
+    /// The target to which the router sent the request, of a span that may be a CLIENT span.
     pub(crate) sent_target: Vec<u8>,
     pub(crate) sent_authority: Vec<u8>,
 }
 
-/// The most bytes of memory that a finished span leaves to a later one.
+/// The most bytes of memory that a finished span, or a request, leaves to a later one.
 const MAX_KEPT_BYTES: usize = 8 * 1024;
 
 impl Parts {
     /// Clears the content. Returns whether the memory is small enough to be kept.
     pub(crate) fn clear(&mut self) -> bool {
         let vectors = [&self.operation, &self.sent_target, &self.sent_authority];
-        let vectors: usize = vectors.iter().map(|vector| vector.capacity()).sum();
-        let is_small = vectors + self.tags.capacity() <= MAX_KEPT_BYTES;
+        let is_small = capacity(vectors) + self.tags.capacity() <= MAX_KEPT_BYTES;
         self.tags.clear();
         self.operation.clear();
         self.sent_target.clear();
@@ -109,20 +112,33 @@ impl Parts {
 }
 
 impl Family {
-    /// Clears the content.
-    pub(crate) fn clear(&mut self) {
+    /// Clears the content. Returns whether the memory is small enough to be kept.
+    pub(crate) fn clear(&mut self) -> bool {
         self.start = None;
-        self.tracestate.clear();
-        self.block.clear();
         self.may_report = false;
         self.has_attempt.set(false);
-        self.upstream.get_mut().clear();
         self.verdict.set(Verdict::Open);
         self.waiting.get_mut().clear();
+        let upstream = self.upstream.get_mut();
+        let vectors = [
+            &mut self.tracestate,
+            &mut self.block,
+            &mut self.describing,
+            upstream,
+        ];
+        let vectors = vectors.map(|vector| {
+            vector.clear();
+            &*vector
+        });
+        capacity(vectors) <= MAX_KEPT_BYTES
+    }
+
+    pub(crate) fn start(&self) -> Option<&SpanStart<'static>> {
+        self.start.as_ref().map(|(start, _)| start)
     }
 
     pub(crate) fn is_sampled(&self) -> bool {
-        self.start.is_some_and(|start| start.is_sampled())
+        self.start().is_some_and(SpanStart::is_sampled)
     }
 
     fn request<'a>(
@@ -146,85 +162,98 @@ impl Family {
     }
 }
 
+fn capacity<const N: usize>(vectors: [&Vec<u8>; N]) -> usize {
+    vectors.iter().map(|vector| vector.capacity()).sum()
+}
+
 /// Starts the span of a request. `None` where no ids can be made: the request then passes
 /// unchanged.
 pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> Option<Box<Span>> {
     let mut family = worker.take_family();
     let started = Rc::get_mut(&mut family)?;
-    worker.plugin.names.read(carrier, &mut started.block);
+    worker
+        .plugin
+        .names
+        .read_deciding(carrier, &mut started.block);
     started.direction = match tags::is_egress(operation) {
         true => Direction::Outbound,
         // Envoy's name is the same for a listener without a direction.
         false => Direction::Inbound,
     };
-    let keeps = worker.plugin.keep.any();
     let mut tracestate = core::mem::take(&mut started.tracestate);
     let start = worker.with_arena(|arena| {
         let headers = Headers::parse(&started.block)?;
         let mut outcome = Outcome::new_in(arena);
         let request = started.request(headers, &worker, arena);
-        let start = worker
+        let (start, read) = worker
             .mesh_tracing
             .start_span(&request, &worker.ids, &mut outcome)?;
         let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
         metrics.add(handle, &outcome, started.direction);
         tracestate.extend_from_slice(start.tracestate());
-        Some(start.with_tracestate(b""))
+        Some((start.with_tracestate(b""), read))
     });
     started.tracestate = tracestate;
-    let Some(start) = start else {
+    let Some((start, read)) = start else {
         worker.give_back_family(family);
         return None;
     };
-    started.start = Some(start);
-    started.may_report = start.is_sampled() || keeps && !start.is_never();
-    Span::new(
-        worker,
-        family,
-        Kind::Request,
-        start.span_id(),
-        start.parent(),
-        operation,
-        None,
-    )
+    started.start = Some((start, read));
+    started.may_report = start.is_sampled() || worker.plugin.keep.any() && !start.is_never();
+    if started.may_report {
+        worker
+            .plugin
+            .names
+            .read_describing(carrier, &mut started.describing);
+    }
+    let (span_id, parent) = (start.span_id(), start.parent());
+    let parts = started
+        .may_report
+        .then(|| parts(&worker, Kind::Request, (span_id, parent), None));
+    let span = Span::new(&worker, family, Kind::Request, (span_id, parent), parts);
+    Some(worker.place(span))
+}
+
+/// The parts of a span that begins now, or began at `start_time`.
+fn parts(
+    worker: &Worker,
+    kind: Kind,
+    (span_id, parent): (SpanId, Option<SpanId>),
+    start_time: Option<u64>,
+) -> Box<Parts> {
+    let mut parts = worker.take_parts();
+    parts.kind = kind;
+    parts.span_id = Some(span_id);
+    parts.parent = parent;
+    // The clocks are read in this order, so that a delay between the two cannot make the span end
+    // too early.
+    parts.started = SystemClock.now();
+    parts.start_time = start_time.unwrap_or_else(|| SystemClock.since_epoch());
+    parts
 }
 
 impl Span {
     fn new(
-        worker: Rc<Worker>,
+        worker: &Rc<Worker>,
         family: Rc<Family>,
         kind: Kind,
-        span_id: SpanId,
-        parent: Option<SpanId>,
-        operation: &[u8],
-        start_time: Option<u64>,
-    ) -> Option<Box<Self>> {
-        let parts = family.may_report.then(|| {
-            let mut parts = worker.take_parts();
-            parts.kind = kind;
-            parts.span_id = Some(span_id);
-            parts.parent = parent;
-            // The clocks are read in this order, so that a delay between the two cannot make the
-            // span end too early.
-            parts.started = SystemClock.now();
-            parts.start_time = start_time.unwrap_or_else(|| SystemClock.since_epoch());
-            parts.operation.extend_from_slice(operation);
-            parts
-        });
-        Some(Box::new(Self {
-            trace_id_text: family.start?.trace_id().to_hex(),
-            span_id_text: span_id.to_hex(),
-            worker,
+        (span_id, parent): (SpanId, Option<SpanId>),
+        parts: Option<Box<Parts>>,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(worker),
             family,
             parts,
             span_id,
             parent,
             kind,
-        }))
+            trace_id_text: [0; 32],
+            span_id_text: [0; 16],
+        }
     }
 
     /// Starts the span of a call that is made for this span, which began at `start_time`.
-    pub(crate) fn child(&self, operation: &[u8], start_time: i64) -> Option<Box<Self>> {
+    pub(crate) fn child(&self, operation: &[u8], start_time: i64) -> Box<Self> {
         let kind = match tags::is_of_router(operation) {
             true => Kind::Attempt,
             false => Kind::OtherCall,
@@ -233,18 +262,31 @@ impl Span {
             self.family.has_attempt.set(true);
         }
         let start_time = u64::try_from(start_time).ok().filter(|time| *time > 0);
-        Self::new(
-            Rc::clone(&self.worker),
-            Rc::clone(&self.family),
-            kind,
-            self.worker.ids.span_id(),
-            Some(self.span_id),
-            operation,
-            start_time,
-        )
+        let ids = (self.worker.ids.span_id(), Some(self.span_id));
+        let parts = self.family.may_report.then(|| {
+            let mut parts = parts(&self.worker, kind, ids, start_time);
+            if kind == Kind::OtherCall {
+                parts.operation.extend_from_slice(operation);
+            }
+            parts
+        });
+        let span = Self::new(&self.worker, Rc::clone(&self.family), kind, ids, parts);
+        self.worker.place(span)
     }
 
-    /// Stores a tag, where the span may be reported.
+    /// The digits of the trace id.
+    pub(crate) fn trace_id_text(&mut self) -> Option<&[u8]> {
+        self.trace_id_text = self.family.start()?.trace_id().to_hex();
+        Some(&self.trace_id_text)
+    }
+
+    /// The digits of the span id.
+    pub(crate) fn span_id_text(&mut self) -> &[u8] {
+        self.span_id_text = self.span_id.to_hex();
+        &self.span_id_text
+    }
+
+    /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
             parts.tags.push(key, value);
@@ -253,20 +295,20 @@ impl Span {
 
     /// Writes the context into the headers of the call that this span makes.
     pub(crate) fn inject(&mut self, carrier: &mut Carrier) {
-        let family = Rc::clone(&self.family);
-        let worker = Rc::clone(&self.worker);
-        let Some(start) = family.start else {
+        let (family, worker) = (&*self.family, &*self.worker);
+        let Some((start, read)) = &family.start else {
             return;
         };
         worker.with_arena(|arena| {
             let Some(headers) = Headers::parse(&family.block) else {
                 return;
             };
-            let request = family.request(headers, &worker, arena);
+            let request = family.request(headers, worker, arena);
             let mut outcome = Outcome::new_in(arena);
             let stages = &worker.mesh_tracing;
             let start = start.with_tracestate(&family.tracestate);
-            stages.inject_span(&request, &start, self.span_id, self.parent, &mut outcome);
+            let ids = (self.span_id, self.parent);
+            stages.inject_span(&request, (&start, read), ids, &mut outcome);
             if self.kind == Kind::OtherCall {
                 stages.inject_tracestate(&request, &mut outcome);
             }
@@ -289,15 +331,20 @@ impl Span {
             let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
             metrics.add(handle, &outcome, family.direction);
         });
-        if let Some(parts) = &mut self.parts
-            && self.kind != Kind::OtherCall
-        {
-            let keep = |kept: &mut Vec<u8>, name: &[u8]| {
+        let may_be_client = match self.kind {
+            Kind::Request => {
+                family.direction == Direction::Outbound || worker.plugin.role == RoleConfig::Client
+            }
+            Kind::Attempt => true,
+            Kind::OtherCall => false,
+        };
+        if let Some(parts) = self.parts.as_mut().filter(|_| may_be_client) {
+            let keep = |kept: &mut Vec<u8>, value: Option<&[u8]>| {
                 kept.clear();
-                kept.extend_from_slice(carrier.get(name).unwrap_or_default());
+                kept.extend_from_slice(value.unwrap_or_default());
             };
-            keep(&mut parts.sent_target, b":path");
-            keep(&mut parts.sent_authority, b":authority");
+            keep(&mut parts.sent_target, carrier.target());
+            keep(&mut parts.sent_authority, carrier.authority());
         }
     }
 

@@ -65,6 +65,7 @@ pub(crate) type Completion = unsafe extern "C" fn(*mut c_void);
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(crate) enum LogLevel {
+    Info = 2,
     Warn = 3,
     Error = 4,
 }
@@ -141,6 +142,10 @@ imports! {
     is_validation_mode() -> bool;
     /// 1.38. The first line of a request header, by its lower-case name.
     tracer_get_trace_context_value(EnvoyPtr, Buffer, *mut Buffer) -> bool;
+    /// 1.38. `:authority`, `:path` and `:method`, each where it is not empty.
+    tracer_get_trace_context_host(EnvoyPtr, *mut Buffer) -> bool;
+    tracer_get_trace_context_path(EnvoyPtr, *mut Buffer) -> bool;
+    tracer_get_trace_context_method(EnvoyPtr, *mut Buffer) -> bool;
     /// 1.38. Sets the first line of a request header to the value.
     tracer_set_trace_context_value(EnvoyPtr, Buffer, Buffer);
     /// 1.38. Removes every line of a request header.

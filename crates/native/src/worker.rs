@@ -1,7 +1,7 @@
 //! The data of one worker for a tracer configuration.
 
 use core::cell::{Cell, RefCell};
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use meshtrace_propagation::IdGenerator;
 use crate::call;
 use crate::plugin::Plugin;
 use crate::queue::Queue;
-use crate::span::{Family, Parts};
+use crate::span::{Family, Parts, Span};
 use crate::sys::LogLevel;
 
 /// The stages of a configuration, compiled for one worker, and the memory that its spans share one
@@ -31,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) kept: Cell<(u64, u32)>,
     families: Pool<Rc<Family>>,
     parts: Pool<Box<Parts>>,
+    /// The memory of spans.
+    places: Pool<Box<MaybeUninit<Span>>>,
 }
 
 /// Objects that are used again.
@@ -82,6 +84,7 @@ impl Worker {
             kept: Cell::default(),
             families: Pool::new(),
             parts: Pool::new(),
+            places: Pool::new(),
         })
     }
 
@@ -105,10 +108,25 @@ impl Worker {
 
     /// Puts a family back into the pool, where no span uses it any more.
     pub(crate) fn give_back_family(&self, mut family: Rc<Family>) {
-        if let Some(content) = Rc::get_mut(&mut family) {
-            content.clear();
+        if let Some(content) = Rc::get_mut(&mut family)
+            && content.clear()
+        {
             self.families.give_back(family);
         }
+    }
+
+    /// Moves `span` to where Envoy can have a pointer to it.
+    pub(crate) fn place(&self, span: Span) -> Box<Span> {
+        Box::write(self.places.take().unwrap_or_else(Box::new_uninit), span)
+    }
+
+    /// Takes the span out of its place, which a later span gets.
+    pub(crate) fn take_out(span: Box<Span>) -> Span {
+        let place = Box::into_raw(span);
+        // SAFETY: the place has a span, which is read once: the place counts as empty afterwards.
+        let (span, place) = unsafe { (place.read(), Box::from_raw(place.cast())) };
+        span.worker.places.give_back(place);
+        span
     }
 
     pub(crate) fn take_parts(&self) -> Box<Parts> {

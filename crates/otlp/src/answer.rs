@@ -25,6 +25,19 @@ pub struct HttpCallResponse<'a> {
     pub wall: u64,
 }
 
+/// The status of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallStatus {
+    /// The status of HTTP.
+    Http(u32),
+    /// The status of gRPC.
+    Grpc(u32),
+    /// There was no answer within the timeout, or the connection broke.
+    NoAnswer,
+    /// Envoy could not make the call.
+    NotMade,
+}
+
 /// What an answer means for the spans of the call (OTLP, "OTLP/gRPC Response" and "OTLP/HTTP
 /// Response").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +46,8 @@ pub(crate) enum ExportResult {
     Success { rejected: u32, malformed: bool },
     /// The collector refused them for good.
     NotRetryable,
+    /// The collector does not take as much in one call.
+    TooLarge,
     /// The call is to be made again, not before the time `after` has passed.
     Retryable { after: Option<Duration> },
 }
@@ -103,26 +118,25 @@ impl HttpCallResponse<'_> {
             429 | 502 | 503 | 504 => ExportResult::Retryable {
                 after: self.retry_after(),
             },
+            413 => ExportResult::TooLarge,
             _ => ExportResult::NotRetryable,
         }
     }
 
     /// Reads the answer of OTLP/gRPC (OTLP, "OTLP/gRPC Response").
     fn over_grpc(&self, status: u32) -> ExportResult {
-        let trailer = |name: &[u8]| {
-            let in_trailers = self.trailers.lines(name).next();
-            // A response that has only trailers has them as its headers.
-            in_trailers.or_else(|| self.headers.lines(name).next())
-        };
-        let code = match trailer(b"grpc-status").map(decimal) {
-            Some(code) => code.unwrap_or(grpc_status::UNKNOWN),
+        let code = self.grpc_status();
+        if code.is_none() && status == 413 {
+            return ExportResult::TooLarge;
+        }
+        let code = code.unwrap_or(match status {
             // gRPC, "HTTP to gRPC Status Code Mapping".
-            None => match status {
-                429 | 502 | 503 | 504 => grpc_status::UNAVAILABLE,
-                _ => grpc_status::UNKNOWN,
-            },
-        };
-        let after = trailer(b"grpc-status-details-bin").and_then(retry_info);
+            429 | 502 | 503 | 504 => grpc_status::UNAVAILABLE,
+            _ => grpc_status::UNKNOWN,
+        });
+        let after = self
+            .trailer(b"grpc-status-details-bin")
+            .and_then(retry_info);
         // A server before the collector that answers only in HTTP gives the delay as in HTTP.
         let after = after.or_else(|| self.retry_after());
         match code {
@@ -134,7 +148,43 @@ impl HttpCallResponse<'_> {
             | grpc_status::UNAVAILABLE
             | grpc_status::DATA_LOSS => ExportResult::Retryable { after },
             grpc_status::RESOURCE_EXHAUSTED if after.is_some() => ExportResult::Retryable { after },
+            grpc_status::RESOURCE_EXHAUSTED if self.says_too_large() => ExportResult::TooLarge,
             _ => ExportResult::NotRetryable,
+        }
+    }
+
+    fn trailer(&self, name: &[u8]) -> Option<&[u8]> {
+        let in_trailers = self.trailers.lines(name).next();
+        // A response that has only trailers has them as its headers.
+        in_trailers.or_else(|| self.headers.lines(name).next())
+    }
+
+    /// The status of gRPC; `None` where the answer has none.
+    fn grpc_status(&self) -> Option<u32> {
+        let status = self.trailer(b"grpc-status").map(decimal)?;
+        Some(status.unwrap_or(grpc_status::UNKNOWN))
+    }
+
+    /// Whether a server of gRPC refuses the size of the message. It has no status of its own for
+    /// that: the implementations in Go and in C++ have these words.
+    fn says_too_large(&self) -> bool {
+        let words: [&[u8]; 2] = [b"larger than max", b"larger%20than%20max"];
+        let message = self.trailer(b"grpc-message").unwrap_or_default();
+        let has = |words: &[u8]| message.windows(words.len()).any(|part| part == words);
+        words.into_iter().any(has)
+    }
+
+    /// The status, as the log says it.
+    pub(crate) fn status(&self, protocol: Protocol) -> CallStatus {
+        let http = self.headers.lines(b":status").next().and_then(decimal);
+        let grpc = match protocol {
+            Protocol::Grpc => self.grpc_status().filter(|code| *code != grpc_status::OK),
+            Protocol::HttpProtobuf => None,
+        };
+        match (grpc, http) {
+            (Some(code), _) => CallStatus::Grpc(code),
+            (None, Some(status)) => CallStatus::Http(status),
+            (None, None) => CallStatus::NoAnswer,
         }
     }
 

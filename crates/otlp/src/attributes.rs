@@ -81,6 +81,7 @@ impl Attributes {
             return;
         }
         let out = &mut self.encoded;
+        out.reserve(wire::field_len(key_value));
         wire::length_head(out, SPAN_ATTRIBUTES, key_value);
         wire::bytes(out, KEY, key.as_bytes());
         wire::length_head(out, VALUE, any);

@@ -49,10 +49,14 @@ impl Batch {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Appends `span`, where the spans then take at most `limit` bytes. Returns whether it was
-    /// appended.
-    pub(crate) fn push(&mut self, span: &Span<'_>, limit: usize, now: u64) -> bool {
-        let length = span.encoded_len();
+    /// Appends the span, whose encoding has this length, where the spans then take at most `limit`
+    /// bytes. Returns whether it was appended.
+    pub(crate) fn push(
+        &mut self,
+        (span, length): (&Span<'_>, usize),
+        limit: usize,
+        now: u64,
+    ) -> bool {
         let has_room = self.bytes().len() + length <= limit;
         if has_room {
             self.make_room(length, limit);

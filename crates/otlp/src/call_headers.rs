@@ -47,13 +47,14 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
         None => match config.cluster.rsplit('|').next() {
             Some(host) if is_host(host) => host,
             _ => {
-                return Err(ConfigError::new(
+                let refusal = ConfigError::new(
                     "authority",
                     format!(
                         "missing, and the cluster's name, {:?}, has no host in it; expected a host",
                         config.cluster
                     ),
-                ));
+                );
+                return Err(refusal.judged_by("cluster"));
             }
         },
     };

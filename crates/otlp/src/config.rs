@@ -1,16 +1,13 @@
 //! The configuration of `report` as it is written.
 
-use core::fmt;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use meshtrace_config::{Kind, Read, Value, object, words};
 
 /// The key `report` of `mesh_tracing.wasm`. Every key except `cluster` is optional.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(extend("required" = ["cluster"])))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("required" = ["cluster"])))]
+#[cfg_attr(feature = "schema", schemars(default, deny_unknown_fields))]
 pub struct ReportConfig {
     /// Required: the name of the Envoy cluster of the collector.
     pub cluster: String,
@@ -54,22 +51,25 @@ impl Default for ReportConfig {
 }
 
 /// The protocol of the export (OTLP, "Protocol Details").
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// OTLP/HTTP with binary protobuf.
     #[default]
-    #[serde(rename = "http/protobuf")]
+    #[cfg_attr(feature = "schema", schemars(rename = "http/protobuf"))]
     HttpProtobuf,
     /// OTLP/gRPC; the cluster must speak HTTP/2.
-    #[serde(rename = "grpc")]
+    #[cfg_attr(feature = "schema", schemars(rename = "grpc"))]
     Grpc,
 }
 
 /// The kinds of span that a request is reported as.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum RoleConfig {
     /// By the id of the node and the direction of the listener.
     #[default]
@@ -83,9 +83,12 @@ pub enum RoleConfig {
 }
 
 /// How spans are batched.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct BatchConfig {
     /// The most spans in one call.
     pub max_spans: u32,
@@ -109,9 +112,12 @@ impl Default for BatchConfig {
 }
 
 /// Which requests are reported although the trace is not sampled.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct KeepConfig {
     /// Whether requests are reported that failed on the server's side.
     pub errors: bool,
@@ -144,40 +150,64 @@ pub enum ResourceValue {
     Double(f64),
 }
 
-impl<'de> Deserialize<'de> for ResourceValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValueVisitor;
+object!(ReportConfig {
+    cluster,
+    protocol,
+    path,
+    authority,
+    headers,
+    timeout_ms,
+    role,
+    batch,
+    resource,
+    keep,
+});
 
-        impl Visitor<'_> for ValueVisitor {
-            type Value = ResourceValue;
+words!(Protocol {
+    HttpProtobuf = "http/protobuf",
+    Grpc = "grpc",
+});
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a number or a boolean")
+words!(RoleConfig {
+    Auto = "auto",
+    Server = "server",
+    Client = "client",
+    Gateway = "gateway",
+});
+
+object!(BatchConfig {
+    max_spans,
+    interval_ms,
+    max_queue,
+    max_in_flight,
+});
+
+object!(KeepConfig {
+    errors,
+    slower_than_ms,
+    per_second,
+});
+
+impl Read for ResourceValue {
+    fn read(value: Value<'_>) -> Self {
+        const EXPECTED: &str = "a string, a number or a boolean";
+        match value.kind() {
+            Kind::String => Self::String(Read::read(value)),
+            Kind::Bool => Self::Bool(Read::read(value)),
+            Kind::Number => {
+                let text = value.as_written();
+                if let Ok(number) = text.parse() {
+                    return Self::Int(number);
+                }
+                if text.parse::<u64>().is_ok() {
+                    value.refuse_value(EXPECTED);
+                }
+                Self::Double(Read::read(value))
             }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ResourceValue, E> {
-                Ok(ResourceValue::String(text.to_owned()))
-            }
-
-            fn visit_bool<E: Error>(self, value: bool) -> Result<ResourceValue, E> {
-                Ok(ResourceValue::Bool(value))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<ResourceValue, E> {
-                Ok(ResourceValue::Int(number))
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<ResourceValue, E> {
-                i64::try_from(number)
-                    .map(ResourceValue::Int)
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
-            }
-
-            fn visit_f64<E: Error>(self, number: f64) -> Result<ResourceValue, E> {
-                Ok(ResourceValue::Double(number))
+            Kind::Null | Kind::List | Kind::Object => {
+                value.refuse_kind(EXPECTED);
+                Self::Bool(false)
             }
         }
-
-        deserializer.deserialize_any(ValueVisitor)
     }
 }

@@ -10,6 +10,8 @@ meshtrace_counters::counters! {
     DroppedQueueFull = "dropped.queue_full",
     /// Spans dropped because a collector refused them for good.
     DroppedRefused = "dropped.refused",
+    /// Spans dropped because a collector found a call with this span alone too large.
+    DroppedTooLarge = "dropped.too_large",
     /// Spans dropped because no collector took them in time.
     DroppedExpired = "dropped.expired",
     /// Spans dropped because Envoy knows no cluster of the configured name.
@@ -20,6 +22,10 @@ meshtrace_counters::counters! {
     Retries = "retries",
     /// Successful answers whose body is not OTLP.
     MalformedAnswers = "malformed_answers",
+    /// Calls that a collector found too large, and that are made again in parts.
+    Split = "split",
+    /// Requests that are not reported: the trace is not sampled, and `keep` does not report them.
+    NotSampled = "not_sampled",
     /// Requests that were reported although the trace was not sampled.
     Kept = "kept",
     /// Requests that `keep` would have reported, but there were too many in that second.

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 
 use meshtrace_counters::Counter as _;
 
-use crate::answer::{ExportResult, HttpCallResponse};
+use crate::answer::{CallStatus, ExportResult, HttpCallResponse};
 use crate::batch::{self, Batch};
+use crate::call_size::CallSize;
+use crate::complaint::{Complaints, Trouble};
 use crate::counter::Counter;
 use crate::limits::{BATCH_BYTES, MAX_BATCHES};
 use crate::report::Report;
@@ -83,18 +85,12 @@ pub struct Exporter {
     /// No call is made before this time: the back-off of the last failure.
     not_before: u64,
     finishing: bool,
-    complaint: Complaint,
+    complaints: Complaints,
     counts: [u64; Counter::ALL.len()],
-    /// Whether a span was dropped on its way in. Then there is a next tick, which reports the
-    /// count, even where nothing else is left to do.
-    has_dropped: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Complaint {
-    None,
-    Due,
-    Made,
+    /// Whether something was counted outside a callback of the owner. Then there is a next tick,
+    /// which reports the count, even where nothing else is left to do.
+    has_counted: bool,
+    size: CallSize,
 }
 
 #[derive(Debug)]
@@ -111,6 +107,7 @@ impl Exporter {
     pub fn new(report: Report, node: Node<'_>) -> Self {
         let head = Head::new(resource::resource(&report.resource, node));
         Self {
+            size: CallSize::new(report.batch.max_spans),
             report,
             room: batch::room_beside(&head),
             head,
@@ -123,10 +120,16 @@ impl Exporter {
             failures: 0,
             not_before: 0,
             finishing: false,
-            complaint: Complaint::None,
+            complaints: Complaints::default(),
             counts: [0; Counter::ALL.len()],
-            has_dropped: false,
+            has_counted: false,
         }
+    }
+
+    /// The compiled configuration.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// Takes a finished span, or counts it as dropped when there is no room.
@@ -134,17 +137,17 @@ impl Exporter {
         let length = span.encoded_len();
         let has_room = self.spans < self.report.batch.max_queue
             && self.bytes + self.head.resource.len() + length <= MAX_BYTES;
-        if !has_room || !self.append(span, now) {
+        if !has_room || !self.append((span, length), now) {
             self.count(Counter::DroppedQueueFull, 1);
-            self.has_dropped = true;
+            self.has_counted = true;
             return;
         }
         self.spans += 1;
         self.bytes += length;
     }
 
-    /// Puts `span` behind all the spans that wait.
-    fn append(&mut self, span: &Span<'_>, now: u64) -> bool {
+    /// Puts the span, whose encoding has this length, behind all the spans that wait.
+    fn append(&mut self, span: (&Span<'_>, usize), now: u64) -> bool {
         let room = self.room;
         if let Some(last) = self.waiting.back_mut()
             && last.push(span, room, now)
@@ -166,7 +169,7 @@ impl Exporter {
     #[must_use]
     pub fn tick_period(&self) -> Option<Duration> {
         let idle = self.waiting.is_empty() && self.flying.is_empty();
-        (!idle || self.has_dropped).then(|| self.interval().min(MAX_TICK))
+        (!idle || self.has_counted).then(|| self.interval().min(MAX_TICK))
     }
 
     fn interval(&self) -> Duration {
@@ -201,7 +204,7 @@ impl Exporter {
     /// Whether the spans that wait fill a call.
     fn is_full(&self) -> bool {
         let spans: u32 = self.waiting.iter().map(|batch| batch.spans).sum();
-        self.waiting.len() > 1 || spans >= self.report.batch.max_spans
+        self.waiting.len() > 1 || spans >= self.size.most()
     }
 
     /// Whether the oldest spans have waited long enough for others.
@@ -214,7 +217,7 @@ impl Exporter {
 
     /// Takes the spans of one call.
     fn next_batch(&mut self) -> Option<Batch> {
-        let (most, room) = (self.report.batch.max_spans, self.room);
+        let (most, room) = (self.size.most(), self.room);
         let mut first = self.waiting.pop_front()?;
         if first.spans > most {
             let mut batch = Batch::open(self.free.pop().unwrap_or_default(), first.opened);
@@ -263,16 +266,16 @@ impl Exporter {
                 true
             }
             Err(CallError::UnknownCluster) => {
-                if self.complaint == Complaint::None {
-                    self.complaint = Complaint::Due;
-                }
+                let spans = batch.spans;
+                self.complaints
+                    .record(Trouble::UnknownCluster, spans, 0, now);
                 self.drop_batch(batch, Counter::DroppedUnknownCluster);
                 true
             }
             Err(CallError::Other) => {
                 // The call failed at once, as a call to a cluster without endpoints does.
                 self.count(Counter::Calls, 1);
-                self.failed(batch, None, now);
+                self.failed(batch, CallStatus::NotMade, None, now);
                 false
             }
         }
@@ -291,12 +294,14 @@ impl Exporter {
             return;
         };
         let Flight { sent, batch, .. } = self.flying.swap_remove(place);
+        let status = answer.status(self.report.protocol);
         match answer.result(self.report.protocol) {
             ExportResult::Success {
                 rejected,
                 malformed,
             } => {
                 self.recovered(sent);
+                self.size.accept(batch.spans);
                 let rejected = rejected.min(batch.spans);
                 self.count(Counter::Rejected, rejected);
                 self.count(Counter::Exported, batch.spans - rejected);
@@ -305,9 +310,15 @@ impl Exporter {
             }
             ExportResult::NotRetryable => {
                 self.recovered(sent);
+                let trouble = Trouble::Refused(status);
+                self.complaints.record(trouble, batch.spans, 0, now);
                 self.drop_batch(batch, Counter::DroppedRefused);
             }
-            ExportResult::Retryable { after } => self.failed(batch, after, now),
+            ExportResult::TooLarge => {
+                self.recovered(sent);
+                self.split(batch, status, now);
+            }
+            ExportResult::Retryable { after } => self.failed(batch, status, after, now),
         }
         self.send(now, None, dispatch);
     }
@@ -325,7 +336,7 @@ impl Exporter {
     /// The collector did not accept `batch`. Waits, longer after each failure, and then sends it
     /// again. The delay that the collector requires (`after`) makes the wait longer and never
     /// shorter: otherwise, a collector could require one call per millisecond.
-    fn failed(&mut self, mut batch: Batch, after: Option<Duration>, now: u64) {
+    fn failed(&mut self, mut batch: Batch, status: CallStatus, after: Option<Duration>, now: u64) {
         self.count(Counter::Retries, 1);
         // A call that was in flight together with one that failed already is the same failure.
         if now >= self.not_before {
@@ -335,7 +346,14 @@ impl Exporter {
         let wait = asked_for.max(backoff(self.failures, now));
         self.not_before = self.not_before.max(now.saturating_add(nanos(wait)));
         let age = Duration::from_nanos(now.saturating_sub(batch.newest));
-        if self.finishing || age > MAX_AGE {
+        let is_lost = self.finishing || age > MAX_AGE;
+        let trouble = match is_lost {
+            true => Trouble::Expired(status),
+            false => Trouble::Repeated(status),
+        };
+        let failures = self.failures;
+        self.complaints.record(trouble, batch.spans, failures, now);
+        if is_lost {
             self.drop_batch(batch, Counter::DroppedExpired);
         } else {
             batch.shrink();
@@ -350,7 +368,21 @@ impl Exporter {
             |flight: &Flight| Duration::from_nanos(now.saturating_sub(flight.sent)) > limit;
         while let Some(place) = self.flying.iter().position(overdue) {
             let batch = self.flying.swap_remove(place).batch;
-            self.failed(batch, None, now);
+            self.failed(batch, CallStatus::NoAnswer, None, now);
+        }
+    }
+
+    /// A collector found the call with `batch` too large. Its spans are sent again in smaller
+    /// calls. A span that is too large alone is dropped.
+    fn split(&mut self, mut batch: Batch, status: CallStatus, now: u64) {
+        if self.size.halve(batch.spans) && !self.finishing {
+            self.count(Counter::Split, 1);
+            batch.shrink();
+            self.waiting.push_front(batch);
+        } else {
+            let trouble = Trouble::TooLarge(status);
+            self.complaints.record(trouble, batch.spans, 0, now);
+            self.drop_batch(batch, Counter::DroppedTooLarge);
         }
     }
 
@@ -380,17 +412,30 @@ impl Exporter {
         self.finishing && self.flying.is_empty()
     }
 
-    /// Returns one line for the log, once, where Envoy does not have the cluster.
+    /// Returns the line that is due for the log: about exports that fail, at most one a minute;
+    /// about a cluster that Envoy does not have, at most one an hour.
     pub fn complaint(&mut self) -> Option<String> {
-        if self.complaint != Complaint::Due {
-            return None;
+        self.complaints.take(&self.report.cluster)
+    }
+
+    /// Counts a request that is not reported because its trace is not sampled.
+    pub fn count_not_sampled(&mut self) {
+        self.count(Counter::NotSampled, 1);
+        self.has_counted = true;
+    }
+
+    /// Frees the memory that the next batches do not need: all but one buffer where nothing waits
+    /// or is in flight, and otherwise as many as can be in flight together.
+    pub fn trim(&mut self) {
+        let is_idle = self.waiting.is_empty() && self.flying.is_empty();
+        if is_idle {
+            self.body = Vec::new();
         }
-        self.complaint = Complaint::Made;
-        Some(format!(
-            "mesh_tracing.report.cluster: Envoy knows no cluster {:?}; spans are dropped and \
-             counted until it does",
-            self.report.cluster
-        ))
+        let needed = match is_idle {
+            true => 1,
+            false => self.report.batch.max_in_flight as usize,
+        };
+        self.free.truncate(needed);
     }
 
     fn drop_batch(&mut self, batch: Batch, counter: Counter) {
@@ -412,7 +457,7 @@ impl Exporter {
 
     /// Reports the counts since the last time.
     pub fn take_counts(&mut self, mut take: impl FnMut(Counter, u64)) {
-        self.has_dropped = false;
+        self.has_counted = false;
         for (counter, count) in Counter::ALL.iter().zip(&mut self.counts) {
             match core::mem::take(count) {
                 0 => {}

@@ -10,6 +10,8 @@ mod answer;
 mod attributes;
 mod batch;
 mod call_headers;
+mod call_size;
+mod complaint;
 mod config;
 pub mod conventions;
 mod counter;

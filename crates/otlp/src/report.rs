@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes};
 
 use crate::call_headers;
 use crate::config::{BatchConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
@@ -79,12 +79,12 @@ impl Report {
     /// When a key is missing or a value is impossible, with the key's path.
     #[inline(never)]
     pub fn new(config: &ReportConfig) -> Result<Self, ConfigError> {
-        if config.cluster.is_empty() {
-            return Err(ConfigError::new(
-                "cluster",
-                "required: the name of the Envoy cluster of the collector",
-            ));
-        }
+        let mut mistakes = Mistakes::default();
+        mistakes.require(
+            !config.cluster.is_empty(),
+            "cluster",
+            "required: the name of the Envoy cluster of the collector",
+        );
         let numbers = [
             ("timeout_ms", config.timeout_ms, 1, 600_000),
             ("batch.max_spans", config.batch.max_spans, 1, 8192),
@@ -94,32 +94,34 @@ impl Report {
         ];
         for (key, number, least, most) in numbers {
             if !(least..=most).contains(&number) {
-                return Err(ConfigError::new(
+                mistakes.add(ConfigError::new(
                     key,
                     format!("invalid value: {number}, expected {least} to {most}"),
                 ));
             }
         }
         if config.batch.max_queue < config.batch.max_spans {
-            return Err(ConfigError::new(
+            let refusal = ConfigError::new(
                 "batch.max_queue",
                 format!(
                     "invalid value: {}, expected at least `max_spans` ({})",
                     config.batch.max_queue, config.batch.max_spans
                 ),
-            ));
+            );
+            mistakes.add(refusal.judged_by("batch.max_spans"));
         }
-        if config.keep.slower_than_ms == Some(0) {
-            return Err(ConfigError::new(
-                "keep.slower_than_ms",
-                "invalid value: 0, expected milliseconds, or null for never",
-            ));
-        }
-        resource::refuse_too_large(&config.resource)?;
+        mistakes.require(
+            config.keep.slower_than_ms != Some(0),
+            "keep.slower_than_ms",
+            "invalid value: 0, expected milliseconds, or null for never",
+        );
+        mistakes.keep(resource::refuse_too_large(&config.resource));
+        let headers = mistakes.keep(call_headers::compile(config));
+        let headers = mistakes.finish(headers)?;
         Ok(Self {
             cluster: config.cluster.clone(),
             protocol: config.protocol,
-            headers: call_headers::compile(config)?,
+            headers,
             timeout: Duration::from_millis(config.timeout_ms.into()),
             batch: config.batch.clone(),
             resource: config.resource.clone(),
@@ -133,6 +135,32 @@ impl Report {
                 per_second: config.keep.per_second,
             },
         })
+    }
+
+    /// What is reported and where it goes, in words. They follow "the filter".
+    #[must_use]
+    #[inline(never)]
+    pub fn summary(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::HttpProtobuf => "OTLP/HTTP",
+            Protocol::Grpc => "OTLP/gRPC",
+        };
+        let kept = match (self.keep.any(), self.keep.errors, self.keep.slower_than) {
+            (false, ..) => String::new(),
+            (true, true, None) => " and of requests that fail".to_owned(),
+            (true, true, Some(limit)) => format!(
+                " and of requests that fail or take more than {} ms",
+                limit.as_millis()
+            ),
+            (true, false, limit) => format!(
+                " and of requests that take more than {} ms",
+                limit.unwrap_or_default().as_millis()
+            ),
+        };
+        let cluster = &self.cluster;
+        format!(
+            "exports to the cluster {cluster:?} over {protocol} the spans of sampled requests{kept}"
+        )
     }
 
     /// The requests that are reported although the trace is not sampled.

@@ -120,7 +120,9 @@ impl Span<'_> {
 
     /// Appends the span as a `spans` field of `ScopeSpans`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        wire::length_head(out, SCOPE_SPANS, self.content_len());
+        let content = self.content_len();
+
+        wire::length_head(out, SCOPE_SPANS, content);
         wire::bytes(out, field::TRACE_ID, &self.trace_id.to_bytes());
         wire::bytes(out, field::SPAN_ID, &self.span_id.to_bytes());
         if !self.tracestate.is_empty() {

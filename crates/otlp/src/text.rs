@@ -23,6 +23,9 @@ impl<'a> Utf8Text<'a> {
         // A character has at most four bytes, so the bytes behind these cannot change the text that
         // is kept.
         let near = bytes.get(..limit + 4).unwrap_or(bytes);
+        if near.is_ascii() {
+            return Self(Form::Borrowed(near.get(..limit).unwrap_or(near)));
+        }
         if let Ok(text) = core::str::from_utf8(near) {
             let end = text.floor_char_boundary(limit);
             return Self(Form::Borrowed(

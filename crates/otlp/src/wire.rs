@@ -48,10 +48,18 @@ fn tag(out: &mut Vec<u8>, field: u32, wire: u32) {
     varint(out, u64::from(field << 3 | wire));
 }
 
-/// Writes the head of a field. The `content` bytes follow it.
+/// Writes the head of a field. The `content` bytes follow it. It is inlined where the size of the
+/// module does not count.
+#[cfg_attr(not(target_arch = "wasm32"), inline)]
 pub(crate) fn length_head(out: &mut Vec<u8>, field: u32, content: usize) {
-    tag(out, field, LENGTH);
-    varint(out, content as u64);
+    let tag = field << 3 | LENGTH;
+    // Nearly every field of a span is so short that its head has two bytes.
+    if let (Ok(tag @ ..0x80), Ok(content @ ..0x80)) = (u8::try_from(tag), u8::try_from(content)) {
+        out.extend_from_slice(&[tag, content]);
+    } else {
+        varint(out, tag.into());
+        varint(out, content as u64);
+    }
 }
 
 pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, content: &[u8]) {

@@ -12,7 +12,7 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use common::{Collector, answer, counts, exporter, reply, span};
+use common::{Collector, answer, counts, exporter, reply, span, spans_of};
 use meshtrace_otlp::{Attributes, CallError, Exporter};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
@@ -61,7 +61,6 @@ fn over_http_success_refusal_and_retry_are_told_apart() {
         (400, "dropped.refused", false),
         (401, "dropped.refused", false),
         (404, "dropped.refused", false),
-        (413, "dropped.refused", false),
         (500, "dropped.refused", false),
         (501, "dropped.refused", false),
         (429, "retries", true),
@@ -366,7 +365,7 @@ fn at_the_end_everything_is_sent_at_once_whatever_went_before() {
     assert!(!exporter.on_done(SECOND, &mut |call| collector.take(call)));
     // Two, of which one failed; and one with all that is left.
     assert_eq!(collector.calls.len(), 3);
-    let sizes: Vec<_> = collector.calls.iter().map(common::spans_of).collect();
+    let sizes: Vec<_> = collector.calls.iter().map(spans_of).collect();
     assert_eq!(sizes, [2, 2, 7]);
     for token in 1..3 {
         assert!(!exporter.is_done());
@@ -383,4 +382,124 @@ fn at_the_end_what_fails_is_not_tried_again() {
     answer(&mut exporter, 0, 503, SECOND, &mut collector);
     assert!(exporter.is_done());
     assert_eq!(counts(&mut exporter).get("dropped.expired"), Some(&3));
+}
+
+/// A collector that takes at most `limit` spans in a call. Returns the spans that it took, and the
+/// number of calls.
+fn deliver(json: &str, limit: usize, pushed: u64, refusal: u16) -> (usize, usize, Exporter) {
+    let (mut exporter, mut collector) = (exporter(json), Collector::default());
+    push(&mut exporter, pushed);
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
+    let (mut taken, mut now) = (0, SECOND);
+    while !collector.open.is_empty() || exporter.tick_period().is_some() {
+        now += 100 * MS;
+        assert!(now < 60 * SECOND, "it does not end");
+        for token in core::mem::take(&mut collector.open) {
+            let spans = spans_of(&collector.calls[token as usize]);
+            let status = match spans > limit {
+                true => refusal,
+                false => 200,
+            };
+            taken += if status == 200 { spans } else { 0 };
+            answer(&mut exporter, token, status, now, &mut collector);
+        }
+        exporter.on_tick(now, &mut |call| collector.take(call));
+        exporter.take_counts(|_, _| {});
+    }
+    (taken, collector.calls.len(), exporter)
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_sent_in_parts() {
+    for limit in [1, 2, 7, 59, 60] {
+        let (taken, calls, _) = deliver(HTTP, limit, 60, 413);
+        assert_eq!(taken, 60, "{limit}");
+        // The halvings of two calls at once, and the parts of at least half the limit.
+        assert!(
+            calls <= 12 + 60_usize.div_ceil(limit.div_ceil(2)),
+            "{limit}: {calls}"
+        );
+    }
+    // Another refusal is no matter of size.
+    assert_eq!(deliver(HTTP, 7, 60, 400).0, 0);
+}
+
+#[test]
+fn a_collector_that_finds_every_call_too_large_gets_few_calls() {
+    let (taken, calls, mut exporter) = deliver(HTTP, 0, 2000, 413);
+    assert_eq!(taken, 0);
+    assert!(calls < 30, "{calls}");
+    let line = exporter.complaint().expect("a line");
+    assert!(
+        line.contains("finds one span too large for a call: status 413"),
+        "{line}"
+    );
+    assert_eq!(exporter.complaint(), None);
+}
+
+#[test]
+fn a_span_that_is_too_large_alone_is_dropped_and_counted() {
+    let (mut exporter, mut collector) = (exporter(HTTP), Collector::default());
+    push(&mut exporter, 2);
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
+    answer(&mut exporter, 0, 413, SECOND, &mut collector);
+    // The first span alone.
+    answer(&mut exporter, 1, 413, SECOND, &mut collector);
+    exporter.on_tick(2 * SECOND, &mut |call| collector.take(call));
+    answer(&mut exporter, 2, 200, SECOND, &mut collector);
+    let counts = counts(&mut exporter);
+    let of = |name| counts.get(name).copied();
+    assert_eq!(of("split"), Some(1), "{counts:?}");
+    assert_eq!(
+        (of("dropped.too_large"), of("exported")),
+        (Some(1), Some(1)),
+        "{counts:?}"
+    );
+    assert_eq!(exporter.tick_period(), None);
+}
+
+#[test]
+fn a_message_that_grpc_finds_too_large_is_sent_in_parts() {
+    for (status, message, splits) in [
+        (
+            "8",
+            "grpc: received message larger than max (70000 vs. 4096)",
+            true,
+        ),
+        ("8", "quota exceeded", false),
+        ("3", "larger than max", false),
+    ] {
+        let (mut exporter, mut collector) = in_flight(GRPC);
+        let headers = [(":status", "200".to_owned())];
+        let trailers = [
+            ("grpc-status", status.to_owned()),
+            ("grpc-message", message.to_owned()),
+        ];
+        reply(
+            &mut exporter,
+            0,
+            &headers,
+            b"",
+            &trailers,
+            SECOND,
+            &mut collector,
+        );
+        let counts = counts(&mut exporter);
+        assert_eq!(counts.contains_key("split"), splits, "{message}");
+        assert_eq!(counts.contains_key("dropped.refused"), !splits, "{message}");
+    }
+}
+
+#[test]
+fn what_the_trace_does_not_sample_is_counted_with_the_next_tick() {
+    let (mut exporter, mut collector) = (exporter(HTTP), Collector::default());
+    assert_eq!(exporter.tick_period(), None);
+    for _ in 0..3 {
+        exporter.count_not_sampled();
+    }
+    assert!(exporter.tick_period().is_some());
+    exporter.on_tick(SECOND, &mut |call| collector.take(call));
+    assert_eq!(counts(&mut exporter).get("not_sampled"), Some(&3));
+    assert_eq!(exporter.tick_period(), None);
+    assert!(collector.calls.is_empty());
 }

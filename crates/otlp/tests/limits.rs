@@ -18,7 +18,8 @@ use meshtrace_otlp::{
 const SECOND: u64 = 1_000_000_000;
 
 fn report(json: &serde_json::Value) -> Result<Report, String> {
-    let config: ReportConfig = serde_json::from_value(json.clone()).expect("a configuration");
+    let config: ReportConfig =
+        meshtrace_config::read(json.to_string().as_bytes()).expect("a configuration");
     Report::new(&config).map_err(|error| error.to_string())
 }
 

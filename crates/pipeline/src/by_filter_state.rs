@@ -4,7 +4,7 @@
 //! filters in front have left them. Filter state changes no route.
 
 use meshtrace_attributes::AttributeConfig;
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, RequestHeaders, each};
 use meshtrace_envoy::filter_state;
 use meshtrace_headers::{Managed, Value, join};
 use meshtrace_propagation::{Field, Placement, Propagation};
@@ -170,15 +170,17 @@ fn refuse_key(name: &[u8], attributes: &[AttributeConfig]) -> Result<(), ConfigE
 /// the header's value, in this filter or in another one of this project.
 pub(crate) fn refuse_header_keys(attributes: &[AttributeConfig]) -> Result<(), ConfigError> {
     let is_header = |key: &str| Field::from_name(key.as_bytes()).is_some() || key == "baggage";
-    let mut attributes = attributes.iter().enumerate();
-    match attributes.find(|(_, attribute)| is_header(&attribute.key)) {
-        None => Ok(()),
-        Some((i, attribute)) => Err(ConfigError::new(
-            format!("attributes[{i}].key"),
-            format!(
-                "{:?} is the filter state of a header of that name, expected another key",
-                attribute.key
-            ),
-        )),
-    }
+    each("attributes", attributes, |_, attribute| {
+        match is_header(&attribute.key) {
+            true => Err(ConfigError::new(
+                "key",
+                format!(
+                    "{:?} is the filter state of a header of that name, expected another key",
+                    attribute.key
+                ),
+            )),
+            false => Ok(()),
+        }
+    })
+    .map(drop)
 }

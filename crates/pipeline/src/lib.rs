@@ -30,6 +30,7 @@ pub use filter::{
     TraceContext,
 };
 pub use meshtrace_config::Environment;
+pub use meshtrace_counters::{CONFIG_INVALID, config_invalid_of};
 pub use meshtrace_headers::Arena;
 pub use meshtrace_otlp::{CallError, Dispatch, HttpCall, HttpCallResponse, Node};
 pub use outcome::{
@@ -82,9 +83,13 @@ pub trait Composition: Sized + 'static {
     /// The request headers that the filter writes as filter state; `None` where it edits them.
     fn by_filter_state(&self) -> Option<&ByFilterState>;
 
-    /// A warning to log about this configuration, which is valid.
-    fn caution(&self) -> Option<&'static str> {
-        None
+    /// What the filter does with this configuration, in words. They follow "the filter".
+    fn summary(&self) -> String;
+
+    /// The warnings to log about this configuration, which is valid. Each begins with the path of
+    /// what it is about.
+    fn cautions(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// The headers of the request have come. Adds to `outcome` what is to change.

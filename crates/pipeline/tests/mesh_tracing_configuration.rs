@@ -142,7 +142,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             report(r#""headers": "authorization=Bearer hunter2""#),
-            "mesh_tracing.report.headers: invalid type: string, expected a map",
+            "mesh_tracing.report.headers: invalid type: string, expected an object",
         ),
         (
             report(r#""headers": {"authorization": ["hunter2"]}"#),
@@ -170,7 +170,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             report(r#""resource": {"a": []}"#),
-            "mesh_tracing.report.resource.a: invalid type: sequence, expected a string, a number or \
+            "mesh_tracing.report.resource.a: invalid type: list, expected a string, a number or \
              a boolean",
         ),
         (
@@ -187,6 +187,46 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
             assert!(!refusal.contains(secret), "{refusal}");
         }
     }
+}
+
+/// Those of the text, and those that are found when the stages are compiled.
+#[test]
+fn a_refusal_has_the_mistakes_of_all_stages() {
+    let json = r#"{
+        "trace_context": {"extract": ["b3", "b4"], "clear": ["content-length"], "on_missing": "pass"},
+        "sampling": {"rules": [
+            {"match": {"path": {"regex": "("}, "methods": ["get"]}, "sample": {"ratio": 2}},
+            {"match": {"headers": [{"name": "x-a", "exakt": "1"}]}},
+            {"match": {"path": {"regex": ")"}}, "sample": "never"}
+        ]},
+        "span_attributes": {"attributes": [{"key": "0", "from": {"cookies": "c"}, "max_length": 0}]},
+        "report": {"cluster": "c", "timeout_ms": 0, "bach": {}, "batch": {"max_spans": 0}}
+    }"#;
+    let refusal = refusal(json);
+    let mut paths: Vec<_> = refusal
+        .split("; also mesh_tracing.")
+        .filter_map(|mistake| mistake.split_once(": "))
+        .map(|(path, _)| path.trim_start_matches("mesh_tracing."))
+        .collect();
+    paths.sort_unstable();
+    let expected = [
+        "report.bach",
+        "report.batch.max_spans",
+        "report.timeout_ms",
+        "sampling.rules[0].match.methods[0]",
+        "sampling.rules[0].match.path.regex",
+        "sampling.rules[0].sample.ratio",
+        "sampling.rules[1]",
+        "sampling.rules[1].match.headers[0].exakt",
+        "sampling.rules[2].match.path.regex",
+        "span_attributes.attributes[0].from",
+        "span_attributes.attributes[0].key",
+        "span_attributes.attributes[0].max_length",
+        "trace_context.clear[0]",
+        "trace_context.extract[1]",
+        "trace_context.on_missing",
+    ];
+    assert_eq!(paths, expected, "{refusal}");
 }
 
 /// What only a tracer in the proxy is told, and keys of spans that it exports, are refused where

@@ -9,17 +9,19 @@ pub mod native;
 
 use meshtrace_access_log::AccessLogTraceConfig;
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_config::{ConfigError, RequestHeaders, read};
+use meshtrace_config::{ConfigError, RequestHeaders, object, read};
 use meshtrace_otlp::ReportConfig;
 use meshtrace_propagation::TraceContextConfig;
 use meshtrace_sampling::SamplingConfig;
-use serde::Deserialize;
 
 /// The configuration of `mesh_tracing.wasm`. A stage that is absent is off; `{}` turns it on with
 /// its defaults.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct MeshTracingConfig {
     /// The trace context, in every format.
     pub trace_context: Option<TraceContextConfig>,
@@ -35,6 +37,15 @@ pub struct MeshTracingConfig {
     /// request-headers` prints. Default `edit`.
     pub request_headers: Option<RequestHeaders>,
 }
+
+object!(MeshTracingConfig {
+    trace_context,
+    sampling,
+    span_attributes,
+    access_log,
+    report,
+    request_headers,
+});
 
 /// Reads the configuration of `trace_context.wasm`.
 ///

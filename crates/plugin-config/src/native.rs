@@ -2,7 +2,7 @@
 //! reads from Envoy. The tracer and `meshtrace check` refuse the same.
 
 use meshtrace_attributes::{Phase, SourceConfig, SpanAttributesConfig};
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders, each};
 use meshtrace_otlp::RoleConfig;
 use meshtrace_propagation::{IncomingMode, OnRepeated, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
@@ -70,123 +70,120 @@ pub fn refuse(config: &MeshTracingConfig) -> Result<(), ConfigError> {
             "required: the module is the proxy's tracer, and reports its spans",
         ));
     };
-    if report.role == RoleConfig::Gateway {
-        return Err(ConfigError::new(
-            "report.role",
-            "not \"gateway\": Envoy's own `spawn_upstream_span: true` makes a CLIENT span of each call",
-        ));
-    }
-    if config.access_log.is_some() {
-        return Err(ConfigError::new(
-            "access_log",
-            "not here: %TRACE_ID% and %SPAN_ID% of the access log are this tracer's",
-        ));
-    }
-    if config.request_headers == Some(RequestHeaders::FilterState) {
-        return Err(ConfigError::new(
-            "request_headers",
-            "not \"filter_state\": what a tracer injects makes Envoy choose no route again",
-        ));
-    }
+    let mut mistakes = Mistakes::default();
+    mistakes.require(
+        report.role != RoleConfig::Gateway,
+        "report.role",
+        "not \"gateway\": Envoy's own `spawn_upstream_span: true` makes a CLIENT span of each call",
+    );
+    mistakes.require(
+        config.access_log.is_none(),
+        "access_log",
+        "not here: %TRACE_ID% and %SPAN_ID% of the access log are this tracer's",
+    );
+    mistakes.require(
+        config.request_headers != Some(RequestHeaders::FilterState),
+        "request_headers",
+        "not \"filter_state\": what a tracer injects makes Envoy choose no route again",
+    );
     if let Some(config) = &config.trace_context {
-        refuse_context(config).map_err(|error| error.below("trace_context"))?;
+        let refused = refuse_context(config);
+        mistakes.keep(refused.map_err(|error| error.below("trace_context")));
     }
     if let Some(config) = &config.sampling {
-        refuse_sampling(config).map_err(|error| error.below("sampling"))?;
+        let refused = refuse_sampling(config);
+        mistakes.keep(refused.map_err(|error| error.below("sampling")));
     }
     if let Some(config) = &config.span_attributes {
-        refuse_attributes(config).map_err(|error| error.below("span_attributes"))?;
+        let refused = refuse_attributes(config);
+        mistakes.keep(refused.map_err(|error| error.below("span_attributes")));
     }
-    Ok(())
+    mistakes.end()
 }
 
 fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
-    if config.on_repeated == Some(OnRepeated::Reject) {
-        return Err(ConfigError::new(
-            "on_repeated",
-            "not \"reject\": Envoy shows a tracer the first line of a header alone",
-        ));
-    }
-    if !config.baggage_from.is_empty() {
-        return Err(ConfigError::new(
-            "baggage_from",
-            "not here: Envoy shows a tracer no headers of which only the beginning is known",
-        ));
-    }
+    let mut mistakes = Mistakes::default();
+    mistakes.require(
+        config.on_repeated != Some(OnRepeated::Reject),
+        "on_repeated",
+        "not \"reject\": Envoy shows a tracer the first line of a header alone",
+    );
+    mistakes.require(
+        config.baggage_from.is_empty(),
+        "baggage_from",
+        "not here: Envoy shows a tracer no headers of which only the beginning is known",
+    );
     let when = config.incoming.as_ref().map(|incoming| &incoming.when);
-    if when.is_some_and(|when| when.not_from_cidrs.is_some()) {
-        return Err(ConfigError::new(
-            "incoming.when.not_from_cidrs",
-            "not here: Envoy tells a tracer the caller's address only when the request is over",
-        ));
-    }
-    refuse_families(&config.clear, "clear")?;
-    for (i, entry) in config.overrides.iter().enumerate() {
-        if entry.cluster.is_some() {
-            return Err(ConfigError::new(
-                format!("overrides[{i}].cluster"),
-                "not here: Envoy tells a tracer the cluster only when the request is over; \
-                 expected a host",
-            ));
-        }
-        let clear = entry.clear.as_deref().unwrap_or_default();
-        refuse_families(clear, &format!("overrides[{i}].clear"))?;
-    }
-    Ok(())
+    mistakes.require(
+        when.is_none_or(|when| when.not_from_cidrs.is_none()),
+        "incoming.when.not_from_cidrs",
+        "not here: Envoy tells a tracer the caller's address only when the request is over",
+    );
+    mistakes.keep(refuse_families(&config.clear));
+    let overrides = each("overrides", &config.overrides, |_, entry| {
+        let mut mistakes = Mistakes::default();
+        mistakes.require(
+            entry.cluster.is_none(),
+            "cluster",
+            "not here: Envoy tells a tracer the cluster only when the request is over; \
+             expected a host",
+        );
+        mistakes.keep(refuse_families(entry.clear.as_deref().unwrap_or_default()));
+        mistakes.end()
+    });
+    mistakes.keep(overrides);
+    mistakes.end()
 }
 
 /// The names in `clear` that stand for headers of which only the beginning of the name is known.
 const FAMILIES: [&str; 3] = ["jaeger", "ottrace", "instana"];
 
-fn refuse_families(clear: &[String], path: &str) -> Result<(), ConfigError> {
-    let mut names = clear.iter().enumerate();
-    match names.find(|(_, name)| FAMILIES.contains(&name.as_str())) {
-        None => Ok(()),
-        Some((i, name)) => Err(ConfigError::new(
-            format!("{path}[{i}]"),
+fn refuse_families(clear: &[String]) -> Result<(), ConfigError> {
+    each("clear", clear, |_, name| match FAMILIES.contains(&name.as_str()) {
+        false => Ok(()),
+        true => Err(ConfigError::new(
+            "",
             format!(
                 "not {name:?}, which has headers of which only the beginning is known: Envoy shows \
                  a tracer none of them; expected the names of single headers"
             ),
         )),
-    }
+    })
+    .map(drop)
 }
 
 fn refuse_sampling(config: &SamplingConfig) -> Result<(), ConfigError> {
-    for (i, rule) in config.rules.iter().enumerate() {
+    each("rules", &config.rules, |_, rule| {
         let unknown = [
-            ("route", rule.matches.route.is_some()),
-            ("cluster", rule.matches.cluster.is_some()),
+            ("match.route", rule.matches.route.is_some()),
+            ("match.cluster", rule.matches.cluster.is_some()),
         ];
-        if let Some((key, _)) = unknown.iter().find(|(_, is_set)| *is_set) {
-            return Err(ConfigError::new(
-                format!("rules[{i}].match.{key}"),
+        let mut mistakes = Mistakes::default();
+        for (key, is_set) in unknown {
+            mistakes.require(
+                !is_set,
+                key,
                 "not here: Envoy does not tell a tracer when the span starts; expected path, \
                  methods, host or headers",
-            ));
+            );
         }
-    }
-    Ok(())
+        mistakes.end()
+    })
+    .map(drop)
 }
 
 fn refuse_attributes(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
-    for (i, attribute) in config.attributes.iter().enumerate() {
-        let path = format!("attributes[{i}].from");
-        if matches!(attribute.from, SourceConfig::Property(_)) {
-            return Err(ConfigError::new(
-                path,
-                "not `property`: Envoy shows a tracer none; Envoy's own `custom_tags` are reported",
-            ));
-        }
-        if attribute.from.phase() == Phase::Response {
-            return Err(ConfigError::new(
-                path,
-                "not `response_header`: Envoy shows a tracer none; Envoy's own `custom_tags` are \
-                 reported",
-            ));
-        }
-    }
-    Ok(())
+    each("attributes", &config.attributes, |_, attribute| {
+        let refusal = if matches!(attribute.from, SourceConfig::Property(_)) {
+            "not `property`: Envoy shows a tracer none; Envoy's own `custom_tags` are reported"
+        } else if attribute.from.phase() == Phase::Response {
+            "not `response_header`: Envoy shows a tracer none; Envoy's own `custom_tags` are reported"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::new("from", refusal))
+    })
+    .map(drop)
 }
 
 /// A warning to the user about a configuration that is valid.

@@ -128,7 +128,8 @@ impl Case {
 
     fn propagation(self, inject: Self) -> Propagation {
         let json = format!(r#"{{"extract": ["{self}"], "inject": ["{inject}"]}}"#);
-        let config: TraceContextConfig = serde_json::from_str(&json).expect("a configuration");
+        let config: TraceContextConfig =
+            meshtrace_config::read(json.as_bytes()).expect("a configuration");
         Propagation::new(&config).expect("a configuration that compiles")
     }
 }

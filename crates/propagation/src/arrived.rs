@@ -2,16 +2,17 @@
 
 use meshtrace_headers::Headers;
 
-use serde::Deserialize;
-
 use crate::TraceId;
 use crate::field::{Field, FieldSet};
 use crate::id::same_trace;
 
 /// What becomes of a header that came more than once.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "snake_case")
+)]
 pub enum OnRepeated {
     /// The first value counts where all of them name one trace.
     #[default]
@@ -19,6 +20,11 @@ pub enum OnRepeated {
     /// It is malformed (W3C Trace Context, section 3.2: exactly one `traceparent`).
     Reject,
 }
+
+meshtrace_config::words!(OnRepeated {
+    SameTrace = "same_trace",
+    Reject = "reject",
+});
 
 /// What arrived under the known names.
 #[derive(Clone, Debug)]

@@ -1,13 +1,14 @@
 //! The formats whose baggage headers are joined.
 
-use serde::Deserialize;
-
 use crate::vendor;
 
 /// A format that sends baggage in one header an entry.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum BaggageSource {
     /// `uberctx-*`, URL-encoded (Jaeger client libraries, "Propagation Format").
     Jaeger,
@@ -28,3 +29,8 @@ impl BaggageSource {
         }
     }
 }
+
+meshtrace_config::words!(BaggageSource {
+    Jaeger = "jaeger",
+    Ottrace = "ottrace",
+});

@@ -1,11 +1,6 @@
 //! The configuration of propagation, as it is written. `propagation.rs` compiles it.
 
-use core::fmt;
-
-use meshtrace_config::RequestHeaders;
-use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use meshtrace_config::{Kind, Read, RequestHeaders, Value, object, words};
 
 use crate::OnRepeated;
 use crate::baggage_source::BaggageSource;
@@ -13,9 +8,12 @@ use crate::direction::Direction;
 use crate::format::{B3TraceIdBits, Format, OnDefer};
 
 /// `trace_context.wasm`'s configuration; every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct TraceContextConfig {
     /// Where the filter stands. Default `downstream`.
     pub placement: Placement,
@@ -62,9 +60,12 @@ pub struct TraceContextConfig {
 }
 
 /// Where the filter stands.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum Placement {
     /// An HTTP filter of the listener.
     #[default]
@@ -83,9 +84,12 @@ pub enum InjectConfig {
 }
 
 /// What one destination gets in place of the top level's `inject` and `clear`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct OverrideConfig {
     /// The upstream cluster's name, to the letter. Either this or `host`.
     pub cluster: Option<String>,
@@ -99,7 +103,7 @@ pub struct OverrideConfig {
 }
 
 /// Whether to believe the caller's context.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IncomingConfig {
     /// What happens to it.
     pub mode: IncomingMode,
@@ -108,9 +112,12 @@ pub struct IncomingConfig {
 }
 
 /// What happens to the context of a caller.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum IncomingMode {
     /// It is continued.
     #[default]
@@ -122,9 +129,12 @@ pub enum IncomingMode {
 }
 
 /// The callers that are not believed; all conditions that are set must hold.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct WhenConfig {
     /// The downstream address lies in none of these networks.
     pub not_from_cidrs: Option<Vec<String>>,
@@ -135,9 +145,12 @@ pub struct WhenConfig {
 }
 
 /// What to do when no context came in.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum OnMissing {
     /// Nothing.
     #[default]
@@ -147,9 +160,12 @@ pub enum OnMissing {
 }
 
 /// What to do when two formats name different traces.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum OnConflict {
     /// The format listed first wins.
     #[default]
@@ -158,67 +174,85 @@ pub enum OnConflict {
     Restart,
 }
 
-impl<'de> Deserialize<'de> for InjectConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InjectVisitor;
+object!(TraceContextConfig {
+    placement,
+    extract,
+    tracer,
+    inject,
+    default_format,
+    clear,
+    overrides,
+    baggage_from,
+    incoming,
+    on_missing,
+    generate_sampled,
+    on_conflict,
+    on_repeated,
+    on_defer,
+    b3_trace_id_bits,
+    b3_strict,
+    random_flag,
+    request_headers,
+});
 
-        impl<'de> Visitor<'de> for InjectVisitor {
-            type Value = InjectConfig;
+object!(OverrideConfig {
+    cluster,
+    host,
+    inject,
+    clear,
+});
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"preserve\" or a list of formats")
-            }
+object!(IncomingConfig {
+    mode: required,
+    when,
+} or IncomingConfig::always, expected "a mode or an object of `mode` and `when`");
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<InjectConfig, E> {
-                match text {
-                    "preserve" => Ok(InjectConfig::Preserve),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
+object!(WhenConfig {
+    not_from_cidrs,
+    header_absent,
+    direction,
+});
 
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<InjectConfig, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(InjectConfig::Formats)
+words!(Placement {
+    Downstream = "downstream",
+    Upstream = "upstream",
+});
+
+words!(IncomingMode {
+    Continue = "continue",
+    Restart = "restart",
+    Ignore = "ignore",
+});
+
+words!(OnMissing {
+    Pass = "pass",
+    Generate = "generate",
+});
+
+words!(OnConflict {
+    First = "first",
+    Restart = "restart",
+});
+
+impl Read for InjectConfig {
+    fn read(value: Value<'_>) -> Self {
+        match value.kind() {
+            Kind::List => Self::Formats(Read::read(value)),
+            _ if value.quiet_text().as_deref() == Some("preserve") => Self::Preserve,
+            _ => {
+                value.refuse_form("\"preserve\" or a list of formats");
+                Self::Preserve
             }
         }
-
-        deserializer.deserialize_any(InjectVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for IncomingConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Conditional {
-            mode: IncomingMode,
-            #[serde(default)]
-            when: WhenConfig,
+impl IncomingConfig {
+    /// Reads a mode, which is for every caller.
+    fn always(mode: Value<'_>) -> Self {
+        Self {
+            mode: Read::read(mode),
+            when: WhenConfig::default(),
         }
-
-        struct IncomingVisitor;
-
-        impl<'de> Visitor<'de> for IncomingVisitor {
-            type Value = IncomingConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mode or an object of `mode` and `when`")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<IncomingConfig, E> {
-                let mode = IncomingMode::deserialize(serde::de::value::StrDeserializer::new(text))?;
-                Ok(IncomingConfig {
-                    mode,
-                    when: WhenConfig::default(),
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<IncomingConfig, A::Error> {
-                let Conditional { mode, when } =
-                    Conditional::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(IncomingConfig { mode, when })
-            }
-        }
-
-        deserializer.deserialize_any(IncomingVisitor)
     }
 }

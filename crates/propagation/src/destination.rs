@@ -1,6 +1,6 @@
 //! The headers that are written to a request and removed from it, for one destination.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_headers::{NameRefusal, written_name};
 
 use crate::config::{InjectConfig, OverrideConfig, Placement, TraceContextConfig};
@@ -53,8 +53,14 @@ impl DestinationPolicy {
         own: Option<&OverrideConfig>,
     ) -> Result<Self, ConfigError> {
         let own_clear = own.and_then(|own| own.clear.as_deref());
-        let clear = Clear::new(own_clear.unwrap_or(&config.clear))?;
+        let mut mistakes = Mistakes::default();
         let inherits_clear = own.is_some() && own_clear.is_none();
+        let clear = Clear::new(own_clear.unwrap_or(&config.clear));
+        let clear = match inherits_clear {
+            // The top level tells of its mistakes.
+            true => clear.unwrap_or_default(),
+            false => mistakes.keep(clear).unwrap_or_default(),
+        };
         let own_inject = own.and_then(|own| own.inject.as_ref());
         let inject = match own_inject.or(config.inject.as_ref()) {
             Some(InjectConfig::Preserve) => Inject::Preserve {
@@ -63,8 +69,8 @@ impl DestinationPolicy {
             Some(InjectConfig::Formats(formats)) => {
                 // The formats that an entry inherits are overridden by the formats that it clears.
                 if own.is_none() || own_inject.is_some() {
-                    refuse_repeats("inject", formats)?;
-                    refuse_cleared(formats, &clear, inherits_clear)?;
+                    mistakes.keep(refuse_repeats("inject", formats));
+                    mistakes.keep(refuse_cleared(formats, &clear, inherits_clear));
                 }
                 Inject::Formats(formats.iter().copied().collect())
             }
@@ -78,11 +84,11 @@ impl DestinationPolicy {
             let usual = Format::EXTRACTED_BY_DEFAULT.iter().copied().collect();
             in_step = in_step.union(usual).union(inject.formats(None));
         }
-        Ok(Self {
+        mistakes.finish(Some(Self {
             inject,
             clear,
             in_step,
-        })
+        }))
     }
 
     /// Whether the header `field` is removed, whatever its value.
@@ -109,11 +115,7 @@ impl Clear {
     #[inline(never)]
     fn new(entries: &[String]) -> Result<Self, ConfigError> {
         let mut clear = Self::default();
-        for (i, entry) in entries.iter().enumerate() {
-            clear
-                .add(entry)
-                .map_err(|refusal| refusal.below(&format!("clear[{i}]")))?;
-        }
+        each("clear", entries, |_, entry| clear.add(entry))?;
         Ok(clear)
     }
 
@@ -153,6 +155,13 @@ impl Clear {
         self.formats.contains(format) || fields.any(|field| self.fields.contains(*field))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.formats == FormatSet::default()
+            && self.fields == FieldSet::default()
+            && self.names.is_empty()
+            && self.families.is_empty()
+    }
+
     pub(crate) fn names(&self, header: &[u8]) -> bool {
         self.names.iter().any(|name| **name == *header)
     }
@@ -163,16 +172,14 @@ fn refuse_cleared(
     clear: &Clear,
     inherits_clear: bool,
 ) -> Result<(), ConfigError> {
-    let cleared = formats
-        .iter()
-        .position(|format| clear.formats.contains(*format));
-    let Some(i) = cleared else {
-        return Ok(());
-    };
     let message = if inherits_clear {
         "also in the top level's `clear`, which this entry inherits; give it a `clear` of its own"
     } else {
         "also in `clear`; a format is either written or removed"
     };
-    Err(ConfigError::new(format!("inject[{i}]"), message))
+    let kept = |_, format: &Format| match clear.formats.contains(*format) {
+        true => Err(ConfigError::new("", message)),
+        false => Ok(()),
+    };
+    each("inject", formats, kept).map(drop)
 }

@@ -1,11 +1,12 @@
 //! The traffic direction of a listener.
 
-use serde::Deserialize;
-
 /// The side of the mesh on which the request came in (`xds.listener_direction`).
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum Direction {
     /// A listener with no traffic direction: any standalone Envoy's.
     #[default]
@@ -26,3 +27,9 @@ impl Direction {
         }
     }
 }
+
+meshtrace_config::words!(Direction {
+    Unspecified = "unspecified",
+    Inbound = "inbound",
+    Outbound = "outbound",
+});

@@ -24,6 +24,17 @@ pub struct Incoming<'a> {
     pub(crate) conflicting: bool,
 }
 
+/// The content of an [`Incoming`] without the headers that it was read from. It can be kept longer
+/// than they can.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    by_format: PerFormat<Extracted>,
+    found: Found,
+    unfinished: Option<Unfinished>,
+    mode: IncomingMode,
+    conflicting: bool,
+}
+
 /// The context or decision that was chosen, and the format that it was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -42,6 +53,18 @@ pub(crate) struct Unfinished {
 }
 
 impl<'a> Incoming<'a> {
+    /// What was read, for [`Propagation::extract_again`].
+    #[must_use]
+    pub fn to_read(&self) -> Read {
+        Read {
+            by_format: self.by_format,
+            found: self.found,
+            unfinished: self.unfinished,
+            mode: self.mode,
+            conflicting: self.conflicting,
+        }
+    }
+
     /// The context that was chosen.
     #[must_use]
     pub fn context(&self) -> Option<&TraceContext> {
@@ -125,6 +148,26 @@ impl Propagation {
         }
         let mode = self.trust.mode_for(&headers, peer);
         self.read(headers, mode, tally)
+    }
+
+    /// The same as [`extract`](Self::extract) gave for the same `headers`, from what it `read`.
+    #[must_use]
+    pub fn extract_again<'a>(&self, headers: Headers<'a>, read: &Read) -> Incoming<'a> {
+        let Read {
+            by_format,
+            found,
+            unfinished,
+            mode,
+            conflicting,
+        } = *read;
+        Incoming {
+            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
+            by_format,
+            found,
+            unfinished,
+            mode,
+            conflicting,
+        }
     }
 
     /// Continues the trace of a request that this filter has handled before, also from an untrusted

@@ -36,6 +36,7 @@ mod repeats;
 #[cfg(feature = "schema")]
 mod schema;
 mod server_timing;
+mod summary;
 mod trace_flags;
 mod traceparent;
 mod tracer;
@@ -54,7 +55,7 @@ pub use counter::{Counter, Tally, only_metric};
 pub use decide::{Participation, TraceDecision};
 pub use destination::{DestinationPolicy, MAX_CLEAR};
 pub use direction::Direction;
-pub use extract::Incoming;
+pub use extract::{Incoming, Read};
 pub use field::{Field, FieldSet};
 pub use format::{B3TraceIdBits, OnDefer};
 pub use id::{SpanId, TraceId};

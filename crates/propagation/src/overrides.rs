@@ -2,7 +2,7 @@
 
 use core::cmp::Ordering;
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, each};
 use meshtrace_headers::{Headers, host_name};
 
 use crate::config::{OverrideConfig, TraceContextConfig};
@@ -34,11 +34,9 @@ impl Overrides {
         extract: &[Format],
     ) -> Result<Self, ConfigError> {
         let mut overrides = Self::default();
-        for (i, entry) in config.overrides.iter().enumerate() {
-            overrides
-                .add(config, extract, entry)
-                .map_err(|error| error.below(&format!("overrides[{i}]")))?;
-        }
+        each("overrides", &config.overrides, |_, entry| {
+            overrides.add(config, extract, entry)
+        })?;
         Ok(overrides)
     }
 

@@ -1,6 +1,6 @@
 //! The configuration of propagation, compiled.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes};
 use meshtrace_headers::Headers;
 
 use crate::baggage_source::BaggageSource;
@@ -59,20 +59,24 @@ impl Propagation {
     /// When two keys contradict each other or a value is impossible, with the key's path.
     #[inline(never)]
     pub fn new(config: &TraceContextConfig) -> Result<Self, ConfigError> {
+        let mut mistakes = Mistakes::default();
         let extract = match config.placement {
-            Placement::Downstream => downstream(config)?,
-            Placement::Upstream => upstream(config)?,
+            Placement::Downstream => downstream(config),
+            Placement::Upstream => upstream(config),
         };
+        let extract = mistakes.keep(extract).unwrap_or_default();
         if config.default_format.is_some() && !preserves(config) {
-            return Err(ConfigError::new(
+            let refusal = ConfigError::new(
                 "default_format",
                 "only with inject \"preserve\"; a list says itself what to write",
-            ));
+            );
+            mistakes.add(refusal.judged_by("inject").judged_by("overrides"));
         }
-        let policy = DestinationPolicy::new(config, &extract, None)?;
-        let overrides = Overrides::new(config, &extract)?;
-        refuse_repeats("baggage_from", &config.baggage_from)?;
-        let trust = Trust::new(config.incoming.as_ref())?;
+        let policy = mistakes.keep(DestinationPolicy::new(config, &extract, None));
+        let overrides = mistakes.keep(Overrides::new(config, &extract));
+        mistakes.keep(refuse_repeats("baggage_from", &config.baggage_from));
+        let trust = mistakes.keep(Trust::new(config.incoming.as_ref()));
+        let ((policy, overrides), trust) = mistakes.finish(policy.zip(overrides).zip(trust))?;
         let propagation = Self {
             placement: config.placement,
             needs_own_context: trust.mode != IncomingMode::Continue,
@@ -182,10 +186,11 @@ impl Propagation {
 
 fn downstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
     if config.tracer.is_some() {
-        return Err(ConfigError::new(
+        let refusal = ConfigError::new(
             "tracer",
             "only with placement \"upstream\"; downstream the formats to read are in `extract`",
-        ));
+        );
+        return Err(refusal.judged_by("placement"));
     }
     let extract = match &config.extract {
         Some(formats) => formats.clone(),
@@ -203,13 +208,13 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
         ("on_conflict", config.on_conflict.is_some()),
         ("on_repeated", config.on_repeated.is_some()),
     ];
+    let mut mistakes = Mistakes::default();
     for (key, present) in downstream_only {
-        if present {
-            return Err(ConfigError::new(
-                key,
-                "not with placement \"upstream\", where the context is the tracer's own",
-            ));
-        }
+        mistakes.require(
+            !present,
+            key,
+            "not with placement \"upstream\", where the context is the tracer's own",
+        );
     }
     let tracer = config.tracer.ok_or_else(|| {
         ConfigError::new(
@@ -220,8 +225,9 @@ fn upstream(config: &TraceContextConfig) -> Result<Vec<Format>, ConfigError> {
                 Format::NAMES
             ),
         )
-    })?;
-    Ok(match tracer {
+    });
+    let tracer = mistakes.keep(tracer);
+    Ok(match mistakes.finish(tracer)? {
         Format::B3 => vec![Format::B3, Format::B3Multi],
         Format::B3Multi => vec![Format::B3Multi, Format::B3],
         tracer => vec![tracer],

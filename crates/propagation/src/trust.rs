@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::str;
 
 use ipnet::IpNet;
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_headers::{Headers, read_name};
 
 use crate::config::{IncomingConfig, IncomingMode};
@@ -51,10 +51,15 @@ impl Trust {
                 ConfigError::invalid_text("incoming.when.header_absent", name, &refusal)
             })
         });
+        let mut mistakes = Mistakes::default();
+        let not_from = when.not_from_cidrs.as_deref().map(networks).transpose();
+        let not_from = mistakes.keep(not_from);
+        let header_absent = mistakes.keep(header_absent.transpose());
+        let (not_from, header_absent) = mistakes.finish(not_from.zip(header_absent))?;
         Ok(Self {
             mode: *mode,
-            not_from: when.not_from_cidrs.as_deref().map(networks).transpose()?,
-            header_absent: header_absent.transpose()?,
+            not_from,
+            header_absent,
             direction: when.direction,
         })
     }
@@ -97,13 +102,10 @@ impl Trust {
 
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
     let expected = "expected a network such as \"10.0.0.0/8\"";
-    let network = |(i, text): (usize, &String)| {
-        text.parse().map_err(|_| {
-            let path = format!("incoming.when.not_from_cidrs[{i}]");
-            ConfigError::invalid_text(&path, text, &expected)
-        })
-    };
-    texts.iter().enumerate().map(network).collect()
+    each("incoming.when.not_from_cidrs", texts, |_, text| {
+        text.parse()
+            .map_err(|_| ConfigError::invalid_text("", text, &expected))
+    })
 }
 
 /// Whether `address` lies in one of the `networks`. An address that cannot be read lies in none.

@@ -126,13 +126,13 @@ fn impossible_configurations_are_refused_with_their_path() {
             "baggage_from[1]: listed before",
         ),
     ] {
-        let parsed: TraceContextConfig = serde_json::from_str(config).unwrap();
+        let parsed: TraceContextConfig = meshtrace_config::read(config.as_bytes()).unwrap();
         let refusal = Propagation::new(&parsed).unwrap_err().to_string();
         assert!(refusal.starts_with(expected), "{config}: {refusal}");
     }
     let names: Vec<_> = (0..17).map(|i| format!("\"x-{i}\"")).collect();
     let many = format!(r#"{{"clear": [{}]}}"#, names.join(","));
-    let parsed: TraceContextConfig = serde_json::from_str(&many).unwrap();
+    let parsed: TraceContextConfig = meshtrace_config::read(many.as_bytes()).unwrap();
     let refusal = Propagation::new(&parsed).unwrap_err().to_string();
     assert!(refusal.starts_with("clear[16]: too many"), "{refusal}");
 }
@@ -163,7 +163,7 @@ fn wrong_types_and_unknown_values_say_what_is_allowed() {
         ),
         (
             r#"{"overrides": {"a": {"inject": []}}}"#,
-            "overrides: invalid type: map, expected a sequence",
+            "overrides: invalid type: object, expected a list",
         ),
         (
             r#"{"overrides": [{"clusters": "a"}]}"#,
@@ -179,7 +179,7 @@ fn wrong_types_and_unknown_values_say_what_is_allowed() {
         ),
         (
             r#"{"b3_trace_id_bits": 96}"#,
-            "b3_trace_id_bits: invalid value: 96, expected 128 or 64",
+            "b3_trace_id_bits: invalid value: integer `96`, expected 128 or 64",
         ),
         (
             r#"{"b3_strict": "yes"}"#,

@@ -86,7 +86,7 @@ fn the_reference_has_the_tables_of_the_formats() {
 
 /// The keys that a configuration may have, as its own refusal of another one lists them.
 fn keys(json: &str) -> Vec<String> {
-    let refusal = serde_json::from_str::<TraceContextConfig>(json)
+    let refusal = meshtrace_config::read::<TraceContextConfig>(json.as_bytes())
         .unwrap_err()
         .to_string();
     let (_, allowed) = refusal.split_once("expected").expect("what is allowed");
@@ -128,7 +128,7 @@ fn the_configurations_that_the_reference_shows_compile() {
     let examples: Vec<_> = blocks.map(|b| b.split("```").next().unwrap()).collect();
     assert!(!examples.is_empty());
     for example in examples {
-        let config: TraceContextConfig = serde_json::from_str(example).expect(example);
+        let config: TraceContextConfig = meshtrace_config::read(example.as_bytes()).expect(example);
         assert!(Propagation::new(&config).is_ok(), "{example}");
     }
 }

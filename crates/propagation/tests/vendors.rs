@@ -72,7 +72,7 @@ fn a_destination_may_be_told_less() {
 #[test]
 fn a_refusal_names_the_vendors() {
     let config: TraceContextConfig =
-        serde_json::from_str(r#"{"clear": ["a b"]}"#).expect("a configuration");
+        meshtrace_config::read(r#"{"clear": ["a b"]}"#.as_bytes()).expect("a configuration");
     let refusal = Propagation::new(&config)
         .expect_err("no header")
         .to_string();

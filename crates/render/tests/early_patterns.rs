@@ -18,7 +18,8 @@ use serde_json::json;
 /// refused.
 fn pattern(matches: &serde_json::Value) -> Option<(Regex, RuleSampler)> {
     let json = json!({"parent": "ignore", "rules": [{"match": matches, "sample": "always"}]});
-    let config: SamplingConfig = serde_json::from_value(json).expect("a configuration");
+    let config: SamplingConfig =
+        meshtrace_config::read(json.to_string().as_bytes()).expect("a configuration");
     let settings = sampling_settings(&config, Tracer::OpenTelemetry).ok()?;
     let extension = &settings.manager["early_header_mutation_extensions"][0];
     let mutations = extension["typed_config"]["mutations"].as_array()?;
@@ -68,8 +69,8 @@ proptest! {
         let tail = if open { "/**" } else { "" };
         let template = format!("/{}{tail}", segments.join("/"));
         let json = json!({"path": {"template": template}});
-        let is_valid = serde_json::from_value::<SamplingConfig>(
-            json!({"rules": [{"match": json, "sample": "always"}]}),
+        let is_valid = meshtrace_config::read::<SamplingConfig>(
+            json!({"rules": [{"match": json, "sample": "always"}]}).to_string().as_bytes(),
         ).is_ok_and(|config| RuleSampler::new(&config, &|_| None).is_ok());
         prop_assume!(is_valid);
         let Some((regex, sampler)) = pattern(&json) else { return Ok(()) };
@@ -97,7 +98,7 @@ proptest! {
     ) {
         let json = json!({"host": format!("*.{domain}")});
         let config = json!({"rules": [{"match": json, "sample": "always"}]});
-        let config = serde_json::from_value::<SamplingConfig>(config);
+        let config = meshtrace_config::read::<SamplingConfig>(config.to_string().as_bytes());
         prop_assume!(config.is_ok_and(|config| RuleSampler::new(&config, &|_| None).is_ok()));
         let Some((regex, sampler)) = pattern(&json) else { return Ok(()) };
         let port = if port { ":8080" } else { "" };

@@ -12,7 +12,7 @@ use meshtrace_sampling::SamplingConfig;
 use serde_json::{Value, json};
 
 fn settings(json: &str, tracer: Tracer) -> Result<SamplingSettings, String> {
-    let config: SamplingConfig = serde_json::from_str(json).expect("a configuration");
+    let config: SamplingConfig = meshtrace_config::read(json.as_bytes()).expect("a configuration");
     sampling_settings(&config, tracer).map_err(|error| error.to_string())
 }
 

@@ -63,6 +63,16 @@ impl Bucket {
         })
     }
 
+    /// The rate in words, rounded to a whole number.
+    pub(crate) fn in_words(&self) -> String {
+        const SECOND: u64 = 1_000_000_000;
+
+        match (self.interval, self.interval.max(1)) {
+            (SECOND.., _) => format!("1 request in {} s", self.interval.div_ceil(SECOND)),
+            (_, interval) => format!("up to {} requests a second", SECOND / interval),
+        }
+    }
+
     /// The name under which the bucket's content is shared. Each bucket of a configuration has its
     /// own name.
     #[must_use]

@@ -1,6 +1,6 @@
 //! The conditions of the rules, compiled for the matcher.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_headers::{PathTemplate, Segment, is_token, read_name};
 
 use crate::config::{HeaderConfig, MatchConfig, PathConfig, RuleConfig, SamplingConfig};
@@ -17,18 +17,21 @@ impl SamplingConfig {
                 format!("too many rules; expected at most {MAX_RULES}"),
             ));
         }
-        let rules = self.rules.iter().enumerate();
-        rules
-            .map(|(i, rule)| {
-                rule.matches
-                    .compile()
-                    .map_err(|error| error.below(&format!("rules[{i}].match")))
-            })
-            .collect()
+        each("rules", &self.rules, |_, rule| {
+            let conditions = rule.matches.compile();
+            conditions.map_err(|error| error.below("match"))
+        })
     }
 }
 
 impl RuleConfig {
+    pub(crate) fn regex(&self) -> Option<&str> {
+        match &self.matches.path {
+            Some(PathConfig::Regex(regex)) => Some(regex),
+            _ => None,
+        }
+    }
+
     pub(crate) fn template(&self) -> Option<Box<str>> {
         match &self.matches.path {
             Some(PathConfig::Template(template)) => Some(template.as_str().into()),
@@ -40,41 +43,40 @@ impl RuleConfig {
 impl MatchConfig {
     #[inline(never)]
     fn compile(&self) -> Result<Conditions, ConfigError> {
+        let mut mistakes = Mistakes::default();
         let mut conditions = Conditions::default();
-        match &self.path {
-            None => {}
+        let path = match &self.path {
+            None => None,
             Some(PathConfig::Exact(path)) => {
-                let path = literal_path("path.exact", path)?;
-                conditions.path = Some(PathPattern::Exact(path));
+                Some(literal_path("path.exact", path).map(PathPattern::Exact))
             }
             Some(PathConfig::Prefix(path)) => {
-                let path = literal_path("path.prefix", path)?;
-                conditions.path = Some(PathPattern::Prefix(path));
+                Some(literal_path("path.prefix", path).map(PathPattern::Prefix))
             }
-            Some(PathConfig::Template(template)) => {
-                conditions.path = Some(template_pattern(template)?);
+            Some(PathConfig::Template(template)) => Some(template_pattern(template)),
+            Some(PathConfig::Regex(_)) => {
+                conditions.has_regex = true;
+                None
             }
-            Some(PathConfig::Regex(regex)) => conditions.regex = Some(regex.clone()),
-        }
+        };
+        conditions.path = path.and_then(|path| mistakes.keep(path));
         if let Some(methods) = &self.methods {
-            conditions.methods = compile_methods(methods)?;
+            let methods = mistakes.keep(compile_methods(methods));
+            conditions.methods = methods.unwrap_or_default();
         }
         conditions.host = match self.host.as_deref() {
             None | Some("*") => None,
-            Some(host) => Some(host_pattern(host)?),
+            Some(host) => mistakes.keep(host_pattern(host)),
         };
-        for (i, header) in self.headers.iter().enumerate() {
-            let pattern = header.compile();
-            let pattern = pattern.map_err(|error| error.below(&format!("headers[{i}]")))?;
-            conditions.headers.push(pattern);
-        }
+        let headers = each("headers", &self.headers, |_, header| header.compile());
+        conditions.headers = mistakes.keep(headers).unwrap_or_default();
         let name = |key: &str, name: &Option<String>| match name.as_deref() {
             Some("") => Err(ConfigError::new(key, "empty; expected a name")),
             name => Ok(name.map(|name| name.as_bytes().into())),
         };
-        conditions.route = name("route", &self.route)?;
-        conditions.cluster = name("cluster", &self.cluster)?;
-        Ok(conditions)
+        conditions.route = mistakes.keep(name("route", &self.route)).flatten();
+        conditions.cluster = mistakes.keep(name("cluster", &self.cluster)).flatten();
+        mistakes.finish(Some(conditions))
     }
 }
 
@@ -109,16 +111,16 @@ fn compile_methods(methods: &[String]) -> Result<Vec<Box<[u8]>>, ConfigError> {
             "empty, which no request fits; expected methods, or no such key",
         ));
     }
-    let method = |(i, method): (usize, &String)| {
+    let method = |_, method: &String| {
         if is_token(method.as_bytes()) && !method.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Ok(method.as_bytes().into());
         }
         Err(ConfigError::new(
-            format!("methods[{i}]"),
+            "",
             format!("invalid value: string {method:?}, expected a method such as \"GET\""),
         ))
     };
-    methods.iter().enumerate().map(method).collect()
+    each("methods", methods, method)
 }
 
 #[inline(never)]

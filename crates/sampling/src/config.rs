@@ -1,18 +1,16 @@
 //! The configuration of sampling as it is written.
 
-use core::fmt;
-
-use meshtrace_config::RequestHeaders;
+use meshtrace_config::{Kind, Read, RequestHeaders, Value, object, words};
 use meshtrace_propagation::Placement;
 use meshtrace_propagation::format::Format;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 /// The configuration of `route_sampling.wasm`. Every key is optional.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct SamplingConfig {
     /// The rules. The first rule that a request matches decides.
     pub rules: Vec<RuleConfig>,
@@ -24,7 +22,6 @@ pub struct SamplingConfig {
     pub force: Option<ForceConfig>,
     /// Downstream: the header that makes this proxy's tracer record a trace that it starts; `null`
     /// for none. Default `x-envoy-force-trace`. Upstream the filter removes the header.
-    #[serde(deserialize_with = "present")]
     pub request_header: Option<Option<String>>,
     /// Where the filter stands. Default `downstream`.
     pub placement: Placement,
@@ -41,24 +38,30 @@ pub struct SamplingConfig {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct RuleConfig {
     /// The name in the counters: letters, digits, `_` and `-`. Default: the index in the list.
-    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub name: Option<String>,
     /// The requests that match. Default: all.
-    #[serde(default, rename = "match")]
+    #[cfg_attr(feature = "schema", schemars(default, rename = "match"))]
     pub matches: MatchConfig,
     /// What to do with them.
     pub sample: SampleConfig,
 }
 
 /// The conditions of a rule. A request matches when all conditions that are set hold.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct MatchConfig {
     /// The path without its query, case-sensitive.
     pub path: Option<PathConfig>,
@@ -76,9 +79,12 @@ pub struct MatchConfig {
 }
 
 /// A condition on the path.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum PathConfig {
     /// The path is equal to this text.
     Exact(String),
@@ -92,8 +98,7 @@ pub enum PathConfig {
 }
 
 /// A condition on one header. Of a repeated header the first line counts.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
 pub struct HeaderConfig {
     /// The name of the header, case-insensitive.
     pub name: String,
@@ -122,9 +127,12 @@ pub enum SampleConfig {
 }
 
 /// What becomes of the sampling decision that a request brings.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "snake_case")
+)]
 pub enum ParentPolicy {
     /// The decision stands.
     #[default]
@@ -151,9 +159,12 @@ impl ParentPolicy {
 }
 
 /// A header with which an operator keeps a request.
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub struct ForceConfig {
     /// The name of the header. The filter removes it from every request.
     pub header: String,
@@ -162,56 +173,109 @@ pub struct ForceConfig {
 }
 
 /// The helper header with the trace id.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(default, deny_unknown_fields)
+)]
 pub struct IdsConfig {
     /// The name of the header. The filter removes it from the request.
     pub trace_id_header: Option<String>,
 }
 
-/// Distinguishes `null` from an absent key.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+object!(SamplingConfig {
+    rules,
+    default,
+    parent,
+    force,
+    request_header,
+    placement,
+    extract,
+    tracer,
+    ids,
+    request_headers,
+});
+
+object!(RuleConfig {
+    name,
+    matches = "match",
+    sample: required,
+});
+
+object!(MatchConfig {
+    path,
+    methods,
+    host,
+    headers,
+    route,
+    cluster,
+});
+
+object!(HeaderConfig {
+    name,
+    exact,
+    prefix,
+    present,
+});
+
+words!(ParentPolicy {
+    Respect = "respect",
+    Ignore = "ignore",
+    RespectSampled = "respect_sampled",
+    RespectDropped = "respect_dropped",
+});
+
+object!(ForceConfig {
+    header: required,
+    value_env: required,
+});
+
+object!(IdsConfig { trace_id_header });
+
+impl Read for PathConfig {
+    fn read(value: Value<'_>) -> Self {
+        type Condition = (&'static str, fn(String) -> PathConfig);
+        const CONDITIONS: [Condition; 4] = [
+            ("exact", PathConfig::Exact),
+            ("prefix", PathConfig::Prefix),
+            ("template", PathConfig::Template),
+            ("regex", PathConfig::Regex),
+        ];
+        let mut path = None;
+        value.tagged(&CONDITIONS.map(|(name, _)| name), 0, &mut |place, text| {
+            let condition = CONDITIONS.get(place).zip(text);
+            path = condition.map(|((_, condition), text)| condition(Read::read(text)));
+        });
+        path.unwrap_or(Self::Exact(String::new()))
+    }
 }
 
-impl<'de> Deserialize<'de> for SampleConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Rate {
-            Ratio(f64),
-            PerSecond(f64),
-        }
-
-        struct SampleVisitor;
-
-        impl<'de> Visitor<'de> for SampleVisitor {
-            type Value = SampleConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "\"always\", \"never\", \"unchanged\", {\"ratio\": 0.1} or {\"per_second\": 5}",
-                )
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<SampleConfig, E> {
-                match text {
-                    "always" => Ok(SampleConfig::Always),
-                    "never" => Ok(SampleConfig::Never),
-                    "unchanged" => Ok(SampleConfig::Unchanged),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+impl Read for SampleConfig {
+    fn read(value: Value<'_>) -> Self {
+        let mut sample = Self::Unchanged;
+        match value.quiet_text().as_deref() {
+            Some("always") => sample = Self::Always,
+            Some("never") => sample = Self::Never,
+            Some("unchanged") => {}
+            None if value.kind() == Kind::Object => {
+                let mut keys = 0;
+                value.map(&mut |name, rate| {
+                    keys += 1;
+                    match name {
+                        "ratio" => sample = Self::Ratio(Read::read(rate)),
+                        "per_second" => sample = Self::PerSecond(Read::read(rate)),
+                        _ => rate.refuse_key(&["ratio", "per_second"]),
+                    }
+                });
+                if keys != 1 {
+                    value.refuse(&format!("{keys} keys, expected `ratio` or `per_second`"));
                 }
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SampleConfig, A::Error> {
-                Ok(match Rate::deserialize(MapAccessDeserializer::new(map))? {
-                    Rate::Ratio(ratio) => SampleConfig::Ratio(ratio),
-                    Rate::PerSecond(rate) => SampleConfig::PerSecond(rate),
-                })
-            }
+            _ => value.refuse_form(
+                "\"always\", \"never\", \"unchanged\", {\"ratio\": 0.1} or {\"per_second\": 5}",
+            ),
         }
-
-        deserializer.deserialize_any(SampleVisitor)
+        sample
     }
 }

@@ -60,6 +60,11 @@ impl Force {
         })
     }
 
+    /// Whether the secret is not in the environment.
+    pub(crate) fn is_off(&self) -> bool {
+        self.secret.is_none()
+    }
+
     pub(crate) fn of(&self, headers: &Headers<'_>) -> Forcing {
         let mut lines = headers.lines(&self.header);
         let Some(value) = lines.next() else {

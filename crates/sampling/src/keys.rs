@@ -1,6 +1,6 @@
 //! The keys of the configuration that are names.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, each};
 use meshtrace_headers::written_name;
 
 use crate::config::SamplingConfig;
@@ -32,15 +32,13 @@ impl SamplingConfig {
     /// The names of the rules. No two rules have the same name.
     #[inline(never)]
     pub(crate) fn names(&self) -> Result<Vec<String>, ConfigError> {
-        let mut names: Vec<String> = Vec::new();
         let mut known = std::collections::BTreeSet::new();
-        for (i, rule) in self.rules.iter().enumerate() {
-            let path = || format!("rules[{i}].name");
+        each("rules", &self.rules, |i, rule| {
             let name = rule.name.clone().unwrap_or_else(|| i.to_string());
             let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
             if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(is_allowed) {
                 return Err(ConfigError::new(
-                    path(),
+                    "name",
                     format!(
                         "invalid value: string {name:?}, expected 1 to {MAX_NAME} letters, digits, \
                          `_` and `-`"
@@ -49,13 +47,12 @@ impl SamplingConfig {
             }
             if !known.insert(name.clone()) {
                 return Err(ConfigError::new(
-                    path(),
+                    "name",
                     format!("{name:?} is another rule's name; expected each once"),
                 ));
             }
-            names.push(name);
-        }
-        Ok(names)
+            Ok(name)
+        })
     }
 }
 

@@ -21,6 +21,7 @@ mod rule_sampler;
 mod sample;
 #[cfg(feature = "schema")]
 mod schema;
+mod summary;
 
 pub use bucket::{Bucket, BucketState, Take};
 pub use config::{

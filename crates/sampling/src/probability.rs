@@ -74,6 +74,14 @@ impl Threshold {
         text
     }
 
+    /// The number of all values of randomness.
+    pub(crate) const ALL: u64 = LIMIT;
+
+    /// The number of values of randomness whose traces are kept.
+    pub(crate) const fn kept(self) -> u64 {
+        LIMIT.saturating_sub(self.0)
+    }
+
     /// Whether a trace of that `randomness` is kept.
     #[must_use]
     pub fn keeps(self, randomness: Randomness) -> bool {

@@ -1,13 +1,13 @@
 //! A compiled configuration: which rule decides about a request, and what it decides.
 
-use meshtrace_config::{ConfigError, Environment};
+use meshtrace_config::{ConfigError, Environment, Mistakes, each};
 use meshtrace_headers::Headers;
 
 use crate::bucket::Bucket;
 use crate::config::{ParentPolicy, RuleConfig, SamplingConfig};
 use crate::decision::RuleDecision;
 use crate::force::{Force, Forcing};
-use crate::matcher::{Matcher, RequestView};
+use crate::matcher::{Matcher, Regexes, RequestView};
 use crate::probability::{Randomness, Threshold};
 use crate::sample::Sample;
 
@@ -49,35 +49,63 @@ impl RuleSampler {
     /// When a value is impossible or two contradict each other, with the key's path.
     #[inline(never)]
     pub fn new(config: &SamplingConfig, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let conditions = config.conditions()?;
-        let names = config.names()?;
-        let rules = config.rules.iter().zip(&names).enumerate();
-        let mut samples = rules
-            .map(|(i, (rule, name))| {
-                let path = format!("rules[{i}].sample");
-                rule.sample.compile(&path, &counted_rule(name))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut mistakes = Mistakes::default();
+        let conditions = mistakes.keep(config.conditions());
+        let names = mistakes.keep(config.names()).unwrap_or_default();
+        let samples = each("rules", &config.rules, |i, rule| {
+            let name = names.get(i).map_or("", String::as_str);
+            rule.sample.compile("sample", &counted_rule(name))
+        });
+        let mut samples = mistakes.keep(samples).unwrap_or_default();
         let has_nevers = samples.iter().any(|sample| matches!(sample, Sample::Never));
-        samples.push(config.default.compile("default", COUNTED_DEFAULT)?);
+        let default = config.default.compile("default", COUNTED_DEFAULT);
+        samples.extend(mistakes.keep(default));
         let templates: Vec<_> = config.rules.iter().map(RuleConfig::template).collect();
+        let rules = config.rules.iter().enumerate();
+        let regexes: Vec<_> = rules
+            .filter_map(|(i, rule)| Some((i, rule.regex()?)))
+            .collect();
+        let regexes = mistakes.keep(Regexes::build(&regexes).map_err(ConfigError::from));
+        let matcher = conditions.as_deref().zip(regexes);
+        let matcher = matcher.map(|(rules, regexes)| Matcher::build(rules, regexes));
+        let matcher = matcher.and_then(|matcher| mistakes.keep(matcher));
         let force = config.force.as_ref();
+        let force = force
+            .map(|force| Force::compile(force, environment))
+            .transpose()
+            .map_err(|error| error.below("force"));
+        let force = mistakes.keep(force).flatten();
+        let request_header = mistakes.keep(config.request_header());
+        let compiled = matcher.zip(conditions).zip(request_header);
+        let ((matcher, conditions), request_header) = mistakes.finish(compiled)?;
         Ok(Self {
-            matcher: Matcher::build(&conditions)?,
+            matcher,
             samples,
             names,
             has_templates: templates.iter().any(Option::is_some),
             has_nevers,
             templates,
             parent: config.parent,
-            force: force
-                .map(|force| Force::compile(force, environment))
-                .transpose()
-                .map_err(|error| error.below("force"))?,
-            request_header: config.request_header()?,
+            force,
+            request_header,
             needs_route: conditions.iter().any(|rule| rule.route.is_some()),
             needs_cluster: conditions.iter().any(|rule| rule.cluster.is_some()),
         })
+    }
+
+    /// The rules with their names, without the default.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&str, &Sample)> {
+        self.names.iter().map(String::as_str).zip(&self.samples)
+    }
+
+    /// The decision about a request that fits no rule.
+    pub(crate) fn default_sample(&self) -> &Sample {
+        self.samples.last().unwrap_or(&Sample::Unchanged)
+    }
+
+    /// Whether there is `force` without its secret.
+    pub(crate) fn lacks_secret(&self) -> bool {
+        self.force.as_ref().is_some_and(Force::is_off)
     }
 
     /// Whether a rule has a condition on Envoy's route.

@@ -89,7 +89,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             r#"{"force": "hunter2"}"#.into(),
-            "force: invalid type: string, expected struct ForceConfig",
+            "force: invalid type: string, expected an object",
         ),
         (
             r#"{"force": {"header": "Content-Length", "value_env": "A"}}"#.into(),

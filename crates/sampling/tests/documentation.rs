@@ -8,7 +8,7 @@ const REFERENCE: &str = include_str!("../../../docs/route_sampling.md");
 
 /// The keys or values that are allowed in place of `?`, as the refusal lists them.
 fn allowed(json: &str) -> Vec<String> {
-    let refusal = serde_json::from_str::<SamplingConfig>(json)
+    let refusal = meshtrace_config::read::<SamplingConfig>(json.as_bytes())
         .unwrap_err()
         .to_string();
     let (_, allowed) = refusal.split_once("expected").expect("what is allowed");
@@ -52,7 +52,7 @@ fn the_reference_documents_every_key() {
 #[test]
 fn the_reference_documents_every_counter() {
     let config = r#"{"rules": [{"name": "<name>", "sample": "never"}]}"#.replace("<name>", "NAME");
-    let config: SamplingConfig = serde_json::from_str(&config).unwrap();
+    let config: SamplingConfig = meshtrace_config::read(config.as_bytes()).unwrap();
     let of_rules = RuleSampler::new(&config, &|_| None).unwrap().counters();
     let of_rules = of_rules.iter().map(|name| name.replace("NAME", "<name>"));
     let counters = <Counter as meshtrace_counters::Counter>::ALL.iter();
@@ -65,7 +65,7 @@ fn the_reference_documents_every_counter() {
 fn the_reference_s_examples_are_read() {
     for line in REFERENCE.lines() {
         if line.starts_with("{\"placement\"") {
-            serde_json::from_str::<SamplingConfig>(line).expect(line);
+            meshtrace_config::read::<SamplingConfig>(line.as_bytes()).expect(line);
         }
     }
 }

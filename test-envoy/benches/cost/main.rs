@@ -28,6 +28,10 @@ struct Row {
     name: &'static str,
     envoy: Envoy,
     load: Load,
+    /// Whether its memory is measured after [`MANY`] requests too: it is a tracer, or the first.
+    is_weighed: bool,
+    /// The resident bytes: before the first request, after the rounds, and after [`MANY`].
+    resident: Vec<(&'static str, u64)>,
     /// Microseconds of CPU per request, by round.
     costs: Vec<f64>,
     requests: u64,
@@ -82,6 +86,9 @@ fn answering(binary: &EnvoyBinary) -> Envoy {
     envoy
 }
 
+/// So many requests show whether a tracer's memory grows.
+const MANY: u64 = 100_000;
+
 /// Rounds that are not counted: the first ones of a process are slower.
 const WARM_UP: u64 = 2;
 
@@ -94,7 +101,8 @@ fn main() {
     // The kernel takes the connections, and nobody reads from them.
     let hanging = TcpListener::bind("127.0.0.1:0").expect("a port");
 
-    let start = |case: Case| {
+    let start = |(place, case): (usize, Case)| {
+        let is_weighed = place == 0 || case.tracing.is_some();
         let mut manager =
             HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
         manager = manager.merge(json!({"route_config": case.routes}));
@@ -125,6 +133,8 @@ fn main() {
         Row {
             name: case.name,
             load: Load::new(address(&envoy, "ingress"), headers, envoy.process_id()),
+            is_weighed,
+            resident: vec![("at_first", resident(&envoy))],
             envoy,
             costs: Vec::new(),
             requests: 0,
@@ -134,7 +144,7 @@ fn main() {
     let is_chosen = |name: &str| only.split(',').any(|part| name.contains(part.trim()));
     let cases = rows::cases().into_iter().enumerate();
     let chosen = cases.filter(|(place, case)| *place == 0 || is_chosen(case.name));
-    let mut rows: Vec<Row> = chosen.map(|(_, case)| start(case)).collect();
+    let mut rows: Vec<Row> = chosen.map(start).collect();
     pin(std::process::id(), OTHERS);
 
     for round in 0..WARM_UP + rounds {
@@ -151,9 +161,26 @@ fn main() {
             }
         }
     }
+    for row in &mut rows {
+        row.weigh((WARM_UP + rounds) * requests);
+    }
     let section = section(&rows, binary.reported_version(), rounds, requests);
     let path = std::env::var_os("BENCH_JSON").expect("BENCH_JSON, the file to write");
     fs::write(path, format!("{section:#}\n")).expect("the file of the section");
+}
+
+impl Row {
+    /// Measures the memory after the rounds, in which so many requests were `sent`, and after
+    /// [`MANY`].
+    fn weigh(&mut self, sent: u64) {
+        self.resident.push(("the_rounds", resident(&self.envoy)));
+        if self.is_weighed && sent < MANY {
+            self.load.round(MANY - sent);
+        }
+        if self.is_weighed {
+            self.resident.push(("then_100000", resident(&self.envoy)));
+        }
+    }
 }
 
 /// The number below which `quarters` quarters of these are.
@@ -180,7 +207,7 @@ fn section(rows: &[Row], version: &str, rounds: u64, requests: u64) -> Value {
             "more_quartiles": [quartile(&more, 1), quartile(&more, 3)],
             "requests": row.requests,
             "spans": spans(&row.envoy),
-            "resident_bytes": resident(&row.envoy),
+            "resident_bytes": row.resident.iter().map(|(moment, bytes)| ((*moment).to_owned(), json!(bytes))).collect::<serde_json::Map<_, _>>(),
         })
     };
     json!({

@@ -145,9 +145,31 @@ fn report(role: &str, keep_errors: bool) -> Value {
 
 /// `libmeshtrace.so`, with its filter.
 fn native(case: Case, keep_errors: bool, spawns: bool) -> Case {
-    let config = json!({
-        "trace_context": {"inject": ["tracecontext"]}, "report": report("server", keep_errors),
-    });
+    native_with(
+        case,
+        &json!({"report": report("server", keep_errors)}),
+        spawns,
+    )
+}
+
+/// The native tracer at one in a hundred, with so many rules. The last one fits.
+fn native_by_rules(case: Case, rules: usize) -> Case {
+    let rule = |number: usize| {
+        let path = match number + 1 == rules {
+            true => "/api".to_owned(),
+            false => format!("/service-{number}"),
+        };
+        let name = format!("rule-{number}");
+        json!({"name": name, "match": {"path": {"prefix": path}}, "sample": {"ratio": 0.01}})
+    };
+    let rules: Vec<Value> = (0..rules).map(rule).collect();
+    let config = json!({"report": report("server", true), "sampling": {"rules": rules}});
+    native_with(case.no_context(), &config, false)
+}
+
+fn native_with(case: Case, stages: &Value, spawns: bool) -> Case {
+    let mut config = json!({"trace_context": {"inject": ["tracecontext"]}});
+    merge(&mut config, stages);
     case.tracing(native::tracing(config).spawn_upstream_span(spawns))
         .filter(native::export())
 }
@@ -238,6 +260,8 @@ pub(crate) fn cases() -> Vec<Case> {
             false,
         ),
         native(Case::new("native tracer, 1 %").no_context(), true, false),
+        native_by_rules(Case::new("native tracer, 1 % by one of 10 rules"), 10),
+        native_by_rules(Case::new("native tracer, 1 % by one of 1,000 rules"), 1000),
         Case::new("OTel tracer, not sampled")
             .context(w3c(false))
             .tracing(otel())

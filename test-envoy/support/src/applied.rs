@@ -42,7 +42,12 @@ pub fn apply(manifest: &Value, manager: &mut Value) {
         match (patch["applyTo"].as_str(), operation.as_str()) {
             (Some("NETWORK_FILTER"), Some("MERGE")) => {
                 assert_eq!(matched_filter(patch)["name"], value["name"]);
-                merge(manager, &value["typed_config"]);
+                let config = &value["typed_config"];
+                // Istio merges fields down to a message of any type, which it replaces.
+                if config.pointer("/tracing/provider/typed_config").is_some() {
+                    manager["tracing"]["provider"] = Value::Null;
+                }
+                merge(manager, config);
             }
             (Some("HTTP_FILTER"), Some("MERGE")) => {
                 let name = &matched_filter(patch)["subFilter"]["name"];

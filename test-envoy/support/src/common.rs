@@ -11,7 +11,7 @@ use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
 };
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{Envoy, EnvoyBinary, Upstream};
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::read;
 use serde_json::Value;
@@ -153,9 +153,14 @@ impl Mesh {
 
     /// An Envoy with `bootstrap` and with the cluster `upstream`.
     pub fn with(binary: &EnvoyBinary, bootstrap: Bootstrap) -> Self {
+        Self::with_options(binary, bootstrap, Options::new())
+    }
+
+    /// As [`Mesh::with`], with these options.
+    pub fn with_options(binary: &EnvoyBinary, bootstrap: Bootstrap, options: Options) -> Self {
         let upstream = Upstream::start().expect("an upstream");
         let bootstrap = bootstrap.cluster(Cluster::http1("upstream", upstream.address()));
-        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let envoy = Envoy::start_with(binary, bootstrap, options).expect("an Envoy that starts");
         Self { envoy, upstream }
     }
 

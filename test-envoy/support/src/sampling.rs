@@ -26,7 +26,8 @@ pub fn extract(tracer: Tracer) -> &'static str {
 /// A connection manager with the tracer. In front of it is the mutation that is rendered for a
 /// filter of this configuration.
 pub fn around(tracer: Tracer, config: &str) -> HttpConnectionManager {
-    let config: SamplingConfig = serde_json::from_str(config).expect("a configuration");
+    let config: SamplingConfig =
+        meshtrace_config::read(config.as_bytes()).expect("a configuration");
     let settings = sampling_settings(&config, tracer.rendered()).expect("settings");
     HttpConnectionManager::new()
         .tracing(tracer.tracing().expect("a tracer"))

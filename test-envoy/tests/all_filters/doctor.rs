@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use envoy_test_harness::client::Connection;
+use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
 };
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::common::{SPAN, TRACE, command_line, get, trace_context};
+use meshtrace_test_support::native;
 use meshtrace_test_support::reporting::{mesh_tracing, sampled};
 use serde_json::{Value, json};
 
@@ -65,13 +66,18 @@ impl Proxy {
     }
 
     fn run(&self) -> Examined {
-        let admin = format!("http://{}", self.envoy.admin_address());
-        let output = Command::new(command_line())
-            .args(["doctor", &admin, "--seconds", "1", "--output", "json"])
-            .output()
-            .expect("the command line");
-        Examined::of(output)
+        examine(&self.envoy)
     }
+}
+
+/// What the doctor says of an Envoy, after a second.
+fn examine(envoy: &Envoy) -> Examined {
+    let admin = format!("http://{}", envoy.admin_address());
+    let output = Command::new(command_line())
+        .args(["doctor", &admin, "--seconds", "1", "--output", "json"])
+        .output()
+        .expect("the command line");
+    Examined::of(output)
 }
 
 /// What the doctor said.
@@ -204,4 +210,137 @@ fn requests_that_another_filter_answers_pass_by() {
             "{examined:#?}"
         );
     });
+}
+
+/// A manager that answers itself, with trace_context.
+fn answering() -> HttpConnectionManager {
+    HttpConnectionManager::new().route(Route::prefix("/").direct_response(200, ""))
+}
+
+#[test]
+fn an_update_that_envoy_rejects_is_told() {
+    each_supported(|binary| {
+        let good = Listener::http("ingress", answering().filter(trace_context("{}")));
+        let bootstrap = Bootstrap::new().watched_listener(good);
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let before = examine(&envoy);
+        assert!(!before.codes.contains(&"MT111".to_owned()), "{before:#?}");
+        let lua = HttpFilter::lua("lua", "this is no Lua");
+        let bad = Listener::http("ingress", answering().filter(lua));
+        assert!(envoy.update_listener(bad).is_err());
+        let examined = examine(&envoy);
+        assert!(
+            examined.codes.contains(&"MT111".to_owned()),
+            "{examined:#?}"
+        );
+        assert_eq!(examined.code, Some(1));
+        let document = examined.document.to_string();
+        assert!(document.contains("ingress"), "{document}");
+    });
+}
+
+#[test]
+fn counters_that_are_hidden_are_told() {
+    each_supported(|binary| {
+        let hidden = json!({"stats_config": {"stats_matcher": {
+            "exclusion_list": {"patterns": [{"prefix": "wasm"}]},
+        }}});
+        let listener = Listener::http("ingress", answering().filter(trace_context("{}")));
+        let bootstrap = Bootstrap::new().listener(listener).merge(hidden);
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let examined = examine(&envoy);
+        assert!(
+            examined.codes.contains(&"MT113".to_owned()),
+            "{examined:#?}"
+        );
+        assert_eq!(examined.states(), ["unknown"], "{examined:#?}");
+    });
+}
+
+#[test]
+fn a_module_that_cannot_be_fetched_is_told() {
+    each_supported(|binary| {
+        // It answers 200 with what is no module of this digest.
+        let upstream = Upstream::start().expect("an upstream");
+        let filter = HttpFilter::raw(
+            "trace_context",
+            json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": {
+                    "name": "trace_context",
+                    "failure_policy": "FAIL_OPEN",
+                    "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"remote": {
+                        "http_uri": {
+                            "uri": "http://modules/trace_context.wasm",
+                            "cluster": "modules",
+                            "timeout": "1s",
+                        },
+                        "sha256": "a1".repeat(32),
+                        "retry_policy": {"num_retries": 0},
+                    }}},
+                },
+            }),
+        );
+        let bootstrap = Bootstrap::new()
+            .listener(Listener::http("ingress", answering().filter(filter)))
+            .cluster(Cluster::http1("modules", upstream.address()));
+        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let failed = |failures: u64| failures > 0;
+        envoy
+            .wait_for_stat("wasm.remote_load_fetch_failures", failed)
+            .expect("a failure");
+        let examined = examine(&envoy);
+        for code in ["MT112", "MT114"] {
+            assert!(examined.codes.contains(&code.to_owned()), "{examined:#?}");
+        }
+        assert_eq!(examined.states(), ["not loaded"], "{examined:#?}");
+    });
+}
+
+#[test]
+fn the_native_tracer_is_told_by_its_counters() {
+    for binary in native::envoys() {
+        let config = json!({
+            "report": {"cluster": "collector"},
+            "trace_context": {},
+            "sampling": {"rules": [{"name": "pay", "match": {"path": {"prefix": "/pay"}}, "sample": "always"}],
+                         "default": "never"},
+        });
+        let mesh = native::start(
+            &binary,
+            "http/protobuf",
+            native::manager(native::tracing(config)),
+        );
+        let idle = examine(&mesh.envoy);
+        assert_eq!(idle.states(), ["in force"], "{idle:#?}");
+        assert_eq!(idle.document["filters"][0]["place"], "tracer", "{idle:#?}");
+        let done = AtomicBool::new(false);
+        let examined = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    mesh.send(&Request::get("/pay"));
+                    mesh.send(&Request::get("/"));
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let examined = examine(&mesh.envoy);
+            done.store(true, Ordering::Relaxed);
+            examined
+        });
+        assert_eq!(examined.code, Some(0), "{examined:#?}");
+        assert!(
+            examined.has_moved("meshtrace.report.exported"),
+            "{examined:#?}"
+        );
+        let shares = examined.document["sampling"].as_array().expect("a list");
+        let kept: Vec<_> = shares
+            .iter()
+            .map(|share| (share["by"].as_str(), share["moved"]["dropped"] == 0))
+            .collect();
+        assert_eq!(
+            kept,
+            [(Some("rule pay"), true), (Some("default"), false)],
+            "{examined:#?}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ mod access_log;
 mod both_sides;
 mod edge;
 mod first_steps;
+mod init;
 mod mesh_tracing;
 mod native;
 mod page;

@@ -50,6 +50,8 @@ impl Proxy {
                 self.clusters
                     .extend(clusters.expect("clusters").iter().cloned());
             }
+            // A part of the bootstrap, which `native.rs` runs.
+            Some("ConfigMap") => {}
             // The mesh configuration's extensionProviders.
             None => {
                 let providers = resource["extensionProviders"].as_array();
@@ -238,7 +240,10 @@ fn bootstrap(proxies: &BTreeMap<String, Proxy>, upstream: &Upstream, closed: &Cl
 fn refusal(envoy: &EnvoyBinary, proxies: &BTreeMap<String, Proxy>) -> Option<String> {
     let upstream = Upstream::start().expect("an upstream");
     let closed = ClosedPort::reserve().expect("a port");
-    let options = Options::new().working_directory(common::root());
+    // Where the files with the native tracer find its module.
+    let options = Options::new()
+        .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", "dist")
+        .working_directory(common::root());
     let running = match Envoy::start_raw(envoy, bootstrap(proxies, &upstream, &closed), options) {
         Ok(running) => running,
         Err(error) => return Some(error.to_string()),

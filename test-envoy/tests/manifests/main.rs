@@ -7,6 +7,7 @@ mod head;
 mod heads;
 mod istio;
 mod mesh_tracing;
+mod native;
 mod plugins;
 mod rendered_by_istio;
 mod rendered_mesh_tracing;

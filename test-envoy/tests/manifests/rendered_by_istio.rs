@@ -204,6 +204,15 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
     };
     for (manifest, places) in places.of_manifests() {
         assert!(!places.is_empty(), "{manifest} is nowhere");
+        if let Some(asked) = manifest.strip_prefix("rendered/") {
+            // Its last word is the proxies that it was rendered for.
+            let of = |role: &str| asked.ends_with(&format!("-{role}.yaml"));
+            let is_right = match of("sidecar") {
+                true => places.contains(&"sidecar-inbound") && !places.contains(&"waypoint"),
+                false => places == [if of("gateway") { "gateway" } else { "waypoint" }],
+            };
+            assert!(is_right, "{manifest}: {places:?}");
+        }
         if let Some(expected) = expected(manifest) {
             assert_eq!(places, expected, "{manifest}");
         }

@@ -4,13 +4,16 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use envoy_test_harness::client::Connection;
-use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
+};
 use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
-use meshtrace_test_support::common::{self, newest};
+use meshtrace_test_support::common::{self, get, newest};
 use meshtrace_test_support::host::{Host, each_host};
 use meshtrace_test_support::reporting::{Collected, manager, reporting, sampled};
+use serde_json::json;
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
 
@@ -37,6 +40,9 @@ fn a_collector_that_refuses_for_a_while_loses_nothing() {
             mesh.sink.set_fault(None);
             mesh.sink.wait_for_spans(5).expect("the spans");
             mesh.wait_for_counter("report.exported", 5);
+            let log = mesh.envoy.log().expect("the log");
+            let lines = log.matches("fail and are made again: ").count();
+            assert!(lines <= 1, "{at}: one line a minute: {log}");
             assert_eq!(mesh.sink.spans().len(), 5, "{at}: each once");
             assert!(mesh.counter("report.retries") >= 1, "{at}");
         }
@@ -56,6 +62,16 @@ fn a_collector_that_refuses_for_good_is_not_asked_again() {
             mesh.wait_for_counter("report.exported", 2);
             assert_eq!(mesh.sink.spans().len(), 2, "{at}");
             assert_eq!(mesh.counter("report.retries"), 0, "{at}");
+            let log = mesh.envoy.log().expect("the log");
+            // gRPC maps the status of an answer without `grpc-status`: 403 is PERMISSION_DENIED.
+            let status = match protocol {
+                "grpc" => "gRPC status 7",
+                _ => "status 403",
+            };
+            let said = format!("the cluster \"collector\" refuses spans for good: {status}; ");
+            let lines: Vec<_> = log.lines().filter(|line| line.contains(&said)).collect();
+            assert_eq!(lines.len(), 1, "{at}: {log}");
+            assert!(lines[0].contains("[error]"), "{at}: {log}");
         }
     });
 }
@@ -162,6 +178,89 @@ fn a_collector_that_comes_back_gets_what_waited() {
         send(&mesh, 1);
         mesh.wait_for_counter("report.exported", 11);
         eprintln!("{at} recovered after {:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_collector_that_nobody_serves_is_one_line() {
+    each_host(|host, envoy, at| {
+        for protocol in PROTOCOLS {
+            let mesh = host.reporting(envoy, protocol, "{}");
+            mesh.sink.set_fault(Some(Fault::status(503)));
+            send(&mesh, 3);
+            let said = "calls to the cluster \"collector\" fail and are made again: ";
+            mesh.envoy.wait_for_log(said).expect("a line");
+            mesh.wait_for_counter("report.retries", 3);
+            let log = mesh.envoy.log().expect("the log");
+            assert_eq!(log.matches(said).count(), 1, "{at}: {log}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_sampled_is_counted() {
+    each_host(|host, envoy, at| {
+        let config = json!({"report": {"cluster": "collector"}, "sampling": {"default": "never"}});
+        let mesh = host.start(envoy, config);
+        for count in 1..=3 {
+            mesh.send(&get(&[]));
+            mesh.wait_for_counter("report.not_sampled", count);
+        }
+        assert_eq!(mesh.counter("report.calls"), 0, "{at}");
+    });
+}
+
+/// The collector stands behind an Envoy that answers 413 to a body of more than four kilobytes.
+#[test]
+fn a_call_that_is_too_large_is_made_again_in_parts() {
+    const SPANS: usize = 60;
+
+    each_host(|host, envoy, at| {
+        let (sink, upstream) = (
+            OtlpSink::start().expect("a collector"),
+            Upstream::start().expect("an upstream"),
+        );
+        let limit = HttpFilter::raw(
+            "envoy.filters.http.buffer",
+            json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+                "max_request_bytes": 4096,
+            }),
+        );
+        let gate = HttpConnectionManager::new()
+            .route(Route::prefix("/").cluster("sink"))
+            .filter(limit);
+        let bootstrap = Bootstrap::new()
+            .listener(Listener::http("gate", gate))
+            .cluster(Cluster::http1("sink", sink.http_addr()));
+        let gate = Envoy::start(envoy, bootstrap).expect("an Envoy that starts");
+        let config = reporting("http/protobuf", r#"{"batch": {"interval_ms": 1000}}"#);
+        let bootstrap = Bootstrap::new()
+            .listener(Listener::http("ingress", host.manager(config)))
+            .cluster(Cluster::http1("upstream", upstream.address()))
+            .cluster(Cluster::http1(
+                "collector",
+                gate.address("gate").expect("its address"),
+            ));
+        let envoy =
+            Envoy::start_with(envoy, bootstrap, host.options()).expect("an Envoy that starts");
+        let address = envoy.address("ingress").expect("its address");
+        let mut connection = Connection::open(address).expect("a connection");
+        for _ in 0..SPANS {
+            connection.send(&sampled()).expect("a response");
+        }
+        sink.wait_for_spans(SPANS).expect("all spans");
+        let counter = |name: &str| {
+            let name = host.counter(&format!("report.{name}"));
+            envoy.wait_for_stat(&name, |_| true).expect("a counter")
+        };
+        assert!(counter("split") >= 1, "{at}");
+        assert_eq!(
+            (counter("dropped.too_large"), counter("dropped.refused")),
+            (0, 0),
+            "{at}"
+        );
+        assert_eq!(sink.spans().len(), SPANS, "{at}: each once");
     });
 }
 

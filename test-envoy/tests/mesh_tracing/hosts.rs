@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
-use envoy_test_harness::upstream::Reply;
+use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::upstream::{ClosedPort, Reply};
 use envoy_test_harness::{Envoy, EnvoyBinary, Span};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::host::Host;
@@ -182,11 +182,11 @@ fn observe(mesh: &Collected) -> Seen {
     );
     seen.push(("three attempts, where calls have spans", outcome));
 
-    let (_, spans) = send(mesh, "roots", &get_redirected(), 2);
+    let (_, spans) = send(mesh, "edge", &get_redirected(), 2);
     let traces: BTreeSet<_> = spans.iter().map(|span| &span.trace_id).collect();
     let outcome = format!("{} spans in {} trace(s)", spans.len(), traces.len());
     seen.push((
-        "a redirect that Envoy follows, in a trace that starts here",
+        "a redirect that Envoy follows, where `incoming` is `ignore`",
         outcome,
     ));
     seen
@@ -199,9 +199,17 @@ fn get_redirected() -> Request {
 /// What comes of a configuration in a listener of a bootstrap.
 fn configured(host: Host, envoy: &EnvoyBinary, changes: Value) -> String {
     let listener = listener(host, "ingress", config(changes));
-    let bootstrap = Bootstrap::new().listener(listener);
+    let closed = ClosedPort::reserve().expect("a port");
+    let bootstrap = Bootstrap::new()
+        .listener(listener)
+        .cluster(Cluster::http1("upstream", closed.address()))
+        .cluster(Cluster::http1("collector", closed.address()));
     match Envoy::start_with(envoy, bootstrap, host.options()) {
-        Err(_) => "Envoy does not start".to_owned(),
+        Err(error) => {
+            let log = error.to_string();
+            assert!(log.contains("(the tracer is refused)"), "{log}");
+            "Envoy does not start".to_owned()
+        }
         Ok(envoy) => match envoy.stat(&host.counter("config_invalid")) {
             Ok(1) => "Envoy starts, and nothing is traced".to_owned(),
             _ => "it runs".to_owned(),

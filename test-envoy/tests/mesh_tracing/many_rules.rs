@@ -11,7 +11,11 @@ const RULES: usize = 1000;
 fn each_of_a_thousand_rules_is_found_and_counted() {
     each_host(|host, envoy, at| {
         let rule = |i: usize| {
-            let sample = if i % 2 == 0 { "always" } else { "never" };
+            let sample = if i.is_multiple_of(2) {
+                "always"
+            } else {
+                "never"
+            };
             json!({
                 "name": format!("r{i}"),
                 "match": {"path": {"template": format!("/shop{i}/{{id}}")}},
@@ -24,12 +28,14 @@ fn each_of_a_thousand_rules_is_found_and_counted() {
             "report": {"cluster": "collector"},
         });
         let mesh = host.start(envoy, config);
-        for i in [0, 1, 499, 500, 998, 999] {
+        for i in [0, 1, 499, 500, 998, 999_usize] {
             mesh.send(&Request::get(&format!("/shop{i}/7")));
             let told = mesh.upstream.take().remove(0);
-            let expected = if i % 2 == 0 { "01" } else { "00" };
-            assert_eq!(traceparent(&told)[2], expected, "{at}: {i}");
-            let decision = if i % 2 == 0 { "sampled" } else { "dropped" };
+            let (flags, decision) = match i.is_multiple_of(2) {
+                true => ("01", "sampled"),
+                false => ("00", "dropped"),
+            };
+            assert_eq!(traceparent(&told)[2], flags, "{at}: {i}");
             mesh.wait_for_counter(&format!("route_sampling.rule.r{i}.{decision}"), 1);
         }
         mesh.send(&Request::get("/shop1000/7"));

@@ -100,7 +100,7 @@ fn a_hot_restart_loses_and_doubles_no_span() {
             answered.fetch_add(usize::from(is_ok), Ordering::Relaxed);
             is_ok
         };
-        wait("the first epoch", || send());
+        wait("the first epoch", &send);
         let is_over = AtomicBool::new(false);
         let failed = AtomicUsize::new(0);
         let mut new = None;

@@ -7,6 +7,7 @@ use envoy_test_harness::client::Request;
 use envoy_test_harness::config::Bootstrap;
 use envoy_test_harness::each_supported;
 use envoy_test_harness::upstream::RecordedRequest;
+use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{Tracer as Rendered, early_mutation, sampling_settings};
 use meshtrace_sampling::SamplingConfig;
 use meshtrace_test_support::applied::{self, apply, envoy_filter, listener, manager};
@@ -87,9 +88,10 @@ fn sampled_by_rule(tracer: Beside, parent: &str, order: Order) -> Value {
         ]}}"#,
         tracer.extract
     );
-    let parsed: SamplingConfig = serde_json::from_str(&config).expect("a configuration");
+    let parsed: SamplingConfig =
+        meshtrace_config::read(config.as_bytes()).expect("a configuration");
     let settings = sampling_settings(&parsed, tracer.rendered).expect("settings");
-    let context = early_mutation(&serde_json::from_str("{}").expect("one"), tracer.rendered);
+    let context = early_mutation(&TraceContextConfig::default(), tracer.rendered);
     let context = context.expect("a mutation");
     let mut made = manager(tracer.name);
     let mut both = vec![

@@ -16,8 +16,15 @@ const FILTER: Filter = Filter {
     bad_line: "span_attributes.attributes[2].from: unknown source \"cookies\", expected one of `header`, \
                `response_header`, `cookie`, `query`, `path` (with `capture`), `baggage`, `jwt_claim`, \
                `property`, `env`, `literal`",
-    bad_update: r#"{"emit": {"filter_state": false}}"#,
-    bad_update_line: "span_attributes.emit: the attributes leave in no way",
+    // Mistakes of the text, and those that are found when it is compiled, are in one line.
+    bad_update: r#"{"emit": {"filter_state": false, "bagage": true}, "attributes": [
+        {"key": "0", "from": {"header": ""}, "max_length": "1"}
+    ]}"#,
+    bad_update_line: "span_attributes.emit.bagage: unknown field `bagage`, expected one of `filter_state`, \
+                      `request_header_prefix`, `baggage` at line 1 column 41; also \
+                      span_attributes.attributes[0].max_length: invalid type: string \"1\", expected a whole \
+                      number from 0 to 4294967295 at line 2 column 62; also span_attributes.attributes[0].key: \
+                      invalid value: string \"0\"",
 };
 
 /// Whether the attribute `user.id` leaves.

@@ -63,7 +63,8 @@ fn a_client_does_not_name_the_cluster_that_it_comes_from() {
                 .tracing(Tracing::opentelemetry_grpc("collector", "edge"))
                 .use_remote_address(remote)
         };
-        let config = serde_json::from_str(r#"{"incoming": "restart"}"#).expect("a configuration");
+        let config =
+            meshtrace_config::read(br#"{"incoming": "restart"}"#).expect("a configuration");
         let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
         let early = traced(false)
             .early_header_mutation(rendered.extension.clone())

@@ -9,7 +9,9 @@ use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{self as render, early_mutation};
 use meshtrace_test_support::common::{Mesh, trace_context};
 use meshtrace_test_support::joined::{self, ARRIVALS, Arrival, Cell};
-use meshtrace_test_support::tracers::{Sinks, Tracer};
+use meshtrace_test_support::native;
+use meshtrace_test_support::tracers::{CASE, Sinks, Tracer};
+use serde_json::json;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/matrix.md");
 const BEGIN: &str =
@@ -25,13 +27,21 @@ enum Pieces {
     Downstream,
     Upstream,
     EarlyAndUpstream,
+    /// `libmeshtrace.so` in the place of the tracer: no other piece.
+    Native,
 }
 
 impl Pieces {
-    /// Without a tracer there is nothing to prepare early.
+    /// Without a tracer there is nothing to prepare early. The native tracer is none of Envoy's, so
+    /// it stands where there was none.
     fn beside(tracer: Tracer) -> &'static [Self] {
         match tracer {
-            Tracer::None => &[Self::Nothing, Self::Downstream, Self::Upstream],
+            Tracer::None => &[
+                Self::Nothing,
+                Self::Downstream,
+                Self::Upstream,
+                Self::Native,
+            ],
             Tracer::OpenTelemetry | Tracer::ZipkinB3 | Tracer::ZipkinB3WithW3c => &[
                 Self::Nothing,
                 Self::Downstream,
@@ -47,12 +57,37 @@ impl Pieces {
             Self::Downstream => "downstream",
             Self::Upstream => "upstream",
             Self::EarlyAndUpstream => "early + upstream",
+            Self::Native => "native",
         }
+    }
+
+    /// The tracer whose spans are looked at.
+    fn reports(self, tracer: Tracer) -> Tracer {
+        match self {
+            // Its spans go to the same collector.
+            Self::Native => Tracer::OpenTelemetry,
+            _ => tracer,
+        }
+    }
+
+    /// Whether the Envoy has what it takes.
+    fn runs_in(self, envoy: &EnvoyBinary) -> bool {
+        self != Self::Native || envoy.is_at_least(1, 38)
     }
 
     fn put(self, tracer: Tracer, manager: HttpConnectionManager) -> HttpConnectionManager {
         match self {
             Self::Nothing => manager,
+            Self::Native => {
+                let config = json!({
+                    "sampling": {"default": "always"},
+                    "report": {"cluster": "otlp", "protocol": "grpc"},
+                });
+                let tracing = native::tracing(config).request_header_tag("case", CASE);
+                manager
+                    .tracing(tracing.spawn_upstream_span(true))
+                    .filter(native::export())
+            }
             Self::Downstream => manager.filter(trace_context("")),
             Self::Upstream => manager.upstream_filter(trace_context(&format!(
                 r#"{{"placement": "upstream", "tracer": "{}"}}"#,
@@ -115,13 +150,16 @@ fn places() -> Vec<Place> {
         .collect()
 }
 
-/// The cells of one Envoy, in the order of [`places`].
-fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
+/// The cells of one Envoy, in the order of [`places`]; `None` where it lacks what the cell needs.
+fn measure(envoy: &EnvoyBinary) -> Vec<Option<Cell>> {
     let listener = |tracer: Tracer, pieces: Pieces| format!("{tracer:?} {pieces:?}");
     let sinks = Sinks::start();
     let mut bootstrap = sinks.connect(Bootstrap::new());
     for tracer in Tracer::ALL {
         for &pieces in Pieces::beside(tracer) {
+            if !pieces.runs_in(envoy) {
+                continue;
+            }
             let manager =
                 HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
             let manager = match tracer.tracing() {
@@ -133,7 +171,7 @@ fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
             bootstrap = bootstrap.listener(Listener::http(&name, manager));
         }
     }
-    let mesh = Mesh::with(envoy, bootstrap);
+    let mesh = Mesh::with_options(envoy, bootstrap, native::options());
     let beside = |tracer: Tracer| {
         Pieces::beside(tracer)
             .iter()
@@ -142,20 +180,22 @@ fn measure(envoy: &EnvoyBinary) -> Vec<Cell> {
     let listeners: Vec<_> = Tracer::ALL
         .into_iter()
         .flat_map(beside)
-        .map(|(tracer, pieces)| (listener(tracer, pieces), tracer))
+        .filter(|(_, pieces)| pieces.runs_in(envoy))
+        .map(|(tracer, pieces)| (listener(tracer, pieces), pieces.reports(tracer)))
         .collect();
     let measured = joined::measure(&mesh, &sinks, &listeners);
     let cell = |place: Place| {
         let arrival = ARRIVALS
             .iter()
             .position(|one| one.title == place.arrival.title);
-        measured[&listener(place.tracer, place.pieces)][arrival.expect("a known one")]
+        let cells = measured.get(&listener(place.tracer, place.pieces))?;
+        Some(cells[arrival.expect("a known one")])
     };
     places().into_iter().map(cell).collect()
 }
 
 /// What every supported Envoy does, oldest first.
-static MEASURED: LazyLock<Vec<(String, Vec<Cell>)>> = LazyLock::new(|| {
+static MEASURED: LazyLock<Vec<(String, Vec<Option<Cell>>)>> = LazyLock::new(|| {
     let envoys = EnvoyBinary::all_supported().expect("the supported Envoys");
     thread::scope(|scope| {
         let running: Vec<_> = envoys
@@ -202,9 +242,10 @@ fn render() -> String {
 fn merged(cell: usize) -> String {
     let mut groups: Vec<(Cell, Vec<&str>)> = Vec::new();
     for (version, cells) in MEASURED.iter() {
-        match groups.iter_mut().find(|(known, _)| *known == cells[cell]) {
+        let Some(cell) = cells[cell] else { continue };
+        match groups.iter_mut().find(|(known, _)| *known == cell) {
             Some((_, versions)) => versions.push(version),
-            None => groups.push((cells[cell], vec![version])),
+            None => groups.push((cell, vec![version])),
         }
     }
     match &groups[..] {
@@ -218,10 +259,11 @@ fn merged(cell: usize) -> String {
 }
 
 #[test]
-fn early_and_upstream_together_make_one_trace_of_all_that_arrives() {
+fn early_and_upstream_together_and_the_native_tracer_alone_make_one_trace_of_all_that_arrives() {
     for (version, cells) in MEASURED.iter() {
         for (place, cell) in places().iter().zip(cells) {
-            if place.pieces == Pieces::EarlyAndUpstream {
+            if matches!(place.pieces, Pieces::EarlyAndUpstream | Pieces::Native) {
+                let Some(cell) = cell else { continue };
                 let (tracer, arrival) = (place.tracer, place.arrival.title);
                 assert_eq!(*cell, Cell::Yes, "{version}, {tracer:?}: {arrival}");
             }

@@ -20,7 +20,7 @@ fn remedy() -> Value {
 #[test]
 fn the_remedy_is_what_is_rendered() {
     let config = r#"{"incoming": "restart"}"#;
-    let config = serde_json::from_str(config).expect("a configuration");
+    let config = meshtrace_config::read(config.as_bytes()).expect("a configuration");
     for tracer in [
         Tracer::OpenTelemetry,
         Tracer::ZipkinB3,

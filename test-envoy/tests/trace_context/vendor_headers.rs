@@ -40,7 +40,7 @@ fn plain() -> HttpConnectionManager {
 }
 
 fn early(config: &Value) -> HttpConnectionManager {
-    let config = serde_json::from_value(config.clone()).expect("a configuration");
+    let config = meshtrace_config::read(config.to_string().as_bytes()).expect("a configuration");
     let mutation =
         early_mutation(&config, Tracer::OpenTelemetry).expect("one that can be rendered");
     plain()

@@ -72,10 +72,10 @@ impl Source {
             SourceConfig::Baggage(key) => Self::Baggage(named("baggage", key)?),
             SourceConfig::JwtClaim(claim) => {
                 let header = header("jwt_claim.header", &claim.header)?;
-                let (first, below) = claim
-                    .claim
-                    .split_first()
-                    .ok_or_else(|| ConfigError::new("jwt_claim.claim", "empty, expected a name"))?;
+                let (first, below) =
+                    claim.claim.0.split_first().ok_or_else(|| {
+                        ConfigError::new("jwt_claim.claim", "empty, expected a name")
+                    })?;
                 let token = jwt::place(&mut shared.tokens, header)?;
                 let member = jwt::want(&mut shared.tokens, token, first);
                 Self::Claim {

@@ -43,8 +43,9 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) -> Vec<usize> {
 /// Finds a native tracer without a configuration. It refuses that, and a Wasm filter does not.
 fn absent(plugin: &Plugin<'_>, findings: &mut Findings) {
     if plugin.is_native()
-        && let Some((key, reason)) = filter::native_refusal(b"")
+        && let Some(refusal) = filter::native_refusals(b"").first()
     {
+        let (key, reason) = (&refusal.path, &refusal.reason);
         let message = format!("{key}: {reason}; write it into `tracer_config`");
         findings.add(Code::Refused, plugin.node, message);
     }
@@ -99,9 +100,10 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         findings.add(Code::WrongValue, node, message);
         return;
     }
-    if schema::check(plugin.filter, node, findings) > 0 {
-        return;
-    }
+    let before = findings.all.len();
+    let shown_by_schema = schema::check(plugin.filter, node, findings);
+    let shown = findings.all.iter().skip(before);
+    let shown: Vec<_> = shown.map(|(_, place, _)| place.path.clone()).collect();
     let text = plugin
         .written
         .filter(|message| message.type_url().is_some())
@@ -110,14 +112,25 @@ fn read(plugin: &Plugin<'_>, node: Node<'_>, findings: &mut Findings) {
         Some(text) => text.to_owned(),
         None => node.to_json().to_string(),
     };
-    let refusal = plugin.filter.refusal(json.as_bytes());
-    let refusal = refusal.or_else(|| match plugin.is_native() {
-        true => filter::native_refusal(json.as_bytes()),
-        false => None,
-    });
-    if let Some((path, reason)) = refusal {
-        let at = follow(node, &path);
-        findings.add(Code::Refused, at, reason);
+    let mut refusals = plugin.filter.refusals(json.as_bytes());
+    if plugin.is_native() {
+        let only_native = filter::native_refusals(json.as_bytes()).into_iter();
+        refusals.extend(only_native.filter(|refusal| !refusal.is_of_reading));
+    }
+    for refusal in refusals {
+        if refusal.is_of_reading && shown_by_schema > 0 {
+            continue;
+        }
+        let at = follow(node, &refusal.path);
+        let path = at.path();
+        // The schema may have told of the same value, in other words.
+        if shown
+            .iter()
+            .any(|one| one.starts_with(&path) || path.starts_with(one))
+        {
+            continue;
+        }
+        findings.add(Code::Refused, at, refusal.reason);
     }
 }
 

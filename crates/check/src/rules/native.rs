@@ -4,7 +4,7 @@
 use meshtrace_plugin_config::native;
 
 use crate::document::{Node, Tree};
-use crate::filter::place_and_reason;
+use crate::filter::listed;
 use crate::finding::{Code, Findings};
 use crate::model::Model;
 
@@ -26,9 +26,10 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             Ok(())
         };
         if let Err(error) = refused {
-            let (path, reason) = place_and_reason(&error.to_string(), "");
-            let at = part.get(&path).unwrap_or(part);
-            findings.add(Code::Refused, at, reason);
+            for refusal in listed(&error, "") {
+                let at = part.get(&refusal.path).unwrap_or(part);
+                findings.add(Code::Refused, at, refusal.reason);
+            }
         }
     }
 }

@@ -49,9 +49,15 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         }
     }
     for plugin in model.plugins.iter().filter(|plugin| plugin.is_native()) {
-        if let Some(old) = model.versions(plugin.node).older_than(38) {
+        let versions = model.versions(plugin.node);
+        // The proxy of Istio 1.30 is Envoy 1.38, built without dynamic modules.
+        let (minor, came_with) = match versions.are_of_istio() {
+            true => (39, "Istio 1.31"),
+            false => (38, "Envoy 1.38"),
+        };
+        if let Some(old) = versions.older_than(minor) {
             let message = format!(
-                "{old} has no tracer of dynamic modules, which came with Envoy 1.38; use mesh_tracing.wasm"
+                "{old} has no tracer of dynamic modules, which came with {came_with}; use mesh_tracing.wasm"
             );
             findings.add(Code::FieldTooEarly, plugin.node, message);
         }

@@ -1,6 +1,6 @@
 //! The filters of a running Envoy, and whether each is in force.
 
-use meshtrace_pipeline::Stage;
+use meshtrace_pipeline::{Stage, config_invalid_of};
 
 use crate::document::Node;
 use crate::filter::Filter;
@@ -135,8 +135,18 @@ pub(super) fn check(
         }
     }
     if observed.total(GAUGE) > 0 && !is_told {
-        let message = "a plugin runs without the configuration that it was given, and the dump \
-                       does not show which: Envoy's log names it and what it refuses";
+        let named = observed.after.owned().filter(|(_, value)| *value > 0);
+        let named =
+            named.filter_map(|(name, _)| name.strip_prefix(GAUGE)?.strip_prefix(".plugin."));
+        let named: Vec<_> = named.map(|name| format!("\"{name}\"")).collect();
+        let which = match named.is_empty() {
+            true => "a plugin".to_owned(),
+            false => named.join(", "),
+        };
+        let message = format!(
+            "{which} runs without the configuration that it was given, and the dump does not show \
+             it: Envoy's log says what the filter refuses"
+        );
         observed.find(Code::NotInForce, GAUGE, message, findings);
     }
     states
@@ -158,6 +168,15 @@ fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {
             false => State::NotLoaded,
         };
     }
+    if let Some(value) = observed.after.own(&gauge_of(plugin.name)) {
+        return match value {
+            0 if is_counting => State::InForce,
+            0 => State::NotLoaded,
+            _ if is_counting => State::Refused,
+            _ => State::Inert,
+        };
+    }
+    // A plugin without a name, or a module of an earlier version.
     match observed.after.own(GAUGE) {
         None => State::NotLoaded,
         Some(0) if is_counting => State::InForce,
@@ -166,6 +185,13 @@ fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {
         Some(_) if is_refused => State::Refused,
         Some(_) => State::InForce,
     }
+}
+
+/// The gauge of the plugin of this name, without `meshtrace.`.
+fn gauge_of(name: &str) -> String {
+    let gauge = config_invalid_of(name.as_bytes());
+    let gauge = gauge.strip_prefix("meshtrace.").unwrap_or(&gauge);
+    gauge.to_owned()
 }
 
 /// The stages that have counters once the filter's configuration is in force.

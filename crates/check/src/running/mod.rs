@@ -68,7 +68,7 @@ pub fn diagnose(observed: &Observed, options: &Options) -> Diagnosis {
     });
     let moved = observed.after.owned().filter_map(|(name, _)| {
         let by = observed.moved(name);
-        (by > 0 && name != filters::GAUGE).then(|| Moved {
+        (by > 0 && !name.starts_with(filters::GAUGE)).then(|| Moved {
             name: format!("meshtrace.{name}"),
             by,
             meaning: stats::meaning(name),

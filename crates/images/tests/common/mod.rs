@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshtrace_images::{Layout, Project};
+use meshtrace_images::{Layout, NATIVE, Project};
 
 /// The repository.
 pub(crate) fn root() -> PathBuf {
@@ -17,10 +17,17 @@ pub(crate) fn project() -> Project {
     Project::read(&root()).expect("the workspace")
 }
 
-/// The images of every filter, as `make images` makes them.
+/// The images of every filter and of the native tracer, as `make images` makes them.
 pub(crate) fn build(out: &Path) -> Vec<Layout> {
     let layouts = Layout::build_all(&project(), &root().join("dist"), out);
     layouts.unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The same without the native tracer's, which are not Wasm.
+pub(crate) fn build_filters(out: &Path) -> Vec<Layout> {
+    let mut layouts = build(out);
+    assert_eq!(layouts.pop().expect("a layout").name, NATIVE);
+    layouts
 }
 
 /// Every file below `folder` by its path.

@@ -2,9 +2,10 @@
 //! with any headers, tags and answers.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a driver panics where a promise is broken"
 )]
 

@@ -1,6 +1,5 @@
 //! `envoy.tracers.dynamic_modules`: the tracer `mesh_tracing`.
 
-use core::mem::ManuallyDrop;
 use core::ptr;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::plugin::Plugin;
 use crate::send;
 use crate::span::{self, Span};
 use crate::sys::{Buffer, EnvoyPtr, LogLevel};
-use crate::worker;
+use crate::worker::{self, Worker};
 
 /// Creates a configuration, on the main thread. Null refuses it.
 #[unsafe(no_mangle)]
@@ -28,9 +27,16 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_new(
         // SAFETY: the handle is used until `config_destroy`, or by a span, which keeps it alive.
         let handle = unsafe { TracerHandle::new(config) };
         match native::refuse_tracer(name).and_then(|()| Plugin::new(json, handle)) {
-            Ok((plugin, caution)) => {
-                if let Some(caution) = caution {
-                    call::log(LogLevel::Warn, caution);
+            Ok((plugin, words)) => {
+                let (version, does) = (env!("CARGO_PKG_VERSION"), words.summary);
+                call::log(
+                    LogLevel::Info,
+                    &format!(
+                        "mesh_tracing {version}: the configuration is in force: the tracer {does}"
+                    ),
+                );
+                for caution in words.cautions {
+                    call::log(LogLevel::Warn, &caution);
                 }
                 Arc::into_raw(Arc::new(plugin))
             }
@@ -137,8 +143,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_spawn_child(
     // SAFETY: the span is Envoy's, and the name is lent for this call.
     unsafe {
         with(span, ptr::null_mut(), |span| {
-            let child = span.child(operation.bytes(), start_time);
-            child.map_or(ptr::null_mut(), Box::into_raw)
+            Box::into_raw(span.child(operation.bytes(), start_time))
         })
     }
 }
@@ -158,8 +163,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_get_trace_id(
     // SAFETY: both are Envoy's; the text is read while the span lives.
     unsafe {
         with(span, false, |span| {
-            out.write(Buffer::of(&span.trace_id_text));
-            true
+            let text = span.trace_id_text().map(Buffer::of);
+            text.map(|text| out.write(text)).is_some()
         })
     }
 }
@@ -172,7 +177,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_get_span_id(
     // SAFETY: both are Envoy's; the text is read while the span lives.
     unsafe {
         with(span, false, |span| {
-            out.write(Buffer::of(&span.span_id_text));
+            out.write(Buffer::of(span.span_id_text()));
             true
         })
     }
@@ -182,8 +187,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_get_span_id(
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_destroy(span: *mut Span) {
     guard((), || {
         // SAFETY: it came from `start_span` or `spawn_child`, and Envoy does not use it any more.
-        let span = ManuallyDrop::new(unsafe { Box::from_raw(span) });
-        ManuallyDrop::into_inner(span).end();
+        Worker::take_out(unsafe { Box::from_raw(span) }).end();
     });
 }
 

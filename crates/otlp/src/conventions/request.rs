@@ -32,8 +32,14 @@ impl<'a> Request<'a> {
     /// Reads every header once.
     #[must_use]
     pub fn scan(headers: &Headers<'a>) -> Self {
+        Self::of_lines(headers.iter())
+    }
+
+    /// The same as [`scan`](Self::scan), for names in lower case and their values.
+    #[must_use]
+    pub fn of_lines(lines: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut request = Self::default();
-        for (name, value) in headers {
+        for (name, value) in lines {
             match name {
                 b":method" => request.method = value,
                 b":path" => request.target = value,

@@ -31,6 +31,9 @@ const _: () = assert!(CLIENT_WENT_AWAY == 0x1000_4000 && UPSTREAM_FAILED == 0x04
 /// The names, separated by commas, as access logs write them.
 pub(crate) fn names(flags: u64) -> ArrayVec<u8, 128> {
     let mut names = ArrayVec::new();
+    if flags == 0 {
+        return names;
+    }
     let set = ORDER.iter().filter(|bit| flags & (1 << **bit) != 0);
     for name in set.filter_map(|bit| SHORT_NAMES.get(*bit)) {
         let comma: &[u8] = if names.is_empty() { b"" } else { b"," };

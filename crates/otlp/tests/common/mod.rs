@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 pub(crate) fn exporter(json: &str) -> Exporter {
-    let config: ReportConfig = serde_json::from_str(json).expect("a configuration");
+    let config: ReportConfig = meshtrace_config::read(json.as_bytes()).expect("a configuration");
     Exporter::new(Report::new(&config).expect("a report"), &|_| None)
 }
 

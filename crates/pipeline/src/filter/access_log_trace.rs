@@ -1,7 +1,7 @@
 //! `access_log_trace`: every log line leads to its trace.
 
-use meshtrace_access_log::{AccessLogIds, Arrival, Counter};
-use meshtrace_config::ConfigError;
+use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig, Arrival, Counter};
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::write_all;
@@ -31,9 +31,9 @@ impl Composition for AccessLogTrace {
     type RequestState = Option<Arrival>;
 
     fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::access_log_trace(json)
-            .and_then(|config| {
-                let ids = AccessLogIds::new(&config)?;
+        Draft::<AccessLogTraceConfig>::read(json)
+            .compile(|config| {
+                let ids = AccessLogIds::new(config)?;
                 let managed = ids.managed_headers();
                 Ok(Self {
                     by_filter_state: ByFilterState::new(config.request_headers, &managed, &[])?,
@@ -49,6 +49,10 @@ impl Composition for AccessLogTrace {
 
     fn by_filter_state(&self) -> Option<&ByFilterState> {
         self.by_filter_state.as_ref()
+    }
+
+    fn summary(&self) -> String {
+        self.ids.summary()
     }
 
     #[inline(never)]

@@ -1,6 +1,6 @@
 //! `route_sampling`: which traces are recorded, by rule.
 
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_propagation::{IdGenerator, Placement};
 use meshtrace_sampling::{Counter, SamplingConfig};
 
@@ -40,8 +40,8 @@ impl Composition for RouteSampling {
     type RequestState = ();
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::route_sampling(json)
-            .and_then(|config| Self::new(&config, proxy))
+        Draft::<SamplingConfig>::read(json)
+            .compile(|config| Self::new(config, proxy))
             .map_err(|error| error.below(Self::NAME))
     }
 
@@ -59,6 +59,17 @@ impl Composition for RouteSampling {
 
     fn by_filter_state(&self) -> Option<&ByFilterState> {
         self.by_filter_state.as_ref()
+    }
+
+    fn summary(&self) -> String {
+        match &self.stage {
+            Placed::BeforeTracer(stage) => stage.summary(),
+            Placed::AfterTracer(stage) => stage.summary(),
+        }
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.stage.rules().cautions(Self::NAME)
     }
 
     #[inline(never)]

@@ -1,7 +1,7 @@
 //! `span_attributes`: business attributes for the proxy's own spans.
 
-use meshtrace_attributes::Counter;
-use meshtrace_config::ConfigError;
+use meshtrace_attributes::{Counter, SpanAttributesConfig};
+use meshtrace_config::{ConfigError, Draft};
 use meshtrace_propagation::IdGenerator;
 
 use crate::by_filter_state::write_all;
@@ -27,12 +27,12 @@ impl Composition for SpanAttributes {
     type RequestState = ();
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::span_attributes(json)
-            .and_then(|config| {
+        Draft::<SpanAttributesConfig>::read(json)
+            .compile(|config| {
                 let mut request_properties = PropertyPaths::default();
                 let mut response_properties = PropertyPaths::default();
                 let attributes = AttributesStage::new(
-                    &config,
+                    config,
                     proxy.environment,
                     &mut request_properties,
                     &mut response_properties,
@@ -62,6 +62,14 @@ impl Composition for SpanAttributes {
 
     fn by_filter_state(&self) -> Option<&ByFilterState> {
         self.by_filter_state.as_ref()
+    }
+
+    fn summary(&self) -> String {
+        self.attributes.summary()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        self.attributes.cautions(Self::NAME)
     }
 
     #[inline(never)]

@@ -1,7 +1,7 @@
 //! `trace_context`: one context, in every format.
 
-use meshtrace_config::ConfigError;
-use meshtrace_propagation::{Counter, IdGenerator, Propagation};
+use meshtrace_config::{ConfigError, Draft};
+use meshtrace_propagation::{Counter, IdGenerator, Propagation, TraceContextConfig};
 
 use crate::by_filter_state::{self, write_all};
 use crate::stage::propagation;
@@ -21,9 +21,9 @@ impl Composition for TraceContext {
     type RequestState = ();
 
     fn from_json(json: &[u8], _proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::trace_context(json)
-            .and_then(|config| {
-                let propagation = Propagation::new(&config)?;
+        Draft::<TraceContextConfig>::read(json)
+            .compile(|config| {
+                let propagation = Propagation::new(config)?;
                 let asked = config.request_headers;
                 let managed =
                     by_filter_state::of_propagation(&propagation, asked, config.placement)?;
@@ -49,8 +49,13 @@ impl Composition for TraceContext {
         self.by_filter_state.as_ref()
     }
 
-    fn caution(&self) -> Option<&'static str> {
-        self.propagation.caution()
+    fn summary(&self) -> String {
+        self.propagation.summary()
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        let caution = self.propagation.caution();
+        caution.into_iter().map(str::to_owned).collect()
     }
 
     #[inline(never)]

@@ -4,11 +4,12 @@ use arrayvec::ArrayVec;
 use meshtrace_attributes::{
     Attribute, Attributes, Counter, Gathered, MAX_ATTRIBUTES, SpanAttributesConfig, Tally,
 };
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, both};
 use meshtrace_headers::{Arena, Headers, Managed};
 
 use crate::by_filter_state::refuse_header_keys;
 use crate::properties::{PropertyPaths, PropertyRange};
+use crate::stage::below;
 use crate::{Environment, Lookup, Outcome, Request, Response};
 
 /// The attributes of a configuration, and the places of the properties that they are made of.
@@ -27,13 +28,22 @@ impl AttributesStage {
         request_properties: &mut PropertyPaths,
         response_properties: &mut PropertyPaths,
     ) -> Result<Self, ConfigError> {
-        refuse_header_keys(&config.attributes)?;
-        let attributes = Attributes::new(config, environment)?;
+        let attributes = Attributes::new(config, environment);
+        let attributes = both(refuse_header_keys(&config.attributes), attributes)?;
         Ok(Self {
             request_properties: request_properties.add_all(attributes.request_properties()),
             response_properties: response_properties.add_all(attributes.response_properties()),
             attributes,
         })
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        self.attributes.summary()
+    }
+
+    /// The warnings about the stage whose configuration is at `path`.
+    pub(crate) fn cautions(&self, path: &str) -> Vec<String> {
+        below(path, self.attributes.cautions())
     }
 
     pub(crate) fn needs_response_headers(&self) -> bool {

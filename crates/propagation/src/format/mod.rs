@@ -23,7 +23,6 @@ mod tracecontext;
 mod xray;
 
 use meshtrace_headers::{Arena, Value};
-use serde::Deserialize;
 
 use crate::vendor::Family;
 use crate::{Arrived, Field, Outgoing};
@@ -47,12 +46,18 @@ macro_rules! format_enum {
         }
     )*) => {
         /// A way to write a trace context into headers.
-        #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[repr(u8)]
         pub enum Format {
-            $($(#[$doc])* #[serde(rename = $name)] $format,)*
+            $(
+                $(#[$doc])*
+                #[cfg_attr(feature = "schema", schemars(rename = $name))]
+                $format,
+            )*
         }
+
+        meshtrace_config::words!(Format { $($format = $name,)* });
 
         impl Format {
             /// Every format.

@@ -1,6 +1,6 @@
 //! How formats are read and written where a configuration has a choice.
 
-use serde::Deserialize;
+use meshtrace_config::{Read, Value};
 
 use crate::SamplingState;
 
@@ -31,9 +31,12 @@ impl Writing {
 }
 
 /// The decision that a format without a "deferred" state says when none was made.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
 pub enum OnDefer {
     /// Not sampled.
     #[default]
@@ -52,8 +55,7 @@ impl OnDefer {
 }
 
 /// The width of trace ids in B3.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "u64")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum B3TraceIdBits {
     /// 32 digits.
     #[default]
@@ -62,14 +64,18 @@ pub enum B3TraceIdBits {
     Bits64,
 }
 
-impl TryFrom<u64> for B3TraceIdBits {
-    type Error = String;
+meshtrace_config::words!(OnDefer {
+    Unsampled = "unsampled",
+    Sampled = "sampled",
+});
 
-    fn try_from(bits: u64) -> Result<Self, String> {
-        match bits {
-            128 => Ok(Self::Bits128),
-            64 => Ok(Self::Bits64),
-            _ => Err(format!("invalid value: {bits}, expected 128 or 64")),
+impl Read for B3TraceIdBits {
+    fn read(value: Value<'_>) -> Self {
+        match value.whole_number(u64::MAX) {
+            Some(64) => return Self::Bits64,
+            Some(128) | None => {}
+            Some(_) => value.refuse_value("128 or 64"),
         }
+        Self::Bits128
     }
 }

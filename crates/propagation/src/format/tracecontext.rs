@@ -12,6 +12,8 @@ use crate::{
 
 /// `00-` 32 `-` 16 `-` 2: the length of version 00, and the least of any later version.
 const LENGTH: usize = 55;
+/// Where both ids are, in every version.
+const IDS: core::ops::Range<usize> = 3..52;
 
 pub(super) const PROPERTIES: Properties = Properties {
     lists: &[Field::Tracestate],
@@ -89,12 +91,14 @@ pub(super) fn emit<'a>(
         return;
     };
 
-    let text = text(arrived);
+    let written = write(context, writing);
+    // Only a text with the same ids can say the same, so only such a text is read.
+    let text = text(arrived).filter(|text| same_ids(text, written.as_ref()));
     let traceparent = match text.and_then(traceparent) {
         // The header stays as it is, with its unknown flags: a change of flags needs a new parent
         // id (section 3.4).
         Some((0x00, same)) if says_the_same(&same, context, writing) => text.map(Value::Borrowed),
-        _ => write(context, writing),
+        _ => written,
     };
     put(Field::Traceparent, traceparent);
 
@@ -114,6 +118,12 @@ pub(crate) fn members_of<'a>(
         return None;
     }
     tracestate::parse(arrived.lines(Field::Tracestate))
+}
+
+/// Whether the text has the same ids as the `written` one.
+fn same_ids(text: &[u8], written: Option<&Value<'_>>) -> bool {
+    let written = written.map(Value::as_bytes);
+    written.and_then(|written| written.get(IDS)) == text.get(IDS)
 }
 
 fn says_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writing) -> bool {

@@ -45,7 +45,8 @@ impl Left {
 }
 
 pub(crate) fn propagation(config: &str) -> Propagation {
-    let config: TraceContextConfig = serde_json::from_str(config).expect("a configuration");
+    let config: TraceContextConfig =
+        meshtrace_config::read(config.as_bytes()).expect("a configuration");
     Propagation::new(&config).expect("a configuration that compiles")
 }
 

@@ -7,8 +7,6 @@ use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
     Family, Field, IncomingMode, TraceContextConfig, Vendor, WhenConfig, families,
 };
-use serde::Deserialize;
-use serde::de::value::{Error, StrDeserializer};
 
 use super::believed;
 use super::names::{
@@ -122,11 +120,10 @@ enum Cleared {
 impl Cleared {
     fn new(entry: &str) -> Self {
         let entry = entry.to_ascii_lowercase();
-        let format = Format::deserialize(StrDeserializer::<Error>::new(&entry));
-        match (format, Vendor::from_name(&entry)) {
-            (Ok(format), _) => Self::Format(format),
-            (Err(_), Some(vendor)) => Self::Vendor(vendor),
-            (Err(_), None) => Self::Header(entry),
+        match (Format::from_name(&entry), Vendor::from_name(&entry)) {
+            (Some(format), _) => Self::Format(format),
+            (None, Some(vendor)) => Self::Vendor(vendor),
+            (None, None) => Self::Header(entry),
         }
     }
 }

@@ -72,6 +72,9 @@ fn manager(setup: &Setup, plan: &Plan, clusters: &mut Vec<Value>) -> Result<Piec
     if let Some(Value::Object(own)) = manager.remove("tracing") {
         tracing.extend(own);
     }
+    if let Some(spawns) = plan.spawns {
+        tracing.insert("spawn_upstream_span".to_owned(), json!(spawns));
+    }
     let mut filters = Vec::new();
     for placed in &plan.downstream {
         filters.extend(placed.step.clone());

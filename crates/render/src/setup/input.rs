@@ -155,14 +155,14 @@ impl ProxyTracer {
 /// A filter, or the native tracer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Filter {
+    /// `access_log_trace.wasm`: it sees the headers as they came.
+    AccessLogTrace,
     /// `trace_context.wasm`.
     TraceContext,
     /// `mesh_tracing.wasm`.
     MeshTracing,
     /// `libmeshtrace.so`.
     Native,
-    /// `access_log_trace.wasm`.
-    AccessLogTrace,
     /// `route_sampling.wasm`.
     RouteSampling,
     /// `span_attributes.wasm`.
@@ -172,10 +172,10 @@ pub enum Filter {
 impl Filter {
     /// All of them, in the order in which they stand in a chain.
     pub const ALL: [Self; 6] = [
+        Self::AccessLogTrace,
         Self::TraceContext,
         Self::MeshTracing,
         Self::Native,
-        Self::AccessLogTrace,
         Self::RouteSampling,
         Self::SpanAttributes,
     ];

@@ -61,9 +61,11 @@ impl Placed {
 pub(super) fn text(config: &Config) -> Value {
     let compact = Value::Object(config.clone()).to_string();
     let text = match compact.len() > 72 {
-        true => serde_json::to_string_pretty(config).unwrap_or(compact) + "\n",
+        true => serde_json::to_string_pretty(config).unwrap_or(compact),
         false => compact,
     };
+    // With the line's end it is a block, without quotes of YAML.
+    let text = text + "\n";
     json!({"@type": STRING, "value": text})
 }
 

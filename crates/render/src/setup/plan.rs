@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) tags: Option<Tags>,
     /// The fields of the access log.
     pub(super) log: Option<Map<String, Value>>,
+    /// What the access log is told of `spawn_upstream_span`.
+    pub(super) spawns: Option<bool>,
     /// The request headers that must not reach the next hop.
     pub(super) removed: Vec<String>,
     pub(super) collector: Option<Collector>,
@@ -71,6 +73,7 @@ impl Plan {
             sampling: None,
             tags: None,
             log: None,
+            spawns: None,
             removed: Vec::new(),
             collector: None,
             native: None,

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use meshtrace_config::ConfigError;
+use serde_json::Value;
 
 use super::input::{Filter, Host, ProxyTracer, Setup};
 use super::part::Part;
@@ -126,6 +127,7 @@ fn beside(setup: &Setup, part: &Part, tracer: Option<Tracer>) -> Result<(), Refu
         };
     }
     upstream(part, tracer)?;
+    log(part, tracer)?;
     let Some(tracer) = tracer else {
         return without_tracer(part);
     };
@@ -142,12 +144,42 @@ fn beside(setup: &Setup, part: &Part, tracer: Option<Tracer>) -> Result<(), Refu
     Ok(())
 }
 
+/// What the log is told of the tracer.
+fn log(part: &Part, tracer: Option<Tracer>) -> Result<(), Refused> {
+    let Some(told) = part
+        .stage(Filter::AccessLogTrace)
+        .and_then(|log| log.get("tracer"))
+    else {
+        return Ok(());
+    };
+    let told = match told {
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        one => one.as_str().into_iter().collect::<Vec<_>>(),
+    };
+    let has_b3 = told
+        .iter()
+        .any(|format| matches!(*format, "b3" | "b3multi"));
+    let has_w3c = told.contains(&"tracecontext");
+    let (fits, wanted) = match tracer {
+        None => (told.contains(&"none"), "\"none\""),
+        Some(Tracer::OpenTelemetry) => (has_w3c && !has_b3, "\"tracecontext\""),
+        Some(Tracer::ZipkinB3) => (has_b3 && !has_w3c, "\"b3\""),
+        Some(Tracer::ZipkinB3WithW3c) => (has_b3 && has_w3c, "[\"b3\", \"tracecontext\"]"),
+    };
+    // `null` is: not known.
+    if fits || told.is_empty() {
+        return Ok(());
+    }
+    Err(Refused::new(format!(
+        "access_log_trace.tracer: {}, which is not the proxy's tracer: set {wanted}, or name another \
+         --tracer",
+        told.join(", ")
+    )))
+}
+
 /// Behind the tracer a filter reads what that writes.
 fn upstream(part: &Part, tracer: Option<Tracer>) -> Result<(), Refused> {
-    let named = part
-        .config
-        .get("tracer")
-        .and_then(serde_json::Value::as_str);
+    let named = part.config.get("tracer").and_then(Value::as_str);
     let Some(named) = named.filter(|_| part.is_upstream()) else {
         return Ok(());
     };
@@ -189,7 +221,7 @@ fn without_tracer(part: &Part) -> Result<(), Refused> {
     }
     let attributes = part.stage(Filter::SpanAttributes);
     let emit = attributes.map(|stage| stage.get("emit"));
-    let leaves = |emit: Option<&serde_json::Value>| {
+    let leaves = |emit: Option<&Value>| {
         emit.is_some_and(|emit| {
             emit.get("baggage").is_some() || emit.get("request_header_prefix").is_some()
         })

@@ -94,9 +94,11 @@ impl Rendering {
         let mut text = self.head_lines();
         for (place, piece) in self.pieces.iter().enumerate() {
             // Comments are no document of their own.
-            if place > 0 && piece.kind != Kind::MeshConfig {
-                text.push_str("---\n");
-            }
+            text.push_str(match (place, piece.kind) {
+                (0, _) => "",
+                (_, Kind::MeshConfig) => "\n",
+                _ => "---\n",
+            });
             text.push_str(&piece.to_yaml());
         }
         text

@@ -102,7 +102,8 @@ pub(super) fn reads_the_same(config: &Config, tracer: Tracer) -> bool {
 
 fn does_not_believe(config: &Config) -> bool {
     let incoming = config.get("incoming");
-    let mode = incoming.and_then(|incoming| incoming.as_str().or(incoming.get("mode")?.as_str()));
+    let mode =
+        incoming.and_then(|incoming| incoming.as_str().or_else(|| incoming.get("mode")?.as_str()));
     mode.is_some_and(|mode| mode != "continue")
 }
 
@@ -192,11 +193,13 @@ pub(super) fn around_log(plan: &mut Plan, setup: &Setup, part: &mut Part) -> Res
                 Some(Tracer::ZipkinB3WithW3c) => json!(["b3", "tracecontext"]),
             },
         );
-        // As istiod configures the tracer.
-        if matches!(setup.host, Host::Istio(_)) && plan.tracer.is_some() {
-            let is_gateway = setup.role == Role::Gateway;
+        // As istiod configures the tracer; for Envoy it is rendered with it.
+        if plan.tracer.is_some() {
+            let is_istio = matches!(setup.host, Host::Istio(_));
+            let is_gateway = is_istio && setup.role == Role::Gateway;
             fill(config, "spawn_upstream_span", json!(is_gateway));
-            if plan.tracer != Some(Tracer::OpenTelemetry) {
+            plan.spawns = config.get("spawn_upstream_span").and_then(Value::as_bool);
+            if is_istio && plan.tracer != Some(Tracer::OpenTelemetry) {
                 fill(config, "shared_span_context", json!(false));
             }
         }

@@ -202,7 +202,8 @@ impl Plugin {
         let below = |error: ConfigError| error.below("span_attributes");
         let config: SpanAttributesConfig = meshtrace_config::read(json).map_err(below)?;
         Attributes::new(&config, &|_| None).map_err(below)?;
-        let json = meshtrace_config::read(json).map_err(below)?;
+        // It has just been read as JSON; an empty one is an object too.
+        let json = serde_json::from_slice(json).unwrap_or_default();
         Ok(Self { json, config })
     }
 

@@ -31,7 +31,7 @@ pub(crate) const CONFIGS: [&str; 6] = [
 ];
 
 pub(crate) fn config(json: &str) -> TraceContextConfig {
-    serde_json::from_str(json).expect("a configuration")
+    meshtrace_config::read(json.as_bytes()).expect("a configuration")
 }
 
 pub(crate) fn render(json: &str, tracer: Tracer) -> EarlyMutation {

@@ -21,13 +21,13 @@ use header::HeaderMap;
 use host::HostMap;
 use map::ByteMap;
 use path::PathTree;
-use regex::{Refusal, Regexes};
 use set::RuleSet;
 use steps::Steps;
 
 pub(crate) use header::{HeaderPattern, ValuePattern};
 pub(crate) use host::HostPattern;
 pub(crate) use path::PathPattern;
+pub(crate) use regex::Regexes;
 pub(crate) use set::MAX_RULES;
 
 /// The parts of a request that conditions look at. An unknown part fits no condition on it.
@@ -72,8 +72,8 @@ impl<'a> RequestView<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions {
     pub(crate) path: Option<PathPattern>,
-    /// The regular expression for the path, in place of `path`.
-    pub(crate) regex: Option<String>,
+    /// Whether a regular expression is for the path, in place of `path`.
+    pub(crate) has_regex: bool,
     pub(crate) methods: Vec<Box<[u8]>>,
     pub(crate) host: Option<HostPattern>,
     pub(crate) headers: Vec<HeaderPattern>,
@@ -105,7 +105,7 @@ struct Names {
 impl Matcher {
     /// Compiles the conditions of all rules, in their order. There are at most [`MAX_RULES`].
     #[inline(never)]
-    pub(crate) fn build(rules: &[Conditions]) -> Result<Self, ConfigError> {
+    pub(crate) fn build(rules: &[Conditions], regexes: Regexes) -> Result<Self, ConfigError> {
         let numbered = || rules.iter().enumerate();
         let without = |is_set: fn(&Conditions) -> bool| -> Vec<usize> {
             let without = numbered().filter(|(_, rule)| !is_set(rule));
@@ -114,10 +114,7 @@ impl Matcher {
         let paths: Vec<_> = numbered()
             .filter_map(|(i, rule)| Some((i, rule.path.as_ref()?)))
             .collect();
-        let any_path = without(|rule| rule.path.is_some() || rule.regex.is_some());
-        let regexes: Vec<_> = numbered()
-            .filter_map(|(i, rule)| Some((i, rule.regex.as_deref()?)))
-            .collect();
+        let any_path = without(|rule| rule.path.is_some() || rule.has_regex);
         let hosts: Vec<_> = numbered()
             .filter_map(|(i, rule)| Some((i, rule.host.as_ref()?)))
             .collect();
@@ -127,27 +124,16 @@ impl Matcher {
         let name = |name: fn(&Conditions) -> Option<&[u8]>| {
             Names::build(rules, |rule| name(rule).into_iter().collect())
         };
+        let paths = PathTree::build(&any_path, &paths).map_err(|_| {
+            ConfigError::new(
+                "rules",
+                "the path templates overlap in too many ways; expected fewer variables at the \
+                 beginning of templates",
+            )
+        })?;
         Ok(Self {
-            paths: PathTree::build(&any_path, &paths).map_err(|_| {
-                ConfigError::new(
-                    "rules",
-                    "the path templates overlap in too many ways; expected fewer variables at the \
-                     beginning of templates",
-                )
-            })?,
-            regexes: Regexes::build(&regexes).map_err(|refusal| match refusal {
-                Refusal::Pattern(rule, reason) => {
-                    ConfigError::new(format!("rules[{rule}].match.path.regex"), reason)
-                }
-                Refusal::Groups(rule) => ConfigError::new(
-                    "rules",
-                    format!(
-                        "the regular expressions are too large together: there is no room for \
-                         rules[{rule}].match.path.regex; expected fewer, more of them as prefix or \
-                         template, and few that begin with `.*`"
-                    ),
-                ),
-            })?,
+            paths,
+            regexes,
             hosts: HostMap::build(&without(|rule| rule.host.is_some()), &hosts),
             methods: Names::build(rules, |rule| {
                 rule.methods.iter().map(|method| &**method).collect()

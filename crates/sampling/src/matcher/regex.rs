@@ -3,6 +3,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
+use meshtrace_config::{ConfigError, Mistakes};
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
@@ -39,7 +40,7 @@ const MAX_SINGLES: usize = 64;
 
 /// The expressions of all rules. The look-up of a path takes one step for each byte and group.
 #[derive(Clone, Default)]
-pub(super) struct Regexes {
+pub(crate) struct Regexes {
     groups: Vec<Group>,
 }
 
@@ -59,12 +60,39 @@ struct Group {
 
 /// Why expressions are refused.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The expression of this rule is not valid, or too large.
-    Pattern(usize, String),
+pub(crate) enum Refusal {
+    /// The expressions of these rules are not valid, or too large.
+    Patterns(Vec<(usize, String)>),
     /// All expressions together are too large: the one of this rule and those after it have no
     /// room.
     Groups(usize),
+}
+
+impl From<Refusal> for ConfigError {
+    fn from(refusal: Refusal) -> Self {
+        let patterns = match refusal {
+            Refusal::Patterns(patterns) => patterns,
+            Refusal::Groups(rule) => {
+                return Self::new(
+                    "rules",
+                    format!(
+                        "the regular expressions are too large together: there is no room for \
+                         rules[{rule}].match.path.regex; expected fewer, more of them as prefix or \
+                         template, and few that begin with `.*`"
+                    ),
+                );
+            }
+        };
+        let mut mistakes = Mistakes::default();
+        for (rule, reason) in patterns {
+            let path = format!("rules[{rule}].match.path.regex");
+            mistakes.add(Self::new(path, reason));
+        }
+        mistakes
+            .end()
+            .err()
+            .unwrap_or_else(|| Self::new("rules", ""))
+    }
 }
 
 /// One automaton of these expressions is too large.
@@ -81,11 +109,11 @@ impl Budget {
 
 impl Regexes {
     #[inline(never)]
-    pub(super) fn build(patterns: &[(usize, &str)]) -> Result<Self, Refusal> {
+    pub(crate) fn build(patterns: &[(usize, &str)]) -> Result<Self, Refusal> {
         let mut regexes = Self::default();
         match regexes.add_all(patterns) {
             Err(Refusal::Groups(rule)) if patterns.len() == 1 => {
-                Err(Refusal::Pattern(rule, too_large()))
+                Err(Refusal::Patterns(vec![(rule, too_large())]))
             }
             added => added.map(|()| regexes),
         }
@@ -93,20 +121,26 @@ impl Regexes {
 
     fn add_all(&mut self, patterns: &[(usize, &str)]) -> Result<(), Refusal> {
         let mut budget = Budget(MAX_STEPS);
+        let mut refused = Vec::new();
         for (rule, pattern) in patterns {
             if pattern.len() > MAX_PATTERN {
                 let length = pattern.len();
                 let refusal = format!(
                     "too long: {length} bytes, expected at most {MAX_PATTERN}, or `prefix` or `template` in its place"
                 );
-                return Err(Refusal::Pattern(*rule, refusal));
+                refused.push((*rule, refusal));
+                continue;
             }
             budget.spend(pattern.len().saturating_mul(STEPS_PER_BYTE));
             if budget.0 == 0 {
                 return Err(Refusal::Groups(*rule));
             }
-            syntax::parse_with(pattern, &syntax_config())
-                .map_err(|error| Refusal::Pattern(*rule, not_a_regex(&error)))?;
+            if let Err(error) = syntax::parse_with(pattern, &syntax_config()) {
+                refused.push((*rule, not_a_regex(&error)));
+            }
+        }
+        if !refused.is_empty() {
+            return Err(Refusal::Patterns(refused));
         }
         self.add(patterns, patterns.len(), &mut budget)
     }

@@ -15,8 +15,13 @@ use crate::head::{Head, manifests};
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
+/// The label of the native tracer. It replaces all other pieces, so no pod has another label
+/// beside it.
+const NATIVE: &str = "meshtrace-native";
+
 /// The label of a need, by a part of the file's name; what comes first is meant.
-const LABELS: [(&str, &str); 6] = [
+const LABELS: [(&str, &str); 7] = [
+    ("native/", NATIVE),
     ("-early", "meshtrace-early"),
     ("-upstream", "meshtrace-upstream"),
     ("-no-tracer", "meshtrace-downstream"),
@@ -27,7 +32,9 @@ const LABELS: [(&str, &str); 6] = [
 ];
 
 /// The priority of a need, in the same way.
-const PRIORITIES: [(&str, i32); 6] = [
+const PRIORITIES: [(&str, i32); 7] = [
+    // Behind all others: it stands alone.
+    ("native/", 70),
     ("-edge", priority::EDGE),
     ("-early", priority::CONTEXT),
     ("route-sampling", priority::SAMPLING),
@@ -112,8 +119,12 @@ fn a_need_has_a_label_of_its_own() {
         }
     }
     for (path, _, filter) in envoy_filters() {
-        let labels = &filter["spec"]["workloadSelector"]["labels"];
-        assert!(labels.is_object(), "{path} is for every proxy");
+        let spec = &filter["spec"];
+        let selects = spec["workloadSelector"]["labels"].is_object();
+        assert!(
+            selects != spec["targetRefs"].is_array(),
+            "{path} is for every proxy"
+        );
     }
 }
 

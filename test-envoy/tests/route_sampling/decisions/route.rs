@@ -22,7 +22,7 @@ fn rules_of_a_route_alone_need_no_filter_and_respect_a_parent() {
             {"match": {"route": "probe"}, "sample": "never"}
         ]"#,
     );
-    let parsed: SamplingConfig = serde_json::from_str(&json).expect("a configuration");
+    let parsed: SamplingConfig = meshtrace_config::read(json.as_bytes()).expect("a configuration");
     let settings = sampling_settings(&parsed, RenderTracer::OpenTelemetry).expect("settings");
     each_supported(|envoy| {
         let sinks = Sinks::start();

@@ -147,7 +147,7 @@ fn listener(tracer: Tracer, config: &str) -> String {
 }
 
 fn parsed(config: &str) -> TraceContextConfig {
-    serde_json::from_str(config).expect("a configuration")
+    meshtrace_config::read(config.as_bytes()).expect("a configuration")
 }
 
 fn by_case(spans: &[Span]) -> BTreeMap<usize, &Span> {

@@ -100,7 +100,7 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
     each_supported(|envoy| {
         let version = envoy.reported_version();
         // No tracer: what leaves is what the mutation left.
-        let config = serde_json::from_str(remedy).expect("a configuration");
+        let config = meshtrace_config::read(remedy.as_bytes()).expect("a configuration");
         let rendered = early_mutation(&config, Tracer::ZipkinB3).expect("a mutation");
         let manager = HttpConnectionManager::new()
             .early_header_mutation(rendered.extension)
@@ -183,7 +183,7 @@ fn a_network_holds_the_addresses_that_it_holds() {
             let config = format!(
                 r#"{{"incoming": {{"mode": "restart", "when": {{"not_from_cidrs": ["{network}"]}}}}}}"#
             );
-            let config = serde_json::from_str(&config).expect("a configuration");
+            let config = meshtrace_config::read(config.as_bytes()).expect("a configuration");
             let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
             let manager = HttpConnectionManager::new()
                 .early_header_mutation(rendered.extension)

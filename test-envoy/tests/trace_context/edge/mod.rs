@@ -239,7 +239,7 @@ fn manager(tracer: Tracer, callers: Callers, percent: u8, remedy: &str) -> HttpC
     if remedy == NOTHING {
         return manager;
     }
-    let config = serde_json::from_str(remedy).expect("a configuration");
+    let config = meshtrace_config::read(remedy.as_bytes()).expect("a configuration");
     let rendered = early_mutation(&config, tracer).expect("a mutation");
     manager
         .early_header_mutation(rendered.extension)

@@ -21,7 +21,7 @@ fn kept_request_id() -> Value {
 #[test]
 fn the_request_id_is_told_to_the_client_and_its_own_can_be_kept() {
     each_supported(|envoy| {
-        let config = serde_json::from_str(RESTART).expect("a configuration");
+        let config = meshtrace_config::read(RESTART.as_bytes()).expect("a configuration");
         let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
         let mut extension = rendered.extension;
         let mutations = &mut extension["typed_config"]["mutations"];

@@ -4,7 +4,7 @@ mod proxy_tracer;
 
 use meshtrace_access_log::{AccessLogIds, Ids};
 use meshtrace_attributes::Gathered;
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders, both};
 use meshtrace_envoy::attribute;
 use meshtrace_headers::{Arena, Headers, Managed};
 use meshtrace_otlp::{Report, ReportConfig, conventions};
@@ -20,6 +20,7 @@ use super::refusal::{
     access_log_stage, refuse_upstream, refuse_what_report_decides, refuse_what_report_knows,
     refuse_what_report_says, refuse_what_tells_a_tracer,
 };
+use super::{ATTRIBUTES, SAMPLING};
 use crate::by_filter_state;
 use crate::callbacks::direction_of;
 use crate::properties::{PropertyHandle, PropertyPaths};
@@ -63,37 +64,44 @@ impl AsTracer {
         let environment = proxy.environment;
         let mut request_properties = PropertyPaths::default();
         let mut response_properties = PropertyPaths::default();
-        let report = Report::new(report).map_err(|error| error.below("report"))?;
+        let mut mistakes = Mistakes::default();
+        let report = Report::new(report).map_err(|error| error.below("report"));
+        let report = mistakes.keep(report);
         let propagation = match &config.trace_context {
-            None => Propagation::new(&TraceContextConfig::default())?,
-            Some(stage) => refuse_what_report_decides(stage)
-                .and_then(|()| Propagation::new(stage))
-                .map_err(|error| error.below("trace_context"))?,
+            None => Propagation::new(&TraceContextConfig::default()),
+            Some(stage) => both(refuse_what_report_decides(stage), Propagation::new(stage))
+                .map_err(|error| error.below("trace_context")),
         };
+        let propagation = mistakes.keep(propagation);
         let sampling = config.sampling.as_ref();
-        let sampler = sampling
-            .map_or(Ok(()), |stage| {
-                refuse_upstream(stage.placement).and_then(|()| refuse_what_tells_a_tracer(stage))
-            })
-            .and_then(|()| Sampler::new(sampling, environment, &mut request_properties))
-            .map_err(|error| error.below("sampling"))?;
+        let alone = sampling.map_or(Ok(()), |stage| {
+            both(
+                refuse_upstream(stage.placement),
+                refuse_what_tells_a_tracer(stage),
+            )
+        });
+        let sampler = Sampler::new(sampling, environment, &mut request_properties);
+        let sampler = both(alone, sampler).map_err(|error| error.below("sampling"));
+        let sampler = mistakes.keep(sampler);
         let attributes = config.span_attributes.as_ref().map(|stage| {
-            refuse_what_report_says(stage)
-                .and_then(|()| {
-                    AttributesStage::new(
-                        stage,
-                        environment,
-                        &mut request_properties,
-                        &mut response_properties,
-                    )
-                })
+            let compiled = AttributesStage::new(
+                stage,
+                environment,
+                &mut request_properties,
+                &mut response_properties,
+            );
+            both(refuse_what_report_says(stage), compiled)
                 .map_err(|error| error.below("span_attributes"))
         });
-        let attributes = attributes.transpose()?;
+        let attributes = mistakes.keep(attributes.transpose());
         if let Some(stage) = &config.access_log {
-            refuse_what_report_knows(stage).map_err(|error| error.below("access_log"))?;
+            let refused = refuse_what_report_knows(stage);
+            mistakes.keep(refused.map_err(|error| error.below("access_log")));
         }
-        let access_log = access_log_stage(config)?;
+        let access_log = mistakes.keep(access_log_stage(config));
+        let compiled = report.zip(propagation).zip(sampler).zip(attributes);
+        let ((((report, propagation), sampler), attributes), access_log) =
+            mistakes.finish(compiled.zip(access_log))?;
         let tracer = Tracer::new(report, proxy.node);
         let names_span = access_log.as_ref().is_some_and(AccessLogIds::injects_span);
         let upstream = || response_properties.add(attribute::UPSTREAM_ADDRESS.property);
@@ -134,6 +142,25 @@ impl AsTracer {
     pub(super) fn counters(&self) -> Vec<String> {
         let rules = self.sampler.rules();
         rules.map_or_else(Vec::new, |rules| rules.sampling().counters())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let mut parts = vec![
+            self.propagation.summary(),
+            self.sampler.summary(),
+            self.tracer.summary(),
+        ];
+        parts.extend(self.attributes.as_ref().map(AttributesStage::summary));
+        parts.extend(self.access_log.as_ref().map(AccessLogIds::summary));
+        parts.join("; it ")
+    }
+
+    pub(super) fn cautions(&self) -> Vec<String> {
+        let rules = self.sampler.rules();
+        let mut cautions = rules.map_or_else(Vec::new, |rules| rules.cautions_of_tracer(SAMPLING));
+        let attributes = self.attributes.as_ref();
+        cautions.extend(attributes.map_or_else(Vec::new, |stage| stage.cautions(ATTRIBUTES)));
+        cautions
     }
 
     pub(super) fn tracer(&self) -> &Tracer {

@@ -2,13 +2,14 @@
 //! of the single filters in one pass.
 
 use meshtrace_access_log::{AccessLogIds, Arrival};
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders, both};
 use meshtrace_headers::{Headers, Managed};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{IdGenerator, Placement, Propagation};
 use meshtrace_sampling::Counter;
 
 use super::refusal::{access_log_stage, refuse_upstream};
+use super::{ATTRIBUTES, SAMPLING};
 use crate::by_filter_state;
 use crate::properties::PropertyPaths;
 use crate::stage::attributes::AttributesStage;
@@ -36,20 +37,18 @@ impl BesideTracer {
         let mut request_properties = PropertyPaths::default();
         let mut response_properties = PropertyPaths::default();
         let propagation = config.trace_context.as_ref().map(|config| {
-            refuse_upstream(config.placement)
-                .and_then(|()| Propagation::new(config))
+            both(refuse_upstream(config.placement), Propagation::new(config))
                 .map_err(|error| error.below("trace_context"))
         });
-        let propagation = propagation.transpose()?;
+        let mut mistakes = Mistakes::default();
+        let propagation = mistakes.keep(propagation.transpose());
         let sampling = config.sampling.as_ref().map(|stage| {
             let asked = config.request_headers;
-            refuse_upstream(stage.placement)
-                .and_then(|()| {
-                    BeforeTracer::new(stage, asked, environment, &mut request_properties)
-                })
+            let compiled = BeforeTracer::new(stage, asked, environment, &mut request_properties);
+            both(refuse_upstream(stage.placement), compiled)
                 .map_err(|error| error.below("sampling"))
         });
-        let sampling = sampling.transpose()?;
+        let sampling = mistakes.keep(sampling.transpose());
         let attributes = config.span_attributes.as_ref().map(|config| {
             AttributesStage::new(
                 config,
@@ -59,11 +58,15 @@ impl BesideTracer {
             )
             .map_err(|error| error.below("span_attributes"))
         });
+        let attributes = mistakes.keep(attributes.transpose());
+        let access_log = mistakes.keep(access_log_stage(config));
+        let compiled = propagation.zip(sampling).zip(attributes).zip(access_log);
+        let (((propagation, sampling), attributes), access_log) = mistakes.finish(compiled)?;
         Ok(Self {
             propagation,
             sampling,
-            attributes: attributes.transpose()?,
-            access_log: access_log_stage(config)?,
+            attributes,
+            access_log,
             request_properties,
             response_properties,
         })
@@ -96,6 +99,38 @@ impl BesideTracer {
     pub(super) fn counters(&self) -> Vec<String> {
         let sampling = self.sampling.as_ref();
         sampling.map_or_else(Vec::new, |stage| stage.rules().sampling().counters())
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let stages = [
+            self.propagation.as_ref().map(Propagation::summary),
+            self.sampling.as_ref().map(BeforeTracer::summary),
+            self.attributes.as_ref().map(AttributesStage::summary),
+            self.access_log.as_ref().map(AccessLogIds::summary),
+        ];
+        let mut parts: Vec<String> = stages.into_iter().flatten().collect();
+        parts.push(match parts.is_empty() {
+            true => "does nothing: no stage is configured".to_owned(),
+            false => "makes no spans: `report` is not configured".to_owned(),
+        });
+        parts.join("; it ")
+    }
+
+    pub(super) fn cautions(&self) -> Vec<String> {
+        let sampling = self.sampling.as_ref();
+        let attributes = self.attributes.as_ref();
+        let mut cautions = sampling.map_or_else(Vec::new, |stage| stage.rules().cautions(SAMPLING));
+        cautions.extend(attributes.map_or_else(Vec::new, |stage| stage.cautions(ATTRIBUTES)));
+        let has_others = self.propagation.is_some() || self.access_log.is_some();
+        if sampling.is_none() && attributes.is_none() && !has_others {
+            cautions.push(
+                "mesh_tracing: no stage is configured, so the filter does nothing; write \
+                 {\"report\": {\"cluster\": \"CLUSTER\"}} for spans, with the name of your \
+                 collector's cluster, or {\"trace_context\": {}} for trace headers alone"
+                    .to_owned(),
+            );
+        }
+        cautions
     }
 
     pub(super) fn needs(&self) -> Needs<'_> {

@@ -12,7 +12,7 @@ use core::mem;
 
 use meshtrace_access_log::Arrival;
 use meshtrace_attributes::AttributeConfig;
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Draft, both};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{Counter, IdGenerator};
 
@@ -26,6 +26,10 @@ use crate::{
     ByFilterState, Callback, Composition, LoggedRequest, Lookup, Needs, Outcome, Proxy, Request,
     Response, Stage,
 };
+
+/// The paths of two stages in the configuration.
+const SAMPLING: &str = "mesh_tracing.sampling";
+const ATTRIBUTES: &str = "mesh_tracing.span_attributes";
 
 /// The `mesh_tracing` filter.
 #[derive(Debug)]
@@ -88,12 +92,15 @@ impl State {
 impl MeshTracing {
     #[inline(never)]
     fn new(config: &MeshTracingConfig, proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        refuse_below_the_top(config)?;
         let asked = config.request_headers;
         let mode = match &config.report {
-            Some(report) => Mode::AsTracer(Box::new(AsTracer::new(config, report, proxy)?)),
-            None => Mode::BesideTracer(Box::new(BesideTracer::new(config, proxy.environment)?)),
+            Some(report) => {
+                AsTracer::new(config, report, proxy).map(|mode| Mode::AsTracer(Box::new(mode)))
+            }
+            None => BesideTracer::new(config, proxy.environment)
+                .map(|mode| Mode::BesideTracer(Box::new(mode))),
         };
+        let mode = both(refuse_below_the_top(config), mode)?;
         let managed = match &mode {
             Mode::AsTracer(mode) => mode.managed_headers(asked)?,
             Mode::BesideTracer(mode) => mode.managed_headers(asked)?,
@@ -129,8 +136,8 @@ impl Composition for MeshTracing {
     type RequestState = MeshTracingState;
 
     fn from_json(json: &[u8], proxy: &Proxy<'_>) -> Result<Self, ConfigError> {
-        meshtrace_plugin_config::mesh_tracing(json)
-            .and_then(|config| Self::new(&config, proxy))
+        Draft::<MeshTracingConfig>::read(json)
+            .compile(|config| Self::new(config, proxy))
             .map_err(|error| error.below(Self::NAME))
     }
 
@@ -164,6 +171,20 @@ impl Composition for MeshTracing {
 
     fn by_filter_state(&self) -> Option<&ByFilterState> {
         self.by_filter_state.as_ref()
+    }
+
+    fn summary(&self) -> String {
+        match &self.mode {
+            Mode::AsTracer(mode) => mode.summary(),
+            Mode::BesideTracer(mode) => mode.summary(),
+        }
+    }
+
+    fn cautions(&self) -> Vec<String> {
+        match &self.mode {
+            Mode::AsTracer(mode) => mode.cautions(),
+            Mode::BesideTracer(mode) => mode.cautions(),
+        }
     }
 
     #[inline(never)]

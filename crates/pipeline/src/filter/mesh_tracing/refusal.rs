@@ -2,7 +2,7 @@
 
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_attributes::SpanAttributesConfig;
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_otlp::conventions;
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{OnMissing, Placement, TraceContextConfig};
@@ -19,13 +19,12 @@ pub(super) fn refuse_what_report_knows(config: &AccessLogTraceConfig) -> Result<
         ("spawn_upstream_span", config.spawn_upstream_span.is_some()),
         ("shared_span_context", config.shared_span_context.is_some()),
     ];
-    match of_a_tracer.iter().find(|(_, is_set)| *is_set) {
-        Some((key, _)) => Err(ConfigError::new(
-            *key,
-            "not with `report`, which opens the span itself and knows its ids",
-        )),
-        None => Ok(()),
+    let mut mistakes = Mistakes::default();
+    for (key, is_set) in of_a_tracer {
+        let why = "not with `report`, which opens the span itself and knows its ids";
+        mistakes.require(!is_set, key, why);
     }
+    mistakes.end()
 }
 
 pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), ConfigError> {
@@ -47,29 +46,31 @@ pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), 
             "knows the trace id",
         ),
     ];
-    match of_a_tracer.iter().find(|(_, is_set, _)| *is_set) {
-        Some((key, _, why)) => Err(ConfigError::new(
-            *key,
-            format!("not with `report`, which {why}"),
-        )),
-        None => Ok(()),
+    let mut mistakes = Mistakes::default();
+    for (key, is_set, why) in of_a_tracer {
+        mistakes.require(!is_set, key, &format!("not with `report`, which {why}"));
     }
+    mistakes.end()
 }
 
 /// "The keys of attributes … MUST be unique" (OTLP).
 pub(super) fn refuse_what_report_says(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
     let is_said = |key: &str| conventions::KEYS.contains(&key);
-    let mut attributes = config.attributes.iter().enumerate();
-    match attributes.find(|(_, attribute)| is_said(&attribute.key)) {
-        Some((i, attribute)) => Err(ConfigError::new(
-            format!("attributes[{i}].key"),
-            format!(
-                "{:?} is what `report` says itself on its spans, expected another key",
-                attribute.key
-            ),
-        )),
-        None => Ok(()),
-    }
+    each(
+        "attributes",
+        &config.attributes,
+        |_, attribute| match is_said(&attribute.key) {
+            true => Err(ConfigError::new(
+                "key",
+                format!(
+                    "{:?} is what `report` says itself on its spans, expected another key",
+                    attribute.key
+                ),
+            )),
+            false => Ok(()),
+        },
+    )
+    .map(drop)
 }
 
 /// Refuses `request_headers` in a stage: one filter changes a request in one way.
@@ -93,13 +94,15 @@ pub(super) fn refuse_below_the_top(config: &MeshTracingConfig) -> Result<(), Con
             access_log.and_then(|stage| stage.request_headers),
         ),
     ];
-    match stages.iter().find(|(_, asked)| asked.is_some()) {
-        None => Ok(()),
-        Some((stage, _)) => Err(ConfigError::new(
-            format!("{stage}.request_headers"),
+    let mut mistakes = Mistakes::default();
+    for (stage, asked) in stages {
+        mistakes.require(
+            asked.is_none(),
+            &format!("{stage}.request_headers"),
             "expected at the top of the configuration, for all stages together",
-        )),
+        );
     }
+    mistakes.end()
 }
 
 pub(super) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
@@ -113,20 +116,19 @@ pub(super) fn refuse_upstream(placement: Placement) -> Result<(), ConfigError> {
 }
 
 pub(super) fn refuse_what_report_decides(config: &TraceContextConfig) -> Result<(), ConfigError> {
-    refuse_upstream(config.placement)?;
-    if config.on_missing == Some(OnMissing::Pass) {
-        return Err(ConfigError::new(
-            "on_missing",
-            "not \"pass\" with `report`, which starts a trace where none came in",
-        ));
-    }
-    if config.generate_sampled {
-        return Err(ConfigError::new(
-            "generate_sampled",
-            "not with `report`, which decides about the traces that start here",
-        ));
-    }
-    Ok(())
+    let mut mistakes = Mistakes::default();
+    mistakes.keep(refuse_upstream(config.placement));
+    mistakes.require(
+        config.on_missing != Some(OnMissing::Pass),
+        "on_missing",
+        "not \"pass\" with `report`, which starts a trace where none came in",
+    );
+    mistakes.require(
+        !config.generate_sampled,
+        "generate_sampled",
+        "not with `report`, which decides about the traces that start here",
+    );
+    mistakes.end()
 }
 
 /// Compiles the stage `access_log`. It reads repeated headers as a `trace_context` beside it does.

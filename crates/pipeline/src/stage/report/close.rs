@@ -48,12 +48,12 @@ impl Tracer {
         tally: &mut Tally,
     ) -> Option<SpanId> {
         if !self.may_report(&open) {
-            return None;
+            return self.skip();
         }
         let sampled = open.identity.sampled;
         let now = lookup.monotonic().unwrap_or_default();
         if !sampled && !self.tail.is_suspicious(&open, now, lookup) {
-            return None;
+            return self.skip();
         }
         let fetched = Fetched::fetch(self.role, lookup);
         if !fetched.is_listed() {
@@ -70,7 +70,10 @@ impl Tracer {
         let end = conventions::End::new(&fetched.values(), seen);
         let reason = match sampled {
             true => None,
-            false => Some(self.tail.reason(&open, &end, now, tally)?),
+            false => match self.tail.reason(&open, &end, now, tally) {
+                None => return self.skip(),
+                reason => reason,
+            },
         };
         let injected_id = open.take_injected_id(end.has_upstream());
         let spans = Spans {
@@ -118,6 +121,14 @@ impl Tracer {
         self.report(&open, &record, spans, &closing, tally);
         self.pool.give_back(record);
         injected_id
+    }
+
+    /// Counts a request that is not reported. No id has changed.
+    fn skip(&self) -> Option<SpanId> {
+        if let Ok(mut exporter) = self.exporter.try_borrow_mut() {
+            exporter.count_not_sampled();
+        }
+        None
     }
 
     /// Whether there is a SERVER span.

@@ -49,6 +49,11 @@ impl Tracer {
         }
     }
 
+    pub(crate) fn summary(&self) -> String {
+        let exporter = self.exporter.try_borrow();
+        exporter.map_or_else(|_| String::new(), |exporter| exporter.report().summary())
+    }
+
     /// Whether requests may be reported although they are not sampled.
     pub(crate) fn keeps_any(&self) -> bool {
         self.tail.keeps_any()

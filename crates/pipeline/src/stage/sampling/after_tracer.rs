@@ -1,7 +1,7 @@
 //! The stage behind the proxy's own tracer. It can change the context for the next hop, but not the
 //! proxy's own span.
 
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{
@@ -31,17 +31,18 @@ impl AfterTracer {
         properties: &mut PropertyPaths,
     ) -> Result<Self, ConfigError> {
         let decided = properties.add(DECISION);
-        let rules = Rules::new(config, environment, properties)?;
-        if config.ids.trace_id_header.is_some() {
-            return Err(ConfigError::new(
-                "ids.trace_id_header",
-                "not with placement \"upstream\", where the tracer has written the trace id",
-            ));
-        }
-        let propagation = extraction(config)?;
+        let mut mistakes = Mistakes::default();
+        let rules = mistakes.keep(Rules::new(config, environment, properties));
+        mistakes.require(
+            config.ids.trace_id_header.is_none(),
+            "ids.trace_id_header",
+            "not with placement \"upstream\", where the tracer has written the trace id",
+        );
+        let propagation = mistakes.keep(extraction(config));
         if config.request_headers == Some(RequestHeaders::FilterState) {
-            by_filter_state::refuse_upstream(config.placement)?;
+            mistakes.keep(by_filter_state::refuse_upstream(config.placement));
         }
+        let (rules, propagation) = mistakes.finish(rules.zip(propagation))?;
         Ok(Self {
             rules,
             propagation,
@@ -51,6 +52,12 @@ impl AfterTracer {
 
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let tracer = self.propagation.tracer_format().map_or("", Format::name);
+        let rules = self.rules.sampling().summary("as the tracer decided");
+        format!("changes what this proxy's tracer decided in its {tracer} headers: {rules}")
     }
 
     pub(crate) fn managed_headers(&self) -> Vec<Managed<'_>> {

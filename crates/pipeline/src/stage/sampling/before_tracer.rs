@@ -1,7 +1,7 @@
 //! The stage in front of the proxy's own tracer. It writes a header that makes that tracer record a
 //! trace that begins here.
 
-use meshtrace_config::{ConfigError, RequestHeaders};
+use meshtrace_config::{ConfigError, Mistakes, RequestHeaders};
 use meshtrace_headers::{Managed, Value};
 use meshtrace_propagation::{
     IdGenerator, InjectConfig, Placement, Propagation, Tally, TraceContextConfig, TraceId,
@@ -29,9 +29,12 @@ impl BeforeTracer {
         environment: Environment<'_>,
         properties: &mut PropertyPaths,
     ) -> Result<Self, ConfigError> {
-        let rules = Rules::new(config, environment, properties)?;
-        let propagation = extraction(config)?;
-        let trace_id_header = config.trace_id_header()?;
+        let mut mistakes = Mistakes::default();
+        let rules = mistakes.keep(Rules::new(config, environment, properties));
+        let propagation = mistakes.keep(extraction(config));
+        let trace_id_header = mistakes.keep(config.trace_id_header());
+        let compiled = rules.zip(propagation).zip(trace_id_header);
+        let ((rules, propagation), trace_id_header) = mistakes.finish(compiled)?;
         if asked == Some(RequestHeaders::FilterState) && rules.sampling().request_header().is_some()
         {
             return Err(by_filter_state::refusal(
@@ -48,6 +51,12 @@ impl BeforeTracer {
 
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        self.rules
+            .sampling()
+            .summary("as this proxy's tracer decides")
     }
 
     pub(crate) fn managed_headers(&self) -> Vec<Managed<'_>> {

@@ -22,6 +22,7 @@ pub(crate) use self::before_tracer::BeforeTracer;
 pub(crate) use self::sampler::{Joined, Sampled, Sampler};
 pub(crate) use self::tracestate::{ParsedTracestate, build};
 use crate::properties::{PropertyHandle, PropertyPaths};
+use crate::stage::below;
 use crate::{Clock, Environment, Outcome, Request, SharedData};
 
 /// The filter state with the decision of the filter in front of the tracer, for the filter behind
@@ -54,6 +55,27 @@ impl Rules {
     /// The compiled configuration.
     pub(crate) fn sampling(&self) -> &RuleSampler {
         &self.sampling
+    }
+
+    /// The warnings about the stage whose configuration is at `path`.
+    pub(crate) fn cautions(&self, path: &str) -> Vec<String> {
+        let mut cautions = self.cautions_of_tracer(path);
+        if self.sampling.is_idle() && self.sampling.force_header().is_none() {
+            cautions.push(
+                [
+                    path,
+                    ": no rule and no default decides about a request, so the stage does nothing; \
+                     write `rules`, or a `default` such as {\"ratio\": 0.01}",
+                ]
+                .concat(),
+            );
+        }
+        cautions
+    }
+
+    /// The same where the filter is the tracer, which decides also where no rule does.
+    pub(crate) fn cautions_of_tracer(&self, path: &str) -> Vec<String> {
+        below(path, self.sampling.cautions())
     }
 
     /// The request headers that are removed: the secret of `force`, and this helper header.

@@ -65,6 +65,16 @@ impl Sampler {
         }
     }
 
+    pub(crate) fn summary(&self) -> String {
+        let one_in_a_hundred = Threshold::ONE_IN_A_HUNDRED.in_words();
+        match self {
+            Self::ByRules(rules) => rules.sampling().summary(&one_in_a_hundred),
+            Self::ParentBased => format!(
+                "samples {one_in_a_hundred} of those that begin here; a caller's decision stands"
+            ),
+        }
+    }
+
     /// Returns whether the header of `force` requests that the trace is kept, and counts it.
     pub(crate) fn is_forced(&self, request: &Request<'_>, outcome: &mut Outcome<'_>) -> bool {
         let tally = &mut outcome.tallies.sampling;

@@ -38,13 +38,15 @@ pub(super) fn render(
     if let Some(piece) = pieces.first_mut() {
         piece.notes.extend(plan.notes.iter().cloned());
     }
-    Ok(Rendering {
-        head: vec![
-            version.to_string().replacen(' ', ": ", 1),
-            format!("Tracer: {}", mesh.tracer_word()),
-        ],
-        pieces,
-    })
+    let mut head = vec![
+        version.to_string().replacen(' ', ": ", 1),
+        format!("Tracer: {}", mesh.tracer_word()),
+    ];
+    let labels = mesh.labels(&pieces);
+    if !labels.is_empty() {
+        head.push(format!("Labels of the pods: {}", labels.join(", ")));
+    }
+    Ok(Rendering { head, pieces })
 }
 
 /// One rendering.
@@ -61,6 +63,14 @@ impl Mesh<'_> {
             Some(_) => "any",
             None => self.plan.tracer_word(),
         }
+    }
+
+    /// The labels of single needs, which the pods of an application lack yet.
+    fn labels(&self, pieces: &[Piece]) -> Vec<String> {
+        let needs = ["early", "upstream", "sampling", "access-log"];
+        let labels = needs.map(|need| format!("meshtrace-{need}: enabled"));
+        let is_asked = |label: &String| pieces.iter().any(|piece| piece.content.contains(label));
+        labels.into_iter().filter(is_asked).collect()
     }
 
     fn has_extensions(&self) -> bool {

@@ -31,7 +31,7 @@ pub(super) fn is_both_ways(placed: &Placed) -> bool {
 fn priority(filter: Filter) -> i32 {
     match filter {
         Filter::TraceContext | Filter::MeshTracing | Filter::Native => 1000,
-        Filter::AccessLogTrace => 950,
+        Filter::AccessLogTrace => 1100,
         Filter::RouteSampling => 900,
         Filter::SpanAttributes => 800,
     }

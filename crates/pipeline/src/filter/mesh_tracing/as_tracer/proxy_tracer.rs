@@ -7,7 +7,7 @@
 
 use meshtrace_attributes::{Gathered, Tally};
 use meshtrace_headers::{Headers, Value};
-use meshtrace_propagation::{self as propagation, Field, IdGenerator, SpanId, TraceId};
+use meshtrace_propagation::{Field, IdGenerator, Read, SpanId, TraceId};
 use meshtrace_sampling::Chosen;
 
 use super::super::hop::Hop;
@@ -84,27 +84,28 @@ impl MeshTracing {
     }
 
     /// Joins the trace of a request: finds the place of its span in the trace, and decides whether
-    /// the trace is recorded. Returns `None` without `report`.
+    /// the trace is recorded. Returns that and what was read of the request's context. Returns
+    /// `None` without `report`.
     pub fn start_span<'a>(
         &self,
         request: &Request<'a>,
         ids: &IdGenerator,
         outcome: &mut Outcome<'a>,
-    ) -> Option<SpanStart<'a>> {
+    ) -> Option<(SpanStart<'a>, Read)> {
         let mode = self.as_tracer()?;
         let forced = mode.sampler.is_forced(request, outcome);
-        let (hop, _) = mode.join(request, forced, ids, outcome);
-        Some(SpanStart { hop })
+        let (hop, incoming) = mode.join(request, forced, ids, outcome);
+        Some((SpanStart { hop }, incoming.to_read()))
     }
 
     /// Adds to `outcome` the header changes of a call that is made by the span `caller`, whose
-    /// parent is `parent`. `request` is the one that was given to [`start_span`](Self::start_span).
+    /// parent is `parent`. `request` is the one that was given to [`start_span`](Self::start_span),
+    /// which returned `start` and `read`.
     pub fn inject_span<'a>(
         &'a self,
         request: &Request<'a>,
-        start: &SpanStart<'a>,
-        caller: SpanId,
-        parent: Option<SpanId>,
+        (start, read): (&SpanStart<'a>, &Read),
+        (caller, parent): (SpanId, Option<SpanId>),
         outcome: &mut Outcome<'a>,
     ) {
         let Some(mode) = self.as_tracer() else {
@@ -116,10 +117,8 @@ impl MeshTracing {
             stage.gather_request(request, outcome);
         }
         mode.sampler.remove_force_header(request, outcome);
-        // What came in was counted when the span was started.
-        let counted = &mut propagation::Tally::default();
         let stage = &mode.propagation;
-        let incoming = stage.extract(request.headers, request.peer, counted);
+        let incoming = stage.extract_again(request.headers, read);
         let hop = start.hop;
         let mut identity = hop.identity(None);
         if let Some(parent) = parent.filter(|_| caller != identity.span_id) {
@@ -159,6 +158,13 @@ impl MeshTracing {
     #[must_use]
     pub fn template(&self, chosen: Option<Chosen>, headers: &Headers<'_>) -> Option<&[u8]> {
         self.as_tracer()?.route(chosen, headers)
+    }
+
+    /// Whether there are attributes to [`gather`](Self::gather).
+    #[must_use]
+    pub fn has_attributes(&self) -> bool {
+        self.as_tracer()
+            .is_some_and(|mode| mode.attributes.is_some())
     }
 
     /// The names of the request headers that the trace context and the attributes may change.

@@ -1,0 +1,98 @@
+//! The resources of Envoy Gateway.
+
+use meshtrace_render::Filter;
+use serde_json::{Value, json};
+
+use super::answers::{Answers, TracerName};
+use super::files::{File, Options, merge, url_of};
+use super::plan;
+use crate::output::yaml;
+
+const CLUSTER: &str = "meshtrace-collector";
+const PLACEHOLDER: &str = "registry.example.com/meshtrace/{filter}:0.1.0";
+
+/// The filter, and the collector's cluster.
+pub(super) fn files(answers: &Answers, options: &Options) -> Result<Vec<File>, String> {
+    if answers.tracer != TracerName::None {
+        return Err(
+            "Envoy Gateway gives a filter no place behind its own tracer, and loads no dynamic module: take --tracer \
+             none, with the tracing of its EnvoyProxy off"
+                .to_owned(),
+        );
+    }
+    let (host, port) = options.collector(answers);
+    let filters = plan::filters(answers, CLUSTER)?;
+    let config = filters.into_iter().map(|(_, config)| config).next();
+    let mut config = config.unwrap_or_default();
+    let own = json!({"report": {
+        "authority": host,
+        // Its proxies' names do not say that they are gateways.
+        "role": "gateway",
+        "resource": {"service.name": "envoy-gateway"},
+    }});
+    merge(&mut config, own);
+    let url = options.url.as_deref().unwrap_or(PLACEHOLDER);
+    let url = url_of(url, Filter::MeshTracing);
+    // Envoy Gateway takes names of images without a scheme.
+    let url = url.strip_prefix("oci://").unwrap_or(&url);
+    let policy = json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyExtensionPolicy",
+        "metadata": metadata(options),
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "eg"}],
+            "wasm": [{
+                "name": "mesh_tracing",
+                "rootID": "mesh_tracing",
+                "failOpen": true,
+                "code": {"type": "Image", "pullPolicy": "IfNotPresent", "image": {"url": url}},
+                "config": config,
+            }],
+        },
+    });
+    let cluster = json!({"static_resources": {"clusters": [{
+        "name": CLUSTER,
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": CLUSTER,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+                "socket_address": {"address": host, "port_value": port},
+            }}}]}],
+        },
+    }]}});
+    let proxy = json!({
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "EnvoyProxy",
+        "metadata": metadata(options),
+        "spec": {"bootstrap": {"type": "Merge", "value": yaml(&cluster, &[])?}},
+    });
+    let policy_comment =
+        "mesh_tracing as the tracer of the Gateway eg: put your Gateway's name there.";
+    let proxy_comment = "The collector's cluster. Name this resource in infrastructure.parametersRef of the Gateway, or in \
+                         parametersRef of the GatewayClass.";
+    let head = |comment: &str| {
+        vec![
+            "Envoy Gateway: 1.9".to_owned(),
+            "Tracer: none".to_owned(),
+            comment.to_owned(),
+        ]
+    };
+    Ok(vec![
+        File::new(
+            "apply/mesh-tracing.yaml",
+            yaml(&policy, &head(policy_comment))?,
+        ),
+        File::new(
+            "apply/envoy-proxy.yaml",
+            yaml(&proxy, &head(proxy_comment))?,
+        ),
+    ])
+}
+
+fn metadata(options: &Options) -> Value {
+    match &options.namespace {
+        Some(namespace) => json!({"name": "mesh-tracing", "namespace": namespace}),
+        None => json!({"name": "mesh-tracing"}),
+    }
+}

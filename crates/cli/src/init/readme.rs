@@ -1,0 +1,151 @@
+//! The README of the folder: how to apply, verify and remove what is in it.
+
+use super::answers::{Answers, Place, Proxy, TracerName};
+use super::files::{File, Options};
+use super::plan;
+
+pub(super) fn file(answers: &Answers, options: &Options, files: &[File]) -> File {
+    let mut text = String::from("# Tracing with meshtrace\n\n");
+    text.push_str(&format!("Made by `meshtrace init` for {}. ", answers.proxy));
+    text.push_str(tracer(answers.tracer));
+    if answers.place == Place::Edge {
+        text.push_str(" Clients are not believed: each request of theirs begins a new trace.");
+    }
+    text.push_str("\n\n");
+    for sentence in plan::advice(answers) {
+        text.push_str(&format!("{sentence}\n\n"));
+    }
+    text.push_str(&before(answers, options, files));
+    text.push_str(&match answers.proxy {
+        Proxy::Envoy(_) => envoy(answers, options),
+        Proxy::Istio(_) | Proxy::Gateway => kubernetes(answers, options, files),
+    });
+    File::new("README.md", text)
+}
+
+fn tracer(tracer: TracerName) -> &'static str {
+    match tracer {
+        TracerName::None => "`mesh_tracing.wasm` is the tracer: the proxy's own is off.",
+        TracerName::Native => "`libmeshtrace.so` is Envoy's own tracer.",
+        TracerName::Opentelemetry => "The proxy's tracer is OpenTelemetry's.",
+        TracerName::Zipkin => "The proxy's tracer is Zipkin's, with `USE_B3`.",
+        TracerName::ZipkinWithW3c => {
+            "The proxy's tracer is Zipkin's, with `USE_B3_WITH_W3C_PROPAGATION`."
+        }
+    }
+}
+
+fn before(answers: &Answers, options: &Options, files: &[File]) -> String {
+    let (host, port) = options.collector(answers);
+    let mut text = format!(
+        "## Before\n\n- The collector is {host}, port {port}. Another one: `--collector HOST:PORT`.\n"
+    );
+    match answers.proxy {
+        Proxy::Envoy(_) => {
+            text.push_str(
+                "- `make build` of meshtrace writes the modules to `dist/`. Run Envoy where that folder is, or name it with \
+                 `--url`.\n- Put the address of your application into the cluster `application` of `envoy.yaml`.\n",
+            );
+            if answers.tracer.own().is_some() {
+                text.push_str("- The cluster `tracing-collector` is the tracer's.\n");
+            }
+        }
+        Proxy::Istio(_) | Proxy::Gateway => {
+            if files
+                .iter()
+                .any(|file| file.content.contains("registry.example.com"))
+            {
+                text.push_str(
+                    "- Put your registry's URL and the digest of the image, which `make push` prints, into the files that \
+                     name `registry.example.com`.\n",
+                );
+            }
+            if files
+                .iter()
+                .any(|file| file.content.contains("/etc/meshtrace"))
+            {
+                text.push_str(
+                    "- Mount the modules into the proxies under `/etc/meshtrace`: docs/istio.md says how.\n",
+                );
+            }
+            if files.iter().any(|file| file.name == "mesh-config.yaml") {
+                text.push_str(
+                    "- Add what is in `mesh-config.yaml` to your mesh configuration (`istioctl install -f`, or the ConfigMap \
+                     `istio`). It is no resource.\n",
+                );
+            }
+            if files
+                .iter()
+                .any(|file| file.content.contains("matchLabels"))
+            {
+                text.push_str(
+                    "- Give the pods the labels that the files select, in the pod template of their Deployments.\n",
+                );
+            }
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn envoy(answers: &Answers, options: &Options) -> String {
+    let folder = &options.folder;
+    let search = match answers.tracer {
+        TracerName::Native => "ENVOY_DYNAMIC_MODULES_SEARCH_PATH=dist ",
+        _ => "",
+    };
+    format!(
+        "## Apply\n\n    meshtrace check {folder}/envoy.yaml\n    {search}envoy -c {folder}/envoy.yaml\n\n\
+         ## Verify\n\n    curl -H '{}' http://127.0.0.1:10000/\n    meshtrace doctor http://127.0.0.1:9901\n\n\
+         `doctor` ends with `all well`, and {}.\n\n\
+         ## Remove\n\nStart Envoy with the configuration that you had. Nothing else was changed.\n",
+        header(answers),
+        joined(answers),
+    )
+}
+
+fn kubernetes(answers: &Answers, options: &Options, files: &[File]) -> String {
+    let folder = &options.folder;
+    let mesh = match files.iter().any(|file| file.name == "mesh-config.yaml") {
+        true => format!(" {folder}/mesh-config.yaml"),
+        false => String::new(),
+    };
+    let namespace = match &options.namespace {
+        Some(_) => "",
+        None => " -n NAMESPACE",
+    };
+    let port = match answers.proxy {
+        Proxy::Gateway => " --admin-port 19000",
+        Proxy::Envoy(_) | Proxy::Istio(_) => "",
+    };
+    format!(
+        "## Apply\n\n    meshtrace check {folder}/apply{mesh}\n    kubectl apply{namespace} -f {folder}/apply\n\n\
+         ## Verify\n\nSend a request with `{}`, then:\n\n    meshtrace doctor --pod NAMESPACE/POD{port} --seconds 30\n\n\
+         `doctor` ends with `all well`, and {}.\n\n\
+         ## Remove\n\n    kubectl delete{namespace} -f {folder}/apply\n{}",
+        header(answers),
+        joined(answers),
+        match mesh.is_empty() {
+            true => "",
+            false => "\nThen take what is in `mesh-config.yaml` out of the mesh configuration.\n",
+        },
+    )
+}
+
+/// A trace header that callers may send.
+fn header(answers: &Answers) -> &'static str {
+    const TRACEPARENT: &str =
+        "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let formats = &answers.formats.0;
+    match formats.contains(&"b3") && !formats.contains(&"tracecontext") {
+        true => "b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+        false => TRACEPARENT,
+    }
+}
+
+fn joined(answers: &Answers) -> &'static str {
+    match answers.place {
+        Place::Inside => "the trace 4bf92f3577b34da6a3ce929d0e0e4736 is at the collector",
+        Place::Edge => "a new trace is at the collector, and not 4bf92f3577b34da6a3ce929d0e0e4736",
+    }
+}
