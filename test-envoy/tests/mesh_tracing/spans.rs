@@ -22,9 +22,12 @@ fn sampled_at(path: &str) -> Request {
     Request::get(path).header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
 }
 
-/// Whatever a span says is in the reference.
-fn assert_documented(span: &Span) {
-    let reference = common::text("docs/mesh_tracing.md");
+/// Whatever a span says is in the reference of its host.
+fn assert_documented(host: Host, span: &Span) {
+    let mut reference = common::text("docs/mesh_tracing.md");
+    if host == Host::Native {
+        reference += &common::text("docs/native.md");
+    }
     let keys = span.attributes.keys().chain(span.resource.keys());
     for key in keys
         .filter(|key| !key.starts_with("telemetry.sdk.") && *key != "deployment.environment.name")
@@ -36,7 +39,7 @@ fn assert_documented(span: &Span) {
 /// The one span that arrived, which is then forgotten.
 fn only(mesh: &Collected) -> Span {
     let span = mesh.only_span();
-    assert_documented(&span);
+    assert_documented(mesh.host, &span);
     span
 }
 
@@ -238,7 +241,9 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
         assert_eq!(mesh.send(&sampled_at("/a?b")).status, 200);
         let spans = mesh.sink.wait_for_spans(2).expect("two spans");
         mesh.sink.clear();
-        spans.iter().for_each(assert_documented);
+        spans
+            .iter()
+            .for_each(|span| assert_documented(Host::Wasm, span));
         let of_kind = |kind| expect::span().of_kind(kind).at(version);
         let server = of_kind(SpanKind::Server).child_of_ids(TRACE, SPAN);
         let server = server.find_in(&spans);
