@@ -42,6 +42,9 @@ pub(crate) fn find(name: &CStr) -> *mut c_void {
         b"log" => log as *mut c_void,
         b"is_validation_mode" => is_validation_mode as *mut c_void,
         b"tracer_get_trace_context_value" => get as *mut c_void,
+        b"tracer_get_trace_context_host" => host as *mut c_void,
+        b"tracer_get_trace_context_path" => path as *mut c_void,
+        b"tracer_get_trace_context_method" => method as *mut c_void,
         b"tracer_set_trace_context_value" => set as *mut c_void,
         b"tracer_remove_trace_context_value" => remove as *mut c_void,
         b"tracer_define_counter" => define_counter as *mut c_void,
@@ -78,6 +81,25 @@ extern "C" fn is_validation_mode() -> bool {
 
 extern "C" fn get(carrier: EnvoyPtr, name: Buffer, out: *mut Buffer) -> bool {
     early_get(carrier, name, out, 0, core::ptr::null_mut())
+}
+
+extern "C" fn host(carrier: EnvoyPtr, out: *mut Buffer) -> bool {
+    pseudo(carrier, b":authority", out)
+}
+
+extern "C" fn path(carrier: EnvoyPtr, out: *mut Buffer) -> bool {
+    pseudo(carrier, b":path", out)
+}
+
+extern "C" fn method(carrier: EnvoyPtr, out: *mut Buffer) -> bool {
+    pseudo(carrier, b":method", out)
+}
+
+/// As Envoy: an empty value is none.
+fn pseudo(carrier: EnvoyPtr, name: &[u8], out: *mut Buffer) -> bool {
+    let is_there = get(carrier, Buffer::of(name), out);
+    // SAFETY: where there is a value the place has it, and it is the request's.
+    is_there && unsafe { !(*out).bytes().is_empty() }
 }
 
 extern "C" fn set(carrier: EnvoyPtr, name: Buffer, value: Buffer) {
