@@ -69,6 +69,7 @@ shell-tests:
 
 fixtures:
 	@$(if $(FIXTURES),.make/build-fixture.sh $(FIXTURES))
+	@.make/build-provoked.sh
 
 test-wasm:
 	@$(if $(PURE_CRATES),.make/test-wasm.sh $(PURE_CRATES))

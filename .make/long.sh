@@ -24,4 +24,11 @@ step "10,000 hostile requests a filter before a strict HTTP/2 upstream (three to
 .make/python-env.sh test-envoy/tests/all_filters/strict/requirements.txt >/dev/null
 HOSTILE_REQUESTS_PER_FILTER=10000 cargo test --release --locked --package envoy-test-harness --test all_filters hostile:: -- --nocapture
 
+step "the native tracer with AddressSanitizer, in every Envoy that has it (five minutes)"
+.make/build-sanitized.sh
+cargo test --release --locked --package envoy-test-harness --test native --no-run
+# Without random addresses: the sanitizer would start Envoy again where the address of its memory is taken.
+MESHTRACE_NATIVE_FOLDER=target/sanitized ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:abort_on_error=1:handle_segv=0 \
+    setarch --addr-no-randomize cargo test --release --locked --package envoy-test-harness --test native -- --include-ignored
+
 .make/fuzz.sh

@@ -46,7 +46,7 @@ pub use error::Error;
 pub use http1::Header;
 pub use otlp::OtlpSink;
 pub use span_waterfall::{Span, SpanKind};
-pub use supported::each_supported;
+pub use supported::{each, each_supported};
 pub use upstream::Upstream;
 pub use zipkin::ZipkinSink;
 

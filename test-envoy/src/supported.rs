@@ -22,23 +22,28 @@ use crate::EnvoyBinary;
 #[track_caller]
 pub fn each_supported(mut test: impl FnMut(&EnvoyBinary)) {
     let envoys = EnvoyBinary::all_supported().unwrap_or_else(|error| panic!("{error}"));
-    let failures: Vec<String> = envoys
-        .iter()
-        .filter_map(|envoy| {
-            let outcome = catch_unwind(AssertUnwindSafe(|| test(envoy)));
-            let panic = outcome.err()?;
-            Some(format!(
-                "Envoy {}: {}",
-                envoy.reported_version(),
-                message(panic.as_ref())
-            ))
-        })
-        .collect();
+    let named = |envoy: EnvoyBinary| (format!("Envoy {}", envoy.reported_version()), envoy);
+    each(envoys.into_iter().map(named), |envoy| test(&envoy));
+}
+
+/// Runs a test on each case, which has a name. It runs on all of them, also after a failure.
+///
+/// # Panics
+/// If the test panicked on a case. The message has the name of each such case with its failure.
+#[track_caller]
+pub fn each<T>(cases: impl IntoIterator<Item = (String, T)>, mut test: impl FnMut(T)) {
+    let mut count = 0;
+    let mut failures = Vec::new();
+    for (name, case) in cases {
+        count += 1;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(case))) {
+            failures.push(format!("{name}: {}", message(panic.as_ref())));
+        }
+    }
     if !failures.is_empty() {
         panic!(
-            "failed on {} of {} versions\n{}",
+            "failed on {} of {count}\n{}",
             failures.len(),
-            envoys.len(),
             failures.join("\n")
         );
     }

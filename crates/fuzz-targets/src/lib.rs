@@ -36,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("headers", headers),
     ("filter", filter),
     ("configuration", configuration),
+    ("native", native),
     ("check", check),
     ("yaml", yaml),
     ("cases", cases),
@@ -95,4 +96,10 @@ pub fn configuration(data: &[u8]) {
             assert!(!text.contains(['\n', '\r', '\0']), "not one line: {text:?}");
         }
     }
+}
+
+/// The native module, called by an Envoy that is made up: any order of hooks that Envoy allows, with
+/// any headers, tags and answers of a collector.
+pub fn native(data: &[u8]) {
+    meshtrace_native_driver::drive(data);
 }

@@ -2,7 +2,7 @@
 
 use meshtrace_headers::Headers;
 
-use crate::sys::{self, Buffer, EnvoyPtr, HeaderLine, Imports, LogLevel};
+use crate::sys::{self, Buffer, EarlyImports, EnvoyPtr, HeaderLine, Imports, LogLevel};
 
 fn imports() -> Option<&'static Imports> {
     sys::imports().ok()
@@ -89,6 +89,55 @@ impl Carrier {
             // SAFETY: Envoy reads the range.
             unsafe { (imports.tracer_remove_trace_context_value)(self.0, Buffer::of(name)) };
         }
+    }
+}
+
+/// The headers of a request that no other extension has seen. Envoy lends them for one call.
+#[derive(Debug)]
+pub(crate) struct EarlyHeaders {
+    headers: EnvoyPtr,
+    imports: &'static EarlyImports,
+}
+
+impl EarlyHeaders {
+    /// `None` where this Envoy lacks the functions for it.
+    ///
+    /// # Safety
+    /// Envoy passes `headers` to the running hook, and they are not used after the hook.
+    pub(crate) unsafe fn new(headers: EnvoyPtr) -> Option<Self> {
+        let imports = sys::early_imports().ok()?;
+        Some(Self { headers, imports })
+    }
+
+    /// The line of the header `name` (lower-case) at `place`, and the number of its lines.
+    pub(crate) fn line(&self, name: &[u8], place: usize) -> Option<(&[u8], usize)> {
+        let (mut value, mut count) = (Buffer::EMPTY, 0);
+        // SAFETY: Envoy reads the name, and writes one buffer and one number.
+        let found = unsafe {
+            (self.imports.early_header_mutation_get_header_value)(
+                self.headers,
+                Buffer::of(name),
+                &raw mut value,
+                place,
+                &raw mut count,
+            )
+        };
+        // SAFETY: the range is in Envoy's header map, which does not change while `self` is
+        // borrowed: `set` borrows it mutably.
+        found.then(|| (unsafe { value.bytes() }, count))
+    }
+
+    /// Makes `value` the only line of the header `name`.
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
+        // SAFETY: Envoy copies the ranges. Neither call fails for a name that is not empty.
+        let _ = unsafe {
+            (self.imports.early_header_mutation_remove_header)(self.headers, Buffer::of(name))
+                && (self.imports.early_header_mutation_set_header)(
+                    self.headers,
+                    Buffer::of(name),
+                    Buffer::of(value),
+                )
+        };
     }
 }
 

@@ -18,11 +18,16 @@ mod block;
 mod boundary;
 mod call;
 mod clock;
+#[cfg(feature = "drive")]
+mod drive;
 mod exports;
 mod flush;
+mod lines;
 mod metrics;
 mod node;
 mod plugin;
+#[cfg(feature = "provoke")]
+mod provoke;
 mod queue;
 mod report;
 mod send;
@@ -30,3 +35,6 @@ mod span;
 mod sys;
 mod tags;
 mod worker;
+
+#[cfg(feature = "drive")]
+pub use drive::drive;

@@ -112,3 +112,9 @@ const LONGEST_MS: u64 = 100;
 pub(crate) fn forget_ended() {
     all().retain(|queue| queue.is_busy() || queue.plugin.metrics.is_alive());
 }
+
+/// Forgets every queue, where no configuration is left.
+#[cfg(feature = "drive")]
+pub(crate) fn clear() {
+    all().clear();
+}

@@ -178,13 +178,18 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         count(worker, Counter::Truncated);
     }
     let duration = parts.ended.saturating_sub(parts.started);
+    // That a request failed says nothing about how many others there are: no `th` is claimed.
+    let tracestate: &[u8] = match start.is_sampled() {
+        true => &family.tracestate,
+        false => b"",
+    };
     let span = otlp::Span {
         trace_id: start.trace_id(),
         span_id,
         parent: parts.parent,
         parent_is_remote: parts.kind == Kind::Request,
         sampled: start.is_sampled(),
-        tracestate: &family.tracestate,
+        tracestate,
         name: name.as_bytes(),
         kind,
         start: parts.start_time,

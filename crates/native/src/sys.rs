@@ -2,10 +2,10 @@
 //!
 //! Envoy's functions are looked up by name when the module is loaded, and none is linked. Rust
 //! links modules so that every import is resolved at load. A function that an Envoy lacks would
-//! then refuse the whole module without a log line of this module. All functions below are in Envoy
-//! 1.38 and later.
+//! then refuse the whole module without a log line of this module. The functions of [`Imports`] are
+//! in Envoy 1.38 and later.
 
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{CStr, c_void};
 use std::sync::OnceLock;
 
 /// The ABI for which this module is written. Envoy 1.38 and 1.39 have it, and 1.40 (`v0.2.0`)
@@ -79,22 +79,34 @@ pub(crate) const CLUSTER_NOT_FOUND: u32 = 2;
 /// `…_http_callout_result`: an answer has come.
 pub(crate) const CALL_ANSWERED: u32 = 0;
 
+#[cfg(feature = "drive")]
+use crate::drive::envoy::find;
+
+/// The address of Envoy's function of this name; null where there is none.
+#[cfg(not(feature = "drive"))]
+fn find(name: &CStr) -> *mut c_void {
+    // SAFETY: the name ends with a NUL.
+    unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) }
+}
+
+#[cfg(not(feature = "drive"))]
 #[link(name = "dl")]
 unsafe extern "C" {
     /// The function of POSIX. The null handle stands for the program and the libraries that it has
     /// loaded.
-    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+    fn dlsym(handle: *mut c_void, symbol: *const core::ffi::c_char) -> *mut c_void;
 }
 
 macro_rules! imports {
-    ($($(#[$doc:meta])* $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        /// Envoy's functions, under their names without `envoy_dynamic_module_callback_`.
+    ($(#[$of:meta])* $table:ident:
+     $($(#[$doc:meta])* $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        $(#[$of])*
         #[derive(Debug)]
-        pub(crate) struct Imports {
+        pub(crate) struct $table {
             $($(#[$doc])* pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
-        impl Imports {
+        impl $table {
             /// Looks up all functions. The error is the name of the first function that this Envoy
             /// lacks.
             fn look_up() -> Result<Self, &'static CStr> {
@@ -102,12 +114,12 @@ macro_rules! imports {
                     $($name: {
                         let name = concat!("envoy_dynamic_module_callback_", stringify!($name), "\0");
                         let name = CStr::from_bytes_until_nul(name.as_bytes()).unwrap_or_default();
-                        // SAFETY: the name ends with a NUL.
-                        let symbol = unsafe { dlsym(core::ptr::null_mut(), name.as_ptr()) };
+                        let symbol = find(name);
                         if symbol.is_null() {
                             return Err(name);
                         }
-                        // SAFETY: Envoy's function of that name has this signature since 1.38.
+                        // SAFETY: Envoy's function of that name has this signature in every
+                        // version that has it.
                         unsafe {
                             core::mem::transmute::<
                                 *mut c_void,
@@ -122,6 +134,8 @@ macro_rules! imports {
 }
 
 imports! {
+    /// Envoy's functions, under their names without `envoy_dynamic_module_callback_`.
+    Imports:
     /// 1.38. Writes one line into Envoy's log.
     log(u32, Buffer);
     /// 1.38. Whether the process only checks a configuration.
@@ -161,6 +175,19 @@ imports! {
     bootstrap_extension_config_signal_init_complete(EnvoyPtr);
 }
 
+imports! {
+    /// As [`Imports`]: the functions for the early header mutation, which Envoy 1.40 has first.
+    EarlyImports:
+    /// 1.40. A line of a request header, by its place, and the number of lines.
+    early_header_mutation_get_header_value(
+        EnvoyPtr, Buffer, *mut Buffer, usize, *mut usize
+    ) -> bool;
+    /// 1.40. Sets a request header to one line.
+    early_header_mutation_set_header(EnvoyPtr, Buffer, Buffer) -> bool;
+    /// 1.40. Removes every line of a request header.
+    early_header_mutation_remove_header(EnvoyPtr, Buffer) -> bool;
+}
+
 static IMPORTS: OnceLock<Result<Imports, &'static CStr>> = OnceLock::new();
 
 /// Envoy's functions. The error is the name of a function that this Envoy lacks.
@@ -171,15 +198,20 @@ pub(crate) fn imports() -> Result<&'static Imports, &'static CStr> {
         .map_err(|name| *name)
 }
 
+/// Envoy's functions for the early header mutation. The error is the name of a function that this
+/// Envoy lacks.
+pub(crate) fn early_imports() -> Result<&'static EarlyImports, &'static CStr> {
+    static EARLY: OnceLock<Result<EarlyImports, &'static CStr>> = OnceLock::new();
+
+    EARLY
+        .get_or_init(EarlyImports::look_up)
+        .as_ref()
+        .map_err(|name| *name)
+}
+
 /// Writes a line into Envoy's log, also where other functions of Envoy are missing.
 pub(crate) fn log_without_imports(line: &str) {
-    // SAFETY: the name ends with a NUL.
-    let symbol = unsafe {
-        dlsym(
-            core::ptr::null_mut(),
-            c"envoy_dynamic_module_callback_log".as_ptr(),
-        )
-    };
+    let symbol = find(c"envoy_dynamic_module_callback_log");
     if symbol.is_null() {
         return;
     }

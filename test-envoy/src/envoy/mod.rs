@@ -7,7 +7,7 @@ mod watched;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde_json::Value;
@@ -229,6 +229,11 @@ impl Envoy {
     /// dropped.
     pub fn folder(&self) -> &Path {
         self.layout.staging()
+    }
+
+    /// The file with the bootstrap, in JSON.
+    pub fn bootstrap(&self) -> PathBuf {
+        self.layout.bootstrap()
     }
 
     /// The process id.

@@ -4,8 +4,10 @@
 pub mod applied;
 pub mod common;
 pub mod example;
+pub mod host;
 pub mod joined;
 pub mod native;
+pub mod page;
 pub mod promises;
 pub mod refusal;
 pub mod rendered;

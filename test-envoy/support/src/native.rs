@@ -1,6 +1,6 @@
 //! An Envoy whose tracer is `libmeshtrace.so`, between a client, an upstream and a collector.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
@@ -9,6 +9,7 @@ use envoy_test_harness::{EnvoyBinary, Options};
 use serde_json::{Value, json};
 
 use crate::common::root;
+use crate::host::Host;
 use crate::reporting::Collected;
 
 /// The Envoys that can have a dynamic module as their tracer.
@@ -16,19 +17,36 @@ pub fn envoys() -> Vec<EnvoyBinary> {
     EnvoyBinary::all_with_native_tracer().expect("the Envoys that take a tracer from a module")
 }
 
-/// The folder to which `make build` copies the module.
-fn folder() -> PathBuf {
-    let folder = root().join("dist");
+/// The folder to which `make build` copies the module. `MESHTRACE_NATIVE_FOLDER` names another one,
+/// for a build with a sanitizer.
+pub fn folder() -> PathBuf {
+    let other = std::env::var_os("MESHTRACE_NATIVE_FOLDER");
+    let folder = root().join(other.unwrap_or_else(|| "dist".into()));
     let module = folder.join("libmeshtrace.so");
     assert!(module.exists(), "{}: run `make build`", module.display());
-    folder
+    folder.canonicalize().expect("the folder")
 }
 
 /// The options with which Envoy finds the module.
 pub fn options() -> Options {
-    let folder = folder().canonicalize().expect("the folder");
+    options_in(&folder())
+}
+
+/// The options with which Envoy finds the modules of this folder.
+pub fn options_in(folder: &Path) -> Options {
+    let folder = folder.canonicalize().expect("the folder");
     let folder = folder.to_str().expect("a path that is text");
     Options::new().env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder)
+}
+
+/// The options with which Envoy finds a module that has faults for a request to provoke.
+pub fn provoked() -> Options {
+    if std::env::var_os("MESHTRACE_NATIVE_FOLDER").is_some() {
+        return options();
+    }
+    let folder = root().join("target/fixtures/native");
+    assert!(folder.exists(), "{}: run `make fixtures`", folder.display());
+    options_in(&folder)
 }
 
 /// The module, in the form in which each of its extensions loads it.
@@ -65,6 +83,21 @@ pub fn export() -> HttpFilter {
     HttpFilter::raw("mesh_tracing_export", filter).merge(json!({"disabled": true}))
 }
 
+/// The early header mutation that joins the lines of a repeated header. Envoy has it from 1.40 on.
+pub fn lines() -> Value {
+    json!({
+        "name": "mesh_tracing_lines",
+        "typed_config": {
+            "@type": concat!(
+                "type.googleapis.com/envoy.extensions.http.early_header_mutation.",
+                "dynamic_modules.v3.DynamicModuleEarlyHeaderMutation"
+            ),
+            "dynamic_module_config": module(),
+            "early_header_mutation_name": "mesh_tracing_lines",
+        },
+    })
+}
+
 /// The bootstrap extension that empties the queues at shutdown.
 pub fn flush() -> Value {
     json!({"bootstrap_extensions": [{
@@ -92,22 +125,5 @@ pub fn manager(tracing: Tracing) -> HttpConnectionManager {
 /// An Envoy with this manager in its listener `ingress`.
 pub fn start(binary: &EnvoyBinary, protocol: &str, manager: HttpConnectionManager) -> Collected {
     let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
-    Collected::with_options(binary, protocol, bootstrap, options())
-}
-
-/// A counter of the module; 0 where it has not moved.
-pub fn counter(mesh: &Collected, name: &str) -> u64 {
-    let stats = mesh.envoy.stats().expect("the counters");
-    stats.get(&full(name)).copied().unwrap_or(0)
-}
-
-/// Waits until a counter of the module is at least `value`.
-pub fn wait_for_counter(mesh: &Collected, name: &str, value: u64) {
-    mesh.envoy
-        .wait_for_stat(&full(name), |found| found >= value)
-        .expect("the counter");
-}
-
-fn full(name: &str) -> String {
-    format!("dynamicmodulescustom.meshtrace.{name}")
+    Host::Native.start_with(binary, protocol, bootstrap)
 }

@@ -12,6 +12,7 @@ use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Span, Upstream, 
 use serde_json::{Value, json};
 
 use crate::common::{SPAN, TRACE, get, module};
+use crate::host::Host;
 
 /// The filter with this configuration.
 pub fn mesh_tracing(config: impl ToString) -> WasmFilter {
@@ -47,6 +48,8 @@ pub struct Collected {
     pub upstream: Upstream,
     /// The collector.
     pub sink: OtlpSink,
+    /// What traces its requests.
+    pub host: Host,
 }
 
 impl Collected {
@@ -82,6 +85,17 @@ impl Collected {
         bootstrap: Bootstrap,
         options: Options,
     ) -> Self {
+        Self::on(Host::Wasm, binary, protocol, bootstrap, options)
+    }
+
+    /// As [`Collected::with_options`], on this host.
+    pub fn on(
+        host: Host,
+        binary: &EnvoyBinary,
+        protocol: &str,
+        bootstrap: Bootstrap,
+        options: Options,
+    ) -> Self {
         let upstream = Upstream::start().expect("an upstream");
         let sink = OtlpSink::start().expect("a collector");
         let bootstrap = bootstrap
@@ -92,6 +106,7 @@ impl Collected {
             envoy,
             upstream,
             sink,
+            host,
         }
     }
 
@@ -114,11 +129,10 @@ impl Collected {
         expect::span().only_in(&spans).clone()
     }
 
-    /// A counter of the filter; 0 where it has not moved.
+    /// A counter of ours; 0 where it has not moved.
     pub fn counter(&self, name: &str) -> u64 {
         let stats = self.envoy.stats().expect("the counters");
-        let name = format!("wasmcustom.meshtrace.{name}");
-        stats.get(&name).copied().unwrap_or(0)
+        stats.get(&self.host.counter(name)).copied().unwrap_or(0)
     }
 }
 
@@ -131,11 +145,18 @@ pub fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {
 }
 
 impl Collected {
-    /// Waits until a counter of the filter is at least `value`.
+    /// Asserts that no call of the host failed, and that no code of ours did.
+    #[track_caller]
+    pub fn assert_sound(&self, what: &str) {
+        for counter in ["host_errors", "panics", "route_sampling.edits_dropped"] {
+            assert_eq!(self.counter(counter), 0, "{what}: {counter}");
+        }
+    }
+
+    /// Waits until a counter of ours is at least `value`.
     pub fn wait_for_counter(&self, name: &str, value: u64) {
-        let name = format!("wasmcustom.meshtrace.{name}");
         self.envoy
-            .wait_for_stat(&name, |found| found >= value)
+            .wait_for_stat(&self.host.counter(name), |found| found >= value)
             .expect("the counter");
     }
 }

@@ -11,6 +11,7 @@ use envoy_test_harness::config::HttpConnectionManager;
 use meshtrace_render::sampling_settings;
 use meshtrace_sampling::SamplingConfig;
 
+use crate::host::Host;
 use crate::tracers::Tracer;
 
 /// The formats that this tracer reads, in the form of the filter's key `extract`.
@@ -52,7 +53,13 @@ pub fn assert_about(found: usize, ratio: f64, count: usize, what: &str) {
 /// Sends 8 times `each` requests at once to an Envoy whose rules sample `rate` traces a second.
 /// Asserts that all its workers together keep no more and no fewer than the rate allows. Returns
 /// how many they keep.
-pub fn assert_one_bucket(envoy: &Envoy, address: SocketAddr, rate: u64, each: u64) -> u64 {
+pub fn assert_one_bucket(
+    host: Host,
+    envoy: &Envoy,
+    address: SocketAddr,
+    rate: u64,
+    each: u64,
+) -> u64 {
     const SENDERS: u64 = 8;
     let begin = Instant::now();
     thread::scope(|scope| {
@@ -68,7 +75,7 @@ pub fn assert_one_bucket(envoy: &Envoy, address: SocketAddr, rate: u64, each: u6
     });
     let seconds = begin.elapsed().as_secs() + 1;
     let counter = |name: &str| {
-        let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+        let name = host.counter(&format!("route_sampling.{name}"));
         envoy.stat(&name).expect("a counter")
     };
     let (kept, dropped) = (counter("default.sampled"), counter("default.dropped"));

@@ -17,6 +17,6 @@ fn a_failure_names_its_version_and_the_others_are_run_too() {
     let message = outcome.unwrap_err().downcast::<String>().unwrap();
     assert_eq!(
         *message,
-        "failed on 2 of 4 versions\nEnvoy 1.39.3: too new\nEnvoy 1.40.0: too new"
+        "failed on 2 of 4\nEnvoy 1.39.3: too new\nEnvoy 1.40.0: too new"
     );
 }

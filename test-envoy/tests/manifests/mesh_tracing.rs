@@ -7,6 +7,7 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
 use meshtrace_test_support::common::{self, envoys};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing};
 use serde_json::{Value, json};
 
@@ -305,6 +306,7 @@ fn start(
         envoy,
         upstream,
         sink,
+        host: Host::Wasm,
     }
 }
 

@@ -7,6 +7,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster};
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, SpanKind, Upstream};
 use meshtrace_test_support::applied::{self, envoy_filter, listener, manager};
 use meshtrace_test_support::common::yaml;
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::Collected;
@@ -113,6 +114,7 @@ fn start(binary: &EnvoyBinary, place: &Place, manager: &Value) -> Collected {
         envoy,
         upstream,
         sink,
+        host: Host::Native,
     }
 }
 
@@ -133,7 +135,7 @@ fn check(binary: &EnvoyBinary, place: &Place, manager: &Value) {
     assert_eq!(export.path, "/v1/traces", "{at}");
     assert_eq!(export.header_text("host").as_deref(), Some(HOST), "{at}");
     for counter in ["panics", "report.dropped.unknown_cluster"] {
-        assert_eq!(native::counter(&mesh, counter), 0, "{at} {counter}");
+        assert_eq!(mesh.counter(counter), 0, "{at} {counter}");
     }
     let dump = mesh.envoy.admin("GET", "/config_dump");
     let dump = dump.expect("the bootstrap of the dump").text();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener};
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, SpanKind, Upstream};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::reporting::Collected;
 use serde_json::json;
 
@@ -62,6 +63,7 @@ fn start(rendered: &Rendered, envoy: &EnvoyBinary) -> Collected {
         envoy,
         upstream,
         sink,
+        host: Host::Wasm,
     }
 }
 

@@ -9,10 +9,11 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use envoy_test_harness::client::Connection;
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{EnvoyBinary, Upstream, each_supported};
+use envoy_test_harness::{EnvoyBinary, Upstream};
 use meshtrace_test_support::common::{SPAN, TRACE, get};
+use meshtrace_test_support::host::{Host, each_host};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting};
+use meshtrace_test_support::reporting::{Collected, reporting};
 use serde_json::json;
 
 /// Spans of each plugin, in full batches of ten.
@@ -141,8 +142,13 @@ fn by_authority(requests: &[RecordedRequest], name: &str) -> u64 {
 }
 
 /// One plugin for each way to ask; then the collector takes everything.
-fn asked_on(binary: &EnvoyBinary, protocol: &str, ways: &'static [(&str, Asks)]) {
-    let at = binary.reported_version();
+fn asked_on(
+    host: Host,
+    binary: &EnvoyBinary,
+    at: &str,
+    protocol: &str,
+    ways: &'static [(&str, Asks)],
+) {
     let collector = Upstream::start().expect("a server");
     collector.respond_with(|request| {
         let name = request.header_text("host").unwrap_or_default();
@@ -158,11 +164,11 @@ fn asked_on(binary: &EnvoyBinary, protocol: &str, ways: &'static [(&str, Asks)])
         .fold(Bootstrap::new(), |bootstrap, (name, _)| {
             let report = json!({"cluster": "asking", "authority": name,
                 "batch": {"max_spans": 10, "max_in_flight": IN_FLIGHT}});
-            let filter = mesh_tracing(reporting(protocol, &report.to_string()));
-            bootstrap.listener(Listener::http(name, manager(filter)))
+            let manager = host.manager(reporting(protocol, &report.to_string()));
+            bootstrap.listener(Listener::http(name, manager))
         })
         .cluster(cluster);
-    let mesh = Collected::with(binary, "http/protobuf", bootstrap);
+    let mesh = host.start_with(binary, "http/protobuf", bootstrap);
     let started = Instant::now();
     for (name, _) in ways {
         let address = mesh.envoy.address(name).expect("its address");
@@ -205,33 +211,32 @@ fn asked_on(binary: &EnvoyBinary, protocol: &str, ways: &'static [(&str, Asks)])
 
 #[test]
 fn a_collector_is_called_less_and_less_often_whatever_it_asks_for() {
-    each_supported(|envoy| {
-        asked_on(envoy, "http/protobuf", &HTTP);
-        asked_on(envoy, "grpc", &GRPC);
+    each_host(|host, envoy, at| {
+        asked_on(host, envoy, at, "http/protobuf", &HTTP);
+        asked_on(host, envoy, at, "grpc", &GRPC);
     });
     promises::held(
         "Export",
         "A collector that asks to be called again at once is called less and less often, and gets what waited",
         "13 answers over HTTP and 9 over gRPC (Retry-After and RetryInfo: none, 0, passed, negative, garbage, huge), \
          60 spans waiting for each",
-        "4 calls at once, then one after each back-off (0.25 s at least, doubled each time); 0 of 60 spans lost, 4 versions",
+        "4 calls at once, then one after each back-off (0.25 s at least, doubled each time); 0 of 60 spans lost; the Wasm filter on 4 versions, the native tracer on 3",
     );
 }
 
 /// A call that fails at once is a call too.
 #[test]
 fn a_cluster_without_endpoints_is_asked_less_and_less_often() {
-    each_supported(|envoy| {
-        let at = envoy.reported_version();
+    each_host(|host, envoy, at| {
         let nobody = Upstream::start().expect("a server");
         let cluster = Cluster::http1("nobody", nobody.address())
             .merge(json!({"load_assignment": {"cluster_name": "nobody", "endpoints": []}}));
         let report = r#"{"cluster": "nobody", "batch": {"max_spans": 10}}"#;
-        let filter = mesh_tracing(reporting("http/protobuf", report));
+        let manager = host.manager(reporting("http/protobuf", report));
         let bootstrap = Bootstrap::new()
-            .listener(Listener::http("ingress", manager(filter)))
+            .listener(Listener::http("ingress", manager))
             .cluster(cluster);
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let mesh = host.start_with(envoy, "http/protobuf", bootstrap);
         let started = Instant::now();
         let mut connection = mesh.connect();
         for _ in 0..SPANS {

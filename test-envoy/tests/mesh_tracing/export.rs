@@ -11,7 +11,8 @@ use envoy_test_harness::sink::Fault;
 use envoy_test_harness::upstream::{ClosedPort, RecordedRequest, Reply};
 use envoy_test_harness::{Envoy, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::common::{self, get, newest};
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, reporting, sampled};
+use meshtrace_test_support::host::{Host, each_host};
+use meshtrace_test_support::reporting::{Collected, manager, reporting, sampled};
 use serde_json::json;
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
@@ -26,41 +27,41 @@ fn send(mesh: &Collected, count: usize) {
 
 #[test]
 fn a_collector_that_refuses_for_a_while_loses_nothing() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, "{}");
+            let mesh = host.reporting(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(503)));
             send(&mesh, 5);
             let exports = mesh
                 .sink
                 .wait_for_exports(2)
                 .expect("an export, and a retry");
-            assert!(exports.iter().all(|export| export.refused));
+            assert!(exports.iter().all(|export| export.refused), "{at}");
             mesh.sink.set_fault(None);
             mesh.sink.wait_for_spans(5).expect("the spans");
             mesh.wait_for_counter("report.exported", 5);
             let log = mesh.envoy.log().expect("the log");
             let lines = log.matches("fail and are made again: ").count();
-            assert!(lines <= 1, "one line a minute: {log}");
-            assert_eq!(mesh.sink.spans().len(), 5, "each once");
-            assert!(mesh.counter("report.retries") >= 1);
+            assert!(lines <= 1, "{at}: one line a minute: {log}");
+            assert_eq!(mesh.sink.spans().len(), 5, "{at}: each once");
+            assert!(mesh.counter("report.retries") >= 1, "{at}");
         }
     });
 }
 
 #[test]
 fn a_collector_that_refuses_for_good_is_not_asked_again() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, "{}");
+            let mesh = host.reporting(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(403)));
             send(&mesh, 3);
             mesh.wait_for_counter("report.dropped.refused", 3);
             mesh.sink.set_fault(None);
             send(&mesh, 2);
             mesh.wait_for_counter("report.exported", 2);
-            assert_eq!(mesh.sink.spans().len(), 2);
-            assert_eq!(mesh.counter("report.retries"), 0);
+            assert_eq!(mesh.sink.spans().len(), 2, "{at}");
+            assert_eq!(mesh.counter("report.retries"), 0, "{at}");
             let log = mesh.envoy.log().expect("the log");
             // gRPC maps the status of an answer without `grpc-status`: 403 is PERMISSION_DENIED.
             let status = match protocol {
@@ -69,8 +70,8 @@ fn a_collector_that_refuses_for_good_is_not_asked_again() {
             };
             let said = format!("the cluster \"collector\" refuses spans for good: {status}; ");
             let lines: Vec<_> = log.lines().filter(|line| line.contains(&said)).collect();
-            assert_eq!(lines.len(), 1, "{log}");
-            assert!(lines[0].contains("[error]"), "{log}");
+            assert_eq!(lines.len(), 1, "{at}: {log}");
+            assert!(lines[0].contains("[error]"), "{at}: {log}");
         }
     });
 }
@@ -99,7 +100,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
     /// Of each protocol, and what its plugin holds at most: a queue and two batches on their way.
     const SENT: usize = 800;
     const HELD: usize = 200;
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let closed = ClosedPort::reserve().expect("a closed port");
         let other = Upstream::start().expect("a server that is no collector");
         other.respond_with(answer);
@@ -119,12 +120,12 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
                     "grpc" => Cluster::http2(&cluster, address),
                     _ => Cluster::http1(&cluster, address),
                 };
-                let filter = mesh_tracing(reporting(protocol, &report));
+                let manager = host.manager(reporting(protocol, &report));
                 bootstrap
-                    .listener(Listener::http(protocol, manager(filter)))
+                    .listener(Listener::http(protocol, manager))
                     .cluster(cluster)
             });
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let mesh = host.start_with(envoy, "http/protobuf", bootstrap);
         let send = |count: usize| {
             for protocol in PROTOCOLS {
                 let address = mesh.envoy.address(protocol).expect("its address");
@@ -139,7 +140,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
         let before = resident(&mesh.envoy);
         send(SENT - 100);
         let grown = resident(&mesh.envoy).saturating_sub(before);
-        let what = format!("{} {kind}", envoy.reported_version());
+        let what = format!("{at} {kind}");
         assert!(grown < 8 << 20, "{what}: {grown}");
         if kind == "garbage" {
             // Success by its status is success; gRPC has a status of its own.
@@ -151,7 +152,7 @@ fn no_harm_by(kind: &str, answer: fn(&RecordedRequest) -> Reply) {
             let both = u64::try_from(2 * (SENT - HELD)).expect("a number");
             mesh.wait_for_counter("report.dropped.queue_full", both);
         }
-        assert_eq!(mesh.counter("host_errors"), 0, "{what}");
+        mesh.assert_sound(&what);
     });
 }
 
@@ -165,8 +166,8 @@ fn resident(envoy: &Envoy) -> u64 {
 
 #[test]
 fn a_collector_that_comes_back_gets_what_waited() {
-    each_supported(|envoy| {
-        let mesh = Collected::start(envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
+    each_host(|host, envoy, at| {
+        let mesh = host.reporting(envoy, "http/protobuf", r#"{"timeout_ms": 200}"#);
         mesh.sink
             .set_fault(Some(Fault::status(503).after(Duration::from_secs(1))));
         send(&mesh, 10);
@@ -176,38 +177,36 @@ fn a_collector_that_comes_back_gets_what_waited() {
         mesh.sink.wait_for_spans(10).expect("the spans");
         send(&mesh, 1);
         mesh.wait_for_counter("report.exported", 11);
-        eprintln!("recovered after {:?}", started.elapsed());
+        eprintln!("{at} recovered after {:?}", started.elapsed());
     });
 }
 
 #[test]
 fn a_collector_that_nobody_serves_is_one_line() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, "{}");
+            let mesh = host.reporting(envoy, protocol, "{}");
             mesh.sink.set_fault(Some(Fault::status(503)));
             send(&mesh, 3);
             let said = "calls to the cluster \"collector\" fail and are made again: ";
             mesh.envoy.wait_for_log(said).expect("a line");
             mesh.wait_for_counter("report.retries", 3);
             let log = mesh.envoy.log().expect("the log");
-            assert_eq!(log.matches(&said).count(), 1, "{log}");
+            assert_eq!(log.matches(said).count(), 1, "{at}: {log}");
         }
     });
 }
 
 #[test]
 fn what_is_not_sampled_is_counted() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let config = json!({"report": {"cluster": "collector"}, "sampling": {"default": "never"}});
-        let listener = Listener::http("ingress", manager(mesh_tracing(config)));
-        let bootstrap = Bootstrap::new().listener(listener);
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let mesh = host.start(envoy, config);
         for count in 1..=3 {
             mesh.send(&get(&[]));
             mesh.wait_for_counter("report.not_sampled", count);
         }
-        assert_eq!(mesh.counter("report.calls"), 0);
+        assert_eq!(mesh.counter("report.calls"), 0, "{at}");
     });
 }
 
@@ -216,7 +215,7 @@ fn what_is_not_sampled_is_counted() {
 fn a_call_that_is_too_large_is_made_again_in_parts() {
     const SPANS: usize = 60;
 
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let (sink, upstream) = (
             OtlpSink::start().expect("a collector"),
             Upstream::start().expect("an upstream"),
@@ -237,13 +236,14 @@ fn a_call_that_is_too_large_is_made_again_in_parts() {
         let gate = Envoy::start(envoy, bootstrap).expect("an Envoy that starts");
         let config = reporting("http/protobuf", r#"{"batch": {"interval_ms": 1000}}"#);
         let bootstrap = Bootstrap::new()
-            .listener(Listener::http("ingress", manager(mesh_tracing(config))))
+            .listener(Listener::http("ingress", host.manager(config)))
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(Cluster::http1(
                 "collector",
                 gate.address("gate").expect("its address"),
             ));
-        let envoy = Envoy::start(envoy, bootstrap).expect("an Envoy that starts");
+        let envoy =
+            Envoy::start_with(envoy, bootstrap, host.options()).expect("an Envoy that starts");
         let address = envoy.address("ingress").expect("its address");
         let mut connection = Connection::open(address).expect("a connection");
         for _ in 0..SPANS {
@@ -251,30 +251,31 @@ fn a_call_that_is_too_large_is_made_again_in_parts() {
         }
         sink.wait_for_spans(SPANS).expect("all spans");
         let counter = |name: &str| {
-            let name = format!("wasmcustom.meshtrace.report.{name}");
+            let name = host.counter(&format!("report.{name}"));
             envoy.wait_for_stat(&name, |_| true).expect("a counter")
         };
-        assert!(counter("split") >= 1);
+        assert!(counter("split") >= 1, "{at}");
         assert_eq!(
             (counter("dropped.too_large"), counter("dropped.refused")),
-            (0, 0)
+            (0, 0),
+            "{at}"
         );
-        assert_eq!(sink.spans().len(), SPANS, "each once");
+        assert_eq!(sink.spans().len(), SPANS, "{at}: each once");
     });
 }
 
 #[test]
 fn an_unknown_cluster_is_one_line_and_a_counter() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         for protocol in PROTOCOLS {
-            let mesh = Collected::start(envoy, protocol, r#"{"cluster": "nowhere"}"#);
+            let mesh = host.reporting(envoy, protocol, r#"{"cluster": "nowhere"}"#);
             for round in 1..=3 {
                 send(&mesh, 2);
                 mesh.wait_for_counter("report.dropped.unknown_cluster", round * 2);
             }
             let log = mesh.envoy.log().expect("the log");
             let complaints = log.matches("Envoy knows no cluster \"nowhere\"").count();
-            assert_eq!(complaints, 1, "{log}");
+            assert_eq!(complaints, 1, "{at}: {log}");
         }
     });
 }
@@ -313,45 +314,53 @@ fn wait_for_end(envoy: &Envoy) {
     std::thread::sleep(Duration::from_millis(200));
 }
 
+/// The connections of the old configuration go on until they end, and their spans with them.
 #[test]
 fn an_update_loses_no_span() {
-    each_supported(|envoy| {
+    each_host(|host, envoy, at| {
         let listener = |name: &str| {
             let report = format!(
                 r#"{{"batch": {{"interval_ms": 60000}}, "resource": {{"service.name": "{name}"}}}}"#
             );
-            let config = reporting("http/protobuf", &report);
-            // The old listener's connections are closed at once.
-            Listener::http("ingress", manager(mesh_tracing(config)))
+            Listener::http("ingress", host.manager(reporting("http/protobuf", &report)))
         };
         let bootstrap = Bootstrap::new().watched_listener(listener("old"));
-        let mesh = Collected::with_arguments(
-            envoy,
-            "http/protobuf",
-            bootstrap,
-            &["--drain-time-s", "1", "--drain-strategy", "immediate"],
-        );
+        // The old listener's connections are closed at once.
+        let arguments = ["--drain-time-s", "1", "--drain-strategy", "immediate"];
+        let options = arguments.iter().fold(host.options(), |options, argument| {
+            options.argument(argument)
+        });
+        let mesh = Collected::on(host, envoy, "http/protobuf", bootstrap, options);
         send(&mesh, 7);
         mesh.envoy
             .update_listener(listener("new"))
             .expect("an update");
-        let spans = mesh
-            .sink
-            .wait_for_spans(7)
-            .unwrap_or_else(|error| panic!("{}: {error}", envoy.reported_version()));
-        assert!(spans.iter().all(|span| span.service == "old"));
-        // Where the old plugin is kept until the answer has come, it is counted.
-        mesh.wait_for_counter("report.exported", 7);
+        let spans = mesh.sink.wait_for_spans(7);
+        let spans = spans.unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert!(spans.iter().all(|span| span.service == "old"), "{at}");
+        if host == Host::Wasm {
+            // Where the old plugin is kept until the answer has come, it is counted.
+            mesh.wait_for_counter("report.exported", 7);
+        }
+        send(&mesh, 3);
+        mesh.envoy
+            .update_listener(listener("newer"))
+            .expect("an update");
+        let spans = mesh.sink.wait_for_spans(10);
+        let spans = spans.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let new = spans.iter().filter(|span| span.service == "new");
+        assert_eq!((spans.len(), new.count()), (10, 3), "{at}");
     });
 }
 
 /// Only contexts that saw requests export: the main thread has a VM too.
 #[test]
 fn an_idle_proxy_sends_nothing() {
-    let envoy = newest();
-    let mesh = Collected::start(&envoy, "http/protobuf", "{}");
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(mesh.sink.exports().is_empty());
+    for host in Host::ALL {
+        let mesh = host.reporting(&newest(), "http/protobuf", "{}");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(mesh.sink.exports().is_empty(), "{host:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use envoy_test_harness::config::{HttpConnectionManager, Route};
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{Span, SpanKind};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, manager, start, tracing};
 use meshtrace_test_support::reporting::{reporting, traceparent};
 
@@ -106,7 +107,7 @@ fn the_span_of_an_outbound_listener_is_a_client_span() {
         let manager = manager(tracing(reporting("http/protobuf", "{}")));
         let listener = Listener::http("ingress", manager).direction(TrafficDirection::Outbound);
         let bootstrap = Bootstrap::new().listener(listener);
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         mesh.send(&sampled("/shop?x=1").header("host", "shop:8080"));
         let span = mesh.sink.wait_for_spans(1).expect("a span").remove(0);
         assert_eq!(span.kind, SpanKind::Client);
@@ -148,7 +149,7 @@ fn an_authoriser_is_told_the_trace_and_its_check_is_a_span() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("authoriser", authoriser.address()));
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         let request = sampled("/shop").header("tracestate", "a=1");
         assert_eq!(mesh.send(&request).status, 200, "{version}");
         let spans = mesh.sink.wait_for_spans(3).expect("three spans");

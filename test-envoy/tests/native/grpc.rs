@@ -5,6 +5,7 @@ use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, List
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{SpanKind, Upstream};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, options, tracing};
 use meshtrace_test_support::reporting::Collected;
 use serde_json::json;
@@ -23,7 +24,7 @@ fn a_call_has_the_names_of_rpc_and_fails_by_its_status() {
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http2("grpc", upstream.address()));
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         upstream.respond_with(|request| {
             let reply = Reply::ok().header("content-type", "application/grpc");
             let message = || reply.clone().body([0, 0, 0, 0, 0]);

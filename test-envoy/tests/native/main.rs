@@ -1,13 +1,16 @@
 //! `libmeshtrace.so`: `mesh_tracing` as Envoy's own tracer.
 
+mod abi;
 mod access_log;
 mod calls;
-mod context;
 mod export;
 mod grpc;
+mod hot_restart;
+mod keep;
+mod panics;
 mod race;
 mod refusals;
-mod sampling;
 mod shutdown;
 mod spans;
+mod threads;
 mod tunnels;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
 use meshtrace_test_support::common::SPAN;
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, flush, manager, options, tracing};
 use meshtrace_test_support::reporting::{Collected, reporting};
 use meshtrace_test_support::tracers::Caller;
@@ -35,7 +36,7 @@ fn updates_under_load_on_two_workers_lose_and_double_no_span() {
             .fold(options().concurrency(2), |options, argument| {
                 options.argument(argument)
             });
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options);
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options);
         let is_over = AtomicBool::new(false);
         let answered = AtomicUsize::new(0);
         thread::scope(|scope| {

@@ -5,9 +5,8 @@ use envoy_test_harness::config::{
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Error};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::native::{
-    envoys, export, flush, manager, options, tracing, wait_for_counter,
-};
+use meshtrace_test_support::host::Host;
+use meshtrace_test_support::native::{envoys, export, flush, manager, options, tracing};
 use meshtrace_test_support::reporting::{Collected, reporting};
 use serde_json::json;
 
@@ -100,7 +99,7 @@ fn a_refused_update_leaves_the_listener_as_it_was() {
             |config: serde_json::Value| Listener::http("ingress", manager(tracing(config)));
         let good = reporting("http/protobuf", "{}");
         let bootstrap = Bootstrap::new().watched_listener(listener(good));
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         let bad = json!({"report": {"cluster": "collector"}, "access_log": {}});
         assert!(mesh.envoy.update_listener(listener(bad)).is_err());
         mesh.envoy
@@ -108,7 +107,7 @@ fn a_refused_update_leaves_the_listener_as_it_was() {
             .expect("the line");
         let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
         assert_eq!(mesh.send(&request).status, 200);
-        wait_for_counter(&mesh, "report.exported", 1);
+        mesh.wait_for_counter("report.exported", 1);
     }
 }
 

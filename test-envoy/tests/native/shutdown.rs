@@ -9,6 +9,7 @@ use envoy_test_harness::Envoy;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, flush, manager, options, tracing};
 use meshtrace_test_support::reporting::{Collected, reporting};
 
@@ -40,7 +41,7 @@ fn with_the_extension_nothing_is_lost_at_the_end() {
             let config = reporting(protocol, report);
             let listener = Listener::http("ingress", manager(tracing(config)));
             let bootstrap = Bootstrap::new().listener(listener).merge(flush());
-            let mesh = Collected::with_options(&envoy, protocol, bootstrap, options());
+            let mesh = Collected::on(Host::Native, &envoy, protocol, bootstrap, options());
             let mut connection = mesh.connect();
             for _ in 0..60 {
                 let request =
@@ -64,7 +65,7 @@ fn a_collector_that_is_silent_holds_the_end_up_for_seconds_at_most() {
         let config = reporting("http/protobuf", r#"{"batch": {"interval_ms": 60000}}"#);
         let listener = Listener::http("ingress", manager(tracing(config)));
         let bootstrap = Bootstrap::new().listener(listener).merge(flush());
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         mesh.sink
             .set_fault(Some(Fault::delay(Duration::from_secs(60))));
         let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
@@ -83,7 +84,7 @@ fn without_the_extension_or_with_nothing_to_send_the_end_is_clean() {
             let config = reporting("http/protobuf", "{}");
             let listener = Listener::http("ingress", manager(tracing(config)));
             let bootstrap = Bootstrap::new().listener(listener).merge(patch);
-            let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options());
+            let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
             terminate(&mesh.envoy);
             wait_for_end(&mesh.envoy);
             let log = mesh.envoy.log().expect("the log");

@@ -5,9 +5,8 @@ use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, List
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{Span, SpanKind};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::native::{
-    counter, envoys, export, manager, options, start, tracing, wait_for_counter,
-};
+use meshtrace_test_support::host::Host;
+use meshtrace_test_support::native::{envoys, export, manager, options, start, tracing};
 use meshtrace_test_support::reporting::{Collected, attributes, reporting, traceparent};
 use serde_json::json;
 
@@ -91,8 +90,8 @@ fn a_proxied_request_is_a_server_span_with_every_attribute() {
                 ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
             ]);
             assert_eq!(span.resource, expected, "{version}");
-            wait_for_counter(&mesh, "report.exported", 1);
-            assert_eq!(counter(&mesh, "panics"), 0, "{version}");
+            mesh.wait_for_counter("report.exported", 1);
+            assert_eq!(mesh.counter("panics"), 0, "{version}");
         }
     }
 }
@@ -115,7 +114,7 @@ fn what_envoy_answers_itself_is_a_span_too() {
                 "127.0.0.1:1".parse().expect("an address"),
             ));
         let options = options();
-        let mesh = Collected::with_options(&envoy, "http/protobuf", bootstrap, options);
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options);
         for (path, status, flags, is_error) in [
             ("/direct", 404, None, false),
             ("/away", 301, None, false),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::native::{counter, envoys, manager, start, tracing};
+use meshtrace_test_support::native::{envoys, manager, start, tracing};
 use meshtrace_test_support::reporting::{Collected, traceparent};
 use serde_json::json;
 
@@ -62,6 +62,6 @@ fn a_tunnel_is_neither_slow_nor_an_error() {
         let [_, span_id, flags] = traceparent(&attempts[1]);
         assert!(spans.iter().any(|span| span.span_id == span_id));
         assert_eq!(flags, "01", "{version}");
-        assert_eq!(counter(&mesh, "report.kept"), 0, "{version}");
+        assert_eq!(mesh.counter("report.kept"), 0, "{version}");
     }
 }

@@ -5,6 +5,7 @@
 //! AArch64 allow.
 
 mod bootstrap;
+mod early;
 mod filter;
 mod tracer;
 

@@ -75,6 +75,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_start_span(
         let plugin = unsafe { worker::borrowed(plugin) };
         // SAFETY: Envoy lends both for this call.
         let (carrier, operation) = unsafe { (Carrier::new(carrier), operation.bytes()) };
+        #[cfg(feature = "provoke")]
+        crate::provoke::by_header(&carrier, b"start_span");
         let span = worker::of(&plugin).and_then(|worker| span::start(worker, &carrier, operation));
         span.map_or(ptr::null_mut(), Box::into_raw)
     })
@@ -98,7 +100,14 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_tag(
     value: Buffer,
 ) {
     // SAFETY: the span is Envoy's, and both texts are lent for this call.
-    unsafe { with(span, (), |span| span.tag(key.bytes(), value.bytes())) }
+    unsafe {
+        with(span, (), |span| {
+            let (key, value) = (key.bytes(), value.bytes());
+            #[cfg(feature = "provoke")]
+            crate::provoke::by_tag(key, value);
+            span.tag(key, value);
+        });
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -113,7 +122,14 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_inject_context(
     carrier: EnvoyPtr,
 ) {
     // SAFETY: both are Envoy's, the carrier for this call.
-    unsafe { with(span, (), |span| span.inject(&mut Carrier::new(carrier))) }
+    unsafe {
+        with(span, (), |span| {
+            let mut carrier = Carrier::new(carrier);
+            #[cfg(feature = "provoke")]
+            crate::provoke::by_header(&carrier, b"inject_context");
+            span.inject(&mut carrier);
+        });
+    }
 }
 
 /// Starts the span of a call that is made for this span's request. Null means that the call is not

@@ -25,6 +25,15 @@ pub(super) struct Case {
     pub(super) tracestate: String,
 }
 
+impl Case {
+    /// Whether a header comes in more than one line.
+    pub(super) fn has_further_lines(&self) -> bool {
+        let mut names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
 pub(super) fn case(
     says: &'static str,
     headers: &[(&str, &str)],

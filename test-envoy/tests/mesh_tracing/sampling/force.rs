@@ -2,27 +2,30 @@
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
-use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::SPAN;
+use meshtrace_test_support::host::{Host, each_host};
 use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, traceparent};
 use meshtrace_test_support::tracers::Caller;
 use serde_json::json;
 
-use super::{assert_sound, config, exported, seen, tracestate};
+use super::{config, exported, seen, tracestate};
 
 #[test]
 fn only_the_operators_secret_forces_and_no_hop_sees_it() {
-    each_supported(|envoy| {
-        let version = envoy.reported_version();
+    each_host(|host, envoy, version| {
         let sampling =
             json!({"default": "never", "force": {"header": "x-force", "value_env": "FORCE"}});
-        // Until 1.39 the environment is no part of what tells VMs apart.
-        let filter = mesh_tracing(config(sampling, json!({})))
-            .env("FORCE", "hunter2")
-            .vm_id("with-key");
-        let listener = Listener::http("ingress", manager(filter));
-        let bootstrap = Bootstrap::new().listener(listener);
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let config = config(sampling, json!({}));
+        let (manager, options) = match host {
+            Host::Wasm => {
+                // Until 1.39 the environment is no part of what tells VMs apart.
+                let filter = mesh_tracing(config).env("FORCE", "hunter2");
+                (manager(filter.vm_id("with-key")), host.options())
+            }
+            Host::Native => (host.manager(config), host.options().env("FORCE", "hunter2")),
+        };
+        let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager));
+        let mesh = Collected::on(host, envoy, "http/protobuf", bootstrap, options);
         for (secret, parent, forced) in [
             (Some("hunter2"), None, true),
             (Some("hunter3"), None, false),
@@ -58,6 +61,6 @@ fn only_the_operators_secret_forces_and_no_hop_sees_it() {
         }
         assert_eq!(mesh.counter("route_sampling.force.sampled"), 2, "{version}");
         assert_eq!(mesh.counter("route_sampling.force.refused"), 2, "{version}");
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }

@@ -1,5 +1,6 @@
 //! `mesh_tracing` with `sampling`: what is exported, and what the next hop is told, on real Envoys.
 
+mod conditions;
 mod force;
 mod own_tracer;
 mod parent;
@@ -7,12 +8,11 @@ mod rate;
 mod ratio;
 mod rules;
 
+use envoy_test_harness::Span;
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, Listener};
 use envoy_test_harness::upstream::RecordedRequest;
-use envoy_test_harness::{EnvoyBinary, Span};
 use meshtrace_test_support::common::SPAN;
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing};
+use meshtrace_test_support::reporting::Collected;
 use meshtrace_test_support::tracers::Caller;
 use serde_json::{Value, json};
 
@@ -30,11 +30,6 @@ fn config(sampling: Value, report: Value) -> Value {
         config["report"][key] = value;
     }
     config
-}
-
-fn start(binary: &EnvoyBinary, config: Value) -> Collected {
-    let listener = Listener::http("ingress", manager(mesh_tracing(config)));
-    Collected::with(binary, "http/protobuf", Bootstrap::new().listener(listener))
 }
 
 /// A request whose trace is to be recorded whatever the rules say: it is the last span to come.
@@ -74,10 +69,4 @@ fn seen(mesh: &Collected) -> RecordedRequest {
     let mut requests = mesh.upstream.take();
     assert_eq!(requests.len(), 1, "{requests:#?}");
     requests.remove(0)
-}
-
-fn assert_sound(mesh: &Collected, what: &str) {
-    for counter in ["host_errors", "route_sampling.edits_dropped"] {
-        assert_eq!(mesh.counter(counter), 0, "{what}: {counter}");
-    }
 }

@@ -4,30 +4,29 @@ use std::time::Duration;
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
-use envoy_test_harness::each_supported;
 use meshtrace_test_support::common::SPAN;
-use meshtrace_test_support::reporting::{Collected, manager, mesh_tracing, traceparent};
+use meshtrace_test_support::host::each_host;
+use meshtrace_test_support::reporting::traceparent;
 use serde_json::json;
 
-use super::{KEPT, LOST, assert_sound, config, seen, tracestate};
+use super::{KEPT, LOST, config, seen, tracestate};
 
 #[test]
 fn every_parent_policy_is_in_force_for_this_hops_span_and_for_the_next_hop() {
-    each_supported(|envoy| {
-        let version = envoy.reported_version();
+    each_host(|host, envoy, version| {
         let policies = ["respect", "ignore", "respect_sampled", "respect_dropped"];
         let listener = |policy: &str| {
             let sampling = json!({"parent": policy, "default": {"ratio": 0.5}});
             let config = config(sampling, json!({"resource": {"service.name": policy}}));
             let mut filter = config;
             filter["trace_context"] = json!({"inject": ["tracecontext", "b3"]});
-            Listener::http(policy, manager(mesh_tracing(filter)))
+            Listener::http(policy, host.manager(filter))
         };
         let bootstrap = policies
             .into_iter()
             .map(listener)
             .fold(Bootstrap::new(), Bootstrap::listener);
-        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let mesh = host.start_with(envoy, "http/protobuf", bootstrap);
         for (i, (policy, randomness, flag, state, left, left_state)) in [
             ("respect", LOST, "01", "a=1", "01", "a=1"),
             ("respect", LOST, "01", "a=1,ot=th:8,b=2", "01", "a=1,b=2"),
@@ -84,6 +83,6 @@ fn every_parent_policy_is_in_force_for_this_hops_span_and_for_the_next_hop() {
             10,
             "{version}: no other was exported"
         );
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }

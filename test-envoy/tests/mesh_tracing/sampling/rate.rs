@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
-use envoy_test_harness::{Envoy, Options, OtlpSink, Upstream, each_supported};
-use meshtrace_test_support::reporting::{collector, manager, mesh_tracing, traceparent};
+use envoy_test_harness::{Envoy, OtlpSink, Upstream};
+use meshtrace_test_support::host::each_host;
+use meshtrace_test_support::reporting::{collector, traceparent};
 use meshtrace_test_support::sampling::assert_one_bucket;
 use serde_json::json;
 
@@ -14,20 +15,19 @@ use super::{config, tracestate};
 #[test]
 fn the_workers_of_a_proxy_share_one_bucket() {
     const RATE: u64 = 20;
-    each_supported(|envoy| {
-        let version = envoy.reported_version();
+    each_host(|host, envoy, version| {
         let sampling = json!({"default": {"per_second": RATE}});
         let upstream = Upstream::start().expect("an upstream");
         let sink = OtlpSink::start().expect("a collector");
-        let filter = mesh_tracing(config(sampling, json!({})));
+        let manager = host.manager(config(sampling, json!({})));
         let bootstrap = Bootstrap::new()
-            .listener(Listener::http("ingress", manager(filter)))
+            .listener(Listener::http("ingress", manager))
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector("http/protobuf", &sink));
         let envoy =
-            Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
+            Envoy::start_with(envoy, bootstrap, host.options().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
-        let kept = assert_one_bucket(&envoy, address, RATE, 100);
+        let kept = assert_one_bucket(host, &envoy, address, RATE, 100);
         let told = upstream.take().into_iter().filter_map(|request| {
             let [trace_id, _, flags] = traceparent(&request);
             assert_eq!(tracestate(&request), "", "{version}: no probability");

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
-use envoy_test_harness::{Envoy, OtlpSink, Span, Upstream, each_supported};
-use meshtrace_test_support::reporting::{collector, manager, mesh_tracing, traceparent};
+use envoy_test_harness::{Envoy, OtlpSink, Span, Upstream};
+use meshtrace_test_support::host::{Host, each_host};
+use meshtrace_test_support::reporting::{collector, traceparent};
 use meshtrace_test_support::sampling::assert_about;
 use serde_json::json;
 
@@ -14,8 +15,7 @@ use super::{config, last, tracestate};
 #[test]
 fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
     const COUNT: usize = 200;
-    each_supported(|envoy| {
-        let version = envoy.reported_version();
+    each_host(|host, envoy, version| {
         let rules = json!({"rules": [
             {"name": "probes", "match": {"path": {"exact": "/health"}}, "sample": "never"},
             {"name": "payments", "match": {"path": {"prefix": "/payments"}}, "sample": "always"},
@@ -27,19 +27,19 @@ fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
         ], "default": {"ratio": 0.125}});
         let upstream = Upstream::start().expect("an upstream");
         let sink = OtlpSink::start().expect("a collector");
-        let inbound = manager(mesh_tracing(config(eighth, json!({}))));
+        let inbound = host.manager(config(eighth, json!({})));
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("inbound", inbound))
             .cluster(Cluster::http1("upstream", upstream.address()))
             .cluster(collector("http/protobuf", &sink));
-        let sidecar = Envoy::start(envoy, bootstrap).expect("a sidecar");
+        let sidecar = Envoy::start_with(envoy, bootstrap, host.options()).expect("a sidecar");
         let sidecar_address = sidecar.address("inbound").expect("its address");
-        let middle = manager(mesh_tracing(config(rules, json!({}))));
+        let middle = host.manager(config(rules, json!({})));
         let bootstrap = Bootstrap::new()
             .listener(Listener::http("ingress", middle))
             .cluster(Cluster::http1("upstream", sidecar_address))
             .cluster(collector("http/protobuf", &sink));
-        let gateway = Envoy::start(envoy, bootstrap).expect("a gateway");
+        let gateway = Envoy::start_with(envoy, bootstrap, host.options()).expect("a gateway");
         let address = gateway.address("ingress").expect("its address");
         let mut connection = Connection::open(address).expect("a connection");
 
@@ -115,7 +115,7 @@ fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
         }
 
         let counter = |name: &str| {
-            let name = format!("wasmcustom.meshtrace.route_sampling.{name}");
+            let name = host.counter(&format!("route_sampling.{name}"));
             gateway.stat(&name).expect("a counter")
         };
         assert_eq!(counter("rule.payments.sampled"), 5, "{version}");
@@ -129,7 +129,10 @@ fn a_trace_that_starts_here_follows_its_rule_by_its_id_at_both_hops() {
         );
         assert_eq!(counter("parent.sampled"), 1, "{version}: the last one");
         for envoy in [&gateway, &sidecar] {
-            let errors = envoy.stat("wasmcustom.meshtrace.host_errors");
+            let errors = envoy.stat(&host.counter(match host {
+                Host::Wasm => "host_errors",
+                Host::Native => "panics",
+            }));
             assert_eq!(errors.expect("a counter"), 0, "{version}");
         }
     });

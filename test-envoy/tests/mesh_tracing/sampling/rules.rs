@@ -7,21 +7,21 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::SPAN;
+use meshtrace_test_support::host::{Host, each_host};
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, traceparent};
 use meshtrace_test_support::tracers::Caller;
 use serde_json::json;
 
-use super::{assert_sound, config, exported, seen, start};
+use super::{config, exported, seen};
 
 #[test]
 fn a_never_rule_wins_over_keep() {
-    each_supported(|envoy| {
-        let version = envoy.reported_version();
+    each_host(|host, envoy, version| {
         let sampling = json!({"rules": [
             {"match": {"path": {"template": "/users/{id}/photo"}}, "sample": {"ratio": 0.000_001}},
             {"match": {"path": {"prefix": "/health"}}, "sample": "never"},
         ], "default": "never"});
-        let mesh = start(envoy, config(sampling, json!({})));
+        let mesh = host.start(envoy, config(sampling, json!({})));
         mesh.upstream.respond_with(|_| Reply::status(500));
         let dropped = |caller: &Caller, path: &str| {
             let value = format!("00-{}-{SPAN}-00", caller.trace_id);
@@ -56,7 +56,7 @@ fn a_never_rule_wins_over_keep() {
                 assert_eq!(span.name, name, "{what}");
             }
         }
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }
 
@@ -159,7 +159,7 @@ fn what_envoy_answers_itself_is_decided_by_the_same_rules() {
             }
         }
         assert!(mesh.upstream.take().len() >= 8, "{version}: the last ones");
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }
 
@@ -205,7 +205,7 @@ fn rules_may_name_envoys_route_and_cluster() {
             let expected: Vec<_> = cluster.map(Some).into_iter().collect();
             assert_eq!(clusters, expected, "{path} {host} on {version}");
         }
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }
 
@@ -222,7 +222,7 @@ fn the_route_is_the_template_on_the_server_and_on_the_client_span() {
         config["span_attributes"] = json!({"attributes": [
             {"key": "order.id", "from": {"path": "/orders/{id}/**", "capture": "id"}},
         ]});
-        let mesh = start(envoy, config);
+        let mesh = Host::Wasm.start(envoy, config);
         for (path, route) in [
             ("/users/7?token=1", Some("/users/{id}")),
             ("/orders/7/items", Some("/orders/{id}/**")),
@@ -247,6 +247,6 @@ fn the_route_is_the_template_on_the_server_and_on_the_client_span() {
                 assert_eq!(span.trace_state, "ot=th:0", "{what}");
             }
         }
-        assert_sound(&mesh, version);
+        mesh.assert_sound(version);
     });
 }

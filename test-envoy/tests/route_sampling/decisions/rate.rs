@@ -2,6 +2,7 @@
 
 use envoy_test_harness::config::{Bootstrap, Cluster, Listener};
 use envoy_test_harness::{Envoy, Options, Upstream, each_supported};
+use meshtrace_test_support::host::Host;
 use meshtrace_test_support::sampling::assert_one_bucket;
 use meshtrace_test_support::tracers::{Sinks, Tracer};
 
@@ -28,7 +29,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
             Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
 
-        let kept = assert_one_bucket(&envoy, address, RATE, 150);
+        let kept = assert_one_bucket(Host::Wasm, &envoy, address, RATE, 150);
         let seen = upstream
             .requests()
             .iter()

@@ -4,7 +4,7 @@ use envoy_test_harness::Span;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::upstream::RecordedRequest;
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::native::{envoys, manager, start, tracing};
+use meshtrace_test_support::host::each_host;
 use meshtrace_test_support::reporting::{Collected, traceparent};
 use serde_json::{Value, json};
 
@@ -106,16 +106,16 @@ fn send(mesh: &Collected, headers: &[(&str, String)]) -> (Span, RecordedRequest)
 #[test]
 fn every_format_is_joined_and_every_format_is_written() {
     let all = arrivals().map(|arrival| arrival.format);
-    for envoy in envoys() {
+    each_host(|host, envoy, at| {
         let config = reporting(json!({"extract": all, "inject": all}));
-        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        let mesh = host.start(envoy, config);
         for Arrival {
             format,
             headers,
             is_whole,
         } in arrivals()
         {
-            let what = format!("{} {format}", envoy.reported_version());
+            let what = format!("{at} {format}");
             let (span, left) = send(&mesh, &headers);
             let padded = format!("{:0>32}", &TRACE[16..]);
             let trace_id = if is_whole { TRACE } else { &padded };
@@ -148,18 +148,15 @@ fn every_format_is_joined_and_every_format_is_written() {
             }
             assert!(left.header("grpc-trace-bin").is_some(), "{what}");
         }
-    }
+    });
 }
 
 #[test]
 fn without_a_context_a_trace_is_started_and_garbage_is_none() {
-    for envoy in envoys() {
-        let mesh = start(
-            &envoy,
-            "http/protobuf",
-            manager(tracing(
-                json!({"sampling": {"default": "always"}, "report": {"cluster": "collector"}}),
-            )),
+    each_host(|host, envoy, _| {
+        let mesh = host.start(
+            envoy,
+            json!({"sampling": {"default": "always"}, "report": {"cluster": "collector"}}),
         );
         for headers in [
             vec![],
@@ -175,17 +172,17 @@ fn without_a_context_a_trace_is_started_and_garbage_is_none() {
             );
             assert_eq!(left.header("b3"), None, "{headers:?}");
         }
-    }
+    });
 }
 
 #[test]
 fn tracestate_goes_on_and_a_decision_that_is_ours_is_told_in_it() {
-    for envoy in envoys() {
+    each_host(|host, envoy, _| {
         let config = json!({
             "sampling": {"parent": "ignore", "default": "always"},
             "report": {"cluster": "collector"},
         });
-        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        let mesh = host.start(envoy, config);
         let headers = [
             ("traceparent", format!("00-{TRACE}-{SPAN}-00")),
             ("tracestate", "a=1,ot=th:8;x:y,b=2".to_owned()),
@@ -196,20 +193,20 @@ fn tracestate_goes_on_and_a_decision_that_is_ours_is_told_in_it() {
         assert!(!list.contains("th:8"), "{list}");
         assert_eq!(span.trace_state, list);
         assert_eq!(left.header_values("tracestate").len(), 1);
-    }
+    });
 }
 
 /// The edge: a caller is not believed, or its context is stripped.
 #[test]
 fn a_caller_is_believed_as_the_policy_says() {
-    for envoy in envoys() {
+    each_host(|host, envoy, at| {
         for mode in ["restart", "ignore"] {
-            let what = format!("{} {mode}", envoy.reported_version());
+            let what = format!("{at} {mode}");
             let mut config = reporting(
                 json!({"incoming": {"mode": mode, "when": {"header_absent": "x-trusted"}}}),
             );
             config["sampling"] = json!({"default": "always"});
-            let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+            let mesh = host.start(envoy, config);
             let parent = format!("00-{TRACE}-{SPAN}-00");
             let headers = [
                 ("traceparent", parent.clone()),
@@ -242,18 +239,18 @@ fn a_caller_is_believed_as_the_policy_says() {
             let (span, _) = send(&mesh, &headers);
             assert_eq!(span.trace_id, TRACE, "{what}");
         }
-    }
+    });
 }
 
 #[test]
 fn preserve_clear_and_overrides_by_host_hold() {
-    for envoy in envoys() {
+    each_host(|host, envoy, _| {
         let config = reporting(json!({
             "inject": "preserve",
             "clear": ["x-legacy", "sw8"],
             "overrides": [{"host": "*.partner.example", "inject": [], "clear": ["tracecontext", "b3", "b3multi"]}],
         }));
-        let mesh = start(&envoy, "http/protobuf", manager(tracing(config)));
+        let mesh = host.start(envoy, config);
         let b3 = ("b3", format!("{TRACE}-{SPAN}-1"));
         let (span, left) = send(
             &mesh,
@@ -273,48 +270,5 @@ fn preserve_clear_and_overrides_by_host_hold() {
         let (_, left) = send(&mesh, &[b3, ("host", "api.partner.example:80".to_owned())]);
         assert_eq!(left.header("b3"), None);
         assert_eq!(left.header("traceparent"), None);
-    }
-}
-
-/// Envoy shows a tracer the first line alone: it counts, and no other one leaves.
-#[test]
-fn of_a_repeated_header_the_first_line_counts_and_one_leaves() {
-    let other = "11111111111111111111111111111111";
-    for envoy in envoys() {
-        let mesh = start(
-            &envoy,
-            "http/protobuf",
-            manager(tracing(reporting(json!({})))),
-        );
-        let headers = [
-            ("traceparent", format!("00-{TRACE}-{SPAN}-01")),
-            ("traceparent", format!("00-{other}-{SPAN}-01")),
-        ];
-        let (span, left) = send(&mesh, &headers);
-        assert_eq!(span.trace_id, TRACE);
-        assert_eq!(left.header_values("traceparent").len(), 1);
-        assert_eq!(traceparent(&left)[0], TRACE);
-    }
-}
-
-/// The route that Envoy chose stays: a tracer's edits make it choose none again.
-#[test]
-fn no_route_is_chosen_again() {
-    use envoy_test_harness::config::{HttpConnectionManager, Route};
-    use meshtrace_test_support::native::export;
-
-    for envoy in envoys() {
-        let manager = HttpConnectionManager::new()
-            .route(
-                Route::prefix("/")
-                    .header("x-b3-traceid", TRACE)
-                    .direct_response(418, "chosen by what was injected"),
-            )
-            .route(Route::prefix("/").cluster("upstream"))
-            .filter(export())
-            .tracing(tracing(reporting(json!({}))));
-        let mesh = start(&envoy, "http/protobuf", manager);
-        let (_, left) = send(&mesh, &[("traceparent", format!("00-{TRACE}-{SPAN}-01"))]);
-        assert_eq!(left.header_text("x-b3-traceid").as_deref(), Some(TRACE));
-    }
+    });
 }
