@@ -10,6 +10,7 @@ mod conformance;
 mod export;
 mod gateway_parent;
 mod grpc_web;
+mod identity;
 mod late;
 mod limits;
 mod sampling;

@@ -5,6 +5,7 @@ mod calls;
 mod context;
 mod export;
 mod grpc;
+mod identity;
 mod race;
 mod refusals;
 mod sampling;
