@@ -29,8 +29,8 @@ stop() {
 }
 trap 'stop; rm -rf "$FUNC_E_HOME"' EXIT
 
-for example in examples/*/; do
-    example=${example%/}
+for example in examples/*/envoy.yaml; do
+    example=${example%/envoy.yaml}
     log=$FUNC_E_HOME/$(basename "$example").log
     "$tool/func-e" run -c "$example/envoy.yaml" >"$log" 2>&1 &
     started=$!
