@@ -8,14 +8,10 @@ import http.server
 import json
 import os
 import pathlib
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.error
 import urllib.request
 
 from opentelemetry import propagate, trace
@@ -23,33 +19,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-WAIT = 120
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def get(url, headers=None):
-    request = urllib.request.Request(url, headers=headers or {})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return answer.read().decode()
-
-
-def wait_for(what, test):
-    """Calls `test` until it returns something."""
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        try:
-            found = test()
-        except OSError:
-            found = None
-        if found:
-            return found
-        time.sleep(0.2)
-    sys.exit(f"error: no {what} within {WAIT} seconds")
+from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
 
 
 class ToZipkin(SpanExporter):
@@ -162,69 +134,50 @@ def cluster(name, port):
 """
 
 
-class Proxies:
-    """Every proxy of the mesh, each a process with a service name of its own."""
-
-    def __init__(self, program, folder, zipkin, filters, apps):
-        self.processes = []
-        self.gateway = free_port()
-        storefront_in, storefront_out, payments_in = free_port(), free_port(), free_port()
-        storefront, payments = apps
-        self.start(program, folder, zipkin, filters, "gateway", [("in", self.gateway, storefront_in, "OUTBOUND")])
-        ways = [("in", storefront_in, storefront, "INBOUND"), ("out", storefront_out, payments_in, "OUTBOUND")]
-        self.start(program, folder, zipkin, filters, "storefront-proxy", ways)
-        self.start(program, folder, zipkin, filters, "payments-proxy", [("in", payments_in, payments, "INBOUND")])
-        self.storefront_out = storefront_out
-
-    def start(self, program, folder, zipkin, filters, service, ways):
+def start_proxies(processes, program, zipkin, filters, apps):
+    """Starts every proxy of the mesh, each with a service name of its own. Returns the gateway's port, and that of the
+    storefront's way out."""
+    gateway, storefront_in, storefront_out, payments_in = (free_port() for _ in range(4))
+    for service, ways in [
+        ("gateway", [("in", gateway, storefront_in, "OUTBOUND")]),
+        (
+            "storefront-proxy",
+            [("in", storefront_in, apps[0], "INBOUND"), ("out", storefront_out, payments_in, "OUTBOUND")],
+        ),
+        ("payments-proxy", [("in", payments_in, apps[1], "INBOUND")]),
+    ]:
         admin = free_port()
         listeners = "".join(listener(name, port, name, filters, way) for name, port, _, way in ways)
         clusters = "".join(cluster(name, following) for name, _, following, _ in ways)
-        config = folder / f"{service}.yaml"
-        config.write_text(
+        config = (
             f"node: {{id: {service}-1, cluster: {service}}}\n"
             f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}\n"
             "layered_runtime: {layers: [{name: quick, static_layer: {tracing.zipkin.min_flush_spans: 1}}]}\n"
             f"static_resources:\n  listeners:\n{listeners}  clusters:\n{clusters}{cluster('zipkin', zipkin)}"
         )
-        log = open(folder / f"{service}.log", "w")
-        command = [program, "--config-path", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
-        self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-
-        def ready():
-            if self.processes[-1].poll() is not None:
-                sys.exit(f"error: Envoy has ended: {(folder / f'{service}.log').read_text()[-2000:]}")
-            return get(f"http://127.0.0.1:{admin}/ready")
-
-        wait_for("Envoy", ready)
-
-    def stop(self):
-        for process in self.processes:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+        processes.envoy(service, program, config, admin)
+    return gateway, storefront_out
 
 
 def traces_of_one_request(envoy, folder, zipkin, filters):
-    """The traces in Zipkin after one request: for each its spans, by their ids."""
-    before = {trace[0]["traceId"] for trace in json.loads(get(f"http://127.0.0.1:{zipkin}/api/v2/traces?limit=1000"))}
+    """The traces in Zipkin after one request, each a list of spans."""
+    everything = f"http://127.0.0.1:{zipkin}/api/v2/traces?limit=1000"
+    before = {spans[0]["traceId"] for spans in json.loads(get(everything))}
     apps = free_port(), free_port()
     folder.mkdir()
-    proxies = Proxies(envoy, folder, zipkin, filters, apps)
-    url = f"http://127.0.0.1:{zipkin}/api/v2/spans"
-    try:
-        application("storefront", url, apps[0], proxies.storefront_out)
+    with Processes(folder) as processes:
+        gateway, storefront_out = start_proxies(processes, envoy, zipkin, filters, apps)
+        url = f"http://127.0.0.1:{zipkin}/api/v2/spans"
+        application("storefront", url, apps[0], storefront_out)
         application("payments", url, apps[1], None)
-        get(f"http://127.0.0.1:{proxies.gateway}/checkout")
+        get(f"http://127.0.0.1:{gateway}/checkout")
 
         def arrived():
-            found = json.loads(get(f"http://127.0.0.1:{zipkin}/api/v2/traces?limit=1000"))
-            found = [spans for spans in found if spans[0]["traceId"] not in before]
+            found = [spans for spans in json.loads(get(everything)) if spans[0]["traceId"] not in before]
             # Four of the proxies, three of the applications.
             return found if sum(map(len, found)) == 7 else None
 
         return wait_for("seven spans", arrived)
-    finally:
-        proxies.stop()
 
 
 def services(spans):
@@ -236,20 +189,14 @@ def main():
     zipkin = free_port()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        environment = dict(os.environ, QUERY_PORT=str(zipkin), JAVA_OPTS="")
-        log = open(folder / "zipkin.log", "w")
-        # Zipkin itself listens on every interface unless it is told otherwise.
         command = ["java", "-Xmx256m", "-Darmeria.ports[0].ip=127.0.0.1", f"-Darmeria.ports[0].port={zipkin}"]
+        # Zipkin itself listens on every interface unless it is told otherwise.
         command += ["-Darmeria.ports[0].protocols[0]=http", "-jar", jar]
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
+        with Processes(folder) as processes:
+            processes.start("zipkin", command, env=dict(os.environ, QUERY_PORT=str(zipkin)))
             wait_for("Zipkin", lambda: get(f"http://127.0.0.1:{zipkin}/health"))
             without = traces_of_one_request(envoy, folder / "without", zipkin, PLAIN)
-            filters = pieces(meshtrace, version)
-            joined = traces_of_one_request(envoy, folder / "with", zipkin, filters)
-        finally:
-            server.terminate()
-            server.wait()
+            joined = traces_of_one_request(envoy, folder / "with", zipkin, pieces(meshtrace, version))
     told = [services(spans) for spans in without]
     # The proxies up to the application; the applications; the proxies behind it.
     if sorted(map(len, told)) != [2, 2, 3]:

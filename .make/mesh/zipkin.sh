@@ -29,5 +29,5 @@ cargo build --quiet --locked --package meshtrace-cli
 programs=$root/${CARGO_TARGET_DIR:-target}/debug
 [[ ${CARGO_TARGET_DIR:-} == /* ]] && programs=$CARGO_TARGET_DIR/debug
 for envoy in 1.36.4 1.40.0; do
-    "$python" .make/mesh/zipkin.py "$jar" "$(.make/envoy.sh "$envoy")" "${envoy%.*}" "$programs/meshtrace"
+    "$python" -B .make/mesh/zipkin.py "$jar" "$(.make/envoy.sh "$envoy")" "${envoy%.*}" "$programs/meshtrace"
 done

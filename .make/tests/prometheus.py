@@ -9,21 +9,20 @@ import json
 import os
 import pathlib
 import re
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+
+from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
+
 PAGE = pathlib.Path("docs/metrics.md")
 BEGIN = "<!-- names: written by `UPDATE_METRICS=1 .make/tests/prometheus.sh` -->\n"
 END = "<!-- end of the names -->\n"
-WAIT = 60
 
 # Series that exist only where something went wrong or a rule fired. Their queries are run too, and may find nothing.
 MAY_BE_EMPTY = re.compile(r"(>|<|==|unless|absent)")
@@ -38,31 +37,6 @@ CONFIG = {
     },
     "report": {"cluster": "collector", "batch": {"interval_ms": 10}},
 }
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.read().decode()
-
-
-def wait_for(what, test):
-    """Calls `test` until it returns something."""
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        try:
-            found = test()
-        except OSError:
-            found = None
-        if found:
-            return found
-        time.sleep(0.2)
-    sys.exit(f"error: no {what} within {WAIT} seconds")
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
@@ -178,40 +152,23 @@ def main():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     admin, ingress, port = free_port(), free_port(), free_port()
-    processes = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        try:
-            config = folder / "envoy.json"
-            config.write_text(json.dumps(bootstrap(admin, ingress, server.server_port)))
-            log = open(folder / "log", "w")
-            command = [envoy_program, "--config-path", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-            wait_for("Envoy", lambda: get(f"http://127.0.0.1:{admin}/ready"))
-
-            rules = pathlib.Path("examples/alerts/rules.yaml").resolve()
+        with Processes(folder) as processes:
+            # JSON is YAML.
+            processes.envoy("envoy", envoy_program, json.dumps(bootstrap(admin, ingress, server.server_port)), admin)
+            target = {"targets": [f"127.0.0.1:{admin}"], "labels": {"namespace": "shop", "pod": "shop-1"}}
             scrape = {
                 "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-                "rule_files": [str(rules)],
+                "rule_files": [str(pathlib.Path("examples/alerts/rules.yaml").resolve())],
                 "scrape_configs": [
-                    {
-                        "job_name": "envoy",
-                        "metrics_path": "/stats/prometheus",
-                        "static_configs": [
-                            {"targets": [f"127.0.0.1:{admin}"], "labels": {"namespace": "shop", "pod": "shop-1"}}
-                        ],
-                    }
+                    {"job_name": "envoy", "metrics_path": "/stats/prometheus", "static_configs": [target]}
                 ],
             }
-            # JSON is YAML.
             (folder / "prometheus.yml").write_text(json.dumps(scrape))
-            command = [
-                prometheus_program,
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            command = [prometheus_program, f"--config.file={folder}/prometheus.yml"]
+            command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
+            processes.start("prometheus", command)
 
             def ask(query):
                 parameters = urllib.parse.urlencode({"query": query})
@@ -246,10 +203,6 @@ def main():
             names = {series["metric"]["alertname"] for series in alerts}
             if names != {"MeshtraceOnlyB3"}:
                 sys.exit(f"error: alerts without a fault: {', '.join(sorted(names))}")
-        finally:
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
     compare(found)
     print(f"==> Prometheus: {asked} queries answered, {len(found)} names scraped", file=sys.stderr)
 

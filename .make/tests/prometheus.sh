@@ -12,4 +12,4 @@ quietly "$programs/promtool" test rules examples/alerts/rules.test.yaml
 step "promtool: the rules of examples/alerts pass their tests"
 
 [[ -f dist/mesh_tracing.wasm ]] || die "no dist/mesh_tracing.wasm: run make build"
-python3 .make/tests/prometheus.py "$programs/prometheus" "$(.make/envoy.sh)"
+python3 -B .make/tests/prometheus.py "$programs/prometheus" "$(.make/envoy.sh)"
