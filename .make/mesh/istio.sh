@@ -13,12 +13,7 @@ cargo build --quiet --locked --package meshtrace-images --package meshtrace-cli
 programs=$root/${CARGO_TARGET_DIR:-target}/debug
 [[ ${CARGO_TARGET_DIR:-} == /* ]] && programs=$CARGO_TARGET_DIR/debug
 
-kustomize=$cache/tools/kustomize-v5.7.1
-if [[ ! -x $kustomize/kustomize ]]; then
-    step "kustomize v5.7.1 (once, about a minute)"
-    (cd / && GOBIN=$kustomize nice go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1) ||
-        die "go cannot install kustomize"
-fi
+kustomize=$(.make/kustomize.sh)
 # Only its CRDs.
 gateway=$(cd / && go mod download -json github.com/envoyproxy/gateway@v1.9.1 | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 [[ -n $gateway ]] || die "go cannot fetch Envoy Gateway's module"
@@ -33,7 +28,7 @@ render() {
         cd istio-manifests/verify
         nice go test -modfile="$3" -count=1 . \
             -istiod "$1" -proxies "$2" -out "$rendered" -registry "$registry" -images "$programs/meshtrace-images" \
-            -meshtrace "$programs/meshtrace" -kustomize "$kustomize/kustomize" -gateway "$gateway" -checkout "$root"
+            -meshtrace "$programs/meshtrace" -kustomize "$kustomize" -gateway "$gateway" -checkout "$root"
     )
 }
 render 1.30 1.28.10,1.29.6,1.30.3 go.mod

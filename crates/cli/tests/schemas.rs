@@ -231,6 +231,8 @@ fn mesh_tracing() {
         r#"{"report": {"cluster": "c", "path": "/v1/traces", "authority": null, "headers": {"k": "v"}}}"#,
         r#"{"report": {"cluster": "c", "resource": {"a": "b", "c": 1, "d": true, "e": 1.5}}}"#,
         r#"{"report": {"cluster": "c", "batch": {"max_spans": 8}, "keep": {"slower_than_ms": 5}}}"#,
+        r#"{"report": {"cluster": "c", "service_name": "istio", "span_name": "operation"}}"#,
+        r#"{"report": {"cluster": "c", "envoy_attributes": true, "compression": "gzip"}}"#,
     ];
     let bad = [
         "[]",
@@ -239,6 +241,10 @@ fn mesh_tracing() {
         r#"{"report": {"cluster": 1}}"#,
         r#"{"report": {"cluster": "c", "protocol": "http"}}"#,
         r#"{"report": {"cluster": "c", "role": "proxy"}}"#,
+        r#"{"report": {"cluster": "c", "service_name": ""}}"#,
+        r#"{"report": {"cluster": "c", "span_name": "route"}}"#,
+        r#"{"report": {"cluster": "c", "envoy_attributes": "yes"}}"#,
+        r#"{"report": {"cluster": "c", "compression": "zstd"}}"#,
         r#"{"report": {"cluster": "c", "resource": {"a": []}}}"#,
         r#"{"report": {"cluster": "c", "batch": {"spans": 8}}}"#,
         r#"{"trace_context": {"extract": ["b4"]}}"#,

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use meshtrace_config::{ConfigError, Draft};
-use meshtrace_otlp::{Keep, Report, RoleConfig};
+use meshtrace_otlp::{Keep, NodeAttributes, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
 use meshtrace_plugin_config::{MeshTracingConfig, native};
 
@@ -14,6 +14,7 @@ use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
+use crate::tags::NODE_ID;
 
 /// The stages with counters. The stage of the access log is not here: Envoy gives the access log
 /// the ids.
@@ -37,6 +38,10 @@ pub(crate) struct Plugin {
     pub(crate) metrics: Metrics,
     pub(crate) report: Report,
     pub(crate) keep: Keep,
+    /// The attributes that every span has.
+    pub(crate) of_node: NodeAttributes,
+    /// Whether neither these attributes nor those of the configuration have the node's id.
+    pub(crate) lacks_node_id: bool,
     pub(crate) role: RoleConfig,
     /// A queue with this number of spans is emptied at once.
     pub(crate) full_batch: u32,
@@ -60,6 +65,7 @@ impl Plugin {
         };
         let report = config.report.clone().unwrap_or_default();
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
+        let of_node = compiled.node_attributes(&node, &|key| config.names_attribute(key));
         let read = native::read_names(&config);
         let plugin = Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -68,6 +74,8 @@ impl Plugin {
             names: Names::new(mesh_tracing.managed_names().into_iter().chain(read)),
             metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
+            lacks_node_id: !of_node.has(NODE_ID) && !config.names_attribute(NODE_ID),
+            of_node,
             report: compiled,
             role: report.role,
             full_batch: report.batch.max_spans,

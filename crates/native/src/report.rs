@@ -9,8 +9,9 @@ use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
 use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
+use crate::plugin::Plugin;
 use crate::span::{Family, Kind, Parts, Verdict};
-use crate::tags::{About, Tags};
+use crate::tags::{About, NODE_ID, Tags, some};
 use crate::worker::Worker;
 
 /// A span of `family` has ended. It is reported, or waits until the verdict about the request is
@@ -147,16 +148,24 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     };
     let route = worker.mesh_tracing.template(start.chosen(), &headers);
     let mut name = request.name(route);
+    let plugin = &worker.plugin;
     if parts.kind == Kind::OtherCall {
         name = conventions::Name::new(&parts.operation);
     } else {
         request.describe(of_request);
-        describe_target(request, route, kind, parts, of_kind);
+        describe_target((request, route), kind, parts, plugin, of_kind);
     }
     if worker.mesh_tracing.has_attributes() {
         add_gathered(worker, headers, &parts.tags, of_request);
     } else {
-        parts.tags.add_unchanged(|_| false, of_request);
+        parts
+            .tags
+            .add_unchanged(|key| has_key(plugin, key), of_request);
+    }
+    if parts.kind != Kind::Request
+        && let Some(id) = worker.node_id()
+    {
+        of_request.text(NODE_ID, id);
     }
     if let Some(reason) = reason {
         at_end.text(conventions::KEPT, reason);
@@ -171,9 +180,23 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         told => told,
     };
     let is_connect = request.is_connect();
-    let describe = |end: &End<'_>| end.describe(kind, at_end);
-    let status = parts.tags.end(about, upstream, is_connect, describe);
-    let all: [&Attributes; 3] = [of_request, of_kind, at_end];
+    let may_be_operation =
+        plugin.report.names_operation() && route.is_none() && parts.kind != Kind::OtherCall;
+    let describe = |end: &End<'_>| {
+        let status = end.describe(kind, at_end);
+        if plugin.report.has_envoy_attributes() {
+            end.describe_as_envoy(kind, at_end);
+        }
+        (status, may_be_operation.then(|| end.operation()).flatten())
+    };
+    let (status, operation) = parts.tags.end(about, upstream, is_connect, describe);
+    if may_be_operation {
+        // The decorator of a route names the operation also where no cluster does.
+        let decorator = some(&parts.operation).map(conventions::Name::new);
+        name = decorator.or(operation).unwrap_or(name);
+    }
+    let of_node = plugin.of_node.attributes();
+    let all: [&Attributes; 4] = [of_node, of_request, of_kind, at_end];
     if all.iter().any(|part| part.dropped() > 0) {
         count(worker, Counter::Truncated);
     }
@@ -210,13 +233,20 @@ fn describe(family: &Family) -> Option<(Headers<'_>, conventions::Request<'_>)> 
 
 /// Adds the target of the request: for a SERVER span as it came in, for a CLIENT span as it left.
 fn describe_target<'r>(
-    request: conventions::Request<'r>,
-    route: Option<&[u8]>,
+    (request, route): (conventions::Request<'r>, Option<&[u8]>),
     kind: otlp::Kind,
     parts: &'r Parts,
+    plugin: &Plugin,
     attributes: &mut Attributes,
 ) {
+    let has_envoy_attributes = plugin.report.has_envoy_attributes();
+    if has_envoy_attributes {
+        request.describe_as_envoy(attributes);
+    }
     if kind == otlp::Kind::Server {
+        if has_envoy_attributes {
+            request.describe_url_as_envoy(attributes);
+        }
         return request.describe_server(route, attributes);
     }
     let mut sent = request;
@@ -229,6 +259,16 @@ fn describe_target<'r>(
     // The template is for the path as it came in, so it is left out where the path has changed.
     let route = route.filter(|_| sent.path() == request.path());
     sent.describe_client(route, attributes);
+    if has_envoy_attributes {
+        sent.describe_url_as_envoy(attributes);
+    }
+}
+
+/// Whether every span of the configuration has an attribute with this key, so that the tag of
+/// Envoy with this name is left out.
+fn has_key(plugin: &Plugin, key: &str) -> bool {
+    plugin.of_node.has(key)
+        || plugin.report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
 }
 
 /// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
@@ -239,7 +279,9 @@ fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, attributes: 
         for attribute in &gathered {
             attributes.text(attribute.key, attribute.value.as_bytes());
         }
-        let is_taken = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
+        let is_taken = |key: &str| {
+            has_key(&worker.plugin, key) || gathered.iter().any(|attribute| attribute.key == key)
+        };
         tags.add_unchanged(is_taken, attributes);
         let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
         metrics.add_bits(handle, Stage::Attributes, tally.bits());

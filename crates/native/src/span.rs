@@ -11,7 +11,7 @@ use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 use crate::call::Carrier;
 use crate::clock::SystemClock;
 use crate::report;
-use crate::tags::{self, Tags};
+use crate::tags::{self, NODE_ID, Tags};
 use crate::worker::Worker;
 
 /// A span. Envoy has a pointer to it.
@@ -88,7 +88,8 @@ pub(crate) struct Parts {
     /// The start, in nanoseconds since the Unix epoch.
     pub(crate) start_time: u64,
     pub(crate) tags: Tags,
-    /// Envoy's name for the operation, of another call.
+    /// Envoy's name for the operation: of another call, and of a request whose route has a
+    /// decorator.
     pub(crate) operation: Vec<u8>,
     /// The target to which the router sent the request, of a span that may be a CLIENT span.
     pub(crate) sent_target: Vec<u8>,
@@ -289,7 +290,19 @@ impl Span {
     /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
+            if key == NODE_ID.as_bytes() {
+                self.worker.keep_node_id(value);
+            }
             parts.tags.push(key, value);
+        }
+    }
+
+    /// Takes the operation that the decorator of a route names. Other calls keep theirs.
+    pub(crate) fn set_operation(&mut self, operation: &[u8]) {
+        let is_wanted = self.kind == Kind::Request && self.worker.plugin.report.names_operation();
+        if let Some(parts) = self.parts.as_mut().filter(|_| is_wanted) {
+            parts.operation.clear();
+            parts.operation.extend_from_slice(operation);
         }
     }
 

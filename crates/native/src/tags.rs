@@ -51,13 +51,16 @@ impl Text {
     /// The texts that no attribute of OpenTelemetry reports, and their names.
     const UNCHANGED: [(Self, &str); 6] = [
         (Self::Component, "component"),
-        (Self::NodeId, "node_id"),
+        (Self::NodeId, NODE_ID),
         (Self::Zone, "zone"),
         (Self::RequestId, "guid:x-request-id"),
         (Self::DownstreamCluster, "downstream_cluster"),
         (Self::UpstreamCluster, "upstream_cluster"),
     ];
 }
+
+/// The tag with the node's id.
+pub(crate) const NODE_ID: &str = "node_id";
 
 /// A range of bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -272,7 +275,8 @@ pub(crate) enum About {
     Call,
 }
 
-fn some(text: &[u8]) -> Option<&[u8]> {
+/// The text, where it is not empty.
+pub(crate) fn some(text: &[u8]) -> Option<&[u8]> {
     (!text.is_empty()).then_some(text)
 }
 

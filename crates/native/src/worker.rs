@@ -1,6 +1,6 @@
 //! The data of one worker for a tracer configuration.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::mem::{ManuallyDrop, MaybeUninit};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,9 @@ pub(crate) struct Worker {
     /// The current second, and the number of requests that were kept in it although they were not
     /// sampled.
     pub(crate) kept: Cell<(u64, u32)>,
+    /// The node's id as Envoy tells it with a request: where the bootstrap is not JSON, the process
+    /// itself does not have it.
+    node_id: OnceCell<Box<[u8]>>,
     families: Pool<Rc<Family>>,
     parts: Pool<Box<Parts>>,
     /// The memory of spans.
@@ -82,6 +85,7 @@ impl Worker {
             arena: Cell::new(arena()),
             attributes: RefCell::default(),
             kept: Cell::default(),
+            node_id: OnceCell::new(),
             families: Pool::new(),
             parts: Pool::new(),
             places: Pool::new(),
@@ -127,6 +131,18 @@ impl Worker {
         let (span, place) = unsafe { (place.read(), Box::from_raw(place.cast())) };
         span.worker.places.give_back(place);
         span
+    }
+
+    /// Keeps the node's id, which Envoy tells with each request.
+    pub(crate) fn keep_node_id(&self, id: &[u8]) {
+        self.node_id.get_or_init(|| id.into());
+    }
+
+    /// The node's id for the spans that Envoy does not tell it for; `None` where every span has it
+    /// already.
+    pub(crate) fn node_id(&self) -> Option<&[u8]> {
+        let id = self.node_id.get().filter(|_| self.plugin.lacks_node_id)?;
+        (!id.is_empty()).then_some(id)
     }
 
     pub(crate) fn take_parts(&self) -> Box<Parts> {

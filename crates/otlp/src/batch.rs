@@ -17,7 +17,7 @@ const SCOPE: u32 = 1;
 /// The most bytes of a tag and a length, and the five bytes before a message of gRPC
 /// ("Length-Prefixed-Message").
 const MAX_HEAD: usize = 1 + 10;
-const GRPC_HEAD: usize = 5;
+pub(crate) const GRPC_HEAD: usize = 5;
 
 /// Encoded spans, one after the other.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{NameRefusal, field_value, is_token, written_name};
 
-use crate::config::{Protocol, ReportConfig};
+use crate::config::{Compression, Protocol, ReportConfig};
 
 /// gRPC's path of the one method (`opentelemetry.proto.collector.trace.v1.TraceService`).
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -67,6 +67,13 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
         Protocol::HttpProtobuf => lines.push(("content-type", "application/x-protobuf")),
         Protocol::Grpc => lines.extend([("content-type", "application/grpc"), ("te", "trailers")]),
     }
+    match (config.compression, config.protocol) {
+        (None, _) => {}
+        (Some(Compression::Gzip), Protocol::HttpProtobuf) => {
+            lines.push(("content-encoding", "gzip"));
+        }
+        (Some(Compression::Gzip), Protocol::Grpc) => lines.push(("grpc-encoding", "gzip")),
+    }
     lines.push(("user-agent", USER_AGENT));
     let fixed: Vec<_> = lines.iter().map(|(name, _)| *name).collect();
     if config.headers.len() > MAX_HEADERS {
@@ -89,7 +96,7 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
                 "there twice, in another case; expected each header once",
             ));
         }
-        // The exporter compresses nothing, and the headers of gRPC belong to the protocol.
+        // `compression` decides the one, and the headers of gRPC belong to the protocol.
         let is_encoding = name == "content-encoding" || name.starts_with("grpc-");
         if is_encoding || fixed.contains(&name.as_str()) && name != "user-agent" {
             return Err(ConfigError::new(

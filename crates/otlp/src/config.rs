@@ -22,8 +22,21 @@ pub struct ReportConfig {
     pub headers: BTreeMap<String, String>,
     /// The timeout of a call, in milliseconds.
     pub timeout_ms: u32,
+    /// How the body of a call is compressed. Default null: not at all.
+    pub compression: Option<Compression>,
     /// The kinds of span that a request is reported as.
     pub role: RoleConfig,
+    /// The name of the service: `istio` for `APP.NAMESPACE`, which is the name that Istio's own
+    /// tracers use; `canonical` for Istio's canonical service; any other text is the name itself.
+    /// Default: `istio` at a node of Istio, and `canonical` elsewhere. `resource` wins with its key
+    /// `service.name`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 512)))]
+    pub service_name: Option<String>,
+    /// The name of a span that has no path template. Default `method`.
+    pub span_name: SpanName,
+    /// Whether the spans also have the attributes of Envoy's own tracers, by their names there,
+    /// such as `http.status_code` and `upstream_cluster`. Default false.
+    pub envoy_attributes: bool,
     /// How spans are batched.
     pub batch: BatchConfig,
     /// Attributes of the resource, which override those from the node. At most 160 KiB: they are
@@ -42,7 +55,11 @@ impl Default for ReportConfig {
             authority: None,
             headers: BTreeMap::new(),
             timeout_ms: 5000,
+            compression: None,
             role: RoleConfig::default(),
+            service_name: None,
+            span_name: SpanName::default(),
+            envoy_attributes: false,
             batch: BatchConfig::default(),
             resource: BTreeMap::new(),
             keep: KeepConfig::default(),
@@ -80,6 +97,34 @@ pub enum RoleConfig {
     Client,
     /// A SERVER span, and one CLIENT span for the upstream as its child.
     Gateway,
+}
+
+/// How the body of a call is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
+pub enum Compression {
+    /// By gzip (RFC 1952).
+    Gzip,
+}
+
+/// The name of a span that has no path template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "lowercase")
+)]
+pub enum SpanName {
+    /// The method of the request, as OpenTelemetry defines it.
+    #[default]
+    Method,
+    /// The name that Istio gives to the spans of Envoy's own tracers, `HOST:PORT/*`, where the
+    /// cluster of the request is one of Istio and names a host.
+    Operation,
 }
 
 /// How spans are batched.
@@ -157,7 +202,11 @@ object!(ReportConfig {
     authority,
     headers,
     timeout_ms,
+    compression,
     role,
+    service_name,
+    span_name,
+    envoy_attributes,
     batch,
     resource,
     keep,
@@ -173,6 +222,13 @@ words!(RoleConfig {
     Server = "server",
     Client = "client",
     Gateway = "gateway",
+});
+
+words!(Compression { Gzip = "gzip" });
+
+words!(SpanName {
+    Method = "method",
+    Operation = "operation",
 });
 
 object!(BatchConfig {

@@ -9,7 +9,9 @@ use crate::answer::{CallStatus, ExportResult, HttpCallResponse};
 use crate::batch::{self, Batch};
 use crate::call_size::CallSize;
 use crate::complaint::{Complaints, Trouble};
+use crate::config::Compression;
 use crate::counter::Counter;
+use crate::gzip;
 use crate::limits::{BATCH_BYTES, MAX_BATCHES};
 use crate::report::Report;
 use crate::resource::{self, Head, Node};
@@ -105,7 +107,11 @@ impl Exporter {
     #[must_use]
     #[inline(never)]
     pub fn new(report: Report, node: Node<'_>) -> Self {
-        let head = Head::new(resource::resource(&report.resource, node));
+        let head = Head::new(resource::resource(
+            &report.service_name,
+            &report.resource,
+            node,
+        ));
         Self {
             size: CallSize::new(report.batch.max_spans),
             report,
@@ -195,6 +201,7 @@ impl Exporter {
             let body = batch.bytes();
             batch::begin(&mut self.body, &self.head, self.report.protocol, body.len());
             self.body.extend_from_slice(body);
+            self.compress();
             if !self.dispatch(batch, now, dispatch) {
                 return;
             }
@@ -236,6 +243,14 @@ impl Exporter {
             self.free.push(next.into_buffer());
         }
         Some(first)
+    }
+
+    /// Compresses the body, where the configuration asks for it.
+    fn compress(&mut self) {
+        match self.report.compression {
+            None => {}
+            Some(Compression::Gzip) => gzip::compress(&mut self.body, self.report.protocol),
+        }
     }
 
     /// After a failure, a single call shows whether the collector is back.
@@ -400,6 +415,7 @@ impl Exporter {
             all.spans += batch.spans;
         }
         self.bytes = self.bytes.saturating_sub(length);
+        self.compress();
         if all.spans > 0 {
             self.dispatch(all, now, dispatch);
         }

@@ -16,6 +16,8 @@ mod config;
 pub mod conventions;
 mod counter;
 mod exporter;
+mod gzip;
+mod identity;
 mod limits;
 mod pool;
 mod report;
@@ -29,9 +31,13 @@ mod wire;
 pub use answer::HttpCallResponse;
 pub use attributes::Attributes;
 pub use call_headers::MAX_HEADER_BYTES;
-pub use config::{BatchConfig, KeepConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
+pub use config::{
+    BatchConfig, Compression, KeepConfig, Protocol, ReportConfig, ResourceValue, RoleConfig,
+    SpanName,
+};
 pub use counter::{Counter, Tally};
 pub use exporter::{CallError, Dispatch, Exporter, HttpCall};
+pub use identity::{NodeAttributes, ServiceName};
 pub use limits::{BATCH_BYTES, MAX_ATTRIBUTE_BYTES, MAX_BATCHES, MAX_NAME, MAX_TRACESTATE};
 pub use pool::{Pool, Record};
 pub use report::{Keep, Report, Role};

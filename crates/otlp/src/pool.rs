@@ -18,6 +18,8 @@ const MAX_KEPT_BYTES: usize = 4 * 1024;
 pub struct Record {
     /// The span's name.
     pub name: Name,
+    /// Whether the name has a template of the path.
+    pub has_template: bool,
     /// The attributes from the request's headers that both kinds of span have.
     pub request: Attributes,
     /// The attributes from the request's headers that only a SERVER span has.
@@ -65,6 +67,7 @@ impl Record {
 
     fn clear(&mut self) {
         self.name = Name::default();
+        self.has_template = false;
         self.request.clear();
         self.server.clear();
         self.route.clear();

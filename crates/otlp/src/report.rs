@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use meshtrace_config::{ConfigError, Mistakes};
 
 use crate::call_headers;
-use crate::config::{BatchConfig, Protocol, ReportConfig, ResourceValue, RoleConfig};
+use crate::config::{
+    BatchConfig, Compression, Protocol, ReportConfig, ResourceValue, RoleConfig, SpanName,
+};
+use crate::identity::{self, NodeAttributes, ServiceName};
 use crate::resource::{self, Node};
 
 /// The kinds of span that a request is reported as, as far as the node decides them.
@@ -66,9 +69,13 @@ pub struct Report {
     /// The request's headers, serialised as the host takes them.
     pub(crate) headers: Box<[u8]>,
     pub(crate) timeout: Duration,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) service_name: ServiceName,
     pub(crate) batch: BatchConfig,
     pub(crate) resource: BTreeMap<String, ResourceValue>,
     role: RoleConfig,
+    span_name: SpanName,
+    envoy_attributes: bool,
     keep: Keep,
 }
 
@@ -116,16 +123,21 @@ impl Report {
             "invalid value: 0, expected milliseconds, or null for never",
         );
         mistakes.keep(resource::refuse_too_large(&config.resource));
+        let service_name = mistakes.keep(ServiceName::new(config.service_name.as_deref()));
         let headers = mistakes.keep(call_headers::compile(config));
-        let headers = mistakes.finish(headers)?;
+        let (headers, service_name) = mistakes.finish(headers.zip(service_name))?;
         Ok(Self {
             cluster: config.cluster.clone(),
             protocol: config.protocol,
             headers,
             timeout: Duration::from_millis(config.timeout_ms.into()),
+            compression: config.compression,
+            service_name,
             batch: config.batch.clone(),
             resource: config.resource.clone(),
             role: config.role,
+            span_name: config.span_name,
+            envoy_attributes: config.envoy_attributes,
             keep: Keep {
                 errors: config.keep.errors,
                 slower_than: config
@@ -173,5 +185,28 @@ impl Report {
     #[must_use]
     pub fn role_at(&self, node: Node<'_>) -> Role {
         self.role.at(&node(&["id"]).unwrap_or_default())
+    }
+
+    /// Whether a span without a path template is named by the cluster of its request.
+    #[must_use]
+    pub fn names_operation(&self) -> bool {
+        self.span_name == SpanName::Operation
+    }
+
+    /// Whether the spans have the attributes of Envoy's own tracers too.
+    #[must_use]
+    pub fn has_envoy_attributes(&self) -> bool {
+        self.envoy_attributes
+    }
+
+    /// The attributes that every span has of this `node`. A key for which `is_taken` holds is left
+    /// out: "The keys of attributes … MUST be unique" (OTLP).
+    #[must_use]
+    pub fn node_attributes(
+        &self,
+        node: Node<'_>,
+        is_taken: &dyn Fn(&str) -> bool,
+    ) -> NodeAttributes {
+        identity::node_attributes(node, self.envoy_attributes, is_taken)
     }
 }

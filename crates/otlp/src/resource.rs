@@ -7,6 +7,7 @@ use prost::Message;
 use meshtrace_config::ConfigError;
 
 use crate::config::ResourceValue;
+use crate::identity::{self, ServiceName, UNKNOWN_SERVICE};
 use crate::limits::BATCH_BYTES;
 use crate::span::MAX_SPAN_BYTES;
 
@@ -14,7 +15,7 @@ use crate::span::MAX_SPAN_BYTES;
 /// sent with every batch, and must leave room for the largest span.
 pub const MAX_RESOURCE_BYTES: usize = 160 * 1024;
 /// The longest value from the node, in bytes. A longer value is cut.
-const MAX_NODE_VALUE: usize = 512;
+pub(crate) const MAX_NODE_VALUE: usize = 512;
 /// The most bytes of the values from the node ([`resource`]), of the scope, and of the bytes around
 /// them: twenty attributes with their keys.
 const MAX_OTHER_BYTES: usize = 20 * (MAX_NODE_VALUE + 64);
@@ -65,8 +66,6 @@ struct Scope {
     version: String,
 }
 
-const UNKNOWN_SERVICE: &str = "unknown_service";
-
 /// Reads a value of the proxy's own node: a path below `xds.node`, such as `["metadata", "NAME"]`.
 pub type Node<'n> = &'n dyn Fn(&[&str]) -> Option<String>;
 
@@ -74,30 +73,17 @@ pub type Node<'n> = &'n dyn Fn(&[&str]) -> Option<String>;
 /// configuration does not set.
 #[must_use]
 pub fn resource(
+    name: &ServiceName,
     configured: &BTreeMap<String, ResourceValue>,
     node: Node<'_>,
 ) -> BTreeMap<String, ResourceValue> {
-    // A value that the host does not have is empty or absent.
-    let node = |path: &[&str]| {
-        let mut text = node(path)?;
-        text.truncate(text.floor_char_boundary(MAX_NODE_VALUE));
-        (!text.is_empty()).then_some(text)
-    };
+    let node = |path: &[&str]| identity::text_of(node, path, MAX_NODE_VALUE);
     let label = |name| node(&["metadata", "LABELS", name]);
     let metadata = |name| node(&["metadata", name]);
     let canonical = label("service.istio.io/canonical-name");
     let revision = label("service.istio.io/canonical-revision");
     let namespace = metadata("NAMESPACE");
-    let service = canonical
-        .clone()
-        .or_else(|| label("app.kubernetes.io/name"))
-        .or_else(|| label("app"))
-        .or_else(|| metadata("WORKLOAD_NAME"))
-        .or_else(|| node(&["cluster"]))
-        // "If the value was not specified, SDKs MUST fallback to `unknown_service:` concatenated
-        // with `process.executable.name` … If `process.executable.name` is not available, the value
-        // MUST be set to `unknown_service`" (OpenTelemetry semantic conventions, `service.name`).
-        .unwrap_or_else(|| UNKNOWN_SERVICE.to_owned());
+    let service = name.at(&node);
     let version = label("app.kubernetes.io/version")
         .or_else(|| label("version"))
         .or_else(|| revision.clone().filter(|revision| revision != "latest"));

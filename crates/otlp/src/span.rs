@@ -3,6 +3,7 @@
 use meshtrace_propagation::{SpanId, TraceId};
 
 use crate::attributes::Attributes;
+use crate::identity::MAX_NODE_ATTRIBUTES;
 use crate::limits::{MAX_ATTRIBUTE_BYTES, MAX_NAME, MAX_TRACESTATE};
 use crate::wire;
 
@@ -80,12 +81,12 @@ const IS_REMOTE: u32 = 0x200;
 /// The bytes that every span has: both ids, kind and flags, start and end.
 const FIXED: usize = (2 + 16) + (2 + 8) + 2 + (2 + 4) + 2 * (1 + 8);
 
-/// The most parts that a span's attributes come in.
+/// The most parts that a span's attributes come in, besides the attributes of the node.
 const MAX_PARTS: usize = 3;
 /// The longest encoding of a span, in bytes: attributes, `tracestate` and name are bounded. A
 /// hundred bytes are for tags and lengths.
 pub(crate) const MAX_SPAN_BYTES: usize =
-    MAX_PARTS * MAX_ATTRIBUTE_BYTES + MAX_TRACESTATE + MAX_NAME + FIXED + 100;
+    MAX_PARTS * MAX_ATTRIBUTE_BYTES + MAX_NODE_ATTRIBUTES + MAX_TRACESTATE + MAX_NAME + FIXED + 100;
 
 impl Span<'_> {
     fn dropped(&self) -> u32 {

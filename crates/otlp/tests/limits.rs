@@ -12,7 +12,7 @@ mod common;
 use common::{Collector, counts, decode, span};
 use meshtrace_otlp::{
     Attributes, BATCH_BYTES, Exporter, MAX_HEADER_BYTES, MAX_RESOURCE_BYTES, MAX_TRACESTATE,
-    Report, ReportConfig, Span, resource,
+    Report, ReportConfig, ServiceName, Span, resource,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -102,7 +102,11 @@ fn the_largest_span_has_room_beside_the_largest_resource() {
     for i in 0..100 {
         attributes.text(&format!("key.{i}"), &[b'x'; 1024]);
     }
-    let parts = [&attributes; 3];
+    let told = |path: &[&str]| told(path).filter(|_| path != ["metadata", "PROXY_CONFIG"]);
+    let report = report(&serde_json::json!({"cluster": "c", "envoy_attributes": true}));
+    let of_node = report.unwrap().node_attributes(&told, &|_| false);
+    assert_eq!(of_node.attributes().dropped(), 0);
+    let parts = [of_node.attributes(), &attributes, &attributes, &attributes];
     let largest = Span {
         attributes: &parts,
         tracestate: &[b'x'; MAX_TRACESTATE],
@@ -144,7 +148,7 @@ fn a_service_has_a_name_whatever_the_node_is() {
         ),
     ];
     for (node, name) in nodes {
-        let attributes = resource(&[].into(), &node);
+        let attributes = resource(&ServiceName::Canonical, &[].into(), &node);
         let found = attributes.get("service.name");
         let expected = meshtrace_otlp::ResourceValue::String(name.to_owned());
         assert_eq!(found, Some(&expected));
@@ -152,8 +156,25 @@ fn a_service_has_a_name_whatever_the_node_is() {
     let text = |text: &str| meshtrace_otlp::ResourceValue::String(text.to_owned());
     for (configured, name) in [("", "unknown_service"), ("shop", "shop")] {
         let configured = [("service.name".to_owned(), text(configured))].into();
-        let attributes = resource(&configured, &|_| Some("node".to_owned()));
+        let attributes = resource(&ServiceName::Auto, &configured, &|_| {
+            Some("node".to_owned())
+        });
         assert_eq!(attributes.get("service.name"), Some(&text(name)));
+    }
+}
+
+#[test]
+fn the_name_of_a_service_has_a_limit() {
+    for (length, fits) in [(0, false), (1, true), (512, true), (513, false)] {
+        let json = serde_json::json!({"cluster": "c", "service_name": "x".repeat(length)});
+        let told = report(&json);
+        assert_eq!(told.is_ok(), fits, "{length}: {told:?}");
+        if let Err(refusal) = told {
+            assert!(
+                refusal.starts_with("service_name: invalid length"),
+                "{refusal}"
+            );
+        }
     }
 }
 

@@ -38,6 +38,18 @@ pub struct MeshTracingConfig {
     pub request_headers: Option<RequestHeaders>,
 }
 
+impl MeshTracingConfig {
+    /// Whether `span_attributes` has an attribute with this key.
+    #[must_use]
+    pub fn names_attribute(&self, key: &str) -> bool {
+        let attributes = self
+            .span_attributes
+            .iter()
+            .flat_map(|stage| &stage.attributes);
+        attributes.into_iter().any(|attribute| attribute.key == key)
+    }
+}
+
 object!(MeshTracingConfig {
     trace_context,
     sampling,

@@ -12,6 +12,7 @@ mod export;
 mod gateway_parent;
 mod grpc_web;
 mod hosts;
+mod identity;
 mod late;
 mod limits;
 mod many_rules;

@@ -82,6 +82,7 @@ fn a_proxied_request_is_a_server_span_with_every_attribute() {
                 ("http.response.body.size", "2"),
                 ("http.response.status_code", "200"),
                 ("network.protocol.version", "1.1"),
+                ("node_id", "test"),
                 ("server.address", "shop.example.com"),
                 ("server.port", "8443"),
                 ("upstream_address", &upstream),
@@ -274,7 +275,7 @@ fn a_gateway_reports_its_own_span_and_the_call_of_the_upstream() {
         assert_eq!(server.attribute("http.request.resend_count"), None);
         assert_eq!(server.attribute("url.full"), None);
         for (key, value) in [
-            ("service.name", "gateway"),
+            ("service.name", "other.istio-system"),
             ("service.namespace", "istio-system"),
             ("service.version", "v2"),
             ("k8s.pod.name", "gateway-1"),

@@ -8,6 +8,7 @@ mod grpc;
 mod hot_restart;
 mod keep;
 mod panics;
+mod identity;
 mod race;
 mod refusals;
 mod shutdown;

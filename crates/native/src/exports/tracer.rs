@@ -110,6 +110,16 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_tag(
     }
 }
 
+/// Takes the operation of a route's decorator.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_operation(
+    span: *mut Span,
+    operation: Buffer,
+) {
+    // SAFETY: the span is Envoy's, and the text is lent for this call.
+    unsafe { with(span, (), |span| span.set_operation(operation.bytes())) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_finish(span: *mut Span) {
     // SAFETY: the span is Envoy's.
@@ -192,8 +202,6 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_destroy(span: *mut Span
 }
 
 inert! {
-    /// Not used: the span's name follows OpenTelemetry, not the operation of a route's decorator.
-    envoy_dynamic_module_on_tracer_span_set_operation;
     /// Not used: verbose annotations are not reported.
     envoy_dynamic_module_on_tracer_span_log;
     /// Not used: this module makes the decision, see `use_local_decision`.

@@ -7,6 +7,7 @@
 
 mod end;
 mod end_value;
+mod envoy;
 mod grpc;
 mod request;
 mod response_flags;
@@ -14,6 +15,7 @@ mod value;
 
 pub use end::{End, Seen};
 pub use end_value::{EndValue, EndValues};
+pub use envoy::ENVOY_KEYS;
 pub use grpc::{is_grpc_web, parse_grpc_status};
 pub use request::{Name, Request};
 pub use value::integer;

@@ -19,8 +19,8 @@ pub struct Request<'a> {
     pub scheme: &'a [u8],
     /// `:authority`.
     pub authority: &'a [u8],
-    user_agent: &'a [u8],
-    request_id: &'a [u8],
+    pub(super) user_agent: &'a [u8],
+    pub(super) request_id: &'a [u8],
     original_target: Option<&'a [u8]>,
     original_authority: Option<&'a [u8]>,
     original_url: Option<&'a [u8]>,
@@ -217,17 +217,24 @@ impl<'a> Request<'a> {
         if let Some(route) = route {
             attributes.text_up_to("url.template", route, MAX_VALUE);
         }
-        if self.authority.is_empty() || self.scheme.is_empty() || !self.target.starts_with(b"/") {
-            return;
+        if let Some(url) = self.url() {
+            attributes.text_up_to("url.full", &url, MAX_URL);
         }
-        let mut url = ArrayVec::<u8, MAX_URL>::new();
+    }
+
+    /// The absolute URL without its query, cut at [`MAX_URL`]. `None` where the request has none.
+    pub(super) fn url(&self) -> Option<ArrayVec<u8, MAX_URL>> {
+        if self.authority.is_empty() || self.scheme.is_empty() || !self.target.starts_with(b"/") {
+            return None;
+        }
+        let mut url = ArrayVec::new();
         for part in [self.scheme, b"://", self.authority, self.path()] {
             let room = url.remaining_capacity().min(part.len());
             let part = part.get(..room).unwrap_or_default();
             // The part fits, by the line above.
             let _ = url.try_extend_from_slice(part);
         }
-        attributes.text_up_to("url.full", &url, MAX_URL);
+        Some(url)
     }
 }
 
@@ -241,6 +248,15 @@ impl Name {
     pub fn new(text: &[u8]) -> Self {
         let mut name = Self::default();
         name.append(text);
+        name
+    }
+
+    /// Makes a name of `parts`, one after the other.
+    pub(super) fn concat(parts: &[&[u8]]) -> Self {
+        let mut name = Self::default();
+        for part in parts {
+            name.append(part);
+        }
         name
     }
 

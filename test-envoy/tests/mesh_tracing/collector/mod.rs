@@ -36,16 +36,16 @@ const PROXY: &str = "meshtrace";
 const SDK: &str = "opentelemetry";
 /// The order in which a request passes them.
 const STATIONS: [(&str, &str, SpanKind, &str); 11] = [
-    (PROXY, "gateway", SpanKind::Server, "GET"),
-    (PROXY, "gateway", SpanKind::Client, "GET"),
-    (PROXY, "storefront", SpanKind::Server, "GET"),
+    (PROXY, "gateway.shop", SpanKind::Server, "GET"),
+    (PROXY, "gateway.shop", SpanKind::Client, "GET"),
+    (PROXY, "storefront.shop", SpanKind::Server, "GET"),
     (SDK, "storefront", SpanKind::Server, "GET /checkout"),
     (SDK, "storefront", SpanKind::Client, "GET"),
-    (PROXY, "storefront", SpanKind::Client, "GET"),
-    (PROXY, "payments", SpanKind::Server, "GET"),
+    (PROXY, "storefront.shop", SpanKind::Client, "GET"),
+    (PROXY, "payments.shop", SpanKind::Server, "GET"),
     (SDK, "payments", SpanKind::Server, "GET /charge"),
     (SDK, "payments", SpanKind::Client, "GET"),
-    (PROXY, "payments", SpanKind::Client, "GET"),
+    (PROXY, "payments.shop", SpanKind::Client, "GET"),
     (SDK, "storefront", SpanKind::Server, "GET /order"),
 ];
 

@@ -221,11 +221,14 @@ impl Shop {
                 PYTHON,
             ),
         };
+        let node = STATIONS[at].1.strip_suffix(".shop").expect("a proxy");
+        let node = node_id(if at <= 1 { "router" } else { "sidecar" }, node);
         let (server, port) = host.split_once(':').expect("a port");
         let (peer, peer_port) = upstream.split_once(':').expect("a port");
         let mut expected = attributes(&[
             ("http.request.method", "GET"),
             ("http.response.status_code", "200"),
+            ("node_id", &node),
             ("server.address", server),
             ("server.port", port),
             ("upstream_cluster.name", cluster),
@@ -259,8 +262,9 @@ impl Shop {
 /// In the place of whatever version the applications' HTTP client has.
 pub(super) const PYTHON: &str = "python-requests";
 
-/// The resource of a proxy's spans.
-pub(super) fn resource(service: &str) -> BTreeMap<String, String> {
+/// The resource of a proxy's spans. Istio's own tracers name its service in this way.
+pub(super) fn resource(name: &str) -> BTreeMap<String, String> {
+    let service = name.strip_suffix(".shop").expect("the namespace");
     let kind = if service == "gateway" {
         "router"
     } else {
@@ -276,7 +280,7 @@ pub(super) fn resource(service: &str) -> BTreeMap<String, String> {
         ("k8s.namespace.name", "shop"),
         ("k8s.pod.name", &format!("{service}-1")),
         ("service.instance.id", &node_id(kind, service)),
-        ("service.name", service),
+        ("service.name", name),
         ("service.namespace", "shop"),
         ("service.version", "v2"),
         ("shard", "7"),

@@ -65,6 +65,7 @@ impl AsTracer {
         let mut request_properties = PropertyPaths::default();
         let mut response_properties = PropertyPaths::default();
         let mut mistakes = Mistakes::default();
+        let has_envoy_attributes = report.envoy_attributes;
         let report = Report::new(report).map_err(|error| error.below("report"));
         let report = mistakes.keep(report);
         let propagation = match &config.trace_context {
@@ -90,8 +91,11 @@ impl AsTracer {
                 &mut request_properties,
                 &mut response_properties,
             );
-            both(refuse_what_report_says(stage), compiled)
-                .map_err(|error| error.below("span_attributes"))
+            both(
+                refuse_what_report_says(stage, has_envoy_attributes),
+                compiled,
+            )
+            .map_err(|error| error.below("span_attributes"))
         });
         let attributes = mistakes.keep(attributes.transpose());
         if let Some(stage) = &config.access_log {
@@ -102,7 +106,8 @@ impl AsTracer {
         let compiled = report.zip(propagation).zip(sampler).zip(attributes);
         let ((((report, propagation), sampler), attributes), access_log) =
             mistakes.finish(compiled.zip(access_log))?;
-        let tracer = Tracer::new(report, proxy.node);
+        let is_taken = |key: &str| config.names_attribute(key);
+        let tracer = Tracer::new(report, proxy.node, &is_taken);
         let names_span = access_log.as_ref().is_some_and(AccessLogIds::injects_span);
         let upstream = || response_properties.add(attribute::UPSTREAM_ADDRESS.property);
         Ok(Self {

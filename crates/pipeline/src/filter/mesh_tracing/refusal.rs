@@ -54,8 +54,14 @@ pub(super) fn refuse_what_tells_a_tracer(config: &SamplingConfig) -> Result<(), 
 }
 
 /// "The keys of attributes … MUST be unique" (OTLP).
-pub(super) fn refuse_what_report_says(config: &SpanAttributesConfig) -> Result<(), ConfigError> {
-    let is_said = |key: &str| conventions::KEYS.contains(&key);
+pub(super) fn refuse_what_report_says(
+    config: &SpanAttributesConfig,
+    has_envoy_attributes: bool,
+) -> Result<(), ConfigError> {
+    let is_said = |key: &str| {
+        conventions::KEYS.contains(&key)
+            || has_envoy_attributes && conventions::ENVOY_KEYS.contains(&key)
+    };
     each(
         "attributes",
         &config.attributes,

@@ -169,6 +169,8 @@ impl Tracer {
             return;
         };
         let identity = &open.identity;
+        let may_be_operation = self.names_operation && !record.has_template;
+        let operation = may_be_operation.then(|| closing.end.operation()).flatten();
         let mut report = |kind, span_id, parent, parent_is_remote| {
             at_end.clear();
             let is_first = kind == Kind::Server || !spans.of_server;
@@ -177,11 +179,18 @@ impl Tracer {
             }
             if let Some(sent) = closing.sent.filter(|_| kind == Kind::Client) {
                 sent.describe_client(record.route_of(sent.path()), &mut at_end);
+                if self.has_envoy_attributes {
+                    sent.describe_url_as_envoy(&mut at_end);
+                }
             }
             let status = closing.end.describe(kind, &mut at_end);
+            if self.has_envoy_attributes {
+                closing.end.describe_as_envoy(kind, &mut at_end);
+            }
+            let of_node = self.of_node.attributes();
             let parts: &[&Attributes] = match kind {
-                Kind::Server => &[&record.request, &record.server, &at_end],
-                Kind::Client => &[&record.request, &at_end],
+                Kind::Server => &[of_node, &record.request, &record.server, &at_end],
+                Kind::Client => &[of_node, &record.request, &at_end],
             };
             if parts.iter().any(|part| part.dropped() > 0) {
                 tally.count(Counter::Truncated);
@@ -193,7 +202,7 @@ impl Tracer {
                 parent_is_remote,
                 sampled: identity.sampled,
                 tracestate: &record.tracestate,
-                name: record.name.as_bytes(),
+                name: operation.as_ref().unwrap_or(&record.name).as_bytes(),
                 kind,
                 start: closing.start_time,
                 end: closing.end_time,

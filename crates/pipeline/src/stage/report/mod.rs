@@ -10,7 +10,9 @@ mod tail;
 use core::cell::RefCell;
 
 use meshtrace_headers::Headers;
-use meshtrace_otlp::{Attributes, Exporter, Node, Pool, Record, Report, Role, conventions};
+use meshtrace_otlp::{
+    Attributes, Exporter, Node, NodeAttributes, Pool, Record, Report, Role, conventions,
+};
 use meshtrace_propagation::{IdGenerator, SpanId};
 
 use self::end_values::may_be_client;
@@ -24,6 +26,12 @@ pub(crate) struct Tracer {
     exporter: RefCell<Exporter>,
     role: Role,
     tail: Tail,
+    /// The attributes that every span has.
+    of_node: NodeAttributes,
+    /// Whether a span without a path template is named by the cluster of its request.
+    names_operation: bool,
+    /// Whether the spans have the attributes of Envoy's own tracers too.
+    has_envoy_attributes: bool,
     pool: Pool,
     /// The attributes of one span's end. They are lent to one span at a time.
     at_end: RefCell<Attributes>,
@@ -39,10 +47,15 @@ pub(crate) struct Details<'a> {
 }
 
 impl Tracer {
-    pub(crate) fn new(report: Report, node: Node<'_>) -> Self {
+    /// Makes a tracer at this `node`. The keys for which `is_taken` holds are those of other
+    /// attributes of the spans.
+    pub(crate) fn new(report: Report, node: Node<'_>, is_taken: &dyn Fn(&str) -> bool) -> Self {
         Self {
             role: report.role_at(node),
             tail: Tail::new(report.keep()),
+            of_node: report.node_attributes(node, is_taken),
+            names_operation: report.names_operation(),
+            has_envoy_attributes: report.has_envoy_attributes(),
             exporter: RefCell::new(Exporter::new(report, node)),
             pool: Pool::default(),
             at_end: RefCell::default(),
@@ -101,9 +114,14 @@ impl Tracer {
         let Details { route, tracestate } = details;
         let mut record = self.pool.take();
         record.name = request.name(route);
+        record.has_template = route.is_some();
         request.describe(&mut record.request);
         if self.role != Role::Client {
             request.describe_server(route, &mut record.server);
+        }
+        if self.has_envoy_attributes {
+            request.describe_as_envoy(&mut record.request);
+            request.describe_url_as_envoy(&mut record.server);
         }
         if may_be_client(self.role) {
             record.keep_route(route, request.path());
