@@ -29,10 +29,10 @@ stop() {
 }
 trap 'stop; rm -rf "$FUNC_E_HOME"' EXIT
 
-for example in examples/*/envoy.yaml; do
-    example=${example%/envoy.yaml}
+for configuration in examples/*/envoy.yaml; do
+    example=${configuration%/envoy.yaml}
     log=$FUNC_E_HOME/$(basename "$example").log
-    "$tool/func-e" run -c "$example/envoy.yaml" >"$log" 2>&1 &
+    "$tool/func-e" run -c "$configuration" >"$log" 2>&1 &
     started=$!
     # The port of its admin interface; every example has the same.
     for _ in $(seq 150); do

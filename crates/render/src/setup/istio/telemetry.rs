@@ -98,7 +98,7 @@ impl Mesh<'_> {
         for entry in all {
             let list = spec.entry(entry.key).or_insert_with(|| json!([]));
             if let Some(list) = list.as_array_mut() {
-                list.push(entry.value.clone());
+                put(list, &entry.value);
             }
         }
         let is_one = all.iter().all(|entry| entry.filter == first.filter);
@@ -131,5 +131,14 @@ impl Mesh<'_> {
         });
         let file = format!("telemetry-{name}");
         Ok(Piece::new(Kind::Resource, file, purpose, &[resource])?.with_notes(tags.chain(one)))
+    }
+}
+
+/// Adds an entry to a list of a Telemetry: into the one for the same side, as Istio warns of two.
+fn put(list: &mut Vec<Value>, entry: &Value) {
+    let is_same_side = |there: &&mut Value| there.get("match") == entry.get("match");
+    match (list.iter_mut().find(is_same_side), entry.as_object()) {
+        (Some(Value::Object(there)), Some(entry)) => there.extend(entry.clone()),
+        _ => list.push(entry.clone()),
     }
 }
