@@ -9,8 +9,10 @@ SHELL_TESTS := $(wildcard .make/tests/*.sh)
 # Where `make push` pushes to, and under which tag: without one, under each filter's version.
 REGISTRY ?=
 TAG ?=
+VERSION ?=
 
-.PHONY: help build test test-mesh lint long bench demo images push faults clean shell-tests fixtures test-wasm
+.PHONY: help build test test-mesh lint long bench demo docs images push manifests release faults clean shell-tests fixtures \
+	test-wasm
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -21,6 +23,9 @@ help:
 	@echo '             PROCESSORS=x86_64 or aarch64: the native tracer for one of them; by default for both'
 	@echo 'make images  an OCI image layout for each filter and the native tracer, and its SBOM: dist/oci/'
 	@echo 'make push    the images to REGISTRY=host:port/namespace [TAG=...], and the digests to pin'
+	@echo 'make manifests  istio-manifests/ with REGISTRY=host:port/namespace and the digests of the images: dist/manifests/'
+	@echo 'make release VERSION=0.1.0  all that a user installs, with checksums and bills of materials: dist/release/'
+	@echo 'make docs    the pages as a site with a search: dist/docs/'
 	@echo 'make test    build, then all tests that need only cargo, pip and Debian packages'
 	@echo 'make test-mesh  the tests with Istio, the Collector and func-e, which need Go; STRICT=1: without Go it fails'
 	@echo 'make lint    format, clippy, licences, advisories'
@@ -57,6 +62,16 @@ images: build
 
 push: images
 	@.make/push.sh '$(REGISTRY)' '$(TAG)'
+
+manifests: images
+	@$(if $(REGISTRY),python3 .make/manifests.py '$(REGISTRY)' dist/oci dist/manifests $(TAG),\
+		$(error where are the images? make manifests REGISTRY=host:port/namespace))
+
+release: images
+	@REGISTRY='$(REGISTRY)' .make/release.sh '$(VERSION)'
+
+docs:
+	@.make/docs.sh
 
 faults:
 	@python3 .make/faults.py --write

@@ -7,8 +7,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
-# The oldest glibc that Rust's own standard library runs on. Envoy itself needs a newer one.
-glibc=2.17
 here=$(uname -m)
 [[ $here == arm64 ]] && here=aarch64
 processors=("$@")
@@ -28,33 +26,16 @@ take() {
     mv "$2.new" "$2"
 }
 
-# linkers: the folder of cargo-zigbuild and of its Zig, or nothing.
-linkers() {
-    local python
-    python=$(.make/python-env.sh .make/native-requirements.txt) && dirname "$python"
-}
-
-# build <processor> <folder of the linkers> <the lines of native-target.sh>
+# build <processor>: 3 where no toolchain can be had.
 build() {
-    local processor=$1 target=$1-unknown-linux-gnu
-    step "the native tracer for $processor: dist/$processor/libmeshtrace.so (seconds; the first time three minutes)"
-    (
-        eval "$3"
-        # A module has the paths of its sources in it: those of this machine would make it another module elsewhere.
-        variable=${target^^}
-        export "CARGO_TARGET_${variable//-/_}_RUSTFLAGS=--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo \
---remap-path-prefix=$root=/meshtrace"
-        export CARGO=$NATIVE_CARGO CARGO_ZIGBUILD_CACHE_DIR=$cache/zig ZIG_GLOBAL_CACHE_DIR=$cache/zig/global
-        # Two compilers do not rebuild each other's work.
-        export CARGO_TARGET_DIR=$targets/$processor
-        # shellcheck disable=SC2086  # no flag, or one
-        PATH=$2:$PATH "$2/cargo-zigbuild" zigbuild --quiet --locked $NATIVE_FLAGS \
-            --profile native --package meshtrace-native --target "$target.$glibc"
-    )
-    take "$targets/$processor/$target/native/libmeshtrace.so" "dist/$processor/libmeshtrace.so"
+    local folder
+    step "the native tracer for $1: dist/$1/libmeshtrace.so (seconds; the first time three minutes)"
+    folder=$(.make/zigbuild.sh "$1" native meshtrace-native) || return
+    take "$folder/libmeshtrace.so" "dist/$1/libmeshtrace.so" || die "dist/$1/libmeshtrace.so cannot be written"
 }
 
-if ! folder=$(linkers); then
+# The linkers of zigbuild.sh.
+if ! .make/python-env.sh .make/native-requirements.txt >/dev/null; then
     step "pip cannot fetch the linker: the native tracer is for machines with this one's glibc and libgcc_s alone"
     cargo build --quiet --locked --profile native --package meshtrace-native
     take "$targets/native/libmeshtrace.so" dist/libmeshtrace.so
@@ -64,10 +45,11 @@ if ! folder=$(linkers); then
     exit 0
 fi
 for processor in "${processors[@]}"; do
-    if selection=$(.make/native-target.sh "$processor-unknown-linux-gnu"); then
-        build "$processor" "$folder" "$selection"
+    status=0
+    build "$processor" || status=$?
+    if [[ $status -eq 0 ]]; then
         if [[ $processor == "$here" ]]; then take "dist/$processor/libmeshtrace.so" dist/libmeshtrace.so; fi
-    elif [[ $processor == "$here" ]]; then
+    elif [[ $status -ne 3 || $processor == "$here" ]]; then
         die "the native tracer was not compiled"
     else
         # What an earlier build left is not this one's.

@@ -12,9 +12,9 @@ trap 'rm -rf "$work"' EXIT
 python=$(.make/python-env.sh .make/native-requirements.txt)
 export ZIG_GLOBAL_CACHE_DIR=$cache/zig/global ZIG_LOCAL_CACHE_DIR=$work/zig
 
-# The oldest glibc that it must run on, as build-native.sh has it. Envoy's own binaries ask for 2.30, of which the images
+# The oldest glibc that it must run on, as zigbuild.sh has it. Envoy's own binaries ask for 2.30, of which the images
 # with Ubuntu and the distroless ones have a newer one.
-glibc=$(sed -n 's/^glibc=//p' .make/build-native.sh)
+glibc=$(sed -n 's/^glibc=//p' .make/zigbuild.sh)
 
 # symbols <module> <defined|UND>: their names, with versions.
 symbols() {

@@ -3,6 +3,7 @@
 
 mod apps;
 mod proxies;
+mod say;
 mod story;
 
 use std::error::Error;
@@ -18,6 +19,7 @@ use span_waterfall::{Hop, Page, Span, Terminal};
 
 use apps::{Python, Running};
 use proxies::{Addresses, Modules, Proxies};
+use say::{Voice, row, wrapped};
 use story::{ACTS, Act, CAST, PAYMENTS, Piece, SIDECAR, STATIONS, STOREFRONT};
 
 /// Twice the time after which the SDKs and the tracers send what they have: a span too many would
@@ -37,7 +39,10 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     introduce();
     let python = Python::from_env()?;
-    println!("Looking for an Envoy; where there is none, one is downloaded the first time.");
+    let terminal = Terminal::of_stdout();
+    // Before the acts an Envoy is found and all are started; behind them the page is written.
+    let mut voice = Voice::new(terminal.colour, ACTS.len() + 3);
+    println!("{}", voice.step("Look for an Envoy"));
     let envoy = EnvoyBinary::find()?;
     let has_native_tracer = envoy.is_at_least(1, 38);
     let modules = Modules {
@@ -48,38 +53,29 @@ fn run() -> Result<(), Box<dyn Error>> {
             false => None,
         },
     };
-    println!(
-        "Starting Envoy {} twice, and both applications.",
+    let what = format!(
+        "Start Envoy {} twice, and both applications",
         envoy.reported_version()
     );
+    println!("{}", voice.step(&what));
     let set = Set::start(&envoy, &python, modules.clone())?;
 
     let mut pictures = Vec::new();
     let mut failures = Vec::new();
     for (nth, act) in (1..).zip(&ACTS) {
+        println!("{}", voice.step(&format!("Act {nth}: {}", act.title)));
         if act.pieces.contains(&Piece::Native) && !has_native_tracer {
-            println!("\nAct {nth} is left out: its module is for Envoy 1.38 and later.");
+            println!("It is left out: its module is for Envoy 1.38 and later.");
             continue;
         }
-        println!("\nAct {nth} of {}: {}", ACTS.len(), act.title);
-        if !act.pieces.is_empty() {
-            println!("{}", act.intro);
-            for piece in act.pieces {
-                println!("  {:49}  {}", piece.name(), piece.effect());
-            }
-        }
-        let is_tracer = Piece::is_tracer(act.pieces);
-        if is_tracer {
-            println!("with one configuration for both:");
-            for (key, value, what) in proxies::stages(act.pieces) {
-                println!("  {:49}  {what}", format!("{key:?}: {value}"));
-            }
-        }
+        announce(act);
         let spans = set.play(act.pieces)?;
-        println!("\n{}", Terminal::of_stdout().render(&spans));
-        let told = is_tracer.then(|| set.tell(act.pieces, &spans));
-        let picture = picture(act, spans, &mut failures);
-        println!("  {} {}", mark(picture.good), picture.text);
+        println!("\n{}", terminal.render(&spans));
+        let is_tracer = Piece::is_tracer(act.pieces);
+        let told = is_tracer.then(|| set.tell(act.pieces, &spans, &voice));
+        let mut picture = picture(act, spans, &mut failures);
+        picture.given = set.proxies.given()?;
+        println!("{}", voice.verdict(picture.good, &picture.text));
         pictures.push(picture);
         match told {
             Some(Ok(told)) => println!("\n{told}"),
@@ -92,12 +88,46 @@ fn run() -> Result<(), Box<dyn Error>> {
         }
     }
 
+    println!("{}", voice.step("Draw the page"));
     let page = write_page(&modules.trace_context, &envoy, pictures)?;
-    println!("\nThe pictures as a page: {}", page.display());
     if failures.is_empty() {
+        let all =
+            "Four traces before, one in every act after that. The proxies ran on all the time.";
+        println!("{}", voice.verdict(true, all));
+        what_next(&page);
         Ok(())
     } else {
+        println!("The pictures as a page: {}", page.display());
         Err(failures.join("\n").into())
+    }
+}
+
+/// Says what the proxies get now.
+fn announce(act: &Act) {
+    /// The room for what is given; what it does stands behind it.
+    const GIVEN: usize = 49;
+    const STAGE: usize = 34;
+    if act.pieces.is_empty() {
+        return;
+    }
+    println!("{}", wrapped(act.intro, ""));
+    for piece in act.pieces {
+        println!("{}", row(piece.name(), GIVEN, piece.effect()));
+    }
+    if Piece::is_tracer(act.pieces) {
+        println!("with one configuration for both:");
+        for (key, value, what) in proxies::stages(act.pieces) {
+            println!("{}", row(&format!("{key:?}: {value}"), STAGE, what));
+        }
+    }
+}
+
+fn what_next(page: &Path) {
+    println!("\nWhat next?");
+    let page = format!("before and after as a page: open {}", page.display());
+    println!("  1. {page}");
+    for (nth, what) in (2..).zip(story::NEXT) {
+        println!("  {nth}. {what}");
     }
 }
 
@@ -107,10 +137,6 @@ fn released(name: &str) -> Result<PathBuf, String> {
         .join(format!("../dist/{name}"))
         .canonicalize()
         .map_err(|_| format!("dist/{name} is missing: run `make build`."))
-}
-
-fn mark(good: bool) -> char {
-    if good { '✓' } else { '✗' }
 }
 
 fn introduce() {
@@ -124,12 +150,9 @@ fn introduce() {
     }
     println!("  {names}\n  {formats}\n");
     for (name, what) in CAST {
-        println!("  {name:10}  {what}");
+        println!("{}", row(name, 10, what));
     }
-    println!(
-        "\nFour acts: as they are; with trace_context.wasm beside the proxies' tracers; with mesh_tracing.wasm in the \
-         place of those;\nwith libmeshtrace.so where those stand, and no filter.\nEvery span that any of them exports is drawn: █ applications, ━ proxies."
-    );
+    println!("\n{}", wrapped(story::PLAN, ""));
 }
 
 fn traces(pieces: &[Piece]) -> String {
@@ -169,6 +192,7 @@ fn picture(act: &Act, spans: Vec<Span>, failures: &mut Vec<String>) -> span_wate
             })
             .collect(),
         spans,
+        given: Vec::new(),
     }
 }
 
@@ -274,7 +298,7 @@ impl Set {
     }
 
     /// What the tracer put into the gateway's span, and the line of the log that leads to it.
-    fn tell(&self, pieces: &[Piece], spans: &[Span]) -> Result<String, String> {
+    fn tell(&self, pieces: &[Piece], spans: &[Span], voice: &Voice) -> Result<String, String> {
         let Some(span) = story::entrance(pieces, spans) else {
             return Err("the gateway's span did not arrive.".to_owned());
         };
@@ -303,11 +327,12 @@ impl Set {
         for (key, value) in &span.attributes {
             told += &format!("    {key:34}  {value}\n");
         }
-        told += &format!(
-            "\n  The line of the gateway's access log:\n    {line}\n  ✓ It names that span; user.id comes from the \
-             request's x-user-id."
-        );
-        Ok(told)
+        told += "\n  The line of the gateway's access log, field by field:\n";
+        for (key, value) in line.as_object().into_iter().flatten() {
+            told += &format!("    {key:34}  {value}\n");
+        }
+        let verdict = "The log names that span; user.id comes from the request's x-user-id.";
+        Ok(told + "\n" + &voice.verdict(true, verdict))
     }
 }
 
@@ -332,6 +357,7 @@ fn write_page(
             .to_owned(),
         path: path.into(),
         acts,
+        pair: true,
         footer: format!(
             "Envoy {}. The spans are those that the applications' OpenTelemetry SDKs and the proxies' own tracers \
              exported, OpenTelemetry's in the gateway and Zipkin's in the sidecar; in the third act mesh_tracing's in \

@@ -12,6 +12,7 @@ use meshtrace_propagation::TraceContextConfig;
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::native;
 use serde_json::{Value, json};
+use span_waterfall::Given;
 
 use crate::story::{GATEWAY, PAYMENTS, Piece, SIDECAR, STOREFRONT, TO_PAYMENTS, TO_STOREFRONT};
 
@@ -174,6 +175,29 @@ impl Proxies {
         self.gateway.update_listener(self.recipe.entrance(pieces))?;
         self.sidecar.update_listener(self.recipe.inbound(pieces))?;
         self.sidecar.update_listener(self.recipe.outbound(pieces))
+    }
+
+    /// What the running proxies have, as they tell it themselves: each listener as JSON.
+    pub(crate) fn given(&self) -> Result<Vec<Given>, Error> {
+        let mut given = Vec::new();
+        for (proxy, envoy) in [(GATEWAY, &self.gateway), (SIDECAR, &self.sidecar)] {
+            let dump = envoy.admin("GET", "/config_dump?resource=dynamic_listeners")?;
+            let dump: Value = serde_json::from_str(&dump.text()).unwrap_or_default();
+            for listener in dump["configs"].as_array().into_iter().flatten() {
+                let active = &listener["active_state"]["listener"];
+                if let (Some(name), Ok(text)) = (
+                    listener["name"].as_str(),
+                    serde_json::to_string_pretty(&active["filter_chains"]),
+                ) {
+                    given.push(Given {
+                        name: format!("What the {proxy} was given: its listener {name}"),
+                        text,
+                    });
+                }
+            }
+        }
+        given.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(given)
     }
 
     /// A folder that is gone when the demo ends, however it ends.

@@ -57,6 +57,18 @@ pub(crate) const CAST: [(&str, &str); 4] = [
     ),
 ];
 
+/// What is going to be shown.
+pub(crate) const PLAN: &str = "Four acts: as they are; with trace_context.wasm beside the proxies' \
+    tracers; with mesh_tracing.wasm in the place of those; with libmeshtrace.so where those stand, and no \
+    filter. Every span that any of them exports is drawn: █ applications, ━ proxies.";
+
+/// What to do when it is over, behind the page.
+pub(crate) const NEXT: [&str; 3] = [
+    "an Envoy of yours, or Istio, or Envoy Gateway: docs/getting-started.md",
+    "which pieces you need: docs/choose.md, or answer the questions of: dist/meshtrace init",
+    "a whole system with Collector, Jaeger and Prometheus: examples/walkthrough/",
+];
+
 /// What is added to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
@@ -121,25 +133,25 @@ pub(crate) const ACTS: [Act; 4] = [
         title: "Without the filters",
         pieces: &[],
         intro: "",
-        text: "Four traces: storefront does not see the gateway, nor do payments and the sidecar see each other.",
+        text: "Not joined, four traces: storefront does not see the gateway, nor do payments and the sidecar see each other.",
     },
     Act {
         title: "With the filters",
         pieces: &Piece::BESIDE,
         intro: "The applications run on as they are; the proxies, while they run, get",
-        text: "One trace, every parent right, the proxies' own spans included.",
+        text: "Joined, one trace, every parent right, the proxies' own spans included.",
     },
     Act {
         title: "One plugin does everything",
         pieces: &[Piece::Tracer],
         intro: "What act 2 added is gone, and the proxies' own tracers are off. While they run, they get",
-        text: "One trace, every parent right; the spans of gateway and sidecar are the plugin's.",
+        text: "Joined, one trace, every parent right; the spans of gateway and sidecar are the plugin's.",
     },
     Act {
         title: "The same without a filter",
         pieces: &[Piece::Native],
         intro: "What act 3 added is gone. Envoy's own tracer is a module, with the same configuration. While they run, they get",
-        text: "One trace, every parent right; no filter runs, and nothing edits a header before or behind the tracer.",
+        text: "Joined, one trace, every parent right; no filter runs, and nothing edits a header before or behind the tracer.",
     },
 ];
 

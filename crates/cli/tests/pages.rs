@@ -13,7 +13,7 @@ use std::process::Command;
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-const MANIFEST: &str = "istio-manifests/wasmplugin/mesh-tracing.yaml";
+const MANIFEST: &str = "wasmplugin/mesh-tracing.yaml";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -189,9 +189,11 @@ fn every_command_names_what_there_is() {
                 _ => {}
             }
             for file in words.iter().filter(|word| word.contains('/')) {
+                // What `make manifests` writes is of the same name.
+                let file = file.replace("dist/manifests/", "istio-manifests/");
                 let folders = ["examples/", "istio-manifests/", "crates/"];
                 if folders.iter().any(|folder| file.starts_with(folder)) {
-                    assert!(root().join(file).exists(), "{page}: {command}");
+                    assert!(root().join(&file).exists(), "{page}: {command}");
                 }
             }
         }
@@ -235,35 +237,42 @@ fn the_readme_is_read_in_ten_minutes() {
     assert!(lines <= 130, "{lines} lines");
 }
 
-/// A registry and a digest in place of the placeholders are all that the file lacks.
+/// A registry and digests in place of the placeholders are all that the file lacks.
 #[test]
-fn what_getting_started_edits_is_all_that_the_manifest_lacks() {
+fn what_make_manifests_puts_in_is_all_that_the_manifest_lacks() {
     let folder = tempfile::tempdir().expect("a folder");
-    let copy = folder.path().join("mesh-tracing.yaml");
-    fs::write(&copy, text(MANIFEST)).expect("a copy");
-    let check = || {
+    let filters = fs::read_dir(root().join("filters")).expect("the filters");
+    let names = filters.map(|entry| entry.expect("an entry").file_name());
+    let names = names.map(|name| name.to_string_lossy().replace('-', "_"));
+    for name in names.chain(["native".to_owned()]) {
+        let layout = folder.path().join("oci").join(name);
+        fs::create_dir_all(&layout).expect("a folder");
+        let index = format!(
+            r#"{{"manifests": [{{"digest": "sha256:{}", "annotations": {{"org.opencontainers.image.ref.name": "{}"}}}}]}}"#,
+            "a".repeat(64),
+            env!("CARGO_PKG_VERSION"),
+        );
+        fs::write(layout.join("index.json"), index).expect("an index");
+    }
+    let out = folder.path().join("manifests");
+    let run = Command::new("python3")
+        .arg(root().join(".make/manifests.py"))
+        .arg("registry.internal:5000/tracing")
+        .args([&folder.path().join("oci"), &out])
+        .output()
+        .expect("python3");
+    assert!(run.status.success(), "{run:?}");
+    let check = |file: &Path| {
         let mut check = Command::new(env!("CARGO_BIN_EXE_meshtrace"));
-        let run = check.arg("check").arg(&copy).output().expect("a run");
+        let run = check.arg("check").arg(file).output().expect("a run");
         String::from_utf8(run.stdout).expect("text")
     };
-    assert!(check().contains("MT081"), "placeholders to begin with");
-    let edits: Vec<_> = commands("docs/getting-started.md")
-        .into_iter()
-        .filter(|command| command.starts_with("sed "))
-        .collect();
-    assert_eq!(edits.len(), 2);
-    for edit in edits {
-        let file = copy.to_str().expect("a path");
-        let edit = edit
-            .replace(MANIFEST, file)
-            .replace("DIGEST", &"a".repeat(64))
-            .replace("host:port/namespace", "registry.internal:5000/tracing");
-        let run = Command::new("sh").args(["-c", &edit]).status();
-        assert!(run.expect("a run").success(), "{edit}");
-    }
-    let edited = fs::read_to_string(&copy).expect("the copy");
+    let before = check(&root().join("istio-manifests").join(MANIFEST));
+    assert!(before.contains("MT081"), "placeholders to begin with");
+    let filled = out.join(MANIFEST);
+    let edited = fs::read_to_string(&filled).expect("the manifest");
     assert!(edited.contains("oci://registry.internal:5000/tracing/mesh_tracing:"));
-    let left = check();
+    let left = check(&filled);
     let is_note = |line: &str| line.starts_with("note ");
     assert!(left.lines().all(is_note), "{left}");
 }
@@ -318,7 +327,13 @@ fn what_the_pages_of_the_filters_offer_is_accepted() {
     };
     let mut pages: Vec<_> = filters.map(filter).collect();
     assert_eq!(pages.len(), 5, "filters");
-    pages.push(("export".to_owned(), "mesh_tracing".to_owned()));
+    let others = [
+        ("export", "mesh_tracing"),
+        ("formats", "trace_context"),
+        ("native", "mesh_tracing"),
+        ("privacy", "span_attributes"),
+    ];
+    pages.extend(others.map(|(page, filter)| (page.to_owned(), filter.to_owned())));
     for (page, filter) in pages {
         let rows = section(&format!("docs/{page}.md"), "## What do you want?\n");
         let of_page = rows.lines().filter_map(|row| row.split_once(" | `{"));

@@ -1,16 +1,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::markup::{colour, escape, lines, mark};
 use super::{
-    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, printable, services,
-    short, traces,
+    Axis, Parent, Row, Trace, count, duration, kind, nanos_of, of_proxy, pair, services, short,
+    traces,
 };
 use crate::Span;
 
 const STYLE: &str = include_str!("page.css");
 const LEGEND: &str = "<p class=\"legend\"><i></i>application<i class=\"proxy\"></i>proxy</p>\n";
-/// The number of service colours in the style sheet.
-const COLOURS: usize = 6;
 
 /// A page that needs no other file: no script, no font and no picture from elsewhere.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +22,8 @@ pub struct Page {
     pub path: Vec<Hop>,
     /// The pictures, one below the other.
     pub acts: Vec<Act>,
+    /// Whether the first two of them stand side by side above all, as before and after.
+    pub pair: bool,
     /// A last line, which names the program that made the page.
     pub footer: String,
 }
@@ -51,6 +52,17 @@ pub struct Act {
     pub changes: Vec<Hop>,
     /// Every span of the run.
     pub spans: Vec<Span>,
+    /// Long texts about the run, such as a configuration; each is folded under its name.
+    pub given: Vec<Given>,
+}
+
+/// A long text under a name that unfolds it.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// What the text is.
+    pub name: String,
+    /// The text; its lines and spaces stay.
+    pub text: String,
 }
 
 impl Page {
@@ -102,6 +114,9 @@ impl Page {
         if !proxies.is_empty() {
             out.push_str(LEGEND);
         }
+        if let (true, [before, after, ..]) = (self.pair, self.acts.as_slice()) {
+            pair::render(&mut out, before, after, &services);
+        }
         for act in &self.acts {
             render_act(&mut out, act, &services);
         }
@@ -115,11 +130,7 @@ impl Page {
 }
 
 fn render_act(out: &mut String, act: &Act, services: &[&str]) {
-    let (class, mark) = if act.good {
-        ("good", "✓")
-    } else {
-        ("bad", "✗")
-    };
+    let (class, mark) = mark(act.good);
     let _ = write!(
         out,
         "<section class=\"{class}\">\n<div class=\"act\"><h2>{}</h2><span class=\"verdict\">{mark} {}</span></div>\n\
@@ -140,6 +151,13 @@ fn render_act(out: &mut String, act: &Act, services: &[&str]) {
     let axis = Axis::of(&traces);
     for (at, trace) in traces.iter().enumerate() {
         render_trace(out, (at + 1, traces.len()), trace, axis, services);
+    }
+    for given in &act.given {
+        let (name, text) = (escape(&given.name), lines(&given.text));
+        let _ = writeln!(
+            out,
+            "<details class=\"given\"><summary>{name}</summary><pre>{text}</pre></details>"
+        );
     }
     out.push_str("</section>\n");
 }
@@ -266,10 +284,6 @@ fn fact(out: &mut String, key: &str, value: &str) {
     );
 }
 
-fn colour(nth: usize) -> String {
-    format!("--service:var(--s{})", nth % COLOURS)
-}
-
 /// Round times along the axis, far enough apart to be read.
 fn ticks(length: u64) -> Vec<u64> {
     let step = (0..)
@@ -282,22 +296,6 @@ fn ticks(length: u64) -> Vec<u64> {
         .map(|nth| nth * step)
         .filter(|&tick| tick == 0 || tick <= length / 10 * 9)
         .collect()
-}
-
-/// Text as it may stand between tags and inside a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in printable(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -324,6 +322,7 @@ mod tests {
             lead: "Lead.".into(),
             path,
             acts: vec![act],
+            pair: false,
             footer: "Made.".into(),
         }
     }
@@ -437,6 +436,31 @@ mod tests {
         let html = page.render();
         let change = html.find("<div><dt>a &lt;filter&gt;</dt><dd>joins &amp; mends</dd></div>");
         assert!(change.is_some() && change < html.find("<article"), "{html}");
+    }
+
+    #[test]
+    fn the_first_two_acts_stand_side_by_side_where_that_is_wanted() {
+        let mut page = page(shop(TWO, None));
+        page.pair = true;
+        assert!(!page.render().contains("class=\"pair\""), "one act alone");
+        page.acts.push(page.acts[0].clone());
+        let html = page.render();
+        let pair = html.find("class=\"pair\"").expect("the pair");
+        let first = html.find("<details").expect("the first span in full");
+        assert!(pair < first, "{html}");
+    }
+
+    #[test]
+    fn what_was_given_is_folded_text() {
+        let mut page = page(shop(ONE, None));
+        page.acts[0].given.push(Given {
+            name: "gateway".into(),
+            text: "{\n  \"a\": \"<b>\"\n}".into(),
+        });
+        let html = page.render();
+        let folded = "<details class=\"given\"><summary>gateway</summary><pre>{\n  \
+                      &quot;a&quot;: &quot;&lt;b&gt;&quot;\n}</pre></details>";
+        assert!(html.contains(folded), "{html}");
     }
 
     #[test]

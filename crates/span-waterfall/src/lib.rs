@@ -2,11 +2,13 @@
 
 mod forest;
 mod html;
+mod markup;
+mod pair;
 mod span;
 mod terminal;
 
 pub use forest::{Parent, Row, Trace, traces};
-pub use html::{Act, Hop, Page};
+pub use html::{Act, Given, Hop, Page};
 pub use span::{Span, SpanKind};
 pub use terminal::Terminal;
 

@@ -14,3 +14,4 @@ mod route_sampling;
 mod span_attributes;
 mod trace_context;
 mod upstream_normaliser;
+mod walkthrough;

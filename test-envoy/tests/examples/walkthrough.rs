@@ -1,0 +1,222 @@
+//! `examples/walkthrough`: its gateway, its sidecars and its services, from the files that compose mounts, as processes.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use envoy_test_harness::{Envoy, EnvoyBinary, Options, OtlpSink, Span, SpanKind};
+use meshtrace_test_support::common;
+use meshtrace_test_support::example::set_cluster;
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+
+use crate::page::{commands, words};
+
+const FOLDER: &str = "examples/walkthrough";
+/// In the order in which they are started: each knows those that it calls.
+const SERVICES: [&str; 4] = ["stock", "payments", "orders", "storefront"];
+
+/// A process of the page that is no Envoy; it ends with the test.
+#[derive(Debug)]
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that stays this test's until a process listens on it.
+fn reserve() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // Python and Go set this too, and so may listen where this is only bound.
+    socket.set_reuseaddr(true).expect("an option");
+    let any = (Ipv4Addr::LOCALHOST, 0).into();
+    socket.bind(any).expect("a port");
+    socket
+}
+
+/// The command line of a proxy in compose.yaml: what stands behind this flag.
+fn flag(compose: &Value, service: &str, name: &str) -> String {
+    let command = compose["services"][service]["command"].as_array();
+    let mut words = command.expect("a command").iter();
+    words.find(|word| *word == name).expect("the flag");
+    let value = words.next().and_then(Value::as_str);
+    value.expect("its value").to_owned()
+}
+
+/// Starts the proxy of this file as compose does, with the clusters where they are here.
+fn start(
+    binary: &EnvoyBinary,
+    compose: &Value,
+    service: &str,
+    clusters: &[(&str, SocketAddr)],
+) -> Envoy {
+    let file = flag(compose, service, "-c");
+    let mut bootstrap = common::yaml(&format!("{FOLDER}/{file}"));
+    for (name, address) in clusters {
+        set_cluster(&mut bootstrap, name, *address);
+    }
+    bootstrap["node"] = json!({
+        "id": flag(compose, service, "--service-node"),
+        "cluster": flag(compose, service, "--service-cluster"),
+    });
+    let options = Options::new().working_directory(common::root());
+    Envoy::start_raw(binary, bootstrap, options).unwrap_or_else(|why| panic!("{service}: {why}"))
+}
+
+fn application(compose: &Value, name: &str, port: &TcpSocket, sidecar: SocketAddr) -> Running {
+    let address = port.local_addr().expect("its address");
+    let variables: BTreeMap<String, String> =
+        serde_json::from_value(compose["services"][name]["environment"].clone())
+            .expect("its variables");
+    let process = Command::new("python3")
+        .arg(common::root().join(FOLDER).join("app.py"))
+        .envs(variables)
+        .env("PORT", address.port().to_string())
+        .env("SIDECAR", format!("http://{sidecar}"))
+        .stdout(Stdio::null())
+        .spawn();
+    let process = Running(process.expect("python3"));
+    wait_for(address, name);
+    process
+}
+
+fn wait_for(address: SocketAddr, name: &str) {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{name}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Each span as service and kind, with its parent's.
+fn tree(spans: &[Span]) -> Vec<String> {
+    let name = |span: &Span| format!("{} {:?}", span.service, span.kind);
+    let parent = |span: &Span| {
+        let id = span.parent_span_id.as_ref()?;
+        let parent = spans.iter().find(|other| other.span_id == *id);
+        Some(parent.map_or_else(|| "nobody here".to_owned(), name))
+    };
+    let line = |span| match parent(span) {
+        Some(parent) => format!("{} of {parent}", name(span)),
+        None => name(span),
+    };
+    let mut lines: Vec<_> = spans.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn one_request_through_five_proxies_and_four_services_is_one_trace() {
+    let sink = OtlpSink::start().expect("a collector");
+    follow_page(sink.http_addr(), &sink);
+}
+
+/// The Collector of the page, without the processor that only the distribution `contrib` has.
+#[test]
+#[ignore = "it takes a Collector, COLLECTOR_BIN: `make test-mesh`"]
+fn collector_hands_on_what_the_proxies_report() {
+    let sink = OtlpSink::start().expect("Jaeger's place");
+    let mut configuration = common::yaml(&format!("{FOLDER}/collector.yaml"));
+    let (http, grpc) = (reserve(), reserve());
+    let address = |socket: &TcpSocket| socket.local_addr().expect("its address");
+    for (protocol, socket) in [("http", &http), ("grpc", &grpc)] {
+        configuration["receivers"]["otlp"]["protocols"][protocol]["endpoint"] =
+            json!(address(socket).to_string());
+    }
+    let processors = configuration["processors"].as_object_mut();
+    assert!(
+        processors
+            .expect("processors")
+            .remove("tail_sampling")
+            .is_some()
+    );
+    configuration["service"]["pipelines"]["traces"]["processors"] = json!([]);
+    configuration["exporters"]["otlp_grpc/jaeger"]["endpoint"] =
+        json!(sink.grpc_addr().to_string());
+    configuration["service"]["telemetry"] = json!({"metrics": {"level": "none"}});
+    let binary = std::env::var_os("COLLECTOR_BIN").expect("COLLECTOR_BIN");
+    let process = Command::new(binary)
+        .arg(format!("--config=yaml:{configuration}"))
+        .stderr(Stdio::null())
+        .spawn();
+    let _collector = Running(process.expect("a Collector"));
+    wait_for(address(&http), "the Collector");
+    follow_page(address(&http), &sink);
+}
+
+/// Starts all that compose starts but the collector, runs the page's commands, and looks at the spans that arrive.
+fn follow_page(collector: SocketAddr, sink: &OtlpSink) {
+    common::module("mesh_tracing");
+    let binary = EnvoyBinary::find().expect("an Envoy");
+    let compose = common::yaml(&format!("{FOLDER}/compose.yaml"));
+    let mut clusters = vec![("collector", collector)];
+    let (mut sidecars, mut applications) = (Vec::new(), Vec::new());
+    for service in SERVICES {
+        let port = reserve();
+        let own = ("application", port.local_addr().expect("its address"));
+        let known: Vec<_> = clusters.iter().copied().chain([own]).collect();
+        let sidecar = start(&binary, &compose, &format!("{service}-sidecar"), &known);
+        let outbound = sidecar.address("outbound").expect("its address");
+        applications.push(application(&compose, service, &port, outbound));
+        clusters.push((service, sidecar.address("inbound").expect("its address")));
+        sidecars.push(sidecar);
+    }
+    let known: Vec<_> = clusters
+        .into_iter()
+        .filter(|(name, _)| ["collector", "storefront"].contains(name))
+        .collect();
+    let gateway = start(&binary, &compose, "gateway", &known);
+    let entrance = gateway.address("entrance").expect("its address");
+
+    let expected = [
+        "gateway Client of gateway Server",
+        "gateway Server",
+        "orders Client of orders Server",
+        "orders Server of storefront Client",
+        "payments Server of storefront Client",
+        "stock Server of orders Client",
+        "storefront Client of storefront Server",
+        "storefront Client of storefront Server",
+        "storefront Server of gateway Client",
+    ];
+    let page = commands(&common::text(&format!("{FOLDER}/README.md")));
+    assert_eq!(page.len(), 2, "{page:#?}");
+    for (command, status) in page.iter().zip([200, 502]) {
+        sink.clear();
+        let mut request = None;
+        let mut headers = Vec::new();
+        let line = words(&command.line);
+        for pair in line.windows(2) {
+            match pair[0].as_str() {
+                "-H" => headers.push(pair[1].split_once(": ").expect("a header")),
+                _ if pair[1].starts_with("localhost:10000/") => request = pair[1].split_once('/'),
+                _ => {}
+            }
+        }
+        let path = format!("/{}", request.expect("a path").1);
+        let request = envoy_test_harness::client::Request::get(&path);
+        let request = headers.into_iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
+        let response = request.send(entrance).expect("a response");
+        assert_eq!(response.text(), command.output, "{}", command.line);
+        assert_eq!(response.status, status, "{}", command.line);
+
+        let spans = sink.wait_for_spans(expected.len()).expect("the spans");
+        assert_eq!(tree(&spans), expected, "{}", command.line);
+        assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
+        let failed = spans.iter().filter(|span| span.status_error).count();
+        // What the Collector's policy `failed` looks for.
+        assert_eq!(failed > 0, status != 200, "{spans:#?}");
+        let user = |span: &&Span| span.attribute("user.id").is_some();
+        let with_user = spans.iter().filter(user).count();
+        // The services copy no header but those of the trace: the user is known as far as the first of them.
+        assert_eq!(with_user, if status == 200 { 3 } else { 0 }, "{spans:#?}");
+        let server = spans.iter().find(|span| span.kind == SpanKind::Server);
+        assert!(server.is_some());
+    }
+}
