@@ -11,18 +11,18 @@ pub(crate) fn render(out: &mut String, left: &Act, right: &Act, services: &[&str
     out.push_str("<div class=\"pair\">\n");
     for act in [left, right] {
         let (class, mark) = mark(act.good);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<section class=\"{class}\">\n<div class=\"act\"><h2>{}</h2><span class=\"verdict\">{mark} {}</span></div>\n",
+            "<section class=\"{class}\">\n<div class=\"act\"><h2>{}</h2><span class=\"verdict\">{mark} {}</span></div>",
             escape(&act.title),
             escape(&act.verdict),
         );
         let traces = traces(&act.spans);
         let axis = Axis::of(&traces);
         for trace in &traces {
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<article class=\"trace mini\"><header><code>{}</code><span>{}</span></header>\n",
+                "<article class=\"trace mini\"><header><code>{}</code><span>{}</span></header>",
                 escape(trace.id),
                 count(trace.rows.len(), "span"),
             );
