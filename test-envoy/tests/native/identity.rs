@@ -7,9 +7,7 @@ use envoy_test_harness::client::{Connection, Request};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::{EnvoyBinary, Span, SpanKind, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
-use meshtrace_test_support::native::{
-    envoys, export, manager, options, start, tracing, wait_for_counter,
-};
+use meshtrace_test_support::native::{envoys, export, manager, options, start, tracing};
 use meshtrace_test_support::reporting::{Collected, reporting};
 use serde_json::json;
 
@@ -164,7 +162,7 @@ fn a_compressed_export_arrives_over_both_protocols() {
             let exports = mesh.sink.wait_for_exports(1).expect("an export");
             let encoding = exports[0].header_text(header);
             assert_eq!(encoding.as_deref(), Some("gzip"), "{protocol}");
-            wait_for_counter(&mesh, "report.exported", 2);
+            mesh.wait_for_counter("report.exported", 2);
         }
     }
 }
