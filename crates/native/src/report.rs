@@ -103,7 +103,7 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
 }
 
 /// Counts without a lock: most requests are not sampled.
-fn count_not_sampled(worker: &Worker) {
+pub(crate) fn count_not_sampled(worker: &Worker) {
     let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
     metrics.add_bits(handle, Stage::Report, 1 << Counter::NotSampled.index());
 }

@@ -364,6 +364,9 @@ impl Span {
     /// The span has ended.
     pub(crate) fn finish(&mut self) {
         let Some(mut parts) = self.parts.take() else {
+            if self.kind == Kind::Request && !self.family.may_report {
+                report::count_not_sampled(&self.worker);
+            }
             return;
         };
         parts.ended = SystemClock.now();

@@ -200,13 +200,16 @@ fn a_collector_that_nobody_serves_is_one_line() {
 #[test]
 fn what_is_not_sampled_is_counted() {
     each_host(|host, envoy, at| {
-        let config = json!({"report": {"cluster": "collector"}, "sampling": {"default": "never"}});
-        let mesh = host.start(envoy, config);
-        for count in 1..=3 {
-            mesh.send(&get(&[]));
-            mesh.wait_for_counter("report.not_sampled", count);
+        for keeps in [true, false] {
+            let report = json!({"cluster": "collector", "keep": {"errors": keeps}});
+            let config = json!({"report": report, "sampling": {"default": "never"}});
+            let mesh = host.start(envoy, config);
+            for count in 1..=3 {
+                mesh.send(&get(&[]));
+                mesh.wait_for_counter("report.not_sampled", count);
+            }
+            assert_eq!(mesh.counter("report.calls"), 0, "{at}");
         }
-        assert_eq!(mesh.counter("report.calls"), 0, "{at}");
     });
 }
 

@@ -114,7 +114,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             get: 11,
             set: 1,
             remove: 0,
-            count: 2,
+            count: 3,
         },
         instructions: 7_230,
     },
