@@ -255,20 +255,28 @@ func here(text, registry string, pinned map[string]string) string {
 	return strings.ReplaceAll(text, "/etc/meshtrace/", *checkout+"/dist/")
 }
 
-// pin puts a digest into the `sha256` below a URL of this image.
+// pin puts a digest into the `sha256` beside a URL of this image.
 func pin(text, name, digest string) string {
 	lines := strings.Split(text, "\n")
-	ours := false
 	for i, line := range lines {
-		trimmed := strings.TrimSpace(line)
-		if strings.Contains(trimmed, "oci://") {
-			ours = strings.Contains(trimmed, "/"+name+":")
-		}
-		if ours && strings.HasPrefix(trimmed, "sha256: ") {
-			lines[i] = line[:strings.Index(line, "sha256: ")] + fmt.Sprintf("sha256: %q", strings.TrimPrefix(digest, "sha256:"))
+		before, _, found := strings.Cut(line, "sha256: ")
+		if found && strings.TrimSpace(before) == "" && strings.Contains(urlBeside(lines, i), "/"+name+":") {
+			lines[i] = before + fmt.Sprintf("sha256: %q", strings.TrimPrefix(digest, "sha256:"))
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// urlBeside is the nearest line with a URL: files are written with it above, `meshtrace render` sorts keys.
+func urlBeside(lines []string, i int) string {
+	for distance := 1; distance < len(lines); distance++ {
+		for _, j := range []int{i - distance, i + distance} {
+			if j >= 0 && j < len(lines) && strings.Contains(lines[j], "oci://") {
+				return lines[j]
+			}
+		}
+	}
+	return ""
 }
 
 func renderProxy(t *testing.T, generator *core.ConfigGenTest, proxy *model.Proxy, cache wasm.Cache) []rendered {
