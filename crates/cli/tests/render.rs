@@ -274,7 +274,7 @@ fn what_contradicts_is_refused_with_a_cure() {
             Role::Sidecar,
             ProxyTracer::None,
             vec![(Native, "{}")],
-            "add {\"report\"",
+            "mesh_tracing.report: required",
         ),
         (
             envoy,

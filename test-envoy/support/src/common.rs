@@ -47,6 +47,11 @@ pub fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The documents of a YAML file of the repository.
+pub fn documents(path: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// The path of a released filter, as `make build` writes it.
 pub fn module(name: &str) -> PathBuf {
     built(&format!("dist/{name}.wasm"), "make build")

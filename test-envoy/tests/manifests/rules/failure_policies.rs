@@ -67,7 +67,12 @@ fn nothing_that_is_shipped_fails_a_request_when_its_module_is_missing() {
         }
     };
     for path in files("examples") {
-        is_reloaded(&path, &common::yaml(&path));
+        for document in common::documents(&path) {
+            is_reloaded(&path, &document);
+            if document["spec"]["url"].is_string() {
+                assert_eq!(document["spec"]["failStrategy"], "FAIL_OPEN", "{path}");
+            }
+        }
     }
     for page in [
         "docs/getting-started.md",
