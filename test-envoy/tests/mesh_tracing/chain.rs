@@ -82,10 +82,10 @@ fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
         assert_eq!(spans.len(), 5, "{spans:#?}");
         let version = envoy.reported_version();
         let stations = [
-            ("gateway", SpanKind::Server),
-            ("gateway", SpanKind::Client),
-            ("shop", SpanKind::Server),
-            ("shop", SpanKind::Client),
+            ("gateway.shop", SpanKind::Server),
+            ("gateway.shop", SpanKind::Client),
+            ("shop.shop", SpanKind::Server),
+            ("shop.shop", SpanKind::Client),
             ("stock", SpanKind::Server),
         ];
         let mut chain: Vec<&Span> = Vec::new();
