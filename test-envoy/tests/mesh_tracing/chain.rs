@@ -86,7 +86,7 @@ fn gateway_sidecars_and_applications_are_one_trace_with_exact_parents() {
             ("gateway.shop", SpanKind::Client),
             ("shop.shop", SpanKind::Server),
             ("shop.shop", SpanKind::Client),
-            ("stock", SpanKind::Server),
+            ("stock.shop", SpanKind::Server),
         ];
         let mut chain: Vec<&Span> = Vec::new();
         for (service, kind) in stations {
