@@ -299,7 +299,15 @@ fn bytes(number: &Option<[u8; 8]>) -> Option<&[u8]> {
 
 /// The number that decimal digits write.
 fn number(digits: &[u8]) -> Option<u64> {
-    core::str::from_utf8(digits).ok()?.parse().ok()
+    match digits {
+        // Most are a size of zero or a status.
+        [digit @ b'0'..=b'9'] => Some(u64::from(digit - b'0')),
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            let [a, b, c] = [a, b, c].map(|digit| u64::from(digit - b'0'));
+            Some(a * 100 + b * 10 + c)
+        }
+        _ => core::str::from_utf8(digits).ok()?.parse().ok(),
+    }
 }
 
 /// Whether a span of that name is a call that the router makes. Other calls, such as those of an

@@ -43,9 +43,41 @@ impl Attributes {
     pub fn text_up_to(&mut self, key: &str, value: &[u8], limit: usize) {
         let text = Utf8Text::new(value, limit);
         let text = text.as_bytes();
-        self.value(key, wire::field_len(text.len()), |out| {
-            wire::bytes(out, STRING, text);
-        });
+        if !self.short_text(key, text) {
+            self.value(key, wire::field_len(text.len()), |out| {
+                wire::bytes(out, STRING, text);
+            });
+        }
+    }
+
+    /// Adds text that is so short that each length takes one byte, as that of most attributes does.
+    /// Returns whether it was added.
+    fn short_text(&mut self, key: &str, text: &[u8]) -> bool {
+        let any = 2 + text.len();
+        let key_value = 2 + key.len() + 2 + any;
+        let length = u8::try_from(key_value).ok().filter(|length| *length < 0x80);
+        let has_room = self.encoded.len() + 2 + key_value <= MAX_ATTRIBUTE_BYTES;
+        let lengths = u8::try_from(key.len()).ok().zip(u8::try_from(any).ok());
+        let (Some(key_value), Some((key_length, any)), true) = (length, lengths, has_room) else {
+            return false;
+        };
+        let out = &mut self.encoded;
+        out.reserve(2 + usize::from(key_value));
+        out.extend_from_slice(&[
+            wire::short_tag::<SPAN_ATTRIBUTES>(),
+            key_value,
+            wire::short_tag::<KEY>(),
+            key_length,
+        ]);
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(&[
+            wire::short_tag::<VALUE>(),
+            any,
+            wire::short_tag::<STRING>(),
+            any - 2,
+        ]);
+        out.extend_from_slice(text);
+        true
     }
 
     /// Adds a list of one text, which is the type of `http.request.header.*`.

@@ -48,6 +48,13 @@ fn tag(out: &mut Vec<u8>, field: u32, wire: u32) {
     varint(out, u64::from(field << 3 | wire));
 }
 
+/// The tag of a length-delimited field.
+#[expect(clippy::cast_possible_truncation, reason = "it is checked")]
+pub(crate) const fn short_tag<const FIELD: u32>() -> u8 {
+    const { assert!(FIELD < 16, "the tag has one byte") };
+    (FIELD << 3 | LENGTH) as u8
+}
+
 /// Writes the head of a field. The `content` bytes follow it. It is inlined where the size of the
 /// module does not count.
 #[cfg_attr(not(target_arch = "wasm32"), inline)]

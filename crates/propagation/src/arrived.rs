@@ -77,6 +77,11 @@ impl<'a> Arrived<'a> {
         self.first.get(field as usize).copied().flatten()
     }
 
+    /// Whether no known header arrived.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.iter().all(Option::is_none)
+    }
+
     /// Whether `field` came in more than one line.
     #[must_use]
     pub fn is_repeated(&self, field: Field) -> bool {

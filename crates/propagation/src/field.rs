@@ -78,6 +78,10 @@ impl FieldSet {
         self.0 |= 1 << (field as u8);
     }
 
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether `field` is one of them.
     #[must_use]
     pub fn contains(self, field: Field) -> bool {

@@ -13,7 +13,7 @@ use crate::{SpanId, TraceId};
 ///
 /// All 128 bits of a trace id are random, which is what the `random` flag of W3C Trace Context
 /// Level 2 (section 3.2.2.5.2) states.
-pub struct IdGenerator(Cell<Xoshiro256PlusPlus>);
+pub struct IdGenerator(Cell<Option<Xoshiro256PlusPlus>>);
 
 impl fmt::Debug for IdGenerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +25,7 @@ impl IdGenerator {
     /// A generator that repeats its ids for the same seed; seed it from the system's randomness.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(Cell::new(Xoshiro256PlusPlus::from_seed(seed)))
+        Self(Cell::new(Some(Xoshiro256PlusPlus::from_seed(seed))))
     }
 
     /// 64 random bits.
@@ -34,11 +34,11 @@ impl IdGenerator {
     }
 
     fn next_u64(&self) -> u64 {
-        // The state can be taken out of the cell only in exchange for another one, which is never
-        // read.
-        let mut state = self.0.replace(Xoshiro256PlusPlus::from_seed([0; 32]));
+        // The cell has a state, for it is empty only between these lines.
+        let state = self.0.take();
+        let mut state = state.unwrap_or_else(|| Xoshiro256PlusPlus::from_seed([0; 32]));
         let number = state.next_u64();
-        self.0.set(state);
+        self.0.set(Some(state));
         number
     }
 

@@ -68,6 +68,9 @@ impl Propagation {
         edits: &mut Edits<'a>,
     ) -> Option<()> {
         let mut complete = Some(());
+        if arrived.is_empty() {
+            return complete;
+        }
         let formats = Format::ALL.iter().filter(|format| {
             let is_written = written.contains(**format);
             is_written
@@ -176,7 +179,11 @@ impl DestinationPolicy {
     /// caller that no format reads.
     fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;
-        for field in Field::ALL {
+        let fields = match self.clear.fields.is_empty() {
+            true => &[],
+            false => Field::ALL,
+        };
+        for field in fields {
             if self.clear.fields.contains(*field) && arrived.raw(*field).is_some() {
                 edits.remove(field.name());
             }
