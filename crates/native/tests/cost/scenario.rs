@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 17_702,
+        instructions: 16_746,
     },
     Scenario {
         name: "sampled, with an attempt",
@@ -74,7 +74,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 26_938,
+        instructions: 25_100,
     },
     Scenario {
         name: "not sampled",
@@ -88,7 +88,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 2,
         },
-        instructions: 11_053,
+        instructions: 10_779,
     },
     Scenario {
         name: "root",
@@ -102,7 +102,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 9_979,
+        instructions: 9_221,
     },
     Scenario {
         name: "root, without keep.errors",
@@ -116,7 +116,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 7_445,
+        instructions: 6_937,
     },
     Scenario {
         name: "root, 10 rules",
@@ -130,7 +130,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 11_145,
+        instructions: 10_322,
     },
     Scenario {
         name: "root, 1,000 rules",
@@ -144,7 +144,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 11_138,
+        instructions: 10_310,
     },
 ];
 
