@@ -178,12 +178,85 @@ fn empty() -> WasmFilter {
     WasmFilter::new("empty", fixture("empty_filter"))
 }
 
-fn host_calls() -> WasmFilter {
+/// The requests whose host calls a test counts.
+const REQUESTS: &str = include_str!("../../../crates/host/tests/requests.json");
+
+/// Two rows for each of the counted requests: the filter, and a module that makes its host calls alone.
+fn with_its_calls_alone() -> Vec<Case> {
+    let rows: Vec<Value> = serde_json::from_str(REQUESTS).expect("JSON");
+    let pair = |row: &Value| {
+        let text = |key: &str| row[key].as_str().expect("a text").to_owned();
+        // A row lives as long as the benchmark.
+        let name: &'static str = text("name").leak();
+        let alone: &'static str = format!("{name}: its host calls alone").leak();
+        let case = |name, filter: WasmFilter| {
+            let mut case = Case::new(name).filter(filter);
+            case.context = None;
+            let headers = row["headers"].as_object().expect("headers");
+            let of_context = headers
+                .iter()
+                .find(|(name, _)| ["traceparent", "b3"].contains(&name.as_str()));
+            if let Some((name, value)) = of_context {
+                case.context = Some(format!("{name}: {}", value.as_str().expect("a text")));
+            }
+            case
+        };
+        [
+            case(name, ours(&text("filter"), &row["configuration"])),
+            case(alone, host_calls(row)),
+        ]
+    };
+    rows.iter().flat_map(pair).collect()
+}
+
+/// The module that makes the host calls of one of the counted requests, and does nothing else.
+fn host_calls(row: &Value) -> WasmFilter {
+    let mut written = row["written"].as_array().expect("names").iter();
+    let mut letter = |call: &Value| match call.as_str() {
+        Some("proxy_get_header_map_pairs") => 'h',
+        Some("clock_time_get") => 'm',
+        Some("proxy_get_current_time_nanoseconds") => 't',
+        Some("proxy_increment_metric") => 'c',
+        Some("proxy_get_property") => 'p',
+        Some("proxy_set_property") => 's',
+        Some("proxy_call_foreign_function") => 'e',
+        Some("proxy_replace_header_map_value") => match written.next().and_then(Value::as_str) {
+            Some("traceparent") => 'W',
+            Some("b3") => 'B',
+            Some("x-b3-traceid") => 'T',
+            Some("x-b3-spanid") => 'S',
+            Some("x-b3-sampled") => 'D',
+            header => panic!("the module writes no {header:?}"),
+        },
+        call => panic!("the module makes no {call:?}"),
+    };
+    let mut letters = |calls: &Value| -> String {
+        calls
+            .as_array()
+            .expect("calls")
+            .iter()
+            .map(&mut letter)
+            .collect()
+    };
+    let at_request = letters(&row["at_request"]);
+    let at_end = letters(&row["at_end"]);
+    let expression = row["expression"].as_str().unwrap_or_default();
     WasmFilter::new("host_calls", fixture("host_calls"))
+        .configuration(format!("{at_request}\n{at_end}\n{expression}"))
 }
 
 fn lua(name: &str, source: &str) -> HttpFilter {
     HttpFilter::lua(name, source)
+}
+
+/// Envoy's own filter, with the headers of the two attributes.
+fn header_to_metadata() -> HttpFilter {
+    let rule = |header: &str, key: &str| json!({"header": header, "on_header_present": {"metadata_namespace": "bench", "key": key}});
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
+        "request_rules": [rule("x-user-id", "user.id"), rule("x-tenant-id", "tenant.id")],
+    });
+    HttpFilter::raw("envoy.filters.http.header_to_metadata", config)
 }
 
 const LUA_CONTEXT: &str = include_str!("lua/trace_context.lua");
@@ -199,16 +272,13 @@ pub(crate) fn cases() -> Vec<Case> {
     let everything = json!({
         "span_attributes": {}, "access_log": {}, "report": report("server", true),
     });
-    vec![
+    let mut cases = vec![
         Case::new("no filter"),
         Case::new("empty filter").filter(empty()),
         Case::new("the copied sample").filter(sample()),
         Case::new("Lua: B3 to W3C")
             .context(b3())
             .filter(lua("context", LUA_CONTEXT)),
-        Case::new("trace_context: B3 to W3C")
-            .context(b3())
-            .filter(trace_context()),
         Case::new("trace_context: W3C").filter(trace_context()),
         Case::new("trace_context: B3 to four headers")
             .context(b3())
@@ -218,15 +288,11 @@ pub(crate) fn cases() -> Vec<Case> {
             .filter(to_four_headers("filter_state"))
             .by_filter_state(),
         Case::new("Lua: two attributes").filter(lua("attributes", LUA_ATTRIBUTES)),
-        Case::new("span_attributes: two attributes").filter(span_attributes()),
+        Case::new("header_to_metadata: two headers").filter(header_to_metadata()),
         Case::new("Lua: ids for the log").filter(lua("ids", LUA_IDS)),
-        Case::new("access_log_trace").filter(access_log_trace()),
         Case::new("Lua: sampling by path")
             .no_context()
             .filter(lua("sampling", LUA_SAMPLING)),
-        Case::new("route_sampling: two rules")
-            .no_context()
-            .filter(route_sampling()),
         Case::new("Lua: all four scripts")
             .context(b3())
             .filter(lua("context", LUA_CONTEXT))
@@ -266,9 +332,6 @@ pub(crate) fn cases() -> Vec<Case> {
             .context(w3c(false))
             .tracing(otel())
             .tuned(),
-        Case::new("mesh_tracing, not sampled")
-            .context(w3c(false))
-            .filter(mesh_tracing(&json!({"report": report("server", true)}))),
         Case::new("OTel tracer, batches of 512")
             .tracing(otel())
             .tuned(),
@@ -279,8 +342,6 @@ pub(crate) fn cases() -> Vec<Case> {
         native(Case::new("native tracer, upstream spans"), true, true),
         Case::new("OTel tracer, defaults").tracing(otel()),
         Case::new("Zipkin tracer").tracing(Tracing::zipkin("collector")),
-        Case::new("the host calls of mesh_tracing alone").filter(host_calls()),
-        Case::new("mesh_tracing").filter(mesh_tracing(&json!({"report": report("server", true)}))),
         Case::new("mesh_tracing, headers by filter state")
             .filter(mesh_tracing(&json!({
                 "report": report("server", true), "request_headers": "filter_state",
@@ -292,5 +353,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("mesh_tracing, collector hangs")
             .filter(mesh_tracing(&json!({"report": report("server", true)})))
             .hanging_collector(),
-    ]
+    ];
+    cases.extend(with_its_calls_alone());
+    cases
 }

@@ -199,7 +199,10 @@ impl AsTracer {
         // Extract, and sample.
         let forced = self.sampler.is_forced(request, outcome);
         let (hop, incoming) = self.join(request, forced, ids, outcome);
-        let start = Start::now(request.clock, hop.sampled);
+        let start = match self.tracer.may_report(hop.sampled, hop.never) {
+            true => Start::now(request.clock, hop.sampled),
+            false => Start::UNUSED,
+        };
         // Gather. This step is before the injection: an attribute in `baggage` comes before the
         // entries that are joined to the list from a client's other headers.
         let gathered = match &self.attributes {

@@ -52,7 +52,7 @@ pub(super) struct Hop<'a> {
     pub(super) participation: Participation,
     pub(super) sampled: bool,
     /// Whether the request is not reported even where it fails.
-    never: bool,
+    pub(super) never: bool,
     /// The rule that the request fits, where the rules were searched.
     pub(super) chosen: Option<Chosen>,
     tracestate: OutgoingTracestate<'a>,

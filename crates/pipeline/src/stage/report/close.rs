@@ -47,14 +47,20 @@ impl Tracer {
         describe: impl FnOnce(Headers<'_>, &mut Attributes),
         tally: &mut Tally,
     ) -> Option<SpanId> {
-        if !self.may_report(&open) {
+        if !self.may_be_reported(&open) {
             return self.skip();
         }
         let sampled = open.identity.sampled;
-        let now = lookup.monotonic().unwrap_or_default();
-        if !sampled && !self.tail.is_suspicious(&open, now, lookup) {
+        // The clock is read once: here where it decides whether the request was slow, else below, where
+        // most requests do not come.
+        let read = || lookup.monotonic().unwrap_or_default();
+        let decides = sampled || self.tail.keeps_slow();
+        let read_before = decides.then(read);
+        let is_suspicious = |now| self.tail.is_suspicious(&open, now, lookup);
+        if !sampled && !is_suspicious(read_before.unwrap_or_default()) {
             return self.skip();
         }
+        let now = read_before.unwrap_or_else(read);
         let fetched = Fetched::fetch(self.role, lookup);
         if !fetched.is_listed() {
             tally.count(Counter::LookedUpSingly);

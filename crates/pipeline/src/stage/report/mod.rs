@@ -133,7 +133,7 @@ impl Tracer {
     /// The response has begun. Records now whether it is the upstream's response: later, the
     /// details of its code may be the cause of its end.
     pub(crate) fn on_response(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
-        if may_be_client(self.role) && self.may_report(open) {
+        if may_be_client(self.role) && self.may_be_reported(open) {
             open.answered = end_values::is_from_upstream(lookup);
         }
     }
@@ -141,7 +141,7 @@ impl Tracer {
     /// The trailers of the response have come. Reads the status of gRPC from them now: at the end,
     /// the trailers of gRPC-Web are in the response's body.
     pub(crate) fn on_response_trailers(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
-        if !open.is_grpc || !self.may_report(open) {
+        if !open.is_grpc || !self.may_be_reported(open) {
             return;
         }
         let block = lookup.response_trailers().unwrap_or_default();
@@ -150,7 +150,13 @@ impl Tracer {
         open.grpc_status = status.and_then(conventions::parse_grpc_status);
     }
 
-    fn may_report(&self, open: &OpenSpan) -> bool {
-        open.identity.sampled || (!open.identity.never && self.keeps_any())
+    /// Whether the span of a request may be reported: it is `sampled`, or it may be kept because no
+    /// rule says `never`.
+    pub(crate) fn may_report(&self, sampled: bool, never: bool) -> bool {
+        sampled || (!never && self.keeps_any())
+    }
+
+    fn may_be_reported(&self, open: &OpenSpan) -> bool {
+        self.may_report(open.identity.sampled, open.identity.never)
     }
 }

@@ -91,6 +91,12 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// The start of a request that is never reported. No clock is read for it.
+    pub(crate) const UNUSED: Self = Self {
+        monotonic: 0,
+        wall: None,
+    };
+
     /// Reads the clocks now, before the context is injected: so every span that this one causes
     /// starts later, and setting the clock meanwhile changes neither start nor end.
     pub(crate) fn now(clock: &dyn Clock, sampled: bool) -> Self {

@@ -30,6 +30,11 @@ impl Tail {
         self.keep.any()
     }
 
+    /// Whether slow requests are kept, so that the time of a request's end decides about it.
+    pub(super) fn keeps_slow(&self) -> bool {
+        self.keep.slower_than.is_some()
+    }
+
     /// Whether a request that is not sampled may have to be kept. This check is cheap, and it is
     /// false for most requests.
     pub(super) fn is_suspicious(&self, open: &OpenSpan, now: u64, lookup: &dyn Lookup) -> bool {
