@@ -13,6 +13,8 @@ if [[ ! -e $tool/complete ]]; then
     (
         cd /
         unset CARGO_TARGET_DIR CARGO_BUILD_TARGET
+        # Compiled soon rather than fast: each runs for seconds.
+        export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
         # The author's lock file may name what the registry in use does not have; then whatever fits.
         cargo install --quiet --locked --root "$tool" --version "$version" "$@" "$crate" 2>/dev/null ||
             cargo install --quiet --root "$tool" --version "$version" "$@" "$crate" >&2

@@ -27,8 +27,10 @@ HOSTILE_REQUESTS_PER_FILTER=10000 cargo test --release --locked --package envoy-
 step "the native tracer with AddressSanitizer, in every Envoy that has it (five minutes)"
 .make/build-sanitized.sh
 cargo test --release --locked --package envoy-test-harness --test native --no-run
-# Without random addresses: the sanitizer would start Envoy again where the address of its memory is taken.
+# Without random addresses: the sanitizer would start Envoy again where the address of its memory is taken. Two tests are left
+# out: Envoy 1.36 has memory where the sanitizer's must be, and the sanitizer takes the place of a library that counts threads.
 MESHTRACE_NATIVE_FOLDER=target/sanitized ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:abort_on_error=1:handle_segv=0 \
-    setarch --addr-no-randomize cargo test --release --locked --package envoy-test-harness --test native -- --include-ignored
+    setarch --addr-no-randomize cargo test --release --locked --package envoy-test-harness --test native -- --include-ignored \
+    --skip an_envoy_without_what_the_module_needs --skip only_checked_starts_no_thread
 
 .make/fuzz.sh
