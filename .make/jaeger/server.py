@@ -14,9 +14,9 @@ from parts import free_port, get  # noqa: E402  # the folder above is no package
 
 
 class Jaeger:
-    def __init__(self, processes, program):
-        """Starts Jaeger among the processes, and returns when it answers."""
-        self.query, self.otlp, self.zipkin = free_port(), free_port(), free_port()
+    def __init__(self, processes, program, query=None):
+        """Starts Jaeger among the processes, at this port where there is one, and returns when it answers."""
+        self.query, self.otlp, self.zipkin = query or free_port(), free_port(), free_port()
         addresses = {
             "JAEGER_QUERY": self.query,
             "JAEGER_QUERY_GRPC": free_port(),

@@ -13,3 +13,9 @@ python=$(.make/python-env.sh test-envoy/demo/apps/requirements.txt)
 old=$(.make/envoy.sh 1.36.4)
 new=$(.make/envoy.sh 1.40.0)
 "$python" -B .make/mesh/jaeger.py "wasm=1.40=$new,wasm=1.36=$old,native=1.40=$new" ${jaeger:+"$jaeger"}
+if [[ -n $jaeger ]]; then
+    # Its traces: four, and one of each further act.
+    said=$(JAEGER_BIN=$jaeger JAEGER=1 .make/demo.sh </dev/null 2>&1) || die "the demo with Jaeger: $said"
+    [[ $said == *'Jaeger got 7 traces.'* ]] || die "the demo with Jaeger: $said"
+    step "the demo in Jaeger: 7 traces"
+fi
