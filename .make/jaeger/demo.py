@@ -1,4 +1,4 @@
-"""demo.py <jaeger> <command>…: runs the demo's command beside a Jaeger that gets its spans, which goes on until Enter or Ctrl-C.
+"""demo.py <jaeger> <command>…: runs the demo beside a Jaeger that gets its spans, and goes on until Enter or Ctrl-C.
 
 Without a terminal it ends with the demo.
 """
