@@ -22,8 +22,14 @@ if [[ ! -x $jaeger ]]; then
     # Says every half minute that it goes on.
     (
         begun=$SECONDS
-        while sleep 30; do step "Jaeger is being compiled: $(((SECONDS - begun) / 60)) min $(((SECONDS - begun) % 60)) s"; done
-    ) &
+        trap 'kill "$nap"; exit' TERM
+        while true; do
+            sleep 30 &
+            nap=$!
+            wait "$nap"
+            step "Jaeger is being compiled: $(((SECONDS - begun) / 60)) min $(((SECONDS - begun) % 60)) s"
+        done
+    ) >/dev/null &
     said=$!
     trap 'kill "$said" 2>/dev/null || true; rm -rf "$work"' EXIT
     (

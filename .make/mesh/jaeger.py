@@ -1,4 +1,4 @@
-"""jaeger.py <envoys> [<jaeger>]: what a gateway, a sidecar and an application report, and what a real Jaeger finds of it.
+"""jaeger.py <envoys> [<jaeger>]: what a gateway, a waypoint, a sidecar and an application report, and what Jaeger finds of it.
 
 The proxies are nodes of Istio with mesh_tracing, or the native module, as their tracer; the application has OpenTelemetry's
 SDK. What they export must be what test-envoy/fixtures/jaeger has. Where there is a Jaeger it gets each export as it is, and is
@@ -34,6 +34,8 @@ from server import Jaeger, tags_of  # noqa: E402
 
 FIXTURES = pathlib.Path("test-envoy/fixtures/jaeger")
 SERVICE = "outbound|9080||reviews.shop.svc.cluster.local"
+# The clusters behind each kind of proxy, as Istio names them.
+CLUSTERS = {"router": SERVICE, "waypoint": "inbound-vip|9080|http|reviews.shop.svc.cluster.local", "sidecar": "inbound|9080||"}
 OPERATION = "reviews.shop.svc.cluster.local:9080/*"
 # How the users' proxies are told: as they are by default, and for Kiali and old searches.
 REPORTS = {"plain": {}, "kiali": {"span_name": "operation", "envoy_attributes": True}}
@@ -163,7 +165,7 @@ def proxy(host, kind, app, admin, port, following, collector, report):
         "report": {"cluster": "collector", "batch": {"interval_ms": 10}, "compression": "gzip", **report},
     }
     filters, tracing = tracer(host, config, kind == "router" and "role" not in report)
-    route = {"cluster": SERVICE if kind == "router" else "inbound|9080||"}
+    route = {"cluster": CLUSTERS[kind]}
     routes = [{"match": {"prefix": "/"}, "route": route}]
     if host == "native" and "span_name" in report:
         # As istiod writes it for every route.
@@ -175,11 +177,13 @@ def proxy(host, kind, app, admin, port, following, collector, report):
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         **tracing,
     )
+    # A waypoint has no label `app`.
+    labels = {"service.istio.io/canonical-name": app} if kind == "waypoint" else {"app": app}
     bootstrap = {
         "node": {
             "id": node_id(kind, app),
             "cluster": f"{app}.shop",
-            "metadata": {"NAMESPACE": "shop", "CLUSTER_ID": "east", "LABELS": {"app": app}},
+            "metadata": {"NAMESPACE": "shop", "CLUSTER_ID": "east", "LABELS": labels},
         },
         "admin": {"address": address(admin)},
         "static_resources": {
@@ -284,6 +288,8 @@ def searches(name):
         ("reviews.shop", kiali, {"limit": 100, "minDuration": "3600000000us"}, 0),
         ("reviews.shop", {"error": "true"}, {}, 1),
         ("gateway.shop", {"error": "true"}, {}, 1),
+        # A waypoint's traces, where Kiali has `use_waypoint_name`.
+        ("waypoint.shop", kiali, {"limit": 100}, 2 if name == "kiali" else 0),
         # Envoy's own names.
         ("gateway.shop", {"http.status_code": "200", "component": "proxy"}, {}, 1 if name == "kiali" else 0),
     ]:
@@ -292,10 +298,12 @@ def searches(name):
 
 def judge(jaeger, name, host):
     """Asks Jaeger, and returns its answers."""
-    wait_for("traces", lambda: len([t for t in jaeger.traces("reviews") if len(t["spans"]) == spans_of(name)]) == 2)
+    wait_for("traces", lambda: len([t for t in jaeger.traces("reviews") if len(t["spans"]) == SPANS]) == 2)
     answers = {"services": sorted(jaeger.ask("services")), "dependencies": jaeger.dependencies(), "searches": []}
-    check(answers["services"] == ["gateway.shop", "reviews", "reviews.shop"], f"services {answers['services']}")
-    edges = [["gateway.shop", "reviews.shop", 2], ["reviews.shop", "reviews", 2]]
+    way = [f"{app}.shop" for _, app in reversed(proxies(name))] + ["reviews"]
+    check(answers["services"] == sorted(way), f"services {answers['services']}")
+    # No service calls itself, not even a gateway with two spans.
+    edges = sorted([caller, called, 2] for caller, called in zip(way, way[1:]))
     check(answers["dependencies"] == edges, f"dependencies {answers['dependencies']}")
 
     for service, tags, parameters, number in searches(name):
@@ -308,6 +316,8 @@ def judge(jaeger, name, host):
     # An inbound cluster of Istio has no host; the native tracer has it from the route.
     inbound = operation if host == "native" else "GET"
     expected = {"gateway.shop": [operation], "reviews": ["GET /reviews"], "reviews.shop": [inbound]}
+    if name == "kiali":
+        expected["waypoint.shop"] = [operation]
     check(answers["operations"] == expected, f"operations {answers['operations']}")
     for service, [one] in expected.items():
         check(len(jaeger.traces(service, operation=one)) == 2, f"nothing by operation {service} {one}")
@@ -318,9 +328,14 @@ def judge(jaeger, name, host):
     return answers
 
 
-def spans_of(name):
-    # With the gateway's two spans.
-    return 4 if name == "plain" else 3
+def proxies(name):
+    """The proxies in front of the application, from it on."""
+    between = [("waypoint", "waypoint")] if name == "kiali" else []
+    return [("sidecar", "reviews"), *between, ("router", "gateway")]
+
+
+# With the two spans of a gateway, or the waypoint's.
+SPANS = 4
 
 
 def read_by_kiali(found, name):
@@ -346,6 +361,9 @@ def read_by_kiali(found, name):
         # What it shows of a span of Envoy's.
         check(tags["component"] == "proxy" and int(tags["http.status_code"]) == 503, f"{tags}")
         check(tags["http.method"] == "GET" and tags["http.url"].endswith("/reviews/fail"), f"{tags}")
+        if app == "waypoint":
+            # Its filter of a waypoint's traces by the app behind it.
+            check(span["operationName"].startswith("reviews.shop"), span["operationName"])
         if app == "gateway":
             direction, _, _, host = tags["upstream_cluster"].split("|")
             check(direction == "outbound" and host.split(".")[:2] == ["reviews", "shop"], f"{tags}")
@@ -382,22 +400,20 @@ def run(host, version, envoy, name, program):
     with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
         jaeger = Jaeger(processes, program) if program else None
         collector = Collector(jaeger)
-        gateway, sidecar = free_port(), free_port()
-        for kind, app, port, following in [
-            ("sidecar", "reviews", sidecar, application(collector.port)),
-            ("router", "gateway", gateway, sidecar),
-        ]:
-            admin = free_port()
-            config = proxy(host, kind, app, admin, port, following, collector.port, REPORTS[name])
+        entrance = application(collector.port)
+        for kind, app in proxies(name):
+            admin, port = free_port(), free_port()
+            config = proxy(host, kind, app, admin, port, entrance, collector.port, REPORTS[name])
             processes.envoy(app, envoy, config, admin)
-        found, number = {"exports": {}}, spans_of(name)
+            entrance = port
+        found = {"exports": {}}
         for nth, path in enumerate(REQUESTS):
             headers = {"host": "reviews.example", "user-agent": "test", "x-user-id": "zoe"}
             try:
-                get(f"http://127.0.0.1:{gateway}{path}", headers)
+                get(f"http://127.0.0.1:{entrance}{path}", headers)
             except urllib.error.HTTPError as error:
                 check(error.code == 503 and "fail" in path, f"{path}: {error}")
-            found["exports"][path] = exported(collector, nth * number, number)
+            found["exports"][path] = exported(collector, nth * SPANS, SPANS)
         if jaeger:
             found["answers"] = judge(jaeger, name, host)
         compare(f"{host}-{name}", found)
