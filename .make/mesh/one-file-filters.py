@@ -1,7 +1,8 @@
-"""one-file-filters.py <kustomize>: the kustomize files of examples/one-file/filters, and every overlay of examples/one-file.
+"""one-file-filters.py <kustomize> <CRDs>: the files of examples/one-file/filters, and every overlay of examples/one-file.
 
 The files are what `meshtrace render` prints for each filter, kind and place; with UPDATE_EXAMPLES=1 they are written. Every
-overlay is rendered with a registry and digests of its own, which must be in it, and `meshtrace check` must find nothing.
+overlay is rendered with a registry and digests of its own, which must be in it, Istio's CRDs must know every field, and
+`meshtrace check` must find nothing.
 """
 
 import os
@@ -140,7 +141,43 @@ def overlays():
                 yield ROOT / "filters" / name / kind / place, name, kind, place
 
 
-def judge(folder, name, kind, place, copy, kustomize, digests):
+def schemas(path):
+    """The schema of each kind and version."""
+    found = {}
+    for crd in yaml.load_all(pathlib.Path(path).read_text(), yaml.CSafeLoader):
+        for version in crd["spec"]["versions"] if crd else []:
+            api = f"{crd['spec']['group']}/{version['name']}"
+            found[api, crd["spec"]["names"]["kind"]] = version["schema"]["openAPIV3Schema"]
+    return found
+
+
+TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+
+
+def refused(schema, value, path):
+    """What an API server with the schema would refuse, or drop: fields that it does not know."""
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    if "type" in schema and not isinstance(value, TYPES[schema["type"]]):
+        yield f"{path} is no {schema['type']}"
+    elif "enum" in schema and value not in schema["enum"]:
+        yield f"{path}: {value} is none of {schema['enum']}"
+    elif isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        yield f"{path}: {value} is not {schema['pattern']}"
+    elif isinstance(value, list):
+        for entry in value:
+            yield from refused(schema["items"], entry, f"{path}[]")
+    elif isinstance(value, dict):
+        yield from (f"{path}.{key} is missing" for key in schema.get("required", []) if key not in value)
+        for key, entry in value.items():
+            below = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+            if isinstance(below, dict):
+                yield from refused(below, entry, f"{path}.{key}")
+            else:
+                yield f"{path}.{key} is unknown"
+
+
+def judge(folder, name, kind, place, copy, kustomize, digests, crds):
     command = [kustomize, "build", str(copy / folder.relative_to(ROOT))]
     built = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     check(built.returncode == 0, f"{folder}: {built.stdout}")
@@ -157,6 +194,10 @@ def judge(folder, name, kind, place, copy, kustomize, digests):
         namespace = "istio-system" if place == "gateway" else "shop"
         check(resource["metadata"]["namespace"] == namespace, f"{where}: {resource['metadata']}")
         spec = resource["spec"]
+        schema = crds[resource["apiVersion"], resource["kind"]]["properties"]["spec"]
+        said = list(refused(schema, spec, "spec"))
+        check(not said, f"{where}: {said}")
+        check(list(refused(schema, {**spec, "unheardOf": 1}, "spec")), f"{where}: a field that does not exist is accepted")
         key, labels = ("workloadSelector", "labels") if resource["kind"] == "EnvoyFilter" else ("selector", "matchLabels")
         expected = {"workload": {"app": "payments"}, "gateway": {"istio": "ingressgateway"}}.get(place)
         check((spec.get(key) or {}).get(labels) == expected, f"{where}: {key} {spec.get(key)}")
@@ -196,7 +237,7 @@ def with_memory(copy, kustomize):
 
 
 def main():
-    kustomize = sys.argv[1]
+    kustomize, crds = sys.argv[1], schemas(sys.argv[2])
     compare(dict(files()))
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "one-file"
@@ -214,7 +255,7 @@ def main():
         check(len(digests) == len(FILTERS) + 1, f"modules {digests}")
         seen = {}
         for overlay in overlays():
-            for resource in judge(*overlay, copy, kustomize, digests):
+            for resource in judge(*overlay, copy, kustomize, digests, crds):
                 # Two of them applied together are two resources.
                 other = seen.setdefault((resource, overlay[2]), overlay[0])
                 check(other == overlay[0], f"{other} and {overlay[0]} have the same {resource}")
