@@ -31,4 +31,9 @@ cargo test --release --locked --package envoy-test-harness --test native --no-ru
 MESHTRACE_NATIVE_FOLDER=target/sanitized ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:abort_on_error=1:handle_segv=0 \
     setarch --addr-no-randomize cargo test --release --locked --package envoy-test-harness --test native -- --include-ignored
 
+if command -v go >/dev/null; then
+    step "the answers of a real Jaeger, which is compiled once"
+    JAEGER=1 .make/mesh/jaeger.sh
+fi
+
 .make/fuzz.sh

@@ -52,10 +52,26 @@ class Processes:
             process.wait()
 
     def start(self, name, command, **options):
-        log = open(self.folder / f"{name}.log", "w")
-        process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        self.log = self.folder / f"{name}.log"
+        with open(self.log, "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **options)
         self.running.append(process)
         return process
+
+    def wait_for(self, what, test):
+        """As the function. What the process that was started last has written is told where it ends, or is too slow."""
+        process, log = self.running[-1], self.log
+
+        def alive():
+            if process.poll() is not None:
+                sys.exit(f"error: no {what}: {process.args[0]} has ended")
+            return test()
+
+        try:
+            return wait_for(what, alive)
+        except SystemExit:
+            print(log.read_text()[-4000:], file=sys.stderr)
+            raise
 
     def envoy(self, name, program, config, admin):
         """Starts an Envoy with this configuration, and waits until it is ready."""
