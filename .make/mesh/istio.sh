@@ -37,3 +37,7 @@ render 1.31 1.31.0 go-1.31.mod
 step "what Istio rendered, in Envoy 1.36, 1.37, 1.39 and 1.40 (two minutes)"
 RENDERED_BY_ISTIO=$rendered cargo test --quiet --locked --package envoy-test-harness \
     --test manifests rendered_ -- --ignored
+
+step "what Istio rendered for proxies with an authoriser, with Istio's own authoriser (half a minute)"
+"$(.make/python-env.sh .make/mesh/requirements.txt)" -B .make/mesh/authz.py "$(.make/extauthz.sh)" \
+    --rendered "$rendered/ext-authz" "$(.make/envoy.sh 1.36.4)" "$(.make/envoy.sh 1.40.0)"
