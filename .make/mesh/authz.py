@@ -14,21 +14,13 @@ import socket
 import sys
 import tempfile
 
-from example import CLIENT, Application, Collector, check, lines, moved, with_ports
+from example import CLIENT, HTTP2, Application, Collector, check, lines, moved, of_istio, with_ports
 from parts import Processes, free_port, wait_for
 
 FOLDER = pathlib.Path("examples/ext-authz")
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-HTTP2 = {
-    "typed_extension_protocol_options": {
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
-        }
-    }
-}
 # The ports of the examples, by a part of the name of Istio's clusters.
-PORTS = [("|9000||ext-authz", 9000), ("|8000||ext-authz", 8000), ("otel-collector", 4318)]
+PORTS = [("|9000||ext-authz", 9000), ("|8000||ext-authz", 8000)]
 # What a caller may send.
 ARRIVALS = {
     "nothing": {},
@@ -224,57 +216,10 @@ def over_http(extauthz, envoy):
         check(f"X-B3-Spanid:[{trace[2]}]" in told, f"over HTTP: {told}")
 
 
-def of_istio(path):
-    """A connection manager as Istio rendered it, in a configuration of a plain Envoy; the ports are those of the example."""
-    made = json.loads(path.read_text())
-    manager, extensions = made["manager"], made["extensions"]
-    filters = []
-    for one in manager["httpFilters"]:
-        if one.pop("configDiscovery", None):
-            one["typedConfig"] = extensions[one["name"]]["typedConfig"]
-        # Istio's own, which a plain Envoy does not have.
-        if not one["name"].startswith("istio.") and "istio" not in one["typedConfig"].get("typeUrl", ""):
-            filters.append(one)
-    manager["httpFilters"] = filters
-    if manager.pop("rds", None):
-        manager["routeConfig"] = made["routes"][0]
-        manager["routeConfig"].pop("@type", None)
-    filters = "type.googleapis.com/envoy.extensions.filters"
-    manager["@type"] = f"{filters}.network.http_connection_manager.v3.HttpConnectionManager"
-    fields = {name: f"%FILTER_STATE(wasm.{name}:PLAIN)%" for name in ("trace_id", "span_id", "parent_span_id")}
-    log = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
-    form = {"json_format": {"path": "%REQ(:PATH)%", "response_code": "%RESPONSE_CODE%", **fields}}
-    typed = {"@type": log, "path": "/dev/stdout", "log_format": form}
-    manager["accessLog"] = [{"name": "file", "typed_config": typed}]
-    kind = {"gateway": "router", "waypoint": "waypoint"}.get(made["place"], "sidecar")
-    names = {name for _, name in re.findall(r'"(cluster|clusterName)": "([^"]+)"', json.dumps(manager))}
-    clusters = []
-    for name in sorted(names | {"outbound|4318||otel-collector.observability.svc.cluster.local"}):
-        port = next((port for part, port in PORTS if part in name), 8080)
-        address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-        assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
-        clusters.append({"name": name, "load_assignment": assignment, **(HTTP2 if port == 9000 else {})})
-    return made["place"], {
-        "node": {"id": f"{kind}~10.0.0.1~shop-1.default~default.svc.cluster.local", "cluster": "shop.default"},
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}},
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "ingress",
-                    "traffic_direction": made["direction"],
-                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": 10000}},
-                    "filter_chains": [{"filters": [{"name": "manager", "typed_config": manager}]}],
-                }
-            ],
-            "clusters": clusters,
-        },
-    }
-
-
 def run_rendered(path, extauthz, envoy):
     """A denial in a proxy as Istio configures it: the check, its call, the log and the span are of one trace."""
     application, collector = Application("application"), Collector()
-    place, tree = of_istio(path)
+    place, tree = of_istio(path, PORTS)
     grpc = path.stem.endswith("-grpc")
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "access.log"

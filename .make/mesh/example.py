@@ -1,9 +1,11 @@
 """What the tests of examples on real Envoys share: the examples' files with ports of this machine, servers that keep what
 they are sent, and spans."""
 
+import contextlib
 import http.server
 import json
 import pathlib
+import re
 import sys
 import threading
 
@@ -15,6 +17,14 @@ sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from parts import free_port, wait_for  # noqa: E402  # the folder above is no package
 
 SERVER, CLIENT = 2, 3
+HTTP2 = {
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+}
 
 
 def check(condition, message):
@@ -32,12 +42,14 @@ class Quiet(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self, status=200, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        # An Envoy that ends does not wait for its answers.
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_):
         pass
@@ -132,6 +144,56 @@ def moved(tree, ports, log=None):
             changed["path"] = str(log)
         return changed
     return [moved(value, ports, log) for value in tree] if isinstance(tree, list) else tree
+
+
+def of_istio(path, ports):
+    """A connection manager as Istio rendered it, in a configuration of a plain Envoy, and its place.
+
+    The ports are those of the examples. `ports` has those of clusters, by a part of their names; the others are at 8080.
+    """
+    made = json.loads(path.read_text())
+    manager, extensions = made["manager"], made["extensions"]
+    filters = []
+    for one in manager["httpFilters"]:
+        if one.pop("configDiscovery", None):
+            one["typedConfig"] = extensions[one["name"]]["typedConfig"]
+        # Istio's own, which a plain Envoy does not have.
+        if not one["name"].startswith("istio.") and "istio" not in one["typedConfig"].get("typeUrl", ""):
+            filters.append(one)
+    manager["httpFilters"] = filters
+    if manager.pop("rds", None):
+        manager["routeConfig"] = made["routes"][0]
+        manager["routeConfig"].pop("@type", None)
+    filters = "type.googleapis.com/envoy.extensions.filters"
+    manager["@type"] = f"{filters}.network.http_connection_manager.v3.HttpConnectionManager"
+    fields = {name: f"%FILTER_STATE(wasm.{name}:PLAIN)%" for name in ("trace_id", "span_id", "parent_span_id")}
+    log = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    form = {"json_format": {"path": "%REQ(:PATH)%", "response_code": "%RESPONSE_CODE%", **fields}}
+    typed = {"@type": log, "path": "/dev/stdout", "log_format": form}
+    manager["accessLog"] = [{"name": "file", "typed_config": typed}]
+    kind = {"gateway": "router", "waypoint": "waypoint"}.get(made["place"], "sidecar")
+    names = {name for name, _ in re.findall(r'"((outbound|inbound)\|[^"]*)"', json.dumps(manager))}
+    clusters = []
+    for name in sorted(names | {"outbound|4318||otel-collector.observability.svc.cluster.local"}):
+        port = next((port for part, port in [*ports, ("otel-collector", 4318)] if part in name), 8080)
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+        assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+        clusters.append({"name": name, "load_assignment": assignment, **(HTTP2 if port == 9000 else {})})
+    return made["place"], {
+        "node": {"id": f"{kind}~10.0.0.1~shop-1.default~default.svc.cluster.local", "cluster": "shop.default"},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 9901}}},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "ingress",
+                    "traffic_direction": made["direction"],
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": 10000}},
+                    "filter_chains": [{"filters": [{"name": "manager", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": clusters,
+        },
+    }
 
 
 def lines(log):

@@ -38,6 +38,8 @@ step "what Istio rendered, in Envoy 1.36, 1.37, 1.39 and 1.40 (two minutes)"
 RENDERED_BY_ISTIO=$rendered cargo test --quiet --locked --package envoy-test-harness \
     --test manifests rendered_ -- --ignored
 
-step "what Istio rendered for proxies with an authoriser, with Istio's own authoriser (half a minute)"
-"$(.make/python-env.sh .make/mesh/requirements.txt)" -B .make/mesh/authz.py "$(.make/extauthz.sh)" \
-    --rendered "$rendered/ext-authz" "$(.make/envoy.sh 1.36.4)" "$(.make/envoy.sh 1.40.0)"
+step "what Istio rendered of ext-authz and of examples/traffic, with Istio's own authoriser (a minute)"
+python=$(.make/python-env.sh .make/mesh/requirements.txt)
+first=$(.make/envoy.sh 1.36.4) last=$(.make/envoy.sh 1.40.0)
+"$python" -B .make/mesh/authz.py "$(.make/extauthz.sh)" --rendered "$rendered/ext-authz" "$first" "$last"
+"$python" -B .make/mesh/traffic.py --rendered "$rendered/traffic" "$first" "$last"
