@@ -2,6 +2,7 @@
 they are sent, and spans."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import pathlib
@@ -88,6 +89,8 @@ class Collector:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
                 encodings.add(self.headers.get("content-encoding"))
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
                 message = ExportTraceServiceRequest()
                 message.ParseFromString(body)
                 for group in message.resource_spans:
