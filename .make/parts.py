@@ -78,6 +78,8 @@ class Processes:
         path = self.folder / f"{name}.yaml"
         path.write_text(config)
         command = [program, "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]
+        # Access logs are written every ten seconds otherwise.
+        command += ["--file-flush-interval-msec", "100"]
         process = self.start(name, command)
 
         def ready():
