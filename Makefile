@@ -19,6 +19,7 @@ VERSION ?=
 
 help:
 	@echo 'make demo    applications and tracing Envoys that speak different formats: one request, joined'
+	@echo '             JAEGER=1: its traces in a Jaeger too, which is compiled once; JAEGER=HOST: in the one that runs there'
 	@echo 'make build   the filters and the native tracer, released, and the schemas of their configurations: dist/'
 	@echo '             PROCESSORS=x86_64 or aarch64: the native tracer for one of them; by default for both'
 	@echo 'make images  an OCI image layout for each filter and the native tracer, and its SBOM: dist/oci/'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# collector.sh: makes sure that there is an OpenTelemetry Collector with the receivers otlp and filelog, and prints its
+# collector.sh: makes sure that there is an OpenTelemetry Collector with what the examples and the tests use, and prints its
 # path: $COLLECTOR_BIN where that is set, else one that is built from .make/collector/builder.yaml.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh

@@ -33,4 +33,9 @@ MESHTRACE_NATIVE_FOLDER=target/sanitized ASAN_OPTIONS=detect_leaks=0:detect_odr_
     setarch --addr-no-randomize cargo test --release --locked --package envoy-test-harness --test native -- --include-ignored \
     --skip an_envoy_without_what_the_module_needs --skip only_checked_starts_no_thread
 
+if command -v go >/dev/null; then
+    step "the answers of a real Jaeger, which is compiled once"
+    JAEGER=1 .make/mesh/jaeger.sh
+fi
+
 .make/fuzz.sh

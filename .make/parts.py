@@ -52,16 +52,34 @@ class Processes:
             process.wait()
 
     def start(self, name, command, **options):
-        log = open(self.folder / f"{name}.log", "w")
-        process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        self.log = self.folder / f"{name}.log"
+        with open(self.log, "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **options)
         self.running.append(process)
         return process
+
+    def wait_for(self, what, test):
+        """As the function. What the process that was started last has written is told where it ends, or is too slow."""
+        process, log = self.running[-1], self.log
+
+        def alive():
+            if process.poll() is not None:
+                sys.exit(f"error: no {what}: {process.args[0]} has ended")
+            return test()
+
+        try:
+            return wait_for(what, alive)
+        except SystemExit:
+            print(log.read_text()[-4000:], file=sys.stderr)
+            raise
 
     def envoy(self, name, program, config, admin):
         """Starts an Envoy with this configuration, and waits until it is ready."""
         path = self.folder / f"{name}.yaml"
         path.write_text(config)
         command = [program, "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]
+        # Access logs are written every ten seconds otherwise.
+        command += ["--file-flush-interval-msec", "100"]
         process = self.start(name, command)
 
         def ready():

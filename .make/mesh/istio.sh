@@ -37,3 +37,9 @@ render 1.31 1.31.0 go-1.31.mod
 step "what Istio rendered, in Envoy 1.36, 1.37, 1.39 and 1.40 (two minutes)"
 RENDERED_BY_ISTIO=$rendered cargo test --quiet --locked --package envoy-test-harness \
     --test manifests rendered_ -- --ignored
+
+step "what Istio rendered of ext-authz and of examples/traffic, with Istio's own authoriser (a minute)"
+python=$(.make/python-env.sh .make/mesh/requirements.txt)
+first=$(.make/envoy.sh 1.36.4) last=$(.make/envoy.sh 1.40.0)
+"$python" -B .make/mesh/authz.py "$(.make/extauthz.sh)" --rendered "$rendered/ext-authz" "$first" "$last"
+"$python" -B .make/mesh/traffic.py --rendered "$rendered/traffic" "$first" "$last"

@@ -1,4 +1,4 @@
-"""one-file.py <kustomize> <envoy>: every form of examples/one-file in a real Envoy, as the proxy that it is for.
+"""one-file.py <kustomize> <envoy>: each place of examples/one-file in a real Envoy, as the proxy that it is for.
 
 Payments are reported always, health and metrics never, the rest by its ratio, failed and slow requests always; the spans have
 the attributes, and the access log has the ids of the span.
@@ -22,24 +22,20 @@ sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
 
 FOLDER = pathlib.Path("examples/one-file")
-# A form, the kind of its proxy, and the kinds of the spans of a request.
+# A place, the kind of its proxy, and the kinds of the spans of a request.
 SERVER, CLIENT = 2, 3
-FORMS = [
+PLACES = [
     ("namespace", "sidecar", {SERVER}),
     ("workload", "sidecar", {SERVER}),
     ("gateway", "router", {SERVER, CLIENT}),
     ("waypoint", "waypoint", {SERVER}),
-    ("trafficextension", "sidecar", {SERVER}),
 ]
 OTHERS = 200
 
 
 def documents(kustomize, form):
-    if form == "trafficextension":
-        text = (FOLDER / form / "mesh-tracing.yaml").read_text()
-    else:
-        command = [kustomize, "build", str(FOLDER / "overlays" / form)]
-        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [kustomize, "build", str(FOLDER / "overlays" / form)]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
@@ -172,7 +168,7 @@ def send(port, path):
         check("fail" in path and error.code == 503, f"{path}: {error}")
 
 
-def judge(form, kinds, port, spans, log):
+def judge(form, kind, kinds, port, spans, log):
     """Sends the requests, and compares what came of them."""
 
     def of(path):
@@ -196,7 +192,7 @@ def judge(form, kinds, port, spans, log):
         check(resource["service.name"] == "shop.shop", f"{form}: {resource}")
         expected = {"deployment.environment.name": "production", "k8s.cluster.name": "cluster-1"}
         # Nobody has checked what a client says of itself at the gateway.
-        identity = {"user.id": None, "tenant.id": None} if form == "gateway" else {"user.id": "zoe", "tenant.id": "acme"}
+        identity = {"user.id": None, "tenant.id": None} if kind == "router" else {"user.id": "zoe", "tenant.id": "acme"}
         for key, value in {**expected, **identity}.items():
             check(attributes.get(key) == value, f"{form}: {key} is {attributes.get(key)}")
     for path in ["/health", "/healthz/live", "/ready", "/metrics", "/health/fail"]:
@@ -224,20 +220,23 @@ def logged(log, path, count):
 def main():
     kustomize, envoy = sys.argv[1:]
     application = serve(Application)
-    for form, kind, kinds in FORMS:
-        resources = documents(kustomize, form)
+    for form, kind, kinds in PLACES:
+        resources = documents(kustomize, f"wasmplugin/{form}")
         check(resources["Telemetry"]["spec"]["tracing"] == [{"disableSpanReporting": True}], f"{form}: Telemetry")
-        plugin = resources.get("WasmPlugin") or resources["TrafficExtension"]
+        plugin = resources["WasmPlugin"]
+        newer = documents(kustomize, f"trafficextension/{form}")
+        spec = dict(newer["TrafficExtension"]["spec"])
+        check({**spec.pop("wasm"), **spec} == plugin["spec"], f"{form}: the TrafficExtension says something else")
+        check(newer["Telemetry"] == resources["Telemetry"], f"{form}: the TrafficExtension has another Telemetry")
         for key in ["selector", "targetRefs"]:
             check(plugin["spec"].get(key) == resources["Telemetry"]["spec"].get(key), f"{form}: {key}")
         spans = []
         with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
             admin, port, log = free_port(), free_port(), pathlib.Path(folder) / "access.log"
-            wasm = plugin["spec"].get("wasm", plugin["spec"])
-            config = proxy(kind, wasm, admin, port, application, collector(spans), log)
-            processes.envoy(form, envoy, config, admin)
-            judge(form, kinds, port, spans, log)
-    print(f"==> one file: {len(FORMS)} forms, each in an Envoy", file=sys.stderr)
+            config = proxy(kind, plugin["spec"], admin, port, application, collector(spans), log)
+            processes.envoy(kind, envoy, config, admin)
+            judge(form, kind, kinds, port, spans, log)
+    print(f"==> one file: {len(PLACES)} places, each in an Envoy", file=sys.stderr)
 
 
 main()

@@ -2,6 +2,7 @@
 //! formats, before and after the filters; every span that anyone exports is drawn and checked.
 
 mod apps;
+mod jaeger;
 mod proxies;
 mod say;
 mod story;
@@ -18,6 +19,7 @@ use envoy_test_harness::{EnvoyBinary, OtlpSink, ZipkinSink};
 use span_waterfall::{Hop, Page, Span, Terminal};
 
 use apps::{Python, Running};
+use jaeger::Jaeger;
 use proxies::{Addresses, Modules, Proxies};
 use say::{Voice, row, wrapped};
 use story::{ACTS, Act, CAST, PAYMENTS, Piece, SIDECAR, STATIONS, STOREFRONT};
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn Error>> {
     introduce();
     let python = Python::from_env()?;
+    let jaeger = Jaeger::from_env()?;
     let terminal = Terminal::of_stdout();
     // Before the acts an Envoy is found and all are started; behind them the page is written.
     let mut voice = Voice::new(terminal.colour, ACTS.len() + 3);
@@ -71,6 +74,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         announce(act);
         let spans = set.play(act.pieces)?;
         println!("\n{}", terminal.render(&spans));
+        if let Some(jaeger) = &jaeger {
+            jaeger.send(&format!("{nth}: {}", act.title), &spans)?;
+        }
         let is_tracer = Piece::is_tracer(act.pieces);
         let told = is_tracer.then(|| set.tell(act.pieces, &spans, &voice));
         let mut picture = picture(act, spans, &mut failures);
@@ -94,7 +100,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         let all =
             "Four traces before, one in every act after that. The proxies ran on all the time.";
         println!("{}", voice.verdict(true, all));
-        what_next(&page);
+        what_next(&page, jaeger.as_ref());
         Ok(())
     } else {
         println!("The pictures as a page: {}", page.display());
@@ -122,11 +128,14 @@ fn announce(act: &Act) {
     }
 }
 
-fn what_next(page: &Path) {
+fn what_next(page: &Path, jaeger: Option<&Jaeger>) {
     println!("\nWhat next?");
     let page = format!("before and after as a page: open {}", page.display());
-    println!("  1. {page}");
-    for (nth, what) in (2..).zip(story::NEXT) {
+    let jaeger = jaeger.and_then(Jaeger::page);
+    let jaeger = jaeger.map(|page| format!("the traces of every act in Jaeger: open {page}"));
+    let own = [Some(page), jaeger].into_iter().flatten();
+    let steps = own.chain(story::NEXT.map(str::to_owned));
+    for (nth, what) in (1..).zip(steps) {
         println!("  {nth}. {what}");
     }
 }

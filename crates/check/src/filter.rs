@@ -46,10 +46,11 @@ impl Filter {
         }
     }
 
-    /// The filter with this name, written with dashes or underscores.
+    /// The filter with this name, written with dashes or underscores, or as the name of its module.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.replace('-', "_").to_ascii_lowercase();
+        let name = name.strip_suffix(".wasm").unwrap_or(&name);
         Self::ALL.into_iter().find(|filter| filter.name() == name)
     }
 

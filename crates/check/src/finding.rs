@@ -274,6 +274,21 @@ impl Findings {
         message: String,
     ) {
         let place = Place { input, at, path };
-        self.all.push((code, place, message));
+        self.all.push((code, place, in_one_line(message)));
     }
+}
+
+/// The text with control characters, which may come from the file, as escapes.
+fn in_one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
 }

@@ -18,6 +18,8 @@ mod rules;
 mod running;
 mod versions;
 
+use std::slice;
+
 pub use files::Input;
 pub use filter::Filter;
 pub use finding::{Code, Finding, Level};
@@ -30,6 +32,7 @@ use files::Files;
 use finding::Findings;
 use kind::Kind;
 use model::Model;
+use model::plugin::Config;
 use versions::Versions;
 
 /// Facts that are not in the files.
@@ -78,6 +81,23 @@ pub fn filters_of(input: &Input) -> Vec<Filter> {
         Some(Kind::OneOf(filters)) => filters,
         _ => Vec::new(),
     }
+}
+
+/// The filters in a file of Envoy, Istio or Envoy Gateway, each with its configuration as JSON, which
+/// is empty where there is none. Those whose configuration cannot be read are left out.
+#[must_use]
+pub fn configurations_of(input: &Input) -> Vec<(Filter, String)> {
+    let inputs = slice::from_ref(input);
+    let (files, _) = Files::read(inputs);
+    let model = Model::new(&files, inputs, None, Versions::default());
+    let plugins = model.plugins.iter();
+    plugins
+        .filter_map(|plugin| match plugin.config {
+            Config::Read(node) => Some((plugin.filter, node.to_json().to_string())),
+            Config::Absent => Some((plugin.filter, String::new())),
+            Config::Unreadable => None,
+        })
+        .collect()
 }
 
 /// Checks all files together.

@@ -61,7 +61,10 @@ impl Versions {
     /// 1.29`.
     pub(crate) fn of_head(source: &str) -> Self {
         let mut versions = Self::default();
-        let head = source.lines().take_while(|line| line.starts_with('#'));
+        let head = source
+            .lines()
+            .map(|line| line.trim_start_matches('\u{feff}'))
+            .take_while(|line| line.starts_with(['#', '%']) || line.trim_end() == "---");
         for line in head {
             let line = line.trim_start_matches('#').trim();
             let Some((what, range)) = line.split_once(": ") else {

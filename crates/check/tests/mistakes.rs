@@ -2,7 +2,7 @@
 //!
 //! A file or a folder of `tests/mistakes` is one case. Its first line says what is expected, and
 //! with which options:
-//! `# expect: MT012 3:12, MT011 2.yaml:4:3 | --envoy 1.36`.
+//! `# expect: MT012 3:12, MT011 2.yaml:4:3 | --envoy 1.36`. What is in `tests/correct` has no finding.
 
 #![allow(
     clippy::expect_used,
@@ -70,6 +70,20 @@ fn expectation(inputs: &[Input]) -> (String, Options) {
     let head = head.unwrap_or_else(|| panic!("{} has no expectation", inputs[0].name));
     let (expected, words) = head.split_once(" | ").unwrap_or((head, ""));
     (expected.to_owned(), options(words))
+}
+
+#[test]
+fn what_is_correct_has_no_finding() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/correct");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let inputs = inputs(&entry.expect("an entry").path());
+        let report = check(&inputs, &Options::default());
+        let lines: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+        files += 1;
+    }
+    assert!(files >= 5, "{files}");
 }
 
 #[test]

@@ -42,9 +42,13 @@ fn found(name: &str, text: &str) -> Vec<Finding> {
 
 /// A registry and a digest to be replaced are the one thing that is said of a manifest.
 fn is_placeholder(finding: &Finding) -> bool {
-    let is_template = ["istio-manifests", "examples/one-file"]
-        .iter()
-        .any(|folder| finding.file.contains(folder));
+    let is_template = [
+        "istio-manifests",
+        "examples/one-file",
+        "examples/traffic/istio-",
+    ]
+    .iter()
+    .any(|folder| finding.file.contains(folder));
     finding.code == Code::Placeholder && is_template
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, ValueHint};
-use meshtrace_check::{Filter, Input, filters_of};
+use meshtrace_check::{Filter, Input, Level, Options, check, configurations_of, filters_of};
 use meshtrace_explain::{
     Explanation, SentRequest, explain, explain_mesh_tracing, header_line, text,
 };
 use meshtrace_pipeline::{AccessLogTrace, RouteSampling, SpanAttributes, TraceContext};
 use meshtrace_propagation::Direction;
+use serde_json::Value;
 
 use crate::{filter, findings, input};
 
@@ -23,8 +25,8 @@ use crate::{filter, findings, input};
     echo '{}' | meshtrace explain trace-context - --output json"
 )]
 pub(crate) struct Command {
-    /// The file with the filter's configuration as JSON or YAML, `-` is standard input; before it the filter's name, where
-    /// the configuration does not tell it
+    /// The file with the filter's configuration as JSON or YAML, or a file of Envoy or Istio with one such filter; `-` is
+    /// standard input, and {…} the configuration itself. Before it the filter's name, where the configuration does not tell it
     #[arg(value_name = "CONFIG", num_args = 1..=2, required = true, value_hint = ValueHint::FilePath)]
     target: Vec<String>,
     /// The filter's name, as before the configuration
@@ -34,16 +36,16 @@ pub(crate) struct Command {
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header_line)]
     headers: Vec<(String, String)>,
     /// The request's method
-    #[arg(long, default_value = "GET")]
+    #[arg(long, default_value = "GET", value_parser = NonEmptyStringValueParser::new())]
     method: String,
     /// The request's path, with its query
-    #[arg(long, default_value = "/")]
+    #[arg(long, default_value = "/", value_parser = path)]
     path: String,
     /// The request's host
-    #[arg(long, default_value = "localhost")]
+    #[arg(long, default_value = "localhost", value_parser = NonEmptyStringValueParser::new())]
     authority: String,
     /// The address of the client or proxy that sent the request
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = meshtrace_explain::peer)]
     peer: Option<String>,
     /// The direction of the listener
     #[arg(long)]
@@ -89,13 +91,18 @@ impl Command {
             [file] => (self.filter, file),
             _ => return Err("expected FILTER and CONFIG, or CONFIG alone".to_owned()),
         };
-        let bytes = input::read(Path::new(file))?;
-        let filter = match filter {
-            Some(filter) => filter,
-            None => guessed(file, &bytes)?,
+        let input = Input {
+            name: match file.as_str() {
+                "-" => "<stdin>".to_owned(),
+                text if text.starts_with('{') => "<argument>".to_owned(),
+                file => file.to_owned(),
+            },
+            bytes: input::read(Path::new(file))?,
         };
+        let (filter, json) = configuration(filter, &input)?;
         let sent = self.request();
-        let explanation = run(filter, &input::json(bytes), &sent)?;
+        let explanation =
+            run(filter, &json, &sent).map_err(|reason| refusal(filter, input).unwrap_or(reason))?;
         match self.output {
             Form::Text => Ok(text(&explanation, &sent, findings::in_colour())),
             Form::Json => serde_json::to_string_pretty(&explanation)
@@ -146,31 +153,101 @@ pub(crate) fn named(name: &str) -> Result<Filter, String> {
     Filter::named(name).ok_or_else(|| format!("unknown filter {name:?}, expected {}", names()))
 }
 
-/// The filter whose configuration a file is.
-pub(crate) fn guessed(file: &str, bytes: &[u8]) -> Result<Filter, String> {
-    let input = Input {
-        name: file.to_owned(),
-        bytes: bytes.to_vec(),
-    };
-    match filters_of(&input).as_slice() {
-        [one] => Ok(*one),
-        [] => Err(format!(
+/// The filter whose configuration a file is or has, and the configuration as JSON.
+pub(crate) fn configuration(
+    asked: Option<Filter>,
+    input: &Input,
+) -> Result<(Filter, Vec<u8>), String> {
+    let file = &input.name;
+    let of_file = filters_of(input);
+    let own = || input::json(input.bytes.clone());
+    if let Some(filter) = asked.filter(|_| !of_file.is_empty()) {
+        return Ok((filter, own()));
+    }
+    match of_file.as_slice() {
+        [one] => return Ok((*one, own())),
+        [] => {}
+        several => {
+            return Err(format!(
+                "{file} may be the configuration of several filters; name one of them first: {}",
+                names(several)
+            ));
+        }
+    }
+    let all = configurations_of(input);
+    let mut found: Vec<_> = all
+        .iter()
+        .filter(|(filter, _)| asked.is_none_or(|asked| asked == *filter))
+        .collect();
+    found.sort();
+    found.dedup();
+    match (found.as_slice(), asked) {
+        ([(filter, json)], _) => Ok((*filter, json.clone().into_bytes())),
+        ([], Some(filter)) if all.is_empty() => Ok((filter, own())),
+        ([], Some(filter)) => Err(format!(
+            "{file} has no {}, but {}",
+            names(&[filter]),
+            names(&all.iter().map(|(filter, _)| *filter).collect::<Vec<_>>())
+        )),
+        ([], None) => Err(format!(
             "{file} does not tell whose configuration it is; name the filter first: {}",
             names(&Filter::ALL)
         )),
-        several => Err(format!(
-            "{file} may be the configuration of several filters; name one of them first: {}",
-            names(several)
+        (several, _) => Err(format!(
+            "{file} has several configurations, of {}; name the filter first, or put the \
+             configuration into a file of its own",
+            names(
+                &several
+                    .iter()
+                    .map(|(filter, _)| *filter)
+                    .collect::<Vec<_>>()
+            )
         )),
     }
 }
 
+/// What `check` finds in a configuration that the filter refuses: with lines, and what to write.
+pub(crate) fn refusal(filter: Filter, input: Input) -> Option<String> {
+    let options = Options {
+        filter: Some(filter),
+        ..Options::default()
+    };
+    let inputs = [input];
+    let report = check(&inputs, &options);
+    let errors = report.findings.iter();
+    let errors = errors.filter(|finding| finding.level == Level::Error);
+    let lines: Vec<_> = errors.map(|finding| format!("\n  {finding}")).collect();
+    if !lines.is_empty() {
+        let (name, lines) = (filter.name(), lines.concat());
+        return Some(format!("{name} refuses the configuration{lines}"));
+    }
+    let [input] = &inputs;
+    let text = str::from_utf8(&input.bytes).ok()?;
+    let error = serde_saphyr::from_str::<Value>(text).err()?.to_string();
+    // What follows is for programmers.
+    let error = error.split(['\n', ';']).next().unwrap_or_default();
+    Some(format!(
+        "{} is no YAML of one document: {error}",
+        input.name
+    ))
+}
+
 fn names(filters: &[Filter]) -> String {
-    let names: Vec<_> = filters
+    let mut names: Vec<_> = filters
         .iter()
         .map(|filter| filter.name().replace('_', "-"))
         .collect();
+    names.sort();
+    names.dedup();
     names.join(", ")
+}
+
+/// A path as requests have it.
+fn path(text: &str) -> Result<String, String> {
+    match text.starts_with('/') || text == "*" {
+        true => Ok(text.to_owned()),
+        false => Err("expected a path that begins with /, such as /users/7?q=a".to_owned()),
+    }
 }
 
 /// `NAME=VALUE`.

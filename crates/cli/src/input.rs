@@ -32,8 +32,13 @@ impl Input {
     }
 }
 
-/// The content of a file; `-` is standard input.
+/// The content of a file; `-` is standard input. What begins with a brace, and is no file, is the
+/// content itself.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let name = file.as_os_str().as_encoded_bytes();
+    if name.starts_with(b"{") && !file.exists() {
+        return Ok(name.to_vec());
+    }
     if file.as_os_str() == "-" {
         let mut text = Vec::new();
         io::stdin()

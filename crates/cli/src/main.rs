@@ -39,9 +39,9 @@ enum Command {
     /// section in docs/troubleshooting.md.
     ///
     /// Read are plugin configurations, Envoy's configuration (bootstrap, LDS, CDS, RDS, /config_dump), WasmPlugin,
-    /// TrafficExtension, EnvoyFilter, Telemetry, MeshConfig, EnvoyExtensionPolicy and EnvoyProxy, as JSON or YAML. Files
-    /// that are given together are checked together: a plugin with the tags that read it, a label with the pods that
-    /// have it.
+    /// TrafficExtension, EnvoyFilter, Telemetry, MeshConfig, EnvoyExtensionPolicy, EnvoyPatchPolicy and EnvoyProxy, as
+    /// JSON or YAML, also in ConfigMaps and lists. Files that are given together are checked together: a plugin with the
+    /// tags that read it, a label with the pods that have it.
     #[command(arg_required_else_help = true)]
     Check(check::Command),
     /// Find mistakes in a running Envoy: in its configuration, and in what its counters say

@@ -48,3 +48,12 @@ fn comment(text: &str) -> String {
     lines.push('\n');
     lines
 }
+
+/// The text without line breaks and other control characters, which a terminal would follow.
+pub(crate) fn in_one_line(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => character,
+    };
+    text.chars().map(shown).collect()
+}

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueHint};
-use meshtrace_check::Filter;
+use meshtrace_check::{Filter, Input};
 use meshtrace_explain::{Case, Cases, Difference, placeless};
 use serde_json::Value;
 
-use crate::explain::{guessed, named, run};
+use crate::explain::{configuration, named, refusal, run};
 use crate::{input, output};
 
 /// The file with the cases.
@@ -50,17 +50,23 @@ impl Command {
         if cases.cases.is_empty() {
             return Err(format!("{file} has no cases"));
         }
-        let json = self.configuration(&cases.config)?;
-        let filter = match &cases.filter {
-            Some(name) => named(name)?,
-            None => guessed("config", &json)
-                .map_err(|reason| format!("{file}: {reason}, as `filter: NAME`"))?,
+        let asked = cases.filter.as_deref().map(named).transpose()?;
+        let input = self.configuration(&cases.config)?;
+        let (filter, json) = configuration(asked, &input)
+            .map_err(|reason| format!("{file}: {reason}, as `filter: NAME`"))?;
+        let json = match cases.config {
+            Value::Null => Vec::new(),
+            _ => json,
         };
         let mut text = String::new();
         let mut failed = 0;
         for case in &cases.cases {
-            let found = differences(filter, &json, case, &cases.environment)?;
-            let name = &case.name;
+            let found = differences(filter, &json, case, &cases.environment).map_err(|reason| {
+                let is_file = cases.config.is_string();
+                let told = is_file.then(|| refusal(filter, input.clone())).flatten();
+                told.unwrap_or(reason)
+            })?;
+            let name = output::in_one_line(&case.name);
             if found.is_empty() {
                 text.push_str(&format!("ok {name}\n"));
                 continue;
@@ -77,15 +83,17 @@ impl Command {
         Ok((text, failed))
     }
 
-    fn configuration(&self, config: &Value) -> Result<Vec<u8>, String> {
-        match config {
-            Value::Null => Ok(Vec::new()),
+    fn configuration(&self, config: &Value) -> Result<Input, String> {
+        let (name, bytes) = match config {
+            Value::Null => ("config".to_owned(), b"{}".to_vec()),
             Value::String(name) => {
                 let folder = self.file.parent().unwrap_or(Path::new(""));
-                input::read(&folder.join(name)).map(input::json)
+                let path = folder.join(name);
+                (path.display().to_string(), input::read(&path)?)
             }
-            config => Ok(config.to_string().into_bytes()),
-        }
+            config => ("config".to_owned(), config.to_string().into_bytes()),
+        };
+        Ok(Input { name, bytes })
     }
 }
 
@@ -104,10 +112,13 @@ fn differences(
 }
 
 fn shown(difference: &Difference) -> String {
-    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+    let value = |value: &Option<String>| match value {
+        Some(value) => output::in_one_line(value),
+        None => "(none)".to_owned(),
+    };
     format!(
         "  {}\n    expected  {}\n    found     {}\n",
-        difference.key,
+        output::in_one_line(&difference.key),
         value(&difference.expected),
         value(&difference.found)
     )

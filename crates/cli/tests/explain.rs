@@ -99,6 +99,10 @@ fn the_filter_is_told_by_the_configuration_or_by_name() {
     let folder = folder_with(&[
         ("a.json", r#"{"extract": ["b3"], "inject": ["b3"]}"#),
         ("b.json", "{}"),
+        (
+            "plugin.yaml",
+            "kind: WasmPlugin\nspec: {url: oci://a/trace_context:1, pluginConfig: {inject: [b3]}}\n",
+        ),
     ]);
     let explain = |arguments: &[&str]| {
         let arguments: Vec<_> = ["explain"].iter().chain(arguments).copied().collect();
@@ -119,6 +123,14 @@ fn the_filter_is_told_by_the_configuration_or_by_name() {
         let document: Value = serde_json::from_str(&out(&named)).expect("JSON");
         assert_eq!(document["filter"], filter.replace('-', "_"));
     }
+    // The configuration itself, in YAML too; and a file of Istio with one filter.
+    for config in [r#"{"inject": ["b3"]}"#, "{inject: [b3]}", "plugin.yaml"] {
+        let told = explain(&[config]);
+        assert_eq!(told.status.code(), Some(0), "{config}: {}", err(&told));
+        assert!(out(&told).starts_with("trace_context: GET / of localhost\n"));
+    }
+    let named = explain(&["trace_context.wasm", "plugin.yaml"]);
+    assert_eq!(named.status.code(), Some(0), "{}", err(&named));
     let untold = explain(&["b.json"]);
     assert_eq!(untold.status.code(), Some(1));
     assert!(
@@ -132,6 +144,24 @@ fn the_filter_is_told_by_the_configuration_or_by_name() {
 fn what_is_wrong_is_told_in_a_sentence() {
     let folder = folder_with(&[
         ("a.json", r#"{"inject": ["w3c"]}"#),
+        ("documents.yaml", "inject: [b3]\n---\ninject: [b3]\n"),
+        ("tab.yaml", "inject:\n\t- b3\n"),
+        (
+            "two.yaml",
+            "kind: WasmPlugin\nspec: {url: oci://a/trace_context:1}\n---\nkind: WasmPlugin\nspec: {url: oci://a/route_sampling:1}\n",
+        ),
+        (
+            "number.yaml",
+            "filter: trace-context\ncases: [{name: a, request: {headers: {x-b3-spanid: 0000000000000001}}, expect: {sampled: true}}]\n",
+        ),
+        (
+            "peer.yaml",
+            "filter: trace-context\ncases: [{name: a, request: {peer: x}, expect: {sampled: true}}]\n",
+        ),
+        (
+            "file.yaml",
+            "filter: trace-context\nconfig: a.json\ncases: [{name: a, expect: {sampled: true}}]\n",
+        ),
         (
             "cases.yaml",
             "filter: x\ncases: [{name: a, expect: {sampled: true}}]\n",
@@ -154,7 +184,27 @@ fn what_is_wrong_is_told_in_a_sentence() {
         (
             &["explain", "trace-context", "a.json"][..],
             1,
-            "trace_context.inject",
+            "error MT012 a.json:1:13 inject[0]: \"w3c\" is not allowed here; did you mean",
+        ),
+        (
+            &["explain", "trace-context", "tab.yaml"],
+            1,
+            "error MT001 tab.yaml:2:2 ",
+        ),
+        (
+            &["explain", "trace-context", "documents.yaml"],
+            1,
+            "documents.yaml is no YAML of one document",
+        ),
+        (
+            &["explain", "two.yaml"],
+            1,
+            "two.yaml has several configurations, of route-sampling, trace-context;",
+        ),
+        (
+            &["explain", "span-attributes", "two.yaml"],
+            1,
+            "two.yaml has no span-attributes, but route-sampling, trace-context",
         ),
         (
             &["explain", "trace-context", "none.json"],
@@ -172,10 +222,42 @@ fn what_is_wrong_is_told_in_a_sentence() {
             "expected NAME: VALUE",
         ),
         (&["explain", "a.json", "--header", ":path: /"], 2, "--path"),
+        (
+            &["explain", "a.json", "--header", "x-é: a"],
+            2,
+            "\"x-é\" is no name of a header",
+        ),
+        (
+            &["explain", "a.json", "--header", "a: b\r\nc: d"],
+            2,
+            "the value of a has a line break",
+        ),
+        (
+            &["explain", "a.json", "--peer", "somebody"],
+            2,
+            "expected an IP address",
+        ),
+        (&["explain", "a.json", "--path", "a"], 2, "begins with /"),
+        (&["explain", "a.json", "--method", ""], 2, "--method"),
+        (
+            &["test", "number.yaml"],
+            2,
+            "a header's value in quotes, or a list of them",
+        ),
+        (
+            &["test", "peer.yaml"],
+            2,
+            "case \"a\": expected an IP address",
+        ),
+        (&["test", "file.yaml"], 2, "a.json:1:13 inject[0]"),
         (&["test", "cases.yaml"], 2, "unknown filter \"x\""),
         (&["test", "none-yet.yaml"], 2, "has no cases"),
         (&["test", "vain.yaml"], 2, "the case \"a\" expects nothing"),
-        (&["test", "slip.yaml"], 2, "`expect`\n"),
+        (
+            &["test", "slip.yaml"],
+            2,
+            "line 2 column 19: unknown field `expct`",
+        ),
         (
             &["test", "refused.yaml"],
             2,
@@ -192,6 +274,24 @@ fn what_is_wrong_is_told_in_a_sentence() {
             err(&output)
         );
     }
+}
+
+#[test]
+fn cases_name_rules_by_their_place_and_print_no_control_characters() {
+    let folder = folder_with(&[(
+        "cases.yaml",
+        "{filter: route-sampling, config: {rules: [{match: {path: {exact: /a}}, sample: always}]}, cases: [\n\
+         {name: \"a\\n\\e[31m\", request: {path: /a, direction: INBOUND}, expect: {rule: 0}},\n\
+         {name: b, request: {path: /a}, expect: {rule: \"x\\e[0m\"}}]}\n",
+    )]);
+    let output = meshtrace(folder.path(), &["test", "cases.yaml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let text = out(&output);
+    assert!(
+        text.starts_with("ok a\u{fffd}\u{fffd}[31m\nFAIL b\n"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! A request and what is expected of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use meshtrace_propagation::Direction;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
+use crate::input::{header, peer};
 use crate::{Explanation, SentRequest};
 
 /// A request and what is expected of it.
@@ -35,12 +39,37 @@ struct CaseRequest {
     properties: BTreeMap<String, String>,
 }
 
-/// One line of a header, or several.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Lines {
-    One(String),
-    Several(Vec<String>),
+/// The lines of a header: a text, or a list of texts.
+#[derive(Clone, Debug)]
+struct Lines(Vec<String>);
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(OfLines)
+    }
+}
+
+struct OfLines;
+
+/// A number is refused: YAML forgets how it was written, such as the zeros that an id begins with.
+impl<'de> Visitor<'de> for OfLines {
+    type Value = Lines;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a header's value in quotes, or a list of them")
+    }
+
+    fn visit_str<E>(self, line: &str) -> Result<Lines, E> {
+        Ok(Lines(vec![line.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Lines, A::Error> {
+        let mut lines = Vec::new();
+        while let Some(Lines(line)) = list.next_element()? {
+            lines.extend(line);
+        }
+        Ok(Lines(lines))
+    }
 }
 
 /// What is expected of a request.
@@ -62,13 +91,24 @@ pub struct Expected {
 #[derive(Deserialize)]
 #[serde(remote = "Direction", rename_all = "lowercase")]
 enum NamedDirection {
+    #[serde(alias = "UNSPECIFIED")]
     Unspecified,
+    #[serde(alias = "INBOUND")]
     Inbound,
+    #[serde(alias = "OUTBOUND")]
     Outbound,
 }
 
+/// The name of a rule, or its place in the list, which is a number.
 fn even_null<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(input).map(Some)
+    match Value::deserialize(input)? {
+        Value::Null => Ok(Some(None)),
+        Value::String(name) => Ok(Some(Some(name))),
+        Value::Number(place) if place.is_u64() => Ok(Some(Some(place.to_string()))),
+        _ => Err(D::Error::custom(
+            "expected a rule's name, its place in the list, or null",
+        )),
+    }
 }
 
 /// An expectation that was not met.
@@ -83,6 +123,19 @@ pub struct Difference {
 }
 
 impl Case {
+    /// Refuses what no request has.
+    pub(crate) fn refusal(&self) -> Result<(), String> {
+        for (name, Lines(lines)) in &self.request.headers {
+            for line in lines {
+                header(name, line)?;
+            }
+        }
+        match &self.request.peer {
+            Some(address) => peer(address).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// The request, to a filter whose VM has this environment.
     #[must_use]
     pub fn request(&self, environment: &BTreeMap<String, String>) -> SentRequest {
@@ -94,10 +147,7 @@ impl Case {
             &or(case.authority, "localhost"),
         );
         for (name, lines) in &case.headers {
-            match lines {
-                Lines::One(value) => sent.add(name, value),
-                Lines::Several(values) => values.iter().for_each(|value| sent.add(name, value)),
-            }
+            lines.0.iter().for_each(|value| sent.add(name, value));
         }
         SentRequest {
             headers: sent.headers,

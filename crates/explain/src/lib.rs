@@ -21,7 +21,7 @@ pub use explanation::{
     Attribute, Explanation, FilterState, HeaderChange, LeftOut, MovedCounter, ReadFormat, Rule,
     Section, Span,
 };
-pub use input::{Cases, header_line, json_of, placeless};
+pub use input::{Cases, header_line, json_of, peer, placeless};
 pub use request::SentRequest;
 pub use run::{explain, explain_mesh_tracing};
 pub use text::text;

@@ -27,6 +27,7 @@ use crate::call::{self, Version};
 use crate::in_force::{self, Entry, GivenConfiguration, Invalid, LoadDecision};
 use crate::metrics::ConfigGauges;
 use crate::status::Status;
+use crate::warned::Warned;
 
 /// The result of `on_configure`.
 pub(crate) enum Load<C> {
@@ -98,6 +99,7 @@ pub(crate) fn load<C: Composition>(
             });
             if decision.is_new {
                 announce(plugin, &composition);
+                Warned::about(entry.plugin, entry.given).forget();
             }
             Load::Good(composition)
         }
@@ -166,6 +168,7 @@ pub(crate) fn unload<C: Composition>(plugin: &Plugin, gauges: ConfigGauges, cont
                 // The shared data have no way to remove an entry.
                 let _ =
                     call::set_shared_data(&key(GOOD, entry.plugin, entry.runs), b"", Version::ANY);
+                Warned::about(entry.plugin, entry.runs).forget();
             }
             gauges.record(left.invalid);
             if left.returned.is_some_and(|entry| entry.is_invalid()) {
@@ -198,7 +201,14 @@ fn recall<C: Composition>(plugin: u64, configuration: u64) -> Option<C> {
     parse(value.strip_prefix(b"=")?).ok()
 }
 
-fn key(fact: &[u8], plugin: u64, configuration: u64) -> Vec<u8> {
+/// The warnings about the configuration that the root context `context` runs.
+pub(crate) fn warned(context: u32) -> Warned {
+    let (plugin, runs) =
+        in_force::entry(context).map_or((0, 0), |entry| (entry.plugin, entry.runs));
+    Warned::about(plugin, runs)
+}
+
+pub(crate) fn key(fact: &[u8], plugin: u64, configuration: u64) -> Vec<u8> {
     [fact, &plugin.to_le_bytes(), &configuration.to_le_bytes()].concat()
 }
 
@@ -207,7 +217,7 @@ fn enter(context: u32, given: GivenConfiguration) -> LoadDecision {
     in_force::enter(context, given).unwrap_or_else(|status| {
         shared_data_fails(status);
         LoadDecision {
-            runs: in_force::runs(context),
+            runs: in_force::entry(context).map_or(0, |entry| entry.runs),
             is_new: true,
             invalid: Invalid::both(!given.is_good),
         }

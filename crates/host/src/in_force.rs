@@ -239,11 +239,11 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
     decided.map(|_| decision)
 }
 
-/// The digest of the configuration that the root context `context` runs, or 0.
-pub(crate) fn runs(context: u32) -> u64 {
+/// The configuration of the root context `context`.
+pub(crate) fn entry(context: u32) -> Option<Entry> {
     with_roots(|roots| {
         let root = roots.iter().find(|root| root.context == context);
-        root.map_or(0, |root| root.entry.runs)
+        root.map(|root| root.entry)
     })
 }
 

@@ -23,6 +23,7 @@ mod shared;
 mod status;
 mod stream;
 mod sys;
+mod warned;
 
 pub use export::{SECTION_NAME, callbacks_length, callbacks_section};
 pub use root::new_root;

@@ -48,7 +48,9 @@ impl<C: Composition> Root<C> {
         if let Some(running) = self.running() {
             running.on_replaced();
         }
-        let running = composition.and_then(Running::new).map(Rc::new);
+        let running = composition.and_then(|composition| {
+            Running::new(composition, configuration::warned(self.context)).map(Rc::new)
+        });
         if let Some(running) = &running {
             http_calls::register(self.context, running);
         }

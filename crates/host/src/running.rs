@@ -12,6 +12,7 @@ use crate::expressions::Expressions;
 use crate::metrics::Metrics;
 use crate::own_context::OwnContext;
 use crate::shared::PluginSharedData;
+use crate::warned::Warned;
 
 /// The data that the requests of one plugin configuration share.
 ///
@@ -30,6 +31,7 @@ pub(crate) struct Running<C> {
     /// The tick period that was last set, in milliseconds; 0 for none.
     pub(crate) tick: Cell<u32>,
     pub(crate) warnings: WarningLimit,
+    pub(crate) warned: Warned,
     /// Whether its root context runs another configuration by now.
     pub(crate) is_replaced: Cell<bool>,
 }
@@ -51,7 +53,7 @@ impl<C> Running<C> {
 impl<C: Composition> Running<C> {
     /// Runs `composition`; `None` where the host gives no randomness.
     #[inline(never)]
-    pub(crate) fn new(composition: C) -> Option<Self> {
+    pub(crate) fn new(composition: C, warned: Warned) -> Option<Self> {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             call::log(
@@ -75,17 +77,16 @@ impl<C: Composition> Running<C> {
             expressions,
             tick: Cell::new(0),
             warnings: WarningLimit::default(),
+            warned,
             is_replaced: Cell::new(false),
         })
     }
 
-    /// Logs what a request shows, once an hour at most.
+    /// Logs what a request shows, unless a worker has said it within the last hour.
     #[inline(never)]
     pub(crate) fn warn(&self, warning: Warning) {
-        if self
-            .warnings
-            .admits(warning, self.monotonic().unwrap_or_default())
-        {
+        let now = self.monotonic().unwrap_or_default();
+        if self.warnings.admits(warning, now) && self.warned.admits(warning, now) {
             call::log(LogLevel::Warn, &warning.line(C::NAME));
         }
     }

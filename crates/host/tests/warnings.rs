@@ -11,7 +11,7 @@ mod mock;
 use meshtrace_pipeline::{
     AccessLogTrace, Composition, MeshTracing, RouteSampling, SpanAttributes, TraceContext,
 };
-use mock::drive::configure_as;
+use mock::drive::{configure_as, reconfigure};
 use mock::{LOOK, host};
 
 const STREAM: u32 = 1000;
@@ -30,6 +30,14 @@ unsafe extern "C" {
 
 /// Runs one request, in which a tracer behind the filter writes `after`. Returns the calls.
 fn request(headers: &[(&str, &str)], after: Option<(&str, &str)>) -> Vec<&'static str> {
+    request_of(1, headers, after)
+}
+
+fn request_of(
+    root: u32,
+    headers: &[(&str, &str)],
+    after: Option<(&str, &str)>,
+) -> Vec<&'static str> {
     let line = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
     host(|host| {
         host.forget_requests();
@@ -37,7 +45,7 @@ fn request(headers: &[(&str, &str)], after: Option<(&str, &str)>) -> Vec<&'stati
         host.calls.clear();
     });
     unsafe {
-        proxy_on_context_create(STREAM, 1);
+        proxy_on_context_create(STREAM, root);
         assert_eq!(proxy_on_request_headers(STREAM, headers.len(), true), 0);
     }
     host(|host| {
@@ -132,6 +140,44 @@ fn a_warning_is_said_once_and_then_once_an_hour() {
     let warning = warnings().remove(0);
     let text = "mesh_tracing: `traceparent` was written again after this filter";
     assert!(warning.contains(text), "{warning}");
+}
+
+#[test]
+fn the_workers_say_a_warning_once() {
+    let same = r#"{"trace_context": {}}"#;
+    let workers = [
+        (1, same),
+        (2, same),
+        (3, r#"{"trace_context": {"inject": ["b3"]}}"#),
+    ];
+    for (root, json) in workers {
+        assert!(configure_as::<MeshTracing>(root, json));
+        host(|host| {
+            let name = b"plugin-1".to_vec();
+            host.properties.insert(b"plugin_name".into(), name);
+        });
+        assert!(reconfigure(root, json));
+    }
+    let pass = |root: u32| {
+        request_of(
+            root,
+            &[("traceparent", CAME)],
+            Some(("traceparent", WRITTEN_AGAIN)),
+        );
+        warnings().len()
+    };
+    // The third one has another configuration.
+    assert_eq!([1, 2, 1, 2, 3, 3].map(pass), [1, 1, 1, 1, 2, 2]);
+    // A configuration that comes back is a new one.
+    for root in [1, 2] {
+        unsafe { proxy_on_delete(root) };
+    }
+    assert!(configure_as::<MeshTracing>(1, same));
+    assert_eq!(pass(1), 3);
+    // Where the shared data fail, each worker speaks for itself.
+    host(|host| host.statuses = [("proxy_get_shared_data", 10)].into());
+    assert!(configure_as::<MeshTracing>(2, same));
+    assert_eq!(pass(2), 4);
 }
 
 #[test]

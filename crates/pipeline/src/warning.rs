@@ -1,8 +1,8 @@
 //! Warnings about what requests show: a filter that stands in the wrong place, or whose work the
 //! proxy's own tracer undoes.
 //!
-//! Few requests are looked at ([`Watch`]), and each warning is said once an hour at most
-//! ([`WarningLimit`]).
+//! Few requests are looked at ([`Watch`]), and each warning is said once an hour at most: in each VM
+//! ([`WarningLimit`]), and in all workers together ([`Warning::record`]).
 
 use core::cell::Cell;
 
@@ -49,6 +49,27 @@ impl Warning {
             Self::AmongUpstream => 4,
             Self::NoIds => 5,
         }
+    }
+
+    /// Records in `said`, an entry of the shared data that the workers have for one configuration,
+    /// that this warning is said at the time `now`, in nanoseconds. Returns the new entry, or `None`
+    /// where a worker has said it within the last hour.
+    #[must_use]
+    #[inline(never)]
+    pub fn record(self, said: &[u8], now: u64) -> Option<Vec<u8>> {
+        let mut times = [[0; 8]; Self::COUNT];
+        let (known, _) = said.as_chunks();
+        for (time, known) in times.iter_mut().zip(known) {
+            *time = *known;
+        }
+        let time = times.get_mut(self.index())?;
+        let last = u64::from_le_bytes(*time);
+        // 0 stands for: never.
+        if last != 0 && now.saturating_sub(last) < HOUR {
+            return None;
+        }
+        *time = now.max(1).to_le_bytes();
+        Some(times.concat())
     }
 
     /// The line for the log of the filter `name`: what a request shows, what to do, and where more
@@ -230,6 +251,25 @@ mod tests {
         // Another one has a limit of its own.
         assert_eq!(said(Warning::TwoTracers("traceparent"), 1), [0]);
         assert_eq!(said(Warning::TwoTracers("b3"), 1), [0; 0]);
+    }
+
+    #[test]
+    fn the_workers_share_the_times() {
+        let mut entry = Vec::new();
+        let mut say = |warning: Warning, now: u64| match warning.record(&entry, now) {
+            Some(new) => {
+                entry = new;
+                true
+            }
+            None => false,
+        };
+        // A clock that fails is at 0.
+        assert!(say(Warning::NoIds, 0));
+        assert!(!say(Warning::NoIds, 0));
+        assert!(say(Warning::NotDropped, 5));
+        assert!(!say(Warning::NotDropped, HOUR + 4));
+        assert!(say(Warning::NotDropped, HOUR + 5));
+        assert!(say(Warning::NoIds, HOUR + 1));
     }
 
     #[test]

@@ -52,8 +52,11 @@ pub fn apply(manifest: &Value, manager: &mut Value) {
             (Some("HTTP_FILTER"), Some("MERGE")) => {
                 let name = &matched_filter(patch)["subFilter"]["name"];
                 let mut filters = list(&mut manager["http_filters"]).iter_mut();
-                let filter = filters.find(|filter| filter["name"] == *name);
-                merge(filter.expect("the filter that is matched"), &value);
+                match filters.find(|filter| filter["name"] == *name) {
+                    Some(filter) => merge(filter, &value),
+                    // An AuthorizationPolicy makes it, which is the user's own.
+                    None => assert_eq!(name, "envoy.filters.http.ext_authz"),
+                }
             }
             (Some("HTTP_FILTER"), Some("INSERT_FIRST")) => {
                 assert_eq!(matched_filter(patch)["subFilter"], Value::Null);

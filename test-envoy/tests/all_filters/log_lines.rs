@@ -89,7 +89,7 @@ fn plugin(filter: &str, config: &str) -> WasmFilter {
     WasmFilter::new(filter, module(filter)).configuration(config)
 }
 
-fn ingress(filters: impl IntoIterator<Item = HttpFilter>) -> Listener {
+pub(crate) fn ingress(filters: impl IntoIterator<Item = HttpFilter>) -> Listener {
     let manager = HttpConnectionManager::new().route(Route::prefix("/").direct_response(200, ""));
     let manager = filters
         .into_iter()
@@ -97,7 +97,7 @@ fn ingress(filters: impl IntoIterator<Item = HttpFilter>) -> Listener {
     Listener::http("ingress", manager)
 }
 
-fn start(envoy: &EnvoyBinary, workers: u32, bootstrap: Bootstrap) -> Envoy {
+pub(crate) fn start(envoy: &EnvoyBinary, workers: u32, bootstrap: Bootstrap) -> Envoy {
     let options = Options::default().concurrency(workers);
     Envoy::start_with(envoy, bootstrap, options).expect("an Envoy that starts")
 }

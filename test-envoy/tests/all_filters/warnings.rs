@@ -1,6 +1,7 @@
 //! Warnings about what requests show: the proxy's own tracer undoes the work of a filter, the filter
 //! stands in the wrong chain, or the step in front of it is missing.
 
+use envoy_test_harness::client::Connection;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, Tracing, WasmFilter,
 };
@@ -9,7 +10,7 @@ use meshtrace_test_support::common::{Mesh, get, module};
 use meshtrace_test_support::promises;
 use meshtrace_test_support::tracers::{Sinks, Tracer};
 
-use crate::log_lines::lines;
+use crate::log_lines::{ingress, lines, start};
 
 const REPORT: &str = r#"{"report": {"cluster": "collector"}}"#;
 
@@ -69,6 +70,27 @@ fn a_tracer_of_the_proxys_own_is_one_warning() {
         "OpenTelemetry, Zipkin and no tracer, with report and without; 20 requests",
         "one line at warning level with a tracer, none without; 4 versions",
     );
+}
+
+#[test]
+fn of_all_workers_one_says_a_warning() {
+    let behind = r#"{"placement": "upstream", "tracer": "tracecontext"}"#;
+    each_supported(|envoy| {
+        let filter = plugin("trace_context", behind);
+        let bootstrap = Bootstrap::new().listener(ingress([filter.into()]));
+        let envoy = start(envoy, 4, bootstrap);
+        let address = envoy.address("ingress").expect("a listener");
+        // Connections are spread over the workers, and three requests of a worker are enough.
+        for _ in 0..24 {
+            let mut connection = Connection::open(address).expect("a connection");
+            for _ in 0..4 {
+                let response = connection.send(&get(&[])).expect("a response");
+                assert_eq!(response.status, 200);
+            }
+        }
+        let said = lines(&envoy, "(MT0");
+        assert_eq!(said.len(), 1, "{said:#?}");
+    });
 }
 
 #[test]

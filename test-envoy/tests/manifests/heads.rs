@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use crate::head::{Head, Product, files, manifests};
 use crate::proxy::Proxy;
 
+const ROUTER: &str = "envoy.filters.http.router";
+
 /// One Envoy with a listener for each of the proxies.
 fn bootstrap(proxies: &BTreeMap<String, Proxy>, upstream: &Upstream, closed: &ClosedPort) -> Value {
     let endpoint = |name: &str, address: std::net::SocketAddr| {
@@ -164,10 +166,12 @@ fn where_a_module_is_discovered_what_stands_in_for_it_is_taken() {
         }
         seen += 1;
         let mut proxy = Proxy::of(&path, &head);
-        let router = list(&mut proxy.manager["http_filters"])
-            .last_mut()
-            .expect("the router");
-        router["typed_config"]["upstream_http_filters"][0]["typed_config"] = json!({
+        let filters = list(&mut proxy.manager["http_filters"]);
+        let discovered = match filters.iter().position(|one| one["name"] != ROUTER) {
+            Some(downstream) => &mut filters[downstream],
+            None => &mut filters[0]["typed_config"]["upstream_http_filters"][0],
+        };
+        discovered["typed_config"] = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
         });
         let proxies = BTreeMap::from([(path.clone(), proxy)]);
@@ -180,7 +184,7 @@ fn where_a_module_is_discovered_what_stands_in_for_it_is_taken() {
             assert_eq!(refused.is_none(), is_named, "{path}: {refused:?}");
         });
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 5);
 }
 
 /// What istiod and the CRDs of a version do not have is not in a file for it.
@@ -194,7 +198,8 @@ fn no_file_needs_a_newer_istio_than_its_head_names() {
             ("kind: TrafficExtension", 30),
             ("formatter:", 29),
             ("%SPAN_ID%", 30),
-            ("config_discovery:", 31),
+            // As deep as an upstream filter is; a filter of a connection manager was always found so.
+            ("            config_discovery:", 31),
             ("MERGE_AND_REPLACE_LIST", 31),
             ("disableContextPropagation", 30),
         ] {

@@ -61,18 +61,19 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Tree, SyntaxError> {
     yaml::read(text).map_err(|error| templated(text, error))
 }
 
-/// Reads the text of a scalar. Its nodes have the position of the scalar.
-pub(crate) fn read_within(host: Node<'_>, language: Language) -> Result<Tree, SyntaxError> {
+/// Reads the text of a scalar. Its nodes have positions in that text; the second value makes
+/// positions in the scalar's own text of them.
+pub(crate) fn read_within(
+    host: Node<'_>,
+    language: Language,
+) -> (Result<Tree, SyntaxError>, impl Fn(Position) -> Position) {
     let text = host.scalar().unwrap_or_default();
     let place = embedded::Place::of(host);
     let tree = match language {
         Language::Json => json::read(text),
         Language::Yaml => yaml::read(text),
     };
-    match tree {
-        Ok(tree) => Ok(tree.moved(|at| place.position(at))),
-        Err(error) => Err(SyntaxError::new(place.position(error.at), error.message)),
-    }
+    (tree, move |at| place.position(at))
 }
 
 /// The language of a text within a scalar.
@@ -105,7 +106,8 @@ mod tests {
         let tree = tree(text);
         let root = tree.documents().next().expect("a document");
         let value = root.get("key").expect("the key");
-        let within = read_within(value, Language::Json).expect("JSON");
+        let (within, place) = read_within(value, Language::Json);
+        let within = within.expect("JSON").moved(place);
         let map = within.documents().next().expect("a map");
         let at = map.get("b").expect("b").position();
         (at.line, at.column)

@@ -55,6 +55,8 @@ pub(super) struct Data {
 pub(crate) struct Tree {
     /// The given file that it is, or that contains it.
     input: usize,
+    /// A number that no other tree has.
+    number: usize,
     /// The path before the paths of its nodes.
     prefix: String,
     pub(super) source: Arc<str>,
@@ -68,9 +70,10 @@ impl Tree {
         &self.source
     }
 
-    /// Makes the tree part of an input, below a path.
-    pub(crate) fn of_input(mut self, input: usize, prefix: &str) -> Self {
+    /// Makes the tree, which gets this number, part of an input, below a path.
+    pub(crate) fn of_input(mut self, input: usize, number: usize, prefix: &str) -> Self {
         self.input = input;
+        self.number = number;
         prefix.clone_into(&mut self.prefix);
         self
     }
@@ -93,7 +96,7 @@ impl Tree {
     }
 
     /// The same nodes with other positions.
-    pub(super) fn moved(mut self, position: impl Fn(Position) -> Position) -> Self {
+    pub(crate) fn moved(mut self, position: impl Fn(Position) -> Position) -> Self {
         for data in &mut self.nodes {
             data.at = position(data.at);
             if let Step::Key(_, at) = &mut data.step {
@@ -133,9 +136,9 @@ impl<'t> Node<'t> {
         self.tree.input
     }
 
-    /// A number that identifies the node in its tree, in the order of the file.
-    pub(crate) fn id(self) -> u32 {
-        self.id
+    /// The number of its tree, and the number of the node in its tree.
+    pub(crate) fn id(self) -> (usize, u32) {
+        (self.tree.number, self.id)
     }
 
     /// The position of its value.
@@ -243,20 +246,10 @@ impl<'t> Node<'t> {
 
     /// The value of `key`, which is in snake case. In protobuf's JSON it may also be in camel case.
     pub(crate) fn get(self, key: &str) -> Option<Self> {
-        let own = self
-            .entries()
+        self.entries()
             .find(|(name, _)| same_key(name, key))
-            .map(|(_, value)| value);
-        own.or_else(|| {
-            let merged = self.entries().find(|(name, _)| *name == "<<")?.1;
-            let from = |node: Self| {
-                node.entries()
-                    .find(|(name, _)| same_key(name, key))
-                    .map(|(_, value)| value)
-            };
-            from(merged).or_else(|| merged.items().find_map(from))
-        })
-        .filter(|value| !value.is_null())
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_null())
     }
 
     /// The value of `key` in exactly this spelling.

@@ -1,6 +1,6 @@
 //! Reads YAML from the events of a parser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, options};
@@ -93,7 +93,10 @@ impl Composer {
             Event::SequenceStart(_, anchor, _) => self.begin(at, anchor, false)?,
             Event::MappingStart(_, anchor, _) => self.begin(at, anchor, true)?,
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(open) = self.open.pop() {
+                if let Some(mut open) = self.open.pop() {
+                    if open.is_map {
+                        self.merge(&mut open.children);
+                    }
                     if let Some(data) = self.tree.nodes.get_mut(open.id as usize) {
                         data.content = if open.is_map {
                             Content::Map(open.children)
@@ -129,6 +132,37 @@ impl Composer {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Replaces the merge key `<<` of a map by the entries of its map, or of its maps. The map's own
+    /// entries come first.
+    fn merge(&self, children: &mut Vec<u32>) {
+        let key = |id: u32| match &self.tree.nodes.get(id as usize)?.step {
+            Step::Key(key, _) => Some(&**key),
+            _ => None,
+        };
+        let content = |id: u32| self.tree.nodes.get(id as usize).map(|data| &data.content);
+        let Some(place) = children.iter().position(|id| key(*id) == Some("<<")) else {
+            return;
+        };
+        let maps = match children.get(place).and_then(|id| content(*id)) {
+            Some(Content::Map(entries)) => vec![entries],
+            Some(Content::List(items)) => items
+                .iter()
+                .filter_map(|id| match content(*id)? {
+                    Content::Map(entries) => Some(entries),
+                    _ => None,
+                })
+                .collect(),
+            _ => return,
+        };
+        children.remove(place);
+        let mut known: HashSet<_> = children.iter().map(|own| key(*own)).collect();
+        for id in maps.into_iter().flatten() {
+            if known.insert(key(*id)) {
+                children.push(*id);
+            }
+        }
     }
 
     fn takes_key(&self) -> bool {

@@ -134,13 +134,19 @@ pub(super) fn filter<'t>(
     files: &'t Files,
     plugins: &mut Vec<Plugin<'t>>,
 ) -> HttpFilter<'t> {
-    let (kind, config) = typed(node);
+    let (kind, config) = match node.get("config_discovery") {
+        Some(discovery) => discovered(discovery),
+        None => typed(node),
+    };
     let plugin = wasm(kind, config)
         .and_then(|config| Plugin::of_envoy(config, host, spot, files))
         .map(|plugin| {
             plugins.push(plugin);
             plugins.len() - 1
         });
+    if let Some(config) = config.filter(|_| kind.ends_with(".ExtensionWithMatcher")) {
+        chosen(config, host, spot, files, plugins);
+    }
     HttpFilter {
         node,
         name: node.text_at(&["name"]).unwrap_or_default(),
@@ -167,6 +173,38 @@ pub(crate) fn typed(node: Node<'_>) -> (&str, Option<Node<'_>>) {
     unwrapped(config)
 }
 
+/// Reads the plugins that a matcher chooses for a request: those of Envoy's `composite`.
+fn chosen<'t>(
+    node: Node<'t>,
+    host: Host,
+    spot: Spot,
+    files: &'t Files,
+    plugins: &mut Vec<Plugin<'t>>,
+) {
+    let (kind, message) = unwrapped(node);
+    if let Some(config) = wasm(kind, message) {
+        plugins.extend(Plugin::of_envoy(config, host, spot, files));
+        return;
+    }
+    let below = node.entries().map(|(_, value)| value).chain(node.items());
+    for node in below.filter(|node| node.is_map() || node.is_list()) {
+        chosen(node, host, spot, files, plugins);
+    }
+}
+
+/// What a filter has until its discovered configuration comes: the message of `default_config`, or
+/// the only type that it may have.
+fn discovered(discovery: Node<'_>) -> (&str, Option<Node<'_>>) {
+    if let Some(config) = discovery.get("default_config") {
+        return unwrapped(config);
+    }
+    let mut types = discovery.list("type_urls").filter_map(Node::scalar);
+    match (types.next(), types.next()) {
+        (Some(only), None) => (only.rsplit('/').next().unwrap_or(only), None),
+        _ => ("", None),
+    }
+}
+
 /// A message with `@type`, also within a `TypedStruct`.
 pub(crate) fn unwrapped(config: Node<'_>) -> (&str, Option<Node<'_>>) {
     let kind = config.type_url().unwrap_or_default();
@@ -186,7 +224,11 @@ pub(super) fn upstream_of_cluster(cluster: Node<'_>) -> Option<Node<'_>> {
 
 /// Reads the message `tracing` of a connection manager, or of a fragment.
 pub(crate) fn tracer(tracing: Node<'_>) -> Option<Tracer> {
-    let provider = tracing.get("provider")?;
+    tracing.get("provider").map(provided)
+}
+
+/// The tracer that a provider is: a name, and the message of its configuration.
+pub(super) fn provided(provider: Node<'_>) -> Tracer {
     let (kind, config) = typed(provider);
     let name = provider.text_at(&["name"]).unwrap_or_default();
     let word = kind
@@ -195,7 +237,7 @@ pub(crate) fn tracer(tracing: Node<'_>) -> Option<Tracer> {
         .filter(|kind| !kind.is_empty())
         .unwrap_or(name);
     let word = word.to_ascii_lowercase();
-    Some(if word.contains("opentelemetry") {
+    if word.contains("opentelemetry") {
         Tracer::OpenTelemetry
     } else if word.contains("zipkin") {
         let option = config.and_then(|config| config.text_at(&["trace_context_option"]));
@@ -209,7 +251,7 @@ pub(crate) fn tracer(tracing: Node<'_>) -> Option<Tracer> {
         Tracer::SkyWalking
     } else {
         Tracer::Other
-    })
+    }
 }
 
 /// Reads a connection manager.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Model;
-use super::chain::{self, manager, upstream_of_cluster};
+use super::chain::{self, Tracing, manager, upstream_of_cluster};
 use super::plugin::{Host, Plugin, Spot};
 use crate::document::Node;
 
@@ -39,6 +39,18 @@ impl Cluster<'_> {
             || http.get("use_downstream_protocol_config").is_some()
     }
 
+    /// The port of all its endpoints, where they have one.
+    pub(crate) fn port(&self) -> Option<&str> {
+        let groups = self.node.get("load_assignment")?.list("endpoints");
+        let mut ports = groups
+            .flat_map(|group| group.list("lb_endpoints"))
+            .filter_map(|one| {
+                one.text_at(&["endpoint", "address", "socket_address", "port_value"])
+            });
+        let first = ports.next()?;
+        ports.all(|port| port == first).then_some(first)
+    }
+
     pub(crate) fn is_original_dst(&self) -> bool {
         self.node.text_at(&["type"]) == Some("ORIGINAL_DST")
     }
@@ -64,7 +76,7 @@ impl<'t> Model<'t> {
     }
 
     /// Finds connection managers, clusters and Wasm filters at any depth.
-    fn find(&mut self, node: Node<'t>, around: &mut Vec<Node<'t>>) {
+    pub(super) fn find(&mut self, node: Node<'t>, around: &mut Vec<Node<'t>>) {
         let kind = node.type_url().unwrap_or_default();
         let is_fragment = around.is_empty()
             && kind.is_empty()
@@ -75,7 +87,10 @@ impl<'t> Model<'t> {
             ]
             .iter()
             .any(|key| node.get(key).is_some())
-            && node.get("filter_chains").is_none();
+            // A listener, and a bootstrap, which has a `tracing` of its own.
+            && ["filter_chains", "static_resources", "dynamic_resources"]
+                .iter()
+                .all(|key| node.get(key).is_none());
         if kind.ends_with(".HttpConnectionManager") || is_fragment {
             let manager = manager(
                 node,
@@ -215,8 +230,41 @@ impl<'t> Model<'t> {
             .flat_map(|manager| [&mut manager.filters, &mut manager.upstream])
             .chain(self.cluster_filters.iter_mut().map(|(_, filters)| filters));
         for filter in lists.flatten() {
-            if filter.plugin.is_none() && filter.node.get("config_discovery").is_some() {
-                filter.plugin = discovered.get(filter.name).copied();
+            if filter.node.get("config_discovery").is_none() {
+                continue;
+            }
+            let Some(found) = discovered.get(filter.name).copied() else {
+                continue;
+            };
+            // The default is in force no longer.
+            let replaced = filter.plugin.replace(found);
+            if let Some(plugin) = replaced.and_then(|place| self.plugins.get_mut(place)) {
+                plugin.spot = Spot::Unknown;
+            }
+        }
+    }
+
+    /// Sets the tracer of the bootstrap, in connection managers with `tracing` but no provider.
+    pub(super) fn find_bootstrap_tracers(&mut self) {
+        for manager in &mut self.managers {
+            let Some(tracing) = manager.node.get("tracing") else {
+                continue;
+            };
+            if !matches!(manager.tracing, Tracing::Unknown) {
+                continue;
+            }
+            let input = manager.node.input();
+            let mut documents = self.envoy.iter().filter(|own| own.input() == input);
+            let provider = documents.find_map(|document| {
+                let dumped = || {
+                    document
+                        .list("configs")
+                        .find_map(|config| config.at(&["bootstrap", "tracing", "http"]))
+                };
+                document.at(&["tracing", "http"]).or_else(dumped)
+            });
+            if let Some(provider) = provider {
+                manager.tracing = Tracing::On(chain::provided(provider), tracing);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::chain::{self, Manager, Tracer, Tracing};
 use super::plugin::{Host, Plugin, Spot};
 use super::{Model, Resource};
 use crate::document::Node;
+use crate::kind::{self, Kind};
 
 impl<'t> Model<'t> {
     pub(super) fn take_resource(&mut self, document: Node<'t>, kind: &'t str) {
@@ -39,15 +40,38 @@ impl<'t> Model<'t> {
             "IstioOperator" => self
                 .meshes
                 .extend(spec.and_then(|spec| spec.get("mesh_config"))),
-            "ConfigMap" => {
-                let mesh = document.at(&["data", "mesh"]);
-                if let Some(Ok(tree)) = mesh.and_then(|mesh| self.files.within(mesh)) {
-                    self.meshes.extend(tree.documents());
+            "ConfigMap" => self.take_config_map(document),
+            "EnvoyPatchPolicy" => {
+                let patches = spec
+                    .into_iter()
+                    .flat_map(|spec| spec.list("json_patches"))
+                    .filter_map(|patch| patch.at(&["operation", "value"]));
+                for value in patches.collect::<Vec<_>>() {
+                    self.find(value, &mut vec![document]);
                 }
             }
             _ => {}
         }
         self.resources.push(resource);
+    }
+
+    /// Reads the files in a ConfigMap: Istio's mesh configuration, or an Envoy's configuration.
+    fn take_config_map(&mut self, document: Node<'t>) {
+        let data = document.get_exactly("data");
+        for (key, text) in data.into_iter().flat_map(Node::entries) {
+            let Some(Ok(tree)) = self.files.within(text) else {
+                continue;
+            };
+            for document in tree.documents() {
+                match kind::of(document, key, None) {
+                    _ if key == "mesh" => self.meshes.push(document),
+                    Kind::Mesh(mesh) => self.meshes.push(mesh),
+                    Kind::Envoy => self.take_envoy(document),
+                    Kind::Plugin(filter) => self.plugins.push(Plugin::alone(document, filter)),
+                    Kind::Kubernetes(_) | Kind::OneOf(_) | Kind::Unknown => {}
+                }
+            }
+        }
     }
 
     /// Adds the chain that an EnvoyFilter's patches make around a router.
@@ -201,11 +225,18 @@ impl<'t> Model<'t> {
                 return Some((Tracing::On(tracer, entry), entry));
             }
         }
-        self.meshes.iter().find_map(|mesh| {
+        let default = self.meshes.iter().find_map(|mesh| {
             let name = mesh.at(&["default_providers", "tracing"])?;
             let first = name.items().next().unwrap_or(name);
             let tracer = self.provider(first.scalar()?)?;
             Some((Tracing::On(tracer, first), first))
+        });
+        default.or_else(|| {
+            let has_telemetry = !self.tracing_for(resource).is_empty();
+            self.meshes
+                .iter()
+                .filter(|_| !has_telemetry)
+                .find_map(|mesh| legacy_tracer(*mesh))
         })
     }
 
@@ -264,4 +295,22 @@ impl<'t> Model<'t> {
         }
         None
     }
+}
+
+/// The tracer of the proxies' bootstrap, which is on without a Telemetry resource and without a
+/// default provider.
+fn legacy_tracer(mesh: Node<'_>) -> Option<(Tracing<'_>, Node<'_>)> {
+    if mesh.get("enable_tracing").and_then(Node::bool) == Some(false) {
+        return None;
+    }
+    let tracing = mesh.at(&["default_config", "tracing"])?;
+    let known = [
+        ("zipkin", Tracer::Zipkin),
+        ("datadog", Tracer::Datadog),
+        ("lightstep", Tracer::Other),
+    ];
+    let (_, tracer) = known
+        .into_iter()
+        .find(|(key, _)| tracing.get(key).is_some())?;
+    Some((Tracing::On(tracer, tracing), tracing))
 }

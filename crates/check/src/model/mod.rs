@@ -78,6 +78,7 @@ impl<'t> Model<'t> {
         model.place_discovered();
         model.find_discovered();
         model.find_routes();
+        model.find_bootstrap_tracers();
         model
     }
 
@@ -88,7 +89,8 @@ impl<'t> Model<'t> {
             return;
         }
         match kind::of(document, name, asked) {
-            Kind::Kubernetes("List") => {
+            // `List` of kubectl, and the lists of the API server: `WasmPluginList`.
+            Kind::Kubernetes(kind) if kind.ends_with("List") => {
                 for item in document.list("items") {
                     self.take(item, name, None);
                 }

@@ -24,6 +24,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 
 fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings) {
     let selector = resource.selector();
+    in_another_namespace(model, resource, findings);
     let workloads: Vec<_> = model
         .resources
         .iter()
@@ -79,6 +80,56 @@ fn selects_nothing(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Fi
     };
     let message = format!(
         "no workload here has the label {key}: {wanted}, so that nothing is applied; {advice}"
+    );
+    findings.add(Code::SelectsNothing, *value, message);
+}
+
+/// Whether all labels of `selector` are there. `label` has the value of a key.
+fn has_all<'t>(selector: &[(&str, Node<'_>)], label: impl Fn(&str) -> Option<Node<'t>>) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| label(key).is_some_and(|own| own.scalar() == value.scalar()))
+}
+
+/// Finds a selector whose workloads are all in other namespaces. A resource there, with the same
+/// selector, would be theirs, and this one for workloads that are not given.
+fn in_another_namespace(model: &Model<'_>, resource: &Resource<'_>, findings: &mut Findings) {
+    let selector = resource.selector();
+    let Some((key, value)) = selector.first() else {
+        return;
+    };
+    let selected = model.resources.iter().filter(|own| {
+        let labels = own.labels();
+        own.is_workload() && has_all(&selector, |key| labels?.get_exactly(key))
+    });
+    let mut others = Vec::new();
+    for workload in selected {
+        if workload.may_share_namespace(resource) {
+            return;
+        }
+        others.push(workload);
+    }
+    let Some(other) = others.first() else { return };
+    let has_own = model.of_kind(resource.kind).any(|twin| {
+        let own = twin.selector();
+        twin.node != resource.node
+            && twin.may_share_namespace(other)
+            && has_all(&selector, |key| {
+                let label = own.iter().find(|(own, _)| *own == key);
+                label.map(|(_, value)| *value)
+            })
+    });
+    if has_own {
+        return;
+    }
+    let message = format!(
+        "{} {} has the label {key}: {}, and is in the namespace {}, while this is for {} alone; put \
+         it into that namespace",
+        other.kind,
+        other.name,
+        value.scalar().unwrap_or_default(),
+        other.namespace.unwrap_or_default(),
+        resource.namespace.unwrap_or_default(),
     );
     findings.add(Code::SelectsNothing, *value, message);
 }

@@ -70,11 +70,19 @@ fn of_cluster(
     let names: Vec<_> = model.clusters.iter().map(|own| own.name).collect();
     let close = || match suggest::closest(name, &names) {
         Some(close) => format!("did you mean {close:?}?"),
+        None if plugin.host == Host::Gateway => {
+            "add it to spec.bootstrap of the EnvoyProxy".to_owned()
+        }
         None => "add it to `clusters`".to_owned(),
     };
     let is_complete = match plugin.host {
         Host::Envoy => model.complete.contains(&cluster.input()),
-        Host::Gateway => !names.is_empty(),
+        // Envoy Gateway makes clusters of routes alone. The collector's is in an EnvoyProxy, or in a
+        // patch.
+        Host::Gateway => {
+            let is_given = model.of_kind("EnvoyProxy").next().is_some();
+            is_given && model.of_kind("EnvoyPatchPolicy").next().is_none() && !name.contains('/')
+        }
         _ => false,
     };
     if is_complete {
@@ -125,7 +133,23 @@ fn of_known(found: &Cluster<'_>, cluster: Node<'_>, is_grpc: bool, findings: &mu
             found.node.position().line
         );
         findings.add(Code::NotHttp2, cluster, message);
+    } else if let Some(port) = found.port() {
+        port_of_other(port, is_grpc, cluster, findings);
     }
+}
+
+/// Checks that the port is not the other protocol's.
+fn port_of_other(port: &str, is_grpc: bool, cluster: Node<'_>, findings: &mut Findings) {
+    let message = match (port, is_grpc) {
+        ("4317", false) => {
+            "4317 is the port of OTLP over gRPC; write 4318, or \"protocol\": \"grpc\""
+        }
+        ("4318", true) => {
+            "4318 is the port of OTLP over HTTP; write 4317, or \"protocol\": \"http/protobuf\""
+        }
+        _ => return,
+    };
+    findings.add(Code::PortContradicts, cluster, message);
 }
 
 /// Checks the service from which Istio makes the cluster.
@@ -138,28 +162,7 @@ fn of_service(
     findings: &mut Findings,
 ) {
     let number: f64 = port.parse().unwrap_or_default();
-    let is_other = match port {
-        "4317" => !is_grpc,
-        "4318" => is_grpc,
-        _ => false,
-    };
-    if is_other {
-        let (own, wanted) = match is_grpc {
-            true => (
-                "4318 is the port of OTLP over HTTP",
-                "4317, or \"protocol\": \"http/protobuf\"",
-            ),
-            false => (
-                "4317 is the port of OTLP over gRPC",
-                "4318, or \"protocol\": \"grpc\"",
-            ),
-        };
-        findings.add(
-            Code::PortContradicts,
-            cluster,
-            format!("{own}; write {wanted}"),
-        );
-    }
+    port_of_other(port, is_grpc, cluster, findings);
     let is_named = |service: &&Resource<'_>| {
         let mut parts = host.split('.');
         let (name, namespace) = (parts.next(), parts.next());

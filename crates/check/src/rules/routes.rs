@@ -172,6 +172,8 @@ struct Asked<'t> {
     is_known: bool,
     routes: usize,
     headers: Vec<(&'t str, Node<'t>)>,
+    /// Whether a route asks for dynamic metadata, which filters write.
+    metadata: bool,
 }
 
 impl<'t> Asked<'t> {
@@ -180,6 +182,7 @@ impl<'t> Asked<'t> {
             is_known: manager.routes.is_some(),
             routes: 0,
             headers: Vec::new(),
+            metadata: false,
         };
         let hosts = manager
             .routes
@@ -189,6 +192,8 @@ impl<'t> Asked<'t> {
             if host.get("matcher").is_some() {
                 asked.is_known = false;
             }
+            let own = host.parent().and_then(Node::parent);
+            asked.add(own.and_then(|routes| routes.get("vhost_header")));
             for route in host.list("routes") {
                 asked.routes += 1;
                 for header in route
@@ -199,9 +204,31 @@ impl<'t> Asked<'t> {
                     let name = header.text_at(&["name"]).unwrap_or_default();
                     asked.headers.push((name, header));
                 }
+                let conditions = route
+                    .get("match")
+                    .into_iter()
+                    .flat_map(|of| of.list("dynamic_metadata"));
+                asked.metadata |= conditions.count() > 0;
+                // A header that names the cluster, or that chooses one of several.
+                asked.add(route.at(&["route", "cluster_header"]));
+                if let Some(weighted) = route.at(&["route", "weighted_clusters"]) {
+                    asked.add(weighted.get("header_name"));
+                    for cluster in weighted.list("clusters") {
+                        asked.add(cluster.get("cluster_header"));
+                    }
+                }
             }
         }
         asked
+    }
+
+    /// Adds the header that is named here.
+    fn add(&mut self, name: Option<Node<'t>>) {
+        if let Some(name) = name
+            && let Some(text) = name.scalar().filter(|text| !text.is_empty())
+        {
+            self.headers.push((text, name));
+        }
     }
 
     /// Whether the change can lead to another route.
@@ -221,8 +248,8 @@ impl<'t> Asked<'t> {
                 );
                 is_asked || is_target && self.routes > 1
             }),
-            Change::Any => !self.headers.is_empty(),
-            Change::Everything => !self.headers.is_empty() || self.routes > 1,
+            Change::Any => !self.headers.is_empty() || self.metadata,
+            Change::Everything => !self.headers.is_empty() || self.metadata || self.routes > 1,
         }
     }
 }

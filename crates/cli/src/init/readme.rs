@@ -60,6 +60,15 @@ fn before(answers: &Answers, options: &Options, files: &[File]) -> String {
                      name `registry.example.com`.\n",
                 );
             }
+            if answers.proxy == Proxy::Gateway {
+                text.push_str(
+                    "- Put the name of your Gateway in the place of `eg` in `apply/mesh-tracing.yaml`. NAMESPACE is the \
+                     Gateway's.\n- Name the EnvoyProxy of `apply/envoy-proxy.yaml` in your Gateway, below `spec`: \
+                     `infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: \
+                     mesh-tracing}}`. Where the Gateway or its class names one already, put `spec` of this one into that \
+                     instead.\n- Leave `telemetry.tracing` out of it: the filter is the tracer.\n",
+                );
+            }
             if files
                 .iter()
                 .any(|file| file.content.contains("/etc/meshtrace"))
@@ -114,21 +123,35 @@ fn kubernetes(answers: &Answers, options: &Options, files: &[File]) -> String {
         Some(_) => "",
         None => " -n NAMESPACE",
     };
-    let port = match answers.proxy {
-        Proxy::Gateway => " --admin-port 19000",
-        Proxy::Envoy(_) | Proxy::Istio(_) => "",
+    let (before, pod, first, after) = match answers.proxy {
+        Proxy::Gateway => (
+            format!(
+                "    kubectl get{namespace} envoyextensionpolicy mesh-tracing -o yaml    # its status says Accepted\n\n"
+            ),
+            // Envoy Gateway runs all its proxies in one namespace.
+            "envoy-gateway-system/POD --admin-port 19000",
+            "Take `infrastructure.parametersRef` out of the Gateway, or what you put into an EnvoyProxy of yours. Then:\n\n",
+            "",
+        ),
+        Proxy::Envoy(_) | Proxy::Istio(_) => (
+            String::new(),
+            "NAMESPACE/POD",
+            "",
+            match mesh.is_empty() {
+                true => "",
+                false => {
+                    "\nThen take what is in `mesh-config.yaml` out of the mesh configuration.\n"
+                }
+            },
+        ),
     };
     format!(
         "## Apply\n\n    meshtrace check {folder}/apply{mesh}\n    kubectl apply{namespace} -f {folder}/apply\n\n\
-         ## Verify\n\nSend a request with `{}`, then:\n\n    meshtrace doctor --pod NAMESPACE/POD{port} --seconds 30\n\n\
+         ## Verify\n\n{before}Send a request with `{}`, then:\n\n    meshtrace doctor --pod {pod} --seconds 30\n\n\
          `doctor` ends with `all well`, and {}.\n\n\
-         ## Remove\n\n    kubectl delete{namespace} -f {folder}/apply\n{}",
+         ## Remove\n\n{first}    kubectl delete{namespace} -f {folder}/apply\n{after}",
         header(answers),
         joined(answers),
-        match mesh.is_empty() {
-            true => "",
-            false => "\nThen take what is in `mesh-config.yaml` out of the mesh configuration.\n",
-        },
     )
 }
 

@@ -114,6 +114,37 @@ fn every_combination_of_answers_is_a_folder_without_a_finding() {
     );
 }
 
+#[test]
+fn a_folder_for_envoy_gateway_says_where_its_parts_go() {
+    for logs in [true, false] {
+        let answers = Answers {
+            proxy: Proxy::Gateway,
+            tracer: TracerName::None,
+            formats: Formats::default(),
+            place: Place::Edge,
+            logs,
+            attributes: Vec::new(),
+        };
+        let files = files::of(&answers, &Options::default()).expect("a folder");
+        let content = |name: &str| {
+            let file = files.iter().find(|file| file.name == name);
+            &file.expect(name).content
+        };
+        let proxy = content("apply/envoy-proxy.yaml");
+        let logged = "trace_id: \"%FILTER_STATE(wasm.trace_id:PLAIN)%\"";
+        assert_eq!(proxy.contains(logged), logs, "{proxy}");
+        let readme = content("README.md");
+        for words in [
+            "in the place of `eg`",
+            "name: mesh-tracing}}",
+            "doctor --pod envoy-gateway-system/POD --admin-port 19000",
+            "Take `infrastructure.parametersRef` out of the Gateway",
+        ] {
+            assert!(readme.contains(words), "{words}: {readme}");
+        }
+    }
+}
+
 fn asked(input: &str) -> (Answers, String) {
     let defaults = Answers {
         proxy: Proxy::Istio(IstioVersion::V1_31),

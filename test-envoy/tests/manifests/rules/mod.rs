@@ -19,9 +19,13 @@ const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wa
 /// beside it.
 const NATIVE: &str = "meshtrace-native";
 
+/// The label of the tracer in front of an external authoriser, of which the same is true.
+const EXT_AUTHZ: &str = "meshtrace-ext-authz";
+
 /// The label of a need, by a part of the file's name; what comes first is meant.
-const LABELS: [(&str, &str); 7] = [
+const LABELS: [(&str, &str); 8] = [
     ("native/", NATIVE),
+    ("ext-authz/", EXT_AUTHZ),
     ("-early", "meshtrace-early"),
     ("-upstream", "meshtrace-upstream"),
     ("-no-tracer", "meshtrace-downstream"),
@@ -32,9 +36,10 @@ const LABELS: [(&str, &str); 7] = [
 ];
 
 /// The priority of a need, in the same way.
-const PRIORITIES: [(&str, i32); 7] = [
-    // Behind all others: it stands alone.
+const PRIORITIES: [(&str, i32); 8] = [
+    // Behind all others: they stand alone.
     ("native/", 70),
+    ("ext-authz/", 70),
     ("-edge", priority::EDGE),
     ("-early", priority::CONTEXT),
     ("route-sampling", priority::SAMPLING),

@@ -11,7 +11,7 @@ use meshtrace_test_support::promises;
 use meshtrace_test_support::tracers::{CASE, Caller, Reader, Sinks, Tracer};
 use serde_json::{Value, json};
 
-use super::{LABELS, NATIVE, envoy_filters, of_name};
+use super::{EXT_AUTHZ, LABELS, NATIVE, envoy_filters, of_name};
 
 /// The EnvoyFilters that a pod with these labels takes, in a proxy with this Envoy and tracer.
 fn taken(
@@ -53,7 +53,7 @@ fn names(list: &Value) -> Vec<&str> {
 fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
     let labels: BTreeMap<_, _> = LABELS
         .iter()
-        .filter(|(_, key)| !["istio", NATIVE].contains(key))
+        .filter(|(_, key)| !["istio", NATIVE, EXT_AUTHZ].contains(key))
         .map(|(_, key)| (*key, "enabled"))
         .collect();
     assert_eq!(labels.len(), 5);
