@@ -100,3 +100,43 @@ fn attributes<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Value>
         .map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_has_what_the_span_has() {
+        let span = Span {
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            span_id: "00f067aa0ba902b7".to_owned(),
+            parent_span_id: Some("53995c3f42cd8ad8".to_owned()),
+            name: "GET".to_owned(),
+            kind: SpanKind::Client,
+            start_unix_nanos: 1,
+            end_unix_nanos: u64::MAX,
+            attributes: [("url.path".to_owned(), "/".to_owned())].into(),
+            resource: [("service.name".to_owned(), "shop".to_owned())].into(),
+            status_error: true,
+            ..Span::default()
+        };
+        let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+        let expected = json!({"resourceSpans": [{
+            "resource": {"attributes": [text("service.name", "shop"), text(ACT, "1: one")]},
+            "scopeSpans": [{"spans": [{
+                "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+                "spanId": "00f067aa0ba902b7",
+                "parentSpanId": "53995c3f42cd8ad8",
+                "name": "GET",
+                "kind": 3,
+                "startTimeUnixNano": "1",
+                "endTimeUnixNano": "18446744073709551615",
+                "traceState": "",
+                "attributes": [text("url.path", "/")],
+                "status": {"code": 2},
+            }]}],
+        }]});
+        assert_eq!(export("1: one", &[span]), expected);
+        assert_eq!(export("1: one", &[]), json!({"resourceSpans": []}));
+    }
+}
