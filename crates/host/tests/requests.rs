@@ -7,7 +7,12 @@
     reason = "each call is the ABI as specified"
 )]
 #![allow(unsafe_code, reason = "the exports are a C ABI")]
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
 
 mod mock;
 

@@ -326,10 +326,9 @@ impl Span {
                 stages.inject_tracestate(&request, &mut outcome);
             }
             for edit in outcome.headers.iter() {
-                // A call that is not the request's own has none of the request's headers.
-                let arrived = self.kind != Kind::OtherCall && headers.contains(edit.name);
-                if arrived {
-                    // Otherwise Envoy would keep further lines of that name.
+                // Otherwise Envoy would keep further lines of that name. Of the other calls, a mirrored
+                // request has the request's headers, and the check of an authoriser has none of them.
+                if headers.contains(edit.name) {
                     carrier.remove(edit.name);
                 }
                 match &edit.change {

@@ -164,3 +164,51 @@ fn an_authoriser_is_told_the_trace_and_its_check_is_a_span() {
         assert!(span.name.contains("authoriser"), "{version}: {span:#?}");
     }
 }
+
+/// A mirrored request has the headers of the request as they came. It is told the trace once, and no
+/// header that the tracer removes from the request itself.
+#[test]
+fn a_mirrored_request_is_told_one_context() {
+    const OTHER: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1";
+    let config = serde_json::json!({
+        "trace_context": {
+            "incoming": "ignore",
+            "extract": ["tracecontext", "b3", "jaeger"],
+            "inject": ["tracecontext"],
+        },
+        "sampling": {"default": "always"},
+        "report": {"cluster": "collector"},
+    });
+
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let mirror =
+            serde_json::json!({"route": {"request_mirror_policies": [{"cluster": "upstream"}]}});
+        let manager = HttpConnectionManager::new()
+            .route(Route::prefix("/").cluster("upstream").merge(mirror))
+            .filter(export())
+            .tracing(tracing(config.clone()));
+        let mesh = start(&envoy, "http/protobuf", manager);
+        let request = sampled("/")
+            .header("b3", OTHER)
+            .header("b3", OTHER)
+            .header("uber-trace-id", "1:2:0:1")
+            .header("uber-trace-id", "3:4:0:1");
+        assert_eq!(mesh.send(&request).status, 200, "{version}");
+        let both = mesh.upstream.wait_for_requests(2);
+        let both = both.expect("the request and its mirror");
+        let trace = &mesh.sink.wait_for_spans(1).expect("a span")[0]
+            .trace_id
+            .clone();
+        assert_ne!(trace, TRACE, "{version}");
+        for told in both {
+            let [of, ..] = traceparent(&told);
+            assert_eq!(of, *trace, "{version}: {told:#?}");
+            let lines = |name| told.header_values(name).len();
+            assert_eq!(lines("traceparent"), 1, "{version}: {told:#?}");
+            for name in ["b3", "uber-trace-id"] {
+                assert_eq!(lines(name), 0, "{version}: {name}: {told:#?}");
+            }
+        }
+    }
+}
