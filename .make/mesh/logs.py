@@ -1,4 +1,4 @@
-"""logs.py <otelcol> <meshtrace> <envoy>…: the access log of Envoys with mesh_tracing, in every form that is shipped.
+"""logs.py <otelcol> <meshtrace> <envoy> <envoy>: the access log beside every tracer, and in every form that is shipped.
 
 Istio's own fields stay beside the ids, ECS has its names, and all lines of a pod, Envoy's own among them, go through a real
 Collector as a container runtime writes them: each request's record names the span that was exported.
@@ -15,9 +15,9 @@ import sys
 import tempfile
 
 import yaml
-from example import Application, Collector, Quiet, check, moved, serve
+from example import HTTP2, Application, Collector, Quiet, check, lines as lines_of, moved, serve
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from parts import Processes, get, wait_for
+from parts import Processes, free_port, get, wait_for
 
 EXAMPLE = pathlib.Path("examples/mesh-tracing/envoy.yaml")
 PIPELINE = pathlib.Path("examples/access-log/collector-kubernetes.yaml")
@@ -169,6 +169,114 @@ def judge_lines(name, lines, spans, trace, span, parent):
         check((line.get(parent) or "") == exported.parent_id, f"{name}: {line}, {exported}")
 
 
+# The tracers of Istio's providers, as istiod configures them.
+ZIPKIN = {
+    "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+    "collector_cluster": "collector",
+    "collector_endpoint": "/api/v2/spans",
+    "collector_endpoint_version": "HTTP_JSON",
+    "trace_id_128bit": True,
+    "shared_span_context": False,
+}
+TRACERS = {
+    "zipkin": ("envoy.tracers.zipkin", {**ZIPKIN, "trace_context_option": "USE_B3"}),
+    "zipkin-with-w3c": (
+        "envoy.tracers.zipkin",
+        {**ZIPKIN, "trace_context_option": "USE_B3_WITH_W3C_PROPAGATION"},
+    ),
+    "opentelemetry": (
+        "envoy.tracers.opentelemetry",
+        {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "service_name": "proxy",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "collector"}},
+        },
+    ),
+}
+
+
+def plugin(meshtrace, tracer, role):
+    """The configuration of access_log_trace that the command line writes for these proxies."""
+    command = [meshtrace, "render", "access-log-trace", "--istio", "1.28", "--tracer", tracer, "--for", role]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    [made] = [document for document in yaml.safe_load_all(text) if document and document["kind"] == "WasmPlugin"]
+    return made["spec"]["pluginConfig"]
+
+
+def listener(port, direction, tracer, config, log):
+    filters = "type.googleapis.com/envoy.extensions.filters"
+    provider, typed = TRACERS[tracer]
+    wasm = {
+        "name": f"access_log_trace_{port}",
+        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": "dist/access_log_trace.wasm"}}},
+        "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": json.dumps(config)},
+    }
+    file = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    entry = {"@type": file, "path": str(log), "log_format": {"json_format": form("mesh-config-istio.yaml")}}
+    manager = {
+        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": f"manager_{port}",
+        # As istiod: gateways report a span for each attempt.
+        "tracing": {
+            "provider": {"name": provider, "typed_config": typed},
+            "spawn_upstream_span": config["spawn_upstream_span"],
+        },
+        "access_log": [{"name": "file", "typed_config": entry}],
+        "http_filters": [
+            {"name": "access_log_trace", "typed_config": {"@type": f"{filters}.http.wasm.v3.Wasm", "config": wasm}},
+            {"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}},
+        ],
+        "route_config": {
+            "virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}]}
+            ]
+        },
+    }
+    return {
+        "name": f"listener_{port}",
+        "traffic_direction": direction,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "manager", "typed_config": manager}]}],
+    }
+
+
+def beside(meshtrace, envoy):
+    """Each tracer, in sidecars on the way in and out and at a gateway: a line's ids are those that the next hop was told."""
+    application = Application("application")
+    places = [("sidecar", "INBOUND"), ("sidecar", "OUTBOUND"), ("gateway", "OUTBOUND")]
+    cases = [(tracer, role, direction) for tracer in TRACERS for role, direction in places]
+    with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
+        endpoints = {"app": application.port, "collector": free_port()}
+        clusters = []
+        for name, port in endpoints.items():
+            address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+            clusters.append({"name": name, "load_assignment": assignment, **(HTTP2 if name == "collector" else {})})
+        listeners, at = [], {}
+        for number, (tracer, role, direction) in enumerate(cases):
+            at[number] = free_port(), pathlib.Path(folder) / f"{number}.log"
+            listeners.append(listener(at[number][0], direction, tracer, plugin(meshtrace, tracer, role), at[number][1]))
+        admin = free_port()
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
+        static = {"listeners": listeners, "clusters": clusters}
+        processes.envoy("envoy", envoy, json.dumps({"admin": {"address": address}, "static_resources": static}), admin)
+        for number, (tracer, role, direction) in enumerate(cases):
+            port, log = at[number]
+            path = f"/{number}"
+            get(f"http://127.0.0.1:{port}{path}")
+            [told] = application.asked(path)
+            [line] = wait_for(f"line of {path}", lambda of=log: lines_of(of))
+            case = f"{tracer} {role} {direction}: {line}, {told}"
+            if header := told.get("traceparent"):
+                trace_id, span_id = header.split("-")[1:3]
+            else:
+                trace_id, span_id = told["x-b3-traceid"], told["x-b3-spanid"]
+            check(line["trace_id"] == trace_id, case)
+            # At a gateway the next hop is told the span of the attempt, which is not the request's.
+            check(line["span_id"] == span_id if role == "sidecar" else line["span_id"] != span_id, case)
+    return len(cases)
+
+
 def shippers(plain, ecs):
     """What Filebeat and Fluent Bit rename is what the access log has, and becomes what ECS calls it. They are not run here."""
     by_format = {format_: name for name, format_ in ecs.items()}
@@ -195,19 +303,19 @@ def main():
     ecs = rendered(meshtrace, "ecs")
     shippers(form("mesh-config.yaml"), ecs)
     shippers(istio, ecs)
-    for envoy in envoys:
-        for name, fields in [("default", form("mesh-config.yaml")), ("istio", istio)]:
-            lines, spans = requests(envoy, fields)
-            judge_lines(name, lines, spans, "trace_id", "span_id", "parent_span_id")
-        lines, of_ecs = requests(envoy, ecs)
-        judge_lines("ecs", lines, of_ecs, "trace.id", "span.id", "parent.id")
-        answered = {line["http.response.status_code"] for line in (json.loads(line) for line in lines if line.startswith("{"))}
-        check(answered == {200, 404}, f"ecs: {answered}")
-    # Of the last Envoy, with lines as Istio's agent writes them, and one that nothing knows.
-    lines, spans = requests(envoys[-1], istio)
+    first, last = envoys
+    seen = beside(meshtrace, first) + beside(meshtrace, last)
+    lines, of_ecs = requests(last, ecs)
+    judge_lines("ecs", lines, of_ecs, "trace.id", "span.id", "parent.id")
+    answered = {line["http.response.status_code"] for line in (json.loads(line) for line in lines if line.startswith("{"))}
+    check(answered == {200, 404}, f"ecs: {answered}")
+    for name, envoy, fields in [("plain", first, form("mesh-config.yaml")), ("istio", first, istio), ("istio", last, istio)]:
+        lines, spans = requests(envoy, fields)
+        judge_lines(name, lines, spans, "trace_id", "span_id", "parent_span_id")
+    # With lines as Istio's agent writes them, and two that nothing knows.
     lines += ["2026-11-28T12:00:00.000000Z\twarn\tenvoy config\tgRPC config stream closed", "{no JSON", "plain"]
     judge_records(through_collector(program, lines), lines, spans)
-    print(f"==> logs: 3 forms in {len(envoys)} versions of Envoy, {len(lines)} lines of a pod in a Collector", file=sys.stderr)
+    print(f"==> logs: {seen} places of tracers, 3 forms, {len(lines)} lines of a pod in a Collector", file=sys.stderr)
 
 
 main()
