@@ -5,6 +5,7 @@ use meshtrace_access_log::{AccessLogIds, IdsConfig};
 use meshtrace_envoy::filter_state;
 use serde_json::{Map, Value, json};
 
+use crate::log_fields::LogFields;
 use crate::version::EnvoyVersion;
 use crate::{cel, priority};
 
@@ -19,42 +20,21 @@ pub enum IdsFrom {
     Envoy,
 }
 
-/// The fields of a log line and their formats, in their order.
-const FIELDS: &[(&str, &str)] = &[
-    ("start_time", "%START_TIME%"),
-    ("method", "%REQ(:METHOD)%"),
-    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
-    ("protocol", "%PROTOCOL%"),
-    ("authority", "%REQ(:AUTHORITY)%"),
-    ("response_code", "%RESPONSE_CODE%"),
-    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
-    ("response_flags", "%RESPONSE_FLAGS%"),
-    ("grpc_status", "%GRPC_STATUS%"),
-    ("duration", "%DURATION%"),
-    ("request_duration", "%REQUEST_DURATION%"),
-    ("response_duration", "%RESPONSE_DURATION%"),
-    ("bytes_received", "%BYTES_RECEIVED%"),
-    ("bytes_sent", "%BYTES_SENT%"),
-    ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
-    ("upstream_host", "%UPSTREAM_HOST%"),
-    (
-        "upstream_transport_failure_reason",
-        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    ),
-    (
-        "upstream_request_attempt_count",
-        "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    ),
-    ("route_name", "%ROUTE_NAME%"),
-    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
-    ("request_id", "%REQ(X-REQUEST-ID)%"),
-];
-
 /// The fields of a log line: `json_format` of Envoy, `labels` of Istio.
 ///
 /// `ids` adds a field for each key of filter state that its configuration sets.
 #[must_use]
 pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value> {
+    access_log_fields_as(LogFields::Plain, ids, from)
+}
+
+/// As [`access_log_fields`], with the fields and the names of `form`.
+#[must_use]
+pub fn access_log_fields_as(
+    form: LogFields,
+    ids: &AccessLogIds,
+    from: IdsFrom,
+) -> Map<String, Value> {
     let of_the_filter = ids.keys().map(|key| {
         let format = match (key, from) {
             (filter_state::TRACE_ID, IdsFrom::Envoy) => "%TRACE_ID%".to_owned(),
@@ -62,9 +42,9 @@ pub fn access_log_fields(ids: &AccessLogIds, from: IdsFrom) -> Map<String, Value
             // Without PLAIN the field is an object with the value in Base64.
             _ => cel::filter_state(key),
         };
-        (key.to_owned(), Value::String(format))
+        (form.of_id(key), Value::String(format))
     });
-    FIELDS
+    form.of_requests()
         .iter()
         .map(|(name, format)| ((*name).to_owned(), json!(format)))
         .chain(of_the_filter)

@@ -20,6 +20,7 @@
 mod access_log;
 mod cel;
 mod early;
+mod log_fields;
 pub mod priority;
 mod request_headers;
 mod setup;
@@ -28,10 +29,11 @@ mod version;
 mod yaml;
 
 pub use access_log::{
-    IdsFrom, access_log, access_log_fields, expose_ids, istio_envoy_filter, istio_provider,
-    istio_telemetry,
+    IdsFrom, access_log, access_log_fields, access_log_fields_as, expose_ids, istio_envoy_filter,
+    istio_provider, istio_telemetry,
 };
 pub use early::{EarlyMutation, Limit, ManagerSettings, Tracer, early_mutation};
+pub use log_fields::LogFields;
 pub use request_headers::{route_configuration, route_configuration_patch};
 pub use setup::{
     Filter, FilterSetup, Host, Kind, Piece, ProxyTracer, Refused, Rendering, Role, Setup,

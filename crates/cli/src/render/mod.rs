@@ -6,7 +6,8 @@ mod request_headers;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Subcommand, ValueEnum};
 use meshtrace_render::{
-    EnvoyVersion, Filter, FilterSetup, Host, IstioVersion, ProxyTracer, Role, Setup, Tracer,
+    EnvoyVersion, Filter, FilterSetup, Host, IstioVersion, LogFields, ProxyTracer, Role, Setup,
+    Tracer,
 };
 
 use crate::input::Input;
@@ -70,6 +71,9 @@ pub(crate) struct Command {
     /// Envoy: the file of the access log
     #[arg(long, value_name = "PATH", default_value = "/dev/stdout")]
     log: String,
+    /// The fields of the access log
+    #[arg(long, value_name = "NAMES", default_value = "plain")]
+    log_fields: LogFieldsName,
     /// Envoy: the address of the collector, for the cluster that a report names. Default: 127.0.0.1, port 4318 or 4317
     #[arg(long, value_name = "HOST:PORT", requires = "envoy")]
     collector: Option<String>,
@@ -117,6 +121,26 @@ impl From<TracerName> for ProxyTracer {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFieldsName {
+    /// Those of the manifests, in snake case
+    Plain,
+    /// The 24 that Istio writes by default, and the ids
+    Istio,
+    /// The Elastic Common Schema: trace.id, http.request.method, …
+    Ecs,
+}
+
+impl From<LogFieldsName> for LogFields {
+    fn from(name: LogFieldsName) -> Self {
+        match name {
+            LogFieldsName::Plain => Self::Plain,
+            LogFieldsName::Istio => Self::Istio,
+            LogFieldsName::Ecs => Self::Ecs,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleName {
     Sidecar,
     Gateway,
@@ -159,6 +183,7 @@ impl Command {
         setup.waypoint.clone_from(&self.waypoint);
         setup.name.clone_from(&self.name);
         setup.log.clone_from(&self.log);
+        setup.log_fields = self.log_fields.into();
         setup.collector = self.collector.as_deref().map(address);
         for (filter, config) in &given {
             setup.filters.push(FilterSetup {

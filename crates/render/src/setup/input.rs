@@ -1,6 +1,6 @@
 //! What is to be rendered.
 
-use crate::{EnvoyVersion, IstioVersion, Tracer};
+use crate::{EnvoyVersion, IstioVersion, LogFields, Tracer};
 
 use super::plan::Plan;
 use super::{Refused, Rendering, envoy, istio};
@@ -37,6 +37,8 @@ pub struct Setup {
     pub name: Option<String>,
     /// Envoy: the file of the access log.
     pub log: String,
+    /// The fields of the access log.
+    pub log_fields: LogFields,
     /// Envoy: host and port of the collector, for the cluster that a report names. `None`: port
     /// 4318 (gRPC: 4317) of 127.0.0.1.
     pub collector: Option<(String, u16)>,
@@ -57,6 +59,7 @@ impl Setup {
             waypoint: "waypoint".to_owned(),
             name: None,
             log: "/dev/stdout".to_owned(),
+            log_fields: LogFields::Plain,
             collector: None,
             filters: Vec::new(),
         }

@@ -9,7 +9,7 @@ use super::part::{Config, Part, bytes, fill, formats, read_by};
 use super::plan::{Context, Plan, Tags};
 use super::refusal::Refused;
 use crate::{
-    EnvoyVersion, IdsFrom, Tracer, access_log_fields, early_mutation, envoy_tags, expose_ids,
+    EnvoyVersion, IdsFrom, Tracer, access_log_fields_as, early_mutation, envoy_tags, expose_ids,
     istio_tags, sampling_settings,
 };
 
@@ -200,7 +200,11 @@ pub(super) fn around_log(plan: &mut Plan, setup: &Setup, part: &mut Part) -> Res
     let typed = meshtrace_plugin_config::access_log_trace(&bytes(config));
     let ids = typed.and_then(|config| AccessLogIds::new(&config));
     let ids = ids.map_err(|error| error.below(&path))?;
-    plan.log = Some(access_log_fields(&ids, IdsFrom::Filter));
+    plan.log = Some(access_log_fields_as(
+        setup.log_fields,
+        &ids,
+        IdsFrom::Filter,
+    ));
     Ok(())
 }
 
