@@ -20,7 +20,7 @@ use crate::{filter, findings, input};
 #[command(
     override_usage = "meshtrace explain [OPTIONS] [FILTER] <CONFIG>",
     after_help = "Examples:\n  \
-    meshtrace explain trace-context.json --header 'b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1'\n  \
+    meshtrace explain context.json -H 'b3: 4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1'\n  \
     meshtrace explain route-sampling rules.yaml --method POST --path /checkout\n  \
     echo '{}' | meshtrace explain trace-context - --output json"
 )]

@@ -25,7 +25,13 @@ use clap::{Parser, Subcommand};
 /// Exit codes: 0, done; 1, the configuration is refused or a file cannot be read; 2, the command line is wrong. Those of
 /// `check`, `doctor` and `test` are told by their help.
 #[derive(Debug, Parser)]
-#[command(name = "meshtrace", version, long_version = version::all(), arg_required_else_help = true)]
+#[command(
+    name = "meshtrace",
+    version,
+    long_version = version::all(),
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

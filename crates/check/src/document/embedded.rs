@@ -4,8 +4,13 @@ use super::{Node, Position, Style};
 
 /// The places of a scalar's characters in the file.
 pub(super) enum Place {
-    /// A block: the number of its first line, and the number of columns before its text.
-    Block { line: u32, indent: u32 },
+    /// A block: the number of its first line, the number of columns before its text, and the end of
+    /// its last line.
+    Block {
+        line: u32,
+        indent: u32,
+        end: Position,
+    },
     /// One line of the file: its number, and the column of each character. `before` has the number
     /// of characters before each line of the text.
     Line {
@@ -37,10 +42,17 @@ impl Place {
                     }
                     _ => at.column - 1,
                 };
-                Self::Block {
-                    line: at.line + header,
-                    indent,
-                }
+                let line = at.line + header;
+                // The file's last line may have no break, and the text has one.
+                let last = text.lines().enumerate().last();
+                let end = last.map_or(at, |(place, last)| {
+                    let place = Position::new(place, last.chars().count() + 1);
+                    Position {
+                        line: line + place.line,
+                        column: indent + place.column,
+                    }
+                });
+                Self::Block { line, indent, end }
             }
             Some(Style::Folded) | None => Self::Somewhere(at),
             Some(style) => match columns(source, style, at.column, text) {
@@ -65,10 +77,13 @@ impl Place {
     /// The position in the file of the character at `within` in the scalar's text.
     pub(super) fn position(&self, within: Position) -> Position {
         match self {
-            Self::Block { line, indent } => Position {
-                line: line + within.line - 1,
-                column: indent + within.column,
-            },
+            Self::Block { line, indent, end } => {
+                let at = Position {
+                    line: line + within.line - 1,
+                    column: indent + within.column,
+                };
+                at.min(*end)
+            }
             Self::Line {
                 line,
                 columns,

@@ -121,6 +121,7 @@ mod tests {
             ("key: '{\"a\": \"''\", \"b\": 2}'\n", (1, 24)),
             ("key: \"{\\\"a\\\": \\\"é\\\", \\\"b\\\": 2}\"\n", (1, 29)),
             ("key: {\"a\": 1, \"b\": 2}\n", (1, 20)),
+            ("key: |\n  {\"a\": 1,\n   \"b\": 2}", (3, 9)),
             // Lines that are joined: where the text begins.
             ("key: >\n  {\"a\": 1,\n  \"b\": 2}\n", (2, 3)),
         ] {
@@ -134,6 +135,15 @@ mod tests {
                 assert_eq!(place(text), expected, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_in_the_file() {
+        let tree = tree("key: |\n  {\"a\": 1,\n   \"b\": 2");
+        let root = tree.documents().next().expect("a document");
+        let (within, place) = read_within(root.get("key").expect("a text"), Language::Json);
+        let at = place(within.expect_err("no JSON").at);
+        assert_eq!((at.line, at.column), (3, 10));
     }
 
     #[test]

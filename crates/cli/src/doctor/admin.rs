@@ -27,6 +27,11 @@ impl Admin {
                 ));
             }
         };
+        // The address of one of its pages is that of the interface too.
+        let base = ["/stats", "/config_dump", "/server_info", "/clusters"]
+            .iter()
+            .find_map(|page| url.trim_end_matches('/').strip_suffix(page))
+            .unwrap_or(&url);
         let config = Agent::config_builder()
             // The admin interface is this machine's, whatever proxy the environment names.
             .proxy(None)
@@ -36,7 +41,7 @@ impl Admin {
             .build();
         Ok(Self {
             agent: config.into(),
-            url: url.trim_end_matches('/').to_owned(),
+            url: base.trim_end_matches('/').to_owned(),
         })
     }
 

@@ -97,8 +97,9 @@ fn host(setup: &Setup, part: &Part) -> Result<(), Refused> {
     let refuse = |sentence: &str| Err(Refused::new(format!("native: {sentence}")));
     match setup.host {
         Host::Istio(_) => refuse(
-            "no resource of Istio loads a tracer of dynamic modules; take mesh-tracing, which has the \
-             same configuration",
+            "the module must be mounted into each proxy first, which no resource of Istio does; take \
+             mesh-tracing, which has the same configuration, or the files of istio-manifests/native \
+             (docs/native.md, In Istio)",
         ),
         Host::Envoy(version) if version < EnvoyVersion::V1_38 => refuse(&format!(
             "{version} has no tracer of dynamic modules, which came with Envoy 1.38; take \
