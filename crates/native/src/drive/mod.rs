@@ -43,6 +43,9 @@ const CONFIGS: [&str; 6] = [
             "emit": {"request_header_prefix": "x-attr-", "baggage": true}}}"#,
 ];
 
+/// The configuration that reads and writes every format. The others read and write W3C's and B3's.
+const EVERY_FORMAT: usize = 3;
+
 const NAMES: [&str; 24] = [
     ":path",
     ":method",
@@ -150,6 +153,8 @@ impl<'d> Choices<'d> {
 struct Held {
     span: *mut Span,
     headers: Box<Lines>,
+    /// The names of which the module leaves one line.
+    managed: &'static [&'static str],
     is_finished: bool,
 }
 
@@ -172,6 +177,10 @@ pub fn drive(data: &[u8]) {
     let buffer = |text: &[u8]| Buffer::of(text);
     // SAFETY: the order of the calls is Envoy's: a configuration, spans of it that are destroyed
     // before it, and a filter configuration. Every range is lent for its call.
+    let managed = match json == CONFIGS[EVERY_FORMAT] {
+        true => &NAMES[3..19],
+        false => &NAMES[3..9],
+    };
     unsafe {
         assert!(!on::program_init().is_null());
         let plugin =
@@ -181,7 +190,13 @@ pub fn drive(data: &[u8]) {
         assert!(!sender.is_null());
         let mut held: Vec<Held> = Vec::new();
         while !choices.0.is_empty() {
-            step(&mut choices, plugin, config, &mut sender, &mut held);
+            step(
+                &mut choices,
+                (plugin, managed),
+                config,
+                &mut sender,
+                &mut held,
+            );
             assert_eq!(boundary::take_panics(), 0);
         }
         for Held { span, .. } in held {
@@ -208,7 +223,7 @@ fn forbidding(hook: impl FnOnce()) {
 
 unsafe fn step(
     choices: &mut Choices<'_>,
-    plugin: *const Plugin,
+    (plugin, managed): (*const Plugin, &'static [&'static str]),
     config: EnvoyPtr,
     sender: &mut *const Sender,
     held: &mut Vec<Held>,
@@ -235,6 +250,7 @@ unsafe fn step(
                     held.push(Held {
                         span,
                         headers,
+                        managed,
                         is_finished: false,
                     });
                 } else if !span.is_null() {
@@ -296,6 +312,7 @@ unsafe fn step(
                         held.push(Held {
                             span,
                             headers,
+                            managed,
                             is_finished: false,
                         });
                     }
@@ -316,7 +333,7 @@ unsafe fn of_span(action: usize, choices: &mut Choices<'_>, held: &mut Held) {
             8 => {
                 let headers: *mut Lines = &raw mut *held.headers;
                 on::inject(held.span, headers.cast());
-                for name in &NAMES[3..19] {
+                for name in held.managed {
                     let is_it = |(known, _): &&(Vec<u8>, Vec<u8>)| known == name.as_bytes();
                     let count = held.headers.iter().filter(is_it).count();
                     assert!(count <= 1 || *name == "baggage", "{name}: {count}");
