@@ -57,11 +57,11 @@ class Processes:
         self.running.append(process)
         return process
 
-    def envoy(self, name, program, config, admin):
+    def envoy(self, name, program, config, admin, more=()):
         """Starts an Envoy with this configuration, and waits until it is ready."""
         path = self.folder / f"{name}.yaml"
         path.write_text(config)
-        command = [program, "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1"]
+        command = [program, "--config-path", str(path), "--use-dynamic-base-id", "--concurrency", "1", *more]
         process = self.start(name, command)
 
         def ready():
