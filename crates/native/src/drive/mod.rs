@@ -175,12 +175,12 @@ pub fn drive(data: &[u8]) {
     let mut marker = 0_u8;
     let config: EnvoyPtr = ptr::from_mut(&mut marker).cast();
     let buffer = |text: &[u8]| Buffer::of(text);
-    // SAFETY: the order of the calls is Envoy's: a configuration, spans of it that are destroyed
-    // before it, and a filter configuration. Every range is lent for its call.
     let managed = match json == CONFIGS[EVERY_FORMAT] {
         true => &NAMES[3..19],
         false => &NAMES[3..9],
     };
+    // SAFETY: the order of the calls is Envoy's: a configuration, spans of it that are destroyed
+    // before it, and a filter configuration. Every range is lent for its call.
     unsafe {
         assert!(!on::program_init().is_null());
         let plugin =
