@@ -3,7 +3,9 @@
 use meshtrace_config::{ConfigError, Mistakes, each};
 use meshtrace_headers::{PathTemplate, Segment, is_token, read_name};
 
-use crate::config::{HeaderConfig, MatchConfig, PathConfig, RuleConfig, SamplingConfig};
+use crate::config::{
+    ClusterConfig, HeaderConfig, MatchConfig, PathConfig, RuleConfig, SamplingConfig,
+};
 use crate::matcher::{
     Conditions, HeaderPattern, HostPattern, MAX_RULES, PathPattern, ValuePattern,
 };
@@ -75,9 +77,25 @@ impl MatchConfig {
             name => Ok(name.map(|name| name.as_bytes().into())),
         };
         conditions.route = mistakes.keep(name("route", &self.route)).flatten();
-        conditions.cluster = mistakes.keep(name("cluster", &self.cluster)).flatten();
+        let cluster = self.cluster.as_ref().map(cluster_pattern);
+        conditions.cluster = cluster.and_then(|cluster| mistakes.keep(cluster));
         mistakes.finish(Some(conditions))
     }
+}
+
+fn cluster_pattern(cluster: &ClusterConfig) -> Result<ValuePattern, ConfigError> {
+    let (key, text) = match cluster {
+        ClusterConfig::Exact(text) => ("cluster", text),
+        ClusterConfig::Prefix(text) => ("cluster.prefix", text),
+    };
+    if text.is_empty() {
+        return Err(ConfigError::new(key, "empty; expected a name"));
+    }
+    let text = text.as_bytes().into();
+    Ok(match cluster {
+        ClusterConfig::Exact(_) => ValuePattern::Exact(text),
+        ClusterConfig::Prefix(_) => ValuePattern::Prefix(text),
+    })
 }
 
 fn literal_path(key: &str, path: &str) -> Result<Box<[u8]>, ConfigError> {

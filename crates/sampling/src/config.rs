@@ -75,7 +75,7 @@ pub struct MatchConfig {
     /// The name of Envoy's route.
     pub route: Option<String>,
     /// The name of Envoy's cluster.
-    pub cluster: Option<String>,
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// A condition on the path.
@@ -95,6 +95,15 @@ pub enum PathConfig {
     Template(String),
     /// The whole path matches this regular expression.
     Regex(String),
+}
+
+/// A condition on the name of Envoy's cluster.
+#[derive(Clone, Debug)]
+pub enum ClusterConfig {
+    /// The name is equal to this text.
+    Exact(String),
+    /// The name begins with this text.
+    Prefix(String),
 }
 
 /// A condition on one header. Of a repeated header the first line counts.
@@ -248,6 +257,27 @@ impl Read for PathConfig {
             path = condition.map(|((_, condition), text)| condition(Read::read(text)));
         });
         path.unwrap_or(Self::Exact(String::new()))
+    }
+}
+
+impl Read for ClusterConfig {
+    fn read(value: Value<'_>) -> Self {
+        if let Some(name) = value.quiet_text() {
+            return Self::Exact(name);
+        }
+        if value.kind() != Kind::Object {
+            value.refuse_form("a name, or {\"prefix\": \"outbound|80|v2|\"}");
+            return Self::Exact(String::new());
+        }
+        let mut cluster = None;
+        value.tagged(&["exact", "prefix"], 0, &mut |place, text| {
+            let condition = match place {
+                0 => Self::Exact,
+                _ => Self::Prefix,
+            };
+            cluster = text.map(|text| condition(Read::read(text)));
+        });
+        cluster.unwrap_or(Self::Exact(String::new()))
     }
 }
 

@@ -25,8 +25,8 @@ mod summary;
 
 pub use bucket::{Bucket, BucketState, Take};
 pub use config::{
-    ForceConfig, HeaderConfig, IdsConfig, MatchConfig, ParentPolicy, PathConfig, RuleConfig,
-    SampleConfig, SamplingConfig,
+    ClusterConfig, ForceConfig, HeaderConfig, IdsConfig, MatchConfig, ParentPolicy, PathConfig,
+    RuleConfig, SampleConfig, SamplingConfig,
 };
 pub use counter::{Counter, Tally};
 pub use decision::{Parent, RuleDecision, SamplingDecision};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::bucket::MAX_RATE;
-use crate::config::{HeaderConfig, SampleConfig};
+use crate::config::{ClusterConfig, HeaderConfig, SampleConfig};
 
 impl JsonSchema for SampleConfig {
     fn schema_name() -> Cow<'static, str> {
@@ -31,6 +31,31 @@ impl JsonSchema for SampleConfig {
                     "required": ["per_second"],
                     "additionalProperties": false,
                 },
+            ],
+        })
+    }
+}
+
+impl JsonSchema for ClusterConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "ClusterConfig".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        let object = |key: &str, description: &str| {
+            json_schema!({
+                "type": "object",
+                "properties": {key: {"type": "string", "minLength": 1, "description": description}},
+                "required": [key],
+                "additionalProperties": false,
+            })
+        };
+        json_schema!({
+            "description": "A condition on the name of Envoy's cluster.",
+            "anyOf": [
+                {"type": "string", "minLength": 1, "description": "The name is equal to this text."},
+                object("exact", "The name is equal to this text."),
+                object("prefix", "The name begins with this text."),
             ],
         })
     }

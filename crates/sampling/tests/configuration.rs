@@ -188,6 +188,22 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (matching(r#"{"route": ""}"#), "rules[0].match.route: empty"),
         (
+            matching(r#"{"cluster": ""}"#),
+            "rules[0].match.cluster: empty; expected a name",
+        ),
+        (
+            matching(r#"{"cluster": {"prefix": ""}}"#),
+            "rules[0].match.cluster.prefix: empty; expected a name",
+        ),
+        (
+            matching(r#"{"cluster": {"suffix": "x"}}"#),
+            "rules[0].match.cluster: unknown variant `suffix`, expected `exact` or `prefix`",
+        ),
+        (
+            matching(r#"{"cluster": 5}"#),
+            "rules[0].match.cluster: invalid type: integer `5`, expected a name, or {\"prefix\"",
+        ),
+        (
             matching(r#"{"headers": [{"name": "x"}]}"#),
             "rules[0].match.headers[0]: expected exactly one of `exact`, `prefix` and `present: true`",
         ),

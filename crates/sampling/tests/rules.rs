@@ -177,6 +177,46 @@ fn methods_routes_and_clusters_are_names() {
     assert_eq!(with("put", None, None), None);
 }
 
+/// The first rule that fits, whichever of a name, its beginning and no cluster it asks for.
+#[test]
+fn a_cluster_is_a_name_or_the_beginning_of_one() {
+    let sampling = rules(&[
+        r#"{"cluster": "outbound|80|v2|pay.shop.svc", "methods": ["POST"]}"#,
+        r#"{"cluster": {"prefix": "outbound|80|v2|pay"}, "methods": ["PUT"]}"#,
+        r#"{"cluster": {"prefix": "outbound|80|v2|"}}"#,
+        r#"{"cluster": {"exact": "ledger"}}"#,
+        r#"{"methods": ["GET"]}"#,
+    ]);
+    let with = |method: &str, cluster: Option<&str>| {
+        let view = RequestView {
+            method: Some(method.as_bytes()),
+            cluster: cluster.map(str::as_bytes),
+            ..RequestView::default()
+        };
+        let chosen = sampling.choose(&view);
+        sampling.name(chosen).map(str::to_owned)
+    };
+    for (method, cluster, rule) in [
+        ("POST", Some("outbound|80|v2|pay.shop.svc"), Some("0")),
+        ("PUT", Some("outbound|80|v2|pay.shop.svc"), Some("1")),
+        ("PUT", Some("outbound|80|v2|payments"), Some("1")),
+        ("POST", Some("outbound|80|v2|payments"), Some("2")),
+        ("GET", Some("outbound|80|v2|"), Some("2")),
+        ("GET", Some("outbound|80|v2"), Some("4")),
+        ("GET", Some("outbound|80|v1|pay.shop.svc"), Some("4")),
+        ("POST", Some("ledger"), Some("3")),
+        ("POST", Some("ledger2"), None),
+        ("GET", None, Some("4")),
+        ("POST", None, None),
+    ] {
+        assert_eq!(
+            with(method, cluster).as_deref(),
+            rule,
+            "{method} {cluster:?}"
+        );
+    }
+}
+
 #[test]
 fn headers_are_all_asked_for_and_the_first_line_counts() {
     let sampling = rules(&[

@@ -103,7 +103,28 @@ fn covers(earlier: Option<Node<'_>>, later: Option<Node<'_>>) -> bool {
                 .any(|other| header_covers(own, other))
         })
     };
-    path && methods && host && headers && same("route") && same("cluster")
+    let cluster = match condition("cluster") {
+        (None, _) => true,
+        (Some(own), Some(other)) => cluster_covers(own, other),
+        (Some(_), None) => false,
+    };
+    path && methods && host && headers && same("route") && cluster
+}
+
+fn cluster_covers(own: Node<'_>, other: Node<'_>) -> bool {
+    let exact = |node: Node<'_>| {
+        node.scalar()
+            .or_else(|| node.text_at(&["exact"]))
+            .map(str::to_owned)
+    };
+    let prefix = |node: Node<'_>| node.text_at(&["prefix"]).map(str::to_owned);
+    match (exact(own), prefix(own)) {
+        (Some(own), _) => exact(other) == Some(own),
+        (_, Some(own)) => exact(other)
+            .or_else(|| prefix(other))
+            .is_some_and(|name| name.starts_with(&own)),
+        _ => false,
+    }
 }
 
 fn host_covers(own: &str, other: &str) -> bool {

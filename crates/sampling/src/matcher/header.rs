@@ -49,7 +49,7 @@ pub(super) struct HeaderMap {
 }
 
 #[derive(Clone, Debug)]
-struct Values {
+pub(super) struct Values {
     /// The rules that this value fits: also those with a prefix of the value, or with any value.
     exact: ByteMap<RuleSet>,
     /// The prefixes, sorted.
@@ -148,7 +148,7 @@ impl Matching<'_> {
 
 impl Values {
     #[inline(never)]
-    fn build(patterns: &[(usize, &ValuePattern)]) -> Self {
+    pub(super) fn build(patterns: &[(usize, &ValuePattern)]) -> Self {
         // The text of a rule is also a value that fits this rule and all more general ones.
         let fitting = |text: &[u8], whole: bool| {
             let fits = patterns.iter().filter(|(_, pattern)| match pattern {
@@ -195,7 +195,7 @@ impl Values {
         }
     }
 
-    fn rules(&self, value: &[u8], steps: &mut impl Steps) -> &RuleSet {
+    pub(super) fn rules(&self, value: &[u8], steps: &mut impl Steps) -> &RuleSet {
         steps.step();
         if let Some(rules) = self.exact.get(value) {
             return rules;

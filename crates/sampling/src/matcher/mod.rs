@@ -17,7 +17,7 @@ mod steps;
 use meshtrace_config::ConfigError;
 use meshtrace_headers::{Headers, path_of};
 
-use header::HeaderMap;
+use header::{HeaderMap, Values};
 use host::HostMap;
 use map::ByteMap;
 use path::PathTree;
@@ -78,7 +78,7 @@ pub(crate) struct Conditions {
     pub(crate) host: Option<HostPattern>,
     pub(crate) headers: Vec<HeaderPattern>,
     pub(crate) route: Option<Box<[u8]>>,
-    pub(crate) cluster: Option<Box<[u8]>>,
+    pub(crate) cluster: Option<ValuePattern>,
 }
 
 /// The compiled conditions of all rules.
@@ -89,7 +89,7 @@ pub(crate) struct Matcher {
     hosts: HostMap,
     methods: Names,
     routes: Names,
-    clusters: Names,
+    clusters: Clusters,
     first_headers: HeaderMap,
     /// The headers of each rule. The header that is in `first_headers` comes first.
     headers: Vec<Vec<HeaderPattern>>,
@@ -139,7 +139,7 @@ impl Matcher {
                 rule.methods.iter().map(|method| &**method).collect()
             }),
             routes: name(|rule| rule.route.as_deref()),
-            clusters: name(|rule| rule.cluster.as_deref()),
+            clusters: Clusters::build(rules),
             first_headers: HeaderMap::build(
                 &without(|rule| !rule.headers.is_empty()),
                 &first_headers,
@@ -211,6 +211,47 @@ impl Matcher {
             .iter()
             .skip(told)
             .all(|pattern| pattern.fits(headers))
+    }
+}
+
+/// Rules by the name of Envoy's cluster.
+#[derive(Clone, Debug)]
+enum Clusters {
+    /// Every name must be equal.
+    Equal(Names),
+    /// Some names must only begin alike. The rules without a cluster fit every name, and are `any`.
+    Beginning { names: Values, any: RuleSet },
+}
+
+impl Clusters {
+    #[inline(never)]
+    fn build(rules: &[Conditions]) -> Self {
+        let begins = |rule: &Conditions| matches!(rule.cluster, Some(ValuePattern::Prefix(_)));
+        if !rules.iter().any(begins) {
+            return Self::Equal(Names::build(rules, |rule| match &rule.cluster {
+                Some(ValuePattern::Exact(name)) => vec![name],
+                _ => Vec::new(),
+            }));
+        }
+        let pattern = |rule: &'_ Conditions| rule.cluster.clone().unwrap_or(ValuePattern::Present);
+        let patterns: Vec<_> = rules.iter().map(pattern).collect();
+        let numbered: Vec<_> = patterns.iter().enumerate().collect();
+        let any = numbered
+            .iter()
+            .filter(|(_, pattern)| **pattern == ValuePattern::Present);
+        Self::Beginning {
+            names: Values::build(&numbered),
+            any: RuleSet::of(any.map(|(i, _)| *i)),
+        }
+    }
+
+    fn rules(&self, cluster: Option<&[u8]>, steps: &mut impl Steps) -> &RuleSet {
+        match self {
+            Self::Equal(names) => names.rules(cluster, steps),
+            Self::Beginning { names, any } => {
+                cluster.map_or(any, |cluster| names.rules(cluster, steps))
+            }
+        }
     }
 }
 
