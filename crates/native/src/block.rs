@@ -5,6 +5,8 @@
 //! one with the headers that decide about a request, and one with those that only describe its
 //! spans. The second one is made where a span may be reported.
 
+use meshtrace_propagation::Field;
+
 use crate::call::Carrier;
 
 /// The names of the headers that a configuration needs, in the order of the blocks.
@@ -12,7 +14,12 @@ use crate::call::Carrier;
 pub(crate) struct Names {
     deciding: Vec<Box<[u8]>>,
     describing: Vec<Box<[u8]>>,
+    /// The headers of which one line leaves, whatever comes: ids and decisions.
+    single: Vec<Box<[u8]>>,
 }
+
+/// Lists: a proxy may send each in several lines.
+const LISTS: [&[u8]; 2] = [b"tracestate", b"baggage"];
 
 /// The headers that describe every span, besides those that [`write_known`] writes.
 const DESCRIBING: [&[u8]; 5] = [
@@ -26,10 +33,16 @@ const DESCRIBING: [&[u8]; 5] = [
 const KNOWN: [&[u8]; 3] = [b":method", b":path", b":authority"];
 
 impl Names {
-    /// The names that every configuration needs, and the `deciding` ones. Each name is there once.
-    pub(crate) fn new(deciding: impl IntoIterator<Item = Box<[u8]>>) -> Self {
-        let mut names = Self::default();
-        for name in deciding {
+    /// The names that every configuration needs, the `managed` ones, which the stages read and write,
+    /// and those that they only `read`. Each name is there once.
+    pub(crate) fn new(managed: Vec<Box<[u8]>>, read: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+        let mut single = managed.clone();
+        single.retain(|name| Field::from_name(name).is_some() && !LISTS.contains(&&**name));
+        let mut names = Self {
+            single,
+            ..Self::default()
+        };
+        for name in managed.into_iter().chain(read) {
             if !names.deciding.contains(&name) && !KNOWN.contains(&&*name) {
                 names.deciding.push(name);
             }
@@ -39,6 +52,11 @@ impl Names {
             .filter(|name| !names.deciding.contains(name))
             .collect();
         names
+    }
+
+    /// Whether one line of the header `name` leaves, whatever comes.
+    pub(crate) fn is_single(&self, name: &[u8]) -> bool {
+        self.single.iter().any(|single| **single == *name)
     }
 
     /// Reads the headers that decide about a request into `block`. The old content of `block` is
@@ -131,8 +149,14 @@ mod tests {
         let Names {
             deciding,
             describing,
-        } = Names::new(names);
-        assert_eq!(deciding, [b"b3", &b"user-agent"[..]].map(Box::from));
+            single,
+        } = Names::new(
+            vec![b"tracestate".as_slice().into(), b"b3".as_slice().into()],
+            names,
+        );
+        assert_eq!(single, [Box::from(&b"b3"[..])]);
+        let expected = [b"tracestate", &b"b3"[..], b"user-agent"];
+        assert_eq!(deciding, expected.map(Box::from));
         assert_eq!(describing.len(), DESCRIBING.len() - 1);
     }
 }

@@ -71,7 +71,7 @@ impl Plugin {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             json: json.into(),
             handle,
-            names: Names::new(mesh_tracing.managed_names().into_iter().chain(read)),
+            names: Names::new(mesh_tracing.managed_names().into_iter().collect(), read),
             metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
             lacks_node_id: !of_node.has(NODE_ID) && !config.names_attribute(NODE_ID),

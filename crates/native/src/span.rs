@@ -338,6 +338,15 @@ impl Span {
                     }
                 }
             }
+            // Of a value that is right already there may be further lines, which Envoy does not show.
+            let names = &worker.plugin.names;
+            for (name, value) in headers.iter() {
+                let is_edited = || outcome.headers.iter().any(|edit| *edit.name == *name);
+                if !name.starts_with(b":") && names.is_single(name) && !is_edited() {
+                    carrier.remove(name);
+                    carrier.set(name, value);
+                }
+            }
             // The attributes of a reported span are counted with the report, not here.
             outcome.tallies.attributes = Default::default();
             let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);

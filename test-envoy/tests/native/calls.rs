@@ -212,3 +212,44 @@ fn a_mirrored_request_is_told_one_context() {
         }
     }
 }
+
+/// Envoy shows a tracer the first line of a header. A further line does not get past the tracer, also
+/// where the first one is right already.
+#[test]
+fn a_decision_leaves_in_one_line_whatever_comes() {
+    const TRACE_ID: &str = "80f198ee56343ba864fe8b2a57d3eff7";
+    let formats = ["tracecontext", "b3multi", "datadog"];
+    for (incoming, sample, first, second) in [
+        ("ignore", "never", "0", "1"),
+        ("restart", "always", "1", "0"),
+        ("continue", "never", "0", "1"),
+    ] {
+        let config = serde_json::json!({
+            "trace_context": {"incoming": incoming, "extract": formats, "inject": formats},
+            "sampling": {"default": sample, "parent": "ignore"},
+            "report": {"cluster": "collector"},
+        });
+        for envoy in envoys() {
+            let at = format!("{} {incoming}", envoy.reported_version());
+            let mesh = start(&envoy, "http/protobuf", manager(tracing(config.clone())));
+            let mut request = Request::get("/")
+                .header("x-b3-traceid", TRACE_ID)
+                .header("x-b3-traceid", "1")
+                .header("x-b3-spanid", SPAN);
+            for name in ["x-b3-sampled", "x-datadog-sampling-priority"] {
+                request = request.header(name, first).header(name, second);
+            }
+            assert_eq!(mesh.send(&request).status, 200, "{at}");
+            let told = mesh.upstream.take().remove(0);
+            let [_, _, flags] = traceparent(&told);
+            assert_eq!(flags, format!("0{first}"), "{at}");
+            for name in ["x-b3-sampled", "x-datadog-sampling-priority"] {
+                assert_eq!(told.header_values(name), [first.as_bytes()], "{at}: {name}");
+            }
+            let traces = told.header_values("x-b3-traceid");
+            assert_eq!(traces.len(), 1, "{at}: {traces:?}");
+            let is_same = traces == [TRACE_ID.as_bytes()];
+            assert_eq!(is_same, incoming == "continue", "{at}: {traces:?}");
+        }
+    }
+}
