@@ -106,8 +106,9 @@ CASES = [
 
 # What is for other versions than 1.31, and what no case is about.
 OTHERS = {
-    # In the mesh and in its root namespace, of every case.
+    # In the mesh and in its root namespace, of every case; and the same log with Istio's own fields.
     "access-log/mesh-config",
+    "access-log/mesh-config-istio",
     "access-log/telemetry",
     # Of older versions.
     "access-log/envoyfilter-otel-1.28",
