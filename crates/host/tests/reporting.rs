@@ -157,7 +157,7 @@ fn what_a_request_costs_in_calls_of_the_host() {
     ];
     // The counter of requests that are not sampled moves with the next tick: only the first of them
     // asks for a tick.
-    let at_end = ["clock_time_get", "proxy_call_foreign_function"];
+    let at_end = ["proxy_call_foreign_function"];
     for asks_for_a_tick in [true, false, false] {
         request(ROOT, NOT_SAMPLED);
         let mut expected = [&fetch_and_inject[..], &at_end].concat();
