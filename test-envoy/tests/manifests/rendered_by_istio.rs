@@ -203,6 +203,11 @@ fn the_answers_are_those_of_a_configuration_by_hand() {
         })
     };
     for (manifest, places) in places.of_manifests() {
+        // It patches the filter of an authoriser, which Istio adds for a policy: ext_authz_test.go.
+        if manifest.starts_with("ext-authz/check-metadata") {
+            assert!(places.is_empty(), "{manifest}: {places:?}");
+            continue;
+        }
         assert!(!places.is_empty(), "{manifest} is nowhere");
         if let Some(asked) = manifest.strip_prefix("rendered/") {
             // Its last word is the proxies that it was rendered for.
