@@ -56,7 +56,7 @@ impl<C: Composition> Running<C> {
         background.take_counts(&mut |stage, index, amount| {
             self.metrics.add_to(stage, index, amount);
         });
-        if let Some(error) = background.take_error() {
+        if let Some(error) = background.take_error(&self.shared) {
             call::log(LogLevel::Error, &error);
         }
     }

@@ -328,7 +328,8 @@ fn hand_over(queue: &Queue, content: &mut Content) {
     });
     metrics.add_panics();
     if let Some(complaint) = content.exporter.complaint() {
-        call::log(LogLevel::Error, &complaint);
+        let line = complaint.line(content.exporter.cluster(), complaint.lost());
+        call::log(LogLevel::Error, &line);
     }
     queue.settle(content);
 }

@@ -1,4 +1,4 @@
-//! The lines of the log about an export that fails: one a minute at most.
+//! The lines of the log about an export that fails: one a minute at most, of all workers together.
 
 use core::time::Duration;
 
@@ -29,10 +29,10 @@ pub(crate) enum Trouble {
     Expired(CallStatus),
 }
 
-/// The lines that were logged, and the one that is due.
+/// The lines that were due in this worker, and the one that is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Complaints {
-    due: Option<Trouble>,
+    due: Option<(Trouble, u64)>,
     /// The spans that were lost since the last line.
     lost: u32,
     /// The time of the last line about a call, and about the cluster.
@@ -51,23 +51,75 @@ impl Complaints {
         if is_repeated && failures < FAILURES {
             return;
         }
-        let (last, interval) = match trouble {
-            Trouble::UnknownCluster => (&mut self.of_cluster, HOUR),
-            _ => (&mut self.of_calls, MINUTE),
+        let last = match trouble {
+            Trouble::UnknownCluster => &mut self.of_cluster,
+            _ => &mut self.of_calls,
         };
-        let is_due =
-            last.is_none_or(|last| Duration::from_nanos(now.saturating_sub(last)) >= interval);
-        if is_due {
+        if last.is_none_or(|last| trouble.is_due(last, now)) {
             *last = Some(now);
-            self.due = Some(trouble);
+            self.due = Some((trouble, now));
         }
     }
 
-    /// Returns the line that is due, once.
-    pub(crate) fn take(&mut self, cluster: &str) -> Option<String> {
-        let trouble = self.due.take()?;
-        let lost = core::mem::take(&mut self.lost);
-        Some(match trouble {
+    /// Returns what is due, once.
+    pub(crate) fn take(&mut self) -> Option<Complaint> {
+        let (trouble, at) = self.due.take()?;
+        Some(Complaint {
+            trouble,
+            at,
+            lost: core::mem::take(&mut self.lost),
+        })
+    }
+}
+
+impl Trouble {
+    /// Whether a line about it may be said at `now`, where the last one was said at `last`.
+    fn is_due(self, last: u64, now: u64) -> bool {
+        let interval = match self {
+            Self::UnknownCluster => HOUR,
+            _ => MINUTE,
+        };
+        Duration::from_nanos(now.saturating_sub(last)) >= interval
+    }
+}
+
+/// A line that is due in this worker. Another worker may have said one already.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Complaint {
+    trouble: Trouble,
+    at: u64,
+    lost: u32,
+}
+
+impl Complaint {
+    /// The name of the time of the last line, in the data that the workers share.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.trouble {
+            Trouble::UnknownCluster => "export.no_cluster",
+            _ => "export.calls",
+        }
+    }
+
+    /// Returns the time of this line, in nanoseconds on the monotonic clock, where it may be said:
+    /// `last` is when a worker said the last line, and 0 stands for never.
+    #[must_use]
+    pub fn admit(&self, last: u64) -> Option<u64> {
+        (last == 0 || self.trouble.is_due(last, self.at)).then_some(self.at.max(1))
+    }
+
+    /// The spans that this worker lost since its last line.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.into()
+    }
+
+    /// The line about calls to the `cluster`. `lost` is the number of spans that all workers lost
+    /// since the last line.
+    #[must_use]
+    pub fn line(&self, cluster: &str, lost: u64) -> String {
+        match self.trouble {
             Trouble::UnknownCluster => format!(
                 "mesh_tracing.report.cluster: Envoy knows no cluster {cluster:?}; spans are dropped \
                  and counted until it does"
@@ -95,7 +147,7 @@ impl Complaints {
                 in_words(status),
                 advice(status),
             ),
-        })
+        }
     }
 }
 
@@ -142,7 +194,7 @@ mod tests {
         let mut lines = Vec::new();
         for second in 0..150 {
             complaints.record(refused, 2, 0, second * SECOND);
-            lines.extend(complaints.take("otel"));
+            lines.extend(complaints.take().map(|due| due.line("otel", due.lost())));
         }
         assert_eq!(
             lines[0],
@@ -158,9 +210,10 @@ mod tests {
         let mut complaints = Complaints::default();
         let repeated = Trouble::Repeated(CallStatus::Http(503));
         complaints.record(repeated, 5, 1, 0);
-        assert_eq!(complaints.take("otel"), None);
+        assert!(complaints.take().is_none());
         complaints.record(repeated, 5, 2, SECOND);
-        let line = complaints.take("otel").expect("a line");
+        let due = complaints.take().expect("a line");
+        let line = due.line("otel", due.lost());
         assert!(
             line.contains("fail and are made again: status 503; see that"),
             "{line}"
@@ -174,7 +227,7 @@ mod tests {
         let mut lines = 0;
         for minute in 0..121 {
             complaints.record(Trouble::UnknownCluster, 1, 0, minute * 60 * SECOND);
-            lines += usize::from(complaints.take("otel").is_some());
+            lines += usize::from(complaints.take().is_some());
         }
         assert_eq!(lines, 3);
         complaints.record(
@@ -183,7 +236,24 @@ mod tests {
             0,
             121 * 60 * SECOND,
         );
-        let line = complaints.take("otel").expect("a line");
+        let due = complaints.take().expect("a line");
+        let line = due.line("otel", due.lost());
         assert!(line.contains("gRPC status 7"), "{line}");
+    }
+
+    #[test]
+    fn of_two_workers_one_speaks_in_a_minute() {
+        let refused = Trouble::Refused(CallStatus::Http(401));
+        let mut workers = [Complaints::default(), Complaints::default()];
+        let (mut last, mut lines) = (0, 0);
+        for second in 1..151 {
+            for worker in &mut workers {
+                worker.record(refused, 1, 0, second * SECOND);
+                let said = worker.take().and_then(|due| due.admit(last));
+                lines += usize::from(said.is_some());
+                last = said.unwrap_or(last);
+            }
+        }
+        assert_eq!(lines, 3);
     }
 }

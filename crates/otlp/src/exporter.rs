@@ -8,7 +8,7 @@ use meshtrace_counters::Counter as _;
 use crate::answer::{CallStatus, ExportResult, HttpCallResponse};
 use crate::batch::{self, Batch};
 use crate::call_size::CallSize;
-use crate::complaint::{Complaints, Trouble};
+use crate::complaint::{Complaint, Complaints, Trouble};
 use crate::config::Compression;
 use crate::counter::Counter;
 use crate::gzip;
@@ -429,9 +429,15 @@ impl Exporter {
     }
 
     /// Returns the line that is due for the log: about exports that fail, at most one a minute;
-    /// about a cluster that Envoy does not have, at most one an hour.
-    pub fn complaint(&mut self) -> Option<String> {
-        self.complaints.take(&self.report.cluster)
+    /// about a cluster that Envoy does not have, at most one an hour. `None` where none is due.
+    pub fn complaint(&mut self) -> Option<Complaint> {
+        self.complaints.take()
+    }
+
+    /// The cluster that takes the spans.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.report.cluster
     }
 
     /// Counts a request that is not reported because its trace is not sampled.

@@ -31,6 +31,7 @@ mod wire;
 pub use answer::HttpCallResponse;
 pub use attributes::Attributes;
 pub use call_headers::MAX_HEADER_BYTES;
+pub use complaint::Complaint;
 pub use config::{
     BatchConfig, Compression, KeepConfig, Protocol, ReportConfig, ResourceValue, RoleConfig,
     SpanName,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use meshtrace_otlp::{Dispatch, HttpCallResponse};
 
-use crate::Stage;
+use crate::{SharedData, Stage};
 
 /// HTTP calls that a filter makes besides requests. They are made only in callbacks of the root
 /// context: the response to a call that a request's context makes at its end never arrives.
@@ -36,6 +36,7 @@ pub trait Background {
     /// of the counter in [`Stage::metrics`], and the amount.
     fn take_counts(&self, take: &mut dyn FnMut(Stage, usize, u64));
 
-    /// Returns a line for the log at error level, once for each problem.
-    fn take_error(&self) -> Option<String>;
+    /// Returns a line for the log at error level, once for each problem: what one worker says, the
+    /// others learn from the data that they share.
+    fn take_error(&self, shared: &dyn SharedData) -> Option<String>;
 }

@@ -76,6 +76,35 @@ fn a_collector_that_refuses_for_good_is_not_asked_again() {
     });
 }
 
+/// Each worker exports for itself, and each sees that the collector refuses.
+#[test]
+fn of_four_workers_one_says_that_an_export_fails() {
+    each_host(|host, envoy, at| {
+        for (cluster, said, dropped) in [
+            (
+                "collector",
+                "refuses spans for good: status 403; ",
+                "refused",
+            ),
+            ("nowhere", "Envoy knows no cluster", "unknown_cluster"),
+        ] {
+            let config = reporting(PROTOCOLS[0], &format!(r#"{{"cluster": "{cluster}"}}"#));
+            let listener = Listener::http("ingress", host.manager(config));
+            let bootstrap = Bootstrap::new().listener(listener);
+            let options = host.options().concurrency(4);
+            let mesh = Collected::on(host, envoy, PROTOCOLS[0], bootstrap, options);
+            mesh.sink.set_fault(Some(Fault::status(403)));
+            for _ in 0..40 {
+                send(&mesh, 1);
+            }
+            mesh.wait_for_counter(&format!("report.dropped.{dropped}"), 40);
+            let log = mesh.envoy.log().expect("the log");
+            let lines: Vec<_> = log.lines().filter(|line| line.contains(said)).collect();
+            assert_eq!(lines.len(), 1, "{at}: {log}");
+        }
+    });
+}
+
 #[test]
 fn a_collector_that_is_down_harms_no_request_and_the_process_stays_small() {
     no_harm_by("down", |_| Reply::status(503));
