@@ -20,3 +20,15 @@ def signed(folder, ca, name, alternative):
     (folder / f"{name}.names").write_text(f"subjectAltName={alternative}\n")
     by = ["-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial", "-extfile", f"{name}.names"]
     openssl(folder, "x509", "-req", "-in", f"{name}.csr", *by, "-out", f"{name}.crt")
+
+
+def mutual(side, folder, identity, **more):
+    """A transport socket of Envoy with proxy.crt of the authority `ca`: both sides show `identity`, a URI. More: fields of common_tls_context."""
+    context = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext"
+    own = {"certificate_chain": {"filename": str(folder / "proxy.crt")}, "private_key": {"filename": str(folder / "proxy.key")}}
+    names = [{"san_type": "URI", "matcher": {"exact": identity}}]
+    trusted = {"trusted_ca": {"filename": str(folder / "ca.crt")}, "match_typed_subject_alt_names": names}
+    typed = {"@type": context, "common_tls_context": {"tls_certificates": [own], "validation_context": trusted, **more}}
+    if side == "Downstream":
+        typed["require_client_certificate"] = True
+    return {"name": "envoy.transport_sockets.tls", "typed_config": typed}

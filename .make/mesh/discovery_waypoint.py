@@ -95,17 +95,10 @@ class Secrets(grpc.GenericRpcHandler):
 
 
 def tls(side, folder):
-    """Mutual TLS in this mesh, in a configuration that is written by hand."""
-    context = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{side}TlsContext"
-    own = {"certificate_chain": {"filename": str(folder / "proxy.crt")}, "private_key": {"filename": str(folder / "proxy.key")}}
-    names = [{"san_type": "URI", "matcher": {"exact": IDENTITY}}]
-    authority = {"trusted_ca": {"filename": str(folder / "ca.crt")}, "match_typed_subject_alt_names": names}
+    """Mutual TLS as the waypoint has it."""
     version = {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"}
-    common = {"alpn_protocols": ["h2"], "tls_params": version, "tls_certificates": [own], "validation_context": authority}
-    typed = {"@type": context, "common_tls_context": common}
-    if side == "Downstream":
-        typed["require_client_certificate"] = True
-    return {"transport_socket": {"name": "tls", "typed_config": typed}}
+    socket = certificates.mutual(side, folder, IDENTITY, alpn_protocols=["h2"], tls_params=version)
+    return {"transport_socket": socket}
 
 
 class World(discovery_istio.World):
