@@ -22,6 +22,7 @@ if [[ ! -x $program ]]; then
     mv "$program.new" "$program"
 fi
 
+command -v openssl >/dev/null || .make/apt.sh openssl
 python=$(.make/python-env.sh .make/mesh/requirements.txt)
 envoys=()
 # DISCOVERY_ENVOYS: several versions; `make long` takes that of Istio 1.31 too.

@@ -5,8 +5,9 @@ import json
 import threading
 
 CRDS = "customresourcedefinitions"
-# The plural of each kind of Istio's that is served. istiod watches a kind when its definition is there.
-ISTIO = {
+# The plural of each kind that is served. istiod watches a kind when its definition is there.
+KINDS = {
+    "gateway.networking.k8s.io": {"Gateway": "gateways", "GatewayClass": "gatewayclasses"},
     "extensions.istio.io": {"TrafficExtension": "trafficextensions", "WasmPlugin": "wasmplugins"},
     "networking.istio.io": {
         "DestinationRule": "destinationrules",
@@ -25,7 +26,7 @@ CORE = {"Namespace": "namespaces"}
 def plural(document):
     """The group and the plural of a resource."""
     group, slash, _ = document["apiVersion"].partition("/")
-    return (group, ISTIO[group][document["kind"]]) if slash else ("", CORE[document["kind"]])
+    return (group, KINDS[group][document["kind"]]) if slash else ("", CORE[document["kind"]])
 
 
 def complete(document, number):
@@ -35,14 +36,17 @@ def complete(document, number):
 
 
 def store(documents):
-    """The resources by group and plural, with the definitions of Istio's kinds."""
+    """The resources by group and plural, with the definitions of their kinds."""
     resources = {}
     for number, document in enumerate(documents, 1):
         resources.setdefault(plural(document), []).append(complete(document, number))
-    names = [f"{name}.{group}" for group, kinds in ISTIO.items() for name in kinds.values()]
+    names = [f"{name}.{group}" for group, kinds in KINDS.items() for name in kinds.values()]
     kind = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata"}
+    # istiod reads no kind of the Gateway API whose version it does not know.
+    versions = {"gateway.networking.k8s.io/bundle-version": "v1.4.0"}
     resources["apiextensions.k8s.io", CRDS] = [
-        complete({**kind, "metadata": {"name": name}}, number) for number, name in enumerate(names, 1)
+        complete({**kind, "metadata": {"name": name, "annotations": versions}}, number)
+        for number, name in enumerate(names, 1)
     ]
     return resources
 

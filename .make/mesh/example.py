@@ -52,6 +52,17 @@ class Quiet(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
 
+    def body(self):
+        """What was sent: with a length, or in chunks as the proxy's own tracers do."""
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def log_message(self, *_):
         pass
 
@@ -77,6 +88,15 @@ def texts(attributes):
     return {attribute.key: text(attribute.value) for attribute in attributes}
 
 
+def spans_of(body):
+    """The spans of an export of OTLP."""
+    message = ExportTraceServiceRequest()
+    message.ParseFromString(body)
+    for group in message.resource_spans:
+        for scope in group.scope_spans:
+            yield from (Span(span, group.resource) for span in scope.spans)
+
+
 class Collector:
     """Takes OTLP over HTTP, and keeps every span."""
 
@@ -87,15 +107,11 @@ class Collector:
 
         class Handler(Quiet):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.body()
                 encodings.add(self.headers.get("content-encoding"))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
-                message = ExportTraceServiceRequest()
-                message.ParseFromString(body)
-                for group in message.resource_spans:
-                    for scope in group.scope_spans:
-                        spans.extend(Span(span, group.resource) for span in scope.spans)
+                spans.extend(spans_of(body))
                 self.answer()
 
         self.port = serve(Handler)
@@ -125,6 +141,16 @@ class Application:
     def asked(self, path):
         """The headers of each request of this path."""
         return [headers for at, headers in list(self.requests) if at == path]
+
+
+def address(port, host="127.0.0.1"):
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def cluster(name, port, host="127.0.0.1", **more):
+    """A cluster of one endpoint."""
+    endpoint = {"endpoint": {"address": address(port, host)}}
+    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}, **more}
 
 
 def with_ports(path, ports, log=None):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 
+import certificates
 import yaml
 from example import CLIENT, HTTP2, SERVER, Collector, Quiet, check, serve
 from parts import Processes, free_port, get, wait_for
@@ -213,16 +214,9 @@ def equal_probability(program, proxy):
 
 def own_ca(folder):
     """A CA, a certificate of the Collector's name by it, and another CA."""
-    def openssl(*words):
-        subprocess.run(["openssl", *words], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     for ca in ("ca", "other"):
-        openssl("req", "-x509", *key, "-keyout", f"{ca}.key", "-out", f"{ca}.crt", "-subj", f"/CN={ca}")
-    openssl("req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=collector")
-    (folder / "names").write_text(f"subjectAltName=DNS:{NAME}\n")
-    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
-    openssl("x509", "-req", "-in", "tls.csr", *signed, "-out", "tls.crt")
+        certificates.authority(folder, ca)
+    certificates.signed(folder, "ca", "tls", f"DNS:{NAME}")
 
 
 def tls(ca):

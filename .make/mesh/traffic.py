@@ -8,14 +8,24 @@ import http.client
 import json
 import pathlib
 import secrets
+import socket
+import ssl
 import sys
 import tempfile
 
+import certificates
 import yaml
-from example import CLIENT, SERVER, Application, Collector, check, moved, of_istio
-from parts import Processes, wait_for
+from example import CLIENT, SERVER, Application, Collector, address, check, cluster, moved, of_istio
+from parts import Processes, get, wait_for
 
 FOLDER = pathlib.Path("examples/traffic")
+# As Istio names a service in TLS between clusters, and who a proxy of the mesh says that it is.
+SNI = "outbound_.80_._.shop.default.svc.cluster.local"
+IDENTITY = "spiffe://cluster.local/ns/istio-system/sa/gateway"
+INSPECTOR = {
+    "name": "envoy.filters.listener.tls_inspector",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
+}
 
 
 @contextlib.contextmanager
@@ -24,7 +34,7 @@ def running(envoy, *trees, **ports):
     ports = {int(name[1:]): port for name, port in ports.items()}
     with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
         configurations = [json.dumps(moved(tree, ports)) for tree in trees]
-        for configuration, admin in zip(configurations, (9901, 9902)):
+        for configuration, admin in zip(configurations, (9901, 9902, 9903)):
             processes.envoy(f"envoy-{admin}", envoy, configuration, ports[admin])
         yield ports
 
@@ -165,29 +175,93 @@ def opt_out(port, shadow, collector):
 
 
 def clusters(envoy, east, west):
+    """One trace over two gateways: as the files are, and with TLS that the second one ends and one between passes on."""
     application, collector = Application("application"), Collector()
     with running(envoy, east, west, _8081=application.port, _4318=collector.port) as ports:
-        for sent in ("traceparent", "b3"):
-            trace_id, caller, context = sampled()
-            context["tracestate"] = "vendor=1"
-            if sent == "b3":
-                context = {"b3": f"{trace_id}-{caller}-1"}
-            path, at = f"/{sent}", f"clusters {sent}"
-            check(ask(ports[10000], path, {**context, "baggage": "tier=gold,user=42"})[0] == 200, at)
-            spans = {(s.resource["istio.cluster_id"], s.kind): s for s in collector.trace(trace_id, 4)}
-            chain = [spans["east", SERVER], spans["east", CLIENT], spans["west", SERVER], spans["west", CLIENT]]
-            for parent, span in zip([caller] + [s.span_id for s in chain], chain):
-                check(span.parent_id == parent, f"{at}: {span} is not below {parent}: {chain}")
-                check(span.attributes["app.tier"] == "gold", f"{at}: {span}")
-                cluster, service = span.resource["istio.cluster_id"], span.resource["service.name"]
-                check(span.resource["k8s.cluster.name"] == cluster, f"{at}: {span}")
-                check(service == f"gateway-{cluster}.istio-system", f"{at}: {span}")
-            [told] = application.asked(path)
-            check(told["traceparent"] == f"00-{trace_id}-{chain[3].span_id}-01", f"{at}: {told}, {chain[3]}")
-            check(told["x-b3-traceid"] == trace_id, f"{at}: {told}")
-            check(told["baggage"] == "tier=gold,user=42", f"{at}: {told}")
-            if sent == "traceparent":
-                check(told["tracestate"] == "vendor=1" == chain[3].tracestate, f"{at}: {told}, {chain[3].tracestate}")
+        over_clusters(ports, application, collector, "plain")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        certificates.authority(folder, "ca")
+        certificates.signed(folder, "ca", "proxy", f"URI:{IDENTITY}")
+        east, west = with_tls(east, west, folder)
+        # The one between has the port that the first one calls.
+        west = json.loads(json.dumps(west).replace("10010", "10011"))
+        with running(envoy, east, west, passing(), _8081=application.port, _4318=collector.port) as ports:
+            over_clusters(ports, application, collector, "tls")
+            refused(ports[10011], folder)
+            stats = get(f"http://127.0.0.1:{ports[9903]}/stats?filter=tcp.passed.downstream_cx_total")
+            check(int(stats.split(": ")[1]) >= 1, f"nothing passed: {stats}")
+
+
+def with_tls(east, west, folder):
+    """ISTIO_MUTUAL: the first calls the second under the name of the service in the second's cluster, which ends TLS."""
+    east, west = json.loads(json.dumps([east, west]))
+    [to_west] = [one for one in east["static_resources"]["clusters"] if "15443" in one["name"]]
+    to_west["transport_socket"] = certificates.mutual("Upstream", folder, IDENTITY, alpn_protocols=["istio"])
+    to_west["transport_socket"]["typed_config"]["sni"] = SNI
+    [listener] = west["static_resources"]["listeners"]
+    listener["listener_filters"] = [INSPECTOR]
+    [chain] = listener["filter_chains"]
+    chain["filter_chain_match"] = {"server_names": [SNI]}
+    chain["transport_socket"] = certificates.mutual("Downstream", folder, IDENTITY, alpn_protocols=["istio"])
+    return east, west
+
+
+def passing():
+    """AUTO_PASSTHROUGH: the name in TLS is the cluster, and nothing is ended."""
+    filters = "type.googleapis.com/envoy.extensions.filters.network"
+    sni = {"name": "sni", "typed_config": {"@type": f"{filters}.sni_cluster.v3.SniCluster"}}
+    tcp = {"@type": f"{filters}.tcp_proxy.v3.TcpProxy", "stat_prefix": "passed", "cluster": "none"}
+    listener = {
+        "name": "passing",
+        "address": address(10010),
+        "listener_filters": [INSPECTOR],
+        "filter_chains": [
+            {"filter_chain_match": {"server_names": [SNI]}, "filters": [sni, {"name": "tcp", "typed_config": tcp}]}
+        ],
+    }
+    static = {"listeners": [listener], "clusters": [cluster(SNI, 10011)]}
+    return {"admin": {"address": address(9903)}, "static_resources": static}
+
+
+def refused(port, folder):
+    """Who has no certificate of the mesh reaches nothing."""
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    context.check_hostname = False
+    why = None
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        try:
+            # Nothing is sent: the other side would answer unread data with a reset, and its reason could be lost.
+            context.wrap_socket(plain, server_hostname=SNI).recv(1)
+        except (ssl.SSLError, TimeoutError) as error:
+            why = getattr(error, "reason", "no answer")
+    check(why == "TLSV13_ALERT_CERTIFICATE_REQUIRED", f"without a certificate: {why}")
+
+
+def over_clusters(ports, application, collector, case):
+    for sent in ("traceparent", "b3"):
+        trace_id, caller, context = sampled()
+        context["tracestate"] = "vendor=1"
+        if sent == "b3":
+            context = {"b3": f"{trace_id}-{caller}-1"}
+        path, at = f"/{case}/{sent}", f"clusters {case} {sent}"
+        check(ask(ports[10000], path, {**context, "baggage": "tier=gold,user=42"})[0] == 200, at)
+        made = collector.trace(trace_id, 4)
+        spans = {(s.resource["istio.cluster_id"], s.kind): s for s in made}
+        chain = [spans["east", SERVER], spans["east", CLIENT], spans["west", SERVER], spans["west", CLIENT]]
+        check(len(made) == 4, f"{at}: {made}")
+        for parent, span in zip([caller] + [s.span_id for s in chain], chain):
+            check(span.parent_id == parent, f"{at}: {span} is not below {parent}: {chain}")
+            check(span.attributes["app.tier"] == "gold", f"{at}: {span}")
+            name, service = span.resource["istio.cluster_id"], span.resource["service.name"]
+            check(span.resource["k8s.cluster.name"] == name, f"{at}: {span}")
+            check(service == f"gateway-{name}.istio-system", f"{at}: {span}")
+        [told] = application.asked(path)
+        check(told["traceparent"] == f"00-{trace_id}-{chain[3].span_id}-01", f"{at}: {told}, {chain[3]}")
+        check(told["x-b3-traceid"] == trace_id, f"{at}: {told}")
+        check(told["baggage"] == "tier=gold,user=42", f"{at}: {told}")
+        if sent == "traceparent":
+            check(told["tracestate"] == "vendor=1" == chain[3].tracestate, f"{at}: {told}, {chain[3].tracestate}")
 
 
 def rendered(folder, first, last):
