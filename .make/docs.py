@@ -2,12 +2,13 @@
 """The pages as a site.
 
 docs.py gather <folder>  copies the pages, and what they lead to, into a book for mdBook, and writes its table of contents.
-docs.py check <folder>   looks at the site that mdBook made: every page, every link, every anchor, the search.
+docs.py check <folder>   looks at the site that mdBook made: every page, every link, every anchor, the search, the contrast.
 
 The contents are those of docs/README.md: a heading is a part, a link is a chapter. A page that it does not name is an
 error, so that no page is lost.
 """
 
+import colorsys
 import html.parser
 import json
 import pathlib
@@ -190,6 +191,39 @@ def broken(site):
     return errors, count
 
 
+def channels(colour):
+    """Red, green and blue from 0 to 1 of `#rrggbb` or `hsl(…)`."""
+    if colour.startswith("#"):
+        return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    hue, saturation, lightness = map(float, re.findall(r"[0-9.]+", colour))
+    return colorsys.hls_to_rgb(hue / 360, lightness / 100, saturation / 100)
+
+
+def contrast(one, other):
+    """That of WCAG 2, from 1 to 21."""
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def faint(site):
+    """What is hard to read in a theme of the site: less than 4.5 to 1, which WCAG asks for."""
+    sheets = re.findall(r'<link rel="stylesheet"[^>]* href="([^"]+)"', (site / "index.html").read_text())
+    style = "".join((site / sheet).read_text() for sheet in sheets)
+    for theme in ("light", "navy"):
+        colours = {}
+        for selectors, block in re.findall(r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)):
+            if f".{theme}" in re.split(r"[,\s]+", selectors):
+                colours.update(re.findall(r"(--[a-z-]+):\s*([^;]+);", block))
+        for text, behind in (("--fg", "--bg"), ("--links", "--bg"), ("--sidebar-fg", "--sidebar-bg"), ("--sidebar-active", "--sidebar-bg")):
+            ratio = contrast(colours[text], colours[behind])
+            if ratio < 4.5:
+                yield f"{theme}: {text} on {behind} has a contrast of {ratio:.1f}"
+
+
 def check(root, site):
     site = site.resolve()
     errors, count = broken(site)
@@ -201,6 +235,7 @@ def check(root, site):
     # What a reader types must lead somewhere: a code, a key, a filter.
     text = index.read_text() if index else ""
     errors += [f"the search does not know {word}" for word in ("MT012", "on_conflict", "route_sampling") if word not in text]
+    errors += faint(site)
     if count < 500:
         errors.append(f"only {count} links were found")
     if errors:

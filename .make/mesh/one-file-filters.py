@@ -213,22 +213,52 @@ def judge(folder, name, kind, place, copy, kustomize, digests, crds):
     return {(resource["kind"], resource["metadata"]["namespace"], resource["metadata"]["name"]) for resource in resources}
 
 
+def together(copy, kustomize):
+    """All overlays of a kind in one kustomization of a user's own, with a namespace, a name and labels of its own."""
+    for kind, (resource_kind, *_) in KINDS.items():
+        own = copy / f"own-{kind}"
+        own.mkdir()
+        folders = [folder.relative_to(ROOT) for folder, _, of_kind, _ in overlays() if of_kind == kind]
+        parts = {
+            "namespace": "team-a",
+            "nameSuffix": "-v2",
+            "labels": [{"pairs": {"app.kubernetes.io/part-of": "shop"}}],
+            "resources": [f"../{folder}" for folder in folders],
+        }
+        (own / "kustomization.yaml").write_text(yaml.safe_dump(parts))
+        built = subprocess.run([kustomize, "build", str(own)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        check(built.returncode == 0, f"{kind}, all together: {built.stdout}")
+        made = list(yaml.safe_load_all(built.stdout))
+        plugins = [resource for resource in made if resource["kind"] == resource_kind]
+        check(len(plugins) == len(folders), f"{kind}, all together: {len(plugins)} plugins of {len(folders)} overlays")
+        for resource in made:
+            metadata = resource["metadata"]
+            check(metadata["namespace"] == "team-a" and metadata["name"].endswith("-v2"), f"{metadata}")
+            check(metadata["labels"] == {"app.kubernetes.io/part-of": "shop"}, f"{metadata}")
+            wasm = resource["spec"].get("wasm", resource["spec"])
+            check("url" not in wasm or wasm["url"].startswith("oci://registry.internal/tracing/"), f"{wasm}")
+
+
 def with_memory(copy, kustomize):
-    """An application's Deployment with the component gets the annotation, and keeps those that it has."""
+    """Each workload of an application with the component gets the annotation, and keeps those that it has."""
     application = copy / "application"
     application.mkdir()
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "payments"},
-        "spec": {"template": {"metadata": {"annotations": {"own": "kept"}}}},
-    }
-    (application / "deployment.yaml").write_text(yaml.safe_dump(deployment))
-    parts = {"resources": ["deployment.yaml"], "components": ["../memory"]}
+    annotated = {"metadata": {"annotations": {"own": "kept"}}}
+    kinds = {"Deployment": annotated, "StatefulSet": {"metadata": {"labels": {"app": "db"}}}, "DaemonSet": {"spec": {}}}
+    workloads = [
+        {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "payments"}, "spec": {"template": template}}
+        for kind, template in kinds.items()
+    ]
+    (application / "workloads.yaml").write_text(yaml.safe_dump_all(workloads))
+    parts = {"resources": ["workloads.yaml"], "components": ["../memory"]}
     (application / "kustomization.yaml").write_text(yaml.safe_dump(parts))
     built = subprocess.run([kustomize, "build", str(application)], check=True, stdout=subprocess.PIPE, text=True).stdout
-    annotations = yaml.safe_load(built)["spec"]["template"]["metadata"]["annotations"]
-    check(annotations == {"own": "kept", "sidecar.istio.io/proxyMemory": "192Mi"}, f"annotations {annotations}")
+    for workload in yaml.safe_load_all(built):
+        kind, template = workload["kind"], workload["spec"]["template"]
+        own = kinds.pop(kind).get("metadata", {}).get("annotations", {})
+        annotations = template["metadata"]["annotations"]
+        check(annotations == {**own, "sidecar.istio.io/proxyMemory": "192Mi"}, f"annotations of {kind}: {annotations}")
+    check(not kinds, f"{kinds} are left out")
     # What Istio merges into a waypoint's Deployment.
     merged = yaml.safe_load(yaml.safe_load((copy / "memory/waypoint.yaml").read_text())["data"]["deployment"])
     [container] = merged["spec"]["template"]["spec"]["containers"]
@@ -260,6 +290,7 @@ def main():
                 other = seen.setdefault((resource, overlay[2]), overlay[0])
                 check(other == overlay[0], f"{other} and {overlay[0]} have the same {resource}")
         count = len(list(overlays()))
+        together(copy, kustomize)
         with_memory(copy, kustomize)
     print(f"==> one file: {count} overlays rendered, and nothing found in them", file=sys.stderr)
 

@@ -31,6 +31,8 @@ assert text.count("(docs/a.md)") == 1 and "- [Page a](docs/a.md)" in text and "#
 _, errors = docs.summary(root)
 assert errors == ["docs/README.md does not lead to docs/lost.md"], errors
 
+assert round(docs.contrast("#000000", "#ffffff")) == 21 and round(docs.contrast("#2b79a2", "hsl(226, 23%, 11%)"), 1) == 3.7
+
 site = work / "site"
 site.mkdir()
 (site / "index.html").write_text('<h1 id="top">Home</h1><a href="a.html#b">a</a><a href="#top">up</a>')

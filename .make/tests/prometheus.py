@@ -58,6 +58,8 @@ NATIVE = {key: value for key, value in CONFIG.items() if key != "access_log"}
 PODS = {
     "native": (NATIVE, 200, {}),
     "ok": (CONFIG, 200, {}),
+    # With the tags of docs/trace_context.md, which take the formats out of the names.
+    "tagged": (CONFIG, 200, {}),
     "invalid": ({"rapport": {}}, 200, {}),
     "refused": ({"report": CONFIG["report"], "sampling": {"default": "always", "parent": "ignore"}}, 400, {}),
     "dark": ({"report": CONFIG["report"], "sampling": {"default": "never", "parent": "ignore"}}, 200, {}),
@@ -66,6 +68,7 @@ PODS = {
 # What fires. MeshtraceEnvoyRefusesCalls does not: nothing makes an Envoy refuse a filter's calls.
 ALERTS = {
     ("MeshtraceOnlyB3", "ok"),
+    ("MeshtraceOnlyB3", "tagged"),
     ("MeshtraceOnlyB3", "native"),
     ("MeshtraceOnlyB3", "refused"),
     ("MeshtraceOnlyB3", "dark"),
@@ -76,6 +79,13 @@ ALERTS = {
     ("MeshtraceNothingReported", "dark"),
     ("MeshtraceBypassed", "bypassed"),
 }
+
+
+def tags():
+    """The tags that docs/trace_context.md makes of formats and directions."""
+    page = pathlib.Path("docs/trace_context.md").read_text()
+    found = re.findall(r"- tag_name: (\w+)\n\s+regex: '(.*)'\n", page)
+    return {"stats_tags": [{"tag_name": name, "regex": regex} for name, regex in found]}
 
 
 STRIP = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix"
@@ -235,9 +245,11 @@ def main():
                 admins[pod], ingress = free_port(), free_port()
                 ways_in.append(ingress)
                 targets.append({"targets": [f"127.0.0.1:{admins[pod]}"], "labels": {"namespace": "shop", "pod": pod}})
+                tree = bootstrap(admins[pod], ingress, config, collector(status), route)
+                if pod == "tagged":
+                    tree["stats_config"] = tags()
                 # JSON is YAML.
-                written = json.dumps(bootstrap(admins[pod], ingress, config, collector(status), route))
-                processes.envoy(pod, envoy_program, written, admins[pod])
+                processes.envoy(pod, envoy_program, json.dumps(tree), admins[pod])
             (folder / "rules.yml").write_text(rules())
             scrape = {
                 "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -286,6 +298,9 @@ def main():
                 else:
                     wait_for(f"series for {title}: {query}", lambda: answered(query))
 
+            for query in ("meshtrace:requests:rate5m", 'meshtrace_trace_context_extracted{format="b3"}'):
+                wait_for(f"series of {query}", lambda of=query: 'tagged"' in json.dumps(answered(of)))
+            del admins["tagged"]
             found = set().union(*(names_of(get(f"http://127.0.0.1:{admin}/stats/prometheus")) for admin in admins.values()))
             scraped = {series["metric"]["__name__"] for series in ask('{__name__=~"meshtrace_.*"}')}
             missing = sorted(name for name in found if "<" not in name and name not in scraped)

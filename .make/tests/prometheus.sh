@@ -9,6 +9,11 @@ cd "$root"
 programs=$(.make/prometheus.sh)
 quietly "$programs/promtool" check rules examples/alerts/rules.yaml
 quietly "$programs/promtool" test rules examples/alerts/rules.test.yaml
+# Prometheus of the walk-through has the rules beside its own file.
+beside=$(mktemp -d)
+trap 'rm -rf "$beside"' EXIT
+cp examples/walkthrough/prometheus.yaml examples/alerts/rules.yaml "$beside"
+quietly "$programs/promtool" check config "$beside/prometheus.yaml"
 step "promtool: the rules of examples/alerts pass their tests"
 
 [[ -f dist/mesh_tracing.wasm ]] || die "no dist/mesh_tracing.wasm: run make build"
