@@ -23,7 +23,8 @@ def main(version, date=None):
     head, _, rest = text.partition("[workspace.package]")
     before = re.search(r'^version = "(.*)"', rest, re.MULTILINE)[1]
     date = date or datetime.datetime.now(datetime.UTC).date().isoformat()
-    subprocess.run([sys.executable, ROOT / ".make/changelog.py", "cut", version, date], check=True)
+    if subprocess.run([sys.executable, ROOT / ".make/changelog.py", "cut", version, date]).returncode:
+        raise SystemExit(1)
     if version != before:
         rest = rest.replace(f'version = "{before}"', f'version = "{version}"')
         manifest.write_text(head + "[workspace.package]" + rest)
