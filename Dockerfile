@@ -6,12 +6,14 @@
 # which the other targets of make run too. .make/tests/dockerfile.sh keeps the packages those of make.
 FROM docker.io/library/debian:bookworm-slim AS build
 
-# Of the scripts: a compiler with the targets of Wasm and the source of the standard library, wasm-opt, and Python with pip.
-# Of cargo and make: a linker, certificates, and git, which tells the commit.
+# Of the scripts: a compiler with the targets of Wasm and the source of the standard library, its linker, wasm-opt, and Python
+# with pip. Beside them: certificates, make, and git, which tells the commit.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         binaryen \
         cargo-web \
+        gcc \
+        libc6-dev \
         lld-19 \
         python3 \
         python3-venv \
@@ -19,9 +21,7 @@ RUN apt-get update \
         rustc-web \
         wasi-libc \
         ca-certificates \
-        gcc \
         git \
-        libc6-dev \
         make \
     && rm -rf /var/lib/apt/lists/*
 

@@ -12,7 +12,7 @@ TAG ?=
 VERSION ?=
 
 .PHONY: help build test test-mesh lint long bench demo docs images push manifests release faults clean shell-tests fixtures \
-	test-wasm
+	test-wasm registry version
 
 # The steps share downloads and target folders; cargo uses all cores by itself.
 .NOTPARALLEL:
@@ -61,15 +61,21 @@ demo: build
 images: build
 	@.make/images.sh
 
-push: images
+# What is missing is said before the minutes of a build.
+push: registry images
 	@.make/push.sh '$(REGISTRY)' '$(TAG)'
 
-manifests: images
-	@$(if $(REGISTRY),python3 .make/manifests.py '$(REGISTRY)' dist/oci dist/manifests $(TAG),\
-		$(error where are the images? make manifests REGISTRY=host:port/namespace))
+manifests: registry images
+	@python3 .make/manifests.py '$(REGISTRY)' dist/oci dist/manifests $(TAG)
 
-release: images
+registry:
+	@$(if $(REGISTRY),,$(error which registry? make $(MAKECMDGOALS) REGISTRY=host:port/namespace))
+
+release: version images
 	@REGISTRY='$(REGISTRY)' .make/release.sh '$(VERSION)'
+
+version:
+	@.make/release.sh --may '$(VERSION)'
 
 docs:
 	@.make/docs.sh

@@ -11,6 +11,8 @@ for manifest in filters/*/Cargo.toml; do
     names+=("$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)")
 done
 
+# The linker of what cargo compiles for this machine, which rustup does not bring.
+command -v cc >/dev/null || .make/apt.sh gcc libc6-dev
 command -v wasm-opt >/dev/null || .make/apt.sh binaryen
 step "filters for wasm32-wasip1: ${names[*]} (seconds; the first time a minute)"
 .make/wasm-cargo.sh build --release --locked --target wasm32-wasip1 "${names[@]/#/--package=}"

@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
 # release.sh <version>: everything that a user installs, in dist/release/, from what `make build` and `make images` left in
 # dist/. Two runs on one commit, with the same compilers, write the same bytes.
+# release.sh --may <version>: only tells whether this version can be released from this tree.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
+only_asked=
+if [[ ${1:-} == --may ]]; then only_asked=1 && shift; fi
 version=${1:-}
 known=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 [[ -n $version ]] || die "which version? make release VERSION=$known"
 [[ $version == "$known" ]] || die "Cargo.toml has version $known: .make/set-version.py $version sets it everywhere"
 python3 .make/changelog.py notes "$version" >/dev/null || die "set it and cut the changelog: .make/set-version.py $version"
+if [[ $only_asked ]]; then
+    waiting=$(python3 .make/changelog.py notes Unreleased)
+    [[ -z $waiting ]] || die "lines stand under Unreleased: .make/set-version.py $version puts them into the version's section"
+    exit 0
+fi
 
 out=${RELEASE_OUT:-$root/dist/release}
 rm -rf "$out"

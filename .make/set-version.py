@@ -23,13 +23,16 @@ def main(version, date=None):
     head, _, rest = text.partition("[workspace.package]")
     before = re.search(r'^version = "(.*)"', rest, re.MULTILINE)[1]
     date = date or datetime.datetime.now(datetime.UTC).date().isoformat()
-    subprocess.run([sys.executable, ROOT / ".make/changelog.py", "cut", version, date], check=True)
-    if version != before:
-        rest = rest.replace(f'version = "{before}"', f'version = "{version}"')
-        manifest.write_text(head + "[workspace.package]" + rest)
-        for lock in (manifest, ROOT / "crates/fuzz-targets/fuzz/Cargo.toml"):
-            command = ["cargo", "metadata", "--quiet", "--offline", "--format-version", "1", "--manifest-path", lock]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    if subprocess.run([sys.executable, ROOT / ".make/changelog.py", "cut", version, date]).returncode:
+        raise SystemExit(1)
+    if version == before:
+        print(f"{version} is the version already: CHANGELOG.md alone was changed")
+        return
+    rest = rest.replace(f'version = "{before}"', f'version = "{version}"')
+    manifest.write_text(head + "[workspace.package]" + rest)
+    for lock in (manifest, ROOT / "crates/fuzz-targets/fuzz/Cargo.toml"):
+        command = ["cargo", "metadata", "--quiet", "--offline", "--format-version", "1", "--manifest-path", lock]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     changed = 0
     for name in NAMED:
         path = ROOT / name

@@ -7,8 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 cd "$root"
 
 file=${1:-Dockerfile}
-# For what is no script of ours: cargo's linker, TLS, the commit, make itself.
-own='ca-certificates gcc git libc6-dev make'
+# For what is no script of ours: TLS, the commit, make itself.
+own='ca-certificates git make'
 
 # The scripts that `make build` runs, from one to the next.
 scripts=(build-filters.sh)

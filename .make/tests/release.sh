@@ -20,6 +20,17 @@ refused() {
 }
 refused "which version?"
 refused "set-version.py 9.9.9" 9.9.9
+refused "which version?" --may
+# make asks before it builds.
+says() {
+    local said
+    if said=$(make --no-print-directory "${@:2}" 2>&1); then die "make ${*:2} was not refused"; fi
+    [[ $said == *"$1"* && $said != *'==>'* ]] || die "make ${*:2}: $said"
+}
+says "which version? make release VERSION=$version" release
+says "set-version.py 9.9.9" release VERSION=9.9.9
+says "which registry? make push REGISTRY=" push
+says "which registry? make push manifests REGISTRY=" push manifests
 
 .make/images.sh >/dev/null
 RELEASE_OUT=$work/one .make/release.sh "$version" 2>/dev/null
@@ -86,4 +97,15 @@ python3 cut/.make/changelog.py cut 1.2.3 2026-01-31
     die "$(<cut/CHANGELOG.md)"
 [[ $(python3 cut/.make/changelog.py notes 1.2.3) == $'### Added\n\n- One.' ]] || die "the notes of 1.2.3"
 if python3 cut/.make/changelog.py cut 1.2.4 2026-02-01 2>/dev/null; then die "an empty section was cut"; fi
+# A version that was cut and never tagged takes what came after.
+printf '# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Two.\n\n### Fixed\n\n- Three.\n\n## [1.2.3] - 2026-01-31\n\n### Added\n\n- One.\n\n## [1.2.2] - 2026-01-01\n\nOld.\n' >cut/CHANGELOG.md
+python3 cut/.make/changelog.py cut 1.2.3 2026-02-01
+[[ $(<cut/CHANGELOG.md) == $'# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-02-01\n\n### Added\n\n- Two.\n- One.\n\n### Fixed\n\n- Three.\n\n## [1.2.2] - 2026-01-01\n\nOld.' ]] ||
+    die "$(<cut/CHANGELOG.md)"
+printf '\n' >>cut/CHANGELOG.md
+sed -i 's/^## \[Unreleased\]$/&\n\n- Four./' cut/CHANGELOG.md
+git init --quiet cut
+git -C cut -c user.name=a -c user.email=a@b commit --quiet --allow-empty -m 'Release 1.2.3'
+git -C cut tag v1.2.3
+if python3 cut/.make/changelog.py cut 1.2.3 2026-02-02 2>/dev/null; then die "a tagged version was cut again"; fi
 step "release: $(wc -l <"$work/one/SHA256SUMS") files, twice the same"
