@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
-from parts import free_port, wait_for  # noqa: E402  # the folder above is no package
+from parts import body_of, free_port, wait_for  # noqa: E402  # the folder above is no package
 
 SERVER, CLIENT = 2, 3
 HTTP2 = {
@@ -87,7 +87,7 @@ class Collector:
 
         class Handler(Quiet):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = body_of(self)
                 encodings.add(self.headers.get("content-encoding"))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
