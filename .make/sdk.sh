@@ -44,6 +44,5 @@ if [[ ! -e $installed ]]; then
     esac || die "examples/sdk/$language cannot be built"
     # Another run may have been faster.
     [[ -e $installed ]] || mv "$work" "$installed"
-    trap - EXIT
 fi
 printf '%s\n' "$installed"
