@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
-from parts import free_port, wait_for  # noqa: E402  # the folder above is no package
+from parts import body_of, free_port, wait_for  # noqa: E402  # the folder above is no package
 
 SERVER, CLIENT = 2, 3
 HTTP2 = {
@@ -54,14 +54,7 @@ class Quiet(http.server.BaseHTTPRequestHandler):
 
     def body(self):
         """What was sent: with a length, or in chunks as the proxy's own tracers do."""
-        if "content-length" in self.headers:
-            return self.rfile.read(int(self.headers["content-length"]))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
+        return body_of(self)
 
     def log_message(self, *_):
         pass

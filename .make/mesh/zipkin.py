@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "jaeger"))
 
-from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
+from parts import Processes, body_of, free_port, get, wait_for  # noqa: E402  # the folder above is no package
 from server import Jaeger, tags_of  # noqa: E402
 
 SPANS = 7  # Four of the proxies, three of the applications.
@@ -48,20 +48,12 @@ def relay(ports):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"])) if "content-length" in self.headers else self.chunks()
+            body = body_of(self)
             for port in ports:
                 post(f"http://127.0.0.1:{port}{self.path}", body)
             self.send_response(202)
             self.send_header("content-length", "0")
             self.end_headers()
-
-        def chunks(self):
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
 
         def log_message(self, *_):
             pass

@@ -163,6 +163,7 @@ codes! {
     NoContext "133" Note "No request brings a trace context",
     AllDropped "134" Warning "Sampling drops every request",
     AllKept "135" Note "Sampling keeps every request",
+    CopiesNoContext "136" Warning "The application copies no trace header",
 }
 
 impl fmt::Display for Code {

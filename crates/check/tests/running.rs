@@ -245,6 +245,17 @@ fn what_the_counters_say() {
         (rules("route_sampling.rule.no.dropped", 999), ""),
         (rules("route_sampling.rule.no.dropped", 1000), "MT134"),
         (rules("route_sampling.parent.sampled", 100), "MT135"),
+        (
+            report(
+                &[],
+                &[
+                    ("report.exported", 40),
+                    ("report.incoming.joined", 20),
+                    ("report.outgoing.started", 20),
+                ],
+            ),
+            "MT136",
+        ),
         (context(&[], &[TRAFFIC, ("host_errors", 2)]), "MT115"),
         (
             context(&[("host_errors", 2)], &[("host_errors", 2)]),
@@ -435,5 +446,50 @@ fn counters_are_explained() {
 fn other_documents_are_no_counters() {
     for text in ["", "<html>", "{}", "{\"stats\": 1}", "[]"] {
         assert_eq!(Stats::read(text.as_bytes()), None, "{text}");
+    }
+}
+
+#[test]
+fn an_application_that_copies_no_header_is_found() {
+    let judged = |before: [u64; 3], after: [u64; 3]| {
+        let names = [
+            "report.incoming.joined",
+            "report.outgoing.joined",
+            "report.outgoing.started",
+        ];
+        let before: Vec<_> = names.into_iter().zip(before).collect();
+        let mut after: Vec<_> = names.into_iter().zip(after).collect();
+        after.extend([TRAFFIC, ("report.exported", 10)]);
+        run("mesh_tracing", REPORTING, &before, &after)
+    };
+    // What came in with a trace, what was sent with one, and what was sent without.
+    for (before, after, expected) in [
+        // Too few on either side.
+        ([0, 0, 0], [19, 0, 20], false),
+        ([0, 0, 0], [20, 0, 19], false),
+        // A job sends of its own accord, and nobody asks it.
+        ([0, 0, 0], [0, 0, 500], false),
+        ([0, 0, 0], [500, 500, 0], false),
+        // On some paths it does copy.
+        ([0, 0, 0], [500, 1, 500], false),
+        // It did not, and does now.
+        ([90, 0, 90], [120, 30, 90], false),
+        // It did, and does not now.
+        ([90, 90, 0], [110, 90, 20], true),
+        ([90, 90, 0], [109, 90, 20], false),
+        // Since the start, however little moves.
+        ([90, 0, 90], [91, 0, 91], true),
+    ] {
+        let diagnosis = judged(before, after);
+        let found = if expected { vec!["MT136"] } else { vec![] };
+        assert_eq!(codes(&diagnosis), found, "{before:?} {after:?}");
+    }
+    let diagnosis = judged([90, 90, 0], [115, 90, 21]);
+    let finding = diagnosis.report.findings.first().expect("a finding");
+    for part in [
+        "25 in 5 seconds, 115 since the start",
+        "21 in 5 seconds, 21 since the start",
+    ] {
+        assert!(finding.message.contains(part), "{}", finding.message);
     }
 }

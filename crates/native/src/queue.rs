@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use meshtrace_otlp::{Exporter, Span};
+use meshtrace_otlp::{Counter, Exporter, Span};
 
 use crate::node::node;
 use crate::plugin::Plugin;
@@ -44,12 +44,15 @@ impl Queue {
         queue
     }
 
-    /// Adds a span that has finished `now`, on its worker. The lock is contended only while the main thread makes
-    /// a call of this queue.
-    pub(crate) fn push(&self, span: &Span<'_>, now: u64) {
+    /// Adds a span that has finished `now`, on its worker, and counts the `origin` of its request. The lock is
+    /// contended only while the main thread makes a call of this queue.
+    pub(crate) fn push(&self, span: &Span<'_>, now: u64, origin: Option<Counter>) {
         let is_full = {
             let mut content = self.lock();
             content.exporter.push(span, now);
+            if let Some(origin) = origin {
+                content.exporter.count(origin, 1);
+            }
             content.since_told += 1;
             let is_full = content.since_told >= self.plugin.full_batch;
             if is_full {

@@ -220,7 +220,15 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         attributes: &all,
         status,
     };
-    worker.queue.push(&span, parts.ended);
+    let origin = (parts.kind == Kind::Request).then(|| {
+        let is_outgoing = match plugin.role {
+            RoleConfig::Client => true,
+            RoleConfig::Auto => family.direction == Direction::Outbound,
+            RoleConfig::Server | RoleConfig::Gateway => false,
+        };
+        Counter::origin(is_outgoing, parts.parent.is_some())
+    });
+    worker.queue.push(&span, parts.ended, origin);
 }
 
 /// The request's headers that decide about it, and the description of the request.

@@ -30,10 +30,31 @@ meshtrace_counters::counters! {
     Kept = "kept",
     /// Requests that `keep` would have reported, but there were too many in that second.
     KeepLimited = "keep_limited",
+    /// Reported requests that came in with a trace.
+    IncomingJoined = "incoming.joined",
+    /// Reported requests that came in without a trace, so that one begins here.
+    IncomingStarted = "incoming.started",
+    /// Reported requests that the workload sent with a trace.
+    OutgoingJoined = "outgoing.joined",
+    /// Reported requests that the workload sent without a trace, so that one begins here.
+    OutgoingStarted = "outgoing.started",
     /// Reported requests whose end was asked for value by value, because some had none.
     LookedUpSingly = "looked_up_singly",
     /// Requests whose span lost an attribute because there was no room for it.
     Truncated = "truncated",
+}
+
+impl Counter {
+    /// Where a reported request came from, and whether it had a trace.
+    #[must_use]
+    pub const fn origin(is_outgoing: bool, has_parent: bool) -> Self {
+        match (is_outgoing, has_parent) {
+            (false, true) => Self::IncomingJoined,
+            (false, false) => Self::IncomingStarted,
+            (true, true) => Self::OutgoingJoined,
+            (true, false) => Self::OutgoingStarted,
+        }
+    }
 }
 
 /// The counters that one request moves.

@@ -471,7 +471,8 @@ impl Exporter {
         self.free.push(batch.into_buffer());
     }
 
-    fn count(&mut self, counter: Counter, amount: u32) {
+    /// Counts something beside a span that was pushed: its tick reports the count.
+    pub fn count(&mut self, counter: Counter, amount: u32) {
         if let Some(count) = self.counts.get_mut(counter.index()) {
             *count += u64::from(amount);
         }

@@ -9,6 +9,9 @@ use super::{Observed, Sum};
 const FEW: u64 = 5;
 /// The number of requests since the start that is enough to speak of "every" request.
 const SOME: u64 = 10;
+/// The number of reported requests, both of those that came in and of those that were sent, that is
+/// enough to speak of the application.
+const ENOUGH: u64 = 20;
 /// With this number of requests and no dropped one, sampling keeps all requests.
 const MANY: u64 = 100;
 /// With this number of requests and no kept one, a ratio of 0.01 is not the reason.
@@ -19,6 +22,7 @@ pub(super) fn check(model: &Model<'_>, observed: &Observed, findings: &mut Findi
     secrets(observed, findings);
     traffic(model, observed, findings);
     contexts(observed, findings);
+    application(observed, findings);
     sampling(observed, findings);
 }
 
@@ -158,6 +162,29 @@ fn contexts(observed: &Observed, findings: &mut Findings) {
             observed.counted(missing)
         );
         observed.find(Code::NoContext, "trace_context.missing", message, findings);
+    }
+}
+
+/// Finds an application that is asked with a trace and asks others without one.
+fn application(observed: &Observed, findings: &mut Findings) {
+    let sum = |name: &str| observed.sum(|other| other.strip_prefix("report.") == Some(name));
+    let came = sum("incoming.joined");
+    let [joined, started] = ["outgoing.joined", "outgoing.started"].map(sum);
+    // An application that was mended since the start is judged by what it does now.
+    let now = came.moved >= ENOUGH && started.moved >= ENOUGH && joined.moved == 0;
+    let ever = came.total >= ENOUGH && started.total >= ENOUGH && joined.total == 0;
+    if now || ever {
+        let message = format!(
+            "the application copies no trace header: reported requests came in with a trace ({}), \
+             and of those that it sent ({}) none had one, so that each begins a trace of its own; no \
+             proxy can tell which belongs to which: instrument the application with an SDK of \
+             OpenTelemetry, or let it copy the headers; only where it sends all of them of its own \
+             accord, as a job does, is that right",
+            observed.counted(came),
+            observed.counted(started)
+        );
+        let name = "report.outgoing.started";
+        observed.find(Code::CopiesNoContext, name, message, findings);
     }
 }
 

@@ -223,5 +223,7 @@ impl Tracer {
         if let Some((id, parent)) = spans.of_client {
             report(Kind::Client, id, parent, !spans.of_server);
         }
+        let origin = Counter::origin(!spans.of_server, identity.parent.is_some());
+        exporter.count(origin, 1);
     }
 }
