@@ -36,8 +36,6 @@ step "the command line: dist/meshtrace (seconds; the first time two minutes)"
 cargo build --quiet --locked --profile cli --package meshtrace-cli
 cp "${CARGO_TARGET_DIR:-target}/cli/meshtrace" dist/meshtrace.new
 mv dist/meshtrace.new dist/meshtrace
-# The tests run the command line that cargo builds for them.
-cargo build --quiet --locked --package meshtrace-cli
 
 step "schemas of their configurations: dist/schema/ (seconds)"
 dist/meshtrace schema --all dist/schema

@@ -77,8 +77,10 @@ cp -r dist/schema "$work/meshtrace-$version-schemas"
 archive "meshtrace-$version-schemas" "$work/meshtrace-$version-schemas"
 python3 .make/manifests.py "${REGISTRY:-registry.example.com/meshtrace}" dist/oci "$work/meshtrace-$version-manifests" >/dev/null
 archive "meshtrace-$version-manifests" "$work/meshtrace-$version-manifests"
-mkdir "$work/meshtrace-$version-examples"
+# With the modules where the examples look for them.
+mkdir -p "$work/meshtrace-$version-examples/dist"
 cp -r examples "$work/meshtrace-$version-examples/"
+cp dist/*.wasm "$work/meshtrace-$version-examples/dist/"
 archive "meshtrace-$version-examples" "$work/meshtrace-$version-examples"
 mkdir "$work/meshtrace-$version-oci"
 for layout in dist/oci/*/; do cp -r "$layout" "$work/meshtrace-$version-oci/"; done

@@ -72,6 +72,7 @@ holds() {
 holds oci /mesh_tracing/index.json
 holds oci /native/index.json
 holds examples /examples/walkthrough/compose.yaml
+holds examples /dist/trace_context.wasm
 holds schemas /mesh_tracing.json
 
 # The workflow of the forge runs what there is in make.

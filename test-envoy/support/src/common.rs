@@ -62,14 +62,14 @@ pub fn fixture(name: &str) -> PathBuf {
     built(&format!("target/fixtures/{name}.wasm"), "make fixtures")
 }
 
-/// The command line `meshtrace`, which `make build` and a test of the whole workspace compile.
+/// The command line `meshtrace`, which a test of the whole workspace compiles.
 pub fn command_line() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let folder = test.ancestors().nth(2).expect("the target folder");
     let path = folder.join("meshtrace");
     assert!(
         path.exists(),
-        "{} is missing: run `make build`",
+        "{} is missing: run `cargo build --package meshtrace-cli`",
         path.display()
     );
     path
