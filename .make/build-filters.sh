@@ -15,7 +15,7 @@ done
 command -v cc >/dev/null || .make/apt.sh gcc libc6-dev
 command -v wasm-opt >/dev/null || .make/apt.sh binaryen
 step "filters for wasm32-wasip1: ${names[*]} (seconds; the first time a minute)"
-.make/wasm-cargo.sh build --release --locked --target wasm32-wasip1 "${names[@]/#/--package=}"
+WASM_STD=small .make/wasm-cargo.sh build --release --locked --target wasm32-wasip1 "${names[@]/#/--package=}"
 step "exports and size: dist/ (seconds)"
 cargo build --quiet --locked --package meshtrace-wasm-release
 release=${CARGO_TARGET_DIR:-target}/debug/meshtrace-wasm-release

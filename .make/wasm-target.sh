@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
+# wasm-target.sh [debian | debian-ready]
 # Finds or makes a toolchain for wasm32-wasip1 and wasm32-unknown-unknown and prints the shell lines that select it
 # (WASM_CARGO, and what cargo needs beside it). First that works:
 #   (a) the active rustc has the targets   (b) rustup adds them   (c) Debian's packages, std built once   (d) an error
+# With `debian`, (c) or nothing; with `debian-ready`, (c) where it is there already, or nothing.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -47,34 +49,12 @@ debian_ready() {
 }
 
 build_debian_sysroot() {
-    local sysroot work target flags=()
+    local sysroot
     sysroot=$(debian_sysroot) || die "Debian's rustc does not run: $debian_bin/rustc"
     step "Rust's standard library for Wasm from Debian's source (once, about a minute)"
-    mkdir -p "$cache"
-    work=$(mktemp -d "$cache/std.XXXXXX")
-    # shellcheck disable=SC2064  # $work is a local: expand it now
-    trap "rm -rf '$work'" EXIT
-    mkdir "$work/src"
-    printf '[package]\nname = "empty"\nedition = "2024"\n[profile.release]\npanic = "abort"\n[workspace]\n' >"$work/Cargo.toml"
-    : >"$work/src/lib.rs"
-    for target in "${targets[@]}"; do flags+=(--target "$target"); done
-    # Without the bitcode a filter's link-time optimisation refuses these libraries. `test` is for wasm-bindgen-test.
-    (
-        cd "$work"
-        unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
-        RUSTC_BOOTSTRAP=1 RUSTC=$debian_bin/rustc CARGO_TARGET_DIR=$work/target \
-            CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=-Cembed-bitcode=yes \
-            CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=-Cembed-bitcode=yes \
-            "$debian_bin/cargo" build --release -Zbuild-std=std,panic_abort,test "${flags[@]}" >&2
-    )
-    for target in "${targets[@]}"; do
-        mkdir -p "$work/sysroot/lib/rustlib/$target/lib"
-        cp "$work/target/$target/release/deps/"*.rlib "$work/sysroot/lib/rustlib/$target/lib/"
-        rm -f "$work/sysroot/lib/rustlib/$target/lib/"libempty-*.rlib
-    done
-    has_targets "$work/sysroot" || die "the build of Rust's standard library left no libstd behind"
-    # Another make may have been faster; its result is as good.
-    mv -T "$work/sysroot" "$sysroot" 2>/dev/null || has_targets "$sysroot" || die "cannot write $sysroot"
+    # `test` is for wasm-bindgen-test.
+    env -u RUSTUP_TOOLCHAIN CARGO="$debian_bin/cargo" RUSTC="$debian_bin/rustc" \
+        "$root/.make/build-std.sh" "$sysroot" std,panic_abort,test "${targets[@]}"
 }
 
 print_active() {
@@ -92,16 +72,19 @@ print_debian() {
         CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS "$flags" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER wasm-ld-19
 }
 
-if active_has_targets; then
+by_debian() {
+    command -v apt-get >/dev/null && "$root/.make/apt.sh" "${packages[@]}" && build_debian_sysroot && print_debian
+}
+
+if [[ ${1:-} == debian* ]]; then
+    if debian_ready; then print_debian; else [[ $1 == debian ]] && by_debian; fi
+elif active_has_targets; then
     print_active
 elif debian_ready; then
     # Prepared by an earlier run, which has asked rustup already.
     print_debian
 elif rustup_adds_targets; then
     print_active
-elif command -v apt-get >/dev/null && "$root/.make/apt.sh" "${packages[@]}"; then
-    build_debian_sysroot
-    print_debian
-else
+elif ! by_debian; then
     die "no Rust target for Wasm: run 'rustup target add ${targets[*]}', or on Debian 'sudo apt-get install ${packages[*]}'"
 fi

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use meshtrace_envoy::grpc_status;
 use meshtrace_headers::Headers;
-use prost::Message;
 
 use crate::config::Protocol;
+use crate::fields;
 
 /// The answer to an export call, as the host hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -50,52 +50,6 @@ pub(crate) enum ExportResult {
     TooLarge,
     /// The call is to be made again, not before the time `after` has passed.
     Retryable { after: Option<Duration> },
-}
-
-/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`.
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected_spans: i64,
-}
-
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<ProtoDuration>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, Message)]
-struct ProtoDuration {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
 }
 
 /// There was no answer: the connection broke, or the timeout passed (OTLP, "All Other Responses").
@@ -210,15 +164,26 @@ fn since_epoch(date: &[u8]) -> Option<Duration> {
     date.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
+/// Reads `ExportTraceServiceResponse` of `opentelemetry.proto.collector.trace.v1`: in it, as field
+/// 1, `ExportTracePartialSuccess`, whose field 1 is the number of rejected spans.
 fn success(body: Option<&[u8]>) -> ExportResult {
-    let response = body.map(ExportResponse::decode).and_then(Result::ok);
-    let malformed = response.is_none();
-    let rejected = response
-        .and_then(|response| response.partial_success)
-        .map_or(0, |partial| partial.rejected_spans);
+    let mut rejected = 0;
+    let read = body.and_then(|body| {
+        fields::read(body, &mut |field, partial| match field {
+            1 => fields::read(partial.bytes()?, &mut |field, value| {
+                if field == 1 {
+                    rejected = value.number()?;
+                }
+                Some(())
+            }),
+            _ => Some(()),
+        })
+    });
+    // Of a malformed answer nothing counts.
+    let rejected = read.map_or(0, |()| rejected.max(0));
     ExportResult::Success {
-        rejected: u32::try_from(rejected.max(0)).unwrap_or(u32::MAX),
-        malformed,
+        rejected: u32::try_from(rejected).unwrap_or(u32::MAX),
+        malformed: read.is_none(),
     }
 }
 
@@ -230,20 +195,48 @@ fn unframed(body: &[u8]) -> Option<&[u8]> {
     message.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
+/// Reads `google.rpc.Status`: its field 3 are details, each a `google.protobuf.Any` with a type (1)
+/// and a value (2). That of `google.rpc.RetryInfo` has a `google.protobuf.Duration` (1), of seconds
+/// (1) and nanoseconds (2).
 fn retry_info(details: &[u8]) -> Option<Duration> {
     let details = details.trim_ascii_end();
     let unpadded = details.split(|byte| *byte == b'=').next()?;
-    let status = RpcStatus::decode(STANDARD_NO_PAD.decode(unpadded).ok()?.as_slice()).ok()?;
-    let info = status
-        .details
-        .iter()
-        .find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;
-    let info = RetryInfo::decode(info.value.as_slice()).ok()?;
+    let status = STANDARD_NO_PAD.decode(unpadded).ok()?;
+    let mut info = None;
+    fields::read(&status, &mut |field, detail| {
+        if field != 3 {
+            return Some(());
+        }
+        let (mut kind, mut value) = (&b""[..], &b""[..]);
+        fields::read(detail.bytes()?, &mut |field, part| {
+            match field {
+                1 => kind = part.bytes()?,
+                2 => value = part.bytes()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        if kind.ends_with(b"/google.rpc.RetryInfo") {
+            info = info.or(Some(value));
+        }
+        Some(())
+    })?;
     // Without a delay, or with a negative one, `RetryInfo` still means that the call may be
     // repeated.
-    let delay = info.retry_delay.unwrap_or_default();
-    let seconds = u64::try_from(delay.seconds).unwrap_or(0);
-    let nanos = u64::try_from(delay.nanos).unwrap_or(0);
+    let (mut seconds, mut nanos) = (0, 0);
+    fields::read(info?, &mut |field, delay| match field {
+        1 => fields::read(delay.bytes()?, &mut |field, part| {
+            match field {
+                1 => seconds = part.number()?,
+                2 => nanos = part.number()?,
+                _ => {}
+            }
+            Some(())
+        }),
+        _ => Some(()),
+    })?;
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let nanos = u64::try_from(nanos).unwrap_or(0);
     Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos)))
 }
 

@@ -107,11 +107,8 @@ impl Exporter {
     #[must_use]
     #[inline(never)]
     pub fn new(report: Report, node: Node<'_>) -> Self {
-        let head = Head::new(resource::resource(
-            &report.service_name,
-            &report.resource,
-            node,
-        ));
+        let resource = resource::resource(&report.service_name, &report.resource, node);
+        let head = Head::new(&resource);
         Self {
             size: CallSize::new(report.batch.max_spans),
             report,

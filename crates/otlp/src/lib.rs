@@ -16,6 +16,7 @@ mod config;
 pub mod conventions;
 mod counter;
 mod exporter;
+mod fields;
 mod gzip;
 mod identity;
 mod limits;

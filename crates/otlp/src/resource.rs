@@ -109,10 +109,13 @@ pub fn resource(
             Some(env!("CARGO_PKG_VERSION").to_owned()),
         ),
     ];
-    let mut attributes: BTreeMap<_, _> = known
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), ResourceValue::String(value?))))
-        .collect();
+    // Not collected: to build a map at once takes a sort, which is code for nothing else.
+    let mut attributes = BTreeMap::new();
+    for (key, value) in known {
+        if let Some(value) = value {
+            attributes.insert(key.to_owned(), ResourceValue::String(value));
+        }
+    }
     // A service must have a name, also where the configuration removes the name from the node.
     let is_empty = |(key, value): &(&String, &ResourceValue)| {
         key.as_str() == "service.name" && **value == ResourceValue::String(String::new())
@@ -127,17 +130,17 @@ pub fn resource(
     attributes
 }
 
-fn encode(attributes: BTreeMap<String, ResourceValue>) -> Vec<u8> {
+fn encode(attributes: &BTreeMap<String, ResourceValue>) -> Vec<u8> {
     let attributes = attributes
-        .into_iter()
+        .iter()
         .map(|(key, value)| KeyValue {
-            key,
+            key: key.clone(),
             value: Some(AnyValue {
                 value: Some(match value {
-                    ResourceValue::String(text) => Value::String(text),
-                    ResourceValue::Bool(truth) => Value::Bool(truth),
-                    ResourceValue::Int(number) => Value::Int(number),
-                    ResourceValue::Double(number) => Value::Double(number),
+                    ResourceValue::String(text) => Value::String(text.clone()),
+                    ResourceValue::Bool(truth) => Value::Bool(*truth),
+                    ResourceValue::Int(number) => Value::Int(*number),
+                    ResourceValue::Double(number) => Value::Double(*number),
                 }),
             }),
         })
@@ -149,7 +152,7 @@ fn encode(attributes: BTreeMap<String, ResourceValue>) -> Vec<u8> {
 pub(crate) fn refuse_too_large(
     configured: &BTreeMap<String, ResourceValue>,
 ) -> Result<(), ConfigError> {
-    let size = encode(configured.clone()).len();
+    let size = encode(configured).len();
     if size <= MAX_RESOURCE_BYTES {
         return Ok(());
     }
@@ -171,7 +174,7 @@ pub(crate) struct Head {
 
 impl Head {
     #[inline(never)]
-    pub(crate) fn new(attributes: BTreeMap<String, ResourceValue>) -> Self {
+    pub(crate) fn new(attributes: &BTreeMap<String, ResourceValue>) -> Self {
         let scope = Scope {
             name: "meshtrace".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

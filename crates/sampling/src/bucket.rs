@@ -11,7 +11,7 @@ const NANOS: f64 = 1e9;
 /// The highest rate that can be configured, per second.
 pub(crate) const MAX_RATE: f64 = 1e6;
 /// The lowest rate that can be configured: about one request a day.
-pub(crate) const MIN_RATE: f64 = 1e-5;
+const MIN_RATE: f64 = 1e-5;
 
 /// The content of a bucket in shared data: nanoseconds since the Unix epoch, little-endian.
 pub type BucketState = [u8; 8];

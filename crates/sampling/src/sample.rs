@@ -2,7 +2,7 @@
 
 use meshtrace_config::ConfigError;
 
-use crate::bucket::{self, Bucket};
+use crate::bucket::Bucket;
 use crate::config::SampleConfig;
 use crate::probability::Threshold;
 
@@ -38,7 +38,7 @@ impl SampleConfig {
                         };
                         ConfigError::new(
                             format!("{path}.ratio"),
-                            format!("impossible value: {ratio}, expected {allowed}"),
+                            format!("impossible value: {}, expected {allowed}", text(ratio)),
                         )
                     })
             }
@@ -46,12 +46,23 @@ impl SampleConfig {
             Self::PerSecond(rate) => Bucket::per_second(rate, rule)
                 .map(Sample::PerSecond)
                 .ok_or_else(|| {
-                    let (least, most) = (bucket::MIN_RATE, bucket::MAX_RATE);
                     ConfigError::new(
                         format!("{path}.per_second"),
-                        format!("impossible value: {rate}, expected 0, or from {least} to {most}"),
+                        format!(
+                            "impossible value: {}, expected 0, or from 0.00001 to 1000000",
+                            text(rate)
+                        ),
                     )
                 }),
         }
+    }
+}
+
+/// The shortest text of a number, as serde_json writes it: what `core` has for that is 9 kB more.
+fn text(number: f64) -> String {
+    let text = zmij::Buffer::new().format(number).to_owned();
+    match text.strip_suffix(".0") {
+        Some(whole) => whole.to_owned(),
+        None => text,
     }
 }

@@ -51,7 +51,7 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
 /// A module, the bytes that it may have, and those that one of its functions may have.
 ///
 /// They hold down the memory of a proxy: docs/performance.md, Memory. The largest functions are
-/// a sort, SHA-256, and those that compile a configuration.
+/// those that compile a configuration.
 const SIZES: [(&str, usize, usize); 5] = [
     ("access_log_trace", 250_000, 6_000),
     ("mesh_tracing", 795_000, 8_200),
@@ -60,13 +60,23 @@ const SIZES: [(&str, usize, usize); 5] = [
     ("trace_context", 310_000, 5_300),
 ];
 
+/// What a standard library has that was not built for size: the text of a panic.
+const PANIC: &str = "panic_with_hook";
+
 #[test]
 fn a_module_and_its_functions_are_small_enough_to_compile_in_little_memory() {
     let modules: BTreeSet<_> = SIZES.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(modules, released(), "each has its limits");
     for (name, most, most_of_a_function) in SIZES {
         let bytes = fs::read(module(name)).expect("the module");
-        let large: Vec<_> = functions(&bytes)
+        let functions = functions(&bytes);
+        // Where there is no source of the standard library, it is not built for size: docs/toolchain.md.
+        let is_ready_made = functions.iter().any(|(name, _)| name.contains(PANIC));
+        let most = match is_ready_made {
+            true => most * 5 / 4,
+            false => most,
+        };
+        let large: Vec<_> = functions
             .into_iter()
             .filter(|(_, size)| *size > most_of_a_function)
             .collect();

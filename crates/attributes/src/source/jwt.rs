@@ -111,8 +111,9 @@ impl Token {
             .decode_slice(payload, room)
             .map_err(|_| Counter::JwtMalformed)?;
         let json = room.get(..length).ok_or(Counter::JwtMalformed)?;
-
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // Not from bytes: configurations are read from text, and each is a parser of its own.
+        let json = core::str::from_utf8(json).map_err(|_| Counter::JwtMalformed)?;
+        let mut deserializer = serde_json::Deserializer::from_str(json);
         let claims = MembersOf(&self.members)
             .deserialize(&mut deserializer)
             .map_err(malformed)?;

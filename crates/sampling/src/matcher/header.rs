@@ -84,14 +84,12 @@ impl HeaderMap {
     pub(super) fn build(any: &[usize], patterns: &[(usize, &HeaderPattern)]) -> Self {
         let mut by_name: ByteMap<Vec<(usize, &ValuePattern)>> = ByteMap::default();
         for (rule, pattern) in patterns {
-            let values = by_name.entry(pattern.name.clone()).or_default();
-            values.push((*rule, &pattern.value));
+            by_name.change(&pattern.name, Vec::new, |values| {
+                values.push((*rule, &pattern.value));
+            });
         }
-        let names = by_name.into_iter();
         Self {
-            names: names
-                .map(|(name, patterns)| (name, Values::build(&patterns)))
-                .collect(),
+            names: by_name.map(|patterns| Values::build(&patterns)),
             any: RuleSet::of(any.iter().copied()),
         }
     }
@@ -163,9 +161,7 @@ impl Values {
         for (rule, pattern) in patterns {
             match pattern {
                 ValuePattern::Exact(text) => {
-                    exact
-                        .entry(text.clone())
-                        .or_insert_with(|| fitting(text, true));
+                    exact.change(text, || fitting(text, true), |_| ());
                 }
                 ValuePattern::Prefix(text) => texts.push(text),
                 ValuePattern::Present => present.push(*rule),

@@ -47,15 +47,11 @@ impl HostMap {
         for (_, pattern) in patterns {
             match pattern {
                 HostPattern::Exact(name) => {
-                    map.exact
-                        .entry(name.clone())
-                        .or_insert_with(|| matching(name, true));
+                    map.exact.change(name, || matching(name, true), |_| ());
                 }
                 HostPattern::Below(name) => {
                     map.depth = map.depth.max(labels(name));
-                    map.below
-                        .entry(name.clone())
-                        .or_insert_with(|| matching(name, false));
+                    map.below.change(name, || matching(name, false), |_| ());
                 }
             }
         }

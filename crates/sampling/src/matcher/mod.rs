@@ -265,14 +265,11 @@ impl Names {
                 asked if asked.is_empty() => any.push(i),
                 asked => asked
                     .into_iter()
-                    .for_each(|name| names.entry(name.into()).or_default().push(i)),
+                    .for_each(|name| names.change(name, Vec::new, |rules| rules.push(i))),
             }
         }
-        let names = names.into_iter();
         Self {
-            names: names
-                .map(|(name, rules)| (name, RuleSet::of(rules.into_iter().chain(any.clone()))))
-                .collect(),
+            names: names.map(|rules| RuleSet::of(rules.into_iter().chain(any.clone()))),
             any: RuleSet::of(any.clone()),
         }
     }

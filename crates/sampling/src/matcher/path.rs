@@ -1,8 +1,6 @@
 //! Exact paths, prefixes and templates: an automaton whose letters are path segments.
 
-use std::collections::BTreeMap;
-
-use super::map::ByteMap;
+use super::map::{ByteMap, Places, place};
 use super::set::RuleSet;
 use super::steps::Steps;
 
@@ -35,7 +33,7 @@ pub(super) struct PathTree {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    next: ByteMap<usize>,
+    next: Places,
     /// The next state after a segment that is not empty and not in `next`.
     otherwise: Option<usize>,
     /// The rules that a path fits where it ends here.
@@ -91,7 +89,7 @@ struct Trie {
 
 #[derive(Debug, Default)]
 struct Node {
-    literal: BTreeMap<Box<[u8]>, usize>,
+    literal: Places,
     variable: Option<usize>,
     whole: Vec<usize>,
     prefix: Vec<usize>,
@@ -133,7 +131,7 @@ impl Trie {
             let mut child = fresh;
             self.node(node, |node| {
                 child = match segment {
-                    Some(text) => *node.literal.entry(text).or_insert(fresh),
+                    Some(text) => place(&mut node.literal, &text, fresh),
                     None => *node.variable.get_or_insert(fresh),
                 };
             });
@@ -163,26 +161,31 @@ fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The nodes of the trie at which a path is, and the rules whose prefix it has passed.
 type Place = (Vec<usize>, Vec<usize>);
 
+/// Bytes that are the same for the same place only.
+fn key((nodes, passed): &Place) -> Vec<u8> {
+    let numbers = [nodes.len()].into_iter().chain(nodes.iter().copied());
+    let numbers = numbers.chain(passed.iter().copied());
+    numbers.flat_map(usize::to_le_bytes).collect()
+}
+
 /// Makes one state of each set of nodes at which a path can be at once.
 #[inline(never)]
 fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> {
-    let mut known: BTreeMap<Place, usize> = BTreeMap::new();
+    let mut known = Places::default();
     let mut places: Vec<Place> = Vec::new();
     let mut visit = |nodes: Vec<usize>, passed: &[usize], places: &mut Vec<Place>| {
         let mut passed = passed.to_vec();
         passed.extend(trie.get(&nodes).flat_map(|node| &node.prefix));
         passed.sort_unstable();
         passed.dedup();
-        let place = (nodes, passed);
-        if let Some(state) = known.get(&place) {
-            return Ok(*state);
+        let new = (nodes, passed);
+        let state = place(&mut known, &key(&new), places.len());
+        if state == places.len() {
+            if state == MAX_STATES {
+                return Err(TooManyStates);
+            }
+            places.push(new);
         }
-        let state = places.len();
-        if state == MAX_STATES {
-            return Err(TooManyStates);
-        }
-        known.insert(place.clone(), state);
-        places.push(place);
         Ok(state)
     };
 
@@ -190,16 +193,18 @@ fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> 
     let mut states = Vec::new();
     while let Some((nodes, passed)) = places.get(states.len()).cloned() {
         let variables: Vec<_> = trie.get(&nodes).filter_map(|node| node.variable).collect();
-        let mut literals: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        let mut literals: ByteMap<Vec<usize>> = ByteMap::default();
         for (text, child) in trie.get(&nodes).flat_map(|node| &node.literal) {
-            literals.entry(text).or_default().push(*child);
+            literals.change(text, Vec::new, |children| children.push(*child));
         }
-        let mut next = ByteMap::default();
-        for (text, mut children) in literals {
+        let mut next = Places::default();
+        for (text, children) in literals.iter() {
+            let mut children = children.clone();
             if !text.is_empty() {
                 children.extend(&variables);
             }
-            next.insert(text.into(), visit(children, &passed, &mut places)?);
+            let state = visit(children, &passed, &mut places)?;
+            place(&mut next, text, state);
         }
         let otherwise = match variables.is_empty() {
             true => None,
