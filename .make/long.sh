@@ -41,4 +41,9 @@ fi
 step "what Istio's pilot-discovery serves, in the Envoys of Istio 1.31 and of the next (five minutes; twenty the first time)"
 if command -v go >/dev/null; then DISCOVERY_ENVOYS="1.39.3 1.40.0" .make/mesh/discovery.sh; else step "skipped: no Go on PATH"; fi
 
+if command -v go >/dev/null; then
+    step "Envoy Gateway itself, which is compiled once (a minute; ten or more the first time)"
+    ENVOY_GATEWAY=1 .make/mesh/envoy-gateway.sh
+fi
+
 .make/fuzz.sh

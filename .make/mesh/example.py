@@ -33,8 +33,8 @@ def check(condition, message):
         sys.exit(f"error: {message}")
 
 
-def serve(handler):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def serve(handler, port=0):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port
 
@@ -93,7 +93,7 @@ def spans_of(body):
 class Collector:
     """Takes OTLP over HTTP, and keeps every span."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         spans, self.encodings = [], set()
         self.spans = spans
         encodings = self.encodings
@@ -107,7 +107,7 @@ class Collector:
                 spans.extend(spans_of(body))
                 self.answer()
 
-        self.port = serve(Handler)
+        self.port = serve(Handler, port)
 
     def of(self, trace_id):
         return [span for span in list(self.spans) if span.trace_id == trace_id]
@@ -118,18 +118,18 @@ class Collector:
 
 
 class Application:
-    """Answers with its name, and keeps the headers that it was sent."""
+    """Answers with its name, and keeps the headers that it was sent. The status may be a function of the path."""
 
-    def __init__(self, name, status=200):
+    def __init__(self, name, status=200, port=0):
         requests = []
         self.name, self.requests = name, requests
 
         class Handler(Quiet):
             def do_GET(self):
                 requests.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
-                self.answer(status, f"{name}\n".encode())
+                self.answer(status(self.path) if callable(status) else status, f"{name}\n".encode())
 
-        self.port = serve(Handler)
+        self.port = serve(Handler, port)
 
     def asked(self, path):
         """The headers of each request of this path."""
