@@ -10,6 +10,11 @@ cd "$root"
 ENVOY_BIN=$(.make/envoy.sh)
 DEMO_PYTHON=$(.make/python-env.sh test-envoy/demo/apps/requirements.txt)
 export ENVOY_BIN DEMO_PYTHON
+# The shell tells its programs only of itself.
+if [[ -t 1 ]]; then
+    COLUMNS=$({ stty size </dev/tty | cut -d' ' -f2; } 2>/dev/null) || COLUMNS=
+    export COLUMNS
+fi
 
 beside=()
 case ${JAEGER:-} in

@@ -42,7 +42,10 @@ fn run() -> Result<(), Box<dyn Error>> {
     introduce();
     let python = Python::from_env()?;
     let jaeger = Jaeger::from_env()?;
-    let terminal = Terminal::of_stdout();
+    let terminal = Terminal {
+        width: say::width(),
+        ..Terminal::of_stdout()
+    };
     // Before the acts an Envoy is found and all are started; behind them the page is written.
     let mut voice = Voice::new(terminal.colour, ACTS.len() + 3);
     println!("{}", voice.step("Look for an Envoy"));
@@ -136,7 +139,7 @@ fn what_next(page: &Path, jaeger: Option<&Jaeger>) {
     let own = [Some(page), jaeger].into_iter().flatten();
     let steps = own.chain(story::NEXT.map(str::to_owned));
     for (nth, what) in (1..).zip(steps) {
-        println!("  {nth}. {what}");
+        println!("  {nth}. {}", wrapped(&what, "     ").trim_start());
     }
 }
 

@@ -3,7 +3,19 @@
 use std::time::{Duration, Instant};
 
 /// The most columns of a line.
-pub(crate) const WIDTH: usize = 100;
+const WIDTH: usize = 100;
+/// A terminal with fewer breaks the lines itself.
+const LEAST: usize = 80;
+
+/// The columns of a line on this terminal, as `COLUMNS` tells them.
+pub(crate) fn width() -> usize {
+    width_of(std::env::var("COLUMNS").ok().as_deref())
+}
+
+fn width_of(columns: Option<&str>) -> usize {
+    let columns = columns.and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(WIDTH).clamp(LEAST, WIDTH)
+}
 
 const RESET: &str = "\x1b[0m";
 const STEP: &str = "\x1b[1;36m";
@@ -60,9 +72,10 @@ fn seconds(time: Duration) -> String {
 
 /// The text in lines that fit, each behind this indentation.
 pub(crate) fn wrapped(text: &str, indent: &str) -> String {
+    let width = width();
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        let room = |line: &&mut String| line.chars().count() + 1 + word.chars().count() <= WIDTH;
+        let room = |line: &&mut String| line.chars().count() + 1 + word.chars().count() <= width;
         match lines.last_mut().filter(room) {
             Some(line) => {
                 line.push(' ');
@@ -114,6 +127,20 @@ mod tests {
     }
 
     #[test]
+    fn the_width_is_that_of_the_terminal() {
+        let told = [
+            None,
+            Some("80"),
+            Some("92"),
+            Some("40"),
+            Some("300"),
+            Some(""),
+        ];
+        let widths = told.map(width_of);
+        assert_eq!(widths, [100, 80, 92, 80, 100, 100]);
+    }
+
+    #[test]
     fn a_failure_is_red() {
         let voice = Voice::new(true, 1);
         assert!(
@@ -134,7 +161,7 @@ mod tests {
             assert_eq!(lines.matches("word").count(), 60);
             assert!(lines.lines().count() > 2);
             assert!(
-                lines.lines().all(|line| line.chars().count() <= WIDTH),
+                lines.lines().all(|line| line.chars().count() <= width()),
                 "{lines}"
             );
         }

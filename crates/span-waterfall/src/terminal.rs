@@ -16,7 +16,8 @@ const SERVICES: [&str; 5] = ["\x1b[36m", "\x1b[33m", "\x1b[35m", "\x1b[32m", "\x
 /// How the text is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
-    /// The number of columns that a line may take.
+    /// The number of columns that a line may take. Below 90 the ids of spans and parents are left
+    /// out: the tree shows the parents too.
     pub width: usize,
     /// Whether services have colours (ANSI escapes).
     pub colour: bool,
@@ -77,6 +78,7 @@ impl Terminal {
             service,
             name,
             kind: kinds,
+            ids,
             bar,
         } = *columns;
         let title = if of == 1 {
@@ -100,10 +102,17 @@ impl Terminal {
 
         let (zero, full) = ("0", duration(axis.length));
         let ruler = format!("{zero}{full:>rest$}", rest = bar - zero.len());
-        let head = format!(
-            "  {:service$}  {:name$}  {:kinds$}  {:>9}  {:8}  {:9}  {ruler}",
-            "SERVICE", "SPAN", "KIND", "DURATION", "SPAN ID", "PARENT"
-        );
+        let mut head = vec![
+            format!("{:service$}", "SERVICE"),
+            format!("{:name$}", "SPAN"),
+            format!("{:kinds$}", "KIND"),
+            format!("{:>9}", "DURATION"),
+        ];
+        if ids {
+            head.extend([format!("{:8}", "SPAN ID"), format!("{:9}", "PARENT")]);
+        }
+        head.push(ruler);
+        let head = format!("  {}", head.join("  "));
         line(out, &self.paint(DIM, &head));
 
         for row in &trace.rows {
@@ -118,15 +127,17 @@ impl Terminal {
                 Parent::Known(parent) => (short(&parent.span_id), ""),
                 Parent::Missing(id) => (format!("!{}", short(id)), RED),
             };
-            let cells = [
+            let mut cells = vec![
                 self.paint(colour, &format!("{:service$}", cut(&span.service, service))),
                 format!("{:name$}", cut(&label(row), name)),
                 format!("{:kinds$}", kind(span.kind)),
                 format!("{:>9}", duration(nanos_of(span))),
-                format!("{:8}", short(&span.span_id)),
-                self.paint(style, &format!("{parent:9}")),
-                self.paint(colour, &draw(axis.place(span), bar, ink(span))),
             ];
+            if ids {
+                cells.push(format!("{:8}", short(&span.span_id)));
+                cells.push(self.paint(style, &format!("{parent:9}")));
+            }
+            cells.push(self.paint(colour, &draw(axis.place(span), bar, ink(span))));
             line(out, &format!("  {}", cells.join("  ")));
         }
         if trace
@@ -159,14 +170,18 @@ struct Columns {
     service: usize,
     name: usize,
     kind: usize,
+    ids: bool,
     bar: usize,
 }
 
 impl Columns {
     fn fit(traces: &[Trace<'_>], width: usize) -> Self {
-        /// The columns of the margin, the duration, the two ids, and the gaps between seven
-        /// columns.
-        const FIXED: usize = 2 + 9 + 8 + 9 + 6 * 2;
+        /// The columns of the margin, the duration, and the gaps between five columns.
+        const FIXED: usize = 2 + 9 + 4 * 2;
+        /// Those of the two ids, and their gaps.
+        const IDS: usize = 8 + 9 + 2 * 2;
+        /// With less the names would be gone.
+        const WITH_IDS: usize = 90;
         /// A bar with fewer columns shows little. Names are cut first, down to half of the room.
         const BAR: usize = 16;
         let rows = || traces.iter().flat_map(|trace| &trace.rows);
@@ -175,13 +190,16 @@ impl Columns {
         };
         let service = widest(&|row| row.span.service.chars().count(), 7).min(16);
         let kind = widest(&|row| kind(row.span.kind).len(), 4);
-        let room = width.saturating_sub(FIXED + service + kind);
+        let ids = width >= WITH_IDS;
+        let fixed = if ids { FIXED + IDS } else { FIXED };
+        let room = width.saturating_sub(fixed + service + kind);
         let name = widest(&|row| label(row).chars().count(), 4)
             .min(room.saturating_sub(BAR).max(room / 2));
         Self {
             service,
             name,
             kind,
+            ids,
             bar: room.saturating_sub(name).max(BAR / 2),
         }
     }
@@ -329,6 +347,24 @@ mod tests {
             .render(&spans);
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(width), "{widest:?} columns\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_names_and_no_ids() {
+        let spans = shop(ONE, Some("b2b2b2b2b2b2b2b2"));
+        let at = |width| {
+            Terminal {
+                width,
+                colour: false,
+            }
+            .render(&spans)
+        };
+        let (wide, narrow) = (at(90), at(80));
+        assert!(wide.contains("PARENT") && !narrow.contains("PARENT"));
+        assert!(!narrow.contains("b2b2b2b2"), "{narrow}");
+        for span in &spans {
+            assert!(narrow.contains(&span.name), "{narrow}");
         }
     }
 

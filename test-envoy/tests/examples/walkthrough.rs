@@ -11,7 +11,7 @@ use meshtrace_test_support::example::set_cluster;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
-use crate::page::{commands, words};
+use crate::page::{self, commands, words};
 
 const FOLDER: &str = "examples/walkthrough";
 /// In the order in which they are started: each knows those that it calls.
@@ -109,84 +109,46 @@ fn tree(spans: &[Span]) -> Vec<String> {
     lines
 }
 
-#[test]
-fn one_request_through_five_proxies_and_four_services_is_one_trace() {
-    let sink = OtlpSink::start().expect("a collector");
-    follow_page(sink.http_addr(), &sink);
+/// All that compose starts but the collector, Jaeger and Prometheus.
+struct System {
+    entrance: SocketAddr,
+    _proxies: Vec<Envoy>,
+    _applications: Vec<Running>,
 }
 
-/// The Collector of the page, without the processor that only the distribution `contrib` has.
-#[test]
-#[ignore = "it takes a Collector, COLLECTOR_BIN: `make test-mesh`"]
-fn collector_hands_on_what_the_proxies_report() {
-    let sink = OtlpSink::start().expect("Jaeger's place");
-    let mut configuration = common::yaml(&format!("{FOLDER}/collector.yaml"));
-    let (http, grpc) = (reserve(), reserve());
-    let address = |socket: &TcpSocket| socket.local_addr().expect("its address");
-    for (protocol, socket) in [("http", &http), ("grpc", &grpc)] {
-        configuration["receivers"]["otlp"]["protocols"][protocol]["endpoint"] =
-            json!(address(socket).to_string());
+impl System {
+    fn start(collector: SocketAddr) -> Self {
+        common::module("mesh_tracing");
+        let binary = EnvoyBinary::find().expect("an Envoy");
+        let compose = common::yaml(&format!("{FOLDER}/compose.yaml"));
+        let mut clusters = vec![("collector", collector)];
+        let (mut proxies, mut applications) = (Vec::new(), Vec::new());
+        for service in SERVICES {
+            let port = reserve();
+            let own = ("application", port.local_addr().expect("its address"));
+            let known: Vec<_> = clusters.iter().copied().chain([own]).collect();
+            let sidecar = start(&binary, &compose, &format!("{service}-sidecar"), &known);
+            let outbound = sidecar.address("outbound").expect("its address");
+            applications.push(application(&compose, service, &port, outbound));
+            clusters.push((service, sidecar.address("inbound").expect("its address")));
+            proxies.push(sidecar);
+        }
+        let known: Vec<_> = clusters
+            .into_iter()
+            .filter(|(name, _)| ["collector", "storefront"].contains(name))
+            .collect();
+        let gateway = start(&binary, &compose, "gateway", &known);
+        let entrance = gateway.address("entrance").expect("its address");
+        proxies.push(gateway);
+        Self {
+            entrance,
+            _proxies: proxies,
+            _applications: applications,
+        }
     }
-    let processors = configuration["processors"].as_object_mut();
-    assert!(
-        processors
-            .expect("processors")
-            .remove("tail_sampling")
-            .is_some()
-    );
-    configuration["service"]["pipelines"]["traces"]["processors"] = json!([]);
-    configuration["exporters"]["otlp_grpc/jaeger"]["endpoint"] =
-        json!(sink.grpc_addr().to_string());
-    configuration["service"]["telemetry"] = json!({"metrics": {"level": "none"}});
-    let binary = std::env::var_os("COLLECTOR_BIN").expect("COLLECTOR_BIN");
-    let process = Command::new(binary)
-        .arg(format!("--config=yaml:{configuration}"))
-        .stderr(Stdio::null())
-        .spawn();
-    let _collector = Running(process.expect("a Collector"));
-    wait_for(address(&http), "the Collector");
-    follow_page(address(&http), &sink);
-}
 
-/// Starts all that compose starts but the collector, runs the page's commands, and looks at the spans that arrive.
-fn follow_page(collector: SocketAddr, sink: &OtlpSink) {
-    common::module("mesh_tracing");
-    let binary = EnvoyBinary::find().expect("an Envoy");
-    let compose = common::yaml(&format!("{FOLDER}/compose.yaml"));
-    let mut clusters = vec![("collector", collector)];
-    let (mut sidecars, mut applications) = (Vec::new(), Vec::new());
-    for service in SERVICES {
-        let port = reserve();
-        let own = ("application", port.local_addr().expect("its address"));
-        let known: Vec<_> = clusters.iter().copied().chain([own]).collect();
-        let sidecar = start(&binary, &compose, &format!("{service}-sidecar"), &known);
-        let outbound = sidecar.address("outbound").expect("its address");
-        applications.push(application(&compose, service, &port, outbound));
-        clusters.push((service, sidecar.address("inbound").expect("its address")));
-        sidecars.push(sidecar);
-    }
-    let known: Vec<_> = clusters
-        .into_iter()
-        .filter(|(name, _)| ["collector", "storefront"].contains(name))
-        .collect();
-    let gateway = start(&binary, &compose, "gateway", &known);
-    let entrance = gateway.address("entrance").expect("its address");
-
-    let expected = [
-        "gateway Client of gateway Server",
-        "gateway Server",
-        "orders Client of orders Server",
-        "orders Server of storefront Client",
-        "payments Server of storefront Client",
-        "stock Server of orders Client",
-        "storefront Client of storefront Server",
-        "storefront Client of storefront Server",
-        "storefront Server of gateway Client",
-    ];
-    let page = commands(&common::text(&format!("{FOLDER}/README.md")));
-    assert_eq!(page.len(), 2, "{page:#?}");
-    for (command, status) in page.iter().zip([200, 502]) {
-        sink.clear();
+    /// Sends the request of a command of the page, and compares its answer.
+    fn ask(&self, command: &page::Command, status: u16) {
         let mut request = None;
         let mut headers = Vec::new();
         let line = words(&command.line);
@@ -202,12 +164,40 @@ fn follow_page(collector: SocketAddr, sink: &OtlpSink) {
         let request = headers.into_iter().fold(request, |request, (name, value)| {
             request.header(name, value)
         });
-        let response = request.send(entrance).expect("a response");
+        let response = request.send(self.entrance).expect("a response");
         assert_eq!(response.text(), command.output, "{}", command.line);
         assert_eq!(response.status, status, "{}", command.line);
+    }
+}
 
-        let spans = sink.wait_for_spans(expected.len()).expect("the spans");
-        assert_eq!(tree(&spans), expected, "{}", command.line);
+/// The page's two commands: one that every service answers, and one that fails.
+fn page() -> [page::Command; 2] {
+    let page = commands(&common::text(&format!("{FOLDER}/README.md")));
+    page.try_into().unwrap_or_else(|page| panic!("{page:#?}"))
+}
+
+/// The spans of one request.
+const EXPECTED: [&str; 9] = [
+    "gateway Client of gateway Server",
+    "gateway Server",
+    "orders Client of orders Server",
+    "orders Server of storefront Client",
+    "payments Server of storefront Client",
+    "stock Server of orders Client",
+    "storefront Client of storefront Server",
+    "storefront Client of storefront Server",
+    "storefront Server of gateway Client",
+];
+
+#[test]
+fn one_request_through_five_proxies_and_four_services_is_one_trace() {
+    let sink = OtlpSink::start().expect("a collector");
+    let system = System::start(sink.http_addr());
+    for (command, status) in page().iter().zip([200, 502]) {
+        sink.clear();
+        system.ask(command, status);
+        let spans = sink.wait_for_spans(EXPECTED.len()).expect("the spans");
+        assert_eq!(tree(&spans), EXPECTED, "{}", command.line);
         assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
         let failed = spans.iter().filter(|span| span.status_error).count();
         // What the Collector's policy `failed` looks for.
@@ -219,4 +209,54 @@ fn follow_page(collector: SocketAddr, sink: &OtlpSink) {
         let server = spans.iter().find(|span| span.kind == SpanKind::Server);
         assert!(server.is_some());
     }
+}
+
+/// The Collector of the page, with its tail sampling: what failed comes whole, and of the others a part, each whole.
+#[test]
+#[ignore = "it takes a Collector, COLLECTOR_BIN: `make test-mesh`"]
+fn collector_keeps_what_failed() {
+    const OTHERS: usize = 20;
+    let sink = OtlpSink::start().expect("Jaeger's place");
+    let mut configuration = common::yaml(&format!("{FOLDER}/collector.yaml"));
+    let (http, grpc) = (reserve(), reserve());
+    let address = |socket: &TcpSocket| socket.local_addr().expect("its address");
+    for (protocol, socket) in [("http", &http), ("grpc", &grpc)] {
+        configuration["receivers"]["otlp"]["protocols"][protocol]["endpoint"] =
+            json!(address(socket).to_string());
+    }
+    configuration["exporters"]["otlp_grpc/jaeger"]["endpoint"] =
+        json!(sink.grpc_addr().to_string());
+    configuration["service"]["telemetry"] = json!({"metrics": {"level": "none"}});
+    let binary = std::env::var_os("COLLECTOR_BIN").expect("COLLECTOR_BIN");
+    let process = Command::new(binary)
+        .arg(format!("--config=yaml:{configuration}"))
+        .stderr(Stdio::null())
+        .spawn();
+    let _collector = Running(process.expect("a Collector"));
+    wait_for(address(&http), "the Collector");
+
+    let system = System::start(address(&http));
+    let [works, fails] = page();
+    for _ in 0..OTHERS {
+        system.ask(&works, 200);
+    }
+    system.ask(&fails, 502);
+    let begun = Instant::now();
+    // It is decided about last, so that what is kept of the others is here before it.
+    let traces = loop {
+        let mut traces: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for span in sink.spans() {
+            traces.entry(span.trace_id.clone()).or_default().push(span);
+        }
+        if traces.values().flatten().any(|span| span.status_error) {
+            break traces;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{traces:#?}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    for spans in traces.values() {
+        assert_eq!(tree(spans), EXPECTED);
+    }
+    // Two of them on average; three of four happen in no run of a million.
+    assert!(traces.len() - 1 < OTHERS * 3 / 4, "{}", traces.len());
 }
