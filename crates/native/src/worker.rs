@@ -12,6 +12,7 @@ use meshtrace_propagation::IdGenerator;
 use crate::call;
 use crate::plugin::Plugin;
 use crate::queue::Queue;
+use crate::send;
 use crate::span::{Family, Parts, Span};
 use crate::sys::LogLevel;
 
@@ -77,6 +78,7 @@ impl Worker {
             call::log(LogLevel::Error, &line);
             return None;
         }
+        send::expect_a_sender();
         Some(Self {
             mesh_tracing: plugin.compile()?,
             plugin: Arc::clone(plugin),

@@ -15,3 +15,4 @@ mod shutdown;
 mod spans;
 mod threads;
 mod tunnels;
+mod without_filter;

@@ -56,7 +56,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_destroy(plugin: *cons
         let plugin = unsafe { Arc::from_raw(plugin) };
         plugin.metrics.end();
         // The spans that are still queued are sent at once.
-        send::wake_newest();
+        send::wake_any();
     });
 }
 
