@@ -8,6 +8,7 @@ mod grpc;
 mod hot_restart;
 mod identity;
 mod keep;
+mod overruled;
 mod panics;
 mod race;
 mod refusals;
