@@ -34,6 +34,7 @@ mod report;
 mod send;
 mod span;
 mod sys;
+mod tag_list;
 mod tags;
 mod worker;
 

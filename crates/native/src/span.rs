@@ -295,7 +295,7 @@ impl Span {
     /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
-            if key == NODE_ID.as_bytes() {
+            if key == NODE_ID.as_bytes() && self.kind == Kind::Request {
                 self.worker.keep_node_id(value);
             }
             parts.tags.push(key, value);
@@ -309,6 +309,7 @@ impl Span {
         let Some(parts) = &mut self.parts else {
             return;
         };
+        parts.tags.name_operation();
         if is_wanted {
             parts.operation.clear();
             parts.operation.extend_from_slice(operation);
@@ -403,6 +404,7 @@ impl Span {
             return;
         };
         parts.ended = SystemClock.now();
+        parts.tags.close();
         report::finish(&self.worker, &self.family, parts);
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Worker {
     /// The arena, which is lent to one callback at a time.
     arena: Cell<Arena>,
     /// The attributes, which are lent to one report at a time.
-    pub(crate) attributes: RefCell<[Attributes; 3]>,
+    pub(crate) attributes: RefCell<[Attributes; 4]>,
     /// The current second, and the number of requests that were kept in it although they were not
     /// sampled.
     pub(crate) kept: Cell<(u64, u32)>,

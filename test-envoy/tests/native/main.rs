@@ -3,6 +3,7 @@
 mod abi;
 mod access_log;
 mod calls;
+mod custom_tags;
 mod export;
 mod grpc;
 mod hot_restart;

@@ -1,12 +1,14 @@
-//! What Envoy's configuration says of the calls of a request: mirrors that are not sampled and names of
-//! operations.
+//! What Envoy's configuration says of the calls of a request: mirrors that are not sampled, names of
+//! operations, attempts in parallel.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use envoy_test_harness::SpanKind;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{HttpConnectionManager, Route};
+use envoy_test_harness::upstream::Reply;
+use envoy_test_harness::{Span, SpanKind};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::native::{envoys, export, start, tracing};
 use meshtrace_test_support::reporting::{reporting, traceparent};
@@ -108,6 +110,50 @@ fn upstream_operation_names_the_span_of_an_attempt() {
                 let span = spans.iter().find(|span| span.kind == kind);
                 assert_eq!(span.expect("a span").name, expected, "{version}");
             }
+        }
+    }
+}
+
+/// With hedging, an attempt whose time is over goes on beside the next one. Where its answer is used
+/// it is no error, although Envoy leaves the flag `UT` on it.
+#[test]
+fn an_attempt_whose_answer_is_used_after_its_time_is_no_error() {
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let hedging = json!({"route": {
+            "timeout": "20s",
+            "retry_policy": {"retry_on": "5xx", "num_retries": 1, "per_try_timeout": "0.3s"},
+            "hedge_policy": {"hedge_on_per_try_timeout": true},
+        }});
+        let manager = HttpConnectionManager::new()
+            .route(Route::prefix("/").cluster("upstream").merge(hedging))
+            .filter(export())
+            .tracing(tracing(reporting("http/protobuf", "{}")).spawn_upstream_span(true));
+        for (slow, fast, is_error) in [(1, 5000, [false, true]), (5000, 1, [true, false])] {
+            let mesh = start(&envoy, "http/protobuf", manager.clone());
+            let attempts = AtomicUsize::new(0);
+            mesh.upstream.respond_with(move |_| {
+                let delay = match attempts.fetch_add(1, Ordering::Relaxed) {
+                    0 => 600 + slow,
+                    _ => fast,
+                };
+                Reply::ok().delay(Duration::from_millis(delay))
+            });
+            assert_eq!(mesh.send(&sampled("/")).status, 200, "{version}");
+            let spans = mesh.sink.wait_for_spans(3).expect("three spans");
+            let mut clients: Vec<&Span> = spans
+                .iter()
+                .filter(|span| span.kind == SpanKind::Client)
+                .collect();
+            clients.sort_by_key(|span| span.start_unix_nanos);
+            let [first, second] = clients.as_slice() else {
+                panic!("{version}: {spans:#?}");
+            };
+            let found = [first, second].map(|span| span.status_error);
+            assert_eq!(found, is_error, "{version}: {spans:#?}");
+            assert_eq!(first.attribute("response_flags"), Some("UT"), "{version}");
+            let server = spans.iter().find(|span| span.kind == SpanKind::Server);
+            assert!(!server.expect("a span").status_error, "{version}");
         }
     }
 }
