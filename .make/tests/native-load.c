@@ -50,6 +50,10 @@ void CALLBACK(http_filter_config_scheduler_commit)(void *scheduler, uint64_t eve
 uint32_t CALLBACK(http_filter_config_http_callout)(void) { return 4; }
 uint32_t CALLBACK(http_filter_config_start_http_stream)(void) { return 4; }
 bool CALLBACK(http_filter_config_stream_send_data)(void) { return false; }
+void *CALLBACK(bootstrap_extension_config_scheduler_new)(void *config) { return NULL; }
+void CALLBACK(bootstrap_extension_config_scheduler_delete)(void *scheduler) {}
+void CALLBACK(bootstrap_extension_config_scheduler_commit)(void *scheduler, uint64_t event) {}
+uint32_t CALLBACK(bootstrap_extension_http_callout)(void) { return 4; }
 void CALLBACK(bootstrap_extension_config_signal_init_complete)(void *config) {}
 
 static void *symbol(void *module, const char *name) {

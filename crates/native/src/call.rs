@@ -16,7 +16,7 @@ pub(crate) fn log(level: LogLevel, line: &str) {
     }
 }
 
-/// Whether the process only checks a configuration (`--mode validate`).
+/// Whether the process only checks a configuration (`--mode validate`). It runs on the main thread.
 pub(crate) fn is_validation_mode() -> bool {
     // SAFETY: the function has no arguments.
     imports().is_some_and(|imports| unsafe { (imports.is_validation_mode)() })
@@ -185,9 +185,22 @@ impl TracerHandle {
     }
 }
 
-/// The configuration of the HTTP filter in Envoy, which makes calls.
+/// A configuration of an extension in Envoy that can make calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(EnvoyPtr);
+pub(crate) struct Caller {
+    config: EnvoyPtr,
+    of: Extension,
+}
+
+/// The extension whose configuration makes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extension {
+    /// The HTTP filter. Its configuration ends with its listener.
+    Filter,
+    /// The bootstrap extension. Its configuration stays until the process ends. Envoy hands the
+    /// trailers of an answer to a filter alone.
+    Bootstrap,
+}
 
 // SAFETY: the pointer is passed to Envoy only on the main thread.
 unsafe impl Send for Caller {}
@@ -203,9 +216,13 @@ pub(crate) enum NotMade {
 
 impl Caller {
     /// # Safety
-    /// `config` is Envoy's filter configuration, and the caller is not used after its end.
-    pub(crate) unsafe fn new(config: EnvoyPtr) -> Self {
-        Self(config)
+    /// `config` is Envoy's configuration of that extension, and the caller is not used after its end.
+    pub(crate) unsafe fn new(config: EnvoyPtr, of: Extension) -> Self {
+        Self { config, of }
+    }
+
+    pub(crate) fn is_of_bootstrap(self) -> bool {
+        self.of == Extension::Bootstrap
     }
 
     /// Makes an HTTP call and returns the id of its answer. It may run on the main thread only, and
@@ -221,10 +238,14 @@ impl Caller {
         let imports = imports().ok_or(NotMade::Other)?;
         let lines = lines(headers);
         let mut id = 0;
+        let callout = match self.of {
+            Extension::Filter => imports.http_filter_config_http_callout,
+            Extension::Bootstrap => imports.bootstrap_extension_http_callout,
+        };
         // SAFETY: Envoy copies the ranges and writes one number.
         let result = unsafe {
-            (imports.http_filter_config_http_callout)(
-                self.0,
+            callout(
+                self.config,
                 &raw mut id,
                 Buffer::of(cluster.as_bytes()),
                 lines.as_ptr(),
@@ -236,8 +257,8 @@ impl Caller {
         made(result, id)
     }
 
-    /// As [`call`](Self::call), as a stream: its answer has trailers, which contain the status of
-    /// gRPC.
+    /// As [`call`](Self::call), as a stream of the filter: its answer has trailers, which contain the
+    /// status of gRPC.
     pub(crate) fn stream(
         self,
         cluster: &str,
@@ -251,7 +272,7 @@ impl Caller {
         // SAFETY: Envoy copies the ranges and writes one number.
         let result = unsafe {
             (imports.http_filter_config_start_http_stream)(
-                self.0,
+                self.config,
                 &raw mut id,
                 Buffer::of(cluster.as_bytes()),
                 lines.as_ptr(),
@@ -265,16 +286,22 @@ impl Caller {
         // A stream that has ended meanwhile calls its hooks.
         // SAFETY: Envoy copies the range.
         let _ = unsafe {
-            (imports.http_filter_config_stream_send_data)(self.0, id, Buffer::of(body), true)
+            (imports.http_filter_config_stream_send_data)(self.config, id, Buffer::of(body), true)
         };
         Ok(id)
     }
 
     /// The scheduler that wakes this configuration on the main thread.
     pub(crate) fn scheduler(self) -> Option<Scheduler> {
+        let imports = imports()?;
+        let new = match self.of {
+            Extension::Filter => imports.http_filter_config_scheduler_new,
+            Extension::Bootstrap => imports.bootstrap_extension_config_scheduler_new,
+        };
         // SAFETY: the pointer is Envoy's own.
-        let scheduler = unsafe { (imports()?.http_filter_config_scheduler_new)(self.0) };
-        (!scheduler.is_null()).then_some(Scheduler(scheduler))
+        let scheduler = unsafe { new(self.config) };
+        let of = self.of;
+        (!scheduler.is_null()).then_some(Scheduler { scheduler, of })
     }
 }
 
@@ -295,9 +322,12 @@ fn made(result: u32, id: u64) -> Result<u64, NotMade> {
     }
 }
 
-/// Wakes a filter configuration on the main thread.
+/// Wakes a configuration on the main thread.
 #[derive(Debug)]
-pub(crate) struct Scheduler(EnvoyPtr);
+pub(crate) struct Scheduler {
+    scheduler: EnvoyPtr,
+    of: Extension,
+}
 
 // SAFETY: Envoy takes commits from any thread.
 unsafe impl Send for Scheduler {}
@@ -309,8 +339,12 @@ impl Scheduler {
     /// thread.
     pub(crate) fn commit(&self) {
         if let Some(imports) = imports() {
+            let commit = match self.of {
+                Extension::Filter => imports.http_filter_config_scheduler_commit,
+                Extension::Bootstrap => imports.bootstrap_extension_config_scheduler_commit,
+            };
             // SAFETY: the scheduler lives as long as `self`.
-            unsafe { (imports.http_filter_config_scheduler_commit)(self.0, 0) };
+            unsafe { commit(self.scheduler, 0) };
         }
     }
 }
@@ -318,8 +352,12 @@ impl Scheduler {
 impl Drop for Scheduler {
     fn drop(&mut self) {
         if let Some(imports) = imports() {
+            let delete = match self.of {
+                Extension::Filter => imports.http_filter_config_scheduler_delete,
+                Extension::Bootstrap => imports.bootstrap_extension_config_scheduler_delete,
+            };
             // SAFETY: the scheduler is Envoy's, and no other code uses it any more.
-            unsafe { (imports.http_filter_config_scheduler_delete)(self.0) };
+            unsafe { delete(self.scheduler) };
         }
     }
 }

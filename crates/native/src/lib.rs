@@ -5,7 +5,7 @@
 //! meanwhile, and sends finished spans over Envoy's own clusters. One module contains three
 //! extensions of Envoy: the tracer `mesh_tracing`; the HTTP filter `mesh_tracing_export`, whose
 //! configuration makes the calls of the export; and the bootstrap extension `mesh_tracing_flush`,
-//! which empties the queues at shutdown.
+//! whose configuration makes them too, and which empties the queues at shutdown.
 //!
 //! Threads: configurations are made on Envoy's main thread, each span lives and ends on one worker,
 //! and calls are made on the main thread. Each worker compiles the configuration for itself and has
@@ -22,6 +22,7 @@ mod clock;
 mod drive;
 mod exports;
 mod flush;
+mod landed;
 mod lines;
 mod metrics;
 mod node;
@@ -33,6 +34,7 @@ mod report;
 mod send;
 mod span;
 mod sys;
+mod tag_list;
 mod tags;
 mod worker;
 

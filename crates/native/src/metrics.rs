@@ -11,6 +11,8 @@ use crate::call::TracerHandle;
 
 /// The counter of panics that ended at the boundary.
 const PANICS: &str = "meshtrace.panics";
+/// The counter of spans that no collector is known to have taken when Envoy ended.
+const AT_END: &str = "meshtrace.report.dropped.at_end";
 const DIRECTIONS: [Direction; 3] = [
     Direction::Unspecified,
     Direction::Inbound,
@@ -29,6 +31,7 @@ pub(crate) struct Metrics {
     /// The counters in the order of [`Format::ALL`] and of [`DIRECTIONS`].
     only: Vec<Counters>,
     panics: Option<usize>,
+    at_end: Option<usize>,
 }
 
 /// Counters in the order of their names; `None` for a counter that Envoy refused to define.
@@ -52,6 +55,7 @@ impl Metrics {
             configured: configured.iter().map(|name| counter(name)).collect(),
             only: Format::ALL.iter().map(of_format).collect(),
             panics: counter(PANICS),
+            at_end: counter(AT_END),
             handle: Mutex::new(Some(handle)),
         }
     }
@@ -100,6 +104,14 @@ impl Metrics {
                 0 => {}
                 panics => increment(handle, Some(&self.panics), panics),
             }
+        }
+    }
+
+    /// Counts spans that are lost because Envoy ends, where the configuration is alive.
+    pub(crate) fn add_lost(&self, amount: u64) {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = *handle {
+            increment(handle, Some(&self.at_end), amount);
         }
     }
 

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use meshtrace_config::{ConfigError, Draft};
-use meshtrace_otlp::{Keep, NodeAttributes, Report, RoleConfig};
+use meshtrace_otlp::{Keep, NodeAttributes, Protocol, Report, RoleConfig};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
 use meshtrace_plugin_config::{MeshTracingConfig, native};
 
@@ -43,6 +43,8 @@ pub(crate) struct Plugin {
     /// Whether neither these attributes nor those of the configuration have the node's id.
     pub(crate) lacks_node_id: bool,
     pub(crate) role: RoleConfig,
+    /// Whether the calls of the export are gRPC.
+    pub(crate) is_grpc: bool,
     /// A queue with this number of spans is emptied at once.
     pub(crate) full_batch: u32,
     /// How long a queue waits for more spans, in milliseconds.
@@ -78,6 +80,7 @@ impl Plugin {
             of_node,
             report: compiled,
             role: report.role,
+            is_grpc: report.protocol == Protocol::Grpc,
             full_batch: report.batch.max_spans,
             interval_ms: report.batch.interval_ms.into(),
             buckets: Buckets::default(),

@@ -138,8 +138,13 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     ) else {
         return;
     };
-    let [of_request, of_kind, at_end] = &mut *attributes;
-    for part in [&mut *of_request, &mut *of_kind, &mut *at_end] {
+    let [of_request, of_kind, at_end, own_node] = &mut *attributes;
+    for part in [
+        &mut *of_request,
+        &mut *of_kind,
+        &mut *at_end,
+        &mut *own_node,
+    ] {
         part.clear();
     }
     let kind = match parts.kind {
@@ -154,13 +159,6 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     } else {
         request.describe(of_request);
         describe_target((request, route), kind, parts, plugin, of_kind);
-    }
-    if worker.mesh_tracing.has_attributes() {
-        add_gathered(worker, headers, &parts.tags, of_request);
-    } else {
-        parts
-            .tags
-            .add_unchanged(|key| has_key(plugin, key), of_request);
     }
     if parts.kind != Kind::Request
         && let Some(id) = worker.node_id()
@@ -195,7 +193,20 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         let decorator = some(&parts.operation).map(conventions::Name::new);
         name = decorator.or(operation).unwrap_or(name);
     }
-    let of_node = plugin.of_node.attributes();
+    let mut of_node = plugin.of_node.attributes();
+    let is_own_node = parts.tags.has_custom(|key| plugin.of_node.has(key));
+    if is_own_node {
+        own_node.copy(of_node);
+    }
+    add_gathered(
+        worker,
+        headers,
+        &parts.tags,
+        &mut [&mut *of_request, of_kind, at_end, own_node],
+    );
+    if is_own_node {
+        of_node = own_node;
+    }
     let all: [&Attributes; 4] = [of_node, of_request, of_kind, at_end];
     if all.iter().any(|part| part.dropped() > 0) {
         count(worker, Counter::Truncated);
@@ -272,26 +283,30 @@ fn describe_target<'r>(
     }
 }
 
-/// Whether every span of the configuration has an attribute with this key, so that the tag of
-/// Envoy with this name is left out.
+/// Whether every span of the configuration says under this key what Envoy's own tag says.
 fn has_key(plugin: &Plugin, key: &str) -> bool {
     plugin.of_node.has(key)
         || plugin.report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
 }
 
 /// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
-fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, attributes: &mut Attributes) {
+fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, parts: &mut [&mut Attributes]) {
+    let plugin = &worker.plugin;
+    let is_told = |key: &str| has_key(plugin, key);
+    if !worker.mesh_tracing.has_attributes() {
+        return tags.add_unchanged(|_| false, is_told, parts);
+    }
     worker.with_arena(|arena| {
         let mut tally = meshtrace_attributes::Tally::default();
         let gathered = worker.mesh_tracing.gather(headers, arena, &mut tally);
-        for attribute in &gathered {
-            attributes.text(attribute.key, attribute.value.as_bytes());
+        if let Some(attributes) = parts.first_mut() {
+            for attribute in &gathered {
+                attributes.text(attribute.key, attribute.value.as_bytes());
+            }
         }
-        let is_taken = |key: &str| {
-            has_key(&worker.plugin, key) || gathered.iter().any(|attribute| attribute.key == key)
-        };
-        tags.add_unchanged(is_taken, attributes);
-        let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
+        let is_configured = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
+        tags.add_unchanged(is_configured, is_told, parts);
+        let (metrics, handle) = (&plugin.metrics, plugin.handle);
         metrics.add_bits(handle, Stage::Attributes, tally.bits());
     });
 }

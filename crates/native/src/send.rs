@@ -1,10 +1,14 @@
-//! Sends the queued spans: a filter configuration makes the calls on Envoy's main thread.
+//! Sends the queued spans: a configuration of an extension makes the calls on Envoy's main thread.
 //!
 //! A filter configuration has no timer, and a worker is not allowed to make a call. So one thread
 //! of this module waits until something is queued. It then wakes the configuration, about as often
-//! as the interval of the batches sets, until nothing is left. It does nothing else. Every HTTP
-//! connection manager has its own filter configuration, and the newest of them makes all calls. An
-//! update ends the oldest one, and a call that is in flight would then be made again.
+//! as the interval of the batches sets, until nothing is left. It does nothing else.
+//!
+//! Every HTTP connection manager has its own filter configuration. The end of one cancels its calls
+//! without an answer, and they are made again. An update ends the oldest one, so the newest makes
+//! the calls. The configuration of the bootstrap extension stays as long as the process: where it
+//! exists it makes all calls, but for those of gRPC, whose status Envoy hands to a filter alone. It
+//! makes those where no filter is left.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -12,15 +16,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use meshtrace_headers::Headers;
-use meshtrace_otlp::{CallError, HttpCall, HttpCallResponse};
+use meshtrace_otlp::{CallError, HttpCall};
 
 use crate::call::{self, Caller, NotMade, Scheduler};
 use crate::clock::SystemClock;
 use crate::flush;
+use crate::landed::Landed;
 use crate::queue::{self, Content, Queue};
 use crate::sys::LogLevel;
 
-/// A filter configuration. Envoy has a pointer to it.
+/// A configuration that makes calls. Envoy has a pointer to it.
 #[derive(Debug)]
 pub(crate) struct Sender {
     caller: Caller,
@@ -45,32 +50,36 @@ struct Flight {
     answer: Landed,
 }
 
-/// An answer to a call, with its own memory.
-#[derive(Debug, Default)]
-pub(crate) struct Landed {
-    id: u64,
-    is_stream: bool,
-    /// The headers, as a block.
-    headers: Vec<u8>,
-    trailers: Vec<u8>,
-    body: Vec<u8>,
-}
-
-/// The most bytes of an answer's body that are read: more than any answer of OTLP has.
-const MAX_ANSWER: usize = 64 * 1024;
-
-/// The filter configurations that exist, the newest last, and the thread that wakes the newest.
+/// The configurations that exist, and the thread that wakes one.
 static SENDERS: Mutex<Senders> = Mutex::new(Senders {
-    all: Vec::new(),
+    filters: Vec::new(),
+    bootstrap: None,
     thread: None,
     token: 0,
 });
 
 #[derive(Debug)]
 struct Senders {
-    all: Vec<Arc<Sender>>,
+    /// The newest is the last.
+    filters: Vec<Arc<Sender>>,
+    bootstrap: Option<Arc<Sender>>,
     thread: Option<JoinHandle<()>>,
     token: u32,
+}
+
+impl Senders {
+    /// The configuration that makes calls that are gRPC, or are not.
+    fn chosen(&self, is_grpc: bool) -> Option<&Arc<Sender>> {
+        let newest = self.filters.last();
+        match is_grpc {
+            true => newest.or(self.bootstrap.as_ref()),
+            false => self.bootstrap.as_ref().or(newest),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.filters.is_empty() && self.bootstrap.is_none()
+    }
 }
 
 /// The conditions for which the thread waits.
@@ -102,14 +111,31 @@ impl Sender {
     /// Adds a new filter configuration, on the main thread. `None` where Envoy has no scheduler for
     /// it.
     pub(crate) fn open(caller: Caller) -> Option<Arc<Self>> {
-        let sender = Arc::new(Self {
-            scheduler: Mutex::new(Some(caller.scheduler()?)),
+        let sender = Self::new(caller);
+        sender.enter().then_some(sender)
+    }
+
+    /// A configuration that makes no calls before it [enters](Self::enter).
+    pub(crate) fn new(caller: Caller) -> Arc<Self> {
+        Arc::new(Self {
+            scheduler: Mutex::default(),
             caller,
             flights: Mutex::default(),
             answers: Mutex::default(),
-        });
+        })
+    }
+
+    /// The configuration makes calls from now on. Returns false where Envoy has no scheduler for it.
+    pub(crate) fn enter(self: &Arc<Self>) -> bool {
+        let Some(scheduler) = self.caller.scheduler() else {
+            return false;
+        };
+        *lock(&self.scheduler) = Some(scheduler);
         let mut senders = lock(&SENDERS);
-        senders.all.push(Arc::clone(&sender));
+        match self.caller.is_of_bootstrap() {
+            true => senders.bootstrap = Some(Arc::clone(self)),
+            false => senders.filters.push(Arc::clone(self)),
+        }
         // A process that only checks a configuration makes every configuration, but no thread is
         // started.
         if senders.thread.is_none() && !call::is_validation_mode() {
@@ -125,19 +151,23 @@ impl Sender {
             }
         }
         drop(senders);
+        COMPLAINED.store(false, Ordering::Relaxed);
         // An earlier configuration may have left spans in the queues.
         something_is_queued();
-        Some(sender)
+        true
     }
 
     /// The configuration ends. Calls that it made are cancelled without an answer.
     pub(crate) fn close(self: &Arc<Self>) {
-        let thread = {
+        let is_self = |sender: &Arc<Self>| Arc::ptr_eq(sender, self);
+        let (thread, is_last) = {
             let mut senders = lock(&SENDERS);
-            senders.all.retain(|sender| !Arc::ptr_eq(sender, self));
-            match senders.all.is_empty() {
-                true => senders.thread.take(),
-                false => None,
+            let was_there = !senders.is_empty();
+            senders.filters.retain(|sender| !is_self(sender));
+            senders.bootstrap.take_if(|sender| is_self(sender));
+            match senders.is_empty() {
+                true => (senders.thread.take(), was_there),
+                false => (None, false),
             }
         };
         if let Some(thread) = thread {
@@ -156,11 +186,17 @@ impl Sender {
             flight.queue.settle(&mut content);
         }
         flush::sender_ended();
+        if is_last && !flush::has_ended() {
+            tell_of_waiting_spans();
+        }
         something_is_queued();
     }
 
     /// Makes Envoy run [`run`](Self::run) on the main thread soon.
     fn commit(&self) {
+        if flush::has_ended() {
+            return;
+        }
         if let Some(scheduler) = &*lock(&self.scheduler) {
             scheduler.commit();
         }
@@ -169,8 +205,11 @@ impl Sender {
     /// Gives the exporters their answers, and makes the calls that are due. It runs on the main
     /// thread, and not within the hook of an answer.
     pub(crate) fn run(self: &Arc<Self>) {
+        if flush::has_ended() {
+            return;
+        }
         let landed = core::mem::take(&mut *lock(&self.answers));
-        for answer in landed {
+        for mut answer in landed {
             let flight = {
                 let mut flights = lock(&self.flights);
                 let place = flights.iter().position(|flight| {
@@ -178,16 +217,34 @@ impl Sender {
                 });
                 place.map(|place| flights.swap_remove(place))
             };
-            if let Some(Flight { token, queue, .. }) = flight {
+            if let Some(Flight {
+                token,
+                queue,
+                is_stream,
+                ..
+            }) = flight
+            {
                 let mut content = queue.lock();
+                if !is_stream && queue.plugin.is_grpc {
+                    answer.assume_status();
+                }
                 answer.tell(&mut content, token, &mut |call| self.dispatch(&queue, call));
                 hand_over(&queue, &mut content);
             }
         }
-        if !self.is_newest() {
+        let is_chosen = [false, true].map(|is_grpc| self.is_chosen(is_grpc));
+        if is_chosen == [false; 2] {
             return;
         }
         for queue in queue::snapshot() {
+            let [http, grpc] = is_chosen;
+            let is_own = match queue.plugin.is_grpc {
+                true => grpc,
+                false => http,
+            };
+            if !is_own || !flush::may_send() {
+                continue;
+            }
             let mut content = queue.lock();
             let dispatch = &mut |call: &HttpCall<'_>| self.dispatch(&queue, call);
             let now = SystemClock.now();
@@ -200,23 +257,21 @@ impl Sender {
             hand_over(&queue, &mut content);
         }
         queue::forget_ended();
-        flush::check(|| queue::snapshot().iter().all(|queue| !queue.is_busy()));
+        flush::check(|| !queue::any_is_busy(), any_is_in_flight);
     }
 
-    fn is_newest(self: &Arc<Self>) -> bool {
+    fn is_chosen(self: &Arc<Self>, is_grpc: bool) -> bool {
         let senders = lock(&SENDERS);
-        senders
-            .all
-            .last()
-            .is_some_and(|newest| Arc::ptr_eq(newest, self))
+        let chosen = senders.chosen(is_grpc);
+        chosen.is_some_and(|chosen| Arc::ptr_eq(chosen, self))
     }
 
     /// Makes a call for an exporter.
     fn dispatch(&self, queue: &Arc<Queue>, call: &HttpCall<'_>) -> Result<u32, CallError> {
         let headers = Headers::parse(call.headers).ok_or(CallError::Other)?;
         let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
-        // The status of gRPC is in the trailers, which only a stream delivers.
-        let is_stream = headers.contains(b"te");
+        // The status of gRPC is in the trailers, which only a filter's stream delivers.
+        let is_stream = queue.plugin.is_grpc && !self.caller.is_of_bootstrap();
         let made = match is_stream {
             true => self
                 .caller
@@ -274,64 +329,22 @@ impl Sender {
     }
 }
 
-impl Landed {
-    /// An empty answer to the call `id`.
-    pub(crate) fn of_call(id: u64) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn set_headers(&mut self, block: Vec<u8>) {
-        self.headers = block;
-    }
-
-    pub(crate) fn set_trailers(&mut self, block: Vec<u8>) {
-        self.trailers = block;
-    }
-
-    /// Adds a part of the body, as far as there is room.
-    pub(crate) fn append(&mut self, part: &[u8]) {
-        let room = MAX_ANSWER.saturating_sub(self.body.len());
-        let part = part.get(..room).unwrap_or(part);
-        self.body.extend_from_slice(part);
-    }
-
-    fn tell(
-        &self,
-        content: &mut Content,
-        token: u32,
-        dispatch: &mut dyn FnMut(&HttpCall<'_>) -> Result<u32, CallError>,
-    ) {
-        let answer = HttpCallResponse {
-            headers: Headers::parse(&self.headers).unwrap_or_default(),
-            body: &self.body,
-            trailers: Headers::parse(&self.trailers).unwrap_or_default(),
-            now: SystemClock.now(),
-            wall: SystemClock.since_epoch(),
-        };
-        content
-            .exporter
-            .on_http_call_response(token, &answer, dispatch);
-    }
-}
-
 /// Counts and logs what happened, and records whether there is still work to do.
 fn hand_over(queue: &Queue, content: &mut Content) {
-    use meshtrace_counters::Counter as _;
-    use meshtrace_pipeline::Stage;
-
-    let metrics = &queue.plugin.metrics;
-    content.exporter.take_counts(|counter, amount| {
-        metrics.add_to(Stage::Report, counter.index(), amount);
-    });
-    metrics.add_panics();
+    queue.count(content);
+    queue.plugin.metrics.add_panics();
     if let Some(complaint) = content.exporter.complaint() {
         let line = complaint.line(content.exporter.cluster(), complaint.lost());
         call::log(LogLevel::Error, &line);
     }
     queue.settle(content);
+}
+
+/// Whether a call of any configuration has no answer yet.
+fn any_is_in_flight() -> bool {
+    let senders = lock(&SENDERS);
+    let mut all = senders.filters.iter().chain(&senders.bootstrap);
+    all.any(|sender| !lock(&sender.flights).is_empty())
 }
 
 /// A queue that was empty has spans now. It may be called on any thread.
@@ -340,29 +353,53 @@ pub(crate) fn something_is_queued() {
     WAKING.changed.notify_all();
 }
 
-/// A queue has enough spans for a call. It may be called on any thread: a worker may only commit.
-pub(crate) fn a_batch_is_full() {
-    static COMPLAINED: AtomicBool = AtomicBool::new(false);
+/// Whether the log says that nothing makes the calls of the export.
+static COMPLAINED: AtomicBool = AtomicBool::new(false);
 
-    let newest = lock(&SENDERS).all.last().cloned();
-    match newest {
-        Some(sender) => sender.commit(),
-        None if !COMPLAINED.swap(true, Ordering::Relaxed) => call::log(
+/// Spans are about to come. Writes a line where nothing makes the calls of the export.
+pub(crate) fn expect_a_sender() {
+    if lock(&SENDERS).is_empty() && !COMPLAINED.swap(true, Ordering::Relaxed) {
+        call::log(
             LogLevel::Error,
             "spans are not exported: expected an HTTP filter with `filter_name: \
-             mesh_tracing_export` and `disabled: true` in `http_filters`",
-        ),
-        None => {}
+             mesh_tracing_export` and `disabled: true` in `http_filters` of a listener, or the \
+             bootstrap extension `mesh_tracing_flush`",
+        );
     }
 }
 
-/// Wakes the newest filter configuration at once. Returns whether there is one.
-pub(crate) fn wake_newest() -> bool {
-    let newest = lock(&SENDERS).all.last().cloned();
-    newest.is_some_and(|sender| {
+/// The last configuration has ended that makes calls.
+fn tell_of_waiting_spans() {
+    match queue::open() {
+        0 => {}
+        waiting => call::log(
+            LogLevel::Error,
+            &format!(
+                "{waiting} spans wait: the last listener with `mesh_tracing_export` has ended; they \
+                 are sent by the next one, and lost where Envoy ends before"
+            ),
+        ),
+    }
+}
+
+/// A queue has enough spans for a call. It may be called on any thread: a worker may only commit.
+pub(crate) fn a_batch_is_full(is_grpc: bool) {
+    wake_chosen(is_grpc);
+}
+
+/// Wakes the configuration that makes such calls at once. Returns whether there is one.
+fn wake_chosen(is_grpc: bool) -> bool {
+    let chosen = lock(&SENDERS).chosen(is_grpc).cloned();
+    chosen.is_some_and(|sender| {
         sender.commit();
         true
     })
+}
+
+/// Wakes the configurations that make calls at once. Returns whether there is one.
+pub(crate) fn wake_any() -> bool {
+    let [http, grpc] = [false, true].map(wake_chosen);
+    http || grpc
 }
 
 /// The loop of the thread that wakes the newest filter configuration.
@@ -381,7 +418,7 @@ fn wake() {
             }
             state.has_work = false;
         }
-        while queue::any_is_busy() || flush::is_asked() {
+        while !flush::has_ended() && (queue::any_is_busy() || flush::is_asked()) {
             let interval = Duration::from_millis(queue::interval_ms());
             let state = lock(&WAKING.state);
             let waited = WAKING
@@ -392,7 +429,11 @@ fn wake() {
                 return;
             }
             drop(state);
-            wake_newest();
+            for is_grpc in [false, true] {
+                if flush::is_asked() || queue::any_of_protocol_is_busy(is_grpc) {
+                    wake_chosen(is_grpc);
+                }
+            }
         }
     }
 }

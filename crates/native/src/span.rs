@@ -24,6 +24,8 @@ pub(crate) struct Span {
     span_id: SpanId,
     parent: Option<SpanId>,
     kind: Kind,
+    /// Whether Envoy's configuration says that this call is not sampled, whatever was decided.
+    is_overruled: bool,
     /// The texts from which Envoy reads the ids. They are written when Envoy asks for them.
     trace_id_text: [u8; 32],
     span_id_text: [u8; 16],
@@ -248,6 +250,7 @@ impl Span {
             span_id,
             parent,
             kind,
+            is_overruled: false,
             trace_id_text: [0; 32],
             span_id_text: [0; 16],
         }
@@ -264,14 +267,16 @@ impl Span {
         }
         let start_time = u64::try_from(start_time).ok().filter(|time| *time > 0);
         let ids = (self.worker.ids.span_id(), Some(self.span_id));
-        let parts = self.family.may_report.then(|| {
+        let may_report = self.family.may_report && !self.is_overruled;
+        let parts = may_report.then(|| {
             let mut parts = parts(&self.worker, kind, ids, start_time);
             if kind == Kind::OtherCall {
                 parts.operation.extend_from_slice(operation);
             }
             parts
         });
-        let span = Self::new(&self.worker, Rc::clone(&self.family), kind, ids, parts);
+        let mut span = Self::new(&self.worker, Rc::clone(&self.family), kind, ids, parts);
+        span.is_overruled = self.is_overruled;
         self.worker.place(span)
     }
 
@@ -290,19 +295,37 @@ impl Span {
     /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
-            if key == NODE_ID.as_bytes() {
+            if key == NODE_ID.as_bytes() && self.kind == Kind::Request {
                 self.worker.keep_node_id(value);
             }
             parts.tags.push(key, value);
         }
     }
 
-    /// Takes the operation that the decorator of a route names. Other calls keep theirs.
+    /// Takes the operation that the decorator of a route, `operation` or `upstream_operation` of
+    /// `tracing` names. Other calls keep theirs.
     pub(crate) fn set_operation(&mut self, operation: &[u8]) {
-        let is_wanted = self.kind == Kind::Request && self.worker.plugin.report.names_operation();
-        if let Some(parts) = self.parts.as_mut().filter(|_| is_wanted) {
+        let is_wanted = self.kind != Kind::OtherCall && self.worker.plugin.report.names_operation();
+        let Some(parts) = &mut self.parts else {
+            return;
+        };
+        parts.tags.name_operation();
+        if is_wanted {
             parts.operation.clear();
             parts.operation.extend_from_slice(operation);
+        }
+    }
+
+    /// The call is not sampled, because Envoy's configuration says so, as `trace_sampled: false` of a
+    /// mirror does. It is told that, and has no span of its own. A request's own span keeps what the
+    /// rules decided.
+    pub(crate) fn overrule(&mut self) {
+        if self.kind == Kind::Request {
+            return;
+        }
+        self.is_overruled = true;
+        if let Some(parts) = self.parts.take() {
+            self.worker.give_back_parts(parts);
         }
     }
 
@@ -319,7 +342,10 @@ impl Span {
             let request = family.request(headers, worker, arena);
             let mut outcome = Outcome::new_in(arena);
             let stages = &worker.mesh_tracing;
-            let start = start.with_tracestate(&family.tracestate);
+            let mut start = start.with_tracestate(&family.tracestate);
+            if self.is_overruled {
+                start = start.overruled();
+            }
             let ids = (self.span_id, self.parent);
             stages.inject_span(&request, (&start, read), ids, &mut outcome);
             if self.kind == Kind::OtherCall {
@@ -378,6 +404,7 @@ impl Span {
             return;
         };
         parts.ended = SystemClock.now();
+        parts.tags.close();
         report::finish(&self.worker, &self.family, parts);
     }
 

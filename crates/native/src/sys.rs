@@ -171,6 +171,13 @@ imports! {
     ) -> u32;
     /// 1.38. Main thread: sends a part of the body. The flag is set for the last part.
     http_filter_config_stream_send_data(EnvoyPtr, u64, Buffer, bool) -> bool;
+    /// 1.38. As those of the filter, of the bootstrap extension.
+    bootstrap_extension_config_scheduler_new(EnvoyPtr) -> EnvoyPtr;
+    bootstrap_extension_config_scheduler_delete(EnvoyPtr);
+    bootstrap_extension_config_scheduler_commit(EnvoyPtr, u64);
+    bootstrap_extension_http_callout(
+        EnvoyPtr, *mut u64, Buffer, *const HeaderLine, usize, Buffer, u64
+    ) -> u32;
     /// 1.38. Main thread: lets Envoy open its listeners.
     bootstrap_extension_config_signal_init_complete(EnvoyPtr);
 }

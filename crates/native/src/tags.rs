@@ -1,11 +1,18 @@
 //! What a tracer gets from Envoy about a request that has ended: the tags that Envoy sets.
 //!
-//! A tag with an attribute in OpenTelemetry becomes that attribute. The other tags, also
-//! `custom_tags`, are reported unchanged.
+//! A tag of Envoy's own with an attribute in OpenTelemetry becomes that attribute. The other tags,
+//! also `custom_tags`, are reported unchanged.
+//!
+//! A custom tag may have the name of a tag of Envoy's own. Their order tells which is which: Envoy's
+//! own tags end with `http.status_code`, `response_flags` and, where the code is missing or 5xx,
+//! `error`. Then the custom tags come, then the name of the operation, where one is configured. A
+//! request whose response has a status of gRPC gets that at the very end.
 
-use meshtrace_envoy::response_flag::SHORT_NAMES;
+use meshtrace_envoy::response_flag::{SHORT_NAMES, UPSTREAM_REQUEST_TIMEOUT};
 use meshtrace_otlp::Attributes;
 use meshtrace_otlp::conventions::{self, End, EndValue, EndValues, Seen};
+
+use crate::tag_list::{Entry, MAX_VALUE, TagList};
 
 /// The tags of a span. Each is read as it comes, and only what is reported is kept. The memory is
 /// used again for other spans.
@@ -15,14 +22,28 @@ pub(crate) struct Tags {
     /// The last value of each [`Text`], as a place in `texts`.
     places: [Place; Text::COUNT],
     texts: Vec<u8>,
-    /// The tags that have no name of Envoy's own, in the order in which they were set.
-    further: Vec<u8>,
+    /// The other tags of Envoy's own and of its filters.
+    further: TagList,
+    /// The `custom_tags`.
+    custom: TagList,
+    /// Whether the tags of Envoy's own have come.
+    is_told: bool,
+    /// Whether Envoy has set `error` behind them.
+    has_error: bool,
+    /// Whether Envoy takes the request for one of gRPC.
+    is_grpc: bool,
+    /// Whether Envoy itself ended the call.
+    is_canceled: bool,
+    /// The end of `custom`, where the name of the operation came behind it.
+    custom_end: Option<usize>,
 }
 
 /// The values of Envoy's tags that are numbers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Numbers {
     code: Option<u64>,
+    /// Whether the code came, also where there is none.
+    has_code: bool,
     flags: u64,
     request_size: Option<u64>,
     response_size: Option<u64>,
@@ -69,22 +90,36 @@ struct Place {
     length: u32,
 }
 
-/// The most bytes of the texts of one span, and of its further tags.
+/// The names of the tag with the status of gRPC, and of the tag with its message.
+const GRPC_STATUS: &[u8] = b"grpc.status_code";
+const GRPC_MESSAGE: &[u8] = b"grpc.message";
+/// Attributes that have a name of Envoy's, and no name of OpenTelemetry's conventions.
+const ENVOYS: [&str; 3] = [
+    "response_flags",
+    "upstream_address",
+    "upstream_cluster.name",
+];
+
+/// The most bytes of the texts of one span: more than Envoy's tags take, each of which it sets once
+/// or twice.
 const MAX_BYTES: usize = 64 * 1024;
-const LENGTH: usize = 4;
 
 impl Tags {
-    /// Takes a tag. Where a tag comes more than once, the last value counts. A tag that has no room
-    /// is left out.
+    /// Takes a tag. Where a tag of Envoy's own comes more than once, the last value counts.
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+        if self.is_told {
+            return self.push_custom(key, value);
+        }
         let numbers = &mut self.numbers;
         let text = match key {
             b"http.status_code" => {
                 numbers.code = number(value).filter(|code| *code != 0);
+                numbers.has_code = true;
                 return;
             }
             b"response_flags" => {
                 numbers.flags = flags(value);
+                self.is_told = numbers.has_code;
                 return;
             }
             b"request_size" => {
@@ -99,8 +134,8 @@ impl Tags {
                 numbers.retries = number(value).unwrap_or(0);
                 return;
             }
-            b"grpc.status_code" => {
-                numbers.grpc_status = number(value).and_then(|status| u32::try_from(status).ok());
+            GRPC_STATUS => {
+                numbers.grpc_status = grpc_status(value);
                 return;
             }
             // The headers of the request have these values, and `error` is the span's status.
@@ -117,6 +152,7 @@ impl Tags {
             b"upstream_cluster" => Text::UpstreamCluster,
             _ => return self.push_further(key, value),
         };
+        let value = value.get(..MAX_VALUE).unwrap_or(value);
         let start = self.texts.len();
         let fits = start + value.len() <= MAX_BYTES;
         let place = u32::try_from(start)
@@ -132,19 +168,60 @@ impl Tags {
 
     #[inline(never)]
     fn push_further(&mut self, key: &[u8], value: &[u8]) {
-        let (Ok(key_length), Ok(value_length)) =
-            (u32::try_from(key.len()), u32::try_from(value.len()))
-        else {
-            return;
-        };
-        let further = &mut self.further;
-        if further.len() + key.len() + value.len() + 2 * LENGTH > MAX_BYTES {
+        self.is_grpc |= key == b"grpc.path";
+        self.is_canceled |= key == b"canceled";
+        self.further.push(key, value);
+    }
+
+    #[inline(never)]
+    fn push_custom(&mut self, key: &[u8], value: &[u8]) {
+        let is_failure = self.numbers.code.is_none_or(|code| code / 100 == 5);
+        let may_be_envoys = is_failure && !self.has_error && self.custom.is_empty();
+        if may_be_envoys && (key, value) == (b"error", b"true") {
+            self.has_error = true;
+        } else {
+            self.custom.push(key, value);
+        }
+    }
+
+    /// The name of the operation has come.
+    pub(crate) fn name_operation(&mut self) {
+        if self.is_told {
+            self.custom_end = Some(self.custom.end());
+        }
+    }
+
+    /// All tags have come. Separates the status of gRPC, which comes last, from the custom tags.
+    pub(crate) fn close(&mut self) {
+        if !self.is_told || !self.is_grpc {
             return;
         }
-        further.extend_from_slice(&key_length.to_le_bytes());
-        further.extend_from_slice(&value_length.to_le_bytes());
-        further.extend_from_slice(key);
-        further.extend_from_slice(value);
+        let end = self.custom_end.unwrap_or_else(|| self.grpc_tail());
+        for tag in self.custom.from(end) {
+            match (tag.key, tag.value) {
+                (GRPC_STATUS, Some(value)) => self.numbers.grpc_status = grpc_status(value),
+                (GRPC_MESSAGE, Some(value)) => self.further.push(GRPC_MESSAGE, value),
+                _ => {}
+            }
+        }
+        self.custom.cut(end);
+    }
+
+    /// Where the tags `grpc.status_code`, `grpc.message` and `error` begin that Envoy sets behind all
+    /// others.
+    fn grpc_tail(&self) -> usize {
+        let mut start = None;
+        for tag in self.custom.iter() {
+            match tag.key {
+                GRPC_STATUS => {
+                    let status = tag.value.and_then(grpc_status);
+                    start = status.map(|_| tag.place);
+                }
+                GRPC_MESSAGE | b"error" => {}
+                _ => start = None,
+            }
+        }
+        start.unwrap_or_else(|| self.custom.end())
     }
 
     pub(crate) fn clear(&mut self) {
@@ -152,30 +229,22 @@ impl Tags {
         self.places = Default::default();
         self.texts.clear();
         self.further.clear();
+        self.custom.clear();
+        self.is_told = false;
+        self.has_error = false;
+        self.is_grpc = false;
+        self.is_canceled = false;
+        self.custom_end = None;
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.texts.capacity() + self.further.capacity()
+        self.texts.capacity() + self.further.capacity() + self.custom.capacity()
     }
 
     fn text(&self, text: Text) -> &[u8] {
         let place = self.places.get(text as usize).copied().unwrap_or_default();
         let rest = self.texts.get(place.start as usize..).unwrap_or_default();
         rest.get(..place.length as usize).unwrap_or_default()
-    }
-
-    fn further(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.further.as_slice();
-        core::iter::from_fn(move || {
-            let (key_length, after) = rest.split_first_chunk::<LENGTH>()?;
-            let (value_length, after) = after.split_first_chunk::<LENGTH>()?;
-            let key_length = usize::try_from(u32::from_le_bytes(*key_length)).ok()?;
-            let value_length = usize::try_from(u32::from_le_bytes(*value_length)).ok()?;
-            let (key, after) = after.split_at_checked(key_length)?;
-            let (value, after) = after.split_at_checked(value_length)?;
-            rest = after;
-            Some((key, value))
-        })
     }
 
     /// The address of the upstream. The span of a request gets it from the spans of its calls.
@@ -231,38 +300,97 @@ impl Tags {
             answered: numbers.code.is_some()
                 && (about == About::Call || was_called && numbers.flags == 0),
             is_connect,
+            // With hedging a call goes on after its time is over, and may be answered after all.
+            excused: match about {
+                About::Call if numbers.code.is_some() && !self.is_canceled => {
+                    UPSTREAM_REQUEST_TIMEOUT
+                }
+                About::Call | About::Request => 0,
+            },
         };
         describe(&End::new(&values, seen))
     }
 
-    /// Adds the tags that no attribute reports: Envoy's own and the user's `custom_tags`. A key
-    /// that the span has already is left out: "The keys of attributes … MUST be unique" (OTLP). A
-    /// tag with an empty value, or with Envoy's `-` for no value, is left out too.
+    /// Adds the tags that no attribute reports: Envoy's own and the user's `custom_tags`. `parts` are
+    /// all other attributes of the span; the first one gets the tags. "The keys of attributes … MUST
+    /// be unique" (OTLP):
+    ///
+    /// - a key that `is_configured`, or is one of the conventions, is left out;
+    /// - another custom tag takes the place of what is told of Envoy under that name;
+    /// - another tag of Envoy's own is left out where that `is_told` already.
+    ///
+    /// A tag with an empty value, or with Envoy's `-` for no value, is left out too.
     pub(crate) fn add_unchanged(
         &self,
-        is_taken: impl Fn(&str) -> bool,
-        attributes: &mut Attributes,
+        is_configured: impl Fn(&str) -> bool,
+        is_told: impl Fn(&str) -> bool,
+        parts: &mut [&mut Attributes],
     ) {
-        let is_value = |value: &[u8]| !matches!(value, b"" | b"-");
+        if let Some(attributes) = parts.first_mut() {
+            self.add_own(|key| is_told(key) || is_configured(key), attributes);
+        }
+        for tag in self.custom.iter() {
+            let Some(key) = key_of_value(tag) else {
+                continue;
+            };
+            let is_conventional = conventions::KEYS.contains(&key) && !ENVOYS.contains(&key);
+            if is_conventional || is_configured(key) {
+                continue;
+            }
+            for part in &mut *parts {
+                part.remove(key);
+            }
+            if let Some(attributes) = parts.first_mut() {
+                add(key, tag.value, attributes);
+            }
+        }
+        if let Some(attributes) = parts.first_mut() {
+            attributes.lose(self.further.unnamed() + self.custom.unnamed());
+        }
+    }
+
+    /// Whether a custom tag has such a key.
+    pub(crate) fn has_custom(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.custom.iter().filter_map(key_of_value).any(is_it)
+    }
+
+    fn add_own(&self, is_taken: impl Fn(&str) -> bool, attributes: &mut Attributes) {
         for (text, key) in Text::UNCHANGED {
             let value = self.text(text);
             if is_value(value) && !is_taken(key) {
                 attributes.text(key, value);
             }
         }
-        for (place, (key, value)) in self.further().enumerate() {
-            let Some(key_text) = core::str::from_utf8(key).ok().filter(|_| is_value(value)) else {
-                continue;
-            };
+        for (place, tag) in self.further.iter().enumerate() {
             let comes_again = || {
-                self.further()
-                    .skip(place + 1)
-                    .any(|(later, _)| later == key)
+                let mut later = self.further.iter().skip(place + 1);
+                later.any(|later| later.key == tag.key)
             };
-            if !conventions::KEYS.contains(&key_text) && !is_taken(key_text) && !comes_again() {
-                attributes.text(key_text, value);
+            if let Some(key) = key_of_value(tag)
+                && !conventions::KEYS.contains(&key)
+                && !is_taken(key)
+                && !comes_again()
+            {
+                add(key, tag.value, attributes);
             }
         }
+    }
+}
+
+fn is_value(value: &[u8]) -> bool {
+    !matches!(value, b"" | b"-")
+}
+
+/// The key of a tag whose value is one, or had no room.
+fn key_of_value(tag: Entry<'_>) -> Option<&str> {
+    let key = core::str::from_utf8(tag.key).ok()?;
+    tag.value.is_none_or(is_value).then_some(key)
+}
+
+fn add(key: &str, value: Option<&[u8]>, attributes: &mut Attributes) {
+    match value {
+        Some(value) => attributes.text(key, value),
+        None => attributes.lose(1),
     }
 }
 
@@ -297,6 +425,10 @@ fn bytes(number: &Option<[u8; 8]>) -> Option<&[u8]> {
     number.as_ref().map(<[u8; 8]>::as_slice)
 }
 
+fn grpc_status(digits: &[u8]) -> Option<u32> {
+    number(digits).and_then(|status| u32::try_from(status).ok())
+}
+
 /// The number that decimal digits write.
 fn number(digits: &[u8]) -> Option<u64> {
     match digits {
@@ -323,72 +455,4 @@ pub(crate) fn is_egress(operation: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tags(list: &[(&str, &str)]) -> Tags {
-        let mut tags = Tags::default();
-        for (key, value) in list {
-            tags.push(key.as_bytes(), value.as_bytes());
-        }
-        tags
-    }
-
-    #[test]
-    fn further_tags_come_back_in_order_and_a_full_list_takes_no_more() {
-        let mut tags = tags(&[("a", "1"), ("", ""), ("b", "")]);
-        let all: Vec<_> = tags.further().collect();
-        assert_eq!(all, [(&b"a"[..], &b"1"[..]), (b"", b""), (b"b", b"")]);
-        tags.push(b"long", &vec![b'x'; MAX_BYTES]);
-        assert_eq!(tags.further().count(), 3);
-        tags.push(b"zone", &vec![b'x'; MAX_BYTES + 1]);
-        assert_eq!(tags.text(Text::Zone), b"");
-        tags.clear();
-        assert_eq!(tags.further().count(), 0);
-    }
-
-    #[test]
-    fn what_is_told_is_read_and_no_status_is_no_code() {
-        let tags = tags(&[
-            ("http.status_code", "503"),
-            ("response_flags", "UF,URX"),
-            ("retry.count", "2"),
-            ("request_size", "x"),
-        ]);
-        let told = &tags.numbers;
-        assert_eq!((told.code, told.retries), (Some(503), 2));
-        assert_eq!(told.flags, 1 << 5 | 1 << 15);
-        assert_eq!(told.request_size, None);
-        assert!(tags.is_suspicious());
-        assert!(tags.end(About::Call, b"", false, |end| end.is_server_error()));
-    }
-
-    #[test]
-    fn an_answer_of_zero_or_none_is_not_suspicious() {
-        let tags = tags(&[("http.status_code", "0"), ("response_flags", "-")]);
-        assert_eq!(tags.numbers.code, None);
-        assert!(!tags.is_suspicious());
-    }
-
-    #[test]
-    fn the_last_value_of_a_tag_counts() {
-        let tags = tags(&[
-            ("component", "first"),
-            ("peer.address", "10.0.0.1"),
-            ("mine", "1"),
-            ("component", "proxy"),
-            ("peer.address", "10.0.0.2"),
-            ("mine", "2"),
-        ]);
-        assert_eq!(tags.text(Text::Component), b"proxy");
-        assert_eq!(tags.text(Text::Peer), b"10.0.0.2");
-        let added = |tags: &Tags| {
-            let mut attributes = Attributes::new();
-            tags.add_unchanged(|_| false, &mut attributes);
-            attributes
-        };
-        let expected = self::tags(&[("component", "proxy"), ("mine", "2")]);
-        let [added, expected] = [&tags, &expected].map(added);
-        assert_eq!(format!("{added:?}"), format!("{expected:?}"));
-    }
-}
+mod tests;

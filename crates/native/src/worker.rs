@@ -12,6 +12,7 @@ use meshtrace_propagation::IdGenerator;
 use crate::call;
 use crate::plugin::Plugin;
 use crate::queue::Queue;
+use crate::send;
 use crate::span::{Family, Parts, Span};
 use crate::sys::LogLevel;
 
@@ -25,7 +26,7 @@ pub(crate) struct Worker {
     /// The arena, which is lent to one callback at a time.
     arena: Cell<Arena>,
     /// The attributes, which are lent to one report at a time.
-    pub(crate) attributes: RefCell<[Attributes; 3]>,
+    pub(crate) attributes: RefCell<[Attributes; 4]>,
     /// The current second, and the number of requests that were kept in it although they were not
     /// sampled.
     pub(crate) kept: Cell<(u64, u32)>,
@@ -77,6 +78,7 @@ impl Worker {
             call::log(LogLevel::Error, &line);
             return None;
         }
+        send::expect_a_sender();
         Some(Self {
             mesh_tracing: plugin.compile()?,
             plugin: Arc::clone(plugin),

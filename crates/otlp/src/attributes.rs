@@ -120,6 +120,41 @@ impl Attributes {
         write(out);
     }
 
+    /// Adds the attributes of `other`. The caller knows that there is room.
+    pub fn copy(&mut self, other: &Self) {
+        self.encoded.extend_from_slice(&other.encoded);
+        self.lose(other.dropped);
+    }
+
+    /// Removes the attribute with this key.
+    pub fn remove(&mut self, key: &str) {
+        let mut start = 0;
+        while let Some((end, is_it)) = self.at(start, key) {
+            if is_it {
+                self.encoded.drain(start..end);
+            } else {
+                start = end;
+            }
+        }
+    }
+
+    /// The end of the attribute that begins at `start`, and whether it has this key.
+    fn at(&self, start: usize, key: &str) -> Option<(usize, bool)> {
+        let rest = self.encoded.get(start..)?;
+        let length = wire::first_field_len(rest);
+        let field = rest.get(..length)?.get(1..)?;
+        let head = 1 + field.iter().position(|byte| byte & 0x80 == 0)?;
+        let content = field.get(head..)?;
+        let of_key = content.get(..wire::first_field_len(content))?;
+        let is_it = of_key.len() == wire::field_len(key.len()) && of_key.ends_with(key.as_bytes());
+        Some((start + length, is_it))
+    }
+
+    /// Counts attributes that had no room before they came here.
+    pub fn lose(&mut self, count: u32) {
+        self.dropped = self.dropped.saturating_add(count);
+    }
+
     /// The encoded fields.
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.encoded
@@ -140,5 +175,39 @@ impl Attributes {
     /// The memory that the attributes hold, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.encoded.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn an_attribute_is_removed_whatever_is_around_it() {
+        let long = [b'x'; 300];
+        let key = "k".repeat(200);
+        let add = |keys: &[&str]| {
+            let mut attributes = Attributes::new();
+            for name in keys {
+                match *name {
+                    "number" => attributes.int(name, -1),
+                    "long" => attributes.text(name, &long),
+                    name => attributes.text(name, b"short"),
+                }
+            }
+            attributes
+        };
+        let all = ["short", "number", &key, "long", "last"];
+        for removed in all {
+            let mut attributes = add(&all);
+            attributes.remove(removed);
+            let left: Vec<_> = all.into_iter().filter(|name| *name != removed).collect();
+            assert_eq!(attributes.encoded(), add(&left).encoded(), "{removed}");
+        }
+        let mut attributes = add(&all);
+        attributes.remove("shor");
+        assert_eq!(attributes.encoded(), add(&all).encoded());
     }
 }

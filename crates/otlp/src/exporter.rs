@@ -135,18 +135,20 @@ impl Exporter {
         &self.report
     }
 
-    /// Takes a finished span, or counts it as dropped when there is no room.
-    pub fn push(&mut self, span: &Span<'_>, now: u64) {
+    /// Takes a finished span, or counts it as dropped when there is no room. Returns whether it took
+    /// it.
+    pub fn push(&mut self, span: &Span<'_>, now: u64) -> bool {
         let length = span.encoded_len();
         let has_room = self.spans < self.report.batch.max_queue
             && self.bytes + self.head.resource.len() + length <= MAX_BYTES;
         if !has_room || !self.append((span, length), now) {
             self.count(Counter::DroppedQueueFull, 1);
             self.has_counted = true;
-            return;
+            return false;
         }
         self.spans += 1;
         self.bytes += length;
+        true
     }
 
     /// Puts the span, whose encoding has this length, behind all the spans that wait.

@@ -308,6 +308,7 @@ fn status_and_error_type_follow_the_code_and_the_flags() {
             // The upstream's code, unless the flags say that it had none.
             answered: flags & UF == 0,
             is_connect: false,
+            excused: 0,
         };
         let (found, kept, described) = end(&values, seen, kind);
         assert_eq!((found, kept), (status, is_server_error), "{what}");

@@ -3,11 +3,13 @@
 mod abi;
 mod access_log;
 mod calls;
+mod custom_tags;
 mod export;
 mod grpc;
 mod hot_restart;
 mod identity;
 mod keep;
+mod overruled;
 mod panics;
 mod race;
 mod refusals;
@@ -15,3 +17,4 @@ mod shutdown;
 mod spans;
 mod threads;
 mod tunnels;
+mod without_filter;

@@ -13,7 +13,7 @@ use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, flush, manager, options, tracing};
 use meshtrace_test_support::reporting::{Collected, reporting};
 
-fn wait_for_end(envoy: &Envoy) {
+pub(crate) fn wait_for_end(envoy: &Envoy) {
     let stat = format!("/proc/{}/stat", envoy.process_id());
     let is_running = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
     let started = Instant::now();
@@ -26,7 +26,7 @@ fn wait_for_end(envoy: &Envoy) {
     thread::sleep(Duration::from_millis(200));
 }
 
-fn terminate(envoy: &Envoy) {
+pub(crate) fn terminate(envoy: &Envoy) {
     let id = envoy.process_id().to_string();
     let done = Command::new("kill").args(["-TERM", &id]).status();
     assert!(done.expect("kill").success());

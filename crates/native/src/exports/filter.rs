@@ -10,8 +10,9 @@ use meshtrace_plugin_config::native;
 
 use super::inert;
 use crate::boundary::guard;
-use crate::call::{self, Caller};
-use crate::send::{Landed, Sender};
+use crate::call::{self, Caller, Extension};
+use crate::landed::Landed;
+use crate::send::Sender;
 use crate::sys::{Buffer, CALL_ANSWERED, EnvoyPtr, HeaderLine, LogLevel};
 
 /// Creates a configuration, on the main thread. Null refuses it.
@@ -32,7 +33,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             return ptr::null();
         }
         // SAFETY: the configuration lives until `config_destroy`, which ends the sender.
-        let sender = Sender::open(unsafe { Caller::new(config) });
+        let sender = Sender::open(unsafe { Caller::new(config, Extension::Filter) });
         sender.map_or(ptr::null(), Arc::into_raw)
     })
 }
@@ -50,7 +51,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(sender: 
 ///
 /// # Safety
 /// `sender` came from `config_new`, and is not destroyed.
-unsafe fn with(sender: *const Sender, body: impl FnOnce(&Arc<Sender>)) {
+pub(super) unsafe fn with(sender: *const Sender, body: impl FnOnce(&Arc<Sender>)) {
     guard((), || {
         // SAFETY: as the caller guarantees; the count is not given back.
         let sender = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(sender) });
@@ -80,6 +81,21 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_don
     parts: usize,
 ) {
     // SAFETY: the configuration is Envoy's, and the answer is lent for this call.
+    unsafe { call_landed(sender, id, result, (headers, count), (body, parts)) }
+}
+
+/// A call that is no stream is over.
+///
+/// # Safety
+/// As for [`with`] and [`slice`].
+pub(super) unsafe fn call_landed(
+    sender: *const Sender,
+    id: u64,
+    result: u32,
+    (headers, count): (*const HeaderLine, usize),
+    (body, parts): (*const Buffer, usize),
+) {
+    // SAFETY: as the caller guarantees.
     unsafe {
         with(sender, |sender| {
             let mut answer = Landed::of_call(id);

@@ -56,7 +56,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_config_destroy(plugin: *cons
         let plugin = unsafe { Arc::from_raw(plugin) };
         plugin.metrics.end();
         // The spans that are still queued are sent at once.
-        send::wake_newest();
+        send::wake_any();
     });
 }
 
@@ -142,6 +142,23 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_inject_context(
     }
 }
 
+/// Whether a call is sampled, where Envoy's configuration says that. That it is sampled says nothing
+/// new: the request's decision holds.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_sampled(
+    span: *mut Span,
+    is_sampled: bool,
+) {
+    // SAFETY: the span is Envoy's.
+    unsafe {
+        with(span, (), |span| {
+            if !is_sampled {
+                span.overrule();
+            }
+        });
+    }
+}
+
 /// Starts the span of a call that is made for this span's request. Null means that the call is not
 /// traced.
 #[unsafe(no_mangle)]
@@ -204,8 +221,6 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_destroy(span: *mut Span
 inert! {
     /// Not used: verbose annotations are not reported.
     envoy_dynamic_module_on_tracer_span_log;
-    /// Not used: this module makes the decision, see `use_local_decision`.
-    envoy_dynamic_module_on_tracer_span_set_sampled;
     /// Envoy does not read baggage by itself.
     envoy_dynamic_module_on_tracer_span_get_baggage -> bool = false;
     envoy_dynamic_module_on_tracer_span_set_baggage;

@@ -246,6 +246,19 @@ host! {
     envoy_dynamic_module_callback_http_filter_config_stream_send_data(
         _config: *const c_void, _id: u64, _body: Buffer, _is_end: bool
     ) -> bool { false }
+    envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_new(
+        config: *const c_void
+    ) -> *const c_void { config }
+    envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_delete(
+        _scheduler: *const c_void
+    ) {}
+    envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_commit(
+        _scheduler: *const c_void, _event: u64
+    ) {}
+    envoy_dynamic_module_callback_bootstrap_extension_http_callout(
+        _config: *const c_void, _id: *mut u64, _cluster: Buffer, _headers: *const c_void,
+        _count: usize, _body: Buffer, _timeout: u64
+    ) -> u32 { 4 }
     envoy_dynamic_module_callback_bootstrap_extension_config_signal_init_complete(
         _config: *const c_void
     ) {}

@@ -23,6 +23,8 @@ pub struct Seen {
     pub answered: bool,
     /// Whether the request's method is CONNECT.
     pub is_connect: bool,
+    /// Response flags that are set and are no failure of this span.
+    pub excused: u64,
 }
 
 /// The data of a request that is over: its [`EndValues`], and what was recorded before.
@@ -132,7 +134,11 @@ impl<'a> End<'a> {
         }
         self.code.is_some_and(|code| code >= 500)
             || self.seen.grpc_status.is_some_and(is_grpc_server_error)
-            || self.flags & response_flags::UPSTREAM_FAILED != 0
+            || self.upstream_failed()
+    }
+
+    fn upstream_failed(&self) -> bool {
+        self.flags & !self.seen.excused & response_flags::UPSTREAM_FAILED != 0
     }
 
     /// Adds the attributes that are known at the end for a span of this `kind`, and returns its
@@ -233,7 +239,7 @@ impl<'a> End<'a> {
         match kind {
             _ if self.is_tunnel() => None,
             Kind::Server if went_away => None,
-            _ if self.flags & response_flags::UPSTREAM_FAILED != 0 => Some(ErrorType::Flags),
+            _ if self.upstream_failed() => Some(ErrorType::Flags),
             // The upstream was sending its answer until then.
             Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),

@@ -5,7 +5,7 @@ use meshtrace_propagation::{
     Field, FieldSet, Incoming, Outgoing, Participation, Propagation, SamplingState, SpanId,
     TraceContext, TraceDecision, tracestate,
 };
-use meshtrace_sampling::{Chosen, Tally};
+use meshtrace_sampling::{Chosen, SamplingDecision, Tally};
 
 use crate::stage::report::{Details, Identity};
 use crate::stage::sampling::{ParsedTracestate, Sampled, build};
@@ -109,6 +109,37 @@ impl<'a> Hop<'a> {
             never,
             chosen,
             tracestate: OutgoingTracestate { text, is_new },
+        }
+    }
+
+    /// Returns the same hop for a call that is not sampled whatever was decided.
+    pub(super) fn not_sampled(
+        self,
+        incoming: &Incoming<'_>,
+        arena: &'a Arena,
+        outcome: &mut Outcome<'_>,
+    ) -> Self {
+        let members = incoming.tracestate(self.participation.context.trace_id);
+        let state = ParsedTracestate::new(members.as_deref().unwrap_or_default());
+        let sampled = Sampled {
+            decision: SamplingDecision {
+                sampled: false,
+                threshold: None,
+            },
+            chosen: self.chosen,
+        };
+        let tally = &mut outcome.tallies.sampling;
+        Self {
+            sampled: false,
+            tracestate: OutgoingTracestate::new(
+                incoming,
+                members.as_ref(),
+                &state,
+                sampled,
+                arena,
+                tally,
+            ),
+            ..self
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{Arena, Outcome, Request};
 #[derive(Clone, Copy, Debug)]
 pub struct SpanStart<'a> {
     hop: Hop<'a>,
+    is_overruled: bool,
 }
 
 impl<'a> SpanStart<'a> {
@@ -71,6 +72,16 @@ impl<'a> SpanStart<'a> {
     pub fn with_tracestate(self, text: &[u8]) -> SpanStart<'_> {
         SpanStart {
             hop: self.hop.with_tracestate(text),
+            ..self
+        }
+    }
+
+    /// Returns the same start for a call that is not sampled whatever was decided.
+    #[must_use]
+    pub fn overruled(self) -> Self {
+        Self {
+            is_overruled: true,
+            ..self
         }
     }
 }
@@ -95,7 +106,11 @@ impl MeshTracing {
         let mode = self.as_tracer()?;
         let forced = mode.sampler.is_forced(request, outcome);
         let (hop, incoming) = mode.join(request, forced, ids, outcome);
-        Some((SpanStart { hop }, incoming.to_read()))
+        let start = SpanStart {
+            hop,
+            is_overruled: false,
+        };
+        Some((start, incoming.to_read()))
     }
 
     /// Adds to `outcome` the header changes of a call that is made by the span `caller`, whose
@@ -119,7 +134,10 @@ impl MeshTracing {
         mode.sampler.remove_force_header(request, outcome);
         let stage = &mode.propagation;
         let incoming = stage.extract_again(request.headers, read);
-        let hop = start.hop;
+        let hop = match start.is_overruled {
+            false => start.hop,
+            true => start.hop.not_sampled(&incoming, request.arena, outcome),
+        };
         let mut identity = hop.identity(None);
         if let Some(parent) = parent.filter(|_| caller != identity.span_id) {
             identity.span_id = parent;
