@@ -11,6 +11,13 @@ for manifest in filters/*/Cargo.toml; do
     names+=("$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)")
 done
 
+# Debian's own rustc, which is older, is in the way of its newer one.
+needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+found=$(rustc --version 2>/dev/null | cut -d' ' -f2) || true
+if [[ -n $found && $(printf '%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]]; then
+    die "rustc $found is too old, $needed is needed: run 'rustup update', or on Debian 'sudo apt-get remove rustc cargo', \
+after which make installs rustc-web and cargo-web"
+fi
 # The linker of what cargo compiles for this machine, which rustup does not bring.
 command -v cc >/dev/null || .make/apt.sh gcc libc6-dev
 command -v wasm-opt >/dev/null || .make/apt.sh binaryen

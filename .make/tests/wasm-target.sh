@@ -120,4 +120,14 @@ run
 expect '(d) fails when apt-get does' test "$status" -ne 0
 expect '(d) says so after apt-get' told '^error: no Rust target for Wasm'
 
+# Before all of that: an old rustc is in the way of Debian's newer one.
+mkdir -p "$work/old"
+printf '#!/bin/bash\necho "rustc 1.63.0 (0123abc 2022-01-01)"\n' >"$work/old/rustc"
+chmod +x "$work/old/rustc"
+status=0
+PATH=$work/old:$PATH "${script%/*}/build-filters.sh" >"$work/stdout" 2>"$work/stderr" || status=$?
+expect 'an old rustc fails' test "$status" -ne 0
+expect 'an old rustc: says what to do' told '^error: rustc 1.63.0 is too old'
+expect 'an old rustc: and nothing before' test "$(wc -l <"$work/stderr")" -eq 1
+
 echo 'wasm-target: ok'

@@ -37,6 +37,19 @@ fn filter(config: &str) -> RouteSampling {
         .unwrap_or_else(|error| panic!("{config}: {error}"))
 }
 
+#[test]
+fn only_a_filter_that_nothing_decides_for_is_said_to_do_nothing() {
+    let idle = filter("{}").cautions();
+    assert!(idle[0].contains("the stage does nothing"), "{idle:?}");
+    // It passes on what the filter in front of the tracer decided.
+    let behind = filter(r#"{"placement": "upstream", "tracer": "tracecontext"}"#).cautions();
+    assert_eq!(behind, [""; 0]);
+    // What a rule cannot do is said there too.
+    let force =
+        r#"{"placement": "upstream", "tracer": "b3", "force": {"header": "x", "value_env": "NO"}}"#;
+    assert!(filter(force).cautions()[0].contains("`force` keeps no request"));
+}
+
 fn run(filter: &RouteSampling, lines: &[(&str, &str)], properties: &[Option<&str>]) -> Left {
     run_with(filter, lines, properties, &NoHost)
 }

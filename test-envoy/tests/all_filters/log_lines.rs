@@ -28,6 +28,13 @@ const CASES: &[Case] = &[
         r#"{"rules": [{"name": "probes", "match": {"path": {"exact": "/healthz"}}, "sample": "never"}], "default": {"ratio": 0.01}}"#,
         "samples by rule (probes: none; other requests: 1 trace in 100); a caller's decision stands",
     ),
+    // It has no rule, and no caution: it passes on what the filter in front decided.
+    (
+        "route_sampling",
+        r#"{"placement": "upstream", "tracer": "tracecontext"}"#,
+        "changes what this proxy's tracer decided in its tracecontext headers: samples by rule (no \
+         rule; other requests: as the tracer decided); a caller's decision stands",
+    ),
     (
         "span_attributes",
         "{}",

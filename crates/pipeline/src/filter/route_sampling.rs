@@ -73,7 +73,10 @@ impl Composition for RouteSampling {
     }
 
     fn cautions(&self) -> Vec<String> {
-        self.stage.rules().cautions(Self::NAME)
+        match &self.stage {
+            Placed::BeforeTracer(stage) => stage.rules().cautions(Self::NAME),
+            Placed::AfterTracer(stage) => stage.rules().cautions_where_decided(Self::NAME),
+        }
     }
 
     #[inline(never)]

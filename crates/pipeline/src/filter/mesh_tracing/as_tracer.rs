@@ -162,7 +162,8 @@ impl AsTracer {
 
     pub(super) fn cautions(&self) -> Vec<String> {
         let rules = self.sampler.rules();
-        let mut cautions = rules.map_or_else(Vec::new, |rules| rules.cautions_of_tracer(SAMPLING));
+        let mut cautions =
+            rules.map_or_else(Vec::new, |rules| rules.cautions_where_decided(SAMPLING));
         let attributes = self.attributes.as_ref();
         cautions.extend(attributes.map_or_else(Vec::new, |stage| stage.cautions(ATTRIBUTES)));
         cautions

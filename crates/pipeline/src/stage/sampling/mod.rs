@@ -59,7 +59,7 @@ impl Rules {
 
     /// The warnings about the stage whose configuration is at `path`.
     pub(crate) fn cautions(&self, path: &str) -> Vec<String> {
-        let mut cautions = self.cautions_of_tracer(path);
+        let mut cautions = self.cautions_where_decided(path);
         if self.sampling.is_idle() && self.sampling.force_header().is_none() {
             cautions.push(
                 [
@@ -73,8 +73,9 @@ impl Rules {
         cautions
     }
 
-    /// The same where the filter is the tracer, which decides also where no rule does.
-    pub(crate) fn cautions_of_tracer(&self, path: &str) -> Vec<String> {
+    /// The same where there is a decision without a rule: the filter is the tracer, or it stands
+    /// behind one and passes on what the filter in front of it decided.
+    pub(crate) fn cautions_where_decided(&self, path: &str) -> Vec<String> {
         below(path, self.sampling.cautions())
     }
 
