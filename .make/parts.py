@@ -23,18 +23,6 @@ def get(url, headers=None):
         return answer.read().decode()
 
 
-def body_of(handler):
-    """The body of a request, by its length or in chunks."""
-    if "content-length" in handler.headers:
-        return handler.rfile.read(int(handler.headers["content-length"]))
-    body = b""
-    while size := int(handler.rfile.readline(), 16):
-        body += handler.rfile.read(size)
-        handler.rfile.readline()
-    handler.rfile.readline()
-    return body
-
-
 def wait_for(what, test):
     """Calls `test` until it returns something."""
     end = time.monotonic() + WAIT

@@ -1,21 +1,21 @@
 """What the tests of examples on real Envoys share: the examples' files with ports of this machine, servers that keep what
 they are sent, and spans."""
 
-import contextlib
 import gzip
-import http.server
 import json
 import pathlib
 import re
 import sys
-import threading
 
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from servers import Quiet, address, check, cluster, serve
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 
-from parts import body_of, free_port, wait_for  # noqa: E402  # the folder above is no package
+from parts import free_port, wait_for  # noqa: E402  # the folder above is no package
+
+__all__ = ["Quiet", "address", "check", "cluster", "serve"]
 
 SERVER, CLIENT = 2, 3
 HTTP2 = {
@@ -26,38 +26,6 @@ HTTP2 = {
         }
     }
 }
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"error: {message}")
-
-
-def serve(handler, port=0):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-class Quiet(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def answer(self, status=200, body=b"", headers=()):
-        # An Envoy that ends does not wait for its answers.
-        with contextlib.suppress(ConnectionError):
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    def body(self):
-        """What was sent: with a length, or in chunks as the proxy's own tracers do."""
-        return body_of(self)
-
-    def log_message(self, *_):
-        pass
 
 
 class Span:
@@ -134,16 +102,6 @@ class Application:
     def asked(self, path):
         """The headers of each request of this path."""
         return [headers for at, headers in list(self.requests) if at == path]
-
-
-def address(port, host="127.0.0.1"):
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
-def cluster(name, port, host="127.0.0.1", **more):
-    """A cluster of one endpoint."""
-    endpoint = {"endpoint": {"address": address(port, host)}}
-    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}, **more}
 
 
 def with_ports(path, ports, log=None):

@@ -8,14 +8,12 @@ asked as its users and Kiali ask; its answers must be those of the fixture. UPDA
 """
 
 import gzip
-import http.server
 import json
 import os
 import pathlib
 import re
 import sys
 import tempfile
-import threading
 import urllib.error
 import urllib.request
 
@@ -25,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from servers import Quiet, address, check, cluster, serve
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "jaeger"))
@@ -48,11 +47,9 @@ class Collector:
     def __init__(self, jaeger):
         self.messages = messages = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(Quiet):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self.body()
                 plain = gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
                 answer = b""
                 if jaeger:
@@ -61,14 +58,7 @@ class Collector:
                     with urllib.request.urlopen(urllib.request.Request(url, body, named), timeout=20) as said:
                         answer = said.read()
                 messages.append(ExportTraceServiceRequest.FromString(plain))
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_):
-                pass
+                self.answer(200, answer, [("content-type", "application/x-protobuf")])
 
         self.port = serve(Handler)
 
@@ -82,12 +72,6 @@ class Collector:
                         yield span, resource
 
 
-def serve(handler):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
 def application(collector):
     """Serves with OpenTelemetry's SDK, and returns its port."""
     provider = TracerProvider(resource=Resource.create({"service.name": "reviews", "service.instance.id": "reviews-1"}))
@@ -95,31 +79,17 @@ def application(collector):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             context = propagate.extract({name.lower(): value for name, value in self.headers.items()})
             with tracer.start_as_current_span("GET /reviews", context=context, kind=trace.SpanKind.SERVER):
-                self.send_response(503 if "fail" in self.path else 200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-        def log_message(self, *_):
-            pass
+                self.answer(503 if "fail" in self.path else 200)
 
     return serve(Handler)
 
 
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
 def typed(kind, **fields):
     return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}
-
-
-def cluster(name, port):
-    endpoint = {"endpoint": {"address": address(port)}}
-    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
 
 
 def text(config):
@@ -204,11 +174,6 @@ def proxy(host, kind, app, admin, port, following, collector, report):
 
 def node_id(kind, app):
     return f"{kind}~10.0.0.7~{app}-v1-6d8996bff-ztg6z.shop~shop.svc.cluster.local"
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"error: {message}")
 
 
 def value_of(value):

@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import yaml
+from example import check
 
 ROOT = pathlib.Path("examples/one-file")
 # Each filter, and the proxies' tracer that it stands beside.
@@ -36,11 +37,6 @@ PLACES = {
     "waypoint": ("waypoint", "The waypoint `waypoint` of the namespace `shop`"),
 }
 VALUES = {"DEPLOYMENT_ENVIRONMENT": "production", "CLUSTER_NAME": "cluster-1"}
-
-
-def check(condition, message):
-    if not condition:
-        sys.exit(f"error: {message}")
 
 
 def places(name):

@@ -4,26 +4,20 @@ Payments are reported always, health and metrics never, the rest by its ratio, f
 the attributes, and the access log has the ids of the span.
 """
 
-import http.server
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 
 import yaml
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-sys.path.append(str(pathlib.Path(__file__).parents[1]))
-
-from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
+from example import CLIENT, SERVER, Collector, Quiet, address, check, cluster, serve
+from parts import Processes, free_port, get, wait_for
 
 FOLDER = pathlib.Path("examples/one-file")
 # A place, the kind of its proxy, and the kinds of the spans of a request.
-SERVER, CLIENT = 2, 3
 PLACES = [
     ("namespace", "sidecar", {SERVER}),
     ("workload", "sidecar", {SERVER}),
@@ -39,58 +33,11 @@ def documents(kustomize, form):
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
-def serve(handler):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-def collector(spans):
-    """Puts every span that is exported into the list, with its resource."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):
-            message = ExportTraceServiceRequest()
-            message.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
-            for of_resource in message.resource_spans:
-                resource = texts(of_resource.resource.attributes)
-                for scope in of_resource.scope_spans:
-                    spans.extend((span, resource) for span in scope.spans)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    return serve(Handler)
-
-
-class Application(http.server.BaseHTTPRequestHandler):
+class Shop(Quiet):
     def do_GET(self):
         if self.path.startswith("/slow"):
             time.sleep(1.2)
-        self.send_response(503 if "fail" in self.path else 200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-def texts(attributes):
-    return {attribute.key: attribute.value.string_value for attribute in attributes}
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def cluster(name, port):
-    endpoint = {"endpoint": {"address": address(port)}}
-    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
+        self.answer(503 if "fail" in self.path else 200)
 
 
 def proxy(kind, wasm, admin, port, application, spans_port, log):
@@ -156,11 +103,6 @@ def proxy(kind, wasm, admin, port, application, spans_port, log):
     )
 
 
-def check(condition, message):
-    if not condition:
-        sys.exit(f"error: {message}")
-
-
 def send(port, path):
     try:
         get(f"http://127.0.0.1:{port}{path}", {"x-user-id": "zoe", "x-tenant-id": "acme"})
@@ -172,8 +114,7 @@ def judge(form, kind, kinds, port, spans, log):
     """Sends the requests, and compares what came of them."""
 
     def of(path):
-        found = [(texts(span.attributes), span, resource) for span, resource in list(spans)]
-        return [entry for entry in found if entry[0]["url.path"] == path]
+        return [span for span in list(spans) if span.attributes["url.path"] == path]
 
     for path in ["/health", "/healthz/live", "/ready", "/metrics", "/health/fail"]:
         for _ in range(20):
@@ -187,9 +128,10 @@ def judge(form, kind, kinds, port, spans, log):
 
     # What comes last is the last to be reported.
     wait_for("spans of payments", lambda: len(of("/payments/7")) == 20 * len(kinds))
-    for attributes, span, resource in of("/payments/7"):
+    for span in of("/payments/7"):
+        attributes = span.attributes
         check(span.kind in kinds, f"{form}: kind {span.kind}")
-        check(resource["service.name"] == "shop.shop", f"{form}: {resource}")
+        check(span.resource["service.name"] == "shop.shop", f"{form}: {span}")
         expected = {"deployment.environment.name": "production", "k8s.cluster.name": "cluster-1"}
         # Nobody has checked what a client says of itself at the gateway.
         identity = {"user.id": None, "tenant.id": None} if kind == "router" else {"user.id": "zoe", "tenant.id": "acme"}
@@ -199,7 +141,7 @@ def judge(form, kind, kinds, port, spans, log):
         check(not of(path), f"{form}: {path} is reported")
     for path, reason in [("/other/fail", "error"), ("/slow", "slow")]:
         wait_for(f"span of {path}", lambda: of(path))
-        reasons = {attributes.get("meshtrace.kept") for attributes, span, _ in of(path) if span.kind == SERVER}
+        reasons = {span.attributes.get("meshtrace.kept") for span in of(path) if span.kind == SERVER}
         # One of twenty is sampled anyhow, and needs no reason.
         check(reasons <= {reason, None}, f"{form}: {path} is kept for {reasons}")
     # 10 of 200 on average; none, or more than 40, happens in one of ten thousand runs.
@@ -207,7 +149,7 @@ def judge(form, kind, kinds, port, spans, log):
     check(0 < share <= 40, f"{form}: {share} of {OTHERS} other requests are reported")
 
     lines = wait_for("log lines", lambda: logged(log, "/payments/7", 20))
-    ids = {(span.trace_id.hex(), span.span_id.hex()) for _, span, _ in of("/payments/7") if span.kind == SERVER}
+    ids = {(span.trace_id, span.span_id) for span in of("/payments/7") if span.kind == SERVER}
     check({(line["trace_id"], line["span_id"]) for line in lines} == ids, f"{form}: the log has other ids")
 
 
@@ -219,7 +161,7 @@ def logged(log, path, count):
 
 def main():
     kustomize, envoy = sys.argv[1:]
-    application = serve(Application)
+    application = serve(Shop)
     for form, kind, kinds in PLACES:
         resources = documents(kustomize, f"wasmplugin/{form}")
         check(resources["Telemetry"]["spec"]["tracing"] == [{"disableSpanReporting": True}], f"{form}: Telemetry")
@@ -230,12 +172,12 @@ def main():
         check(newer["Telemetry"] == resources["Telemetry"], f"{form}: the TrafficExtension has another Telemetry")
         for key in ["selector", "targetRefs"]:
             check(plugin["spec"].get(key) == resources["Telemetry"]["spec"].get(key), f"{form}: {key}")
-        spans = []
+        collector = Collector()
         with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
             admin, port, log = free_port(), free_port(), pathlib.Path(folder) / "access.log"
-            config = proxy(kind, plugin["spec"], admin, port, application, collector(spans), log)
+            config = proxy(kind, plugin["spec"], admin, port, application, collector.port, log)
             processes.envoy(kind, envoy, config, admin)
-            judge(form, kind, kinds, port, spans, log)
+            judge(form, kind, kinds, port, collector.spans, log)
     print(f"==> one file: {len(PLACES)} places, each in an Envoy", file=sys.stderr)
 
 

@@ -17,7 +17,7 @@ import time
 
 import certificates
 import yaml
-from example import CLIENT, HTTP2, SERVER, Collector, Quiet, check, serve
+from example import CLIENT, HTTP2, SERVER, Collector, Quiet, address, check, cluster, serve
 from parts import Processes, free_port, get, wait_for
 
 FOLDER = pathlib.Path("examples/collector")
@@ -57,15 +57,6 @@ def otelcol(processes, program, name, configs, edit=lambda tree: None, **variabl
 def ports():
     http_port, grpc_port = free_port(), free_port()
     return http_port, grpc_port, {"OTLP_HTTP_PORT": str(http_port), "OTLP_GRPC_PORT": str(grpc_port)}
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def cluster(name, port, **more):
-    endpoint = {"endpoint": {"address": address(port)}}
-    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}, **more}
 
 
 def envoy(processes, program, service, role, upstream, report, exports, sampling="always", **cluster_fields):

@@ -5,25 +5,24 @@ The proxies have Envoy's Zipkin tracer with its default, B3. The applications ha
 Every export goes to Zipkin, and to the port of Jaeger that is for Zipkin's clients. <envoys>: version=program, by commas.
 """
 
-import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.request
 
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from servers import Quiet, check, serve
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "jaeger"))
 
-from parts import Processes, body_of, free_port, get, wait_for  # noqa: E402  # the folder above is no package
+from parts import Processes, free_port, get, wait_for  # noqa: E402  # the folder above is no package
 from server import Jaeger, tags_of  # noqa: E402
 
 SPANS = 7  # Four of the proxies, three of the applications.
@@ -35,28 +34,15 @@ def post(url, body):
         answer.read()
 
 
-def serve(handler, port=0):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
 def relay(ports):
     """A port of which every export goes to all of these."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Quiet):
         def do_POST(self):
-            body = body_of(self)
+            body = self.body()
             for port in ports:
                 post(f"http://127.0.0.1:{port}{self.path}", body)
-            self.send_response(202)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
+            self.answer(202)
 
     return serve(Handler)
 
@@ -91,7 +77,7 @@ def application(service, spans_url, port, following):
     provider.add_span_processor(SimpleSpanProcessor(ToZipkin(spans_url, service)))
     tracer = provider.get_tracer("test")
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self):
             context = propagate.extract({name.lower(): value for name, value in self.headers.items()})
             with tracer.start_as_current_span("GET", context=context, kind=trace.SpanKind.SERVER):
@@ -100,12 +86,7 @@ def application(service, spans_url, port, following):
                         headers = {}
                         propagate.inject(headers)
                         get(f"http://127.0.0.1:{following}/", headers)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
+            self.answer()
 
     serve(Handler, port)
 
@@ -265,10 +246,8 @@ def main():
 
 def judge(name, apart, together):
     # The proxies up to the application; the applications; the proxies behind it.
-    if sorted(map(len, apart)) != [2, 2, 3]:
-        sys.exit(f"error: {name}, without the filter: {apart}")
-    if len(together) != 1:
-        sys.exit(f"error: {name}, with the filter: {together}")
+    check(sorted(map(len, apart)) == [2, 2, 3], f"{name}, without the filter: {apart}")
+    check(len(together) == 1, f"{name}, with the filter: {together}")
     chain(name, together[0])
 
 
@@ -286,12 +265,10 @@ def chain(name, spans):
     parent, found = None, []
     for _ in expected:
         children = [span for span in spans if span[3] == parent]
-        if len(children) != 1:
-            sys.exit(f"error: {name}: {len(children)} children of {parent}: {spans}")
+        check(len(children) == 1, f"{name}: {len(children)} children of {parent}: {spans}")
         service, kind, parent, _ = children[0]
         found.append((service, kind))
-    if found != expected:
-        sys.exit(f"error: {name}: the chain is {found}")
+    check(found == expected, f"{name}: the chain is {found}")
 
 
 main()
