@@ -10,14 +10,18 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
 import discovery_istio
+import discovery_served
 import discovery_waypoint
 from discovery_cases import ARRIVALS, CASES, DIST, MANIFESTS, OTHERS, SPAN, TRACES
 from example import Quiet, check, serve, spans_of
 from parts import Processes, wait_for
+
+SERVED = pathlib.Path("target/served-by-istiod")
 
 
 class Back:
@@ -130,6 +134,7 @@ def logged(log, path, count):
 
 
 def run(case, program, envoy):
+    """Runs a case. What istiod served stays in a folder, for discovery_served.py."""
     back = Back()
     world = {"waypoint": discovery_waypoint.World}.get(case.kind, discovery_istio.World)(case, back)
     name = " ".join(case.files)
@@ -137,6 +142,8 @@ def run(case, program, envoy):
         world.istiod(processes, program)
         world.start(processes, envoy)
         judge(name, world, pathlib.Path(folder) / "envoy.log")
+        if len(case.files) == 1:
+            discovery_served.save(SERVED, case, world.admin)
 
 
 def main():
@@ -145,6 +152,8 @@ def main():
     there = {f"{folder}/{path.stem}" for folder in folders for path in (MANIFESTS / folder).glob("*.yaml")}
     named = {name for case in CASES for name in case.files} | OTHERS
     check(there == named, f"manifests that no case names, or that are gone: {there ^ named}")
+    shutil.rmtree(SERVED, ignore_errors=True)
+    SERVED.mkdir(parents=True)
     os.environ["ENVOY_DYNAMIC_MODULES_SEARCH_PATH"] = str(DIST)
     for envoy in envoys:
         for case in CASES:

@@ -43,3 +43,11 @@ python=$(.make/python-env.sh .make/mesh/requirements.txt)
 first=$(.make/envoy.sh 1.36.4) last=$(.make/envoy.sh 1.40.0)
 "$python" -B .make/mesh/authz.py "$(.make/extauthz.sh)" --rendered "$rendered/ext-authz" "$first" "$last"
 "$python" -B .make/mesh/traffic.py --rendered "$rendered/traffic" "$first" "$last"
+
+# Of discovery.sh, which comes before in make test-mesh.
+served=$root/target/served-by-istiod
+if [[ -d $served ]]; then
+    "$python" -B .make/mesh/discovery_served.py "$served" "$rendered"
+else
+    step "discovery.sh has not run here: what istiod serves was not compared with what is rendered"
+fi
