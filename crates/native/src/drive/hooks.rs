@@ -31,6 +31,10 @@ unsafe extern "C" {
     ) -> *mut Span;
     #[link_name = "envoy_dynamic_module_on_tracer_span_set_tag"]
     pub(super) fn set_tag(span: *mut Span, key: Buffer, value: Buffer);
+    #[link_name = "envoy_dynamic_module_on_tracer_span_set_operation"]
+    pub(super) fn set_operation(span: *mut Span, operation: Buffer);
+    #[link_name = "envoy_dynamic_module_on_tracer_span_set_sampled"]
+    pub(super) fn set_sampled(span: *mut Span, is_sampled: bool);
     #[link_name = "envoy_dynamic_module_on_tracer_span_finish"]
     pub(super) fn finish(span: *mut Span);
     #[link_name = "envoy_dynamic_module_on_tracer_span_inject_context"]

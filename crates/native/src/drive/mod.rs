@@ -84,7 +84,7 @@ const VALUES: [&str; 10] = [
     "m=v;p=1",
     "CONNECT",
 ];
-const TAGS: [&str; 12] = [
+const TAGS: [&str; 15] = [
     "http.status_code",
     "response_flags",
     "retry.count",
@@ -95,6 +95,9 @@ const TAGS: [&str; 12] = [
     "grpc.status_code",
     "peer.address",
     "error",
+    "canceled",
+    "component",
+    "grpc.path",
     "team",
     "http.route",
 ];
@@ -360,7 +363,17 @@ unsafe fn of_span(action: usize, choices: &mut Choices<'_>, held: &mut Held) {
                     assert!(id.iter().any(|byte| *byte != b'0'));
                 }
             }
-            11 => assert!(!on::use_local_decision(held.span)),
+            11 => {
+                assert!(!on::use_local_decision(held.span));
+                match choices.byte() % 3 {
+                    0 => on::set_sampled(held.span, choices.byte().is_multiple_of(2)),
+                    1 => {
+                        let operation = choices.of(&OPERATIONS).as_bytes();
+                        on::set_operation(held.span, Buffer::of(operation));
+                    }
+                    _ => {}
+                }
+            }
             _ => {}
         }
     }
