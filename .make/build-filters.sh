@@ -22,14 +22,14 @@ fi
 command -v cc >/dev/null || .make/apt.sh gcc libc6-dev
 command -v wasm-opt >/dev/null || .make/apt.sh binaryen
 step "filters for wasm32-wasip1: ${names[*]} (seconds; the first time a minute)"
-WASM_STD=small .make/wasm-cargo.sh build --release --locked --target wasm32-wasip1 "${names[@]/#/--package=}"
+WASM_STD=small .make/wasm-cargo.sh build --profile wasm --locked --target wasm32-wasip1 "${names[@]/#/--package=}"
 step "exports and size: dist/ (seconds)"
 cargo build --quiet --locked --package meshtrace-wasm-release
 release=${CARGO_TARGET_DIR:-target}/debug/meshtrace-wasm-release
 
 mkdir -p dist
 for name in "${names[@]}"; do
-    linked=target/wasm/wasm32-wasip1/release/$name.wasm
+    linked=target/wasm/wasm32-wasip1/wasm/$name.wasm
     released=dist/$name.wasm
     if [[ $released -nt $linked && $released -nt $release ]]; then continue; fi
     "$release" "$linked" "$released"
