@@ -178,6 +178,8 @@ def judge(at, request, headers, path, collector, log, checks, native, seen):
         # The check is a span of its own, and its call carries it.
         of_check = wait_for("span of the check", lambda: [s for s in collector.of(trace_id) if s.span_id == of_call])[0]
         check(of_check.parent_id == server.span_id and of_check.kind == CLIENT, f"{at}: {of_check} below {server}")
+        # A denial is an answer, and no error of the call.
+        check(not of_check.is_error and "error.type" not in of_check.attributes, f"{at}: {of_check}")
 
 
 def authoriser_of(tree):

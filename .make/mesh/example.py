@@ -35,6 +35,7 @@ class Span:
         self.trace_id, self.span_id = span.trace_id.hex(), span.span_id.hex()
         self.parent_id, self.kind, self.name = span.parent_span_id.hex(), span.kind, span.name
         self.tracestate, self.flags = span.trace_state, span.flags
+        self.is_error = span.status.code == span.status.STATUS_CODE_ERROR
         self.attributes, self.resource = texts(span.attributes), texts(resource.attributes)
 
     def __repr__(self):

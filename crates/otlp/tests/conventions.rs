@@ -237,6 +237,9 @@ fn status_and_error_type_follow_the_code_and_the_flags() {
         (Server, Some(101), DC, None, Unset, false, None),
         (Server, Some(200), DI, None, Unset, false, None),
         (Server, None, 0, None, Error, false, Some("_OTHER")),
+        // A call of Envoy's own over gRPC has no code.
+        (Client, None, 0, Some(0), Unset, false, None),
+        (Client, None, UF, Some(14), Error, true, Some("UNAVAILABLE")),
         // gRPC: only six codes are the server's fault.
         (Server, Some(200), 0, Some(0), Unset, false, None),
         (Server, Some(200), 0, Some(5), Unset, false, None),

@@ -240,6 +240,8 @@ impl<'a> End<'a> {
             _ if self.is_tunnel() => None,
             Kind::Server if went_away => None,
             _ if self.upstream_failed() => Some(ErrorType::Flags),
+            // A call of Envoy's own over gRPC, such as an authoriser's: its tags have no code.
+            _ if code.is_none() && self.seen.grpc_status.is_some() => None,
             // The upstream was sending its answer until then.
             Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
