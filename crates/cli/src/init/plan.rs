@@ -79,7 +79,17 @@ fn beside(answers: &Answers) -> Result<Vec<(Filter, Value)>, String> {
 fn context(answers: &Answers) -> Value {
     let mut extract: Vec<&str> = answers.formats.0.clone();
     let own = answers.tracer.formats().iter();
-    extract.extend(own.filter(|format| !answers.formats.0.contains(format)));
+    // What a client sends in the formats that are read by default must not pass as it is: an
+    // application may read another one of them than it was said to.
+    let of_clients: &[&str] = match answers.place {
+        Place::Edge => &["tracecontext", "b3", "b3multi"],
+        Place::Inside => &[],
+    };
+    for format in own.chain(of_clients) {
+        if !extract.contains(format) {
+            extract.push(format);
+        }
+    }
     let mut config = json!({"extract": extract, "inject": answers.formats.0});
     if let Some(config) = config
         .as_object_mut()
