@@ -112,7 +112,7 @@ fn every_mistake_is_found_where_it_stands_and_nothing_else_is() {
     }
     let never: Vec<_> = Code::ALL
         .iter()
-        // From 110 on they are a running proxy's: tests/running.rs.
+        // From 110 on they are a running proxy's: tests/running.
         .filter(|code| code.as_str() < "MT110" && !codes.contains(code))
         .collect();
     assert!(never.is_empty(), "codes without a mistake: {never:?}");

@@ -65,17 +65,24 @@ pub(super) fn check(
     findings: &mut Findings,
 ) -> Vec<FilterState> {
     let mut states: Vec<FilterState> = Vec::new();
-    let is_hidden = is_hidden(observed);
-    if is_hidden && !model.plugins.is_empty() {
-        let message = "Envoy shows no counter of Wasm, so that what runs cannot be told; let \
-                       `stats_matcher` pass the prefix `wasm`, in Istio by \
-                       `proxyStatsMatcher.inclusionPrefixes`";
-        observed.find(Code::CountersHidden, "", message, findings);
+    for (is_native, what, prefix) in [
+        (false, "Wasm", "wasm"),
+        (true, "the native tracer", "dynamicmodulescustom"),
+    ] {
+        let mut plugins = model.plugins.iter();
+        if plugins.any(|plugin| plugin.is_native() == is_native && is_hidden(plugin, observed)) {
+            let message = format!(
+                "Envoy shows no counter of {what}, so that what runs cannot be told; let \
+                 `stats_matcher` pass the prefix `{prefix}`, in Istio by the pod's annotation \
+                 `sidecar.istio.io/statsInclusionPrefixes: {prefix}`"
+            );
+            observed.find(Code::CountersHidden, "", message, findings);
+        }
     }
     let mut is_told = false;
     for (place, plugin) in model.plugins.iter().enumerate() {
         let is_refused = model.refused.contains(&place);
-        let state = match is_hidden {
+        let state = match is_hidden(plugin, observed) {
             true => State::Unknown,
             false => state(plugin, is_refused, observed),
         };
@@ -152,10 +159,14 @@ pub(super) fn check(
     states
 }
 
-/// Whether the Envoy shows no counter of Wasm or of dynamic modules. A VM that exists has counters.
-fn is_hidden(observed: &Observed) -> bool {
+/// Whether the Envoy shows no counter of what the plugin runs in. A VM that exists has counters. So
+/// has a tracer, because Envoy refuses a listener whose tracer it cannot load.
+fn is_hidden(plugin: &Plugin<'_>, observed: &Observed) -> bool {
     let mut names = observed.after.all().map(|(name, _)| name);
-    !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules"))
+    match plugin.is_native() {
+        true => !names.any(|name| name.starts_with("dynamicmodules")),
+        false => !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules")),
+    }
 }
 
 fn state(plugin: &Plugin<'_>, is_refused: bool, observed: &Observed) -> State {

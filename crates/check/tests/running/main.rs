@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod native;
+
 use std::collections::BTreeSet;
 
 use meshtrace_check::{Code, Diagnosis, Input, Observed, Options, State, Stats, diagnose};
