@@ -1,6 +1,6 @@
 //! The report of mesh_tracing: its cluster, and its role.
 
-use crate::document::Node;
+use crate::document::{Node, Tree};
 use crate::finding::{Code, Findings};
 use crate::model::plugin::{Host, Plugin};
 use crate::model::{Cluster, Model, Resource};
@@ -36,8 +36,13 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
             .flat_map(|manager| &manager.filters)
             .filter_map(|filter| filter.config?.text_at(&["filter_name"]))
             .any(|name| name == "mesh_tracing_export");
-        if plugin.report().is_some() && !exports {
-            let message = "no connection manager has the filter that carries the export; add to \
+        let is_extension = |part: Node<'_>| {
+            part.text_at(&["extension_name"]) == Some("mesh_tracing_flush")
+                && part.input() == plugin.node.input()
+        };
+        let mut parts = model.files.trees.iter().flat_map(Tree::maps);
+        if plugin.report().is_some() && !exports && !parts.any(is_extension) {
+            let message = "nothing carries the export, neither a filter nor a bootstrap extension; add to \
                            http_filters: {name: mesh_tracing_export, disabled: true, typed_config: \
                            {\"@type\": …DynamicModuleFilter, dynamic_module_config: {name: meshtrace}, \
                            filter_name: mesh_tracing_export}}";
