@@ -6,6 +6,8 @@ use super::steps::Steps;
 
 /// The most states of the automaton: more than any sensible set of templates has.
 const MAX_STATES: usize = 1 << 16;
+/// The most nodes and prefixes of all states together. They are copied while the automaton is built.
+const MAX_PARTS: usize = 1 << 20;
 
 /// The pattern of a rule for the path. Each pattern begins with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) enum PathPattern {
 #[derive(Clone, Debug)]
 pub(super) struct PathTree {
     states: Vec<State>,
+    /// The sets of rules that states name, each once: many states have the same.
+    sets: Vec<RuleSet>,
     /// The rules without a path pattern.
     any: RuleSet,
 }
@@ -36,13 +40,13 @@ struct State {
     next: Places,
     /// The next state after a segment that is not empty and not in `next`.
     otherwise: Option<usize>,
-    /// The rules that a path fits where it ends here.
-    here: RuleSet,
-    /// The rules that a path fits where it goes on and no pattern goes on with it.
-    below: RuleSet,
+    /// The set of rules that a path fits where it ends here.
+    here: usize,
+    /// The set of rules that a path fits where it goes on and no pattern goes on with it.
+    below: usize,
 }
 
-/// The automaton has more states than a configuration may have.
+/// The automaton is larger than that of a configuration may be.
 #[derive(Debug)]
 pub(super) struct TooManyStates;
 
@@ -52,9 +56,10 @@ impl PathTree {
         any: &[usize],
         patterns: &[(usize, &PathPattern)],
     ) -> Result<Self, TooManyStates> {
-        let trie = Trie::build(patterns);
+        let mut sets = Sets::default();
         Ok(Self {
-            states: determinise(&trie, any)?,
+            states: determinise(&Trie::build(patterns), any, &mut sets)?,
+            sets: sets.all,
             any: RuleSet::of(any.iter().copied()),
         })
     }
@@ -74,10 +79,14 @@ impl PathTree {
             };
             match next.and_then(|next| self.states.get(next)) {
                 Some(next) => state = next,
-                None => return &state.below,
+                None => return self.set(state.below),
             }
         }
-        &state.here
+        self.set(state.here)
+    }
+
+    fn set(&self, place: usize) -> &RuleSet {
+        self.sets.get(place).unwrap_or(&self.any)
     }
 }
 
@@ -164,15 +173,41 @@ type Place = (Vec<usize>, Vec<usize>);
 /// Bytes that are the same for the same place only.
 fn key((nodes, passed): &Place) -> Vec<u8> {
     let numbers = [nodes.len()].into_iter().chain(nodes.iter().copied());
-    let numbers = numbers.chain(passed.iter().copied());
+    bytes(numbers.chain(passed.iter().copied()))
+}
+
+fn bytes(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
     numbers.flat_map(usize::to_le_bytes).collect()
+}
+
+/// Sets of rules, each once.
+#[derive(Default)]
+struct Sets {
+    known: Places,
+    all: Vec<RuleSet>,
+}
+
+impl Sets {
+    /// The place of the set of these rules and of `any`.
+    fn place(&mut self, mut rules: Vec<usize>, any: &[usize]) -> usize {
+        rules.sort_unstable();
+        rules.dedup();
+        let key = bytes(rules.iter().copied());
+        let found = place(&mut self.known, &key, self.all.len());
+        if found == self.all.len() {
+            rules.extend(any);
+            self.all.push(RuleSet::of(rules));
+        }
+        found
+    }
 }
 
 /// Makes one state of each set of nodes at which a path can be at once.
 #[inline(never)]
-fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> {
+fn determinise(trie: &Trie, any: &[usize], sets: &mut Sets) -> Result<Vec<State>, TooManyStates> {
     let mut known = Places::default();
     let mut places: Vec<Place> = Vec::new();
+    let mut parts = 0;
     let mut visit = |nodes: Vec<usize>, passed: &[usize], places: &mut Vec<Place>| {
         let mut passed = passed.to_vec();
         passed.extend(trie.get(&nodes).flat_map(|node| &node.prefix));
@@ -181,7 +216,8 @@ fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> 
         let new = (nodes, passed);
         let state = place(&mut known, &key(&new), places.len());
         if state == places.len() {
-            if state == MAX_STATES {
+            parts += new.0.len() + new.1.len();
+            if state == MAX_STATES || parts > MAX_PARTS {
                 return Err(TooManyStates);
             }
             places.push(new);
@@ -189,7 +225,7 @@ fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> 
         Ok(state)
     };
 
-    visit(vec![0], any, &mut places)?;
+    visit(vec![0], &[], &mut places)?;
     let mut states = Vec::new();
     while let Some((nodes, passed)) = places.get(states.len()).cloned() {
         let variables: Vec<_> = trie.get(&nodes).filter_map(|node| node.variable).collect();
@@ -214,8 +250,8 @@ fn determinise(trie: &Trie, any: &[usize]) -> Result<Vec<State>, TooManyStates> 
         states.push(State {
             next,
             otherwise,
-            here: RuleSet::of(whole.chain(&passed).copied()),
-            below: RuleSet::of(passed),
+            here: sets.place(whole.chain(&passed).copied().collect(), any),
+            below: sets.place(passed, any),
         });
     }
     Ok(states)
