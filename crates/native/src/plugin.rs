@@ -49,7 +49,7 @@ pub(crate) struct Plugin {
     pub(crate) full_batch: u32,
     /// How long a queue waits for more spans, in milliseconds.
     pub(crate) interval_ms: u64,
-    pub(crate) buckets: Buckets,
+    pub(crate) shared: Shared,
 }
 
 impl Plugin {
@@ -83,7 +83,7 @@ impl Plugin {
             is_grpc: report.protocol == Protocol::Grpc,
             full_batch: report.batch.max_spans,
             interval_ms: report.batch.interval_ms.into(),
-            buckets: Buckets::default(),
+            shared: Shared::default(),
         };
         let caution = native::caution(&config).map(str::to_owned);
         let words = Words {
@@ -121,18 +121,19 @@ fn variable(name: &str) -> Option<Vec<u8>> {
     std::env::var_os(name).map(OsString::into_encoded_bytes)
 }
 
-/// The token buckets for the rates of a configuration. Its workers share them.
+/// What the workers of a configuration share: the token buckets of its rates, and when they wrote a
+/// line about an export that fails.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets(Mutex<BTreeMap<Box<[u8]>, [u8; 8]>>);
+pub(crate) struct Shared(Mutex<BTreeMap<Box<[u8]>, [u8; 8]>>);
 
-impl SharedData for Buckets {
+impl SharedData for Shared {
     fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let content = buckets.get(key).copied();
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = shared.get(key).copied();
         if let Some(new) = change(content.as_ref().map(<[u8; 8]>::as_slice)) {
-            match buckets.get_mut(key) {
+            match shared.get_mut(key) {
                 Some(place) => *place = new,
-                None => drop(buckets.insert(key.into(), new)),
+                None => drop(shared.insert(key.into(), new)),
             }
         }
         true

@@ -333,8 +333,9 @@ impl Sender {
 fn hand_over(queue: &Queue, content: &mut Content) {
     queue.count(content);
     queue.plugin.metrics.add_panics();
-    if let Some(complaint) = content.exporter.complaint() {
-        let line = complaint.line(content.exporter.cluster(), complaint.lost());
+    if let Some(line) =
+        meshtrace_pipeline::export_error(&mut content.exporter, &queue.plugin.shared)
+    {
         call::log(LogLevel::Error, &line);
     }
     queue.settle(content);

@@ -160,7 +160,7 @@ impl Family {
             properties: &[],
             clock: &SystemClock,
             arena,
-            shared: &worker.plugin.buckets,
+            shared: &worker.plugin.shared,
         }
     }
 }

@@ -64,15 +64,24 @@ impl Complaints {
     /// Returns what is due, once.
     pub(crate) fn take(&mut self) -> Option<Complaint> {
         let (trouble, at) = self.due.take()?;
-        Some(Complaint {
-            trouble,
-            at,
-            lost: core::mem::take(&mut self.lost),
-        })
+        // Those that this line does not tell are in the next one that does.
+        let lost = match trouble.tells_lost() {
+            true => core::mem::take(&mut self.lost),
+            false => 0,
+        };
+        Some(Complaint { trouble, at, lost })
     }
 }
 
 impl Trouble {
+    /// Whether the line about it has the number of lost spans.
+    fn tells_lost(self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::TooLarge(_) | Self::Expired(_)
+        )
+    }
+
     /// Whether a line about it may be said at `now`, where the last one was said at `last`.
     fn is_due(self, last: u64, now: u64) -> bool {
         let interval = match self {
@@ -109,10 +118,10 @@ impl Complaint {
         (last == 0 || self.trouble.is_due(last, self.at)).then_some(self.at.max(1))
     }
 
-    /// The spans that this worker lost since its last line.
+    /// The spans that this worker lost since its last line; `None` where the line does not tell them.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost.into()
+    pub fn lost(&self) -> Option<u64> {
+        self.trouble.tells_lost().then(|| self.lost.into())
     }
 
     /// The line about calls to the `cluster`. `lost` is the number of spans that all workers lost
@@ -194,7 +203,11 @@ mod tests {
         let mut lines = Vec::new();
         for second in 0..150 {
             complaints.record(refused, 2, 0, second * SECOND);
-            lines.extend(complaints.take().map(|due| due.line("otel", due.lost())));
+            lines.extend(
+                complaints
+                    .take()
+                    .map(|due| due.line("otel", due.lost().unwrap_or(0))),
+            );
         }
         assert_eq!(
             lines[0],
@@ -213,7 +226,7 @@ mod tests {
         assert!(complaints.take().is_none());
         complaints.record(repeated, 5, 2, SECOND);
         let due = complaints.take().expect("a line");
-        let line = due.line("otel", due.lost());
+        let line = due.line("otel", due.lost().unwrap_or(0));
         assert!(
             line.contains("fail and are made again: status 503; see that"),
             "{line}"
@@ -237,8 +250,23 @@ mod tests {
             121 * 60 * SECOND,
         );
         let due = complaints.take().expect("a line");
-        let line = due.line("otel", due.lost());
+        let line = due.line("otel", due.lost().unwrap_or(0));
         assert!(line.contains("gRPC status 7"), "{line}");
+    }
+
+    #[test]
+    fn a_line_that_does_not_tell_what_is_lost_leaves_it_to_the_next_one() {
+        let mut complaints = Complaints::default();
+        complaints.record(Trouble::Refused(CallStatus::Http(400)), 6, 0, 0);
+        assert_eq!(complaints.take().and_then(|due| due.lost()), Some(6));
+        for second in 1..70 {
+            complaints.record(Trouble::Refused(CallStatus::Http(400)), 1, 0, second);
+        }
+        let repeated = Trouble::Repeated(CallStatus::Http(503));
+        complaints.record(repeated, 5, 2, 61 * SECOND);
+        assert_eq!(complaints.take().map(|due| due.lost()), Some(None));
+        complaints.record(Trouble::Refused(CallStatus::Http(400)), 1, 0, 121 * SECOND);
+        assert_eq!(complaints.take().and_then(|due| due.lost()), Some(70));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use meshtrace_otlp::{Dispatch, HttpCallResponse};
+use meshtrace_otlp::{Dispatch, Exporter, HttpCallResponse};
 
 use crate::{SharedData, Stage};
 
@@ -39,4 +39,43 @@ pub trait Background {
     /// Returns a line for the log at error level, once for each problem: what one worker says, the
     /// others learn from the data that they share.
     fn take_error(&self, shared: &dyn SharedData) -> Option<String>;
+}
+
+/// Returns the line that this worker is to write about exports that fail. The workers of a
+/// configuration write one together: its time, and the spans that were lost without a line, are in
+/// the data that they share.
+#[inline(never)]
+pub fn export_error(exporter: &mut Exporter, shared: &dyn SharedData) -> Option<String> {
+    let complaint = exporter.complaint()?;
+    let cluster = exporter.cluster();
+    // Where the shared data fail, each worker speaks for itself.
+    let mut is_said = false;
+    change(shared, complaint.kind(), cluster, &mut |last| {
+        let time = complaint.admit(last);
+        is_said = time.is_none();
+        time
+    });
+    // The spans that workers lost in silence.
+    let mut lost = complaint.lost().unwrap_or(0);
+    if let Some(own) = complaint.lost() {
+        change(shared, "export.lost", cluster, &mut |before| {
+            lost = before.saturating_add(own);
+            Some(if is_said { lost } else { 0 })
+        });
+    }
+    (!is_said).then(|| complaint.line(cluster, lost))
+}
+
+/// Changes the number `name` that the workers share for this `cluster`. One that is not there is 0.
+fn change(
+    shared: &dyn SharedData,
+    name: &str,
+    cluster: &str,
+    change: &mut dyn FnMut(u64) -> Option<u64>,
+) {
+    let key = [name.as_bytes(), cluster.as_bytes()].join(&b' ');
+    shared.update(&key, &mut |entry| {
+        let number = entry.and_then(|entry| entry.try_into().ok());
+        change(number.map_or(0, u64::from_le_bytes)).map(u64::to_le_bytes)
+    });
 }

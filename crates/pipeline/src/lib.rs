@@ -20,7 +20,7 @@ use core::fmt;
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::IdGenerator;
 
-pub use background::Background;
+pub use background::{Background, export_error};
 pub use by_filter_state::ByFilterState;
 pub use callbacks::{
     ARENA_BYTES, Change, Clock, LoggedRequest, Lookup, Needs, NoHost, Request, Response,

@@ -6,7 +6,7 @@ use meshtrace_counters::Counter as _;
 use meshtrace_otlp::{Dispatch, HttpCallResponse};
 
 use super::Tracer;
-use crate::background::Background;
+use crate::background::{Background, export_error};
 use crate::{SharedData, Stage};
 
 impl Background for Tracer {
@@ -49,39 +49,7 @@ impl Background for Tracer {
         }
     }
 
-    #[inline(never)]
     fn take_error(&self, shared: &dyn SharedData) -> Option<String> {
-        let mut exporter = self.exporter.try_borrow_mut().ok()?;
-        let complaint = exporter.complaint()?;
-        let cluster = exporter.cluster();
-        // Where the shared data fail, each worker speaks for itself.
-        let mut is_said = false;
-        change(shared, complaint.kind(), cluster, &mut |last| {
-            let time = complaint.admit(last);
-            is_said = time.is_none();
-            time
-        });
-        // The spans that workers lost in silence.
-        let mut lost = complaint.lost();
-        change(shared, "export.lost", cluster, &mut |before| {
-            let all = before.saturating_add(complaint.lost());
-            lost = all;
-            Some(if is_said { all } else { 0 })
-        });
-        (!is_said).then(|| complaint.line(cluster, lost))
+        export_error(&mut *self.exporter.try_borrow_mut().ok()?, shared)
     }
-}
-
-/// Changes the number `name` that the workers share for this `cluster`. One that is not there is 0.
-fn change(
-    shared: &dyn SharedData,
-    name: &str,
-    cluster: &str,
-    change: &mut dyn FnMut(u64) -> Option<u64>,
-) {
-    let key = [name.as_bytes(), cluster.as_bytes()].join(&b' ');
-    shared.update(&key, &mut |entry| {
-        let number = entry.and_then(|entry| entry.try_into().ok());
-        change(number.map_or(0, u64::from_le_bytes)).map(u64::to_le_bytes)
-    });
 }
