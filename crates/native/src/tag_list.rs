@@ -10,6 +10,8 @@ pub(crate) struct TagList {
 
 /// The most bytes of one list. As many further bytes are for the names of tags without a value.
 const MAX_BYTES: usize = 64 * 1024;
+/// The most bytes of a short value.
+const SHORT: usize = 16;
 /// The length of a length.
 const LENGTH: usize = 4;
 /// Stands for the length of a value that had no room.
@@ -24,7 +26,12 @@ impl TagList {
         let value = value.get(..MAX_VALUE).unwrap_or(value);
         let has_room =
             |length: usize, most: usize| self.encoded.len() + length + 2 * LENGTH <= most;
-        let fits = has_room(key.len() + value.len(), MAX_BYTES);
+        // A short value has the room of names: the status of a call comes last.
+        let most = match value.len() {
+            ..=SHORT => 2 * MAX_BYTES,
+            _ => MAX_BYTES,
+        };
+        let fits = has_room(key.len() + value.len(), most);
         let value_length = match fits {
             true => u32::try_from(value.len()).ok(),
             false => has_room(key.len(), 2 * MAX_BYTES).then_some(NO_ROOM),
