@@ -57,7 +57,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
 /// Finds a second filter that reports: one plugin of Istio's chooses the namespace, and another one
 /// the workload.
 fn reported_twice(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
-    let filters = manager.filters.iter();
+    let filters = manager.filters.iter().filter(|filter| !filter.disabled);
     let plugins = filters.filter_map(|filter| model.plugin(filter));
     let mut reports = plugins.filter_map(|plugin| Some((plugin.name, plugin.report()?)));
     let Some((first, _)) = reports.next() else {

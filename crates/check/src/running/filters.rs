@@ -69,7 +69,10 @@ pub(super) fn check(
         (false, "Wasm", "wasm"),
         (true, "the native tracer", "dynamicmodulescustom"),
     ] {
-        let mut plugins = model.plugins.iter();
+        let mut plugins = model
+            .plugins
+            .iter()
+            .filter(|plugin| !has_other_names(plugin));
         if plugins.any(|plugin| plugin.is_native() == is_native && is_hidden(plugin, observed)) {
             let message = format!(
                 "Envoy shows no counter of {what}, so that what runs cannot be told; let \
@@ -82,7 +85,7 @@ pub(super) fn check(
     let mut is_told = false;
     for (place, plugin) in model.plugins.iter().enumerate() {
         let is_refused = model.refused.contains(&place);
-        let state = match is_hidden(plugin, observed) {
+        let state = match has_other_names(plugin) || is_hidden(plugin, observed) {
             true => State::Unknown,
             false => state(plugin, is_refused, observed),
         };
@@ -157,6 +160,12 @@ pub(super) fn check(
         observed.find(Code::NotInForce, GAUGE, message, findings);
     }
     states
+}
+
+/// Whether the counters have another prefix than they are known by.
+fn has_other_names(plugin: &Plugin<'_>) -> bool {
+    let module = plugin.node.get("dynamic_module_config");
+    module.is_some_and(|module| module.get("metrics_namespace").is_some())
 }
 
 /// Whether the Envoy shows no counter of what the plugin runs in. A VM that exists has counters. So

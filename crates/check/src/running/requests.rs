@@ -2,6 +2,7 @@
 
 use crate::finding::{Code, Findings};
 use crate::model::Model;
+use crate::model::plugin::Plugin;
 
 use super::{Observed, Sum};
 
@@ -22,7 +23,7 @@ pub(super) fn check(model: &Model<'_>, observed: &Observed, findings: &mut Findi
     secrets(observed, findings);
     traffic(model, observed, findings);
     contexts(observed, findings);
-    application(observed, findings);
+    application(model, observed, findings);
     sampling(observed, findings);
 }
 
@@ -166,7 +167,17 @@ fn contexts(observed: &Observed, findings: &mut Findings) {
 }
 
 /// Finds an application that is asked with a trace and asks others without one.
-fn application(observed: &Observed, findings: &mut Findings) {
+fn application(model: &Model<'_>, observed: &Observed, findings: &mut Findings) {
+    // What a plugin does not believe counts as started, whatever the application sent.
+    let believes = |plugin: &Plugin<'_>| {
+        let context = plugin.map().and_then(|map| map.get("trace_context"));
+        context
+            .and_then(|context| context.get("incoming"))
+            .is_none()
+    };
+    if !model.plugins.iter().all(believes) {
+        return;
+    }
     let sum = |name: &str| observed.sum(|other| other.strip_prefix("report.") == Some(name));
     let came = sum("incoming.joined");
     let [joined, started] = ["outgoing.joined", "outgoing.started"].map(sum);
@@ -175,11 +186,12 @@ fn application(observed: &Observed, findings: &mut Findings) {
     let ever = came.total >= ENOUGH && started.total >= ENOUGH && joined.total == 0;
     if now || ever {
         let message = format!(
-            "the application copies no trace header: reported requests came in with a trace ({}), \
-             and of those that it sent ({}) none had one, so that each begins a trace of its own; no \
-             proxy can tell which belongs to which: instrument the application with an SDK of \
-             OpenTelemetry, or let it copy the headers; only where it sends all of them of its own \
-             accord, as a job does, is that right",
+            "the application copies no trace header that is read here: reported requests came in with a \
+             trace ({}), and of those that it sent ({}) none had one, so that each begins a trace of \
+             its own; no proxy can tell which belongs to which: instrument the application with an \
+             SDK of OpenTelemetry, or let it copy the headers; where it sends a format that \
+             `extract` does not name, add that; only where it sends all of them of its own accord, \
+             as a job does, is that right",
             observed.counted(came),
             observed.counted(started)
         );
