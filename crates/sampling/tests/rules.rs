@@ -287,6 +287,25 @@ fn a_path_may_go_several_ways_at_once() {
     }
 }
 
+/// The automaton of these templates has 63,000 states. A set of rules in each of them took more
+/// memory than a VM may have; this test runs in Wasm too.
+#[test]
+fn templates_that_overlap_beside_many_rules_without_a_path_are_built() {
+    let begins = (0..250).map(|i| format!(r#"{{"path": {{"template": "/{{a}}/x{i}"}}}}"#));
+    let ends = (0..250).map(|i| format!(r#"{{"path": {{"template": "/y{i}/{{b}}"}}}}"#));
+    let tenants = (0..2200).map(|i| format!(r#"{{"headers": [{{"name": "x-tenant-id", "exact": "t{i}"}}]}}"#));
+    let matches: Vec<_> = begins.chain(ends).chain(tenants).collect();
+    let sampling = rules(&matches.iter().map(String::as_str).collect::<Vec<_>>());
+    let of = |url, headers: &[_]| chosen(&sampling, url, headers);
+    assert_eq!(of("//h/y7/x9", &[]).as_deref(), Some("9"));
+    assert_eq!(of("//h/y7/z", &[]).as_deref(), Some("257"));
+    let tenant = [("x-tenant-id", "t2199")];
+    assert_eq!(of("//h/y7/z", &tenant).as_deref(), Some("257"));
+    assert_eq!(of("//h/z", &tenant).as_deref(), Some("2699"));
+    assert_eq!(of("//h/y7/z/more", &tenant).as_deref(), Some("2699"));
+    assert_eq!(of("//h/z", &[]), None);
+}
+
 /// A rule each for a thousand and for ten: hosts, paths, tenants and expressions in turn.
 fn many(count: usize) -> RuleSampler {
     let matches: Vec<_> = (0..count)
