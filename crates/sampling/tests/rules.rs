@@ -293,7 +293,8 @@ fn a_path_may_go_several_ways_at_once() {
 fn templates_that_overlap_beside_many_rules_without_a_path_are_built() {
     let begins = (0..250).map(|i| format!(r#"{{"path": {{"template": "/{{a}}/x{i}"}}}}"#));
     let ends = (0..250).map(|i| format!(r#"{{"path": {{"template": "/y{i}/{{b}}"}}}}"#));
-    let tenants = (0..2200).map(|i| format!(r#"{{"headers": [{{"name": "x-tenant-id", "exact": "t{i}"}}]}}"#));
+    let tenants = (0..2200)
+        .map(|i| format!(r#"{{"headers": [{{"name": "x-tenant-id", "exact": "t{i}"}}]}}"#));
     let matches: Vec<_> = begins.chain(ends).chain(tenants).collect();
     let sampling = rules(&matches.iter().map(String::as_str).collect::<Vec<_>>());
     let of = |url, headers: &[_]| chosen(&sampling, url, headers);
