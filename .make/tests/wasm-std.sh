@@ -4,14 +4,8 @@
 set -euo pipefail
 
 script=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/wasm-std.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# fake <name> <body>: a program on PATH that notes its call and then does what the body says.
-fake() {
-    printf '#!/bin/bash\necho "%s $*" >>"%s/calls"\n%s\n' "$1" "$work" "$2" >"$work/bin/$1"
-    chmod +x "$work/bin/$1"
-}
+# shellcheck source-path=SCRIPTDIR source=faked/machine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/faked/machine.sh"
 
 # The body of a cargo that compiles what build-std.sh asks for.
 # shellcheck disable=SC2016  # the body expands its own variables
@@ -50,27 +44,6 @@ leave_source() {
     mkdir -p "$work/sysroot/lib/rustlib/src/rust/library/std"
     : >"$work/sysroot/lib/rustlib/src/rust/library/std/Cargo.toml"
 }
-
-run() {
-    : >"$work/calls"
-    PATH=$work/bin MESHTRACE_CACHE=$work/cache MESHTRACE_DEBIAN_BIN=$work/debian \
-        bash "$script" >"$work/stdout" 2>"$work/stderr" && status=0 || status=$?
-}
-
-# expect <what> <condition…>
-expect() {
-    local what=$1
-    shift
-    if "$@"; then return; fi
-    printf 'FAILED: %s\n' "$what" >&2
-    sed 's/^/    /' "$work/calls" "$work/stdout" "$work/stderr" >&2
-    exit 1
-}
-called() { grep -q "^$1" "$work/calls"; }
-not_called() { ! called "$1"; }
-printed() { grep -q -e "$1" "$work/stdout"; }
-told() { grep -q -e "$1" "$work/stderr"; }
-silent() { [[ ! -s $work/stderr ]]; }
 
 new_machine
 leave_source

@@ -3,14 +3,8 @@
 set -euo pipefail
 
 script=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/wasm-target.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# fake <name> <body>: a program on PATH that notes its call and then does what the body says.
-fake() {
-    printf '#!/bin/bash\necho "%s $*" >>"%s/calls"\n%s\n' "$1" "$work" "$2" >"$work/bin/$1"
-    chmod +x "$work/bin/$1"
-}
+# shellcheck source-path=SCRIPTDIR source=faked/machine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/faked/machine.sh"
 
 # The body that leaves a standard library for both targets under the given folder.
 leave_std() {
@@ -36,27 +30,6 @@ new_machine() {
         printf '#!/bin/bash\necho \"debian-cargo\" >>%s/calls\n%s\n' '$work' '$(leave_std "\$CARGO_TARGET_DIR" release/deps)' >'$work/debian/cargo'
         chmod +x '$work/debian/'*"
 }
-
-run() {
-    : >"$work/calls"
-    PATH=$work/bin MESHTRACE_CACHE=$work/cache MESHTRACE_DEBIAN_BIN=$work/debian \
-        bash "$script" >"$work/stdout" 2>"$work/stderr" && status=0 || status=$?
-}
-
-# expect <what> <condition…>
-expect() {
-    local what=$1
-    shift
-    if "$@"; then return; fi
-    printf 'FAILED: %s\n' "$what" >&2
-    sed 's/^/    /' "$work/calls" "$work/stdout" "$work/stderr" >&2
-    exit 1
-}
-called() { grep -q "^$1" "$work/calls"; }
-not_called() { ! called "$1"; }
-printed() { grep -q -e "$1" "$work/stdout"; }
-told() { grep -q -e "$1" "$work/stderr"; }
-silent() { [[ ! -s $work/stderr ]]; }
 
 new_machine
 eval "$(leave_std "$work/sysroot/lib/rustlib" lib)"
