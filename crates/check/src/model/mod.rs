@@ -4,6 +4,7 @@ pub(crate) mod chain;
 mod envoy;
 mod mesh;
 pub(crate) mod plugin;
+pub(crate) mod reach;
 pub(crate) mod resource;
 
 use crate::document::Node;

@@ -5,6 +5,7 @@ mod ids;
 mod loading;
 mod mesh;
 mod native;
+mod overlap;
 mod placement;
 mod report;
 mod routes;
@@ -21,11 +22,12 @@ use crate::model::Model;
 /// The rules of a topic.
 type Topic = fn(&Model<'_>, &mut Findings);
 
-const TOPICS: [Topic; 11] = [
+const TOPICS: [Topic; 12] = [
     ids::check,
     loading::check,
     mesh::check,
     native::check,
+    overlap::check,
     placement::check,
     report::check,
     routes::check,

@@ -240,7 +240,7 @@ fn writes_state(plugin: &Plugin<'_>) -> bool {
 }
 
 /// The keys of attributes, with their nodes.
-fn attributes<'t>(plugin: &Plugin<'t>) -> Vec<(&'t str, Node<'t>)> {
+pub(super) fn attributes<'t>(plugin: &Plugin<'t>) -> Vec<(&'t str, Node<'t>)> {
     let stage = plugin.stage(Filter::SpanAttributes);
     match stage.and_then(|stage| stage.get("attributes")) {
         Some(list) => list

@@ -14,7 +14,6 @@ const READ_AND_WRITTEN: &[&str] = &["tracecontext", "b3", "b3multi"];
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for manager in &model.managers {
         order(manager, findings);
-        reported_twice(model, manager, findings);
         let own = &manager.tracing;
         for filter in manager.filters.iter().chain(&manager.upstream) {
             let Some(plugin) = model.plugin(filter) else {
@@ -52,24 +51,6 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         percentage(plugin, model.percentage_for(resource), findings);
     }
     envoy_filters(model, findings);
-}
-
-/// Finds a second filter that reports: one plugin of Istio's chooses the namespace, and another one
-/// the workload.
-fn reported_twice(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings) {
-    let filters = manager.filters.iter().filter(|filter| !filter.disabled);
-    let plugins = filters.filter_map(|filter| model.plugin(filter));
-    let mut reports = plugins.filter_map(|plugin| Some((plugin.name, plugin.report()?)));
-    let Some((first, _)) = reports.next() else {
-        return;
-    };
-    for (_, report) in reports {
-        let message = format!(
-            "the plugin {first:?} in front of it reports spans too: each request has two spans of \
-             this proxy, one the child of the other; leave one of them, or remove `report` here"
-        );
-        findings.add(Code::TwoTracers, report, message);
-    }
 }
 
 /// Whether a format is in the list. Both forms of B3 count as one format.
