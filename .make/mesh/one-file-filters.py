@@ -235,6 +235,27 @@ def together(copy, kustomize):
             check("url" not in wasm or wasm["url"].startswith("oci://registry.internal/tracing/"), f"{wasm}")
 
 
+def on_one_proxy(copy, kustomize):
+    """`meshtrace check` finds the forms that are for one proxy, and no others: given together, as they would be applied."""
+    of = {
+        ("namespace", "workload"): "MT033",
+        ("namespace", "waypoint"): "",
+        ("workload", "gateway"): "",
+        ("workload", "waypoint"): "",
+    }
+    for (one, other), expected in of.items():
+        for kind in KINDS:
+            command = ["dist/meshtrace", "check"]
+            for place in (one, other):
+                built = subprocess.run([kustomize, "build", str(copy / "overlays" / kind / place)], check=True, stdout=subprocess.PIPE)
+                file = copy / f"{kind}-{place}.yaml"
+                file.write_bytes(built.stdout)
+                command.append(str(file))
+            said = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+            found = sorted(set(re.findall(r"MT026|MT033", said)))
+            check(found == ([expected] if expected else []), f"{kind}, {one} and {other}: {said}")
+
+
 def with_memory(copy, kustomize):
     """Each workload of an application with the component gets the annotation, and keeps those that it has."""
     application = copy / "application"
@@ -287,6 +308,7 @@ def main():
                 check(other == overlay[0], f"{other} and {overlay[0]} have the same {resource}")
         count = len(list(overlays()))
         together(copy, kustomize)
+        on_one_proxy(copy, kustomize)
         with_memory(copy, kustomize)
     print(f"==> one file: {count} overlays rendered, and nothing found in them", file=sys.stderr)
 

@@ -25,6 +25,10 @@ PLACES = [
     ("waypoint", "waypoint", {SERVER}),
 ]
 OTHERS = 200
+# Of the probes and the health checks, each as it is asked for; and paths that only begin like them.
+NEVER = ["/health", "/healthz/live", "/livez", "/livez/ping?verbose", "/ready", "/readyz?exclude=etcd", "/startupz", "/metrics"]
+NEVER += ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/health/fail", "/readyz/fail"]
+ALIKE = ["/healthy/fail", "/livezone/fail", "/grpc.health.v1.HealthCare/fail"]
 
 
 def documents(kustomize, form):
@@ -116,12 +120,12 @@ def judge(form, kind, kinds, port, spans, log):
     def of(path):
         return [span for span in list(spans) if span.attributes["url.path"] == path]
 
-    for path in ["/health", "/healthz/live", "/ready", "/metrics", "/health/fail"]:
+    for path in NEVER:
         for _ in range(20):
             send(port, path)
     for _ in range(OTHERS):
         send(port, "/other")
-    for path in ["/other/fail", "/slow"]:
+    for path in ["/other/fail", *ALIKE, "/slow"]:
         send(port, path)
     for _ in range(20):
         send(port, "/payments/7")
@@ -137,9 +141,9 @@ def judge(form, kind, kinds, port, spans, log):
         identity = {"user.id": None, "tenant.id": None} if kind == "router" else {"user.id": "zoe", "tenant.id": "acme"}
         for key, value in {**expected, **identity}.items():
             check(attributes.get(key) == value, f"{form}: {key} is {attributes.get(key)}")
-    for path in ["/health", "/healthz/live", "/ready", "/metrics", "/health/fail"]:
-        check(not of(path), f"{form}: {path} is reported")
-    for path, reason in [("/other/fail", "error"), ("/slow", "slow")]:
+    for path in NEVER:
+        check(not of(path.split("?")[0]), f"{form}: {path} is reported")
+    for path, reason in [*((path, "error") for path in ["/other/fail", *ALIKE]), ("/slow", "slow")]:
         wait_for(f"span of {path}", lambda: of(path))
         reasons = {span.attributes.get("meshtrace.kept") for span in of(path) if span.kind == SERVER}
         # One of twenty is sampled anyhow, and needs no reason.

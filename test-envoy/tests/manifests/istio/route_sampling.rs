@@ -66,6 +66,10 @@ fn together_they_decide_by_rule_and_respect_a_parent() {
             ("/payments/1", None, "-01"),
             ("/health", None, "-00"),
             ("/metrics", None, "-00"),
+            ("/livez/ping?verbose", None, "-00"),
+            ("/readyz", None, "-00"),
+            ("/startupz", None, "-00"),
+            ("/grpc.health.v1.Health/Check", None, "-00"),
             ("/health", Some(w3c("01")), "-01"),
             ("/payments", Some(w3c("00")), "-00"),
         ] {
