@@ -1,6 +1,7 @@
 //! The end of a process, and one that only checks a configuration.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,7 +57,8 @@ fn with_the_extension_nothing_is_lost_at_the_end() {
     }
 }
 
-/// Envoy waits for the collector, but not for long.
+/// Envoy waits for the collector, but not for long. Then what is lost is in the counter, which a
+/// stats sink is told last.
 #[test]
 fn a_collector_that_is_silent_holds_the_end_up_for_seconds_at_most() {
     use envoy_test_harness::sink::Fault;
@@ -64,7 +66,12 @@ fn a_collector_that_is_silent_holds_the_end_up_for_seconds_at_most() {
     for envoy in envoys() {
         let config = reporting("http/protobuf", r#"{"batch": {"interval_ms": 60000}}"#);
         let listener = Listener::http("ingress", manager(tracing(config)));
-        let bootstrap = Bootstrap::new().listener(listener).merge(flush());
+        let statsd = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let port = statsd.local_addr().expect("an address").port();
+        let bootstrap = Bootstrap::new()
+            .listener(listener)
+            .merge(flush())
+            .merge(statsd_at(port));
         let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
         mesh.sink
             .set_fault(Some(Fault::delay(Duration::from_secs(60))));
@@ -74,7 +81,38 @@ fn a_collector_that_is_silent_holds_the_end_up_for_seconds_at_most() {
         terminate(&mesh.envoy);
         wait_for_end(&mesh.envoy);
         assert!(started.elapsed() < Duration::from_secs(10));
+        assert_eq!(
+            lost(&statsd),
+            ["1|c"],
+            "{}: told by StatsD",
+            envoy.reported_version()
+        );
     }
+}
+
+fn statsd_at(port: u16) -> serde_json::Value {
+    serde_json::json!({"stats_sinks": [{
+        "name": "envoy.stat_sinks.statsd",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.metrics.v3.StatsdSink",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        },
+    }]})
+}
+
+/// What the sink was told of `report.dropped.at_end` until now.
+fn lost(statsd: &UdpSocket) -> Vec<String> {
+    statsd.set_nonblocking(true).expect("a socket's option");
+    let mut datagram = [0; 65_536];
+    let mut told = Vec::new();
+    while let Ok(length) = statsd.recv(&mut datagram) {
+        let text = String::from_utf8_lossy(&datagram[..length]);
+        let values = text
+            .lines()
+            .filter_map(|line| line.split_once("meshtrace.report.dropped.at_end:"));
+        told.extend(values.map(|(_, value)| value.to_owned()));
+    }
+    told
 }
 
 #[test]
