@@ -156,9 +156,26 @@ def mirror(envoy, tree):
             check(original["traceparent"] == f"00-{trace_id}-{client.span_id}-01", f"{at}: {original}")
             check(of_shadow.parent_id == client.span_id, f"{at}: {of_shadow} is not below {client}")
             check(copy["traceparent"] == f"00-{trace_id}-{of_shadow.span_id}-01", f"{at}: {copy}")
+        of_hosts(ports[10000], shadow, collector)
         seen = len(collector.spans)
         opt_out(ports[10002], shadow, collector)
         check(len(collector.spans) == seen + 1, f"opt-out: {collector.spans[seen:]}")
+
+
+def of_hosts(port, shadow, collector):
+    """Envoy's suffix is a part of the copy's host, and stands before the port."""
+    for host, copied in [
+        ("shop.example.com:8080", ("shop.example.com-shadow", "8080")),
+        ("10.0.0.1", ("10.0.0.1-shadow", "80")),
+        ("10.0.0.1:8080", ("10.0.0.1-shadow", "8080")),
+        ("[::1]:8080", ("[::1]-shadow", "8080")),
+        ("[::1]", ("[::1]-shadow", "80")),
+    ]:
+        trace_id, _, context = sampled()
+        ask(port, f"/{trace_id}", context, host)
+        spans = {(s.resource["service.name"], s.kind): s for s in collector.trace(trace_id, 3)}
+        told = tuple(spans["shadow", SERVER].attributes.get(key) for key in ("server.address", "server.port"))
+        check(told == copied, f"the copy for {host}: {told}, sent to {shadow.asked(f'/{trace_id}')[0]['host']}")
 
 
 def opt_out(port, shadow, collector):

@@ -9,13 +9,14 @@ pub fn host_name(authority: &[u8]) -> &[u8] {
 }
 
 /// The host of an `authority`, or of an address, and its port. The address of IPv6 loses its
-/// brackets. A text without a valid port is a host as a whole.
+/// brackets, unless more stands behind them: Envoy sends the copy of a request for `[::1]:80` to
+/// `[::1]-shadow:80`. A text without a valid port is a host as a whole.
 #[must_use]
 pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     let (host, digits) = split_port(authority);
     match (host, digits.and_then(number)) {
         ([b'[', host @ .., b']'], Some(port)) => (host, Some(port)),
-        (host, Some(port)) if !host.contains(&b':') => (host, Some(port)),
+        (host, Some(port)) if !host.contains(&b':') || host.starts_with(b"[") => (host, Some(port)),
         _ => match authority {
             [b'[', host @ .., b']'] => (host, None),
             _ => (authority, None),
@@ -57,6 +58,24 @@ mod tests {
             ("10.0.0.1:8080", "10.0.0.1", "10.0.0.1", Some(8080)),
             ("[::1]:80", "[::1]", "::1", Some(80)),
             ("[::1]", "[::1]", "::1", None),
+            // Copies of requests, as Envoy names their host.
+            ("a.b-shadow", "a.b-shadow", "a.b-shadow", None),
+            ("a.b-shadow:80", "a.b-shadow", "a.b-shadow", Some(80)),
+            (
+                "10.0.0.1-shadow",
+                "10.0.0.1-shadow",
+                "10.0.0.1-shadow",
+                None,
+            ),
+            (
+                "10.0.0.1-shadow:80",
+                "10.0.0.1-shadow",
+                "10.0.0.1-shadow",
+                Some(80),
+            ),
+            ("[::1]-shadow", "[::1]-shadow", "[::1]-shadow", None),
+            ("[::1]-shadow:80", "[::1]-shadow", "[::1]-shadow", Some(80)),
+            ("[::1:80", "[::1", "[::1", Some(80)),
             ("shop.example:", "shop.example", "shop.example:", None),
             ("shop.example:x", "shop.example", "shop.example:x", None),
             ("", "", "", None),

@@ -100,6 +100,20 @@ fn the_server_is_the_authority_s_host_and_port() {
         ),
         ("[2001:db8::1]", "http", Some("2001:db8::1"), Some("80")),
         ("2001:db8::1", "http", Some("2001:db8::1"), Some("80")),
+        // The copy of a request, whose host Envoy names so.
+        (
+            "shop-shadow:8080",
+            "http",
+            Some("shop-shadow"),
+            Some("8080"),
+        ),
+        (
+            "[::1]-shadow:8080",
+            "http",
+            Some("[::1]-shadow"),
+            Some("8080"),
+        ),
+        ("[::1]-shadow", "http", Some("[::1]-shadow"), Some("80")),
         ("shop:", "http", Some("shop:"), Some("80")),
         ("shop:99999", "http", Some("shop:99999"), Some("80")),
         ("", "http", None, None),
