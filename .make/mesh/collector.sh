@@ -14,5 +14,7 @@ DEMO_PYTHON=$(.make/python-env.sh test-envoy/demo/apps/requirements.txt)
 export DEMO_PYTHON
 COLLECTOR_BIN=$collector cargo test --locked --package envoy-test-harness \
     --test access_log_trace --test mesh_tracing collector:: -- --ignored
-step "the walk-through's Collector"
+JAEGER_BIN=$(.make/jaeger.sh --cached)
+export JAEGER_BIN
+step "the walk-through's Collector${JAEGER_BIN:+, and a Jaeger behind it}"
 COLLECTOR_BIN=$collector cargo test --locked --package envoy-test-harness --test examples walkthrough::collector_ -- --ignored

@@ -211,12 +211,110 @@ fn one_request_through_five_proxies_and_four_services_is_one_trace() {
     }
 }
 
-/// The Collector of the page, with its tail sampling: what failed comes whole, and of the others a part, each whole.
+/// A Jaeger, where there is one.
+struct Jaeger {
+    query: SocketAddr,
+    otlp: SocketAddr,
+    _process: Running,
+}
+
+impl Jaeger {
+    /// `None` where JAEGER_BIN has no program.
+    fn start() -> Option<Self> {
+        let binary = std::env::var_os("JAEGER_BIN").filter(|path| !path.is_empty())?;
+        let [query, grpc, otlp] = [reserve(), reserve(), reserve()];
+        let address = |socket: &TcpSocket| socket.local_addr().expect("its address");
+        let mut configuration = common::yaml(".make/jaeger/jaeger.yaml");
+        configuration["extensions"]["jaeger_query"] = json!({
+            "storage": {"traces": "store"},
+            "http": {"endpoint": address(&query).to_string()},
+            "grpc": {"endpoint": address(&grpc).to_string()},
+            "enable_tracing": false,
+            "ui": {"assets_path": common::root().join(".make/jaeger/page")},
+        });
+        // As the Collector of the page sends it.
+        let endpoint = json!({"endpoint": address(&otlp).to_string()});
+        configuration["receivers"] = json!({"otlp": {"protocols": {"grpc": endpoint}}});
+        configuration["service"]["pipelines"]["traces"]["receivers"] = json!(["otlp"]);
+        let process = Command::new(binary)
+            .arg(format!("--config=yaml:{configuration}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let jaeger = Self {
+            query: address(&query),
+            otlp: address(&otlp),
+            _process: Running(process.expect("a Jaeger")),
+        };
+        wait_for(jaeger.query, "Jaeger's API");
+        wait_for(jaeger.otlp, "Jaeger's receiver");
+        Some(jaeger)
+    }
+
+    fn ask(&self, path: &str) -> Value {
+        let response = envoy_test_harness::client::Request::get(path).send(self.query);
+        let text = response.expect("an answer of Jaeger").text();
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+        answer["data"].take()
+    }
+
+    /// The numbers of spans of the traces that a search finds, by their ids.
+    fn traces(&self, search: &str) -> BTreeMap<String, usize> {
+        let found = self.ask(&format!("/api/traces?limit=100&lookback=1h&{search}"));
+        let traces = found.as_array().into_iter().flatten();
+        traces
+            .map(|trace| {
+                let id = trace["traceID"].as_str().expect("an id");
+                (id.to_owned(), trace["spans"].as_array().map_or(0, Vec::len))
+            })
+            .collect()
+    }
+
+    /// What the page's reader finds: the services, every trace that was kept, whole, and which of
+    /// them failed.
+    fn has(&self, kept: &BTreeMap<String, Vec<Span>>) {
+        let expected: BTreeMap<_, _> = kept
+            .iter()
+            .map(|(id, spans)| (id.clone(), spans.len()))
+            .collect();
+        let begun = Instant::now();
+        while self.traces("service=gateway") != expected {
+            let waited = begun.elapsed() < Duration::from_secs(60);
+            assert!(
+                waited,
+                "{:?}, not {expected:?}",
+                self.traces("service=gateway")
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let services = self.ask("/api/services");
+        let mut services: Vec<_> = services.as_array().into_iter().flatten().collect();
+        services.sort_by_key(|name| name.as_str());
+        let mut known = Vec::from(SERVICES);
+        known.push("gateway");
+        known.sort_unstable();
+        assert_eq!(services, known);
+        for service in known {
+            assert_eq!(self.traces(&format!("service={service}")), expected);
+        }
+        let failed: BTreeMap<_, _> = kept
+            .iter()
+            .filter(|(_, spans)| spans.iter().any(|span| span.status_error))
+            .map(|(id, spans)| (id.clone(), spans.len()))
+            .collect();
+        let search = "service=gateway&tags=%7B%22error%22%3A%22true%22%7D";
+        assert_eq!(self.traces(search), failed);
+        assert_eq!(failed.len(), 1);
+    }
+}
+
+/// The Collector of the page, with its tail sampling: what failed comes whole, and of the others a part, each whole. Where
+/// there is a Jaeger it is sent the same, and asked.
 #[test]
 #[ignore = "it takes a Collector, COLLECTOR_BIN: `make test-mesh`"]
 fn collector_keeps_what_failed() {
     const OTHERS: usize = 20;
-    let sink = OtlpSink::start().expect("Jaeger's place");
+    let sink = OtlpSink::start().expect("a collector");
     let mut configuration = common::yaml(&format!("{FOLDER}/collector.yaml"));
     let (http, grpc) = (reserve(), reserve());
     let address = |socket: &TcpSocket| socket.local_addr().expect("its address");
@@ -224,8 +322,17 @@ fn collector_keeps_what_failed() {
         configuration["receivers"]["otlp"]["protocols"][protocol]["endpoint"] =
             json!(address(socket).to_string());
     }
-    configuration["exporters"]["otlp_grpc/jaeger"]["endpoint"] =
-        json!(sink.grpc_addr().to_string());
+    let jaeger = Jaeger::start();
+    let exporters = &mut configuration["exporters"];
+    let mut copy = exporters["otlp_grpc/jaeger"].clone();
+    copy["endpoint"] = json!(sink.grpc_addr().to_string());
+    exporters["otlp_grpc/sink"] = copy;
+    let mut pipeline = vec!["otlp_grpc/sink"];
+    if let Some(jaeger) = &jaeger {
+        exporters["otlp_grpc/jaeger"]["endpoint"] = json!(jaeger.otlp.to_string());
+        pipeline.push("otlp_grpc/jaeger");
+    }
+    configuration["service"]["pipelines"]["traces"]["exporters"] = json!(pipeline);
     configuration["service"]["telemetry"] = json!({"metrics": {"level": "none"}});
     let binary = std::env::var_os("COLLECTOR_BIN").expect("COLLECTOR_BIN");
     let process = Command::new(binary)
@@ -256,6 +363,9 @@ fn collector_keeps_what_failed() {
     };
     for spans in traces.values() {
         assert_eq!(tree(spans), EXPECTED);
+    }
+    if let Some(jaeger) = &jaeger {
+        jaeger.has(&traces);
     }
     // Two of them on average; three of four happen in no run of a million.
     assert!(traces.len() - 1 < OTHERS * 3 / 4, "{}", traces.len());
