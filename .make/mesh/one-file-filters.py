@@ -283,8 +283,23 @@ def with_memory(copy, kustomize):
     check(container == requests, f"memory/waypoint.yaml: {container}")
 
 
+def named(api):
+    """Every label and annotation of Istio's in the pages and files is one that its API knows."""
+    known = "".join((api / kind).read_text() for kind in ("annotation/annotations.gen.go", "label/labels.gen.go"))
+    names = set()
+    for folder in ("docs", "istio-manifests", "examples"):
+        for path in pathlib.Path(folder).rglob("*"):
+            if path.suffix in (".md", ".yaml"):
+                # Not a version of an API, and not a repository.
+                names.update(re.findall(r"(?<![\w./-])(?:[a-z]+\.)*istio\.io/(?!istio\b|v\d)[A-Za-z-]+", path.read_text()))
+    check(len(names) > 5, f"names {names}")
+    unknown = sorted(name for name in names if f'"{name}"' not in known)
+    check(not unknown, f"Istio knows no {unknown}")
+
+
 def main():
     kustomize, crds = sys.argv[1], schemas(sys.argv[2])
+    named(pathlib.Path(sys.argv[2]).parents[1])
     compare(dict(files()))
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder) / "one-file"
