@@ -36,6 +36,8 @@ MESHTRACE_NATIVE_FOLDER=target/sanitized ASAN_OPTIONS=detect_leaks=0:detect_odr_
 if command -v go >/dev/null; then
     step "the answers of a real Jaeger, which is compiled once"
     JAEGER=1 .make/mesh/jaeger.sh
+    step "the access log of pods in a real Loki, which is compiled once"
+    LOKI=1 .make/mesh/logs.sh
 fi
 
 step "what Istio's pilot-discovery serves, in the Envoys of Istio 1.31 and of the next (five minutes; twenty the first time)"

@@ -1,7 +1,8 @@
-"""logs.py <otelcol> <meshtrace> <envoy> <envoy>: the access log beside every tracer, and in every form that is shipped.
+"""logs.py <otelcol> <meshtrace> <envoy> <envoy> [<loki>]: the access log beside every tracer, and in every form that is shipped.
 
 Istio's own fields stay beside the ids, ECS has its names, and all lines of a pod, Envoy's own among them, go through a real
-Collector as a container runtime writes them: each request's record names the span that was exported.
+Collector as a container runtime writes them: each request's record names the span that was exported. Where there is a Loki it
+gets each export as it is, and is asked as Grafana asks it, by ./loki.py.
 """
 
 import collections
@@ -15,6 +16,7 @@ import sys
 import tempfile
 
 import yaml
+import loki
 from example import HTTP2, Application, Collector, Quiet, check, lines as lines_of, moved, serve
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from parts import Processes, free_port, get, wait_for
@@ -77,7 +79,7 @@ def requests(envoy, fields):
 
 def as_cri(lines):
     """What containerd writes of these lines: a time, a stream and a tag before each, and long ones in parts."""
-    time = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
+    time = datetime.datetime.now(datetime.UTC)
     lines = collections.deque(enumerate(lines))
 
     def parts(number, line):
@@ -104,15 +106,17 @@ def value(any_value):
     return getattr(any_value, kind) if kind else None
 
 
-def through_collector(program, lines):
-    """The records that the pipeline makes of a pod's lines, each with its resource."""
+def through_collector(program, lines, real):
+    """The records that the pipeline makes of a pod's lines, each with its resource. A real Loki gets them too."""
     records = []
 
     class Loki(Quiet):
         def do_POST(self):
             check(self.path == "/otlp/v1/logs", self.path)
-            message = ExportLogsServiceRequest()
-            message.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
+            message, body = ExportLogsServiceRequest(), self.body()
+            if real:
+                real.take(body)
+            message.ParseFromString(body)
             for group in message.resource_logs:
                 resource = {one.key: value(one.value) for one in group.resource.attributes}
                 for scope in group.scope_logs:
@@ -177,10 +181,14 @@ AGENT = '{"level":"warn","time":"2026-11-28T12:00:00.000000Z","scope":"envoy con
 OTHERS = ["2026-11-28T12:00:00.000000Z\twarn\tenvoy config\tgRPC config stream closed", AGENT, "{no JSON", "plain"]
 
 
-def judge_pod(program, lines, spans, *names):
+def judge_pod(program, real, lines, spans, *names):
     """The lines of a pod, with some of Istio's agent and two that nothing knows, as records."""
     lines = lines + OTHERS
-    judge_records(through_collector(program, lines), lines, spans, *names)
+    with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
+        store = loki.Loki(processes, real, pathlib.Path(folder)) if real else None
+        judge_records(through_collector(program, lines, store), lines, spans, *names)
+        if store:
+            store.judge(lines, *names[:2])
 
 
 def judge_lines(name, lines, spans, trace, span, parent):
@@ -319,8 +327,19 @@ def shippers(plain, ecs):
             check(wanted.get(name) == target, f"{name} becomes {target}; ECS: {wanted.get(name)}")
 
 
+def metadata_of_pods():
+    """Filebeat knows the pod of a file by the id in its name, where the processor is told the folder of the input."""
+    tree = yaml.safe_load(pathlib.Path("examples/access-log/filebeat-kubernetes.yaml").read_text())
+    [processor] = [step["add_kubernetes_metadata"] for step in tree["processors"] if "add_kubernetes_metadata" in step]
+    [matcher] = processor["matchers"]
+    for path in tree["filebeat.inputs"][0]["paths"]:
+        folder = matcher["logs_path"]["logs_path"]
+        check(path.startswith(folder) and folder.startswith("/var/log/containers/"), f"{path} is not below {folder}")
+
+
 def main():
-    program, meshtrace, *envoys = sys.argv[1:]
+    program, meshtrace, first, last = sys.argv[1:5]
+    real = (sys.argv[5:] or [None])[0]
     ids = {"trace_id", "span_id", "parent_span_id", "trace_flags", "trace_format"}
     istio = form("mesh-config-istio.yaml")
     check(len(set(istio) - ids) == 24, f"Istio's fields: {sorted(set(istio) - ids)}")
@@ -328,7 +347,7 @@ def main():
     ecs = rendered(meshtrace, "ecs")
     shippers(form("mesh-config.yaml"), ecs)
     shippers(istio, ecs)
-    first, last = envoys
+    metadata_of_pods()
     seen = beside(meshtrace, first) + beside(meshtrace, last)
     of_ecs = lines, spans = requests(last, ecs)
     judge_lines("ecs", lines, spans, "trace.id", "span.id", "parent.id")
@@ -337,9 +356,9 @@ def main():
     for name, envoy, fields in [("plain", first, form("mesh-config.yaml")), ("istio", first, istio), ("istio", last, istio)]:
         lines, spans = requests(envoy, fields)
         judge_lines(name, lines, spans, "trace_id", "span_id", "parent_span_id")
-    judge_pod(program, lines, spans, "trace_id", "span_id", "path", "start_time")
-    judge_pod(program, *of_ecs, "trace.id", "span.id", "url.path", "@timestamp")
-    print(f"==> logs: {seen} places of tracers, 3 forms, {len(lines)} lines of a pod in a Collector", file=sys.stderr)
+    judge_pod(program, real, lines, spans, "trace_id", "span_id", "path", "start_time")
+    judge_pod(program, real, *of_ecs, "trace.id", "span.id", "url.path", "@timestamp")
+    print(f"==> logs: {seen} places of tracers, 3 forms, {len(lines)} lines of a pod in a Collector{' and in Loki' if real else ''}", file=sys.stderr)
 
 
 main()
