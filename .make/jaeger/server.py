@@ -16,10 +16,10 @@ from parts import free_port, get  # noqa: E402  # the folder above is no package
 class Jaeger:
     def __init__(self, processes, program, query=None):
         """Starts Jaeger among the processes, at this port where there is one, and returns when it answers."""
-        self.query, self.otlp, self.zipkin = query or free_port(), free_port(), free_port()
+        self.query, self.otlp, self.zipkin, self.grpc = query or free_port(), free_port(), free_port(), free_port()
         addresses = {
             "JAEGER_QUERY": self.query,
-            "JAEGER_QUERY_GRPC": free_port(),
+            "JAEGER_QUERY_GRPC": self.grpc,
             "JAEGER_OTLP": self.otlp,
             "JAEGER_ZIPKIN": self.zipkin,
         }

@@ -1,10 +1,11 @@
-"""jaeger.py <envoys> [<jaeger>]: what a gateway, a waypoint, a sidecar and an application report, and what Jaeger finds of it.
+"""jaeger.py <envoys> [<jaeger> [<kiali>]]: what a gateway, a waypoint, a sidecar and an application report, and what Jaeger finds of it.
 
 The proxies are nodes of Istio with mesh_tracing, or the native module, as their tracer; the application has OpenTelemetry's
 SDK. What they export must be what test-envoy/fixtures/jaeger has. Where there is a Jaeger it gets each export as it is, and is
 asked as its users and Kiali ask; its answers must be those of the fixture. UPDATE_JAEGER=1 writes the fixture.
 
-<envoys>: host=version=program, separated by commas; host is wasm or native.
+<envoys>: host=version=program, separated by commas; host is wasm or native. <kiali> is a test that is compiled with Kiali's
+source, and asks the same Jaeger.
 """
 
 import gzip
@@ -12,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -361,7 +363,16 @@ def compare(case, found):
     check(not lines, f"{path} has another:\n" + "\n".join(lines))
 
 
-def run(host, version, envoy, name, program):
+def asked_by_kiali(jaeger, name, kiali):
+    """Kiali's own code asks, over HTTP and over gRPC."""
+    at = {"JAEGER_HTTP": f"http://127.0.0.1:{jaeger.query}", "JAEGER_GRPC": f"http://127.0.0.1:{jaeger.grpc}", "REPORT": name}
+    command = [kiali, "-test.run=TestTracesOfTheProxies", "-test.v"]
+    said = subprocess.run(command, env={**os.environ, **at}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    passed = said.stdout.count("--- PASS: TestTracesOfTheProxies/")
+    check(said.returncode == 0 and passed == 2, f"Kiali, {name}: {said.stdout}")
+
+
+def run(host, version, envoy, name, program, kiali):
     with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
         jaeger = Jaeger(processes, program) if program else None
         collector = Collector(jaeger)
@@ -381,17 +392,19 @@ def run(host, version, envoy, name, program):
             found["exports"][path] = exported(collector, nth * SPANS, SPANS)
         if jaeger:
             found["answers"] = judge(jaeger, name, host)
+            if kiali:
+                asked_by_kiali(jaeger, name, kiali)
         compare(f"{host}-{name}", found)
 
 
 def main():
-    envoys, program = sys.argv[1], (sys.argv[2:] or [None])[0]
+    envoys, program, kiali = [*sys.argv[1:], None, None][:3]
     os.environ["ENVOY_DYNAMIC_MODULES_SEARCH_PATH"] = "dist"
     for which in envoys.split(","):
         host, version, envoy = which.split("=")
         for name in REPORTS:
-            run(host, version, envoy, name, program)
-        what = "services, dependencies, searches, Kiali's questions" if program else "what Jaeger was given in the fixture"
+            run(host, version, envoy, name, program, kiali)
+        what = f"services, dependencies, searches, Kiali's questions{', its own code' if kiali else ''}" if program else "what Jaeger was given in the fixture"
         print(f"==> Jaeger, {host}, Envoy {version}: {what}", file=sys.stderr)
 
 
