@@ -188,7 +188,21 @@ def judge_pod(program, real, lines, spans, *names):
         store = loki.Loki(processes, real, pathlib.Path(folder)) if real else None
         judge_records(through_collector(program, lines, store), lines, spans, *names)
         if store:
-            store.judge(lines, *names[:2])
+            store.judge(lines, *names[:2], ["shop", "shop-1", "istio-proxy"])
+
+
+def judge_file(program, real, lines):
+    """The access log of one Envoy, as a file, in Loki."""
+    lines = [line for line in lines if line.startswith("{")]
+    with tempfile.TemporaryDirectory() as folder, Processes(pathlib.Path(folder)) as processes:
+        store = loki.Loki(processes, real, pathlib.Path(folder))
+        log = pathlib.Path(folder) / "access.log"
+        log.write_text("".join(f"{line}\n" for line in lines))
+        places = {"ACCESS_LOG": str(log), "LOKI_ENDPOINT": f"{store.at}/otlp"}
+        command = [program, "--config", str(PIPELINE.with_name("collector.yaml"))]
+        command.append("--config=yaml:service::telemetry::metrics::level: none")
+        processes.start("otelcol", command, env={**os.environ, **places})
+        store.judge(lines, "trace_id", "span_id", [None] * 3)
 
 
 def judge_lines(name, lines, spans, trace, span, parent):
@@ -357,6 +371,8 @@ def main():
         lines, spans = requests(envoy, fields)
         judge_lines(name, lines, spans, "trace_id", "span_id", "parent_span_id")
     judge_pod(program, real, lines, spans, "trace_id", "span_id", "path", "start_time")
+    if real:
+        judge_file(program, real, lines)
     judge_pod(program, real, *of_ecs, "trace.id", "span.id", "url.path", "@timestamp")
     print(f"==> logs: {seen} places of tracers, 3 forms, {len(lines)} lines of a pod in a Collector{' and in Loki' if real else ''}", file=sys.stderr)
 
