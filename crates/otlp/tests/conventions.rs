@@ -102,6 +102,7 @@ fn the_server_is_the_authority_s_host_and_port() {
         ("2001:db8::1", "http", Some("2001:db8::1"), Some("80")),
         ("shop:", "http", Some("shop:"), Some("80")),
         ("shop:99999", "http", Some("shop:99999"), Some("80")),
+        ("user:secret@shop:8080", "http", Some("shop"), Some("8080")),
         ("", "http", None, None),
     ] {
         let (_, described, _) = request(&line("/", authority, scheme));
@@ -112,8 +113,9 @@ fn the_server_is_the_authority_s_host_and_port() {
 }
 
 #[test]
-fn a_query_is_in_no_attribute() {
-    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"));
+fn a_query_and_a_password_are_in_no_attribute() {
+    let lines = line("/a/b?token=secret", "user:secret@shop:81", "http");
+    let (name, both, client) = request(&lines);
     assert_eq!(name, "GET");
     assert_eq!(both["url.path"], "/a/b");
     assert_eq!(client["url.full"], "http://shop:81/a/b");
