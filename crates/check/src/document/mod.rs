@@ -167,7 +167,10 @@ mod tests {
     fn a_number_that_is_too_large_is_called_so() {
         for (text, expected) in [
             ("[1e999]", "1e999 is a larger number than a filter can read"),
-            ("[-1e999]", "-1e999 is a larger number than a filter can read"),
+            (
+                "[-1e999]",
+                "-1e999 is a larger number than a filter can read",
+            ),
             ("[1e]", "\"1e\" is not a JSON value"),
         ] {
             let error = read("a.json", text.as_bytes()).expect_err("no JSON");
