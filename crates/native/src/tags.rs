@@ -317,6 +317,7 @@ impl Tags {
                 }
                 About::Call | About::Request => 0,
             },
+            canceled: about == About::Call && self.is_canceled,
         };
         describe(&End::new(&values, seen))
     }
