@@ -70,6 +70,8 @@ for processor in ${RELEASE_PROCESSORS-x86_64 aarch64}; do
     for shell in bash zsh fish; do dist/meshtrace completions "$shell" >"$work/$name/completions/meshtrace.$shell"; done
     dist/meshtrace man >"$work/$name/meshtrace.1"
     archive "$name" "$work/$name"
+    cargo run --quiet --locked --package meshtrace-images -- \
+        sbom meshtrace-cli "$processor-unknown-linux-gnu" "$folder/meshtrace" >"$out/$name.spdx.json"
 done
 
 step "schemas, manifests, examples, images"

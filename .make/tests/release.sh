@@ -50,6 +50,16 @@ for sbom in *.spdx.json; do
         [[ ! -e $file ]] || grep -q "$(sha256sum "$file" | cut -d' ' -f1)" "$sbom" || die "$sbom is of another file"
     done
 done
+# The command line's is made from the file that make build left.
+(cd "$root" && cargo run --quiet --locked --package meshtrace-images -- \
+    sbom meshtrace-cli x86_64-unknown-linux-gnu dist/meshtrace) >"$work/cli.spdx.json"
+python3 - "$work/cli.spdx.json" "$(sha256sum "$root/dist/meshtrace" | cut -d' ' -f1)" <<'PYTHON'
+import json, sys
+bill = json.load(open(sys.argv[1], encoding="utf-8"))
+packages = {package["name"]: package for package in bill["packages"]}
+assert packages["meshtrace-cli"]["checksums"][0]["checksumValue"] == sys.argv[2], "of another file"
+assert {"clap", "serde_json"} <= packages.keys() and "tempfile" not in packages, packages.keys()
+PYTHON
 grep -q '^### Images' RELEASE.md && grep -qF "$(head -n 1 digests.txt)" RELEASE.md || die "RELEASE.md lacks the digests"
 
 for archive in *.tar.gz; do

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod check;
 mod doctor;
 mod explain;

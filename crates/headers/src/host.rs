@@ -24,6 +24,15 @@ pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     }
 }
 
+/// An `authority` without the user and the password that a client may have put before an `@`
+/// (RFC 3986, section 3.2.1): they are secrets.
+#[must_use]
+pub fn without_user(authority: &[u8]) -> &[u8] {
+    let at = authority.iter().rposition(|byte| *byte == b'@');
+    let host = at.and_then(|at| authority.get(at + 1..));
+    host.unwrap_or(authority)
+}
+
 /// The text before the last colon, and the text behind it. The colons of an address of IPv6 are in
 /// brackets.
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -43,6 +52,18 @@ mod tests {
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_user_and_a_password_are_no_part_of_a_host() {
+        for (authority, host) in [
+            ("shop.example:80", "shop.example:80"),
+            ("user:secret@shop.example:80", "shop.example:80"),
+            ("user@mail:secret@[::1]:80", "[::1]:80"),
+            ("user:secret@", ""),
+        ] {
+            assert_eq!(without_user(authority.as_bytes()), host.as_bytes());
+        }
+    }
 
     #[test]
     fn a_host_is_what_stands_before_the_port() {

@@ -22,7 +22,7 @@ pub type Arena = bumpalo::Bump;
 
 pub use block::{Headers, Iter};
 pub use edits::{Change, Edit, Edits, Managed};
-pub use host::{host_and_port, host_name};
+pub use host::{host_and_port, host_name, without_user};
 pub use join::join;
 pub use name::{
     FRAMING, NameRefusal, OF_RESPONSES, read_name, read_name_or_pseudo, written_name,

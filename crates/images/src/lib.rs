@@ -28,5 +28,5 @@ mod sbom;
 
 pub use error::{BuildError, PushError};
 pub use layout::{ARTIFACT_SUFFIX, Image, Layout};
-pub use project::{NATIVE, Project, Revision};
+pub use project::{NATIVE, Project, Revision, bill_of_materials};
 pub use push::{Pushed, Target, push};

@@ -1,11 +1,12 @@
 //! `meshtrace-images build`: packs `dist/*.wasm` and the native tracer into `dist/oci/`. `meshtrace-images push
-//! <host:port/namespace> [tag]`: pushes what is there. Both are run in the root of the repository.
+//! <host:port/namespace> [tag]`: pushes what is there. `meshtrace-images sbom <package> <target> <file>`: prints the bill of
+//! materials of a compiled program. All are run in the root of the repository.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-use meshtrace_images::{Layout, Project, PushError, Target, push};
+use meshtrace_images::{Layout, Project, PushError, Target, bill_of_materials, push};
 
 const MODULES: &str = "dist";
 const LAYOUTS: &str = "dist/oci";
@@ -17,9 +18,15 @@ fn main() -> ExitCode {
         ["build"] => build().map_err(|why| why.to_string()),
         ["push", registry] => push_all(registry, None).map_err(|why| why.to_string()),
         ["push", registry, tag] => push_all(registry, Some(tag)).map_err(|why| why.to_string()),
+        ["sbom", package, target, file] => {
+            bill_of_materials(Path::new("."), package, target, Path::new(file))
+                .map(|bill| println!("{}", String::from_utf8_lossy(&bill)))
+                .map_err(|why| why.to_string())
+        }
         _ => {
             eprintln!(
-                "usage: meshtrace-images build\n       meshtrace-images push <host[:port]/namespace> [tag]"
+                "usage: meshtrace-images build\n       meshtrace-images push <host[:port]/namespace> [tag]\n       \
+                 meshtrace-images sbom <package> <target> <file>"
             );
             return ExitCode::from(2);
         }

@@ -1,5 +1,6 @@
 //! The data about the project in the images: from Cargo's manifests and from git.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,7 @@ use serde::Deserialize;
 
 use crate::dependencies::Dependencies;
 use crate::error::BuildError;
+use crate::layout::sbom;
 
 /// The native tracer's name as an image.
 pub const NATIVE: &str = "native";
@@ -73,16 +75,8 @@ impl Project {
     /// Where cargo fails, or `SOURCE_DATE_EPOCH` is no number.
     pub fn read(root: &Path) -> Result<Self, BuildError> {
         let root = root.canonicalize().map_err(BuildError::file(root))?;
-        let arguments = ["metadata", "--no-deps", "--locked", "--format-version", "1"];
-        let metadata = run(&root, "cargo", &arguments)?;
-        let metadata: Metadata =
-            serde_json::from_str(&metadata).map_err(|why| BuildError::Output {
-                command: "cargo metadata".to_owned(),
-                why: why.to_string(),
-            })?;
         let folder = root.join("filters");
-        let (native, others): (Vec<_>, Vec<_>) = metadata
-            .packages
+        let (native, others): (Vec<_>, Vec<_>) = packages(&root)?
             .into_iter()
             .partition(|package| package.name == NATIVE_PACKAGE);
         let mut packages: Vec<_> = others
@@ -90,10 +84,8 @@ impl Project {
             .filter(|package| package.manifest_path.starts_with(&folder))
             .collect();
         packages.sort_by(|a, b| a.name.cmp(&b.name));
-        let native = native.into_iter().next().ok_or(BuildError::Output {
-            command: "cargo metadata".to_owned(),
-            why: format!("no package {NATIVE_PACKAGE}"),
-        })?;
+        let native = native.into_iter().next();
+        let native = native.ok_or_else(|| no_package(NATIVE_PACKAGE))?;
         let repository = packages
             .iter()
             .find_map(|package| package.repository.clone());
@@ -195,6 +187,45 @@ impl Revision {
             created,
             source,
         })
+    }
+}
+
+/// The bill of materials, SPDX 2.3, of a program of the workspace: of this package, compiled for this
+/// target, as this file.
+///
+/// # Errors
+/// Where cargo fails, there is no such package, or the file cannot be read.
+pub fn bill_of_materials(
+    root: &Path,
+    package: &str,
+    target: &str,
+    file: &Path,
+) -> Result<Vec<u8>, BuildError> {
+    let root = root.canonicalize().map_err(BuildError::file(root))?;
+    let found = packages(&root)?
+        .into_iter()
+        .find(|found| found.name == package);
+    let found = found.ok_or_else(|| no_package(package))?;
+    let packed = Packed::read(&root, found, target)?;
+    let program = fs::read(file).map_err(BuildError::file(file))?;
+    sbom(&packed, &Revision::read(&root, None)?, &program)
+}
+
+/// The packages of the workspace.
+fn packages(root: &Path) -> Result<Vec<Package>, BuildError> {
+    let arguments = ["metadata", "--no-deps", "--locked", "--format-version", "1"];
+    let metadata = run(root, "cargo", &arguments)?;
+    let metadata: Metadata = serde_json::from_str(&metadata).map_err(|why| BuildError::Output {
+        command: "cargo metadata".to_owned(),
+        why: why.to_string(),
+    })?;
+    Ok(metadata.packages)
+}
+
+fn no_package(name: &str) -> BuildError {
+    BuildError::Output {
+        command: "cargo metadata".to_owned(),
+        why: format!("no package {name}"),
     }
 }
 

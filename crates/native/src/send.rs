@@ -228,6 +228,9 @@ impl Sender {
                 if !is_stream && queue.plugin.is_grpc {
                     answer.assume_status();
                 }
+                if !flush::may_send() {
+                    content.exporter.stop();
+                }
                 answer.tell(&mut content, token, &mut |call| self.dispatch(&queue, call));
                 hand_over(&queue, &mut content);
             }
@@ -248,9 +251,12 @@ impl Sender {
             let mut content = queue.lock();
             let dispatch = &mut |call: &HttpCall<'_>| self.dispatch(&queue, call);
             let now = SystemClock.now();
-            if flush::is_asked() || !queue.plugin.metrics.is_alive() {
-                // No further spans will come, so waiting is useless.
-                content.exporter.on_done(now, dispatch);
+            let is_end = flush::is_asked();
+            if is_end {
+                content.exporter.hurry();
+            }
+            if is_end || !queue.plugin.metrics.is_alive() {
+                content.exporter.on_last_tick(now, dispatch);
             } else {
                 content.exporter.on_tick(now, dispatch);
             }

@@ -9,6 +9,7 @@
 //! request whose response has a status of gRPC gets that at the very end.
 
 use meshtrace_envoy::response_flag::{SHORT_NAMES, UPSTREAM_REQUEST_TIMEOUT};
+use meshtrace_headers::{path_of, without_user};
 use meshtrace_otlp::Attributes;
 use meshtrace_otlp::conventions::{self, End, EndValue, EndValues, Seen};
 
@@ -168,8 +169,17 @@ impl Tags {
 
     #[inline(never)]
     fn push_further(&mut self, key: &[u8], value: &[u8]) {
-        self.is_grpc |= key == b"grpc.path";
-        self.is_canceled |= key == b"canceled";
+        let mut value = value;
+        match key {
+            // Envoy has the path with its query, and the host with a password.
+            b"grpc.path" => {
+                self.is_grpc = true;
+                value = path_of(value);
+            }
+            b"grpc.authority" => value = without_user(value),
+            b"canceled" => self.is_canceled = true,
+            _ => {}
+        }
         self.further.push(key, value);
     }
 
@@ -307,6 +317,7 @@ impl Tags {
                 }
                 About::Call | About::Request => 0,
             },
+            canceled: about == About::Call && self.is_canceled,
         };
         describe(&End::new(&values, seen))
     }

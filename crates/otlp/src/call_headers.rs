@@ -36,7 +36,9 @@ pub(crate) fn compile(config: &ReportConfig) -> Result<Box<[u8]>, ConfigError> {
     };
     let is_host = |text: &str| !text.is_empty() && is_visible(text);
     let authority = match config.authority.as_deref() {
-        Some(authority) if is_host(authority) => authority,
+        Some(authority) if is_host(authority) && !authority.contains(['/', '@', '?', '#']) => {
+            authority
+        }
         Some(_) => {
             return Err(ConfigError::new(
                 "authority",

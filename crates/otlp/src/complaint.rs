@@ -27,6 +27,8 @@ pub(crate) enum Trouble {
     Repeated(CallStatus),
     /// The spans are too old by now.
     Expired(CallStatus),
+    /// The owner ends, so the call is not made again.
+    Ended(CallStatus),
 }
 
 /// The lines that were due in this worker, and the one that is.
@@ -78,7 +80,7 @@ impl Trouble {
     fn tells_lost(self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::TooLarge(_) | Self::Expired(_)
+            Self::Refused(_) | Self::TooLarge(_) | Self::Expired(_) | Self::Ended(_)
         )
     }
 
@@ -150,10 +152,14 @@ impl Complaint {
                 in_words(status),
                 advice(status),
             ),
-            Trouble::Expired(status) => format!(
+            Trouble::Expired(status) | Trouble::Ended(status) => format!(
                 "mesh_tracing.report: calls to the cluster {cluster:?} fail: {}; {lost} spans lost, \
-                 which waited too long{}",
+                 {}{}",
                 in_words(status),
+                match self.trouble {
+                    Trouble::Ended(_) => "as the plugin ends",
+                    _ => "which waited too long",
+                },
                 advice(status),
             ),
         }

@@ -17,6 +17,8 @@ use crate::report::Report;
 use crate::resource::{self, Head, Node};
 use crate::span::Span;
 
+mod end;
+
 /// While spans wait, the exporter is woken at least this often, as far as the host's ticks go.
 const MAX_TICK: Duration = Duration::from_millis(100);
 /// The first wait after a failure, and the longest one that the collector did not require.
@@ -87,6 +89,8 @@ pub struct Exporter {
     /// No call is made before this time: the back-off of the last failure.
     not_before: u64,
     finishing: bool,
+    /// Whether the process ends, so that the failures of before are forgotten.
+    hurries: bool,
     complaints: Complaints,
     counts: [u64; Counter::ALL.len()],
     /// Whether something was counted outside a callback of the owner. Then there is a next tick,
@@ -123,6 +127,7 @@ impl Exporter {
             failures: 0,
             not_before: 0,
             finishing: false,
+            hurries: false,
             complaints: Complaints::default(),
             counts: [0; Counter::ALL.len()],
             has_counted: false,
@@ -362,6 +367,7 @@ impl Exporter {
         let age = Duration::from_nanos(now.saturating_sub(batch.newest));
         let is_lost = self.finishing || age > MAX_AGE;
         let trouble = match is_lost {
+            true if self.finishing => Trouble::Ended(status),
             true => Trouble::Expired(status),
             false => Trouble::Repeated(status),
         };
@@ -400,33 +406,6 @@ impl Exporter {
         }
     }
 
-    /// Sends everything at once, in one call. Where the process is about to end, the spans are sent
-    /// if a connection is open already. Returns whether nothing is in flight.
-    pub fn on_done(&mut self, now: u64, dispatch: Dispatch<'_>) -> bool {
-        self.finishing = true;
-        self.not_before = 0;
-        let length = self.waiting.iter().map(|batch| batch.bytes().len()).sum();
-        batch::begin(&mut self.body, &self.head, self.report.protocol, length);
-        // The call is not made again, so only the number of its spans is needed.
-        let mut all = Batch::open(Vec::new(), now);
-        for batch in self.waiting.drain(..) {
-            self.body.extend_from_slice(batch.bytes());
-            all.spans += batch.spans;
-        }
-        self.bytes = self.bytes.saturating_sub(length);
-        self.compress();
-        if all.spans > 0 {
-            self.dispatch(all, now, dispatch);
-        }
-        self.flying.is_empty()
-    }
-
-    /// Whether [`on_done`](Self::on_done) was called and no call is in flight.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.finishing && self.flying.is_empty()
-    }
-
     /// Returns the line that is due for the log: about exports that fail, at most one a minute;
     /// about a cluster that Envoy does not have, at most one an hour. `None` where none is due.
     pub fn complaint(&mut self) -> Option<Complaint> {
@@ -443,20 +422,6 @@ impl Exporter {
     pub fn count_not_sampled(&mut self) {
         self.count(Counter::NotSampled, 1);
         self.has_counted = true;
-    }
-
-    /// Frees the memory that the next batches do not need: all but one buffer where nothing waits
-    /// or is in flight, and otherwise as many as can be in flight together.
-    pub fn trim(&mut self) {
-        let is_idle = self.waiting.is_empty() && self.flying.is_empty();
-        if is_idle {
-            self.body = Vec::new();
-        }
-        let needed = match is_idle {
-            true => 1,
-            false => self.report.batch.max_in_flight as usize,
-        };
-        self.free.truncate(needed);
     }
 
     fn drop_batch(&mut self, batch: Batch, counter: Counter) {

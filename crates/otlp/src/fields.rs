@@ -29,13 +29,15 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Calls `each` with the number and the value of every field. `None` where the message is
-/// malformed, or where `each` says that a value is.
+/// Calls `each` with the number and the value of every field, but for groups, which none of the needed
+/// fields is. `None` where the message is malformed, or where `each` says that a value is.
 #[inline(never)]
 pub(crate) fn read<'a>(
     mut message: &'a [u8],
     each: &mut dyn FnMut(u64, Value<'a>) -> Option<()>,
 ) -> Option<()> {
+    // The groups that are open, one in another.
+    let mut groups = 0_usize;
     while !message.is_empty() {
         let tag = varint(&mut message)?;
         let value = match tag & 7 {
@@ -47,12 +49,22 @@ pub(crate) fn read<'a>(
                 message = rest;
                 Value::Bytes(bytes)
             }
+            3 => {
+                groups = groups.checked_add(1)?;
+                continue;
+            }
+            4 => {
+                groups = groups.checked_sub(1)?;
+                continue;
+            }
             5 => fixed(&mut message, 4)?,
             _ => return None,
         };
-        each(tag >> 3, value)?;
+        if groups == 0 {
+            each(tag >> 3, value)?;
+        }
     }
-    Some(())
+    (groups == 0).then_some(())
 }
 
 fn fixed<'a>(message: &mut &'a [u8], length: usize) -> Option<Value<'a>> {
@@ -126,10 +138,25 @@ mod tests {
     }
 
     #[test]
+    fn passes_over_groups() {
+        // Field 2 is a group with a field 1 and a group in it; field 1 follows.
+        let message = b"\x13\x08\x05\x1b\x0a\x01a\x1c\x14\x08\x07";
+        let mut read_fields = Vec::new();
+        let end = read(message, &mut |field, value| {
+            read_fields.push((field, value));
+            Some(())
+        });
+        assert_eq!(end, Some(()));
+        assert_eq!(read_fields, [(1, Value::Number(7))]);
+    }
+
+    #[test]
     fn refuses_what_is_no_message() {
         for message in [
             &b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"[..],
             b"\x0b",
+            b"\x0b\x0c\x0c",
+            b"\x0f",
             b"\x0a\x05abc",
             b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
             b"\x0d\x01",

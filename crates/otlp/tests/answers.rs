@@ -12,8 +12,8 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use common::{Collector, answer, counts, exporter, reply, span, spans_of};
-use meshtrace_otlp::{Attributes, CallError, Exporter};
+use common::{Collector, answer, counts, exporter, push, reply, spans_of};
+use meshtrace_otlp::{CallError, Exporter};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -43,13 +43,6 @@ fn answer_with(
     trailers: &[(&str, String)],
 ) {
     reply(exporter, 0, headers, body, trailers, SECOND, collector);
-}
-
-fn push(exporter: &mut Exporter, spans: u64) {
-    let attributes = Attributes::new();
-    for id in 1..=spans {
-        exporter.push(&span(id, &attributes), 0);
-    }
 }
 
 /// When, after the answer at `now`, the batch is sent again, in milliseconds; `None` for never.
@@ -340,35 +333,6 @@ fn a_call_that_the_host_refuses_is_tried_again() {
     exporter.on_tick(SECOND, &mut |call| collector.take(call));
     collector.refuse = None;
     assert!(retried_after(&mut exporter, &mut collector, SECOND).is_some());
-}
-
-#[test]
-fn at_the_end_everything_is_sent_at_once_whatever_went_before() {
-    let json = r#"{"cluster": "c", "batch": {"max_spans": 2}}"#;
-    let (mut exporter, mut collector) = (exporter(json), Collector::default());
-    push(&mut exporter, 9);
-    exporter.on_tick(SECOND, &mut |call| collector.take(call));
-    answer(&mut exporter, 0, 503, SECOND, &mut collector);
-    assert!(!exporter.on_done(SECOND, &mut |call| collector.take(call)));
-    // Two, of which one failed; and one with all that is left.
-    assert_eq!(collector.calls.len(), 3);
-    let sizes: Vec<_> = collector.calls.iter().map(spans_of).collect();
-    assert_eq!(sizes, [2, 2, 7]);
-    for token in 1..3 {
-        assert!(!exporter.is_done());
-        answer(&mut exporter, token, 200, SECOND, &mut collector);
-    }
-    assert!(exporter.is_done());
-    assert_eq!(counts(&mut exporter).get("exported"), Some(&9));
-}
-
-#[test]
-fn at_the_end_what_fails_is_not_tried_again() {
-    let (mut exporter, mut collector) = in_flight(HTTP);
-    exporter.on_done(SECOND, &mut |call| collector.take(call));
-    answer(&mut exporter, 0, 503, SECOND, &mut collector);
-    assert!(exporter.is_done());
-    assert_eq!(counts(&mut exporter).get("dropped.expired"), Some(&3));
 }
 
 /// A collector that takes at most `limit` spans in a call. Returns the spans that it took, and the

@@ -116,6 +116,7 @@ fn the_server_is_the_authority_s_host_and_port() {
         ("[::1]-shadow", "http", Some("[::1]-shadow"), Some("80")),
         ("shop:", "http", Some("shop:"), Some("80")),
         ("shop:99999", "http", Some("shop:99999"), Some("80")),
+        ("user:secret@shop:8080", "http", Some("shop"), Some("8080")),
         ("", "http", None, None),
     ] {
         let (_, described, _) = request(&line("/", authority, scheme));
@@ -126,8 +127,9 @@ fn the_server_is_the_authority_s_host_and_port() {
 }
 
 #[test]
-fn a_query_is_in_no_attribute() {
-    let (name, both, client) = request(&line("/a/b?token=secret", "shop:81", "http"));
+fn a_query_and_a_password_are_in_no_attribute() {
+    let lines = line("/a/b?token=secret", "user:secret@shop:81", "http");
+    let (name, both, client) = request(&lines);
     assert_eq!(name, "GET");
     assert_eq!(both["url.path"], "/a/b");
     assert_eq!(client["url.full"], "http://shop:81/a/b");
@@ -324,8 +326,7 @@ fn status_and_error_type_follow_the_code_and_the_flags() {
             grpc_status: grpc,
             // The upstream's code, unless the flags say that it had none.
             answered: flags & UF == 0,
-            is_connect: false,
-            excused: 0,
+            ..Seen::default()
         };
         let (found, kept, described) = end(&values, seen, kind);
         assert_eq!((found, kept), (status, is_server_error), "{what}");
@@ -459,4 +460,32 @@ fn a_list_without_room_is_kept_in_whole_members() {
             "{list:?}"
         );
     }
+}
+
+/// An attempt that the proxy ended itself has no answer and is no error: another one has answered.
+/// What failed before is one all the same.
+#[test]
+fn a_call_that_the_proxy_ended_is_an_error_where_something_failed() {
+    for (canceled, flags, is_error) in [(false, 0, true), (true, 0, false), (true, UF, true)] {
+        let flags = u64::to_le_bytes(flags);
+        let seen = Seen {
+            canceled,
+            ..Seen::default()
+        };
+        let (status, _, _) = end(&[("response.flags", &flags)], seen, Kind::Client);
+        assert_eq!(status == Status::Error, is_error, "{canceled} {flags:?}");
+    }
+}
+
+/// The details of Envoy where an upstream answers a request for a WebSocket with 200.
+#[test]
+fn the_answer_to_a_websocket_that_was_not_opened_is_the_upstreams() {
+    let code = u64::to_le_bytes(200);
+    let values: [(&str, &[u8]); 2] = [
+        ("response.code", &code),
+        ("response.code_details", b"websocket_handshake_unsuccessful"),
+    ];
+    let (status, _, described) = end(&values, Seen::default(), Kind::Client);
+    assert_eq!(status, Status::Unset);
+    assert_eq!(described["http.response.status_code"], "200");
 }

@@ -222,6 +222,38 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
 }
 
 #[test]
+fn paths_have_at_most_so_many_forms_and_segments() {
+    let rule = |path: String| format!(r#"{{"match": {{"path": {path}}}, "sample": "never"}}"#);
+    let form = |number: usize| {
+        let segment = |at| {
+            if number & (1_usize << at) == 0 {
+                "/a"
+            } else {
+                "/{v}"
+            }
+        };
+        rule(format!(
+            r#"{{"template": "{}"}}"#,
+            (0..7_usize).map(segment).collect::<String>()
+        ))
+    };
+    let rules: Vec<_> = (0..64).map(form).collect();
+    let config = format!(r#"{{"rules": [{}]}}"#, rules.join(","));
+    let config: SamplingConfig = meshtrace_config::read(config.as_bytes()).expect("rules");
+    RuleSampler::new(&config, &|_| None).expect("64 forms");
+    let rules: Vec<_> = (0..65).map(form).collect();
+    let told = refusal(&format!(r#"{{"rules": [{}]}}"#, rules.join(",")));
+    let expected = "rules: the path templates have their variables in more than 64 ways within 7 \
+                    segments; expected fewer";
+    assert!(told.starts_with(expected), "{told}");
+
+    let long = rule(format!(r#"{{"exact": "{}"}}"#, "/a".repeat(1 << 16)));
+    let told = refusal(&format!(r#"{{"rules": [{long}]}}"#));
+    let expected = "rules: the paths, prefixes and templates have more than 65536 segments";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
 fn there_are_at_most_so_many_rules_and_expressions() {
     let rules = vec![r#"{"sample": "never"}"#; 4097].join(",");
     let refusal_of_rules = refusal(&format!(r#"{{"rules": [{rules}]}}"#));

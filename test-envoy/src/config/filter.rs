@@ -71,6 +71,30 @@ impl HttpFilter {
         filter
     }
 
+    /// Leaves the filter out for requests whose `header` has this `value` (`ExtensionWithMatcher` with
+    /// `SkipFilter`).
+    pub fn skipped_with(mut self, header: &str, value: &str) -> Self {
+        let header = json!({
+            "name": "header",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": header,
+            },
+        });
+        let skip = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter",
+        });
+        self.typed_config = json!({
+            "@type": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            "extension_config": {"name": self.name, "typed_config": self.typed_config},
+            "xds_matcher": {"matcher_list": {"matchers": [{
+                "predicate": {"single_predicate": {"input": header, "value_match": {"exact": value}}},
+                "on_match": {"action": {"name": "skip", "typed_config": skip}},
+            }]}},
+        });
+        self
+    }
+
     /// Merges into the filter's entry in the chain (`disabled`, `is_optional`, …).
     pub fn merge(mut self, patch: Value) -> Self {
         merge(&mut self.extra, patch);

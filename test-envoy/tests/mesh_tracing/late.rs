@@ -166,3 +166,25 @@ fn a_caller_that_is_not_believed_is_not_believed_of_a_refused_request_either() {
         "0 of 18 requests exported in the trace of a caller that is not believed, 4 versions",
     );
 }
+
+/// A request for which a matcher leaves the filter out ends with the filter's callback all the same.
+#[test]
+fn a_request_that_was_sent_without_the_filter_is_not_reported() {
+    each_supported(|envoy| {
+        let filter = mesh_tracing(json!({"report": {"cluster": "collector"}}));
+        let filter = HttpFilter::from(filter).skipped_with("x-skip", "1");
+        let bootstrap = Bootstrap::new().listener(Listener::http("ingress", manager(filter)));
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        let sampled = || Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+        mesh.send(&sampled().header("x-skip", "1"));
+        mesh.send(&sampled().header("user-agent", "reported"));
+        mesh.sink.wait_for_spans(1).expect("a span");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let spans = mesh.sink.spans();
+        let agents: Vec<_> = spans
+            .iter()
+            .map(|span| span.attribute("user_agent.original"))
+            .collect();
+        assert_eq!(agents, [Some("reported")], "{}", envoy.reported_version());
+    });
+}

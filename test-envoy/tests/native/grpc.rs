@@ -28,7 +28,7 @@ fn a_call_has_the_names_of_rpc_and_fails_by_its_status() {
         upstream.respond_with(|request| {
             let reply = Reply::ok().header("content-type", "application/grpc");
             let message = || reply.clone().body([0, 0, 0, 0, 0]);
-            match request.path.as_str() {
+            match request.path.split('?').next().unwrap_or_default() {
                 "/shop.Cart/Works" => message().trailer("grpc-status", "0"),
                 "/shop.Cart/Breaks" => message().trailer("grpc-status", "13"),
                 _ => reply.header("grpc-status", "5"),
@@ -39,7 +39,10 @@ fn a_call_has_the_names_of_rpc_and_fails_by_its_status() {
             ("Breaks", "INTERNAL", true, true),
             ("Misses", "NOT_FOUND", false, true),
         ] {
-            let request = Request::post(&format!("/shop.Cart/{method}"), [0, 0, 0, 0, 0])
+            // Any client may send a query and a password.
+            let target = format!("/shop.Cart/{method}?token=secret");
+            let request = Request::post(&target, [0, 0, 0, 0, 0])
+                .header("host", "user:secret@shop:81")
                 .header("content-type", "application/grpc")
                 .header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
             mesh.send(&request);
@@ -48,7 +51,12 @@ fn a_call_has_the_names_of_rpc_and_fails_by_its_status() {
             for span in &spans {
                 let what = format!("{version} {method}: {span:#?}");
                 assert_eq!(span.name, format!("shop.Cart/{method}"), "{what}");
+                assert!(!format!("{span:?}").contains("secret"), "{what}");
                 let attribute = |key| span.attribute(key);
+                assert_eq!(attribute("server.address"), Some("shop"), "{what}");
+                let path = format!("/shop.Cart/{method}");
+                let told = (span.kind == SpanKind::Server).then_some(&*path);
+                assert_eq!(attribute("grpc.path"), told, "{what}");
                 assert_eq!(attribute("rpc.system.name"), Some("grpc"), "{what}");
                 let is_error = match span.kind {
                     SpanKind::Server => of_server,

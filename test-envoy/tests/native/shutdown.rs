@@ -57,6 +57,32 @@ fn with_the_extension_nothing_is_lost_at_the_end() {
     }
 }
 
+#[test]
+fn a_call_that_fails_at_the_end_is_made_again() {
+    use envoy_test_harness::sink::Fault;
+
+    for envoy in envoys() {
+        for protocol in ["http/protobuf", "grpc"] {
+            let what = format!("{} {protocol}", envoy.reported_version());
+            let report = r#"{"batch": {"interval_ms": 60000}}"#;
+            let config = reporting(protocol, report);
+            let listener = Listener::http("ingress", manager(tracing(config)));
+            let bootstrap = Bootstrap::new().listener(listener).merge(flush());
+            let mesh = Collected::on(Host::Native, &envoy, protocol, bootstrap, options());
+            let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+            for _ in 0..5 {
+                mesh.send(&request);
+            }
+            mesh.sink.set_fault(Some(Fault::status(503)));
+            terminate(&mesh.envoy);
+            mesh.sink.wait_for_exports(1).expect("a call");
+            mesh.sink.set_fault(None);
+            wait_for_end(&mesh.envoy);
+            assert_eq!(mesh.sink.spans().len(), 5, "{what}");
+        }
+    }
+}
+
 /// Envoy waits for the collector, but not for long. Then what is lost is in the counter, which a
 /// stats sink is told last.
 #[test]

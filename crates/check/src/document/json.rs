@@ -190,14 +190,16 @@ impl Reader<'_> {
             self.here += 1;
         }
         let word = self.text.get(start..self.here).unwrap_or_default();
-        let is_json = matches!(word, "true" | "false" | "null")
-            || serde_json::from_str::<serde_json::Number>(word).is_ok();
-        if is_json {
+        let number = serde_json::from_str::<serde_json::Number>(word);
+        if matches!(word, "true" | "false" | "null") || number.is_ok() {
             return Ok(Content::Scalar(Box::from(word), Style::Plain));
         }
+        let is_too_large = number.is_err_and(|error| error.to_string().contains("out of range"));
         self.here = start;
         self.error(if word.is_empty() {
             "expected a value".to_owned()
+        } else if is_too_large {
+            format!("{word} is a larger number than a filter can read; the largest are ±1.8e308")
         } else {
             format!("{word:?} is not a JSON value; a string needs double quotes")
         })

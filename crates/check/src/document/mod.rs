@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_too_large_is_called_so() {
+        for (text, expected) in [
+            ("[1e999]", "1e999 is a larger number than a filter can read"),
+            (
+                "[-1e999]",
+                "-1e999 is a larger number than a filter can read",
+            ),
+            ("[1e]", "\"1e\" is not a JSON value"),
+        ] {
+            let error = read("a.json", text.as_bytes()).expect_err("no JSON");
+            assert!(error.message.starts_with(expected), "{}", error.message);
+        }
+    }
+
+    #[test]
     fn aliases_and_merge_keys_are_followed() {
         let text = "base: &base {a: 1}\nown:\n  <<: *base\n  b: 2\nlist: [*base]\n";
         let tree = tree(text);

@@ -36,6 +36,13 @@ const KEYS: [&str; 20] = [
     "keyvalues",
 ];
 
+/// Keys whose texts are removed, with everything below them: texts that somebody has written into a tag, an
+/// attribute or a route.
+const TEXTS: [&str; 3] = ["literal", "default_value", "query_parameters"];
+
+/// The path of a collector that everybody has.
+const USUAL_PATH: &str = "/v1/traces";
+
 /// Parts of the names of headers, cookies and parameters whose values are removed.
 const NAMES: [&str; 8] = [
     "auth",
@@ -101,6 +108,7 @@ impl Redactor {
         let is_header = text_of("key").is_some() && text_of("value").is_some();
         let is_named_secret = text_of("name").or(text_of("key")).is_some_and(is_name);
         let is_node = map.contains_key("id") && map.contains_key("metadata");
+        let is_report = map.contains_key("cluster") && map.contains_key("path");
         for (key, value) in map {
             match value {
                 Value::String(_) if key == "@type" => {}
@@ -113,6 +121,12 @@ impl Redactor {
                         self.remove(text);
                     }
                 }
+                // Some collectors have a key in their path.
+                Value::String(text) if key == "path" && is_report => {
+                    if text != USUAL_PATH {
+                        self.remove(text);
+                    }
+                }
                 Value::String(_) if key == "name" || key == "key" => self.value(value, is_secret),
                 Value::Object(metadata) if key == "metadata" && is_node => {
                     for (key, value) in metadata {
@@ -121,7 +135,8 @@ impl Redactor {
                 }
                 _ => {
                     let is_map_of_headers = key == "headers" && value.is_object();
-                    let is_below = is_key(key) || is_map_of_headers || is_named_secret;
+                    let is_text = TEXTS.contains(&key.as_str());
+                    let is_below = is_key(key) || is_text || is_map_of_headers || is_named_secret;
                     self.value(value, is_secret || is_below);
                 }
             }
@@ -179,8 +194,17 @@ impl Redactor {
         }
     }
 
-    /// Removes a user's name and password, and a query, from a URL.
+    /// Removes a user's name and password, and a query, from a URL, and a query from a path.
     fn url(&mut self, text: &mut String) {
+        let is_path = text.starts_with('/');
+        if let Some((path, query)) = text.split_once('?').filter(|_| is_path) {
+            // Otherwise it is a question mark of an expression.
+            if query.contains('=') {
+                let cleaned = format!("{path}?{REMOVED}");
+                self.removed.insert(std::mem::replace(text, cleaned));
+            }
+            return;
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return;
         };
@@ -259,6 +283,14 @@ mod tests {
             json!({"configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "MARK"}}),
             json!({"configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
                 "value": "{\"report\": {\"cluster\": \"c\", \"headers\": {\"x-team\": \"MARK\"}}}"}}),
+            json!({"configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": "{\"report\": {\"cluster\": \"c\", \"path\": \"/MARK/v1/traces\"}}"}}),
+            json!({"configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": "{\"attributes\": [{\"key\": \"a\", \"from\": {\"literal\": \"MARK\"}}]}"}}),
+            json!({"custom_tags": [{"tag": "a", "literal": {"value": "MARK"}}]}),
+            json!({"custom_tags": [{"tag": "a", "environment": {"name": "A", "default_value": "MARK"}}]}),
+            json!({"match": {"query_parameters": [{"name": "a", "string_match": {"exact": "MARK"}}]}}),
+            json!({"redirect": {"path_redirect": "/a?key=MARK"}}),
             // Envoy quotes what it refuses.
             json!({"error_state": {"failed": {"password": "MARK-MARK"}, "details": "bad value MARK-MARK"}}),
         ] {
@@ -278,6 +310,9 @@ mod tests {
             json!({"token_bucket": {"max_tokens": 5}}),
             json!({"filename": "/etc/meshtrace/trace_context.wasm"}),
             json!({"uri": "https://host/path"}),
+            json!({"safe_regex": {"regex": "/a?b.*"}}),
+            json!({"report": {"cluster": "c", "path": "/v1/traces"}}),
+            json!({"route": {"cluster": "c", "host_rewrite_literal": "a"}}),
         ] {
             assert_eq!(cleaned(document.clone()), document.to_string());
         }

@@ -108,13 +108,6 @@ pub(super) fn url_of(url: &str, filter: Filter) -> String {
     url.replace("{filter}", filter.name())
 }
 
-/// `HOST:PORT`.
-pub(super) fn address(text: &str) -> Result<(String, u16), String> {
-    let parts = text.rsplit_once(':');
-    let address = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-    address.ok_or_else(|| "expected HOST:PORT".to_owned())
-}
-
 /// Writes the files. A folder with something in it is left alone without `is_forced`.
 pub(super) fn write(folder: &Path, files: &[File], is_forced: bool) -> Result<(), String> {
     let shown = folder.display();

@@ -24,8 +24,12 @@ pub(super) fn files(answers: &Answers, options: &Options) -> Result<Vec<File>, S
     let filters = plan::filters(answers, CLUSTER)?;
     let config = filters.into_iter().map(|(_, config)| config).next();
     let mut config = config.unwrap_or_default();
+    let authority = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.clone(),
+    };
     let own = json!({"report": {
-        "authority": host,
+        "authority": authority,
         // Its proxies' names do not say that they are gateways.
         "role": "gateway",
         "resource": {"service.name": "envoy-gateway"},

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueHint};
 use meshtrace_render::{EnvoyVersion, IstioVersion};
 
+use crate::address::host_and_port;
 use answers::{Answers, Attribute, Formats, Place, Proxy, TracerName, YesNo};
 
 /// What stands where. Without any of these flags, and on a terminal, the command asks.
@@ -55,7 +56,7 @@ pub(crate) struct Command {
     attributes: Option<AttributeList>,
     /// The collector. Default: in Kubernetes otel-collector.observability.svc.cluster.local:4318, else 127.0.0.1:4318;
     /// beside Zipkin port 9411
-    #[arg(long, value_name = "HOST:PORT", value_parser = files::address)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     collector: Option<(String, u16)>,
     /// The modules: a path, or oci://… with {filter} for the filter's name
     #[arg(long, value_name = "URL")]

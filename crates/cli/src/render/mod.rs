@@ -10,6 +10,7 @@ use meshtrace_render::{
     Tracer,
 };
 
+use crate::address::host_and_port;
 use crate::input::Input;
 use request_headers::RequestHeaders;
 
@@ -75,8 +76,8 @@ pub(crate) struct Command {
     #[arg(long, value_name = "NAMES", default_value = "plain")]
     log_fields: LogFieldsName,
     /// Envoy: the address of the collector, for the cluster that a report names. Default: 127.0.0.1, port 4318 or 4317
-    #[arg(long, value_name = "HOST:PORT", requires = "envoy")]
-    collector: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port, requires = "envoy")]
+    collector: Option<(String, u16)>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -184,7 +185,7 @@ impl Command {
         setup.name.clone_from(&self.name);
         setup.log.clone_from(&self.log);
         setup.log_fields = self.log_fields.into();
-        setup.collector = self.collector.as_deref().map(address);
+        setup.collector = self.collector.clone();
         for (filter, config) in &given {
             setup.filters.push(FilterSetup {
                 filter: *filter,
@@ -298,17 +299,6 @@ fn pair(option: &str, text: &str) -> (String, String) {
         _ => usage(
             ErrorKind::InvalidValue,
             &format!("{option} {text:?}: expected KEY=VALUE"),
-        ),
-    }
-}
-
-fn address(text: &str) -> (String, u16) {
-    let parts = text.rsplit_once(':');
-    match parts.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
-        Some((host, port)) => (host.to_owned(), port),
-        None => usage(
-            ErrorKind::InvalidValue,
-            &format!("--collector {text:?}: expected HOST:PORT"),
         ),
     }
 }

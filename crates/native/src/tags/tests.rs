@@ -111,6 +111,17 @@ fn a_custom_tag_changes_no_value_of_envoys() {
 }
 
 #[test]
+fn a_query_and_a_password_are_in_no_tag_of_envoys() {
+    let told = tags(&[
+        ("grpc.path", "/a.B/C?token=secret"),
+        ("grpc.authority", "user:secret@shop:81"),
+    ]);
+    assert!(told.is_grpc);
+    let expected = tags(&[("grpc.path", "/a.B/C"), ("grpc.authority", "shop:81")]);
+    assert_eq!(added(&told), added(&expected));
+}
+
+#[test]
 fn the_error_behind_the_flags_is_envoys_where_the_request_failed() {
     for (code, error, count) in [
         ("0", "true", 1),

@@ -2,6 +2,7 @@
 
 use meshtrace_envoy::response_code_details::{
     INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
+    WEBSOCKET_HANDSHAKE_UNSUCCESSFUL,
 };
 use meshtrace_envoy::{response_flag, traffic_direction};
 use meshtrace_headers::host_and_port;
@@ -25,6 +26,9 @@ pub struct Seen {
     pub is_connect: bool,
     /// Response flags that are set and are no failure of this span.
     pub excused: u64,
+    /// Whether the proxy itself ended the call, so that no answer is no error: another attempt has
+    /// answered, or what the upstream answered is told by another span.
+    pub canceled: bool,
 }
 
 /// The data of a request that is over: its [`EndValues`], and what was recorded before.
@@ -99,6 +103,7 @@ impl<'a> End<'a> {
             VIA_UPSTREAM,
             INTERNAL_REDIRECT,
             UPSTREAM_RESET_AFTER_RESPONSE_STARTED,
+            WEBSOCKET_HANDSHAKE_UNSUCCESSFUL,
         ];
         self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
     }
@@ -247,6 +252,7 @@ impl<'a> End<'a> {
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
             // The upstream sent no answer: the code of Envoy's own answer shows whether that is an
             // error.
+            Kind::Client if code.is_none() && self.seen.canceled => None,
             Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
                 Some(ErrorType::Text(self.details_type()))
             }

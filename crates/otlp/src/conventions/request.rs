@@ -1,7 +1,7 @@
 //! The data of a span from a request's headers: its name, its method and where it is sent.
 
 use arrayvec::ArrayVec;
-use meshtrace_headers::{Headers, host_and_port, path_of};
+use meshtrace_headers::{Headers, host_and_port, path_of, without_user};
 
 use super::grpc::is_grpc;
 use crate::attributes::Attributes;
@@ -187,7 +187,7 @@ impl<'a> Request<'a> {
         if !self.scheme.is_empty() {
             attributes.text_up_to("url.scheme", self.scheme, MAX_VALUE);
         }
-        let (host, port) = host_and_port(self.authority);
+        let (host, port) = host_and_port(without_user(self.authority));
         if !host.is_empty() {
             attributes.text_up_to("server.address", host, MAX_VALUE);
             let port = port.or(match self.scheme {
@@ -222,13 +222,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The absolute URL without its query, cut at [`MAX_URL`]. `None` where the request has none.
+    /// The absolute URL without its query, a user and a password, cut at [`MAX_URL`]. `None` where the request has none.
     pub(super) fn url(&self) -> Option<ArrayVec<u8, MAX_URL>> {
         if self.authority.is_empty() || self.scheme.is_empty() || !self.target.starts_with(b"/") {
             return None;
         }
         let mut url = ArrayVec::new();
-        for part in [self.scheme, b"://", self.authority, self.path()] {
+        let host = without_user(self.authority);
+        for part in [self.scheme, b"://", host, self.path()] {
             let room = url.remaining_capacity().min(part.len());
             let part = part.get(..room).unwrap_or_default();
             // The part fits, by the line above.

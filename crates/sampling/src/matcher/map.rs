@@ -56,12 +56,6 @@ impl<V> ByteMap<V> {
             values: self.values.into_iter().map(change).collect(),
         }
     }
-
-    /// Each key with its value, in no order that means something.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
-        let places = self.places.iter();
-        places.filter_map(|(key, place)| Some((&**key, self.values.get(*place)?)))
-    }
 }
 
 /// The place of `key`: `fresh` where it has none yet.

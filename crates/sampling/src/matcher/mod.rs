@@ -124,13 +124,7 @@ impl Matcher {
         let name = |name: fn(&Conditions) -> Option<&[u8]>| {
             Names::build(rules, |rule| name(rule).into_iter().collect())
         };
-        let paths = PathTree::build(&any_path, &paths).map_err(|_| {
-            ConfigError::new(
-                "rules",
-                "the path templates overlap in too many ways; expected fewer variables at the \
-                 beginning of templates",
-            )
-        })?;
+        let paths = PathTree::build(&any_path, &paths)?;
         Ok(Self {
             paths,
             regexes,

@@ -1,13 +1,21 @@
-//! Exact paths, prefixes and templates: an automaton whose letters are path segments.
+//! Exact paths, prefixes and templates: a tree whose edges are path segments.
+//!
+//! A path may be at several nodes of one depth at once, for a segment fits the edge of its own text
+//! and that of a variable. Two such nodes differ in which segments before them are variables: in
+//! their form. So there are never more of them than there are forms, whatever the number of rules.
 
-use super::map::{ByteMap, Places, place};
-use super::set::RuleSet;
+use arrayvec::ArrayVec;
+use meshtrace_config::ConfigError;
+
+use super::map::{Places, place};
+use super::set::{RuleSet, Union};
 use super::steps::Steps;
 
-/// The most states of the automaton: more than any sensible set of templates has.
-const MAX_STATES: usize = 1 << 16;
-/// The most nodes and prefixes of all states together. They are copied while the automaton is built.
-const MAX_PARTS: usize = 1 << 20;
+/// The most forms at one depth: more than any sensible set of templates has. All of them may have to
+/// be looked at for a segment of a request.
+const MAX_FORMS: usize = 64;
+/// The most nodes: sixteen segments for each rule, where no two rules begin alike.
+const MAX_NODES: usize = 1 << 16;
 
 /// The pattern of a rule for the path. Each pattern begins with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,235 +32,194 @@ pub(crate) enum PathPattern {
     },
 }
 
-/// The patterns of all rules. The look-up of a path takes one step for each segment, whatever the
-/// number of rules.
+/// The patterns of all rules. The look-up of a path takes one step for each segment and form,
+/// whatever the number of rules.
 #[derive(Clone, Debug)]
 pub(super) struct PathTree {
-    states: Vec<State>,
-    /// The sets of rules that states name, each once: many states have the same.
-    sets: Vec<RuleSet>,
+    nodes: Vec<Node>,
     /// The rules without a path pattern.
     any: RuleSet,
 }
 
 #[derive(Clone, Debug, Default)]
-struct State {
-    next: Places,
-    /// The next state after a segment that is not empty and not in `next`.
-    otherwise: Option<usize>,
-    /// The set of rules that a path fits where it ends here.
-    here: usize,
-    /// The set of rules that a path fits where it goes on and no pattern goes on with it.
-    below: usize,
+struct Node {
+    literal: Places,
+    /// The node behind any segment that is not empty.
+    variable: Option<usize>,
+    /// The rules that a path fits that ends here.
+    whole: RuleSet,
+    /// The rules that a path fits that ends here or goes on.
+    prefix: RuleSet,
 }
 
-/// The automaton is larger than that of a configuration may be.
+/// Why patterns are refused.
 #[derive(Debug)]
-pub(super) struct TooManyStates;
+pub(super) enum Refusal {
+    /// There are more than [`MAX_FORMS`] forms of so many segments.
+    Forms(usize),
+    /// There are more than [`MAX_NODES`] nodes.
+    Nodes,
+}
+
+impl From<Refusal> for ConfigError {
+    fn from(refusal: Refusal) -> Self {
+        let reason = match refusal {
+            Refusal::Forms(segments) => format!(
+                "the path templates have their variables in more than {MAX_FORMS} ways within \
+                 {segments} segments; expected fewer"
+            ),
+            Refusal::Nodes => format!(
+                "the paths, prefixes and templates have more than {MAX_NODES} segments together, \
+                 where what begins alike counts once; expected fewer"
+            ),
+        };
+        Self::new("rules", reason)
+    }
+}
 
 impl PathTree {
     /// `any` are the rules without a path pattern, `patterns` the rules with one.
     pub(super) fn build(
         any: &[usize],
         patterns: &[(usize, &PathPattern)],
-    ) -> Result<Self, TooManyStates> {
-        let mut sets = Sets::default();
+    ) -> Result<Self, Refusal> {
         Ok(Self {
-            states: determinise(&Trie::build(patterns), any, &mut sets)?,
-            sets: sets.all,
+            nodes: Tree::build(patterns)?,
             any: RuleSet::of(any.iter().copied()),
         })
     }
 
     /// The rules whose pattern `path` fits, and the rules without a path pattern.
-    pub(super) fn rules(&self, path: &[u8], steps: &mut impl Steps) -> &RuleSet {
-        let (Some((b'/', path)), Some(mut state)) = (path.split_first(), self.states.first())
-        else {
-            return &self.any;
+    pub(super) fn rules(&self, path: &[u8], steps: &mut impl Steps) -> Union {
+        let mut rules = Union::default();
+        rules.add(&self.any);
+        let (Some((b'/', path)), Some(root)) = (path.split_first(), self.nodes.first()) else {
+            return rules;
         };
+        rules.add(&root.prefix);
+        let mut at = ArrayVec::<&Node, MAX_FORMS>::new();
+        // There is room in it, and in `next`: a node more would be one of another form.
+        let _ = at.try_push(root);
         for segment in path.split(|byte| *byte == b'/') {
-            steps.step();
-            let next = match state.next.get(segment) {
-                Some(next) => Some(*next),
-                None if segment.is_empty() => None,
-                None => state.otherwise,
-            };
-            match next.and_then(|next| self.states.get(next)) {
-                Some(next) => state = next,
-                None => return self.set(state.below),
+            let mut next = ArrayVec::new();
+            for node in at {
+                steps.step();
+                let literal = node.literal.get(segment);
+                let variable = node.variable.as_ref().filter(|_| !segment.is_empty());
+                let children = literal.into_iter().chain(variable);
+                for child in children.filter_map(|child| self.nodes.get(*child)) {
+                    rules.add(&child.prefix);
+                    let _ = next.try_push(child);
+                }
+            }
+            at = next;
+            if at.is_empty() {
+                break;
             }
         }
-        self.set(state.here)
-    }
-
-    fn set(&self, place: usize) -> &RuleSet {
-        self.sets.get(place).unwrap_or(&self.any)
+        for node in at {
+            rules.add(&node.whole);
+        }
+        rules
     }
 }
 
-/// The patterns as a tree of segments. One path may fit two branches at once.
-#[derive(Debug, Default)]
-struct Trie {
+/// The tree while it is built.
+#[derive(Debug)]
+struct Tree {
     nodes: Vec<Node>,
+    forms: Forms,
 }
 
-#[derive(Debug, Default)]
-struct Node {
-    literal: Places,
-    variable: Option<usize>,
-    whole: Vec<usize>,
-    prefix: Vec<usize>,
-}
-
-impl Trie {
+impl Tree {
     #[inline(never)]
-    fn build(patterns: &[(usize, &PathPattern)]) -> Self {
-        let mut trie = Self {
+    fn build(patterns: &[(usize, &PathPattern)]) -> Result<Vec<Node>, Refusal> {
+        let mut tree = Self {
             nodes: vec![Node::default()],
+            forms: Forms::default(),
         };
         for (rule, pattern) in patterns {
-            match pattern {
-                PathPattern::Exact(path) => {
-                    let end = trie.insert(segments(path).map(|s| Some(s.into())));
-                    trie.node(end, |node| node.whole.push(*rule));
-                }
+            let (end, is_prefix) = match pattern {
+                PathPattern::Exact(path) => (tree.insert(&mut texts(path))?, false),
                 PathPattern::Prefix(path) => {
                     let path = path.strip_suffix(b"/").unwrap_or(path);
-                    let end = trie.insert(segments(path).map(|s| Some(s.into())));
-                    trie.node(end, |node| node.prefix.push(*rule));
+                    (tree.insert(&mut texts(path))?, true)
                 }
-                PathPattern::Template { segments, open } => {
-                    let end = trie.insert(segments.iter().cloned());
-                    trie.node(end, |node| match open {
-                        true => node.prefix.push(*rule),
-                        false => node.whole.push(*rule),
-                    });
-                }
+                PathPattern::Template { segments, open } => (
+                    tree.insert(&mut segments.iter().map(Option::as_deref))?,
+                    *open,
+                ),
+            };
+            if let Some(end) = tree.nodes.get_mut(end) {
+                let rules = if is_prefix {
+                    &mut end.prefix
+                } else {
+                    &mut end.whole
+                };
+                rules.insert(*rule);
             }
         }
-        trie
+        Ok(tree.nodes)
     }
 
     /// The node at the end of `segments`.
-    fn insert(&mut self, segments: impl Iterator<Item = Option<Box<[u8]>>>) -> usize {
-        segments.fold(0, |node, segment| {
+    #[inline(never)]
+    fn insert(
+        &mut self,
+        segments: &mut dyn Iterator<Item = Option<&[u8]>>,
+    ) -> Result<usize, Refusal> {
+        let (mut at, mut form) = (0, 0);
+        for (depth, segment) in segments.enumerate() {
+            form = self.forms.next(form, segment.is_none(), depth)?;
             let fresh = self.nodes.len();
-            let mut child = fresh;
-            self.node(node, |node| {
-                child = match segment {
-                    Some(text) => place(&mut node.literal, &text, fresh),
+            if let Some(node) = self.nodes.get_mut(at) {
+                at = match segment {
+                    Some(text) => place(&mut node.literal, text, fresh),
                     None => *node.variable.get_or_insert(fresh),
                 };
-            });
-            if child == fresh {
+            }
+            if at == fresh {
+                if fresh == MAX_NODES {
+                    return Err(Refusal::Nodes);
+                }
                 self.nodes.push(Node::default());
             }
-            child
-        })
-    }
-
-    fn node(&mut self, index: usize, change: impl FnOnce(&mut Node)) {
-        if let Some(node) = self.nodes.get_mut(index) {
-            change(node);
         }
+        Ok(at)
     }
+}
 
-    fn get<'t>(&'t self, nodes: &'t [usize]) -> impl Iterator<Item = &'t Node> {
-        nodes.iter().filter_map(|node| self.nodes.get(*node))
+/// Which segments of patterns are variables. The form of no segment is 0.
+#[derive(Debug, Default)]
+struct Forms {
+    /// Each form by the form without its last segment, and whether that segment is a variable.
+    known: Places,
+    /// The number of forms of one segment, of two, …
+    counts: Vec<usize>,
+}
+
+impl Forms {
+    /// The form with one segment more than `form`, which has `depth`.
+    fn next(&mut self, form: usize, is_variable: bool, depth: usize) -> Result<usize, Refusal> {
+        let fresh = self.known.len() + 1;
+        let key = form * 2 + usize::from(is_variable);
+        let next = place(&mut self.known, &key.to_le_bytes(), fresh);
+        if next == fresh {
+            if depth == self.counts.len() {
+                self.counts.push(0);
+            }
+            if let Some(count) = self.counts.get_mut(depth) {
+                *count += 1;
+                if *count > MAX_FORMS {
+                    return Err(Refusal::Forms(depth + 1));
+                }
+            }
+        }
+        Ok(next)
     }
 }
 
 /// The segments of a path that begins with a slash. An empty path has no segments.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').skip(1)
-}
-
-/// The nodes of the trie at which a path is, and the rules whose prefix it has passed.
-type Place = (Vec<usize>, Vec<usize>);
-
-/// Bytes that are the same for the same place only.
-fn key((nodes, passed): &Place) -> Vec<u8> {
-    let numbers = [nodes.len()].into_iter().chain(nodes.iter().copied());
-    bytes(numbers.chain(passed.iter().copied()))
-}
-
-fn bytes(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
-    numbers.flat_map(usize::to_le_bytes).collect()
-}
-
-/// Sets of rules, each once.
-#[derive(Default)]
-struct Sets {
-    known: Places,
-    all: Vec<RuleSet>,
-}
-
-impl Sets {
-    /// The place of the set of these rules and of `any`.
-    fn place(&mut self, mut rules: Vec<usize>, any: &[usize]) -> usize {
-        rules.sort_unstable();
-        rules.dedup();
-        let key = bytes(rules.iter().copied());
-        let found = place(&mut self.known, &key, self.all.len());
-        if found == self.all.len() {
-            rules.extend(any);
-            self.all.push(RuleSet::of(rules));
-        }
-        found
-    }
-}
-
-/// Makes one state of each set of nodes at which a path can be at once.
-#[inline(never)]
-fn determinise(trie: &Trie, any: &[usize], sets: &mut Sets) -> Result<Vec<State>, TooManyStates> {
-    let mut known = Places::default();
-    let mut places: Vec<Place> = Vec::new();
-    let mut parts = 0;
-    let mut visit = |nodes: Vec<usize>, passed: &[usize], places: &mut Vec<Place>| {
-        let mut passed = passed.to_vec();
-        passed.extend(trie.get(&nodes).flat_map(|node| &node.prefix));
-        passed.sort_unstable();
-        passed.dedup();
-        let new = (nodes, passed);
-        let state = place(&mut known, &key(&new), places.len());
-        if state == places.len() {
-            parts += new.0.len() + new.1.len();
-            if state == MAX_STATES || parts > MAX_PARTS {
-                return Err(TooManyStates);
-            }
-            places.push(new);
-        }
-        Ok(state)
-    };
-
-    visit(vec![0], &[], &mut places)?;
-    let mut states = Vec::new();
-    while let Some((nodes, passed)) = places.get(states.len()).cloned() {
-        let variables: Vec<_> = trie.get(&nodes).filter_map(|node| node.variable).collect();
-        let mut literals: ByteMap<Vec<usize>> = ByteMap::default();
-        for (text, child) in trie.get(&nodes).flat_map(|node| &node.literal) {
-            literals.change(text, Vec::new, |children| children.push(*child));
-        }
-        let mut next = Places::default();
-        for (text, children) in literals.iter() {
-            let mut children = children.clone();
-            if !text.is_empty() {
-                children.extend(&variables);
-            }
-            let state = visit(children, &passed, &mut places)?;
-            place(&mut next, text, state);
-        }
-        let otherwise = match variables.is_empty() {
-            true => None,
-            false => Some(visit(variables, &passed, &mut places)?),
-        };
-        let whole = trie.get(&nodes).flat_map(|node| &node.whole);
-        states.push(State {
-            next,
-            otherwise,
-            here: sets.place(whole.chain(&passed).copied().collect(), any),
-            below: sets.place(passed, any),
-        });
-    }
-    Ok(states)
+fn texts(path: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    path.split(|byte| *byte == b'/').skip(1).map(Some)
 }

@@ -363,13 +363,18 @@ impl AsTracer {
         }
     }
 
-    /// Opens the span of a request that the proxy answered before this filter saw it.
+    /// Opens the span of a request that the proxy answered before this filter saw it. One that was
+    /// sent on without this filter, as a matcher can say, is none of its own.
     fn open_late<'a>(
         &'a self,
         logged: &LoggedRequest<'a>,
         outcome: &mut Outcome<'a>,
     ) -> Option<TracedRequest> {
         let lookup = logged.lookup;
+        let sent = lookup.property(attribute::UPSTREAM_REQUEST_ATTEMPT_COUNT.property);
+        if sent.as_deref().and_then(conventions::integer) > Some(0) {
+            return None;
+        }
         let block = lookup.request_headers()?;
         let headers = Headers::parse(&block)?;
         let duration = lookup.property(attribute::REQUEST_DURATION.property);

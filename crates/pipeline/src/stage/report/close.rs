@@ -72,7 +72,7 @@ impl Tracer {
                 .flatten(),
             answered: open.answered,
             is_connect: open.is_connect,
-            excused: 0,
+            ..conventions::Seen::default()
         };
         let end = conventions::End::new(&fetched.values(), seen);
         let reason = match sampled {
