@@ -14,6 +14,7 @@ mod config;
 mod counter;
 mod emit;
 mod lent;
+mod lowercase;
 #[cfg(feature = "schema")]
 mod schema;
 mod source;

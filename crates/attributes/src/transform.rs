@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
 use crate::lent::Lent;
+use crate::lowercase::lowercase;
 use crate::text::{ValueText, cut, push, push_str, refuse_controls};
 use crate::{Counter, Tally};
 
@@ -98,8 +99,9 @@ impl Transform {
             Self::Lowercase if text.is_ascii() => text.make_ascii_lowercase(),
             Self::Lowercase => {
                 spare.clear();
-                for char in text.chars().flat_map(char::to_lowercase) {
-                    if !push(spare, char, tally) {
+                for (char, mark) in text.chars().map(lowercase) {
+                    let fits = push(spare, char, tally);
+                    if !fits || mark.is_some_and(|mark| !push(spare, mark, tally)) {
                         break;
                     }
                 }

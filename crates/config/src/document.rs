@@ -3,10 +3,8 @@
 use core::cell::RefCell;
 use core::fmt;
 
-use serde_json::value::RawValue;
-
 use crate::error::{ConfigError, Mistakes};
-use crate::quote;
+use crate::{json, quote};
 
 /// The text of a configuration, and the mistakes that were found in it.
 pub(crate) struct Document<'v> {
@@ -20,7 +18,7 @@ impl<'v> Document<'v> {
     #[inline(never)]
     pub(crate) fn new(json: &'v [u8]) -> Result<Self, ConfigError> {
         let text = core::str::from_utf8(json).map_err(|error| not_json(&error))?;
-        let _: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        json::check(text).map_err(|error| not_json(&error))?;
         Ok(Self {
             text,
             mistakes: RefCell::default(),

@@ -9,7 +9,7 @@
 
 mod document;
 mod error;
-mod json;
+pub mod json;
 mod number;
 mod quote;
 mod read;

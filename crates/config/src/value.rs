@@ -1,16 +1,15 @@
 //! A value of a JSON text, with its path: what `Read` reads from.
 //!
-//! The text is parsed by serde_json, one level at a time and only where something is read: a value
-//! is a part of the text. Nothing here is generic, so a module has each function once.
+//! The text is read one level at a time and only where something is read: a value is a part of the
+//! text. Nothing here is generic, so a module has each function once.
 
 use core::fmt;
-
-use serde::Deserialize;
+use std::borrow::Cow;
 
 use crate::document::{Document, Path, Step};
 use crate::error::ConfigError;
-use crate::json::{Items, Members};
-use crate::{number, quote};
+use crate::json::NotJson;
+use crate::{json, number, quote};
 
 /// A value of a configuration, and where it stands.
 #[derive(Clone, Copy)]
@@ -139,7 +138,7 @@ impl<'v> Value<'v> {
     #[must_use]
     #[inline(never)]
     pub fn quiet_text(&self) -> Option<String> {
-        serde_json::from_str(self.text).ok()
+        json::string(self.text).ok().map(Cow::into_owned)
     }
 
     /// The text of a string; `None`, and a mistake, where it is none.
@@ -187,7 +186,7 @@ impl<'v> Value<'v> {
     #[inline(never)]
     pub fn number(&self) -> Option<f64> {
         let is_number = self.kind() == Kind::Number;
-        let number = serde_json::from_str(self.text).ok().filter(|_| is_number);
+        let number = number::as_float(self.text).filter(|_| is_number);
         if number.is_none() {
             self.refuse_kind("a number");
         }
@@ -312,10 +311,12 @@ impl<'v> Value<'v> {
         if self.kind() != Kind::List {
             return self.refuse_kind("a list");
         }
-        let Items(items) = self.parsed().unwrap_or_default();
-        for (i, text) in items.into_iter().enumerate() {
+        let mut i = 0;
+        let parsed = json::items(self.text, &mut |text| {
             read(self.below(Step::Item(i), text));
-        }
+            i += 1;
+        });
+        self.parsed(parsed);
     }
 
     /// Refuses a name that is none of `names`. `text` is the value of a key of that name.
@@ -375,8 +376,8 @@ impl<'v> Value<'v> {
     }
 
     fn string(&self) -> Option<String> {
-        match serde_json::from_str(self.text) {
-            Ok(string) => Some(string),
+        match json::string(self.text) {
+            Ok(string) => Some(string.into_owned()),
             Err(error) => {
                 self.refuse(&format!("not a JSON string ({error})"));
                 None
@@ -384,21 +385,25 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// The members of an object; none where the key of one is no text.
     fn members(&self) -> Vec<(String, &'v str)> {
-        let Members(members) = self.parsed().unwrap_or_default();
+        let mut members = Vec::new();
+        let parsed = json::members(self.text, &mut |name, text| {
+            members.push((name.to_owned(), text));
+        });
+        if !self.parsed(parsed) {
+            members.clear();
+        }
         members
     }
 
-    /// The value as a list of parts of the text. It has that kind already, so that only a key that
-    /// is no text can be wrong.
-    fn parsed<T: Deserialize<'v>>(&self) -> Option<T> {
-        match serde_json::from_str(self.text) {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                self.refuse(&format!("not JSON ({error})"));
-                None
-            }
+    /// Whether the parts of a value could be read. It has their kind already, so that only a key
+    /// that is no text can be wrong.
+    fn parsed(&self, parsed: Result<(), NotJson>) -> bool {
+        if let Err(error) = parsed {
+            self.refuse(&format!("not JSON ({error})"));
         }
+        parsed.is_ok()
     }
 
     fn member<'m>(&'m self, name: &'m str, text: &'m str) -> Value<'m> {

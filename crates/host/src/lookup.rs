@@ -1,7 +1,7 @@
 //! The lookups that a composition makes itself.
 
+use crate::abi::MapType;
 use meshtrace_pipeline::{Clock, Composition, Lookup};
-use proxy_wasm::types::MapType;
 
 use crate::call;
 use crate::running::Running;
@@ -19,11 +19,11 @@ impl<C: Composition> Clock for Running<C> {
 
 impl<C: Composition> Lookup for Running<C> {
     fn response_trailers(&self) -> Option<Box<[u8]>> {
-        self.headers(MapType::HttpResponseTrailers)
+        self.headers(MapType::ResponseTrailers)
     }
 
     fn request_headers(&self) -> Option<Box<[u8]>> {
-        self.headers(MapType::HttpRequestHeaders)
+        self.headers(MapType::RequestHeaders)
     }
 
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {

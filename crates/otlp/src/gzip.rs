@@ -21,7 +21,7 @@ pub(crate) fn compress(body: &mut Vec<u8>, protocol: Protocol) {
     };
     let message = body.get(head..).unwrap_or_default();
     let packed = compress_to_vec(message, LEVEL);
-    let check = crc32fast::hash(message);
+    let check = crc32(message);
     // "ISIZE … the size of the original (uncompressed) input data modulo 2^32" (RFC 1952).
     let [a, b, c, d, ..] = (message.len() as u64).to_le_bytes();
 
@@ -36,4 +36,64 @@ pub(crate) fn compress(body: &mut Vec<u8>, protocol: Protocol) {
     body.extend_from_slice(&packed);
     body.extend_from_slice(&check.to_le_bytes());
     body.extend_from_slice(&[a, b, c, d]);
+}
+
+/// The check of RFC 1952, section 8.
+#[cfg(not(target_arch = "wasm32"))]
+fn crc32(message: &[u8]) -> u32 {
+    crc32fast::hash(message)
+}
+
+#[cfg(target_arch = "wasm32")]
+use small::crc32;
+
+/// Byte by byte, with a table of 1 kB: that of crc32fast takes 16 kB of a module. Compressing takes
+/// many times as long as either.
+#[cfg(any(target_arch = "wasm32", test))]
+mod small {
+    /// The remainder of each byte, by the reversed polynomial (RFC 1952, section 8).
+    const REMAINDERS: [u32; 256] = remainders();
+
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "runs at compile time, bounded by its own loop"
+    )]
+    const fn remainders() -> [u32; 256] {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < table.len() {
+            let mut remainder = byte as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                let polynomial = if remainder & 1 == 1 { 0xedb8_8320 } else { 0 };
+                remainder = (remainder >> 1) ^ polynomial;
+                bit += 1;
+            }
+            table[byte] = remainder;
+            byte += 1;
+        }
+        table
+    }
+
+    pub(super) fn crc32(message: &[u8]) -> u32 {
+        let check = message.iter().fold(u32::MAX, |check, byte| {
+            let [low, ..] = check.to_le_bytes();
+            let remainder = REMAINDERS.get(usize::from(low ^ byte));
+            (check >> 8) ^ remainder.copied().unwrap_or_default()
+        });
+        !check
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_small_check_is_that_of_crc32fast(message in any::<Vec<u8>>()) {
+            prop_assert_eq!(super::small::crc32(&message), crc32fast::hash(&message));
+        }
+    }
 }

@@ -1,15 +1,11 @@
 //! Claims of JSON Web Tokens (RFC 7519), decoded and not verified.
 
-use core::fmt;
-
 use arrayvec::ArrayVec;
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use meshtrace_config::ConfigError;
+use meshtrace_config::{ConfigError, json};
 use meshtrace_headers::{Arena, Headers};
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::config::MAX_ATTRIBUTES;
 use crate::text::Raw;
@@ -66,7 +62,7 @@ pub(super) fn want(tokens: &mut [Token], token: usize, name: &str) -> usize {
 /// The wanted members of one payload, as JSON text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claims<'a> {
-    members: ArrayVec<Option<&'a RawValue>, MAX_ATTRIBUTES>,
+    members: ArrayVec<Option<&'a str>, MAX_ATTRIBUTES>,
 }
 
 impl Token {
@@ -106,19 +102,12 @@ impl Token {
         let Ok(room) = arena.try_alloc_slice_fill_copy(room, 0_u8) else {
             return Err(Counter::Dropped);
         };
-        let malformed = |_| Counter::JwtMalformed;
         let length = BASE64URL
             .decode_slice(payload, room)
             .map_err(|_| Counter::JwtMalformed)?;
         let json = room.get(..length).ok_or(Counter::JwtMalformed)?;
-        // Not from bytes: configurations are read from text, and each is a parser of its own.
         let json = core::str::from_utf8(json).map_err(|_| Counter::JwtMalformed)?;
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let claims = MembersOf(&self.members)
-            .deserialize(&mut deserializer)
-            .map_err(malformed)?;
-        deserializer.end().map_err(malformed)?;
-        Ok(claims)
+        members_of(json, &self.members).ok_or(Counter::JwtMalformed)
     }
 }
 
@@ -148,13 +137,10 @@ impl<'a> Claims<'a> {
     where
         'a: 'v,
     {
-        let mut json: &'a str = (*self.members.get(member)?)?.get();
+        let mut json: &'a str = (*self.members.get(member)?)?;
         for name in below {
-            let wanted = MembersOf(core::slice::from_ref(name));
-            let claims = wanted
-                .deserialize(&mut serde_json::Deserializer::from_str(json))
-                .ok()?;
-            json = (*claims.members.first()?)?.get();
+            let claims = members_of(json, core::slice::from_ref(name))?;
+            json = (*claims.members.first()?)?;
         }
         match json.as_bytes().first()? {
             b'"' => string(json, raw),
@@ -170,85 +156,25 @@ fn string<'v>(json: &'v str, raw: &'v mut Raw) -> Option<&'v [u8]> {
     if !inside.contains('\\') {
         return Some(inside.as_bytes());
     }
+    let text = json::string(json).ok()?;
     raw.clear();
-    serde_json::Deserializer::from_str(json)
-        .deserialize_str(Unescaped(raw))
-        .ok()?;
+    let room = raw.remaining_capacity();
+    raw.extend(text.bytes().take(room));
     Some(raw)
 }
 
-/// Writes a string without its escapes.
-struct Unescaped<'r>(&'r mut Raw);
-
-impl Visitor<'_> for Unescaped<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        let room = self.0.remaining_capacity();
-        self.0.extend(text.bytes().take(room));
-        Ok(())
-    }
-}
-
-/// Reads an object, and keeps the members of these names. Of members with equal names the last one
-/// counts (RFC 7519, section 4).
-struct MembersOf<'w>(&'w [Box<str>]);
-
-impl<'de> DeserializeSeed<'de> for MembersOf<'_> {
-    type Value = Claims<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Claims<'de>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MembersOf<'_> {
-    type Value = Claims<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
-        let none = core::iter::repeat_n(None, self.0.len());
-        let mut members: ArrayVec<_, MAX_ATTRIBUTES> = none.take(MAX_ATTRIBUTES).collect();
-        while let Some(place) = map.next_key_seed(PlaceIn(self.0))? {
-            match place.and_then(|place| members.get_mut(place)) {
-                Some(member) => *member = Some(map.next_value()?),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+/// The members of an object that have these names, and whether it is one. Of members with equal
+/// names the last one counts (RFC 7519, section 4).
+fn members_of<'a>(json: &'a str, names: &[Box<str>]) -> Option<Claims<'a>> {
+    let none = core::iter::repeat_n(None, names.len());
+    let mut members: ArrayVec<_, MAX_ATTRIBUTES> = none.take(MAX_ATTRIBUTES).collect();
+    let read = json::members(json, &mut |name, value| {
+        let place = names.iter().position(|wanted| **wanted == *name);
+        if let Some(member) = place.and_then(|place| members.get_mut(place)) {
+            *member = Some(value);
         }
-        Ok(Claims { members })
-    }
-}
-
-/// Reads a member's name, and returns its place among the wanted ones.
-struct PlaceIn<'w>(&'w [Box<str>]);
-
-impl<'de> DeserializeSeed<'de> for PlaceIn<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for PlaceIn<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|wanted| **wanted == *name))
-    }
+    });
+    read.ok().map(|()| Claims { members })
 }
 
 #[cfg(test)]
