@@ -69,11 +69,15 @@ impl Plugin {
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
         let of_node = compiled.node_attributes(&node, &|key| config.names_attribute(key));
         let read = native::read_names(&config);
+        let context = config.trace_context.as_ref();
+        let reads_known = config.sampling.is_some()
+            || config.span_attributes.is_some()
+            || context.is_some_and(|context| !context.overrides.is_empty());
         let plugin = Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             json: json.into(),
             handle,
-            names: Names::new(mesh_tracing.managed_names().into_iter().collect(), read),
+            names: Names::new(mesh_tracing.managed_names(), read, reads_known),
             metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
             lacks_node_id: !of_node.has(NODE_ID) && !config.names_attribute(NODE_ID),

@@ -78,7 +78,7 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
     if !(is_late || keep.errors && tags.is_suspicious()) {
         return None;
     }
-    let (_, request) = describe(family)?;
+    let request = family.block.request();
     let is_slow = is_late && !request.is_long_lived();
     let reason = tags.end(About::Request, b"", request.is_connect(), |end| {
         let is_error = keep.errors && end.is_server_error();
@@ -128,10 +128,10 @@ fn kind_of_request(worker: &Worker, family: &Family) -> otlp::Kind {
 }
 
 fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>) {
-    let (Some(start), Some((headers, request))) = (family.start(), describe(family)) else {
-        return;
-    };
-    let (Some(span_id), Ok(mut attributes), Ok(upstream)) = (
+    let headers = family.block.headers();
+    let request = family.block.request();
+    let (Some(start), Some(span_id), Ok(mut attributes), Ok(upstream)) = (
+        family.start(),
         parts.span_id,
         worker.attributes.try_borrow_mut(),
         family.upstream.try_borrow(),
@@ -240,14 +240,6 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         Counter::origin(is_outgoing, parts.parent.is_some())
     });
     worker.queue.push(&span, parts.ended, origin);
-}
-
-/// The request's headers that decide about it, and the description of the request.
-fn describe(family: &Family) -> Option<(Headers<'_>, conventions::Request<'_>)> {
-    let headers = Headers::parse(&family.block)?;
-    let describing = Headers::parse(&family.describing)?;
-    let all = headers.iter().chain(describing.iter());
-    Some((headers, conventions::Request::of_lines(all)))
 }
 
 /// Adds the target of the request: for a SERVER span as it came in, for a CLIENT span as it left.

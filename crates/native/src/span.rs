@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
 use meshtrace_otlp::RoleConfig;
-use meshtrace_pipeline::{Outcome, Request, SpanStart};
+use meshtrace_pipeline::{MAX_EDITS, Outcome, Request, SpanStart};
 use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 
+use crate::block::Block;
 use crate::call::Carrier;
 use crate::clock::SystemClock;
 use crate::report;
@@ -50,10 +51,8 @@ pub(crate) struct Family {
     /// `tracestate` is in a field of its own.
     start: Option<(SpanStart<'static>, Read)>,
     pub(crate) tracestate: Vec<u8>,
-    /// The request's headers as they came in: those that decide about it.
-    pub(crate) block: Vec<u8>,
-    /// Those that only describe its spans. It is empty where no span may be reported.
-    pub(crate) describing: Vec<u8>,
+    /// The request's headers as they came in.
+    pub(crate) block: Block,
     pub(crate) direction: Direction,
     /// Whether any of its spans may be reported. If none may, the spans store nothing for a report.
     pub(crate) may_report: bool,
@@ -123,17 +122,10 @@ impl Family {
         self.verdict.set(Verdict::Open);
         self.waiting.get_mut().clear();
         let upstream = self.upstream.get_mut();
-        let vectors = [
-            &mut self.tracestate,
-            &mut self.block,
-            &mut self.describing,
-            upstream,
-        ];
-        let vectors = vectors.map(|vector| {
-            vector.clear();
-            &*vector
-        });
-        capacity(vectors) <= MAX_KEPT_BYTES
+        self.tracestate.clear();
+        upstream.clear();
+        self.block.clear();
+        capacity([&self.tracestate, upstream]) + self.block.capacity() <= MAX_KEPT_BYTES
     }
 
     pub(crate) fn start(&self) -> Option<&SpanStart<'static>> {
@@ -185,8 +177,9 @@ pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> 
     };
     let mut tracestate = core::mem::take(&mut started.tracestate);
     let start = worker.with_arena(|arena| {
-        let headers = Headers::parse(&started.block)?;
-        let mut outcome = Outcome::new_in(arena);
+        let headers = started.block.headers();
+        // Nothing is edited yet.
+        let mut outcome = Outcome::with_room(arena, 0, 0);
         let request = started.request(headers, &worker, arena);
         let (start, read) = worker
             .mesh_tracing
@@ -207,7 +200,7 @@ pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> 
         worker
             .plugin
             .names
-            .read_describing(carrier, &mut started.describing);
+            .read_describing(carrier, &mut started.block);
     }
     let (span_id, parent) = (start.span_id(), start.parent());
     let parts = started
@@ -292,6 +285,12 @@ impl Span {
         &self.span_id_text
     }
 
+    /// Whether the span may be reported, so that its tags matter.
+    #[cfg(not(feature = "provoke"))]
+    pub(crate) fn takes_tags(&self) -> bool {
+        self.parts.is_some()
+    }
+
     /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
@@ -336,11 +335,10 @@ impl Span {
             return;
         };
         worker.with_arena(|arena| {
-            let Some(headers) = Headers::parse(&family.block) else {
-                return;
-            };
+            let headers = family.block.headers();
             let request = family.request(headers, worker, arena);
-            let mut outcome = Outcome::new_in(arena);
+            // A tracer sets no filter state.
+            let mut outcome = Outcome::with_room(arena, MAX_EDITS, 0);
             let stages = &worker.mesh_tracing;
             let mut start = start.with_tracestate(&family.tracestate);
             if self.is_overruled {
@@ -365,10 +363,8 @@ impl Span {
                 }
             }
             // Of a value that is right already there may be further lines, which Envoy does not show.
-            let names = &worker.plugin.names;
-            for (name, value) in headers.iter() {
-                let is_edited = || outcome.headers.iter().any(|edit| *edit.name == *name);
-                if !name.starts_with(b":") && names.is_single(name) && !is_edited() {
+            for (name, value) in family.block.single() {
+                if outcome.headers.change_of(name).is_none() {
                     carrier.remove(name);
                     carrier.set(name, value);
                 }

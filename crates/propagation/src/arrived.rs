@@ -4,6 +4,7 @@ use meshtrace_headers::Headers;
 
 use crate::TraceId;
 use crate::field::{Field, FieldSet};
+use crate::format::Format;
 use crate::id::same_trace;
 
 /// What becomes of a header that came more than once.
@@ -31,6 +32,7 @@ meshtrace_config::words!(OnRepeated {
 pub struct Arrived<'a> {
     headers: Headers<'a>,
     first: [Option<&'a [u8]>; Field::COUNT],
+    present: FieldSet,
     repeated: FieldSet,
     on_repeated: OnRepeated,
 }
@@ -50,6 +52,7 @@ impl<'a> Arrived<'a> {
         let mut arrived = Self {
             headers,
             first: [None; Field::COUNT],
+            present: FieldSet::default(),
             repeated: FieldSet::default(),
             on_repeated,
         };
@@ -61,6 +64,7 @@ impl<'a> Arrived<'a> {
                 Some(first @ None) => *first = Some(value),
                 _ => arrived.repeated.insert(field),
             }
+            arrived.present.insert(field);
         }
         arrived
     }
@@ -77,9 +81,14 @@ impl<'a> Arrived<'a> {
         self.first.get(field as usize).copied().flatten()
     }
 
-    /// Whether no known header arrived.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.iter().all(Option::is_none)
+    /// Whether any header of `format` arrived. Otherwise the format's content is absent.
+    pub(crate) fn has(&self, format: Format) -> bool {
+        !self.present.intersection(format.field_set()).is_empty()
+    }
+
+    /// The known headers that arrived.
+    pub(crate) fn present(&self) -> FieldSet {
+        self.present
     }
 
     /// Whether `field` came in more than one line.

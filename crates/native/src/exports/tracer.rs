@@ -101,6 +101,11 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_tag(
 ) {
     // SAFETY: the span is Envoy's, and both texts are lent for this call.
     unsafe {
+        // Most spans are not reported, and Envoy sets a dozen tags on each.
+        #[cfg(not(feature = "provoke"))]
+        if !(*span).takes_tags() {
+            return;
+        }
         with(span, (), |span| {
             let (key, value) = (key.bytes(), value.bytes());
             #[cfg(feature = "provoke")]
