@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use meshtrace_config::{ConfigError, Draft};
-use meshtrace_otlp::{Keep, NodeAttributes, Protocol, Report, RoleConfig};
+use meshtrace_otlp::{Keep, NodeAttributes, Protocol, Report, RoleConfig, conventions};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
 use meshtrace_plugin_config::{MeshTracingConfig, native};
 
@@ -14,7 +14,7 @@ use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
-use crate::tags::NODE_ID;
+use crate::tags::{NODE_ID, Told};
 
 /// The stages with counters. The stage of the access log is not here: Envoy gives the access log
 /// the ids.
@@ -40,6 +40,8 @@ pub(crate) struct Plugin {
     pub(crate) keep: Keep,
     /// The attributes that every span has.
     pub(crate) of_node: NodeAttributes,
+    /// Those of Envoy's tags that these attributes and those of the report tell.
+    pub(crate) told: Told,
     /// Whether neither these attributes nor those of the configuration have the node's id.
     pub(crate) lacks_node_id: bool,
     pub(crate) role: RoleConfig,
@@ -81,6 +83,7 @@ impl Plugin {
             metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
             lacks_node_id: !of_node.has(NODE_ID) && !config.names_attribute(NODE_ID),
+            told: Told::new(|key| is_told(&compiled, &of_node, key)),
             of_node,
             report: compiled,
             role: report.role,
@@ -110,6 +113,11 @@ pub(crate) struct Words {
     pub(crate) summary: String,
     /// The warnings about it.
     pub(crate) cautions: Vec<String>,
+}
+
+/// Whether every span of the configuration says under this key what Envoy's own tag says.
+pub(crate) fn is_told(report: &Report, of_node: &NodeAttributes, key: &str) -> bool {
+    of_node.has(key) || report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
 }
 
 fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {

@@ -9,7 +9,7 @@ use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
 use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, is_told};
 use crate::span::{Family, Kind, Parts, Verdict};
 use crate::tags::{About, NODE_ID, Tags, some};
 use crate::worker::Worker;
@@ -275,18 +275,12 @@ fn describe_target<'r>(
     }
 }
 
-/// Whether every span of the configuration says under this key what Envoy's own tag says.
-fn has_key(plugin: &Plugin, key: &str) -> bool {
-    plugin.of_node.has(key)
-        || plugin.report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
-}
-
 /// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
 fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, parts: &mut [&mut Attributes]) {
     let plugin = &worker.plugin;
-    let is_told = |key: &str| has_key(plugin, key);
+    let is_told = |key: &str| is_told(&plugin.report, &plugin.of_node, key);
     if !worker.mesh_tracing.has_attributes() {
-        return tags.add_unchanged(|_| false, is_told, parts);
+        return tags.add_unchanged(|_| false, (plugin.told, is_told), parts);
     }
     worker.with_arena(|arena| {
         let mut tally = meshtrace_attributes::Tally::default();
@@ -297,7 +291,7 @@ fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, parts: &mut 
             }
         }
         let is_configured = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
-        tags.add_unchanged(is_configured, is_told, parts);
+        tags.add_unchanged(is_configured, (plugin.told, is_told), parts);
         let (metrics, handle) = (&plugin.metrics, plugin.handle);
         metrics.add_bits(handle, Stage::Attributes, tally.bits());
     });

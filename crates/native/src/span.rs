@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
 use meshtrace_otlp::RoleConfig;
-use meshtrace_pipeline::{MAX_EDITS, Outcome, Request, SpanStart};
+use meshtrace_pipeline::{Arena, MAX_EDITS, Outcome, Request, SpanStart};
 use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 
 use crate::block::Block;
@@ -135,25 +135,26 @@ impl Family {
     pub(crate) fn is_sampled(&self) -> bool {
         self.start().is_some_and(SpanStart::is_sampled)
     }
+}
 
-    fn request<'a>(
-        &'a self,
-        headers: Headers<'a>,
-        worker: &'a Worker,
-        arena: &'a meshtrace_pipeline::Arena,
-    ) -> Request<'a> {
-        Request {
-            headers,
-            peer: Peer {
-                direction: self.direction,
-                ..Peer::default()
-            },
-            cluster: None,
-            properties: &[],
-            clock: &SystemClock,
-            arena,
-            shared: &worker.plugin.shared,
-        }
+/// The request for the stages.
+fn request<'a>(
+    headers: Headers<'a>,
+    direction: Direction,
+    worker: &'a Worker,
+    arena: &'a Arena,
+) -> Request<'a> {
+    Request {
+        headers,
+        peer: Peer {
+            direction,
+            ..Peer::default()
+        },
+        cluster: None,
+        properties: &[],
+        clock: &SystemClock,
+        arena,
+        shared: &worker.plugin.shared,
     }
 }
 
@@ -166,47 +167,35 @@ fn capacity<const N: usize>(vectors: [&Vec<u8>; N]) -> usize {
 pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> Option<Box<Span>> {
     let mut family = worker.take_family();
     let started = Rc::get_mut(&mut family)?;
-    worker
-        .plugin
-        .names
-        .read_deciding(carrier, &mut started.block);
+    let plugin = &worker.plugin;
+    plugin.names.read_deciding(carrier, &mut started.block);
     started.direction = match tags::is_egress(operation) {
         true => Direction::Outbound,
         // Envoy's name is the same for a listener without a direction.
         false => Direction::Inbound,
     };
-    let mut tracestate = core::mem::take(&mut started.tracestate);
-    let start = worker.with_arena(|arena| {
-        let headers = started.block.headers();
+    let ids = worker.with_arena(|arena| {
         // Nothing is edited yet.
         let mut outcome = Outcome::with_room(arena, 0, 0);
-        let request = started.request(headers, &worker, arena);
-        let (start, read) = worker
-            .mesh_tracing
-            .start_span(&request, &worker.ids, &mut outcome)?;
-        let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
-        metrics.add(handle, &outcome, started.direction);
-        tracestate.extend_from_slice(start.tracestate());
-        Some((start.with_tracestate(b""), read))
+        let direction = started.direction;
+        let request = request(started.block.headers(), direction, &worker, arena);
+        let stages = &worker.mesh_tracing;
+        let (start, read) = stages.start_span(&request, &worker.ids, &mut outcome)?;
+        plugin.metrics.add(plugin.handle, &outcome, direction);
+        started.may_report = start.is_sampled() || plugin.keep.any() && !start.is_never();
+        started.tracestate.extend_from_slice(start.tracestate());
+        started.start = Some((start.with_tracestate(b""), read));
+        Some((start.span_id(), start.parent()))
     });
-    started.tracestate = tracestate;
-    let Some((start, read)) = start else {
+    let Some(ids) = ids else {
         worker.give_back_family(family);
         return None;
     };
-    started.start = Some((start, read));
-    started.may_report = start.is_sampled() || worker.plugin.keep.any() && !start.is_never();
-    if started.may_report {
-        worker
-            .plugin
-            .names
-            .read_describing(carrier, &mut started.block);
-    }
-    let (span_id, parent) = (start.span_id(), start.parent());
-    let parts = started
-        .may_report
-        .then(|| parts(&worker, Kind::Request, (span_id, parent), None));
-    let span = Span::new(&worker, family, Kind::Request, (span_id, parent), parts);
+    let parts = started.may_report.then(|| {
+        plugin.names.read_describing(carrier, &mut started.block);
+        parts(&worker, Kind::Request, ids, None)
+    });
+    let span = Span::new(&worker, family, Kind::Request, ids, parts);
     Some(worker.place(span))
 }
 
@@ -336,7 +325,7 @@ impl Span {
         };
         worker.with_arena(|arena| {
             let headers = family.block.headers();
-            let request = family.request(headers, worker, arena);
+            let request = request(headers, family.direction, worker, arena);
             // A tracer sets no filter state.
             let mut outcome = Outcome::with_room(arena, MAX_EDITS, 0);
             let stages = &worker.mesh_tracing;

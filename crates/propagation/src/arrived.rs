@@ -49,24 +49,35 @@ impl<'a> Arrived<'a> {
     /// once.
     #[must_use]
     pub fn collect_as(headers: Headers<'a>, on_repeated: OnRepeated) -> Self {
-        let mut arrived = Self {
+        let mut arrived = Self::unread(headers, on_repeated);
+        arrived.read();
+        arrived
+    }
+
+    /// What [`read`](Self::read) completes in its place: it is too large to be moved about.
+    pub(crate) fn unread(headers: Headers<'a>, on_repeated: OnRepeated) -> Self {
+        Self {
             headers,
             first: [None; Field::COUNT],
             present: FieldSet::default(),
             repeated: FieldSet::default(),
             on_repeated,
-        };
-        for (name, value) in &headers {
+        }
+    }
+
+    /// Reads every line of the headers once.
+    #[inline(never)]
+    pub(crate) fn read(&mut self) {
+        for (name, value) in &self.headers {
             let Some(field) = Field::from_name(name) else {
                 continue;
             };
-            match arrived.first.get_mut(field as usize) {
+            match self.first.get_mut(field as usize) {
                 Some(first @ None) => *first = Some(value),
-                _ => arrived.repeated.insert(field),
+                _ => self.repeated.insert(field),
             }
-            arrived.present.insert(field);
+            self.present.insert(field);
         }
-        arrived
     }
 
     /// The first line of `field`, without the white space around it.

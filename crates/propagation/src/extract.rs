@@ -182,14 +182,16 @@ impl Propagation {
             mode,
             conflicting,
         } = *read;
-        Incoming {
-            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
+        let mut incoming = Incoming {
+            arrived: Arrived::unread(headers, self.extraction.on_repeated),
             kinds,
             found,
             unfinished,
             mode,
             conflicting,
-        }
+        };
+        incoming.arrived.read();
+        incoming
     }
 
     /// Continues the trace of a request that this filter has handled before, also from an untrusted
@@ -222,13 +224,14 @@ impl Propagation {
         tally: &mut Tally,
     ) -> Incoming<'a> {
         let mut incoming = Incoming {
-            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
+            arrived: Arrived::unread(headers, self.extraction.on_repeated),
             kinds: Kinds::default(),
             found: Found::Nothing,
             unfinished: None,
             mode,
             conflicting: false,
         };
+        incoming.arrived.read();
         if mode == IncomingMode::Ignore {
             return incoming;
         }

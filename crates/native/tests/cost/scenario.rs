@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 13_743,
+        instructions: 13_060,
     },
     Scenario {
         name: "sampled, with an attempt",
@@ -74,7 +74,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 21_647,
+        instructions: 20_746,
     },
     Scenario {
         name: "not sampled",
@@ -88,7 +88,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 2,
         },
-        instructions: 8_165,
+        instructions: 7_678,
     },
     Scenario {
         name: "root",
@@ -102,7 +102,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 6_701,
+        instructions: 6_276,
     },
     Scenario {
         name: "root, without keep.errors",
@@ -116,7 +116,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 3_906,
+        instructions: 3_561,
     },
     Scenario {
         name: "root, 10 rules",
@@ -130,7 +130,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 8_167,
+        instructions: 7_683,
     },
     Scenario {
         name: "root, 1,000 rules",
@@ -144,7 +144,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 8_139,
+        instructions: 7_703,
     },
 ];
 

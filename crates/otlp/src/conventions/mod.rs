@@ -13,7 +13,7 @@ mod request;
 mod response_flags;
 mod value;
 
-pub use end::{End, Seen};
+pub use end::{End, Seen, Told};
 pub use end_value::{EndValue, EndValues};
 pub use envoy::ENVOY_KEYS;
 pub use grpc::{is_grpc_web, parse_grpc_status};

@@ -136,5 +136,6 @@ fn says_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writ
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
     let flags = TraceFlags::new(writing.decision(context.sampling), context.random);
-    Value::concat(&Traceparent::new(context.trace_id, context.span_id, flags).parts())
+    let text = Traceparent::new(context.trace_id, context.span_id, flags).text();
+    Value::concat(&[&text])
 }
