@@ -35,6 +35,13 @@ impl<'a> Headers<'a> {
         (needed <= available).then_some(Self { lengths, text })
     }
 
+    /// A map whose lengths and texts are apart, in the same layout. Where they do not fit each other,
+    /// the lines that do not fit are not there.
+    #[must_use]
+    pub const fn of_parts(lengths: &'a [[u8; 8]], text: &'a [u8]) -> Self {
+        Self { lengths, text }
+    }
+
     /// Name and value of each header line, in the order in which the host keeps them. A header
     /// that was sent in several lines comes several times.
     pub fn iter(&self) -> Iter<'a> {
@@ -170,6 +177,19 @@ mod tests {
         let block = encode(&[("traceparent", "00-1"), ("b3", "0")]);
         for end in 1..block.len() {
             assert!(Headers::parse(&block[..end]).is_none(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_map_in_parts_has_the_lines_that_fit() {
+        let block = encode(&[("b3", "0"), ("x", "")]);
+        let (lengths, text) = block[4..].split_at_checked(16).unwrap();
+        let (lengths, _) = lengths.as_chunks();
+        let of_parts = |text| Headers::of_parts(lengths, text).iter().collect::<Vec<_>>();
+        let lines = [(&b"b3"[..], &b"0"[..]), (b"x", b"")];
+        assert_eq!(of_parts(text), lines);
+        for end in 0..text.len() {
+            assert!(lines.starts_with(&of_parts(&text[..end])), "cut at {end}");
         }
     }
 

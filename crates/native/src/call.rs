@@ -24,13 +24,19 @@ pub(crate) fn is_validation_mode() -> bool {
 
 /// The headers of the request of a span. Envoy lends them for one call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Carrier(EnvoyPtr);
+pub(crate) struct Carrier {
+    span: EnvoyPtr,
+    imports: &'static Imports,
+}
 
 impl Carrier {
+    /// `None` where this Envoy lacks functions that the module needs.
+    ///
     /// # Safety
     /// `span` is the span that Envoy passes to the running hook, and is not used after the hook.
-    pub(crate) unsafe fn new(span: EnvoyPtr) -> Self {
-        Self(span)
+    pub(crate) unsafe fn new(span: EnvoyPtr) -> Option<Self> {
+        let imports = imports()?;
+        Some(Self { span, imports })
     }
 
     /// The first line of the header `name` (lower-case). Envoy gives no other line, and no list of
@@ -39,7 +45,11 @@ impl Carrier {
         let mut value = Buffer::EMPTY;
         // SAFETY: Envoy reads the name and writes one buffer.
         let found = unsafe {
-            (imports()?.tracer_get_trace_context_value)(self.0, Buffer::of(name), &raw mut value)
+            (self.imports.tracer_get_trace_context_value)(
+                self.span,
+                Buffer::of(name),
+                &raw mut value,
+            )
         };
         // SAFETY: the range is in Envoy's header map, which does not change while `self` is
         // borrowed: `set` and `remove` borrow it mutably.
@@ -48,47 +58,39 @@ impl Carrier {
 
     /// `:authority`, for which Envoy searches no list. `None` also where it is empty.
     pub(crate) fn authority(&self) -> Option<&[u8]> {
-        self.known(imports()?.tracer_get_trace_context_host)
+        self.known(self.imports.tracer_get_trace_context_host)
     }
 
     /// `:path` with its query, as [`authority`](Self::authority).
     pub(crate) fn target(&self) -> Option<&[u8]> {
-        self.known(imports()?.tracer_get_trace_context_path)
+        self.known(self.imports.tracer_get_trace_context_path)
     }
 
     /// `:method`, as [`authority`](Self::authority).
     pub(crate) fn method(&self) -> Option<&[u8]> {
-        self.known(imports()?.tracer_get_trace_context_method)
+        self.known(self.imports.tracer_get_trace_context_method)
     }
 
     fn known(&self, get: unsafe extern "C" fn(EnvoyPtr, *mut Buffer) -> bool) -> Option<&[u8]> {
         let mut value = Buffer::EMPTY;
         // SAFETY: Envoy writes one buffer.
-        let found = unsafe { get(self.0, &raw mut value) };
+        let found = unsafe { get(self.span, &raw mut value) };
         // SAFETY: as in `get`.
         found.then(|| unsafe { value.bytes() })
     }
 
     /// Makes `value` the first line of the header `name`. Other lines stay.
     pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
-        if let Some(imports) = imports() {
-            // SAFETY: Envoy copies both ranges.
-            unsafe {
-                (imports.tracer_set_trace_context_value)(
-                    self.0,
-                    Buffer::of(name),
-                    Buffer::of(value),
-                );
-            }
-        }
+        let set = self.imports.tracer_set_trace_context_value;
+        // SAFETY: Envoy copies both ranges.
+        unsafe { set(self.span, Buffer::of(name), Buffer::of(value)) };
     }
 
     /// Removes all lines of the header `name`.
     pub(crate) fn remove(&mut self, name: &[u8]) {
-        if let Some(imports) = imports() {
-            // SAFETY: Envoy reads the range.
-            unsafe { (imports.tracer_remove_trace_context_value)(self.0, Buffer::of(name)) };
-        }
+        let remove = self.imports.tracer_remove_trace_context_value;
+        // SAFETY: Envoy reads the range.
+        unsafe { remove(self.span, Buffer::of(name)) };
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) struct Metrics {
     /// The handle; `None` after the configuration has ended, because Envoy then has no counters for
     /// it.
     handle: Mutex<Option<TracerHandle>>,
-    stages: Vec<(Stage, Counters)>,
+    /// The counters of each stage, in the order of [`Stage::ALL`].
+    stages: [Counters; Stage::ALL.len()],
     /// The counters of the configuration's own list, in its order.
     configured: Counters,
     /// The counters in the order of [`Format::ALL`] and of [`DIRECTIONS`].
@@ -40,9 +41,9 @@ type Counters = Vec<Option<usize>>;
 impl Metrics {
     pub(crate) fn define(handle: TracerHandle, stages: &[Stage], configured: &[String]) -> Self {
         let counter = |name: &str| handle.define_counter(name);
-        let of_stage = |stage: &Stage| {
-            let names = stage.metrics().iter();
-            (*stage, names.map(|name| counter(name)).collect())
+        let of_stage = |stage: Stage| match stages.contains(&stage) {
+            true => stage.metrics().iter().map(|name| counter(name)).collect(),
+            false => Counters::new(),
         };
         let of_format = |format: &Format| {
             let names = DIRECTIONS.iter();
@@ -51,7 +52,7 @@ impl Metrics {
                 .collect()
         };
         Self {
-            stages: stages.iter().map(of_stage).collect(),
+            stages: Stage::ALL.map(of_stage),
             configured: configured.iter().map(|name| counter(name)).collect(),
             only: Format::ALL.iter().map(of_format).collect(),
             panics: counter(PANICS),
@@ -63,8 +64,8 @@ impl Metrics {
     /// Moves the counters of one request. `handle` must be of a configuration that is alive. The
     /// spans of a worker keep theirs alive.
     pub(crate) fn add(&self, handle: TracerHandle, outcome: &Outcome<'_>, direction: Direction) {
-        for (stage, counters) in &self.stages {
-            add_bits(handle, counters, outcome.tallies.of(*stage));
+        for (stage, counters) in Stage::ALL.into_iter().zip(&self.stages) {
+            add_bits(handle, counters, outcome.tallies.of(stage));
         }
         for index in outcome.configured.iter() {
             increment(handle, self.configured.get(*index), 1);
@@ -80,7 +81,7 @@ impl Metrics {
     /// Moves the counters of `stage` that have a bit in `bits`. `handle` is as in
     /// [`add`](Self::add).
     pub(crate) fn add_bits(&self, handle: TracerHandle, stage: Stage, bits: u64) {
-        if let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage) {
+        if let Some(counters) = self.stages.get(stage as usize) {
             add_bits(handle, counters, bits);
         }
     }
@@ -90,7 +91,7 @@ impl Metrics {
     pub(crate) fn add_to(&self, stage: Stage, index: usize, amount: u64) {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = *handle
-            && let Some((_, counters)) = self.stages.iter().find(|(of, _)| *of == stage)
+            && let Some(counters) = self.stages.get(stage as usize)
         {
             increment(handle, counters.get(index), amount);
         }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use meshtrace_config::{ConfigError, Draft};
-use meshtrace_otlp::{Keep, NodeAttributes, Protocol, Report, RoleConfig};
+use meshtrace_otlp::{Keep, NodeAttributes, Protocol, Report, RoleConfig, conventions};
 use meshtrace_pipeline::{Change, Composition, MeshTracing, Proxy, SharedData, Stage};
 use meshtrace_plugin_config::{MeshTracingConfig, native};
 
@@ -14,7 +14,7 @@ use crate::block::Names;
 use crate::call::TracerHandle;
 use crate::metrics::Metrics;
 use crate::node::node;
-use crate::tags::NODE_ID;
+use crate::tags::{NODE_ID, Told};
 
 /// The stages with counters. The stage of the access log is not here: Envoy gives the access log
 /// the ids.
@@ -40,6 +40,8 @@ pub(crate) struct Plugin {
     pub(crate) keep: Keep,
     /// The attributes that every span has.
     pub(crate) of_node: NodeAttributes,
+    /// Those of Envoy's tags that these attributes and those of the report tell.
+    pub(crate) told: Told,
     /// Whether neither these attributes nor those of the configuration have the node's id.
     pub(crate) lacks_node_id: bool,
     pub(crate) role: RoleConfig,
@@ -69,14 +71,19 @@ impl Plugin {
         let compiled = Report::new(&report).map_err(|error| below(error.below("report")))?;
         let of_node = compiled.node_attributes(&node, &|key| config.names_attribute(key));
         let read = native::read_names(&config);
+        let context = config.trace_context.as_ref();
+        let reads_known = config.sampling.is_some()
+            || config.span_attributes.is_some()
+            || context.is_some_and(|context| !context.overrides.is_empty());
         let plugin = Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             json: json.into(),
             handle,
-            names: Names::new(mesh_tracing.managed_names().into_iter().collect(), read),
+            names: Names::new(mesh_tracing.managed_names(), read, reads_known),
             metrics: Metrics::define(handle, &STAGES, &mesh_tracing.counters()),
             keep: compiled.keep(),
             lacks_node_id: !of_node.has(NODE_ID) && !config.names_attribute(NODE_ID),
+            told: Told::new(|key| is_told(&compiled, &of_node, key)),
             of_node,
             report: compiled,
             role: report.role,
@@ -106,6 +113,11 @@ pub(crate) struct Words {
     pub(crate) summary: String,
     /// The warnings about it.
     pub(crate) cautions: Vec<String>,
+}
+
+/// Whether every span of the configuration says under this key what Envoy's own tag says.
+pub(crate) fn is_told(report: &Report, of_node: &NodeAttributes, key: &str) -> bool {
+    of_node.has(key) || report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
 }
 
 fn compile(json: &[u8]) -> Result<MeshTracing, ConfigError> {

@@ -9,7 +9,7 @@ use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
 use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, is_told};
 use crate::span::{Family, Kind, Parts, Verdict};
 use crate::tags::{About, NODE_ID, Tags, some};
 use crate::worker::Worker;
@@ -78,7 +78,7 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
     if !(is_late || keep.errors && tags.is_suspicious()) {
         return None;
     }
-    let (_, request) = describe(family)?;
+    let request = family.block.request();
     let is_slow = is_late && !request.is_long_lived();
     let reason = tags.end(About::Request, b"", request.is_connect(), |end| {
         let is_error = keep.errors && end.is_server_error();
@@ -128,10 +128,10 @@ fn kind_of_request(worker: &Worker, family: &Family) -> otlp::Kind {
 }
 
 fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>) {
-    let (Some(start), Some((headers, request))) = (family.start(), describe(family)) else {
-        return;
-    };
-    let (Some(span_id), Ok(mut attributes), Ok(upstream)) = (
+    let headers = family.block.headers();
+    let request = family.block.request();
+    let (Some(start), Some(span_id), Ok(mut attributes), Ok(upstream)) = (
+        family.start(),
         parts.span_id,
         worker.attributes.try_borrow_mut(),
         family.upstream.try_borrow(),
@@ -242,14 +242,6 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     worker.queue.push(&span, parts.ended, origin);
 }
 
-/// The request's headers that decide about it, and the description of the request.
-fn describe(family: &Family) -> Option<(Headers<'_>, conventions::Request<'_>)> {
-    let headers = Headers::parse(&family.block)?;
-    let describing = Headers::parse(&family.describing)?;
-    let all = headers.iter().chain(describing.iter());
-    Some((headers, conventions::Request::of_lines(all)))
-}
-
 /// Adds the target of the request: for a SERVER span as it came in, for a CLIENT span as it left.
 fn describe_target<'r>(
     (request, route): (conventions::Request<'r>, Option<&[u8]>),
@@ -283,18 +275,12 @@ fn describe_target<'r>(
     }
 }
 
-/// Whether every span of the configuration says under this key what Envoy's own tag says.
-fn has_key(plugin: &Plugin, key: &str) -> bool {
-    plugin.of_node.has(key)
-        || plugin.report.has_envoy_attributes() && conventions::ENVOY_KEYS.contains(&key)
-}
-
 /// Adds the attributes that the configuration names, and Envoy's tags that no attribute reports.
 fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, parts: &mut [&mut Attributes]) {
     let plugin = &worker.plugin;
-    let is_told = |key: &str| has_key(plugin, key);
+    let is_told = |key: &str| is_told(&plugin.report, &plugin.of_node, key);
     if !worker.mesh_tracing.has_attributes() {
-        return tags.add_unchanged(|_| false, is_told, parts);
+        return tags.add_unchanged(|_| false, (plugin.told, is_told), parts);
     }
     worker.with_arena(|arena| {
         let mut tally = meshtrace_attributes::Tally::default();
@@ -305,7 +291,7 @@ fn add_gathered(worker: &Worker, headers: Headers<'_>, tags: &Tags, parts: &mut 
             }
         }
         let is_configured = |key: &str| gathered.iter().any(|attribute| attribute.key == key);
-        tags.add_unchanged(is_configured, is_told, parts);
+        tags.add_unchanged(is_configured, (plugin.told, is_told), parts);
         let (metrics, handle) = (&plugin.metrics, plugin.handle);
         metrics.add_bits(handle, Stage::Attributes, tally.bits());
     });

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use meshtrace_headers::{Change, Headers};
 use meshtrace_otlp::RoleConfig;
-use meshtrace_pipeline::{Outcome, Request, SpanStart};
+use meshtrace_pipeline::{Arena, MAX_EDITS, Outcome, Request, SpanStart};
 use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 
+use crate::block::Block;
 use crate::call::Carrier;
 use crate::clock::SystemClock;
 use crate::report;
@@ -50,10 +51,8 @@ pub(crate) struct Family {
     /// `tracestate` is in a field of its own.
     start: Option<(SpanStart<'static>, Read)>,
     pub(crate) tracestate: Vec<u8>,
-    /// The request's headers as they came in: those that decide about it.
-    pub(crate) block: Vec<u8>,
-    /// Those that only describe its spans. It is empty where no span may be reported.
-    pub(crate) describing: Vec<u8>,
+    /// The request's headers as they came in.
+    pub(crate) block: Block,
     pub(crate) direction: Direction,
     /// Whether any of its spans may be reported. If none may, the spans store nothing for a report.
     pub(crate) may_report: bool,
@@ -123,17 +122,10 @@ impl Family {
         self.verdict.set(Verdict::Open);
         self.waiting.get_mut().clear();
         let upstream = self.upstream.get_mut();
-        let vectors = [
-            &mut self.tracestate,
-            &mut self.block,
-            &mut self.describing,
-            upstream,
-        ];
-        let vectors = vectors.map(|vector| {
-            vector.clear();
-            &*vector
-        });
-        capacity(vectors) <= MAX_KEPT_BYTES
+        self.tracestate.clear();
+        upstream.clear();
+        self.block.clear();
+        capacity([&self.tracestate, upstream]) + self.block.capacity() <= MAX_KEPT_BYTES
     }
 
     pub(crate) fn start(&self) -> Option<&SpanStart<'static>> {
@@ -143,25 +135,26 @@ impl Family {
     pub(crate) fn is_sampled(&self) -> bool {
         self.start().is_some_and(SpanStart::is_sampled)
     }
+}
 
-    fn request<'a>(
-        &'a self,
-        headers: Headers<'a>,
-        worker: &'a Worker,
-        arena: &'a meshtrace_pipeline::Arena,
-    ) -> Request<'a> {
-        Request {
-            headers,
-            peer: Peer {
-                direction: self.direction,
-                ..Peer::default()
-            },
-            cluster: None,
-            properties: &[],
-            clock: &SystemClock,
-            arena,
-            shared: &worker.plugin.shared,
-        }
+/// The request for the stages.
+fn request<'a>(
+    headers: Headers<'a>,
+    direction: Direction,
+    worker: &'a Worker,
+    arena: &'a Arena,
+) -> Request<'a> {
+    Request {
+        headers,
+        peer: Peer {
+            direction,
+            ..Peer::default()
+        },
+        cluster: None,
+        properties: &[],
+        clock: &SystemClock,
+        arena,
+        shared: &worker.plugin.shared,
     }
 }
 
@@ -174,46 +167,35 @@ fn capacity<const N: usize>(vectors: [&Vec<u8>; N]) -> usize {
 pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> Option<Box<Span>> {
     let mut family = worker.take_family();
     let started = Rc::get_mut(&mut family)?;
-    worker
-        .plugin
-        .names
-        .read_deciding(carrier, &mut started.block);
+    let plugin = &worker.plugin;
+    plugin.names.read_deciding(carrier, &mut started.block);
     started.direction = match tags::is_egress(operation) {
         true => Direction::Outbound,
         // Envoy's name is the same for a listener without a direction.
         false => Direction::Inbound,
     };
-    let mut tracestate = core::mem::take(&mut started.tracestate);
-    let start = worker.with_arena(|arena| {
-        let headers = Headers::parse(&started.block)?;
-        let mut outcome = Outcome::new_in(arena);
-        let request = started.request(headers, &worker, arena);
-        let (start, read) = worker
-            .mesh_tracing
-            .start_span(&request, &worker.ids, &mut outcome)?;
-        let (metrics, handle) = (&worker.plugin.metrics, worker.plugin.handle);
-        metrics.add(handle, &outcome, started.direction);
-        tracestate.extend_from_slice(start.tracestate());
-        Some((start.with_tracestate(b""), read))
+    let ids = worker.with_arena(|arena| {
+        // Nothing is edited yet.
+        let mut outcome = Outcome::with_room(arena, 0, 0);
+        let direction = started.direction;
+        let request = request(started.block.headers(), direction, &worker, arena);
+        let stages = &worker.mesh_tracing;
+        let (start, read) = stages.start_span(&request, &worker.ids, &mut outcome)?;
+        plugin.metrics.add(plugin.handle, &outcome, direction);
+        started.may_report = start.is_sampled() || plugin.keep.any() && !start.is_never();
+        started.tracestate.extend_from_slice(start.tracestate());
+        started.start = Some((start.with_tracestate(b""), read));
+        Some((start.span_id(), start.parent()))
     });
-    started.tracestate = tracestate;
-    let Some((start, read)) = start else {
+    let Some(ids) = ids else {
         worker.give_back_family(family);
         return None;
     };
-    started.start = Some((start, read));
-    started.may_report = start.is_sampled() || worker.plugin.keep.any() && !start.is_never();
-    if started.may_report {
-        worker
-            .plugin
-            .names
-            .read_describing(carrier, &mut started.describing);
-    }
-    let (span_id, parent) = (start.span_id(), start.parent());
-    let parts = started
-        .may_report
-        .then(|| parts(&worker, Kind::Request, (span_id, parent), None));
-    let span = Span::new(&worker, family, Kind::Request, (span_id, parent), parts);
+    let parts = started.may_report.then(|| {
+        plugin.names.read_describing(carrier, &mut started.block);
+        parts(&worker, Kind::Request, ids, None)
+    });
+    let span = Span::new(&worker, family, Kind::Request, ids, parts);
     Some(worker.place(span))
 }
 
@@ -292,6 +274,12 @@ impl Span {
         &self.span_id_text
     }
 
+    /// Whether the span may be reported, so that its tags matter.
+    #[cfg(not(feature = "provoke"))]
+    pub(crate) fn takes_tags(&self) -> bool {
+        self.parts.is_some()
+    }
+
     /// Takes a tag, where the span may be reported.
     pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
         if let Some(parts) = &mut self.parts {
@@ -336,11 +324,10 @@ impl Span {
             return;
         };
         worker.with_arena(|arena| {
-            let Some(headers) = Headers::parse(&family.block) else {
-                return;
-            };
-            let request = family.request(headers, worker, arena);
-            let mut outcome = Outcome::new_in(arena);
+            let headers = family.block.headers();
+            let request = request(headers, family.direction, worker, arena);
+            // A tracer sets no filter state.
+            let mut outcome = Outcome::with_room(arena, MAX_EDITS, 0);
             let stages = &worker.mesh_tracing;
             let mut start = start.with_tracestate(&family.tracestate);
             if self.is_overruled {
@@ -365,10 +352,8 @@ impl Span {
                 }
             }
             // Of a value that is right already there may be further lines, which Envoy does not show.
-            let names = &worker.plugin.names;
-            for (name, value) in headers.iter() {
-                let is_edited = || outcome.headers.iter().any(|edit| *edit.name == *name);
-                if !name.starts_with(b":") && names.is_single(name) && !is_edited() {
+            for (name, value) in family.block.single() {
+                if outcome.headers.change_of(name).is_none() {
                     carrier.remove(name);
                     carrier.set(name, value);
                 }

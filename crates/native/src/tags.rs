@@ -11,7 +11,7 @@
 use meshtrace_envoy::response_flag::{SHORT_NAMES, UPSTREAM_REQUEST_TIMEOUT};
 use meshtrace_headers::{path_of, without_user};
 use meshtrace_otlp::Attributes;
-use meshtrace_otlp::conventions::{self, End, EndValue, EndValues, Seen};
+use meshtrace_otlp::conventions::{self, End, Seen};
 
 use crate::tag_list::{Entry, MAX_VALUE, TagList};
 
@@ -79,6 +79,21 @@ impl Text {
         (Self::DownstreamCluster, "downstream_cluster"),
         (Self::UpstreamCluster, "upstream_cluster"),
     ];
+
+    fn is_unchanged(self) -> bool {
+        self as u8 >= Self::Component as u8
+    }
+}
+
+/// Those of [`Text::UNCHANGED`] whose names the other attributes of every span have already, in its
+/// order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told([bool; Text::UNCHANGED.len()]);
+
+impl Told {
+    pub(crate) fn new(is_told: impl Fn(&str) -> bool) -> Self {
+        Self(Text::UNCHANGED.map(|(_, key)| is_told(key)))
+    }
 }
 
 /// The tag with the node's id.
@@ -153,14 +168,18 @@ impl Tags {
             b"upstream_cluster" => Text::UpstreamCluster,
             _ => return self.push_further(key, value),
         };
+        let Some(place) = self.places.get_mut(text as usize) else {
+            return;
+        };
+        if text.is_unchanged() && !is_value(value) {
+            *place = Place::default();
+            return;
+        }
         let value = value.get(..MAX_VALUE).unwrap_or(value);
         let start = self.texts.len();
         let fits = start + value.len() <= MAX_BYTES;
-        let place = u32::try_from(start)
-            .ok()
-            .zip(u32::try_from(value.len()).ok());
-        if let Some((start, length)) = place.filter(|_| fits)
-            && let Some(place) = self.places.get_mut(text as usize)
+        if let (true, Ok(start), Ok(length)) =
+            (fits, u32::try_from(start), u32::try_from(value.len()))
         {
             self.texts.extend_from_slice(value);
             *place = Place { start, length };
@@ -279,30 +298,24 @@ impl Tags {
         describe: impl FnOnce(&End<'_>) -> R,
     ) -> R {
         let numbers = &self.numbers;
-        let integer = |number: Option<u64>| number.map(u64::to_le_bytes);
-        let code = integer(numbers.code);
-        let flags = integer(Some(numbers.flags));
-        let request_size = integer(numbers.request_size);
-        let response_size = integer(numbers.response_size);
         // A call is an attempt. A request has had an attempt where its tags name a cluster.
         let cluster = self.text(Text::Cluster);
         let was_called = about == About::Call || !cluster.is_empty();
-        let attempts = integer(was_called.then_some(numbers.retries.saturating_add(1)));
-        let mut values = EndValues::default();
         // Envoy does not give a tracer the details of the response code.
-        for (value, bytes) in [
-            (EndValue::Code, bytes(&code)),
-            (EndValue::Flags, bytes(&flags)),
-            (EndValue::Protocol, some(self.text(Text::Protocol))),
-            (EndValue::Source, some(self.text(Text::Peer))),
-            (EndValue::RequestSize, bytes(&request_size)),
-            (EndValue::ResponseSize, bytes(&response_size)),
-            (EndValue::Cluster, some(cluster)),
-            (EndValue::Upstream, some(upstream)),
-            (EndValue::Attempts, bytes(&attempts)),
-        ] {
-            values.set(value, bytes);
-        }
+        let told = conventions::Told {
+            code: numbers.code,
+            flags: numbers.flags,
+            protocol: self.text(Text::Protocol),
+            source: self.text(Text::Peer),
+            cluster,
+            upstream,
+            attempts: match was_called {
+                true => numbers.retries.saturating_add(1),
+                false => 0,
+            },
+            request_size: numbers.request_size,
+            response_size: numbers.response_size,
+        };
         let seen = Seen {
             grpc_status: numbers.grpc_status,
             // The code of a call is the upstream's. The code of a request is too, where an upstream
@@ -319,7 +332,7 @@ impl Tags {
             },
             canceled: about == About::Call && self.is_canceled,
         };
-        describe(&End::new(&values, seen))
+        describe(&End::of_told(&told, seen))
     }
 
     /// Adds the tags that no attribute reports: Envoy's own and the user's `custom_tags`. `parts` are
@@ -328,17 +341,18 @@ impl Tags {
     ///
     /// - a key that `is_configured`, or is one of the conventions, is left out;
     /// - another custom tag takes the place of what is told of Envoy under that name;
-    /// - another tag of Envoy's own is left out where that `is_told` already.
+    /// - another tag of Envoy's own is left out where that `is_told` already, or is in `told`.
     ///
     /// A tag with an empty value, or with Envoy's `-` for no value, is left out too.
     pub(crate) fn add_unchanged(
         &self,
         is_configured: impl Fn(&str) -> bool,
-        is_told: impl Fn(&str) -> bool,
+        (told, is_told): (Told, impl Fn(&str) -> bool),
         parts: &mut [&mut Attributes],
     ) {
         if let Some(attributes) = parts.first_mut() {
-            self.add_own(|key| is_told(key) || is_configured(key), attributes);
+            self.add_texts(told, &is_configured, attributes);
+            self.add_further(|key| is_told(key) || is_configured(key), attributes);
         }
         for tag in self.custom.iter() {
             let Some(key) = key_of_value(tag) else {
@@ -365,13 +379,21 @@ impl Tags {
         self.custom.iter().filter_map(key_of_value).any(is_it)
     }
 
-    fn add_own(&self, is_taken: impl Fn(&str) -> bool, attributes: &mut Attributes) {
-        for (text, key) in Text::UNCHANGED {
+    fn add_texts(
+        &self,
+        Told(told): Told,
+        is_configured: impl Fn(&str) -> bool,
+        attributes: &mut Attributes,
+    ) {
+        for ((text, key), is_told) in Text::UNCHANGED.into_iter().zip(told) {
             let value = self.text(text);
-            if is_value(value) && !is_taken(key) {
+            if !value.is_empty() && !is_told && !is_configured(key) {
                 attributes.text(key, value);
             }
         }
+    }
+
+    fn add_further(&self, is_taken: impl Fn(&str) -> bool, attributes: &mut Attributes) {
         for (place, tag) in self.further.iter().enumerate() {
             let comes_again = || {
                 let mut later = self.further.iter().skip(place + 1);
@@ -430,10 +452,6 @@ fn flags(text: &[u8]) -> u64 {
     };
     let bits = text.split(|byte| *byte == b',').filter_map(bit);
     bits.fold(0, |flags, bit| flags | 1 << bit)
-}
-
-fn bytes(number: &Option<[u8; 8]>) -> Option<&[u8]> {
-    number.as_ref().map(<[u8; 8]>::as_slice)
 }
 
 fn grpc_status(digits: &[u8]) -> Option<u32> {

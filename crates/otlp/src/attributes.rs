@@ -41,42 +41,52 @@ impl Attributes {
 
     /// Adds text, cut at `limit` bytes (at most 1024).
     pub fn text_up_to(&mut self, key: &str, value: &[u8], limit: usize) {
+        // ASCII within the limit is the text itself.
+        if value.len() <= limit && value.is_ascii() && self.short_text(key, value) {
+            return;
+        }
         let text = Utf8Text::new(value, limit);
         let text = text.as_bytes();
-        if !self.short_text(key, text) {
-            self.value(key, wire::field_len(text.len()), |out| {
-                wire::bytes(out, STRING, text);
-            });
-        }
+        self.value(key, wire::field_len(text.len()), |out| {
+            wire::bytes(out, STRING, text);
+        });
     }
 
     /// Adds text that is so short that each length takes one byte, as that of most attributes does.
     /// Returns whether it was added.
     fn short_text(&mut self, key: &str, text: &[u8]) -> bool {
-        let any = 2 + text.len();
+        let Ok(length) = u8::try_from(text.len()) else {
+            return false;
+        };
+        self.short(key, [wire::short_tag::<STRING>(), length], text)
+    }
+
+    /// Adds a value of `head` and `rest` that is so short that each length takes one byte. Returns
+    /// whether it was added.
+    #[cfg_attr(not(target_arch = "wasm32"), inline)]
+    fn short(&mut self, key: &str, [first, second]: [u8; 2], rest: &[u8]) -> bool {
+        let any = 2 + rest.len();
         let key_value = 2 + key.len() + 2 + any;
-        let length = u8::try_from(key_value).ok().filter(|length| *length < 0x80);
         let has_room = self.encoded.len() + 2 + key_value <= MAX_ATTRIBUTE_BYTES;
-        let lengths = u8::try_from(key.len()).ok().zip(u8::try_from(any).ok());
-        let (Some(key_value), Some((key_length, any)), true) = (length, lengths, has_room) else {
+        let (Ok(length @ ..0x80), Ok(key_length), Ok(any), true) = (
+            u8::try_from(key_value),
+            u8::try_from(key.len()),
+            u8::try_from(any),
+            has_room,
+        ) else {
             return false;
         };
         let out = &mut self.encoded;
-        out.reserve(2 + usize::from(key_value));
+        out.reserve(2 + key_value);
         out.extend_from_slice(&[
             wire::short_tag::<SPAN_ATTRIBUTES>(),
-            key_value,
+            length,
             wire::short_tag::<KEY>(),
             key_length,
         ]);
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(&[
-            wire::short_tag::<VALUE>(),
-            any,
-            wire::short_tag::<STRING>(),
-            any - 2,
-        ]);
-        out.extend_from_slice(text);
+        out.extend_from_slice(&[wire::short_tag::<VALUE>(), any, first, second]);
+        out.extend_from_slice(rest);
         true
     }
 
@@ -96,6 +106,16 @@ impl Attributes {
     /// Adds a number.
     pub fn int(&mut self, key: &str, value: i64) {
         let value = value.cast_unsigned();
+        // A status, a port and most sizes have one byte or two.
+        let [low, high, ..] = (value & 0x7f | (value & 0x3f80) << 1).to_le_bytes();
+        let is_short = match value {
+            0..0x80 => self.short(key, [wire::number_tag::<INT>(), low], &[]),
+            0x80..0x4000 => self.short(key, [wire::number_tag::<INT>(), low | 0x80], &[high]),
+            _ => false,
+        };
+        if is_short {
+            return;
+        }
         self.value(key, 1 + wire::varint_len(value), |out| {
             wire::number(out, INT, value);
         });

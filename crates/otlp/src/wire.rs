@@ -55,6 +55,13 @@ pub(crate) const fn short_tag<const FIELD: u32>() -> u8 {
     (FIELD << 3 | LENGTH) as u8
 }
 
+/// The tag of a field that is a varint.
+#[expect(clippy::cast_possible_truncation, reason = "it is checked")]
+pub(crate) const fn number_tag<const FIELD: u32>() -> u8 {
+    const { assert!(FIELD < 16, "the tag has one byte") };
+    (FIELD << 3 | VARINT) as u8
+}
+
 /// Writes the head of a field. The `content` bytes follow it. It is inlined where the size of the
 /// module does not count.
 #[cfg_attr(not(target_arch = "wasm32"), inline)]

@@ -57,10 +57,16 @@ impl<'a> Outcome<'a> {
     /// Returns an empty outcome, with room in `arena` for [`MAX_EDITS`] and [`MAX_PROPERTIES`].
     #[must_use]
     pub fn new_in(arena: &'a Arena) -> Self {
+        Self::with_room(arena, MAX_EDITS, MAX_PROPERTIES)
+    }
+
+    /// Returns an empty outcome, with room for this number of edits and of filter state.
+    #[must_use]
+    pub fn with_room(arena: &'a Arena, edits: usize, properties: usize) -> Self {
         Self {
-            headers: Edits::new_in(arena, MAX_EDITS),
+            headers: Edits::new_in(arena, edits),
             request_headers: RequestHeaders::Edit,
-            properties: Properties::new_in(arena),
+            properties: Properties::new_in(arena, properties),
             own_context: None,
             tallies: Tallies::default(),
             configured: Configured::default(),
@@ -92,7 +98,7 @@ impl core::ops::Deref for Configured {
     }
 }
 
-/// The filter state to set, in order. There is room for [`MAX_PROPERTIES`].
+/// The filter state to set, in order. There is room for [`MAX_PROPERTIES`] at most.
 #[derive(Debug)]
 pub struct Properties<'a> {
     properties: Vec<'a, Property<'a>>,
@@ -109,11 +115,11 @@ pub struct Property<'a> {
 }
 
 impl<'a> Properties<'a> {
-    fn new_in(arena: &'a Arena) -> Self {
+    fn new_in(arena: &'a Arena, room: usize) -> Self {
         let mut properties = Vec::new_in(arena);
         // Where the arena has no room, all properties are lost, and [`Self::overflowed`] reports
         // it.
-        let _ = properties.try_reserve_exact(MAX_PROPERTIES);
+        let _ = properties.try_reserve_exact(room);
         Self {
             properties,
             overflowed: false,
@@ -129,7 +135,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Whether more than [`MAX_PROPERTIES`] were set. Those without room are lost.
+    /// Whether more were set than there was room for. Those without room are lost.
     #[must_use]
     pub fn overflowed(&self) -> bool {
         self.overflowed

@@ -4,6 +4,7 @@ use meshtrace_headers::Headers;
 
 use crate::TraceId;
 use crate::field::{Field, FieldSet};
+use crate::format::Format;
 use crate::id::same_trace;
 
 /// What becomes of a header that came more than once.
@@ -31,6 +32,7 @@ meshtrace_config::words!(OnRepeated {
 pub struct Arrived<'a> {
     headers: Headers<'a>,
     first: [Option<&'a [u8]>; Field::COUNT],
+    present: FieldSet,
     repeated: FieldSet,
     on_repeated: OnRepeated,
 }
@@ -47,22 +49,35 @@ impl<'a> Arrived<'a> {
     /// once.
     #[must_use]
     pub fn collect_as(headers: Headers<'a>, on_repeated: OnRepeated) -> Self {
-        let mut arrived = Self {
+        let mut arrived = Self::unread(headers, on_repeated);
+        arrived.read();
+        arrived
+    }
+
+    /// What [`read`](Self::read) completes in its place: it is too large to be moved about.
+    pub(crate) fn unread(headers: Headers<'a>, on_repeated: OnRepeated) -> Self {
+        Self {
             headers,
             first: [None; Field::COUNT],
+            present: FieldSet::default(),
             repeated: FieldSet::default(),
             on_repeated,
-        };
-        for (name, value) in &headers {
+        }
+    }
+
+    /// Reads every line of the headers once.
+    #[inline(never)]
+    pub(crate) fn read(&mut self) {
+        for (name, value) in &self.headers {
             let Some(field) = Field::from_name(name) else {
                 continue;
             };
-            match arrived.first.get_mut(field as usize) {
+            match self.first.get_mut(field as usize) {
                 Some(first @ None) => *first = Some(value),
-                _ => arrived.repeated.insert(field),
+                _ => self.repeated.insert(field),
             }
+            self.present.insert(field);
         }
-        arrived
     }
 
     /// The first line of `field`, without the white space around it.
@@ -77,9 +92,14 @@ impl<'a> Arrived<'a> {
         self.first.get(field as usize).copied().flatten()
     }
 
-    /// Whether no known header arrived.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.iter().all(Option::is_none)
+    /// Whether any header of `format` arrived. Otherwise the format's content is absent.
+    pub(crate) fn has(&self, format: Format) -> bool {
+        !self.present.intersection(format.field_set()).is_empty()
+    }
+
+    /// The known headers that arrived.
+    pub(crate) fn present(&self) -> FieldSet {
+        self.present
     }
 
     /// Whether `field` came in more than one line.

@@ -3,19 +3,18 @@
 use meshtrace_headers::Headers;
 
 use crate::config::{IncomingMode, OnConflict, Placement};
-use crate::format::{Extracted, Format, members_of};
+use crate::format::{Extracted, Format, FormatSet, members_of};
 use crate::id;
 use crate::per_format::PerFormat;
 use crate::propagation::Propagation;
 use crate::trust::Peer;
 use crate::{Arrived, Counter, Field, SamplingState, Tally, TraceContext, TraceId, tracestate};
 
-/// The headers that came in, the content of each format, and the context that was chosen.
+/// The headers that came in, the kind of each format's content, and the context that was chosen.
 #[derive(Clone, Debug)]
 pub struct Incoming<'a> {
     pub(crate) arrived: Arrived<'a>,
-    /// The content of each format; `Absent` for the formats that are not read.
-    pub(crate) by_format: PerFormat<Extracted>,
+    pub(crate) kinds: Kinds,
     pub(crate) found: Found,
     /// The trace id that came without a span, where no format has a context.
     pub(crate) unfinished: Option<Unfinished>,
@@ -28,11 +27,36 @@ pub struct Incoming<'a> {
 /// than they can.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
-    by_format: PerFormat<Extracted>,
+    kinds: Kinds,
     found: Found,
     unfinished: Option<Unfinished>,
     mode: IncomingMode,
     conflicting: bool,
+}
+
+/// What the content of each format is, for the formats that are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kinds {
+    /// The formats with a context, a decision, or a trace id without a span.
+    pub(crate) meaningful: FormatSet,
+    /// The formats with a trace id without a span.
+    pub(crate) incomplete: FormatSet,
+    /// The trace id of a valid `traceparent`, and its decision.
+    w3c: Option<(TraceId, SamplingState)>,
+}
+
+impl Kinds {
+    fn insert(&mut self, format: Format, extracted: &Extracted) {
+        match extracted {
+            Extracted::Absent | Extracted::Malformed => return,
+            Extracted::Incomplete { .. } => self.incomplete.insert(format),
+            Extracted::Context(context) if format == Format::Tracecontext => {
+                self.w3c = Some((context.trace_id, context.sampling));
+            }
+            Extracted::Context(_) | Extracted::Sampling(_) => {}
+        }
+        self.meaningful.insert(format);
+    }
 }
 
 /// The context or decision that was chosen, and the format that it was taken from.
@@ -57,7 +81,7 @@ impl<'a> Incoming<'a> {
     #[must_use]
     pub fn to_read(&self) -> Read {
         Read {
-            by_format: self.by_format,
+            kinds: self.kinds,
             found: self.found,
             unfinished: self.unfinished,
             mode: self.mode,
@@ -118,10 +142,8 @@ impl<'a> Incoming<'a> {
     /// The decision of a valid `traceparent` of the trace `id`.
     #[must_use]
     pub fn w3c_decision(&self, id: TraceId) -> Option<bool> {
-        match self.by_format.of(Format::Tracecontext) {
-            Extracted::Context(context) if context.trace_id == id => context.sampling.decision(),
-            _ => None,
-        }
+        let (_, sampling) = self.kinds.w3c.filter(|(trace_id, _)| *trace_id == id)?;
+        sampling.decision()
     }
 
     /// The format that the context was taken from.
@@ -154,20 +176,22 @@ impl Propagation {
     #[must_use]
     pub fn extract_again<'a>(&self, headers: Headers<'a>, read: &Read) -> Incoming<'a> {
         let Read {
-            by_format,
+            kinds,
             found,
             unfinished,
             mode,
             conflicting,
         } = *read;
-        Incoming {
-            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
-            by_format,
+        let mut incoming = Incoming {
+            arrived: Arrived::unread(headers, self.extraction.on_repeated),
+            kinds,
             found,
             unfinished,
             mode,
             conflicting,
-        }
+        };
+        incoming.arrived.read();
+        incoming
     }
 
     /// Continues the trace of a request that this filter has handled before, also from an untrusted
@@ -200,40 +224,50 @@ impl Propagation {
         tally: &mut Tally,
     ) -> Incoming<'a> {
         let mut incoming = Incoming {
-            arrived: Arrived::collect_as(headers, self.extraction.on_repeated),
-            by_format: PerFormat::default(),
+            arrived: Arrived::unread(headers, self.extraction.on_repeated),
+            kinds: Kinds::default(),
             found: Found::Nothing,
             unfinished: None,
             mode,
             conflicting: false,
         };
+        incoming.arrived.read();
         if mode == IncomingMode::Ignore {
             return incoming;
         }
+        if !self.reads_any(&incoming.arrived) {
+            count_found(&incoming.found, tally);
+            return incoming;
+        }
 
+        let mut by_format = PerFormat::default();
         for format in &self.extraction.formats {
+            if !incoming.arrived.has(*format) {
+                continue;
+            }
             let extracted = format.parse(&incoming.arrived, self.extraction.reading);
             if extracted == Extracted::Malformed {
                 tally.count(Counter::malformed(*format));
             }
-            incoming.by_format.set(*format, extracted);
+            incoming.kinds.insert(*format, &extracted);
+            by_format.set(*format, extracted);
         }
         self.count_tracestate(&incoming, tally);
         if self.placement == Placement::Upstream {
-            incoming.found = self.written_by_tracer(&incoming);
+            incoming.found = self.written_by_tracer(&incoming.arrived, &by_format);
             count_found(&incoming.found, tally);
             return incoming;
         }
-        incoming.found = self.first_valid(&incoming.by_format);
+        incoming.found = self.first_valid(&by_format);
         match &mut incoming.found {
             Found::Context(format, context) => {
-                incoming.conflicting = self.reconcile(*format, context, &incoming.by_format, tally);
-                if let Some(only) = self.only(&incoming.by_format) {
+                incoming.conflicting = self.reconcile(*format, context, &by_format, tally);
+                if let Some(only) = self.only(&by_format) {
                     tally.count_only(only);
                 }
             }
             Found::Nothing | Found::Sampling(..) => {
-                incoming.unfinished = self.unfinished(&incoming.by_format);
+                incoming.unfinished = self.unfinished(&by_format);
                 if incoming.unfinished.is_some() {
                     tally.count(Counter::Incomplete);
                 }
@@ -241,6 +275,12 @@ impl Propagation {
         }
         count_found(&incoming.found, tally);
         incoming
+    }
+
+    /// Whether a header arrived of any format that is read.
+    fn reads_any(&self, arrived: &Arrived<'_>) -> bool {
+        let mut formats = self.extraction.formats.iter();
+        formats.any(|format| arrived.has(*format))
     }
 
     /// Returns the first valid context. Without any, returns the first decision that came without
@@ -392,10 +432,7 @@ impl Propagation {
         {
             return;
         }
-        let has_parent = matches!(
-            incoming.by_format.of(Format::Tracecontext),
-            Extracted::Context(_)
-        );
+        let has_parent = incoming.kinds.w3c.is_some();
         if !has_parent || tracestate::parse(arrived.lines(Field::Tracestate)).is_none() {
             tally.count(Counter::MalformedTracestate);
         }

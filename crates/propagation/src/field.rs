@@ -74,8 +74,37 @@ pub struct FieldSet(u32);
 const _: () = assert!(Field::COUNT <= 32, "a set has 32 bits");
 
 impl FieldSet {
+    /// The set of these `fields`.
+    pub(crate) const fn of(mut fields: &[Field]) -> Self {
+        let mut set = 0;
+        while let [field, rest @ ..] = fields {
+            set |= 1 << (*field as u8);
+            fields = rest;
+        }
+        Self(set)
+    }
+
     pub(crate) fn insert(&mut self, field: Field) {
         self.0 |= 1 << (field as u8);
+    }
+
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The headers, in the order of [`Field::ALL`].
+    pub(crate) fn iter(self) -> impl Iterator<Item = Field> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let field = Field::ALL.get(rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(*field)
+        })
+    }
+
+    /// Those of these headers that are in `other` too.
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     pub(crate) fn is_empty(self) -> bool {
@@ -91,8 +120,11 @@ impl FieldSet {
 
 #[cfg(test)]
 mod tests {
+    use meshtrace_headers::Headers;
+
     use super::*;
-    use crate::format::Format;
+    use crate::Arrived;
+    use crate::format::{Extracted, Format, Reading};
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -105,6 +137,26 @@ mod tests {
                 .count();
             let unconvertible = Field::UNCONVERTIBLE.contains(field);
             assert_eq!(of_a_format, usize::from(!unconvertible), "{field:?}");
+        }
+    }
+
+    #[test]
+    fn a_format_whose_headers_are_not_there_is_absent() {
+        for format in Format::ALL {
+            let mut others = FieldSet::default();
+            for field in Field::ALL
+                .iter()
+                .filter(|field| !format.fields().contains(field))
+            {
+                others.insert(*field);
+            }
+            assert!(others.intersection(format.field_set()).is_empty());
+            let lines: Vec<_> = others.iter().map(|field| (field.name(), b"1")).collect();
+            let block = meshtrace_headers::encode(&lines);
+            let arrived = Arrived::collect(Headers::parse(&block).unwrap());
+            assert!(!arrived.has(*format));
+            let extracted = format.parse(&arrived, Reading { b3_strict: true });
+            assert_eq!(extracted, Extracted::Absent, "{format:?}");
         }
     }
 

@@ -27,8 +27,13 @@ impl Propagation {
         let mut injected = FieldSet::default();
         let written = policy.inject.formats(incoming.format());
         let arena = edits.arena();
-        for format in Format::ALL {
-            match self.fate(*format, written, incoming, outgoing, policy) {
+        // The other formats are untouched.
+        let concerned = match incoming.mode {
+            IncomingMode::Ignore => FormatSet::all(),
+            _ => written.union(policy.in_step).union(policy.clear.formats),
+        };
+        for format in concerned.iter() {
+            match self.fate(format, written, incoming, outgoing, policy) {
                 Fate::Untouched => {}
                 Fate::Removed => {
                     for field in format.fields() {
@@ -37,7 +42,7 @@ impl Propagation {
                 }
                 Fate::Written => {
                     let arrived = &incoming.arrived;
-                    let outgoing = self.outgoing_in(*format, incoming, outgoing);
+                    let outgoing = self.outgoing_in(format, incoming, outgoing);
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         if value.is_some() && !policy.clears(field) {
                             injected.insert(field);
@@ -68,27 +73,23 @@ impl Propagation {
         edits: &mut Edits<'a>,
     ) -> Option<()> {
         let mut complete = Some(());
-        if arrived.is_empty() {
+        if arrived.present().is_empty() {
             return complete;
         }
-        let formats = Format::ALL.iter().filter(|format| {
-            let is_written = written.contains(**format);
-            is_written
-                || self.extraction.formats.contains(format)
-                || policy.in_step.contains(**format)
-        });
-        for field in formats.flat_map(|format| format.fields()) {
-            let Some(first) = arrived.raw(*field) else {
+        let read: FormatSet = self.extraction.formats.iter().copied().collect();
+        let formats = written.union(policy.in_step).union(read);
+        for field in arrived.present().intersection(formats.fields()).iter() {
+            let Some(first) = arrived.raw(field) else {
                 continue;
             };
             let name = field.name();
             let is_legal = |line: &[u8]| field_value(line) == Some(line);
-            if edits.change_of(name).is_some() || arrived.lines(*field).all(is_legal) {
+            if edits.change_of(name).is_some() || arrived.lines(field).all(is_legal) {
                 continue;
             }
             // In a header that is no list, the first line counts.
-            let value = match *field == Field::Tracestate && arrived.is_repeated(*field) {
-                true => one_line(arrived, *field, edits.arena()),
+            let value = match field == Field::Tracestate && arrived.is_repeated(field) {
+                true => one_line(arrived, field, edits.arena()),
                 false => Some(first),
             };
             match value {
@@ -125,8 +126,7 @@ impl Propagation {
                 Fate::Untouched
             };
         }
-        let extracted = incoming.by_format.of(format);
-        let incomplete = matches!(extracted, Extracted::Incomplete { .. });
+        let incomplete = incoming.kinds.incomplete.contains(format);
         let continued = matches!(outgoing, Outgoing::Context(_));
         if incomplete && !continued && incoming.mode == IncomingMode::Continue {
             return Fate::Untouched;
@@ -137,15 +137,13 @@ impl Propagation {
         if incoming.mode == IncomingMode::Ignore {
             return Fate::Removed;
         }
-        if !policy.in_step.contains(format) || !arrived(format, &incoming.arrived) {
+        if !policy.in_step.contains(format) || !incoming.arrived.has(format) {
             return Fate::Untouched;
         }
-        match (self.placement, extracted) {
-            (Placement::Upstream, _) => Fate::Written,
-            (_, Extracted::Context(_) | Extracted::Sampling(_) | Extracted::Incomplete { .. }) => {
-                Fate::Written
-            }
-            (_, Extracted::Malformed | Extracted::Absent) => Fate::Removed,
+        let is_meaningful = incoming.kinds.meaningful.contains(format);
+        match self.placement == Placement::Upstream || is_meaningful {
+            true => Fate::Written,
+            false => Fate::Removed,
         }
     }
 
@@ -179,14 +177,8 @@ impl DestinationPolicy {
     /// caller that no format reads.
     fn clear<'a>(&'a self, incoming: &Incoming<'a>, edits: &mut Edits<'a>) {
         let arrived = &incoming.arrived;
-        let fields = match self.clear.fields.is_empty() {
-            true => &[],
-            false => Field::ALL,
-        };
-        for field in fields {
-            if self.clear.fields.contains(*field) && arrived.raw(*field).is_some() {
-                edits.remove(field.name());
-            }
+        for field in self.clear.fields.intersection(arrived.present()).iter() {
+            edits.remove(field.name());
         }
         for name in &self.clear.names {
             // A stage before this one may have written it. A cleared header is never sent on.
@@ -253,11 +245,4 @@ fn remove_family<'a>(family: Family, arrived: &Arrived<'a>, edits: &mut Edits<'a
             edits.remove(name);
         }
     }
-}
-
-fn arrived(format: Format, arrived: &Arrived<'_>) -> bool {
-    format
-        .fields()
-        .iter()
-        .any(|field| arrived.raw(*field).is_some())
 }

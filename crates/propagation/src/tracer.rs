@@ -1,14 +1,19 @@
 //! For an upstream filter: finds the headers that the proxy's tracer has just written.
 
-use crate::extract::{Found, Incoming};
+use crate::extract::Found;
 use crate::format::{Extracted, Format};
+use crate::per_format::PerFormat;
 use crate::propagation::Propagation;
-use crate::{Field, SamplingState, TraceContext};
+use crate::{Arrived, Field, SamplingState, TraceContext};
 
 impl Propagation {
     /// The context in the tracer's own format. A decision without ids is never a tracer's.
-    pub(crate) fn written_by_tracer(&self, incoming: &Incoming<'_>) -> Found {
-        let context = |format| match incoming.by_format.of(format) {
+    pub(crate) fn written_by_tracer(
+        &self,
+        arrived: &Arrived<'_>,
+        by_format: &PerFormat<Extracted>,
+    ) -> Found {
+        let context = |format| match by_format.of(format) {
             Extracted::Context(context) => Some(context),
             Extracted::Absent
             | Extracted::Sampling(_)
@@ -36,9 +41,7 @@ impl Propagation {
         match own {
             None => Found::Nothing,
             // Envoy always writes x-b3-sampled; x-b3-flags beside it is the client's.
-            Some((Format::B3Multi, context))
-                if incoming.arrived.value(Field::XB3Sampled) == Some(b"0") =>
-            {
+            Some((Format::B3Multi, context)) if arrived.value(Field::XB3Sampled) == Some(b"0") => {
                 let sampling = SamplingState::NotSampled;
                 Found::Context(
                     Format::B3Multi,

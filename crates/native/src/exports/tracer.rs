@@ -75,6 +75,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_start_span(
         let plugin = unsafe { worker::borrowed(plugin) };
         // SAFETY: Envoy lends both for this call.
         let (carrier, operation) = unsafe { (Carrier::new(carrier), operation.bytes()) };
+        let Some(carrier) = carrier else {
+            return ptr::null_mut();
+        };
         #[cfg(feature = "provoke")]
         crate::provoke::by_header(&carrier, b"start_span");
         let span = worker::of(&plugin).and_then(|worker| span::start(worker, &carrier, operation));
@@ -101,6 +104,11 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_set_tag(
 ) {
     // SAFETY: the span is Envoy's, and both texts are lent for this call.
     unsafe {
+        // Most spans are not reported, and Envoy sets a dozen tags on each.
+        #[cfg(not(feature = "provoke"))]
+        if !(*span).takes_tags() {
+            return;
+        }
         with(span, (), |span| {
             let (key, value) = (key.bytes(), value.bytes());
             #[cfg(feature = "provoke")]
@@ -134,7 +142,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_tracer_span_inject_context(
     // SAFETY: both are Envoy's, the carrier for this call.
     unsafe {
         with(span, (), |span| {
-            let mut carrier = Carrier::new(carrier);
+            let Some(mut carrier) = Carrier::new(carrier) else {
+                return;
+            };
             #[cfg(feature = "provoke")]
             crate::provoke::by_header(&carrier, b"inject_context");
             span.inject(&mut carrier);

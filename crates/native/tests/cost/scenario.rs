@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 16_746,
+        instructions: 13_060,
     },
     Scenario {
         name: "sampled, with an attempt",
@@ -74,7 +74,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 25_100,
+        instructions: 20_746,
     },
     Scenario {
         name: "not sampled",
@@ -88,7 +88,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 2,
         },
-        instructions: 10_779,
+        instructions: 7_678,
     },
     Scenario {
         name: "root",
@@ -102,7 +102,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 9_221,
+        instructions: 6_276,
     },
     Scenario {
         name: "root, without keep.errors",
@@ -111,12 +111,12 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
         headers: headers!(),
         has_attempt: false,
         calls: Calls {
-            get: 11,
+            get: 8,
             set: 1,
             remove: 0,
             count: 3,
         },
-        instructions: 6_937,
+        instructions: 3_561,
     },
     Scenario {
         name: "root, 10 rules",
@@ -130,7 +130,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 10_322,
+        instructions: 7_683,
     },
     Scenario {
         name: "root, 1,000 rules",
@@ -144,7 +144,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 10_310,
+        instructions: 7_703,
     },
 ];
 

@@ -31,6 +31,29 @@ pub struct Seen {
     pub canceled: bool,
 }
 
+/// What a tracer is told of a request that is over. A text that it is not told is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// `response.code`.
+    pub code: Option<u64>,
+    /// `response.flags`.
+    pub flags: u64,
+    /// The HTTP version.
+    pub protocol: &'a [u8],
+    /// The address of the peer that sent the request.
+    pub source: &'a [u8],
+    /// The upstream cluster.
+    pub cluster: &'a [u8],
+    /// The address of the upstream.
+    pub upstream: &'a [u8],
+    /// How many upstreams were tried.
+    pub attempts: u64,
+    /// The size of the request's body, in bytes.
+    pub request_size: Option<u64>,
+    /// The size of the response's body, in bytes.
+    pub response_size: Option<u64>,
+}
+
 /// The data of a request that is over: its [`EndValues`], and what was recorded before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
@@ -72,6 +95,27 @@ impl<'a> End<'a> {
             request_size: size(EndValue::RequestSize),
             response_size: size(EndValue::ResponseSize),
             is_outbound: integer(EndValue::Direction) == Some(traffic_direction::OUTBOUND),
+        }
+    }
+
+    /// The same as [`new`](Self::new), of the values that a tracer is told.
+    #[must_use]
+    #[inline]
+    pub fn of_told(told: &Told<'a>, seen: Seen) -> Self {
+        let size = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
+        let code = told.code.and_then(|code| u16::try_from(code).ok());
+        Self {
+            code: code.filter(|code| *code != 0),
+            flags: told.flags,
+            seen,
+            protocol: told.protocol,
+            source: told.source,
+            cluster: told.cluster,
+            upstream: told.upstream,
+            attempts: told.attempts,
+            request_size: size(told.request_size),
+            response_size: size(told.response_size),
+            ..Self::default()
         }
     }
 

@@ -13,11 +13,11 @@ mod request;
 mod response_flags;
 mod value;
 
-pub use end::{End, Seen};
+pub use end::{End, Seen, Told};
 pub use end_value::{EndValue, EndValues};
 pub use envoy::ENVOY_KEYS;
 pub use grpc::{is_grpc_web, parse_grpc_status};
-pub use request::{Name, Request};
+pub use request::{Described, Name, Request};
 pub use value::integer;
 
 /// Every attribute that a span of this project may have by itself. "The keys of attributes … MUST

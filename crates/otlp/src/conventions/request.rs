@@ -28,6 +28,57 @@ pub struct Request<'a> {
     is_upgrade: bool,
 }
 
+/// A header that describes a request as it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Described {
+    /// `:method`.
+    Method,
+    /// `:path`.
+    Target,
+    /// `:authority`.
+    Authority,
+    /// `:scheme`.
+    Scheme,
+    /// `user-agent`.
+    UserAgent,
+    /// `x-request-id`.
+    RequestId,
+    /// `content-type`.
+    ContentType,
+    /// `upgrade`.
+    Upgrade,
+}
+
+impl Described {
+    /// Every header.
+    pub const ALL: [Self; 8] = [
+        Self::Method,
+        Self::Target,
+        Self::Authority,
+        Self::Scheme,
+        Self::UserAgent,
+        Self::RequestId,
+        Self::ContentType,
+        Self::Upgrade,
+    ];
+
+    /// The header's name, lower-case.
+    #[must_use]
+    pub const fn name(self) -> &'static [u8] {
+        match self {
+            Self::Method => b":method",
+            Self::Target => b":path",
+            Self::Authority => b":authority",
+            Self::Scheme => b":scheme",
+            Self::UserAgent => b"user-agent",
+            Self::RequestId => b"x-request-id",
+            Self::ContentType => b"content-type",
+            Self::Upgrade => b"upgrade",
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     /// Reads every header once.
     #[must_use]
@@ -56,6 +107,25 @@ impl<'a> Request<'a> {
             }
         }
         request
+    }
+
+    /// The same as [`scan`](Self::scan) of a request that no route has rewritten, by the value of
+    /// each header that describes it.
+    #[must_use]
+    #[inline]
+    pub fn of_values(value_of: impl Fn(Described) -> Option<&'a [u8]>) -> Self {
+        let text = |header| value_of(header).unwrap_or_default();
+        Self {
+            method: text(Described::Method),
+            target: text(Described::Target),
+            scheme: text(Described::Scheme),
+            authority: text(Described::Authority),
+            user_agent: text(Described::UserAgent),
+            request_id: text(Described::RequestId),
+            is_grpc: is_grpc(text(Described::ContentType)),
+            is_upgrade: value_of(Described::Upgrade).is_some(),
+            ..Self::default()
+        }
     }
 
     /// Whether the request is gRPC or gRPC-Web.

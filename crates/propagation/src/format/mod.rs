@@ -24,6 +24,7 @@ mod xray;
 
 use meshtrace_headers::{Arena, Value};
 
+use crate::field::FieldSet;
 use crate::vendor::Family;
 use crate::{Arrived, Field, Outgoing};
 
@@ -87,6 +88,13 @@ macro_rules! format_enum {
             pub const fn fields(self) -> &'static [Field] {
                 match self {
                     $(Self::$format => &[$(Field::$field),*],)*
+                }
+            }
+
+            /// The same headers, as a set.
+            pub(crate) const fn field_set(self) -> FieldSet {
+                match self {
+                    $(Self::$format => const { FieldSet::of(&[$(Field::$field),*]) },)*
                 }
             }
 
@@ -192,6 +200,27 @@ impl FormatSet {
 
     pub(crate) fn contains(self, format: Format) -> bool {
         self.0 & (1 << (format as u8)) != 0
+    }
+
+    /// Every format.
+    pub(crate) fn all() -> Self {
+        Self::from_iter(Format::ALL.iter().copied())
+    }
+
+    /// The formats, in the order of [`Format::ALL`].
+    pub(crate) fn iter(self) -> impl Iterator<Item = Format> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let format = Format::ALL.get(rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(*format)
+        })
+    }
+
+    /// The headers of the formats.
+    pub(crate) fn fields(self) -> FieldSet {
+        let sets = self.iter().map(Format::field_set);
+        sets.fold(FieldSet::default(), FieldSet::union)
     }
 }
 

@@ -92,8 +92,11 @@ pub(super) fn emit<'a>(
     };
 
     let written = write(context, writing);
-    // Only a text with the same ids can say the same, so only such a text is read.
-    let text = text(arrived).filter(|text| same_ids(text, written.as_ref()));
+    // Only a text with the same ids can say the same, so only such a text is read. The text that
+    // counts is the first one of its line.
+    let has_ids = |text: &&[u8]| same_ids(text, written.as_ref());
+    let line = arrived.value(Field::Traceparent).filter(has_ids);
+    let text = line.and_then(|_| text(arrived)).filter(has_ids);
     let traceparent = match text.and_then(traceparent) {
         // The header stays as it is, with its unknown flags: a change of flags needs a new parent
         // id (section 3.4).
@@ -133,5 +136,6 @@ fn says_the_same(incoming: &TraceContext, outgoing: &TraceContext, writing: Writ
 
 fn write(context: &TraceContext, writing: Writing) -> Option<Value<'static>> {
     let flags = TraceFlags::new(writing.decision(context.sampling), context.random);
-    Value::concat(&Traceparent::new(context.trace_id, context.span_id, flags).parts())
+    let text = Traceparent::new(context.trace_id, context.span_id, flags).text();
+    Value::concat(&[&text])
 }
