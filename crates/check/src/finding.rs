@@ -90,6 +90,7 @@ codes! {
     DownstreamInUpstream "023" Error "The placement is downstream, among upstream filters",
     SameName "024" Warning "Two plugins have one name in one VM",
     CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
+    SwitchedOff "026" Note "A filter is switched off",
     // Beside the proxy's own tracer.
     ContextBesideTracer "030" Warning "trace_context in front of a tracer that overwrites it",
     WrongTracer "031" Error "The tracer is another one",
