@@ -91,6 +91,7 @@ codes! {
     SameName "024" Warning "Two plugins have one name in one VM",
     CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
     OneJobTwice "026" Warning "Two filters do one job on one proxy",
+    SwitchedOff "027" Note "A filter is switched off",
     // Beside the proxy's own tracer.
     ContextBesideTracer "030" Warning "trace_context in front of a tracer that overwrites it",
     WrongTracer "031" Error "The tracer is another one",

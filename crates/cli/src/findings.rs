@@ -88,23 +88,39 @@ fn annotation(finding: &Finding) -> String {
         Level::Warning => "warning",
         Level::Note => "notice",
     };
+    let place = match finding.path.is_empty() {
+        true => String::new(),
+        false => format!("{}: ", finding.short_path()),
+    };
+    workflow_command(
+        command,
+        &finding.file,
+        (finding.line, Some(finding.column)),
+        &format!("{} {}", finding.code, finding.code.title()),
+        &format!("{place}{}", finding.message),
+    )
+}
+
+/// A command of GitHub's workflows: an annotation at a line, and a column where one is known.
+pub(crate) fn workflow_command(
+    command: &str,
+    file: &str,
+    (line, column): (u32, Option<u32>),
+    title: &str,
+    message: &str,
+) -> String {
     let data = |text: &str| {
         text.replace('%', "%25")
             .replace('\r', "%0D")
             .replace('\n', "%0A")
     };
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-    let place = match finding.path.is_empty() {
-        true => String::new(),
-        false => format!("{}: ", finding.short_path()),
-    };
+    let column = column.map_or_else(String::new, |column| format!(",col={column}"));
     format!(
-        "::{command} file={},line={},col={},title={}::{}\n",
-        property(&finding.file),
-        finding.line,
-        finding.column,
-        property(&format!("{} {}", finding.code, finding.code.title())),
-        data(&format!("{place}{}", finding.message)),
+        "::{command} file={},line={line}{column},title={}::{}\n",
+        property(file),
+        property(title),
+        data(message),
     )
 }
 

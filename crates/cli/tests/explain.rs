@@ -320,6 +320,40 @@ fn cases_end_with_0_where_all_are_ok_and_with_1_otherwise() {
     assert!(out(&bad).contains("    found     (none)\n1 case, 1 failed\n"));
 }
 
+#[test]
+fn failed_cases_are_annotations_of_their_lines_and_a_document() {
+    let folder = folder_with(&[(
+        "cases.yaml",
+        "filter: route-sampling\n\
+         config: {rules: [{name: pay, match: {path: {prefix: /pay}}, sample: always}], default: never}\n\
+         cases:\n\
+         - {name: pay, request: {path: /pay/7}, expect: {rule: pay}}\n\
+         - name: \"pay, or not: 100 %\"\n  request: {path: /PAY/7}\n  expect: {sampled: true, rule: pay}\n",
+    )]);
+    let run = |form: &str| meshtrace(folder.path(), &["test", "cases.yaml", "--output", form]);
+    let github = run("github");
+    assert_eq!(github.status.code(), Some(1), "{}", err(&github));
+    assert_eq!(
+        out(&github),
+        "::error file=cases.yaml,line=5,title=pay%2C or not%3A 100 %25::sampled: expected true, found false\
+         %0Arule: expected pay, found default\n"
+    );
+    assert_eq!(err(&github), "2 cases, 1 failed\n");
+    let json: Value = serde_json::from_str(&out(&run("json"))).expect("JSON");
+    assert_eq!(
+        json["summary"],
+        serde_json::json!({"cases": 2, "failed": 1})
+    );
+    assert_eq!(
+        json["cases"][0],
+        serde_json::json!({"name": "pay", "line": 4, "ok": true, "differences": []})
+    );
+    assert_eq!(
+        json["cases"][1]["differences"][1],
+        serde_json::json!({"key": "rule", "expected": "pay", "found": "default"})
+    );
+}
+
 /// Runs the command with a terminal as its standard output.
 fn on_a_terminal(folder: &Path, arguments: &[&str], no_colour: &str) -> String {
     let script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";

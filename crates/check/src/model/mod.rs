@@ -35,7 +35,7 @@ pub(crate) struct Model<'t> {
     /// The inputs that contain all their clusters.
     pub(crate) complete: Vec<usize>,
     /// Route configurations on their own.
-    routes: Vec<Node<'t>>,
+    pub(crate) routes: Vec<Node<'t>>,
     pub(crate) resources: Vec<Resource<'t>>,
     /// The mesh configurations of Istio.
     pub(crate) meshes: Vec<Node<'t>>,

@@ -13,6 +13,7 @@ mod sampling;
 pub(crate) mod schema;
 mod state;
 pub(crate) mod suggest;
+mod switched_off;
 mod tracer;
 mod versions;
 

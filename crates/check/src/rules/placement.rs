@@ -9,6 +9,8 @@ use crate::model::Model;
 use crate::model::chain::HttpFilter;
 use crate::model::plugin::{Host, Plugin, Spot};
 
+use super::switched_off;
+
 pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
     for plugin in model.taken() {
         placement(plugin, findings);
@@ -38,6 +40,7 @@ pub(super) fn check(model: &Model<'_>, findings: &mut Findings) {
         }
     }
     same_names(model, findings);
+    switched_off::check(model, findings);
 }
 
 fn placement(plugin: &Plugin<'_>, findings: &mut Findings) {

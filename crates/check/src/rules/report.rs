@@ -183,7 +183,7 @@ fn of_service(
         Some(service) => (service, "port"),
         None => match model.of_kind("ServiceEntry").find(entry) {
             Some(service) => (service, "number"),
-            None => return,
+            None => return no_service(model, cluster, (host, port), findings),
         },
     };
     let spec = service.spec();
@@ -227,6 +227,47 @@ fn of_service(
         );
         findings.add(Code::NotHttp2, cluster, message);
     }
+}
+
+/// Finds a Service that is nearly the one of the name: one letter or two differ, or it is in a
+/// namespace of which nothing is here. Others may be in the mesh and in no file.
+fn no_service(
+    model: &Model<'_>,
+    cluster: Node<'_>,
+    (host, port): (&str, &str),
+    findings: &mut Findings,
+) {
+    let mut parts = host.splitn(3, '.');
+    let (Some(name), Some(namespace), Some(rest)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return;
+    };
+    if !rest.starts_with("svc") {
+        return;
+    }
+    let is_near = |own: &&Resource<'_>| {
+        let distance = strsim::damerau_levenshtein(own.name, name);
+        own.namespace.is_none_or(|own| own == namespace) && name.len() > 4 && distance <= 2
+    };
+    let is_known = model
+        .resources
+        .iter()
+        .any(|own| own.namespace == Some(namespace));
+    let is_elsewhere = |own: &&Resource<'_>| own.name == name && !is_known;
+    let mut services = model.of_kind("Service");
+    let Some(found) = services
+        .find(is_near)
+        .or_else(|| model.of_kind("Service").find(is_elsewhere))
+    else {
+        return;
+    };
+    let own = found.namespace.unwrap_or(namespace);
+    let message = format!(
+        "no Service {name} of the namespace {namespace} is here, but {} of {own}; did you mean \
+         \"outbound|{port}||{}.{own}.{rest}\"?",
+        found.name, found.name
+    );
+    findings.add(Code::ServiceLacks, cluster, message);
 }
 
 /// Checks the role in a listener with a direction.

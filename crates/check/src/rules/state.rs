@@ -3,9 +3,9 @@
 use crate::document::Node;
 use crate::filter::Filter;
 use crate::finding::{Code, Findings};
-use crate::model::Model;
 use crate::model::chain::{Manager, Tracing};
 use crate::model::plugin::{Host, Plugin};
+use crate::model::{Model, Resource};
 
 use super::suggest;
 
@@ -94,6 +94,26 @@ fn of_manager(model: &Model<'_>, manager: &Manager<'_>, findings: &mut Findings)
     }
 }
 
+/// Whether the resources of both nodes can be in one namespace.
+fn may_share_namespace(one: Node<'_>, other: Node<'_>) -> bool {
+    match (resource(one), resource(other)) {
+        (Some(one), Some(other)) => one.may_share_namespace(&other),
+        _ => true,
+    }
+}
+
+/// The resource that a node is in.
+fn resource(node: Node<'_>) -> Option<Resource<'_>> {
+    let mut around = Some(node);
+    while let Some(node) = around {
+        if node.get("metadata").is_some() {
+            return Some(Resource::new(node, ""));
+        }
+        around = node.parent();
+    }
+    None
+}
+
 fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
     let plugins: Vec<_> = model
         .plugins
@@ -144,17 +164,20 @@ fn of_mesh(model: &Model<'_>, findings: &mut Findings) {
         .iter()
         .filter(|plugin| plugin.host == Host::Istio && plugin.report().is_none())
     {
+        let is_for = |node: Node<'_>| may_share_namespace(plugin.node, node);
         let tags: Vec<_> = custom
             .iter()
+            .filter(|(_, node)| is_for(*node))
             .map(|(name, node)| Tag {
                 name,
                 header: node.text_at(&["header", "name"]),
             })
             .collect();
-        let all: Vec<_> = tag_reads.iter().chain(&log_reads).collect();
+        let own = tag_reads.iter().filter(|read| is_for(read.at));
+        let all: Vec<_> = own.chain(&log_reads).collect();
         for (key, at) in unread_attributes_of(plugin, &all, &tags) {
             let message = format!(
-                "no custom tag of a Telemetry reads wasm.{key}, so that it is on no span; add to \
+                "no custom tag of a Telemetry of its namespace reads wasm.{key}, so that it is on no span; add to \
                  tracing[].customTags: {key}: {{formatter: {{value: \
                  \"%FILTER_STATE(wasm.{key}:PLAIN)%\"}}}} (meshtrace render span-attributes CONFIG \
                  --istio VERSION)"

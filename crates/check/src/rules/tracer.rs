@@ -73,11 +73,15 @@ fn beside(plugin: &Plugin<'_>, tracing: &Tracing<'_>, early: &[Early], findings:
     }
     if let Some(report) = plugin.report() {
         let message = format!(
-            "mesh_tracing reports spans while {} is on (line {}): each request has two spans of \
+            "mesh_tracing reports spans while {} is on (line {}{}): each request has two spans of \
              this proxy, and the tracer writes its own context over the filter's; turn the tracer \
              off{}, or remove `report`",
             tracer.title(),
             tracing.key_position().line,
+            match tracing.input() == report.input() {
+                true => "",
+                false => " of another file",
+            },
             match plugin.host {
                 Host::Istio | Host::EnvoyFilter =>
                     " (Telemetry: tracing: [{disableSpanReporting: true}])",

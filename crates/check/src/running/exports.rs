@@ -1,14 +1,15 @@
 //! The export of spans.
 
 use crate::finding::{Code, Findings};
+use crate::model::Model;
 
-use super::Observed;
+use super::{Observed, connections};
 
 /// The number of requests without a span that is enough to say that nothing is sampled.
 const SOME: u64 = 10;
 
 /// Checks the counters `report.*`.
-pub(super) fn check(observed: &Observed, findings: &mut Findings) {
+pub(super) fn check(model: &Model<'_>, observed: &Observed, findings: &mut Findings) {
     let sum = |names: &[&str]| observed.sum(|name| names.contains(&name));
     let exported = sum(&["report.exported"]);
     // Where spans arrive now, failures that were counted earlier are over.
@@ -40,10 +41,14 @@ pub(super) fn check(observed: &Observed, findings: &mut Findings) {
     let nothing_ever = exported.total == 0 && (failed.total > 0 || unanswered);
     if !is_over && (failed.moved > 0 || nothing_ever) {
         let calls = sum(&["report.calls"]);
+        let reason = connections::reason(model, observed).unwrap_or_else(|| {
+            "see that the cluster of `report.cluster` has a healthy endpoint (/clusters), that it \
+             speaks what `report.protocol` says, and that no policy of the collector forbids it"
+                .to_owned()
+        });
         let message = format!(
             "no span was exported in {}; failed calls and expired spans: {}; export calls: {}; \
-             see that the cluster of `report.cluster` has a healthy endpoint (/clusters), that it \
-             speaks what `report.protocol` says, and that no policy of the collector forbids it",
+             {reason}",
             observed.window(),
             observed.counted(failed),
             observed.counted(calls),

@@ -12,6 +12,8 @@ use super::Observed;
 
 /// The gauge that is 1 while a plugin runs without the configuration that it was given.
 pub(super) const GAUGE: &str = "config_invalid";
+/// The gauge of listeners that were replaced and still have connections.
+const DRAINING: &str = "listener_manager.total_listeners_draining";
 
 /// A filter of a running Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,11 +120,18 @@ pub(super) fn check(
                     State::Inert => "it is loaded inert and changes nothing",
                     _ => "it is inert, or its last good configuration runs",
                 };
+                let draining = observed.after.envoy(DRAINING).unwrap_or(0);
                 let advice = match is_refused {
-                    true => "mend what the other findings say of it",
+                    true => "mend what the other findings say of it".to_owned(),
+                    false if draining > 0 => format!(
+                        "nothing in it looks wrong from here; {draining} listeners drain ({DRAINING}): \
+                         where one of them has the configuration from before a roll-back, this is \
+                         in force, and the gauge is 0 again when they are gone"
+                    ),
                     false => {
                         "nothing in it looks wrong from here: Envoy's log says what the filter \
-                         refuses, and the module may be older than the configuration"
+                              refuses, and the module may be older than the configuration"
+                            .to_owned()
                     }
                 };
                 let message = format!("{name} runs without this configuration: {now}; {advice}");

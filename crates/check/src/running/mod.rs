@@ -1,5 +1,6 @@
 //! The state of a running Envoy: its configuration, and the counters that move.
 
+mod connections;
 mod exports;
 mod filters;
 mod requests;
@@ -92,7 +93,7 @@ fn judge(model: &Model<'_>, observed: &Observed, findings: &mut Findings) -> Vec
         return Vec::new();
     }
     let states = filters::check(model, observed, findings);
-    exports::check(observed, findings);
+    exports::check(model, observed, findings);
     requests::check(model, observed, findings);
     states
 }

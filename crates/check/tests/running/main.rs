@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod native;
+mod reasons;
 
 use std::collections::BTreeSet;
 

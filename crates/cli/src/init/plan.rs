@@ -110,7 +110,7 @@ fn attributes(answers: &Answers) -> Vec<Value> {
 /// What would be simpler.
 pub(super) fn advice(answers: &Answers) -> Vec<&'static str> {
     let is_new = matches!(answers.proxy, Proxy::Envoy(version) if version >= EnvoyVersion::V1_38);
-    match answers.tracer {
+    let mut sentences = match answers.tracer {
         TracerName::Native => Vec::new(),
         TracerName::None if is_new => vec![
             "Simpler from Envoy 1.38 on: --tracer native. libmeshtrace.so is Envoy's own tracer, with the same configuration.",
@@ -122,5 +122,19 @@ pub(super) fn advice(answers: &Answers) -> Vec<&'static str> {
         _ => vec![
             "Simpler: --tracer none, with the proxy's own tracer off. mesh_tracing.wasm does all of this in one filter.",
         ],
+    };
+    let formats = &answers.formats.0;
+    if answers.tracer == TracerName::Zipkin && formats.contains(&"tracecontext") {
+        sentences.push(match answers.proxy {
+            Proxy::Istio(_) => {
+                "Or set `traceContextOption: USE_B3_WITH_W3C_PROPAGATION` in the Zipkin provider, and take --tracer \
+                 zipkin-with-w3c: the tracer then reads and writes W3C itself."
+            }
+            _ => {
+                "Or set `trace_context_option: USE_B3_WITH_W3C_PROPAGATION` in Envoy's Zipkin tracer, and take --tracer \
+                 zipkin-with-w3c: the tracer then reads and writes W3C itself."
+            }
+        });
     }
+    sentences
 }

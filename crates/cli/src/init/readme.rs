@@ -37,9 +37,17 @@ fn tracer(tracer: TracerName) -> &'static str {
 
 fn before(answers: &Answers, options: &Options, files: &[File]) -> String {
     let (host, port) = options.collector(answers);
-    let mut text = format!(
-        "## Before\n\n- The collector is {host}, port {port}. Another one: `--collector HOST:PORT`.\n"
-    );
+    let is_provider = matches!(answers.proxy, Proxy::Istio(_)) && answers.tracer.own().is_some();
+    let mut text = match is_provider {
+        // No file of the folder names the collector there.
+        true => {
+            "## Before\n\n- The tracer and its collector stay those of your mesh configuration.\n"
+                .to_owned()
+        }
+        false => format!(
+            "## Before\n\n- The collector is {host}, port {port}. Another one: `--collector HOST:PORT`.\n"
+        ),
+    };
     match answers.proxy {
         Proxy::Envoy(_) => {
             text.push_str(
@@ -69,13 +77,12 @@ fn before(answers: &Answers, options: &Options, files: &[File]) -> String {
                      instead.\n- Leave `telemetry.tracing` out of it: the filter is the tracer.\n",
                 );
             }
-            if files
-                .iter()
-                .any(|file| file.content.contains("/etc/meshtrace"))
-            {
-                text.push_str(
-                    "- Mount the modules into the proxies under `/etc/meshtrace`: docs/istio.md says how.\n",
-                );
+            let mounted = mounted(files);
+            if !mounted.is_empty() {
+                text.push_str(&format!(
+                    "- Mount {} into the proxies under `/etc/meshtrace`: docs/istio.md, \"The module in a sidecar\".\n",
+                    mounted.join(" and ")
+                ));
             }
             if files.iter().any(|file| file.name == "mesh-config.yaml") {
                 text.push_str(
@@ -83,18 +90,39 @@ fn before(answers: &Answers, options: &Options, files: &[File]) -> String {
                      `istio`). It is no resource.\n",
                 );
             }
-            if files
-                .iter()
-                .any(|file| file.content.contains("matchLabels"))
-            {
-                text.push_str(
-                    "- Give the pods the labels that the files select, in the pod template of their Deployments.\n",
-                );
+            if let Some(labels) = labels(files) {
+                text.push_str(&format!(
+                    "- Give the pods these labels, in the pod template of their Deployments: {labels}. Without them \
+                     nothing is applied to a pod.\n"
+                ));
             }
         }
     }
     text.push('\n');
     text
+}
+
+/// The labels that the heads of the files name, each once.
+fn labels(files: &[File]) -> Option<String> {
+    let lines = files.iter().flat_map(|file| file.content.lines());
+    let mut heads = lines.filter_map(|line| line.strip_prefix("# Labels of the pods: "));
+    let labels = heads.next()?.split(", ").map(|label| format!("`{label}`"));
+    Some(labels.collect::<Vec<_>>().join(", "))
+}
+
+/// The modules that are mounted, in quotes, each once.
+fn mounted(files: &[File]) -> Vec<String> {
+    let mut names = Vec::new();
+    for file in files {
+        for part in file.content.split("/etc/meshtrace/").skip(1) {
+            let name = part.split_whitespace().next().unwrap_or_default();
+            let name = format!("`{}`", name.trim_matches('"'));
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 fn envoy(answers: &Answers, options: &Options) -> String {

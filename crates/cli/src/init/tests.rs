@@ -145,6 +145,29 @@ fn a_folder_for_envoy_gateway_says_where_its_parts_go() {
     }
 }
 
+#[test]
+fn a_folder_for_istio_names_the_labels_and_the_modules() {
+    let answers = Answers {
+        proxy: Proxy::Istio(IstioVersion::V1_30),
+        tracer: TracerName::Zipkin,
+        formats: Formats::default(),
+        place: Place::Inside,
+        logs: true,
+        attributes: Vec::new(),
+    };
+    let files = files::of(&answers, &Options::default()).expect("a folder");
+    let readme = &files.last().expect("a file").content;
+    for words in [
+        "`meshtrace-early: enabled`, `meshtrace-upstream: enabled`, `meshtrace-access-log: enabled`. Without them",
+        "- Mount `trace_context.wasm` into the proxies",
+        "The tracer and its collector stay those",
+        "set `traceContextOption: USE_B3_WITH_W3C_PROPAGATION` in the Zipkin provider",
+    ] {
+        assert!(readme.contains(words), "{words}: {readme}");
+    }
+    assert!(!readme.contains("--collector"), "{readme}");
+}
+
 fn asked(input: &str) -> (Answers, String) {
     let defaults = Answers {
         proxy: Proxy::Istio(IstioVersion::V1_31),
