@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, ValueHint};
-use meshtrace_check::{Filter, Input, Level, Options, check, configurations_of, filters_of};
+use meshtrace_check::{Code, Filter, Input, Level, Options, check, configurations_of, filters_of};
 use meshtrace_explain::{
     Explanation, SentRequest, explain, explain_mesh_tracing, header_line, text,
 };
@@ -161,11 +161,15 @@ pub(crate) fn configuration(
     let file = &input.name;
     let of_file = filters_of(input);
     let own = || input::json(input.bytes.clone());
+    let whole = |filter| match mistakes(Some(filter), input) {
+        Some(mistakes) => Err(mistakes),
+        None => Ok((filter, own())),
+    };
     if let Some(filter) = asked.filter(|_| !of_file.is_empty()) {
-        return Ok((filter, own()));
+        return whole(filter);
     }
     match of_file.as_slice() {
-        [one] => return Ok((*one, own())),
+        [one] => return whole(*one),
         [] => {}
         several => {
             return Err(format!(
@@ -189,10 +193,10 @@ pub(crate) fn configuration(
             names(&[filter]),
             names(&all.iter().map(|(filter, _)| *filter).collect::<Vec<_>>())
         )),
-        ([], None) => Err(format!(
+        ([], None) => Err(mistakes(None, input).unwrap_or(format!(
             "{file} does not tell whose configuration it is; name the filter first: {}",
             names(&Filter::ALL)
-        )),
+        ))),
         (several, _) => Err(format!(
             "{file} has several configurations, of {}; name the filter first, or put the \
              configuration into a file of its own",
@@ -204,6 +208,22 @@ pub(crate) fn configuration(
             )
         )),
     }
+}
+
+/// The codes of what makes a text no configuration. Reading it as YAML, as is done here, hides some of it.
+const NO_CONFIGURATION: [Code; 3] = [Code::Syntax, Code::NotJson, Code::KeyTwice];
+
+/// What is wrong with the text of a configuration, with lines. `None` where nothing is.
+fn mistakes(filter: Option<Filter>, input: &Input) -> Option<String> {
+    let options = Options {
+        filter,
+        ..Options::default()
+    };
+    let report = check(&[input.clone()], &options);
+    let findings = report.findings.iter();
+    let found = findings.filter(|finding| NO_CONFIGURATION.contains(&finding.code));
+    let lines: Vec<_> = found.map(|finding| format!("\n  {finding}")).collect();
+    (!lines.is_empty()).then(|| format!("{} has mistakes{}", input.name, lines.concat()))
 }
 
 /// What `check` finds in a configuration that the filter refuses: with lines, and what to write.
