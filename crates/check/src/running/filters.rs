@@ -12,8 +12,11 @@ use super::Observed;
 
 /// The gauge that is 1 while a plugin runs without the configuration that it was given.
 pub(super) const GAUGE: &str = "config_invalid";
-/// The gauge of listeners that were replaced and still have connections.
-const DRAINING: &str = "listener_manager.total_listeners_draining";
+/// The gauges of listeners, and of their parts, that were replaced and still have connections.
+const DRAINING: [&str; 2] = [
+    "listener_manager.total_listeners_draining",
+    "listener_manager.total_filter_chains_draining",
+];
 
 /// A filter of a running Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,13 +123,15 @@ pub(super) fn check(
                     State::Inert => "it is loaded inert and changes nothing",
                     _ => "it is inert, or its last good configuration runs",
                 };
-                let draining = observed.after.envoy(DRAINING).unwrap_or(0);
+                let draining = DRAINING.map(|name| observed.after.envoy(name).unwrap_or(0));
                 let advice = match is_refused {
                     true => "mend what the other findings say of it".to_owned(),
-                    false if draining > 0 => format!(
-                        "nothing in it looks wrong from here; {draining} listeners drain ({DRAINING}): \
-                         where one of them has the configuration from before a roll-back, this is \
-                         in force, and the gauge is 0 again when they are gone"
+                    false if draining != [0, 0] => format!(
+                        "nothing in it looks wrong from here; {} listeners or filter chains drain \
+                         (`listener_manager.total_…_draining`): where one of them has the \
+                         configuration from before a roll-back, this is in force, and the gauge is \
+                         0 again when they are gone",
+                        draining.iter().sum::<u64>()
                     ),
                     false => {
                         "nothing in it looks wrong from here: Envoy's log says what the filter \

@@ -71,7 +71,7 @@ fn a_gauge_of_a_listener_that_drains_is_told_so() {
         let values = [
             ("wasmcustom.meshtrace.config_invalid", 1),
             ("wasmcustom.meshtrace.config_invalid.plugin.own", 1),
-            ("listener_manager.total_listeners_draining", draining),
+            ("listener_manager.total_filter_chains_draining", draining),
         ];
         let last = stats(&[LOADED, PROPAGATION], &values);
         let diagnosis = examine(&dump("trace_context", CONTEXT), last.clone(), last);
@@ -79,7 +79,11 @@ fn a_gauge_of_a_listener_that_drains_is_told_so() {
         let found = findings.find(|finding| finding.code.as_str() == "MT110");
         found.map(|finding| finding.message).unwrap_or_default()
     };
-    assert!(message(2).contains("2 listeners drain"), "{}", message(2));
+    assert!(
+        message(2).contains("2 listeners or filter chains drain"),
+        "{}",
+        message(2)
+    );
     assert!(
         message(0).contains("the module may be older"),
         "{}",
