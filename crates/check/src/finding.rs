@@ -91,7 +91,6 @@ codes! {
     SameName "024" Warning "Two plugins have one name in one VM",
     CodecNotLast "025" Error "The list of upstream filters does not end with the codec",
     OneJobTwice "026" Warning "Two filters do one job on one proxy",
-    SwitchedOff "027" Note "A filter is switched off",
     // Beside the proxy's own tracer.
     ContextBesideTracer "030" Warning "trace_context in front of a tracer that overwrites it",
     WrongTracer "031" Error "The tracer is another one",
@@ -129,6 +128,7 @@ codes! {
     NobodyFetches "082" Error "A URL that nobody fetches here",
     BadDigest "083" Error "A malformed digest",
     HeaderLimit "084" Warning "`max_headers_count` leaves no room for what is added",
+    SwitchedOff "085" Note "A filter is switched off",
     // Versions.
     SpanIdTooEarly "090" Error "`%SPAN_ID%` before Envoy 1.38",
     TagTooEarly "091" Error "A tag reads filter state before Envoy 1.37",
