@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::slice;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum, ValueHint};
@@ -219,7 +220,7 @@ fn mistakes(filter: Option<Filter>, input: &Input) -> Option<String> {
         filter,
         ..Options::default()
     };
-    let report = check(&[input.clone()], &options);
+    let report = check(slice::from_ref(input), &options);
     let findings = report.findings.iter();
     let found = findings.filter(|finding| NO_CONFIGURATION.contains(&finding.code));
     let lines: Vec<_> = found.map(|finding| format!("\n  {finding}")).collect();
