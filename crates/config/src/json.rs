@@ -101,6 +101,10 @@ impl<'j> Reader<'j> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    fn ahead(&self) -> Option<&[u8; 8]> {
+        self.text.as_bytes().get(self.at..)?.first_chunk()
+    }
+
     fn next(&mut self) -> Option<u8> {
         let next = self.peek();
         self.at += usize::from(next.is_some());
@@ -312,9 +316,25 @@ impl<'j> Reader<'j> {
     /// The next byte of a string that is no character of it: a quote, a backslash, or a control
     /// character.
     fn plain(&mut self) -> Option<u8> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-        self.at += rest.iter().position(ends).unwrap_or(rest.len());
+        // Eight bytes at once: the highest bit of each that is one of them is set (Mycroft's test).
+        const ONES: u64 = u64::MAX / 0xff;
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        while let Some(bytes) = self.ahead() {
+            let word = u64::from_le_bytes(*bytes);
+            let ends = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
+            let ends = (ends | (word.wrapping_sub(ONES * 0x20) & !word)) & (ONES << 7);
+            if ends != 0 {
+                self.at += (ends.trailing_zeros() / 8) as usize;
+                return self.peek();
+            }
+            self.at += 8;
+        }
+        while let Some(byte) = self.peek() {
+            if matches!(byte, b'"' | b'\\' | 0..0x20) {
+                break;
+            }
+            self.at += 1;
+        }
         self.peek()
     }
 

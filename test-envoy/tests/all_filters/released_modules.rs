@@ -53,11 +53,11 @@ fn a_module_exports_its_composition_s_callbacks_and_no_others() {
 /// They hold down the memory of a proxy: docs/performance.md, Memory. The largest functions are
 /// those that compile a configuration.
 const SIZES: [(&str, usize, usize); 5] = [
-    ("access_log_trace", 210_000, 6_000),
-    ("mesh_tracing", 655_000, 8_000),
-    ("route_sampling", 355_000, 8_000),
-    ("span_attributes", 285_000, 8_000),
-    ("trace_context", 262_000, 5_300),
+    ("access_log_trace", 155_000, 6_000),
+    ("mesh_tracing", 580_000, 8_000),
+    ("route_sampling", 310_000, 8_000),
+    ("span_attributes", 215_000, 8_000),
+    ("trace_context", 211_000, 5_300),
 ];
 
 /// What a standard library has that was not built for size: the text of a panic.
@@ -73,7 +73,7 @@ fn a_module_and_its_functions_are_small_enough_to_compile_in_little_memory() {
         // Where there is no source of the standard library, it is not built for size: docs/toolchain.md.
         let is_ready_made = functions.iter().any(|(name, _)| name.contains(PANIC));
         let most = match is_ready_made {
-            true => most * 5 / 4,
+            true => most * 3 / 2,
             false => most,
         };
         let large: Vec<_> = functions
