@@ -1,5 +1,7 @@
 //! The host that a request names.
 
+use crate::bytes::is_without;
+
 /// The host of an `authority` such as `:authority` (RFC 3986, section 3.2.2), without its port and
 /// without the dot that may end a full name. The address of IPv6 keeps its brackets.
 #[must_use]
@@ -36,6 +38,9 @@ pub fn without_user(authority: &[u8]) -> &[u8] {
 /// The text before the last colon, and the text behind it. The colons of an address of IPv6 are in
 /// brackets.
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if is_without(authority, b':') {
+        return (authority, None);
+    }
     let colon = authority.iter().rposition(|byte| *byte == b':');
     match colon.and_then(|colon| authority.split_at_checked(colon)) {
         Some((host, [b':', port @ ..])) if !port.contains(&b']') => (host, Some(port)),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod bytes;
 mod edits;
 mod host;
 mod join;
@@ -21,6 +22,7 @@ mod value;
 pub type Arena = bumpalo::Bump;
 
 pub use block::{Headers, Iter};
+pub use bytes::{is_plain, is_without};
 pub use edits::{Change, Edit, Edits, Managed};
 pub use host::{host_and_port, host_name, without_user};
 pub use join::join;

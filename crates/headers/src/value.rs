@@ -2,6 +2,8 @@
 
 use arrayvec::ArrayVec;
 
+use crate::bytes::is_without_controls;
+
 /// The longest value a format of this project writes, in bytes; longer ones are borrowed.
 const INLINE_BYTES: usize = 88;
 
@@ -78,30 +80,8 @@ pub fn field_value(text: &[u8]) -> Option<&[u8]> {
         text = rest;
     }
     let is_legal = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
-    // Eight bytes in one step take code, so this is where the size of the module does not count.
-    let are_plain = cfg!(not(target_arch = "wasm32")) && is_without_controls(text);
-    let all_are_legal = are_plain || text.iter().all(is_legal);
+    let all_are_legal = is_without_controls(text) || text.iter().all(is_legal);
     all_are_legal.then_some(text)
-}
-
-/// Whether a text of eight bytes or more has no control character, not even a tab.
-fn is_without_controls(text: &[u8]) -> bool {
-    const fn each(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
-    }
-
-    let (words, _) = text.as_chunks::<8>();
-    let Some(last) = text.last_chunk::<8>() else {
-        return false;
-    };
-    // The high bit of a byte of the sum is set where the byte is below the limit, or where a byte
-    // before it is.
-    let below = |word: u64, limit: u8| word.wrapping_sub(each(limit)) & !word;
-    let controls = words.iter().chain([last]).fold(0, |controls, word| {
-        let word = u64::from_ne_bytes(*word);
-        controls | below(word, b' ') | below(word ^ each(0x7f), 1)
-    });
-    controls & each(0x80) == 0
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Attributes of a span, encoded as they are added.
 
+use meshtrace_headers::is_plain;
+
 use crate::limits::MAX_ATTRIBUTE_BYTES;
 use crate::text::{MAX_TEXT, Utf8Text};
 use crate::wire;
@@ -41,15 +43,18 @@ impl Attributes {
 
     /// Adds text, cut at `limit` bytes (at most 1024).
     pub fn text_up_to(&mut self, key: &str, value: &[u8], limit: usize) {
-        // ASCII within the limit is the text itself.
-        if value.len() <= limit && value.is_ascii() && self.short_text(key, value) {
+        // ASCII within the limit is the text itself. It is not known where the size of the module
+        // counts.
+        if value.len() <= limit && is_plain(value) && self.short_text(key, value) {
             return;
         }
         let text = Utf8Text::new(value, limit);
         let text = text.as_bytes();
-        self.value(key, wire::field_len(text.len()), |out| {
-            wire::bytes(out, STRING, text);
-        });
+        if !(cfg!(target_arch = "wasm32") && self.short_text(key, text)) {
+            self.value(key, wire::field_len(text.len()), |out| {
+                wire::bytes(out, STRING, text);
+            });
+        }
     }
 
     /// Adds text that is so short that each length takes one byte, as that of most attributes does.
@@ -63,7 +68,7 @@ impl Attributes {
 
     /// Adds a value of `head` and `rest` that is so short that each length takes one byte. Returns
     /// whether it was added.
-    #[cfg_attr(not(target_arch = "wasm32"), inline)]
+    #[cfg_attr(not(target_arch = "wasm32"), inline(always))]
     fn short(&mut self, key: &str, [first, second]: [u8; 2], rest: &[u8]) -> bool {
         let any = 2 + rest.len();
         let key_value = 2 + key.len() + 2 + any;
@@ -109,6 +114,8 @@ impl Attributes {
         // A status, a port and most sizes have one byte or two.
         let [low, high, ..] = (value & 0x7f | (value & 0x3f80) << 1).to_le_bytes();
         let is_short = match value {
+            // There the size of the module counts.
+            _ if cfg!(target_arch = "wasm32") => false,
             0..0x80 => self.short(key, [wire::number_tag::<INT>(), low], &[]),
             0x80..0x4000 => self.short(key, [wire::number_tag::<INT>(), low | 0x80], &[high]),
             _ => false,

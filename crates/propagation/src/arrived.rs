@@ -1,6 +1,6 @@
 //! The known headers of one request, found in one pass over the header block.
 
-use meshtrace_headers::Headers;
+use meshtrace_headers::{Headers, is_without};
 
 use crate::TraceId;
 use crate::field::{Field, FieldSet};
@@ -154,7 +154,7 @@ impl<'a> Arrived<'a> {
     ) -> Option<&'a [u8]> {
         let text = self.value(field)?;
         let is_repeated = field == Field::Traceparent && self.is_repeated(field);
-        if !is_repeated && !text.contains(&b',') {
+        if !is_repeated && (is_without(text, b',') || !text.contains(&b',')) {
             return Some(text);
         }
         if self.on_repeated == OnRepeated::Reject {

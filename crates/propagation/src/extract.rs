@@ -427,7 +427,7 @@ impl Propagation {
 
     fn count_tracestate(&self, incoming: &Incoming<'_>, tally: &mut Tally) {
         let arrived = &incoming.arrived;
-        if !self.extraction.formats.contains(&Format::Tracecontext)
+        if !self.extraction.read.contains(Format::Tracecontext)
             || arrived.raw(Field::Tracestate).is_none()
         {
             return;

@@ -76,8 +76,7 @@ impl Propagation {
         if arrived.present().is_empty() {
             return complete;
         }
-        let read: FormatSet = self.extraction.formats.iter().copied().collect();
-        let formats = written.union(policy.in_step).union(read);
+        let formats = written.union(policy.in_step).union(self.extraction.read);
         for field in arrived.present().intersection(formats.fields()).iter() {
             let Some(first) = arrived.raw(field) else {
                 continue;
@@ -112,7 +111,7 @@ impl Propagation {
         policy: &DestinationPolicy,
     ) -> Fate {
         let nothing = *outgoing == Outgoing::Nothing;
-        let read = self.extraction.formats.contains(&format);
+        let read = self.extraction.read.contains(format);
         if policy.clear.formats.contains(format) {
             return Fate::Removed;
         }

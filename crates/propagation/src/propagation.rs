@@ -8,7 +8,7 @@ use crate::config::{
     IncomingMode, InjectConfig, OnConflict, OnMissing, Placement, TraceContextConfig,
 };
 use crate::destination::DestinationPolicy;
-use crate::format::{Format, Reading, Writing};
+use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::overrides::Overrides;
 use crate::repeats::refuse_repeats;
 use crate::trust::Trust;
@@ -38,6 +38,8 @@ pub struct Propagation {
 pub(crate) struct Extraction {
     /// The formats to read, in order.
     pub(crate) formats: Vec<Format>,
+    /// The same formats.
+    pub(crate) read: FormatSet,
     pub(crate) reading: Reading,
     pub(crate) on_repeated: OnRepeated,
     pub(crate) on_conflict: OnConflict,
@@ -82,6 +84,7 @@ impl Propagation {
             needs_own_context: trust.mode != IncomingMode::Continue,
             trust,
             extraction: Extraction {
+                read: extract.iter().copied().collect(),
                 formats: extract,
                 reading: Reading {
                     b3_strict: config.b3_strict,
