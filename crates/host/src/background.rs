@@ -1,10 +1,10 @@
 //! The callbacks of a root context besides those of its requests: ticks, HTTP calls, and its end.
 
-use crate::abi::{BufferType, LogLevel, MapType};
 use meshtrace_headers::Headers;
 use meshtrace_pipeline::{
     Background, CallError, Clock as _, Composition, HttpCall, HttpCallResponse,
 };
+use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
 use crate::call;
 use crate::http_calls::Caller;
@@ -87,8 +87,8 @@ impl<C: Composition> Caller for Running<C> {
         };
         // Without a response there are no headers, no body and no trailers.
         let map = |map| call::headers(map).unwrap_or_default();
-        let headers = map(MapType::CallResponseHeaders);
-        let trailers = map(MapType::CallResponseTrailers);
+        let headers = map(MapType::HttpCallResponseHeaders);
+        let trailers = map(MapType::HttpCallResponseTrailers);
         let body = match body_size {
             0 => Box::default(),
             size => call::buffer(BufferType::HttpCallResponseBody, size.min(MAX_RESPONSE))

@@ -3,7 +3,7 @@
 use core::ptr;
 use core::time::Duration;
 
-use crate::abi::{BufferType, LogLevel, MapType, MetricType};
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType};
 
 use crate::status::Status;
 use crate::sys;

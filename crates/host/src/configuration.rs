@@ -18,10 +18,10 @@
 
 use std::ffi::OsString;
 
-use crate::abi::LogLevel;
 use meshtrace_config::ConfigError;
 use meshtrace_envoy::attribute;
 use meshtrace_pipeline::{Composition, Proxy};
+use proxy_wasm::types::LogLevel;
 
 use crate::call::{self, Version};
 use crate::in_force::{self, Entry, GivenConfiguration, Invalid, LoadDecision};

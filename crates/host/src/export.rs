@@ -49,18 +49,10 @@ pub const fn callbacks_section<const N: usize>(callbacks: &[Callback]) -> [u8; N
 #[macro_export]
 macro_rules! filter {
     ($composition:ty) => {
-        #[cfg(target_arch = "wasm32")]
         const _: () = {
-            unsafe extern "C" {
-                fn __wasm_call_ctors();
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn _initialize() {
-                // SAFETY: the host calls this once, before everything else.
-                unsafe { __wasm_call_ctors() };
-                $crate::set_root_context($crate::new_root::<$composition>);
-            }
+            $crate::proxy_wasm::main! {{
+                $crate::proxy_wasm::set_root_context($crate::new_root::<$composition>);
+            }}
         };
 
         #[cfg(target_arch = "wasm32")]

@@ -1,6 +1,6 @@
 //! Expressions (CEL) that Envoy evaluates: several attributes in one call.
 
-use crate::abi::LogLevel;
+use proxy_wasm::types::LogLevel;
 
 use crate::call;
 use crate::status::Status;

@@ -1,7 +1,9 @@
 //! The responses to HTTP calls that root contexts made.
 //!
-//! A call is known by its token alone, and those who made calls are kept apart from the contexts: one
-//! may be replaced while a call of it is in flight.
+//! The SDK's dispatcher ends the VM on the response to a call that the SDK did not make, and the
+//! SDK's function that makes calls ends it on a status that it does not know. So this crate makes
+//! the calls itself and has an export of its own for the responses. The release step gives that
+//! export the name of the SDK's.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -87,7 +89,7 @@ fn remove(is_gone: impl Fn(u32, &Rc<dyn Caller>) -> bool) {
 
 /// `proxy_on_http_call_response` (proxy-wasm ABI 0.2.1): no headers where there was no response.
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_http_call_response(
+extern "C" fn meshtrace_on_http_call_response(
     context: u32,
     token: u32,
     _headers: usize,

@@ -1,7 +1,7 @@
 //! The lookups that a composition makes itself.
 
-use crate::abi::MapType;
 use meshtrace_pipeline::{Clock, Composition, Lookup};
+use proxy_wasm::types::MapType;
 
 use crate::call;
 use crate::running::Running;
@@ -19,11 +19,11 @@ impl<C: Composition> Clock for Running<C> {
 
 impl<C: Composition> Lookup for Running<C> {
     fn response_trailers(&self) -> Option<Box<[u8]>> {
-        self.headers(MapType::ResponseTrailers)
+        self.headers(MapType::HttpResponseTrailers)
     }
 
     fn request_headers(&self) -> Option<Box<[u8]>> {
-        self.headers(MapType::RequestHeaders)
+        self.headers(MapType::HttpRequestHeaders)
     }
 
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {

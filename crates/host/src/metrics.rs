@@ -2,10 +2,10 @@
 
 use std::cell::OnceCell;
 
-use crate::abi::{LogLevel, MetricType};
 use meshtrace_pipeline::{CONFIG_INVALID, Outcome, Stage, config_invalid_of};
 use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Direction, only_metric};
+use proxy_wasm::types::{LogLevel, MetricType};
 
 use crate::call;
 use crate::in_force::Invalid;

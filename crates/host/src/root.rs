@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use meshtrace_pipeline::Composition;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
 
 use crate::configuration::{self, Load, Plugin};
-use crate::dispatch::{RootContext, StreamContext};
 use crate::http_calls;
 use crate::metrics::ConfigGauges;
 use crate::running::Running;
@@ -22,7 +23,7 @@ struct Root<C: Composition> {
     plugin: Option<(Plugin, ConfigGauges)>,
 }
 
-/// Makes a root context for the composition `C`: what the dispatcher is given.
+/// Makes a root context for the composition `C`: what the SDK's dispatcher is given.
 #[must_use]
 pub fn new_root<C: Composition>(context_id: u32) -> Box<dyn RootContext> {
     Box::new(Root::<C> {
@@ -59,6 +60,13 @@ impl<C: Composition> Root<C> {
     }
 }
 
+impl<C: Composition> Context for Root<C> {
+    fn on_done(&mut self) -> bool {
+        let running = self.running();
+        running.is_none_or(|running| running.on_done() && http_calls::is_done(self.context))
+    }
+}
+
 impl<C: Composition> Drop for Root<C> {
     fn drop(&mut self) {
         http_calls::forget(self.context);
@@ -69,7 +77,7 @@ impl<C: Composition> Drop for Root<C> {
 }
 
 impl<C: Composition> RootContext for Root<C> {
-    fn on_configure(&mut self) -> bool {
+    fn on_configure(&mut self, _size: usize) -> bool {
         let plugin = Plugin::identify();
         let gauges = plugin.gauges();
         let load = configuration::load(&plugin, gauges, self.context, self.running().is_some());
@@ -91,20 +99,19 @@ impl<C: Composition> RootContext for Root<C> {
         }
     }
 
-    fn on_done(&mut self) -> bool {
-        let running = self.running();
-        running.is_none_or(|running| running.on_done() && http_calls::is_done(self.context))
-    }
-
-    fn new_stream(&mut self) -> Box<dyn StreamContext> {
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         if self.is_invalid
             && let Some(composition) = configuration::successor(self.context)
         {
             self.start(Some(composition));
         }
-        Box::new(Stream {
+        Some(Box::new(Stream {
             running: self.running(),
             state: C::RequestState::default(),
-        })
+        }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
     }
 }

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 
-use crate::abi::{LogLevel, MapType};
 use meshtrace_pipeline::{ARENA_BYTES, Arena, Clock as _, Composition, Warning, WarningLimit};
 use meshtrace_propagation::IdGenerator;
+use proxy_wasm::types::{LogLevel, MapType};
 
 use crate::call;
 use crate::expressions::Expressions;

@@ -9,10 +9,10 @@ use meshtrace_pipeline::{
     Composition, LoggedRequest, Needs, Outcome, Request, Response, direction_of,
 };
 use meshtrace_propagation::{Direction, Peer};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, MapType};
 
-use crate::abi::MapType;
 use crate::call;
-use crate::dispatch::StreamContext;
 use crate::running::Running;
 
 pub(crate) struct Stream<C: Composition> {
@@ -20,24 +20,30 @@ pub(crate) struct Stream<C: Composition> {
     pub(crate) state: C::RequestState,
 }
 
-impl<C: Composition> StreamContext for Stream<C> {
-    fn on_request_headers(&mut self) {
+impl<C: Composition> Context for Stream<C> {}
+
+/// Always continues: tracing never fails a request.
+impl<C: Composition> HttpContext for Stream<C> {
+    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
             running.on_request(&mut self.state);
         }
+        Action::Continue
     }
 
-    fn on_response_headers(&mut self) {
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         if let Some(running) = &self.running {
             running.on_response(&mut self.state);
         }
+        Action::Continue
     }
 
-    fn on_response_trailers(&mut self) {
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
         if let Some(running) = &self.running {
             let composition = &running.composition;
             composition.on_response_trailers(&**running, &mut self.state);
         }
+        Action::Continue
     }
 
     fn on_log(&mut self) {
@@ -49,7 +55,7 @@ impl<C: Composition> StreamContext for Stream<C> {
 
 impl<C: Composition> Running<C> {
     fn on_request(&self, state: &mut C::RequestState) {
-        let map = MapType::RequestHeaders;
+        let map = MapType::HttpRequestHeaders;
         let Some(block) = self.headers(map) else {
             return;
         };
@@ -95,7 +101,7 @@ impl<C: Composition> Running<C> {
     }
 
     fn on_response(&self, state: &mut C::RequestState) {
-        let map = MapType::ResponseHeaders;
+        let map = MapType::HttpResponseHeaders;
         let needs = self.composition.needs();
         let mut block = Box::default();
         if needs.response_headers {
@@ -124,7 +130,7 @@ impl<C: Composition> Running<C> {
     }
 
     fn on_log(&self, state: &mut C::RequestState) {
-        let map = MapType::RequestHeaders;
+        let map = MapType::HttpRequestHeaders;
         let mut block = Box::default();
         if C::LOG_NEEDS_HEADERS {
             match self.headers(map) {

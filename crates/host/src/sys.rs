@@ -1,5 +1,6 @@
-//! The host's functions (proxy-wasm ABI 0.2.1). Each returns a status, which can be any number: as an
-//! enum, an unknown one would be undefined behaviour.
+//! The host's functions (proxy-wasm ABI 0.2.1). Each returns a status, which can be any number.
+//!
+//! The SDK declares them as returning an enum, in which an unknown status is undefined behaviour.
 
 #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
 unsafe extern "C" {

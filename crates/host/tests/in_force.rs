@@ -30,7 +30,7 @@ fn load(root: u32, name: &str, json: &str) {
         host.configuration = json.into();
         host.properties.insert(b"plugin_name".into(), name.into());
     });
-    meshtrace_host::set_root_context(new_root::<TraceContext>);
+    proxy_wasm::set_root_context(new_root::<TraceContext>);
     unsafe {
         proxy_on_context_create(root, 0);
         assert!(proxy_on_vm_start(root, 0));

@@ -24,7 +24,7 @@ unsafe extern "C" {
 }
 
 fn configure(root: u32, json: &str) {
-    meshtrace_host::set_root_context(new_root::<TraceContext>);
+    proxy_wasm::set_root_context(new_root::<TraceContext>);
     host(|host| host.configuration = json.as_bytes().to_vec());
     unsafe {
         proxy_on_context_create(root, 0);

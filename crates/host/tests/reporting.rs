@@ -30,7 +30,8 @@ unsafe extern "C" {
     fn proxy_on_tick(context: u32);
     fn proxy_on_done(context: u32) -> bool;
     fn proxy_on_delete(context: u32);
-    fn proxy_on_http_call_response(
+    /// What the release step exports as `proxy_on_http_call_response`.
+    fn meshtrace_on_http_call_response(
         context: u32,
         token: u32,
         headers: usize,
@@ -51,7 +52,7 @@ fn configure(root: u32, json: &str) -> bool {
         let flags = 0_u64.to_le_bytes().into();
         host.properties.insert(b"response\0flags".into(), flags);
     });
-    meshtrace_host::set_root_context(new_root::<MeshTracing>);
+    proxy_wasm::set_root_context(new_root::<MeshTracing>);
     unsafe {
         proxy_on_context_create(root, 0);
         assert!(proxy_on_vm_start(root, 0));
@@ -101,7 +102,7 @@ fn answer(root: u32, token: u32, status: &str) {
         host.answer.0 = vec![(b":status".into(), status.into())];
         host.answer.1.len()
     });
-    unsafe { proxy_on_http_call_response(root, token, 1, body, 0) };
+    unsafe { meshtrace_on_http_call_response(root, token, 1, body, 0) };
 }
 
 fn counter(name: &str) -> i64 {

@@ -28,7 +28,7 @@ unsafe extern "C" {
 
 fn configure(json: &str) -> bool {
     host(|host| host.configuration = json.into());
-    meshtrace_host::set_root_context(new_root::<SpanAttributes>);
+    proxy_wasm::set_root_context(new_root::<SpanAttributes>);
     unsafe {
         proxy_on_context_create(ROOT, 0);
         assert!(proxy_on_vm_start(ROOT, 0));

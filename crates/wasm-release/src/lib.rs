@@ -1,10 +1,13 @@
 //! Removes from a linked proxy-wasm module what its filter does not need.
 //!
-//! The host crate exports the callbacks that any filter needs, and a host calls every callback that a
-//! module exports. A composition names the callbacks that it needs in the custom section
-//! [`CALLBACKS_SECTION`], one in each line. [`prune`] removes the other exports, and the code that
-//! only they reached. The names of functions stay for the backtrace of a trap, in the form in which
-//! people write them.
+//! The SDK exports every callback of the ABI, and a host calls every callback that a module
+//! exports: for example twice a request for bodies that the filter never reads. A composition names
+//! the callbacks that it needs in the custom section [`CALLBACKS_SECTION`], one in each line.
+//! [`prune`] removes the other exports, and the code that only they reached. The names of functions
+//! stay for the backtrace of a trap, in the form in which people write them.
+//!
+//! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*`
+//! instead, which replaces `proxy_on_*` of the SDK.
 
 #![forbid(unsafe_code)]
 
@@ -21,8 +24,11 @@ pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
 const REQUIRED: [&str; 2] = ["memory", "proxy_abi_version_0_2_1"];
 const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
-/// The callbacks that create and end the contexts of every filter. Without `proxy_on_delete` no
-/// context is ever freed.
+/// The prefix of a callback that replaces the SDK's, in place of `proxy_on_`.
+const OWN_PREFIX: &str = "meshtrace_on_";
+
+/// The callbacks that create and end the contexts of every filter. Without `proxy_on_delete` the
+/// SDK never frees a context.
 const LIFECYCLE: [&str; 4] = [
     "proxy_on_context_create",
     "proxy_on_vm_start",
@@ -92,6 +98,7 @@ pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
         .parse(wasm)
         .map_err(|why| Error::NotWasm(format!("{why:#}")))?;
 
+    replace_callbacks(&mut module);
     let needed = needed_callbacks(&module)?;
     let exported: BTreeSet<String> = module.exports.iter().map(|e| e.name.clone()).collect();
     if let Some(missing) = needed.iter().find(|name| !exported.contains(*name)) {
@@ -133,6 +140,26 @@ fn demangle(module: &mut Module) {
             // `#` leaves out the hash.
             *name = format!("{:#}", rustc_demangle::demangle(name));
         }
+    }
+}
+
+/// Renames every callback of the filter's own to the name that hosts call. It replaces the SDK's
+/// callback.
+fn replace_callbacks(module: &mut Module) {
+    let own: Vec<(ExportId, String)> = module
+        .exports
+        .iter()
+        .filter_map(|export| {
+            let rest = export.name.strip_prefix(OWN_PREFIX)?;
+            Some((export.id(), format!("proxy_on_{rest}")))
+        })
+        .collect();
+    for (id, name) in own {
+        let replaced = module.exports.iter().find(|export| export.name == name);
+        if let Some(replaced) = replaced.map(|export| export.id()) {
+            module.exports.delete(replaced);
+        }
+        module.exports.get_mut(id).name = name;
     }
 }
 
@@ -226,6 +253,27 @@ mod tests {
         let names = functions(&pruned.unwrap());
         assert!(names.contains("other::thing"), "{names:?}");
         assert!(names.contains("headers"), "{names:?}");
+    }
+
+    #[test]
+    fn a_callback_of_the_filter_s_own_takes_the_place_of_the_sdk_s() {
+        let own = r#"(func $own (export "meshtrace_on_request_headers") (param i32 i32 i32) (result i32) i32.const 7)"#;
+        let text = [LIFE, own, CALLBACKS];
+        let pruned = prune(&module(Some("proxy_on_request_headers"), &text)).unwrap();
+        let names = functions(&pruned);
+        assert!(
+            names.contains("own") && !names.contains("headers"),
+            "{names:?}"
+        );
+        let exports = exports(&pruned);
+        assert!(exports.contains("proxy_on_request_headers"), "{exports:?}");
+        assert!(
+            !exports.contains("meshtrace_on_request_headers"),
+            "{exports:?}"
+        );
+        // And goes like any other where it is not listed.
+        let pruned = prune(&module(Some("proxy_on_request_body"), &text)).unwrap();
+        assert!(!functions(&pruned).contains("own"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn configure_as<C: Composition>(root: u32, json: &str) -> bool {
         let name = format!("plugin-{root}");
         host.properties.insert(b"plugin_name".into(), name.into());
     });
-    meshtrace_host::set_root_context(new_root::<C>);
+    proxy_wasm::set_root_context(new_root::<C>);
     unsafe {
         proxy_on_context_create(root, 0);
         assert!(proxy_on_vm_start(root, 0));

@@ -1,6 +1,6 @@
 //! A host in memory: the functions that a module imports, with any status in answer.
 //!
-//! Its state, like the table of contexts, is one a thread, and so one a test.
+//! Its state, like the SDK's dispatcher, is one a thread, and so one a test.
 #![allow(
     clippy::undocumented_unsafe_blocks,
     reason = "each call is the ABI as specified"
@@ -9,6 +9,7 @@
 
 #[allow(dead_code, reason = "each test file uses its part")]
 pub(crate) mod drive;
+mod never_called;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
