@@ -6,6 +6,9 @@
 //! [`prune`] removes the other exports, and the code that only they reached. The names of functions
 //! stay for the backtrace of a trap, in the form in which people write them.
 //!
+//! The tables of the SDK's traits reach its own calls of a host too, which no filter makes: they become
+//! traps, so that their code and imports go.
+//!
 //! A filter cannot define a callback that the SDK defines already. It exports `meshtrace_on_*`
 //! instead, which replaces `proxy_on_*` of the SDK.
 
@@ -14,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use walrus::{ExportId, Module, ModuleConfig};
+use walrus::{ExportId, FunctionBuilder, FunctionId, FunctionKind, Module, ModuleConfig};
 
 /// The custom section with the names of the needed callbacks: UTF-8, one `proxy_on_*` name a line.
 pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
@@ -23,6 +26,10 @@ pub const CALLBACKS_SECTION: &str = "meshtrace.callbacks";
 /// of its two names.
 const REQUIRED: [&str; 2] = ["memory", "proxy_abi_version_0_2_1"];
 const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// The SDK's own calls of a host. The tables of its traits reach them, and no filter calls one: the
+/// host crate declares what it calls itself.
+const SDK_CALLS: &str = "proxy_wasm::hostcalls::";
 
 /// The prefix of a callback that replaces the SDK's, in place of `proxy_on_`.
 const OWN_PREFIX: &str = "meshtrace_on_";
@@ -128,9 +135,31 @@ pub fn prune(wasm: &[u8]) -> Result<Vec<u8>, Error> {
     for id in unneeded {
         module.exports.delete(id);
     }
+    empty_sdk_calls(&mut module);
     walrus::passes::gc::run(&mut module);
     demangle(&mut module);
     Ok(module.emit_wasm())
+}
+
+/// Makes a trap of each of the [`SDK_CALLS`]. With their code the imports go that only they need.
+fn empty_sdk_calls(module: &mut Module) {
+    let is_call =
+        |name: &str| format!("{:#}", rustc_demangle::demangle(name)).starts_with(SDK_CALLS);
+    let calls: Vec<FunctionId> = module
+        .funcs
+        .iter_local()
+        .map(|(id, _)| id)
+        .filter(|id| module.funcs.get(*id).name.as_deref().is_some_and(is_call))
+        .collect();
+    for id in calls {
+        let (parameters, results) = module.types.params_results(module.funcs.get(id).ty());
+        let (parameters, results) = (parameters.to_vec(), results.to_vec());
+        let mut body = FunctionBuilder::new(&mut module.types, &parameters, &results);
+        body.func_body().unreachable();
+        let arguments = parameters.iter().map(|kind| module.locals.add(*kind));
+        let emptied = body.local_func(arguments.collect());
+        module.funcs.get_mut(id).kind = FunctionKind::Local(emptied);
+    }
 }
 
 /// Hosts print the names of a backtrace's functions as they are in the module.
@@ -288,6 +317,28 @@ mod tests {
             .map(|i| i.name.clone())
             .collect();
         assert_eq!(imports, ["proxy_done"]);
+    }
+
+    #[test]
+    fn what_the_sdk_calls_a_host_by_becomes_a_trap() {
+        let call = |name: &str| {
+            format!(
+                r#"(func ${name} (export "extra") (param i32 i32) (result i64)
+                    i32.const 0 i32.const 0 i32.const 0 call $proxy_log drop i64.const 1)"#
+            )
+        };
+        for (name, is_emptied) in [
+            ("_ZN10proxy_wasm9hostcalls3log17h0123456789abcdefE", true),
+            ("_ZN10proxy_wasm10dispatcher3log17h0123456789abcdefE", false),
+        ] {
+            let text = [LIFE, &call(name), CALLBACKS];
+            let pruned = prune(&module(Some("proxy_on_request_headers"), &text)).unwrap();
+            let imports = parse(&pruned);
+            let mut imports = imports.imports.iter();
+            let is_left = imports.any(|import| import.name == "proxy_log");
+            assert_eq!(is_left, !is_emptied, "{name}");
+            assert!(exports(&pruned).contains("extra"), "{name}");
+        }
     }
 
     #[test]
