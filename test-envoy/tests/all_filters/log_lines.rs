@@ -212,6 +212,9 @@ fn an_update_is_one_line_over_lds_and_over_ecds() {
                 let pairs = said.iter().zip(&words);
                 let fits = pairs.filter(|(said, words)| said.ends_with(words.as_str()));
                 assert_eq!((said.len(), fits.count()), (2, 2), "{said:#?}");
+                // A worker that were late with the second one would bring one more change after the
+                // bad one.
+                std::thread::sleep(std::time::Duration::from_millis(200));
                 update(BAD);
                 envoy
                     .wait_for_log("trace_context.inject")

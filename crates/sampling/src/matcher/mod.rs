@@ -21,7 +21,7 @@ use header::{HeaderMap, Values};
 use host::HostMap;
 use map::ByteMap;
 use path::PathTree;
-use set::RuleSet;
+use set::{RuleSet, Union};
 use steps::Steps;
 
 pub(crate) use header::{HeaderPattern, ValuePattern};
@@ -156,7 +156,8 @@ impl Matcher {
 
     fn find(&self, request: &RequestView<'_>, steps: &mut impl Steps) -> Option<usize> {
         let path = path_of(request.path.unwrap_or_default());
-        let tree = self.paths.rules(path, steps);
+        let mut tree = Union::default();
+        self.paths.add(path, &mut tree, steps);
         let regexes = self.regexes.matching(path, steps);
         let host = self
             .hosts

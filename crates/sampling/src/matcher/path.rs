@@ -89,20 +89,20 @@ impl PathTree {
         })
     }
 
-    /// The rules whose pattern `path` fits, and the rules without a path pattern.
-    pub(super) fn rules(&self, path: &[u8], steps: &mut impl Steps) -> Union {
-        let mut rules = Union::default();
+    /// Adds the rules whose pattern `path` fits, and the rules without a path pattern.
+    pub(super) fn add(&self, path: &[u8], rules: &mut Union, steps: &mut impl Steps) {
         rules.add(&self.any);
         let (Some((b'/', path)), Some(root)) = (path.split_first(), self.nodes.first()) else {
-            return rules;
+            return;
         };
         rules.add(&root.prefix);
-        let mut at = ArrayVec::<&Node, MAX_FORMS>::new();
-        // There is room in it, and in `next`: a node more would be one of another form.
+        let (mut one, mut other) = (Nodes::new(), Nodes::new());
+        // They change places with each segment, and are not moved.
+        let (mut at, mut next) = (&mut one, &mut other);
+        // There is room in them: a node more would be one of another form.
         let _ = at.try_push(root);
         for segment in path.split(|byte| *byte == b'/') {
-            let mut next = ArrayVec::new();
-            for node in at {
+            for node in at.iter() {
                 steps.step();
                 let literal = node.literal.get(segment);
                 let variable = node.variable.as_ref().filter(|_| !segment.is_empty());
@@ -112,17 +112,20 @@ impl PathTree {
                     let _ = next.try_push(child);
                 }
             }
-            at = next;
+            core::mem::swap(&mut at, &mut next);
+            next.clear();
             if at.is_empty() {
-                break;
+                return;
             }
         }
-        for node in at {
+        for node in at.iter() {
             rules.add(&node.whole);
         }
-        rules
     }
 }
+
+/// The nodes of one depth at which a path is.
+type Nodes<'t> = ArrayVec<&'t Node, MAX_FORMS>;
 
 /// The tree while it is built.
 #[derive(Debug)]
