@@ -134,8 +134,9 @@ fn an_attempt_whose_answer_is_used_after_its_time_is_no_error() {
             let mesh = start(&envoy, "http/protobuf", manager.clone());
             let attempts = AtomicUsize::new(0);
             mesh.upstream.respond_with(move |_| {
+                // Before the time of the second attempt is over, at 0.6 s.
                 let delay = match attempts.fetch_add(1, Ordering::Relaxed) {
-                    0 => 600 + slow,
+                    0 => 420 + slow,
                     _ => fast,
                 };
                 Reply::ok().delay(Duration::from_millis(delay))

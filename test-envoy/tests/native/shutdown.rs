@@ -6,9 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use envoy_test_harness::Envoy;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Listener};
+use envoy_test_harness::{Envoy, EnvoyBinary};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, flush, manager, options, tracing};
@@ -33,16 +33,20 @@ pub(crate) fn terminate(envoy: &Envoy) {
     assert!(done.expect("kill").success());
 }
 
+/// An Envoy with the extension, whose spans wait for a minute.
+fn waiting(envoy: &EnvoyBinary, protocol: &'static str) -> Collected {
+    let config = reporting(protocol, r#"{"batch": {"interval_ms": 60000}}"#);
+    let listener = Listener::http("ingress", manager(tracing(config)));
+    let bootstrap = Bootstrap::new().listener(listener).merge(flush());
+    Collected::on(Host::Native, envoy, protocol, bootstrap, options())
+}
+
 #[test]
 fn with_the_extension_nothing_is_lost_at_the_end() {
     for envoy in envoys() {
         for protocol in ["http/protobuf", "grpc"] {
             let what = format!("{} {protocol}", envoy.reported_version());
-            let report = r#"{"batch": {"interval_ms": 60000}}"#;
-            let config = reporting(protocol, report);
-            let listener = Listener::http("ingress", manager(tracing(config)));
-            let bootstrap = Bootstrap::new().listener(listener).merge(flush());
-            let mesh = Collected::on(Host::Native, &envoy, protocol, bootstrap, options());
+            let mesh = waiting(&envoy, protocol);
             let mut connection = mesh.connect();
             for _ in 0..60 {
                 let request =
@@ -64,11 +68,7 @@ fn a_call_that_fails_at_the_end_is_made_again() {
     for envoy in envoys() {
         for protocol in ["http/protobuf", "grpc"] {
             let what = format!("{} {protocol}", envoy.reported_version());
-            let report = r#"{"batch": {"interval_ms": 60000}}"#;
-            let config = reporting(protocol, report);
-            let listener = Listener::http("ingress", manager(tracing(config)));
-            let bootstrap = Bootstrap::new().listener(listener).merge(flush());
-            let mesh = Collected::on(Host::Native, &envoy, protocol, bootstrap, options());
+            let mesh = waiting(&envoy, protocol);
             let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
             for _ in 0..5 {
                 mesh.send(&request);

@@ -27,7 +27,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
         let envoy =
             Envoy::start_with(envoy, bootstrap, host.options().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
-        let kept = assert_one_bucket(host, &envoy, address, RATE, 100);
+        let kept = assert_one_bucket(host, &envoy, address, RATE, 34);
         let told = upstream.take().into_iter().filter_map(|request| {
             let [trace_id, _, flags] = traceparent(&request);
             assert_eq!(tracestate(&request), "", "{version}: no probability");

@@ -29,7 +29,7 @@ fn the_workers_of_a_proxy_share_one_bucket() {
             Envoy::start_with(envoy, bootstrap, Options::new().concurrency(2)).expect("an Envoy");
         let address = envoy.address("ingress").expect("its address");
 
-        let kept = assert_one_bucket(Host::Wasm, &envoy, address, RATE, 150);
+        let kept = assert_one_bucket(Host::Wasm, &envoy, address, RATE, 50);
         let seen = upstream
             .requests()
             .iter()
