@@ -40,9 +40,12 @@ impl Propagation {
                         policy.put_field(&incoming.arrived, *field, None, edits);
                     }
                 }
-                Fate::Written => {
+                fate @ (Fate::Written | Fate::Kept(_)) => {
                     let arrived = &incoming.arrived;
-                    let outgoing = self.outgoing_in(format, incoming, outgoing);
+                    let outgoing = match fate {
+                        Fate::Kept(own) => own,
+                        _ => self.outgoing_in(format, incoming, outgoing),
+                    };
                     format.emit(&outgoing, arrived, self.writing, arena, |field, value| {
                         if value.is_some() && !policy.clears(field) {
                             injected.insert(field);
@@ -116,13 +119,9 @@ impl Propagation {
             return Fate::Removed;
         }
         if self.placement == Placement::Upstream && nothing {
-            // The tracer wrote nothing, so a client's headers are not stale.
-            let malformed =
-                || format.parse(&incoming.arrived, self.extraction.reading) == Extracted::Malformed;
-            return if policy.in_step.contains(format) && malformed() {
-                Fate::Removed
-            } else {
-                Fate::Untouched
+            return match policy.in_step.contains(format) {
+                true => self.fate_without_tracer(format, &incoming.arrived),
+                false => Fate::Untouched,
             };
         }
         let incomplete = incoming.kinds.incomplete.contains(format);
@@ -143,6 +142,24 @@ impl Propagation {
         match self.placement == Placement::Upstream || is_meaningful {
             true => Fate::Written,
             false => Fate::Removed,
+        }
+    }
+
+    /// Where the tracer wrote nothing, a client's headers are not stale. Of several values that name
+    /// one trace, one is left.
+    fn fate_without_tracer(&self, format: Format, arrived: &Arrived<'_>) -> Fate {
+        let has_several = format.is_joined(arrived)
+            || (format == Format::Tracecontext && arrived.is_repeated(Field::Traceparent));
+        match format.parse(arrived, self.extraction.reading) {
+            Extracted::Malformed => Fate::Removed,
+            Extracted::Context(context) if has_several => Fate::Kept(Outgoing::Context(context)),
+            Extracted::Sampling(sampling) if has_several => {
+                Fate::Kept(Outgoing::Sampling(sampling))
+            }
+            Extracted::Context(_)
+            | Extracted::Sampling(_)
+            | Extracted::Incomplete { .. }
+            | Extracted::Absent => Fate::Untouched,
         }
     }
 
@@ -233,6 +250,8 @@ enum Fate {
     Untouched,
     Removed,
     Written,
+    /// The context or decision that this format itself has, in one value.
+    Kept(Outgoing),
 }
 
 fn remove_family<'a>(family: Family, arrived: &Arrived<'a>, edits: &mut Edits<'a>) {

@@ -44,6 +44,22 @@ fn beside_a_tracer_its_format_alone_is_input() {
             counted: &[Counter::Missing],
         },
         Row {
+            promise: "of several values of one trace, one",
+            config: r#"{"placement": "upstream", "tracer": "jaeger"}"#,
+            sent: "traceparent: 00-$T-$S-01
+                   traceparent: 00-$T-$S2-01
+                   b3: $T2-$S2-0,$T2-$S2-0
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1, 1",
+            left: "traceparent: 00-$T-$S-01
+                   b3: $T2-$S2-0
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S
+                   x-b3-sampled: 1",
+            counted: &[Counter::Missing],
+        },
+        Row {
             promise: "but for what is malformed",
             config,
             sent: "traceparent: junk
