@@ -16,32 +16,30 @@ const PRINTABLE: &str = r"^[\t -~]*$";
 /// The end of a `traceparent` of version 00 that is sampled.
 const SAMPLED: &str = "[13579bdf]$";
 
-/// The mutations that let `tracer` continue what came in.
-pub(super) fn script(config: &TraceContextConfig, tracer: Tracer) -> Script {
+/// Writes the mutations that let `tracer` continue what came in.
+pub(super) fn write(config: &TraceContextConfig, tracer: Tracer, script: &mut Script) {
     let reading = Reading::new(config, tracer);
-    let mut script = Script::default();
     // Headers of these names that a client sent have no meaning.
     for helper in helper::ALL {
         script.remove(*helper);
     }
-    reading.write(&mut script);
+    reading.write(script);
     let writing = Writing {
         reading: &reading,
         tracer,
     };
     if reading.reads(Format::B3Multi) {
-        reading.write_b3_multi_decision(&mut script);
+        reading.write_b3_multi_decision(script);
     }
-    writing.tracecontext(&mut script);
+    writing.tracecontext(script);
     if tracer == Tracer::OpenTelemetry {
-        writing.decision(&mut script);
+        writing.decision(script);
     }
-    writing.b3(&mut script);
-    writing.b3_multi(&mut script);
+    writing.b3(script);
+    writing.b3_multi(script);
     for helper in helper::ALL {
         script.remove(*helper);
     }
-    script
 }
 
 struct Writing<'a> {

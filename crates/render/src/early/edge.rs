@@ -2,35 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use meshtrace_config::ConfigError;
 use meshtrace_propagation::format::Format;
-use meshtrace_propagation::{
-    Family, Field, IncomingMode, TraceContextConfig, Vendor, WhenConfig, families,
-};
+use meshtrace_propagation::{Family, Field, IncomingMode, TraceContextConfig, Vendor, families};
 
-use super::believed;
 use super::names::{
     CALLERS_CLUSTER, CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name,
 };
 use crate::cel::{cel, first, has, value, when};
 use crate::script::Script;
 
-/// Removes the headers. The tracer then starts a new trace, and Envoy makes a new request id.
-pub(super) fn script(
+/// Removes the headers of callers for whom the condition `believed` does not hold; without one, of
+/// all callers. The tracer then starts a new trace, and Envoy makes a new request id.
+pub(super) fn remove(
     config: &TraceContextConfig,
     mode: IncomingMode,
-    conditions: &WhenConfig,
-) -> Result<Script, ConfigError> {
+    believed: Option<String>,
+    script: &mut Script,
+) {
     let removed = headers(config, mode);
-    let mut script = Script::default();
-    let Some(believed) = believed::expression(conditions)? else {
+    let Some(believed) = believed else {
         for header in removed {
             script.remove(header);
         }
         for prefix in prefixes(config, mode) {
             script.remove_family(prefix);
         }
-        return Ok(script);
+        return;
     };
 
     script.remove(helper::BELIEVED);
@@ -45,7 +42,6 @@ pub(super) fn script(
     }
     script.remove(helper::KEPT);
     script.remove(helper::BELIEVED);
-    Ok(script)
 }
 
 /// The headers that carry a trace context, and those by which a caller can make Envoy sample, name

@@ -38,9 +38,9 @@ limits! {
         a comma; it is dropped where a byte is not printable ASCII, not where its members are \
         malformed.",
     /// Repeated lines, and a comma in the tail of a later version.
-    LaterVersionWithComma = "Repeated `traceparent` lines are refused, whether they name one trace or \
-        two, and so is one of a later version with a comma in its tail: CEL sees repeated lines \
-        joined by commas.",
+    LaterVersionWithComma = "Repeated `traceparent` lines of a later version are refused also where \
+        they name one trace, and so is one of a later version with a comma in its tail: CEL sees \
+        repeated lines joined by commas.",
     /// Flags of a later version.
     LaterVersionFlags = "A `traceparent` of a later version becomes one of version 00 with the \
         sampled flag alone; its `random` flag is lost.",
@@ -115,11 +115,17 @@ limits! {
 }
 
 impl Limit {
-    /// The limits that apply to `config` in front of `tracer`.
-    pub(super) fn of(config: &TraceContextConfig, mode: IncomingMode, tracer: Tracer) -> Vec<Self> {
-        let holds = |limit: &Self| match mode {
-            IncomingMode::Continue => limit.holds(config, tracer),
-            IncomingMode::Restart | IncomingMode::Ignore => limit.holds_at_edge(config, mode),
+    /// The limits that apply to `config` in front of `tracer`, where it `continues` anybody's trace.
+    pub(super) fn of(
+        config: &TraceContextConfig,
+        mode: IncomingMode,
+        continues: bool,
+        tracer: Tracer,
+    ) -> Vec<Self> {
+        let removes = mode != IncomingMode::Continue;
+        let holds = |limit: &Self| {
+            (continues && limit.holds(config, tracer))
+                || (removes && limit.holds_at_edge(config, mode))
         };
         Self::ALL.iter().copied().filter(holds).collect()
     }

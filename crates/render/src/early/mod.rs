@@ -16,6 +16,8 @@ use meshtrace_propagation::{
 use names::Format;
 use serde_json::{Value, json};
 
+use crate::script::Script;
+
 pub use limit::Limit;
 pub use manager::ManagerSettings;
 
@@ -59,7 +61,7 @@ pub struct EarlyMutation {
 /// Renders the early header mutation with which `tracer` continues the contexts that `config`
 /// reads.
 ///
-/// The keys `extract`, `on_defer`, `b3_strict` and `incoming` of the configuration are used, and
+/// The keys `extract`, `on_defer`, `b3_strict`, `on_repeated` and `incoming` of the configuration are used, and
 /// `clear` where `incoming` is not `continue`. The other keys are about what the filter writes.
 ///
 /// # Errors
@@ -81,26 +83,28 @@ pub fn early_mutation(
 
     let incoming = config.incoming.as_ref();
     let mode = incoming.map_or(IncomingMode::Continue, |incoming| incoming.mode);
-    let (script, manager) = match incoming.filter(|_| mode != IncomingMode::Continue) {
-        None => (
-            continued::script(config, tracer),
-            ManagerSettings::default(),
-        ),
-        Some(IncomingConfig { when, .. }) => (
-            edge::script(config, mode, when)?,
-            ManagerSettings::beside_removals(when),
-        ),
-    };
-    let virtual_host = match (mode, tracer) {
-        (IncomingMode::Continue, Tracer::OpenTelemetry) => {
-            json!({"request_headers_to_remove": [names::CLIENT_TRACE_ID]})
+    let edge = incoming.filter(|_| mode != IncomingMode::Continue);
+    let (mut script, mut manager) = (Script::default(), ManagerSettings::default());
+    // Whether anybody's context reaches the tracer.
+    let mut continues = true;
+    if let Some(IncomingConfig { when, .. }) = edge {
+        let believed = believed::expression(when)?;
+        continues = believed.is_some();
+        edge::remove(config, mode, believed, &mut script);
+        manager = ManagerSettings::beside_removals(when);
+    }
+    let mut virtual_host = json!({});
+    if continues {
+        // Behind the removals it finds the headers of believed callers alone.
+        continued::write(config, tracer, &mut script);
+        if tracer == Tracer::OpenTelemetry {
+            virtual_host = json!({"request_headers_to_remove": [names::CLIENT_TRACE_ID]});
         }
-        _ => json!({}),
-    };
+    }
     Ok(EarlyMutation {
         extension: script.to_extension("meshtrace-trace-context"),
         manager,
         virtual_host,
-        limits: Limit::of(config, mode, tracer),
+        limits: Limit::of(config, mode, continues, tracer),
     })
 }

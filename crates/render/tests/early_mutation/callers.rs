@@ -81,6 +81,7 @@ fn believed(when: &str) -> String {
 
 #[test]
 fn a_believed_callers_headers_are_put_back() {
+    let continued = steps("{}", Tracer::OpenTelemetry);
     let steps = steps(
         &restart_when(r#"{"header_absent": "X-Known"}"#),
         Tracer::OpenTelemetry,
@@ -97,8 +98,9 @@ fn a_believed_callers_headers_are_put_back() {
             "traceparent = %REQ(~kept)%",
         ]
     );
+    let removals = steps.len() - continued.len();
     assert_eq!(
-        steps[steps.len() - 4..],
+        steps[removals - 4..removals],
         [
             "x-envoy-downstream-service-cluster removed",
             "x-envoy-downstream-service-cluster = %REQ(~kept)%",
@@ -106,6 +108,36 @@ fn a_believed_callers_headers_are_put_back() {
             "~believed removed",
         ]
     );
+    assert_eq!(steps[removals..], continued, "the trace is continued");
+}
+
+#[test]
+fn a_trace_is_continued_behind_the_removals_where_anybody_is_believed() {
+    let continues = |json: &str, tracer| {
+        let continued = steps("{}", tracer);
+        let rendered = render(json, tracer);
+        let virtual_host = rendered.virtual_host == render("{}", tracer).virtual_host;
+        let script = steps(json, tracer).ends_with(&continued);
+        assert_eq!(
+            rendered.limits.contains(&Limit::TracestateUnchecked),
+            script
+        );
+        (script, virtual_host)
+    };
+    for tracer in TRACERS {
+        // Without a header to remove, the two virtual hosts are alike.
+        let nothing_to_remove = tracer != Tracer::OpenTelemetry;
+        for (json, believes) in [
+            (r#"{"incoming": "restart"}"#.to_owned(), false),
+            (r#"{"incoming": "ignore"}"#.to_owned(), false),
+            (restart_when(r#"{"direction": "inbound"}"#), false),
+            (restart_when(r#"{"header_absent": "x-known"}"#), true),
+            (restart_when(r#"{"not_from_cidrs": ["10.0.0.0/8"]}"#), true),
+        ] {
+            let expected = (believes, believes || nothing_to_remove);
+            assert_eq!(continues(&json, tracer), expected, "{json}, {tracer:?}");
+        }
+    }
 }
 
 #[test]

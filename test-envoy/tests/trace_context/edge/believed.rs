@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
-use envoy_test_harness::each_supported;
+use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE};
+use meshtrace_test_support::promises;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -87,9 +88,109 @@ fn a_believed_caller_keeps_its_context_and_its_request_id() {
     });
 }
 
+/// The same context in each format, sampled and not.
+const FORMATS: [(&[(&str, &str)], bool); 6] = [
+    (
+        &[(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )],
+        true,
+    ),
+    (
+        &[(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+        )],
+        false,
+    ),
+    (
+        &[("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1")],
+        true,
+    ),
+    (
+        &[("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0")],
+        false,
+    ),
+    (
+        &[
+            ("x-b3-traceid", TRACE),
+            ("x-b3-spanid", SPAN),
+            ("x-b3-sampled", "1"),
+        ],
+        true,
+    ),
+    (
+        &[
+            ("x-b3-traceid", TRACE),
+            ("x-b3-spanid", SPAN),
+            ("x-b3-sampled", "0"),
+        ],
+        false,
+    ),
+];
+
+#[test]
+fn a_believed_callers_trace_and_decision_are_continued_in_every_format() {
+    let modes = ["restart", "ignore"].map(|mode| {
+        format!(r#"{{"incoming": {{"mode": "{mode}", "when": {{"header_absent": "x-known"}}}}}}"#)
+    });
+    let modes = [modes[0].as_str(), modes[1].as_str()];
+    each_supported(|envoy| {
+        let version = envoy.reported_version();
+        let mut edge = Edge::start(envoy, &modes);
+        let mut sent = Vec::new();
+        let mut expected = BTreeMap::new();
+        for tracer in TRACERS {
+            for remedy in modes {
+                for (headers, sampled) in FORMATS {
+                    for believed in [true, false] {
+                        let known = believed.then_some(("x-known", "1"));
+                        let headers: Vec<_> = headers.iter().copied().chain(known).collect();
+                        let passed = edge.send_one(tracer, Callers::Unknown, 0, remedy, &headers);
+                        let exported = believed && sampled;
+                        if exported {
+                            expected.insert(passed.number, tracer);
+                        }
+                        sent.push((passed, exported, believed));
+                    }
+                }
+            }
+        }
+        assert_eq!(sent.len(), 72);
+        let spans = edge.spans(&expected);
+        for (passed, exported, believed) in sent {
+            let told = format!("{version}: {}", passed.told);
+            let span = spans.get(&passed.number);
+            assert_eq!(span.is_some(), exported, "{told}");
+            let trace = span.map(|span| span.trace_id.as_str());
+            assert_eq!(trace, exported.then_some(TRACE), "{told}");
+            let parent = span.and_then(|span| span.parent_span_id.as_deref());
+            assert_eq!(parent, exported.then_some(SPAN), "{told}");
+            let ids = ["traceparent", "b3", "x-b3-traceid"];
+            let mut ids = ids.iter().filter_map(|name| passed.left.header_text(name));
+            assert_eq!(ids.any(|value| value.contains(TRACE)), believed, "{told}");
+            let forced = passed.left.header_text("x-client-trace-id");
+            assert_eq!(forced, None, "{told}");
+        }
+    });
+    promises::held(
+        "Context and formats",
+        "A caller that `incoming.when` believes is continued with its decision beside the proxy's own tracer too, \
+         in every format that is read",
+        "the rendered early mutation, restart and ignore, W3C and both shapes of B3, sampled and not, three tracers, \
+         random_sampling 0, callers that are believed and others",
+        &format!(
+            "72 of 72 requests a version, {} versions",
+            EnvoyBinary::SUPPORTED.len()
+        ),
+    );
+}
+
 #[test]
 fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
-    let remedy = r#"{"incoming": {"mode": "restart", "when": {"header_absent": "x-known"}}}"#;
+    let remedy = r#"{"incoming": {"mode": "restart", "when": {"header_absent": "x-known"}},
+        "clear": ["baggage"]}"#;
     let bytes: &[u8] = b"vendor=\xff\xc3\x28";
     let request = |headers: &[(&str, &[u8])]| {
         let request = Request::get("/").header("x-known", "1");
@@ -101,7 +202,7 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
         let version = envoy.reported_version();
         // No tracer: what leaves is what the mutation left.
         let config = meshtrace_config::read(remedy.as_bytes()).expect("a configuration");
-        let rendered = early_mutation(&config, Tracer::ZipkinB3).expect("a mutation");
+        let rendered = early_mutation(&config, Tracer::OpenTelemetry).expect("a mutation");
         let manager = HttpConnectionManager::new()
             .early_header_mutation(rendered.extension)
             .merge(rendered.manager.to_json())
@@ -112,8 +213,13 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
         );
         let left = |request: &Request| mesh.pass(&mut mesh.connect("edge"), request);
 
-        let states: [(&str, &[u8]); 3] =
-            [("tracestate", b"a=1"), ("tracestate", b"b=2"), ("b3", b"")];
+        let parent: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let states: [(&str, &[u8]); 4] = [
+            ("traceparent", parent),
+            ("tracestate", b"a=1"),
+            ("tracestate", b"b=2"),
+            ("b3", b""),
+        ];
         let repeated = left(&request(&states));
         assert_eq!(
             repeated.header_values("tracestate"),
@@ -122,9 +228,13 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
         );
         assert_eq!(repeated.header_text("b3"), None, "{version}");
 
-        let state = left(&request(&[("tracestate", bytes), ("x-b3-sampled", b"1")]));
-        assert_eq!(state.header_values("tracestate"), [bytes], "{version}");
-        assert_eq!(state.header_values("x-b3-sampled"), [b"1"], "{version}");
+        let state = left(&request(&[
+            ("traceparent", parent),
+            ("tracestate", bytes),
+            ("baggage", bytes),
+        ]));
+        assert_eq!(state.header_text("tracestate"), None, "{version}");
+        assert_eq!(state.header_values("baggage"), [bytes], "{version}");
     });
 }
 

@@ -244,6 +244,7 @@ fn manager(tracer: Tracer, callers: Callers, percent: u8, remedy: &str) -> HttpC
     manager
         .early_header_mutation(rendered.extension)
         .merge(rendered.manager.to_json())
+        .virtual_host(rendered.virtual_host)
 }
 
 fn tracing(tracer: Tracer) -> Tracing {
