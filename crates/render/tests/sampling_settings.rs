@@ -32,6 +32,9 @@ fn mutated(settings: &SamplingSettings) -> Vec<String> {
     mutations.expect("mutations").iter().map(header).collect()
 }
 
+/// The first line of `traceparent`.
+const HELPER: &str = "x-meshtrace-sampling-parent";
+
 #[test]
 fn nothing_is_sampled_but_what_the_filter_or_a_parent_says() {
     for tracer in [
@@ -44,7 +47,7 @@ fn nothing_is_sampled_but_what_the_filter_or_a_parent_says() {
         assert_eq!(tracing["random_sampling"]["value"], 0.0);
         assert_eq!(tracing["overall_sampling"]["value"], 100.0);
         let of_the_parent: &[&str] = match tracer {
-            Tracer::OpenTelemetry => &["x-client-trace-id"],
+            Tracer::OpenTelemetry => &[HELPER, HELPER, "x-client-trace-id", HELPER],
             _ => &[],
         };
         let expected = [&["x-client-trace-id"], of_the_parent].concat();

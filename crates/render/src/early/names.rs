@@ -54,6 +54,10 @@ pub(super) mod helper {
         SAMPLED = "sampled",
         /// First line of `x-b3-flags`.
         FLAGS = "flags",
+        /// Several values of `traceparent`: the pattern of all of them, if they name one trace.
+        SEVERAL = "several",
+        /// The first 55 bytes of `traceparent`: its first value, where it has version 00.
+        FIRST = "first",
         /// The first 55 bytes of `traceparent`, which every version has, and the byte after them.
         KNOWN = "known",
         /// The context of `traceparent`, as a `traceparent` of version 00.

@@ -1,7 +1,7 @@
 //! Reading: the headers of each format become a `traceparent` of version 00 in a helper header.
 //! Headers that are not valid become no helper header.
 
-use meshtrace_propagation::{OnDefer, TraceContextConfig};
+use meshtrace_propagation::{OnDefer, OnRepeated, TraceContextConfig};
 
 use super::Tracer;
 use super::names::{
@@ -23,6 +23,7 @@ pub(super) struct Reading {
     pub(super) extract: Vec<Format>,
     tracer: Tracer,
     strict: bool,
+    on_repeated: OnRepeated,
     /// The flags of a context that leaves the decision open.
     deferred: &'static str,
     /// The pattern of a digit of a B3 id. CEL cannot convert a letter to lower case, so upper case
@@ -37,6 +38,7 @@ impl Reading {
             extract: readable(config.extract.as_deref()),
             tracer,
             strict: config.b3_strict,
+            on_repeated: config.on_repeated.unwrap_or_default(),
             deferred: match config.on_defer {
                 OnDefer::Unsampled => "00",
                 OnDefer::Sampled => "01",
@@ -57,7 +59,7 @@ impl Reading {
     pub(super) fn write(&self, script: &mut Script) {
         for format in &self.extract {
             match format {
-                Format::Tracecontext => tracecontext(script),
+                Format::Tracecontext => self.tracecontext(script),
                 Format::B3 => self.b3(script),
                 Format::B3Multi => self.b3_multi(script),
             }
@@ -66,6 +68,69 @@ impl Reading {
             script.set_if_absent(helper::CHOSEN, first(candidate(*format)));
         }
         script.set(helper::CHOSEN_TRACE, first_bytes(helper::CHOSEN, 35));
+    }
+
+    /// W3C Trace Context, sections 3.2.2 and 3.2.4.
+    ///
+    /// Repeated lines are joined by a comma, which no field may contain. The tail of a later version
+    /// may contain a comma, which therefore counts as a repetition.
+    fn tracecontext(&self, script: &mut Script) {
+        let text = value(TRACEPARENT);
+        let byte = digits(LOWER, 2);
+        let shape = format!("-{LOWER}+-{}-{byte}", digits(LOWER, 16));
+        let version_00 = format!(
+            "size({text}) == 55 && {} && !{}",
+            matches(TRACEPARENT, &format!("^00{shape}$")),
+            matches(TRACEPARENT, "-0+-"),
+        );
+        let mut read = when(version_00, &text);
+        if self.on_repeated == OnRepeated::SameTrace {
+            let several = format!("{text}.contains(',')");
+            // The first 35 bytes are the version and the trace id. They become a part of a pattern
+            // that all values must match.
+            let arrived = format!("{} && {several}", has(TRACEPARENT));
+            script.set(helper::SEVERAL, cel(when(arrived, "'1'")));
+            let same_trace = format!(
+                "^({}-{}-{byte} *(, *|$))+$",
+                first_bytes(TRACEPARENT, 35),
+                digits(LOWER, 16),
+            );
+            script.set_if_present(helper::SEVERAL, same_trace);
+            script.set(helper::FIRST, first_bytes(TRACEPARENT, 55));
+            let one_trace = format!(
+                "{} && {text}.matches({}) && !{} && !{}",
+                matches(helper::FIRST, &format!("^00{shape}$")),
+                value(helper::SEVERAL),
+                matches(TRACEPARENT, ", *$"),
+                matches(TRACEPARENT, "-0+-"),
+            );
+            read = choose(&several, &when(one_trace, value(helper::FIRST)), &read);
+        }
+
+        let known = value(helper::KNOWN);
+        script.set(helper::KNOWN, first_bytes(TRACEPARENT, 56));
+        let later_version = format!(
+            "!{text}.startsWith('ff') && !{text}.contains(',') && \
+             (size({known}) == 55 ? {} : size({known}) == 56 && {}) && !{}",
+            matches(helper::KNOWN, &format!("^{byte}{shape}$")),
+            matches(helper::KNOWN, &format!("^{byte}{shape}-$")),
+            matches(helper::KNOWN, &format!("^..-0+-|-{}-", zeros(16))),
+        );
+        // Of the flags of a later version, a tracer of version 00 knows only the sampled bit.
+        let rewritten = format!(
+            r"re.extract({known}, r'^{LOWER}+(-{LOWER}+-{LOWER}+-)', {} ? r'00\101' : r'00\100')",
+            matches(helper::KNOWN, "[13579bdf]-?$"),
+        );
+
+        let read = choose(
+            &format!("{text}.startsWith('00')"),
+            &read,
+            &when(later_version, rewritten),
+        );
+        script.set(
+            helper::FROM_TRACECONTEXT,
+            cel(when(has(TRACEPARENT), format!("({read})"))),
+        );
     }
 
     /// B3, "Single Header": `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
@@ -312,44 +377,4 @@ fn decision(deny: &str, accept: &str, undecided: &str) -> String {
     );
     let sampled = choose(&has(helper::SAMPLED), &sampled, undecided);
     format!("({})", choose(&b3_multi_is_debug(), accept, &sampled))
-}
-
-/// W3C Trace Context, sections 3.2.2 and 3.2.4.
-///
-/// Repeated lines are joined by a comma, which no field may contain. The tail of a later version
-/// may contain a comma, which therefore counts as a repetition.
-fn tracecontext(script: &mut Script) {
-    let text = value(TRACEPARENT);
-    let byte = digits(LOWER, 2);
-    let shape = format!("-{LOWER}+-{}-{byte}", digits(LOWER, 16));
-    let version_00 = format!(
-        "size({text}) == 55 && {} && !{}",
-        matches(TRACEPARENT, &format!("^00{shape}$")),
-        matches(TRACEPARENT, "-0+-"),
-    );
-
-    let known = value(helper::KNOWN);
-    script.set(helper::KNOWN, first_bytes(TRACEPARENT, 56));
-    let later_version = format!(
-        "!{text}.startsWith('ff') && !{text}.contains(',') && \
-         (size({known}) == 55 ? {} : size({known}) == 56 && {}) && !{}",
-        matches(helper::KNOWN, &format!("^{byte}{shape}$")),
-        matches(helper::KNOWN, &format!("^{byte}{shape}-$")),
-        matches(helper::KNOWN, &format!("^..-0+-|-{}-", zeros(16))),
-    );
-    // Of the flags of a later version, a tracer of version 00 knows only the sampled bit.
-    let rewritten = format!(
-        r"re.extract({known}, r'^{LOWER}+(-{LOWER}+-{LOWER}+-)', {} ? r'00\101' : r'00\100')",
-        matches(helper::KNOWN, "[13579bdf]-?$"),
-    );
-
-    let read = choose(
-        &format!("{text}.startsWith('00')"),
-        &when(version_00, &text),
-        &when(later_version, rewritten),
-    );
-    script.set(
-        helper::FROM_TRACECONTEXT,
-        cel(when(has(TRACEPARENT), format!("({read})"))),
-    );
 }

@@ -25,12 +25,14 @@ const B3_FLAGS: &str = "x-b3-flags";
 const DECIDED: &str = "x-meshtrace-sampling-flags";
 /// A text that ends with the trace id.
 const TRACE_ID: &str = "x-meshtrace-sampling-id";
+/// The first line of `traceparent`, which is the one that a tracer reads, up to one byte more than
+/// it may have.
+const PARENT: &str = "x-meshtrace-sampling-parent";
 /// `traceparent` without its flags.
 const HEAD: &str = "x-meshtrace-sampling-head";
-const HELPERS: [&str; 3] = [DECIDED, TRACE_ID, HEAD];
+const HELPERS: [&str; 4] = [DECIDED, TRACE_ID, PARENT, HEAD];
 
-/// The pattern of a `traceparent` that is 55 bytes long. Repeated lines are joined by commas, so
-/// they do not fit.
+/// The pattern of a `traceparent` that is 55 bytes long.
 const W3C: &str = "^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][0-9a-f]$";
 const W3C_SAMPLED: &str = "-[0-9a-f][13579bdf]$";
 const B3_IDS: &str = "^[0-9a-f]+-[0-9a-f]+(-.*)?$";
@@ -44,19 +46,27 @@ const MAX_TEMPLATE: usize = 60;
 pub(super) fn script(config: &SamplingConfig, tracer: Tracer) -> Result<Script, ConfigError> {
     let mut script = Script::default();
     script.remove(CLIENT_TRACE_ID);
-    if config.parent != ParentPolicy::Respect {
-        HELPERS.iter().for_each(|helper| script.remove(*helper));
+    let overrules = config.parent != ParentPolicy::Respect;
+    // From Envoy 1.39 on, this tracer follows the connection manager rather than the parent.
+    let tells_manager = tracer == Tracer::OpenTelemetry;
+    let helpers: &[_] = match (overrules, tells_manager) {
+        (true, _) => &HELPERS,
+        (false, true) => &[PARENT],
+        (false, false) => &[],
+    };
+    helpers.iter().for_each(|helper| script.remove(*helper));
+    if overrules {
         let rules = rules(config)?;
         for arrival in arrivals(tracer) {
             arrival.decide(&mut script, config.parent, &rules);
         }
-        HELPERS.iter().for_each(|helper| script.remove(*helper));
     }
-    if tracer == Tracer::OpenTelemetry {
-        // From Envoy 1.39 on, this tracer follows the connection manager rather than the parent.
+    if tells_manager {
+        script.set(PARENT, first_bytes(TRACEPARENT, 56));
         let sampled = when(W3cParent.sampled(), "'sampled'");
-        script.set(CLIENT_TRACE_ID, cel(when(has(TRACEPARENT), sampled)));
+        script.set(CLIENT_TRACE_ID, cel(when(has(PARENT), sampled)));
     }
+    helpers.iter().for_each(|helper| script.remove(*helper));
     Ok(script)
 }
 
@@ -67,7 +77,7 @@ trait Arrival {
     fn is_there(&self) -> String;
     fn sampled(&self) -> String;
     fn dropped(&self) -> String;
-    /// Sets [`TRACE_ID`].
+    /// Sets [`TRACE_ID`], and what the other functions read.
     fn write_trace_id(&self, script: &mut Script);
     /// Writes the decision of [`DECIDED`] into the headers of this form.
     fn write(&self, script: &mut Script);
@@ -105,28 +115,25 @@ struct W3cParent;
 
 impl Arrival for W3cParent {
     fn is_there(&self) -> String {
-        let is_whole = format!("size({}) == 55", value(TRACEPARENT));
-        format!("{is_whole} && {}", matches(TRACEPARENT, W3C))
+        let is_whole = format!("size({}) == 55", value(PARENT));
+        format!("{is_whole} && {}", matches(PARENT, W3C))
     }
 
     fn sampled(&self) -> String {
-        format!(
-            "{} && {}",
-            self.is_there(),
-            matches(TRACEPARENT, W3C_SAMPLED)
-        )
+        format!("{} && {}", self.is_there(), matches(PARENT, W3C_SAMPLED))
     }
 
     fn dropped(&self) -> String {
-        format!("!({})", matches(TRACEPARENT, W3C_SAMPLED))
+        format!("!({})", matches(PARENT, W3C_SAMPLED))
     }
 
     fn write_trace_id(&self, script: &mut Script) {
-        script.set(TRACE_ID, first_bytes(TRACEPARENT, 35));
+        script.set(PARENT, first_bytes(TRACEPARENT, 56));
+        script.set(TRACE_ID, first_bytes(PARENT, 35));
     }
 
     fn write(&self, script: &mut Script) {
-        script.set(HEAD, first_bytes(TRACEPARENT, 53));
+        script.set(HEAD, first_bytes(PARENT, 53));
         let part = |header| cel(when(has(DECIDED), value(header)));
         script.set(TRACEPARENT, part(HEAD) + &part(DECIDED));
     }
