@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use envoy_test_harness::config::{Bootstrap, Listener};
 use envoy_test_harness::{Envoy, Options};
@@ -19,8 +21,17 @@ fn bootstrap() -> Bootstrap {
     all.into_iter().fold(Bootstrap::new(), Bootstrap::listener)
 }
 
-/// The threads of a process with the module's name.
+/// The threads of a process with the module's name, once there is one. A thread takes its name when
+/// it runs first, which may be after Envoy is ready.
 fn running(process_id: u32) -> usize {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while named(process_id) == 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    named(process_id)
+}
+
+fn named(process_id: u32) -> usize {
     let tasks = fs::read_dir(format!("/proc/{process_id}/task")).expect("its threads");
     let names = tasks.map(|task| {
         let path = task.expect("a thread").path().join("comm");
@@ -88,7 +99,8 @@ fn a_configuration_that_is_only_checked_starts_no_thread() {
         };
         assert!(error.to_string().contains("OK"), "{version}: {error}");
         assert_eq!(names.take(), 0, "{version}");
-        let _running = Envoy::start_with(&envoy, cluster(), names.options()).expect("an Envoy");
+        let envoy = Envoy::start_with(&envoy, cluster(), names.options()).expect("an Envoy");
+        assert_eq!(running(envoy.process_id()), 1, "{version}");
         assert_eq!(names.take(), 1, "{version}: the library sees it");
     }
 }
