@@ -5,6 +5,7 @@ pub mod applied;
 pub mod common;
 pub mod example;
 pub mod host;
+pub mod http2;
 pub mod joined;
 pub mod native;
 pub mod page;

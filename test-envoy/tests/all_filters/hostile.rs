@@ -11,10 +11,10 @@ use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Rout
 use envoy_test_harness::upstream::ClosedPort;
 use meshtrace_propagation::Field;
 use meshtrace_test_support::common::{access_log_trace, module, trace_context};
-use meshtrace_test_support::promises;
+use meshtrace_test_support::rerouting::Filter;
+use meshtrace_test_support::{http2, native, promises};
 use serde_json::json;
 
-use crate::http2;
 use crate::strict::StrictMesh;
 
 /// How many requests each filter gets; `make long` asks for more.
@@ -30,6 +30,10 @@ fn requests_per_filter() -> usize {
 const SEED: u64 = 0x6d65_7368_7472_6163;
 
 const FORMATS: &str = r#"["tracecontext", "b3", "b3multi", "jaeger", "ottrace", "xray", "gcp", "datadog", "grpc-trace-bin"]"#;
+
+/// The stage that the native tracer does not have.
+const ACCESS_LOG: &str =
+    r#""access_log": {"response_header": {"name": "x-trace", "traceresponse": true}},"#;
 
 /// Room for more than Envoy takes by default, so that the filters see it.
 fn roomy(manager: HttpConnectionManager) -> HttpConnectionManager {
@@ -74,12 +78,33 @@ fn managers() -> Vec<(&'static str, HttpConnectionManager)> {
     ], "default": {"ratio": 0.5}, "parent": "ignore", "force": {"header": "x-force", "value_env": "KEY"}}"#;
     let mesh = format!(
         r#"{{"trace_context": {context}, "span_attributes": {attributes}, "sampling": {rules},
-            "access_log": {{"response_header": {{"name": "x-trace", "traceresponse": true}}}},
-            "report": {{"cluster": "collector"}}}}"#
+            {ACCESS_LOG} "report": {{"cluster": "collector"}}}}"#
     );
     let mesh = mesh.replace(r#""on_missing": "generate","#, "");
     let upstream = r#"{"placement": "upstream", "tracer": "b3", "inject": ["tracecontext", "b3multi", "datadog"]}"#;
+    let gateway = format!(
+        r#"{{"trace_context": {{"extract": {FORMATS}, "incoming": {{"mode": "restart", "when": {{"header_absent": "x-force"}}}},
+            "clear": ["jaeger", "skywalking", "sentry-trace"]}},
+            "access_log": {{"response_header": {{"server_timing": true}}}},
+            "report": {{"cluster": "collector", "role": "gateway", "keep": {{"errors": true}}}}}}"#
+    );
+    let later = r#"{"placement": "upstream", "tracer": "tracecontext", "rules": [
+        {"match": {"path": {"template": "/users/{id}/**"}}, "sample": "never"}], "default": {"ratio": 0.5}}"#;
     let of = |name, config: &str| roomy(HttpConnectionManager::new().filter(filter(name, config)));
+    // Envoy shows a tracer no properties, and no headers by the beginning of their names.
+    let native = mesh
+        .replace(
+            r#""from": {"property": ["request", "query"]}"#,
+            r#""from": {"literal": "r"}"#,
+        )
+        .replace(r#""baggage_from": ["jaeger", "ottrace"],"#, "")
+        .replace(ACCESS_LOG, "");
+    let by_state = |name, config: &str| {
+        let config: &'static str = config.to_owned().leak();
+        let routes = Filter { name, config }.routes().expect("its headers");
+        let state = config.replacen('{', r#"{"request_headers": "filter_state", "#, 1);
+        of(name, &state).merge(json!({"route_config": routes}))
+    };
     vec![
         ("context", of("trace_context", &context)),
         ("preserve", of("trace_context", &preserve)),
@@ -95,6 +120,15 @@ fn managers() -> Vec<(&'static str, HttpConnectionManager)> {
             "upstream",
             roomy(HttpConnectionManager::new().upstream_filter(trace_context(upstream))),
         ),
+        (
+            "later",
+            roomy(HttpConnectionManager::new().upstream_filter(filter("route_sampling", later))),
+        ),
+        ("gateway", of("mesh_tracing", &gateway)),
+        ("state context", by_state("trace_context", &context)),
+        ("state attributes", by_state("span_attributes", attributes)),
+        ("state mesh", by_state("mesh_tracing", &mesh)),
+        ("native", roomy(native::manager(native::tracing(&native)))),
         ("without", roomy(HttpConnectionManager::new())),
     ]
 }
@@ -132,6 +166,12 @@ const NAMES: &[&str] = &[
     "ot-baggage-user",
     "jaeger-debug-id",
     "jaeger-baggage",
+    "sentry-trace",
+    "elastic-apm-traceparent",
+    "x-instana-t",
+    "request-id",
+    "newrelic",
+    "sw8-correlation",
     "x-request-id",
     "x-client-trace-id",
     "x-envoy-force-trace",
@@ -400,6 +440,12 @@ fn no_hostile_request_changes_its_outcome_or_costs_a_connection_or_a_vm() {
         mesh.envoy.stat("wasmcustom.meshtrace.config_invalid").ok(),
         Some(0)
     );
+    assert_eq!(
+        mesh.envoy
+            .stat("dynamicmodulescustom.meshtrace.host_errors")
+            .ok(),
+        Some(0)
+    );
     let log = mesh.envoy.log().expect("the log");
     for word in [
         "VM failed",
@@ -413,8 +459,9 @@ fn no_hostile_request_changes_its_outcome_or_costs_a_connection_or_a_vm() {
         "Headers and connections",
         "No hostile request is answered otherwise than without the filter, and none costs the upstream's connection or \
          a VM.",
-        "Generated requests from a fixed seed, half over HTTP/1.1 and half over HTTP/2, through 8 configurations of all \
-         filters, Hypercorn over HTTP/2 behind; 1,000 a configuration in make test, 10,000 in make long.",
+        "Generated requests from a fixed seed, half over HTTP/1.1 and half over HTTP/2, through 14 configurations: all \
+         filters, by edits and by filter state, upstream, as a gateway, and the native tracer; Hypercorn over HTTP/2 behind; \
+         1,000 a configuration in make test, 10,000 in make long.",
         "0 statuses differ, 1 connection, every VM stays",
     );
 }

@@ -4,7 +4,6 @@ mod bad_configuration;
 mod doctor;
 mod header_edits;
 mod hostile;
-mod http2;
 mod internal_redirect;
 mod log_lines;
 mod released_modules;

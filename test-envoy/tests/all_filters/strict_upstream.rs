@@ -9,10 +9,10 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::ClosedPort;
 use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_test_support::common::{self, access_log_trace, module, trace_context};
+use meshtrace_test_support::http2;
 use meshtrace_test_support::promises;
 use serde_json::json;
 
-use crate::http2;
 use crate::strict::{StrictMesh, seen};
 
 fn manager(filter: impl Into<HttpFilter>) -> HttpConnectionManager {

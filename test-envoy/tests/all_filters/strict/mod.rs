@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
 use envoy_test_harness::{Envoy, EnvoyBinary};
-use meshtrace_test_support::common;
+use meshtrace_test_support::{common, native};
 
 /// The upstream's process; it ends when this is dropped.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl StrictMesh {
             .map(|(name, manager)| Listener::http(name, manager))
             .fold(bootstrap, Bootstrap::listener)
             .cluster(Cluster::http2("upstream", upstream.address));
-        let envoy = Envoy::start(binary, bootstrap).expect("an Envoy that starts");
+        let envoy =
+            Envoy::start_with(binary, bootstrap, native::options()).expect("an Envoy that starts");
         Self { envoy, upstream }
     }
 

@@ -10,19 +10,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use crate::common;
+
 /// What came back: the status, the headers and the body; `None` where the stream or the connection
 /// was closed.
-pub(crate) type Answer = Option<(u16, http::HeaderMap, Vec<u8>)>;
+pub type Answer = Option<(u16, http::HeaderMap, Vec<u8>)>;
 
 /// One connection, opened anew where the peer has closed it.
-pub(crate) struct Client {
+#[derive(Debug)]
+pub struct Client {
     runtime: Runtime,
     peer: SocketAddr,
     sender: Option<http2::SendRequest<Empty<Bytes>>>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr) -> Self {
+    /// A client of `peer`, not yet connected.
+    pub fn new(peer: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -35,12 +39,8 @@ impl Client {
         }
     }
 
-    pub(crate) fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(Vec<u8>, Vec<u8>)],
-    ) -> Answer {
+    /// Sends one request without a body, and waits for all of its answer.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Answer {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("http://localhost{path}"));
@@ -81,4 +81,17 @@ impl Client {
             answer
         })
     }
+}
+
+/// Sends a request for `/` with these header lines over both versions of HTTP, one after the other,
+/// and returns the statuses.
+pub fn over_both(peer: SocketAddr, headers: &[(&str, &str)]) -> [(&'static str, u16); 2] {
+    let first = common::get(headers).send(peer).expect("a response");
+    let lines =
+        |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    let lines: Vec<_> = headers.iter().map(lines).collect();
+    let (second, ..) = Client::new(peer)
+        .send("GET", "/", &lines)
+        .expect("an answer");
+    [("HTTP/1.1", first.status), ("HTTP/2", second)]
 }
