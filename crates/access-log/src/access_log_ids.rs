@@ -206,6 +206,13 @@ fn response_name(config: &ResponseHeaderConfig) -> Result<Option<Box<[u8]>>, Con
         ("traceresponse", config.traceresponse),
         ("server-timing", config.server_timing),
     ];
+    if !config.server_timing && name.as_deref() == Some(b"server-timing") {
+        return Err(ConfigError::new(
+            path,
+            "`name` is \"server-timing\", whose lines the application may write too; expected \
+             `server_timing: true`, which adds a line",
+        ));
+    }
     for (other, _) in others.into_iter().filter(|(_, is_written)| *is_written) {
         if name.as_deref() == Some(other.as_bytes()) {
             return Err(ConfigError::new(

@@ -145,6 +145,12 @@ fn a_response_header_is_none_that_means_something_to_its_reader() {
             "{refusal}"
         );
         assert!(refusal.contains(key), "{refusal}");
-        assert!(compile(&json(false)).is_ok(), "{name}");
     }
+    let plain = |name: &str| compile(&format!(r#"{{"response_header": "{name}"}}"#));
+    assert!(plain("traceresponse").is_ok());
+    let refusal = plain("Server-Timing").expect_err("a refusal").to_string();
+    assert!(
+        refusal.contains("expected `server_timing: true`"),
+        "{refusal}"
+    );
 }

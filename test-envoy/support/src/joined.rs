@@ -33,7 +33,7 @@ pub enum Names {
 }
 
 /// Every way in which a context arrives.
-pub static ARRIVALS: [Arrival; 9] = [
+pub static ARRIVALS: [Arrival; 10] = [
     Arrival {
         title: "nothing",
         headers: &[],
@@ -42,6 +42,11 @@ pub static ARRIVALS: [Arrival; 9] = [
     Arrival {
         title: "W3C",
         headers: &["traceparent: 00-$T-$S-01", "tracestate: a=1"],
+        names: Names::OneTrace,
+    },
+    Arrival {
+        title: "W3C, in two lines",
+        headers: &["traceparent: 00-$T-$S-01", "traceparent: 00-$T-$S-01"],
         names: Names::OneTrace,
     },
     Arrival {

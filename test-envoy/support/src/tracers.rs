@@ -211,6 +211,10 @@ impl Reader {
     pub fn read(self, request: &RecordedRequest) -> Option<Told> {
         match self {
             Self::W3c => {
+                // W3C Trace Context, section 3.2: exactly one. Without a filter a caller's two go on.
+                if request.header_values("traceparent").len() > 1 {
+                    return None;
+                }
                 let text = only(request, "traceparent")?;
                 let fields: Vec<_> = text.split('-').collect();
                 let [_, trace_id, span_id, flags] = fields[..] else {

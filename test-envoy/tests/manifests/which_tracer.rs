@@ -17,6 +17,7 @@ const OTHER_TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
 const OTHER_SPAN: &str = "e457b5a2e4d86bd1";
 
 const NO_TRACER: &str = "istio-manifests/envoyfilter/trace-context-no-tracer.yaml";
+const EDGE: &str = "istio-manifests/envoyfilter/trace-context-edge.yaml";
 const ZIPKIN: &str = "istio-manifests/wasmplugin/trace-context-zipkin.yaml";
 const OTEL_EARLY: &str = "istio-manifests/envoyfilter/trace-context-otel-early.yaml";
 const OTEL_UPSTREAM: &str = "istio-manifests/envoyfilter/trace-context-otel-upstream.yaml";
@@ -139,9 +140,9 @@ fn every_row_does_what_it_says_and_nothing_is_worse_than_without_it() {
     promises::held(
         "Manifests and examples",
         "The files of a tracer's row leave no request worse than without them",
-        "6 rows of istio-manifests/README.md beside their tracers, 9 ways in which a context arrives, exported spans against \
-         the headers that left",
-        "0 of 54 worse on each of 4 versions; one trace in all cases where the row says so",
+        "6 rows of istio-manifests/README.md beside their tracers, 10 ways in which a context arrives, exported spans \
+         against the headers that left",
+        "0 of 60 worse on each of 4 versions; one trace in all cases where the row says so",
     );
 }
 
@@ -275,6 +276,82 @@ fn beside_skywalking_the_file_without_a_tracer_makes_the_applications_formats_ag
             }
         }
     });
+}
+
+/// At the edge the file stands beside any tracer, and what each of them reads is removed.
+#[test]
+fn at_the_edge_no_tracer_continues_what_a_client_sent() {
+    let b3 = format!("{TRACE}-{SPAN}-1");
+    let w3c = format!("00-{TRACE}-{SPAN}-01");
+    let xray = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1";
+    // The ids are text in base64 there: "mytraceid", "segment" and so on.
+    let skywalking =
+        "1-bXl0cmFjZWlk-c2VnbWVudA==-3-c2VydmljZQ==-aW5zdGFuY2U=-ZW5kcG9pbnQ=-YWRkcmVzcw==";
+    let sent = [
+        ("traceparent", w3c.as_str()),
+        ("b3", &b3),
+        ("x-datadog-trace-id", "1234567890"),
+        ("x-datadog-parent-id", "987"),
+        ("x-datadog-sampling-priority", "2"),
+        ("x-amzn-trace-id", xray),
+        ("sw8", skywalking),
+    ];
+    let ids = [
+        TRACE,
+        SPAN,
+        "1234567890",
+        "499602d2",
+        "77b34da6",
+        "bXl0cmFjZWlk",
+    ];
+    let tracers = [
+        "otel",
+        "zipkin",
+        "zipkin-b3",
+        "datadog",
+        "skywalking",
+        "none",
+    ];
+    each_supported(|envoy| {
+        let version = envoy.reported_version().to_owned();
+        let mut listeners = Vec::new();
+        for tracer in tracers {
+            listeners.push((tracer.to_owned(), patched(tracer, &[EDGE])));
+            listeners.push((format!("{tracer} alone"), patched(tracer, &[])));
+        }
+        let listeners: Vec<_> = listeners
+            .iter()
+            .map(|(name, manager)| (name.as_str(), manager.clone()))
+            .collect();
+        let mesh = unreported(envoy, &listeners);
+        let told = |listener: &str| {
+            let left = leaving(&mesh, listener, &sent);
+            let lines = left.headers.iter().map(|(name, value)| {
+                let (name, value) = (
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(value),
+                );
+                format!("{name}: {value}")
+            });
+            let found = lines.filter(|line| ids.iter().any(|id| line.contains(id)));
+            found.collect::<Vec<_>>()
+        };
+        for tracer in tracers {
+            assert_eq!(told(tracer), [""; 0], "{version} {tracer}");
+            assert_ne!(told(&format!("{tracer} alone")), [""; 0], "{version}");
+        }
+    });
+    promises::held(
+        "Manifests and examples",
+        "At the edge no tracer of Envoy's continues what a client sent",
+        "envoyfilter/trace-context-edge.yaml beside OpenTelemetry, Zipkin, Zipkin with USE_B3, Datadog, SkyWalking and none; \
+         contexts in W3C, B3 and the formats of Datadog, X-Ray and SkyWalking",
+        &format!(
+            "0 ids of the client's left, {} tracers, {} versions",
+            tracers.len(),
+            EnvoyBinary::SUPPORTED.len()
+        ),
+    );
 }
 
 /// The README says that nothing was measured beside it, and why.

@@ -46,7 +46,7 @@ const TRACERS: [Beside; 3] = [
         rendered: Rendered::OpenTelemetry,
         measured: Tracer::OpenTelemetry,
         extract: r#"["tracecontext"]"#,
-        own: &[0],
+        own: &[0, 4, 5],
     },
     Beside {
         name: "zipkin-b3",
@@ -60,7 +60,7 @@ const TRACERS: [Beside; 3] = [
         rendered: Rendered::ZipkinB3WithW3c,
         measured: Tracer::ZipkinB3WithW3c,
         extract: r#"["b3", "b3multi", "tracecontext"]"#,
-        own: &[0, 1, 2, 3],
+        own: &[0, 1, 2, 3, 4, 5],
     },
 ];
 
@@ -174,11 +174,13 @@ fn decided(mesh: &Mesh, tracer: Beside, listener: &str, path: &str, headers: &[&
 }
 
 /// The ways of a caller with a trace of its own; the flag is filled in.
-const ARRIVALS: [&[&str]; 4] = [
+const ARRIVALS: [&[&str]; 6] = [
     &["traceparent: 00-$T-$S-0@"],
     &["b3: $T-$S-@"],
     &["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-sampled: @"],
     &["traceparent: malformed", "b3: $T-$S-@"],
+    &["traceparent: 00-$T-$S-0@", "traceparent: 00-$T-$S-0@"],
+    &["traceparent: 01-$T-$S-0@"],
 ];
 
 fn with_flag(headers: &[&str], flag: &str) -> Vec<String> {
@@ -227,8 +229,25 @@ fn a_parents_decision_is_respected_in_either_order() {
         "Two early mutations in one proxy keep a sampled trace",
         "those of trace_context and route_sampling in both orders beside three tracers, random_sampling 0, W3C and B3 parents, \
          rules that would decide otherwise",
-        "72 of 72 decisions of a parent stand on each of 4 versions",
+        "108 of 108 decisions of a parent stand on each of 4 versions",
     );
+}
+
+/// B3: "Debug implies an accept decision". Alone, a Zipkin tracer takes it for no decision.
+#[test]
+fn debug_is_an_acceptance_at_any_percentage() {
+    let debug = ["x-b3-traceid: $T", "x-b3-spanid: $S", "x-b3-flags: 1"];
+    each_supported(|envoy| {
+        let sinks = Sinks::start();
+        let mesh = Mesh::with(envoy, bootstrap(&sinks, "respect"));
+        for tracer in TRACERS {
+            let at = name(tracer, Order::ContextFirst);
+            let seen = decided(&mesh, tracer, &at, "/drop", &debug);
+            let told = format!("{}: {seen:?}", envoy.reported_version());
+            assert!(seen.continued && seen.sampled, "{told}");
+            sinks.spans(tracer.measured, &seen.caller.trace_id, &seen.case, 1);
+        }
+    });
 }
 
 /// In the order of the priorities the rules see every parent; in the other one they see none that
@@ -348,6 +367,6 @@ fn a_callers_sampled_trace_goes_on_at_any_percentage() {
         "Manifests and examples",
         "A caller's decision stands at any percentage with the early mutation",
         "random_sampling 0, sampled and unsampled parents in W3C and B3, OpenTelemetry tracer",
-        "8 of 8 on each of 4 versions; without the mutation Envoy from 1.39 on drops a sampled parent",
+        "12 of 12 on each of 4 versions; without the mutation Envoy from 1.39 on drops a sampled parent",
     );
 }

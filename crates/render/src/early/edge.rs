@@ -76,7 +76,7 @@ fn headers(config: &TraceContextConfig, mode: IncomingMode) -> Vec<String> {
             Cleared::Format(format) => {
                 format.fields().iter().for_each(|field| add(name(*field)));
             }
-            Cleared::Vendor(_) => {}
+            Cleared::Family(_) => {}
             Cleared::Header(header) => add(&header),
         }
     }
@@ -99,7 +99,7 @@ pub(super) fn prefixes(
 fn families_of(config: &TraceContextConfig, mode: IncomingMode) -> impl Iterator<Item = Family> {
     let of_entry = |entry: &String| match Cleared::new(entry) {
         Cleared::Format(format) => format.companions(),
-        Cleared::Vendor(vendor) => Some(vendor.family()),
+        Cleared::Family(family) => Some(family),
         Cleared::Header(_) => None,
     };
     let ignored = families().filter(move |_| mode == IncomingMode::Ignore);
@@ -109,16 +109,18 @@ fn families_of(config: &TraceContextConfig, mode: IncomingMode) -> impl Iterator
 /// What an entry of `clear` names.
 enum Cleared {
     Format(Format),
-    Vendor(Vendor),
+    Family(Family),
     Header(String),
 }
 
 impl Cleared {
     fn new(entry: &str) -> Self {
         let entry = entry.to_ascii_lowercase();
-        match (Format::from_name(&entry), Vendor::from_name(&entry)) {
+        let vendors = Vendor::from_name(&entry).map(Vendor::family);
+        let family = vendors.or_else(|| Family::from_pattern(&entry));
+        match (Format::from_name(&entry), family) {
             (Some(format), _) => Self::Format(format),
-            (None, Some(vendor)) => Self::Vendor(vendor),
+            (None, Some(family)) => Self::Family(family),
             (None, None) => Self::Header(entry),
         }
     }

@@ -38,9 +38,9 @@ limits! {
         a comma; it is dropped where a byte is not printable ASCII, not where its members are \
         malformed.",
     /// Repeated lines, and a comma in the tail of a later version.
-    LaterVersionWithComma = "Repeated `traceparent` lines of a later version are refused also where \
-        they name one trace, and so is one of a later version with a comma in its tail: CEL sees \
-        repeated lines joined by commas.",
+    LaterVersionWithComma = "Repeated `traceparent` lines are refused where one has a later version or \
+        the first is empty, also where they name one trace, and so is one of a later version with a comma \
+        in its tail: CEL sees repeated lines joined by commas.",
     /// Flags of a later version.
     LaterVersionFlags = "A `traceparent` of a later version becomes one of version 00 with the \
         sampled flag alone; its `random` flag is lost.",

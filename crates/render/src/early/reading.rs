@@ -91,17 +91,16 @@ impl Reading {
             let arrived = format!("{} && {several}", has(TRACEPARENT));
             script.set(helper::SEVERAL, cel(when(arrived, "'1'")));
             let same_trace = format!(
-                "^({}-{}-{byte} *(, *|$))+$",
+                "^({}-{}-{byte} *(,[, ]*|$))+$",
                 first_bytes(TRACEPARENT, 35),
                 digits(LOWER, 16),
             );
             script.set_if_present(helper::SEVERAL, same_trace);
             script.set(helper::FIRST, first_bytes(TRACEPARENT, 55));
             let one_trace = format!(
-                "{} && {text}.matches({}) && !{} && !{}",
+                "{} && {text}.matches({}) && !{}",
                 matches(helper::FIRST, &format!("^00{shape}$")),
                 value(helper::SEVERAL),
-                matches(TRACEPARENT, ", *$"),
                 matches(TRACEPARENT, "-0+-"),
             );
             read = choose(&several, &when(one_trace, value(helper::FIRST)), &read);
@@ -359,7 +358,12 @@ pub(super) fn b3_multi_sampled_counts() -> String {
     )
 }
 
-fn b3_multi_is_debug() -> String {
+/// `x-b3-sampled` where its value is known, in CEL.
+pub(super) fn b3_multi_sampled() -> String {
+    when(b3_multi_sampled_counts(), value(helper::SAMPLED))
+}
+
+pub(super) fn b3_multi_is_debug() -> String {
     format!("{} && {} == '1'", has(helper::FLAGS), value(helper::FLAGS))
 }
 

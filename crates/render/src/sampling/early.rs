@@ -32,8 +32,8 @@ const PARENT: &str = "x-meshtrace-sampling-parent";
 const HEAD: &str = "x-meshtrace-sampling-head";
 const HELPERS: [&str; 4] = [DECIDED, TRACE_ID, PARENT, HEAD];
 
-/// The pattern of a `traceparent` that is 55 bytes long.
-const W3C: &str = "^00-[0-9a-f]+-[0-9a-f]+-[0-9a-f][0-9a-f]$";
+/// The pattern of a `traceparent` that is 55 bytes long, of any version that there may be.
+const W3C: &str = "^([0-9a-e][0-9a-f]|f[0-9a-e])-[0-9a-f]+-[0-9a-f]+-[0-9a-f][0-9a-f]$";
 const W3C_SAMPLED: &str = "-[0-9a-f][13579bdf]$";
 const B3_IDS: &str = "^[0-9a-f]+-[0-9a-f]+(-.*)?$";
 const B3_KEPT: &str = "^[0-9a-f]+-[0-9a-f]+-[1d]";
