@@ -4,7 +4,7 @@
 use meshtrace_attributes::{Phase, SourceConfig, SpanAttributesConfig};
 use meshtrace_config::{ConfigError, Mistakes, RequestHeaders, each};
 use meshtrace_otlp::RoleConfig;
-use meshtrace_propagation::{IncomingMode, OnRepeated, TraceContextConfig};
+use meshtrace_propagation::{Family, IncomingMode, OnRepeated, TraceContextConfig};
 use meshtrace_sampling::SamplingConfig;
 
 use crate::MeshTracingConfig;
@@ -139,7 +139,11 @@ fn refuse_context(config: &TraceContextConfig) -> Result<(), ConfigError> {
 const FAMILIES: [&str; 3] = ["jaeger", "ottrace", "instana"];
 
 fn refuse_families(clear: &[String]) -> Result<(), ConfigError> {
-    each("clear", clear, |_, name| match FAMILIES.contains(&name.as_str()) {
+    let by_beginning = |name: &str| {
+        let family = Family::from_pattern(name);
+        FAMILIES.contains(&name) || family.is_some_and(|family| !family.prefix.is_empty())
+    };
+    each("clear", clear, |_, name| match by_beginning(&name.to_ascii_lowercase()) {
         false => Ok(()),
         true => Err(ConfigError::new(
             "",

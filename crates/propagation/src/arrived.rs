@@ -144,7 +144,8 @@ impl<'a> Arrived<'a> {
     /// value with the whole id counts.
     ///
     /// No format has commas inside a value. W3C allows one line. In the other formats the first
-    /// line counts, as in B3.
+    /// line counts, as in B3. An empty value names no trace, and is ignored beside others, as an
+    /// empty element of a list is (RFC 9110, section 5.6.1.2).
     #[inline(never)]
     pub(crate) fn one_trace(
         &self,
@@ -182,6 +183,8 @@ impl<'a> Arrived<'a> {
     }
 }
 
+/// The values that are joined in `line`, without empty ones.
 fn items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+    let values = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    values.filter(|value| !value.is_empty())
 }

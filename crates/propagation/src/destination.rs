@@ -127,6 +127,15 @@ impl Clear {
             self.families.extend(format.companions());
         } else if let Some(vendor) = Vendor::from_name(&name) {
             self.families.push(vendor.family());
+        } else if let Some(family) = Family::from_pattern(&name) {
+            self.families.push(family);
+        } else if name.contains('*') {
+            return Err(ConfigError::invalid_text(
+                "",
+                entry,
+                &"expected the whole name of a header, or one of `uberctx-*`, `ot-baggage-*`, \
+                  `x-instana-*`, `sw8*`",
+            ));
         } else if let Some(field) = Field::from_name(name.as_bytes()) {
             self.fields.insert(field);
         } else {

@@ -12,6 +12,14 @@ pub struct Family {
 }
 
 impl Family {
+    /// The headers that a name with `*` at its end stands for.
+    #[must_use]
+    pub fn from_pattern(pattern: &str) -> Option<Self> {
+        let mut patterns = PATTERNS.iter();
+        let (_, family) = patterns.find(|(known, _)| *known == pattern)?;
+        Some(*family)
+    }
+
     pub(crate) fn contains(&self, header: &[u8]) -> bool {
         let mut names = self.names.iter();
         names.any(|name| name.as_bytes() == header)
@@ -37,6 +45,20 @@ pub(crate) const OTTRACE: Family = Family {
     names: &[],
     prefix: "ot-baggage-",
 };
+
+/// What stands for several headers, by their beginning.
+const PATTERNS: [(&str, Family); 4] = [
+    (
+        "uberctx-*",
+        Family {
+            names: &[],
+            ..JAEGER
+        },
+    ),
+    ("ot-baggage-*", OTTRACE),
+    ("x-instana-*", Vendor::Instana.family()),
+    ("sw8*", Vendor::SkyWalking.family()),
+];
 
 macro_rules! vendors {
     ($($(#[$doc:meta])* $vendor:ident = $name:literal [$($header:literal),*] $prefix:literal,)*) => {
@@ -142,6 +164,31 @@ mod tests {
                 };
                 assert!(!field.is_some_and(|field| of_a_format(&field)), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_beginning_that_a_family_has() {
+        for (pattern, names, prefix) in [
+            ("uberctx-*", &[][..], "uberctx-"),
+            ("ot-baggage-*", &[], "ot-baggage-"),
+            ("x-instana-*", &[], "x-instana-"),
+            ("sw8*", &["sw8", "sw8-correlation", "sw8-x"], ""),
+        ] {
+            let family = Family::from_pattern(pattern).map(|family| (family.names, family.prefix));
+            assert_eq!(family, Some((names, prefix)), "{pattern}");
+        }
+        for pattern in [
+            "*",
+            "",
+            "uberctx-",
+            "uberctx*",
+            "x-*",
+            "request-*",
+            "sw8-*",
+            "s*w8",
+        ] {
+            assert_eq!(Family::from_pattern(pattern), None, "{pattern}");
         }
     }
 

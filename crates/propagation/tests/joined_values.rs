@@ -42,6 +42,24 @@ fn malformed(format: &str, sent: &str) {
     }
 }
 
+#[track_caller]
+fn malformed_by_letter(format: &str, sent: &str) {
+    let left = left(format, "reject", sent);
+    assert!(left.is_empty(), "{sent}: {left:?}");
+}
+
+#[test]
+fn a_decision_without_ids_that_was_joined_is_the_first() {
+    let b3 = |value: &str| left("b3", "same_trace", &format!("b3: {value}"));
+    assert_eq!(b3("0,0"), ["b3: 0"]);
+    assert_eq!(b3("d , 1"), ["b3: d"]);
+    assert_eq!(b3("0,"), ["b3: 0"]);
+    let mixed: [&str; 0] = [];
+    assert_eq!(b3("0,junk"), mixed);
+    assert_eq!(b3(&ids("0,$T-$S-1")), mixed);
+    malformed_by_letter("b3", "b3: 0,0");
+}
+
 #[test]
 fn a_comma_ends_the_value_whatever_stands_before_it() {
     let xray = |text: &str| format!("x-amzn-trace-id: {text}");
@@ -66,10 +84,18 @@ fn a_comma_ends_the_value_whatever_stands_before_it() {
         format!("{ROOT};Parent=$S;Sampled=1,{OTHER_ROOT}"),
         format!("{ROOT};Parent=$S;Lineage=a:1,{OTHER_ROOT}"),
         format!("{ROOT};Parent=$S;Lineage=a:1,Lineage=b:2"),
-        format!("{ROOT};Parent=$S;Sampled=1,"),
-        format!(",{ROOT};Parent=$S;Sampled=1"),
+        ",".to_owned(),
     ] {
         malformed("xray", &xray(&sent));
+    }
+    // An empty value names no trace.
+    let whole = format!("{ROOT};Parent=$S;Sampled=1");
+    for sent in [
+        format!("{whole},"),
+        format!(", {whole}"),
+        format!("{whole},,{whole}"),
+    ] {
+        continued("xray", &xray(&sent), &xray(&whole));
     }
     continued(
         "tracecontext",
@@ -184,12 +210,19 @@ fn one_malformed_id_among_valid_ones_is_malformed_in_every_header() {
         ),
     ] {
         let sent = |span_ids: &str| format!("{trace}\n{span}: {span_ids}");
-        for bad in ["junk", ""] {
-            malformed(format, &sent(&format!("{good},{bad}")));
-            malformed(format, &sent(&format!("{bad},{good}")));
-            malformed(format, &sent(&format!("{good},{other},{bad}")));
+        for values in [
+            format!("{good},junk"),
+            format!("junk,{good}"),
+            format!("{good},{other},junk"),
+            ",".to_owned(),
+        ] {
+            malformed(format, &sent(&values));
         }
         let expected = left(format, "same_trace", &sent(good));
+        for values in [format!("{good},"), format!(",{good}")] {
+            assert_eq!(left(format, "same_trace", &sent(&values)), expected);
+            malformed_by_letter(format, &sent(&values));
+        }
         let span_is_left = expected.contains(&ids(&format!("{span}: {good}")));
         assert!(span_is_left, "{expected:?}");
         let two = left(format, "same_trace", &sent(&format!("{good}, {other}")));

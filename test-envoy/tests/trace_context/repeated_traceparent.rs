@@ -7,6 +7,7 @@ use envoy_test_harness::config::{
 use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, OtlpSink, Upstream, each_supported};
 use meshtrace_test_support::common::{Mesh, SPAN, TRACE, get, manager, trace_context};
+use meshtrace_test_support::http2;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{collector, mesh_tracing, reporting, traceparent};
 use serde_json::json;
@@ -26,6 +27,7 @@ fn lines<'a>(values: &[&'a str]) -> Headers<'a> {
 /// What is continued, with the first line's flag, and what names no trace.
 fn cases() -> Vec<(Headers<'static>, bool)> {
     const JOINED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01,00-4bf92f3577b34da6a3ce929d0e0e4736-a8e0bed6092f2234-00";
+    const WITH_EMPTY: &str = ", 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01,";
     const TWO_TRACES: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, 00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
     vec![
         (lines(&[FIRST, FIRST]), true),
@@ -33,6 +35,8 @@ fn cases() -> Vec<(Headers<'static>, bool)> {
         (lines(&[FIRST, SAME_TRACE, FIRST]), true),
         (lines(&[JOINED]), true),
         (lines(&[JOINED, FIRST]), true),
+        (lines(&[FIRST, ""]), true),
+        (lines(&[WITH_EMPTY]), true),
         (lines(&[FIRST, OTHER_TRACE]), false),
         (lines(&[TWO_TRACES]), false),
         (lines(&[FIRST, "junk"]), false),
@@ -57,20 +61,24 @@ fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
         for (headers, continued) in cases() {
             let at = format!("{headers:?} {}", envoy.reported_version());
             for listener in ["same", "reject"] {
-                let request = mesh.pass(&mut mesh.connect(listener), &get(&headers));
-                let left = request.header_values("traceparent");
-                if continued && listener == "same" {
-                    assert_eq!(left, [FIRST.as_bytes()], "{at}");
-                    assert_eq!(
-                        request.header_text("tracestate").as_deref(),
-                        Some("vendor=1"),
-                        "{at}"
-                    );
-                } else {
-                    assert!(left.is_empty(), "{listener}: {at}");
-                    assert_eq!(request.header("tracestate"), None, "{listener}: {at}");
+                http2::over_both(mesh.address(listener), &headers);
+                let requests = mesh.upstream.take();
+                assert_eq!(requests.len(), 2, "{at}");
+                for request in requests {
+                    let left = request.header_values("traceparent");
+                    if continued && listener == "same" {
+                        assert_eq!(left, [FIRST.as_bytes()], "{at}");
+                        assert_eq!(
+                            request.header_text("tracestate").as_deref(),
+                            Some("vendor=1"),
+                            "{at}"
+                        );
+                    } else {
+                        assert!(left.is_empty(), "{listener}: {at}");
+                        assert_eq!(request.header("tracestate"), None, "{listener}: {at}");
+                    }
+                    tried += 1;
                 }
-                tried += 1;
             }
         }
     });
@@ -78,7 +86,7 @@ fn lines_of_one_trace_are_continued_by_the_first_and_leave_as_one() {
         "Context and formats",
         "A traceparent that came several times, or joined by commas, is continued where all of them name one trace, and \
          one line is left",
-        "8 shapes, same_trace and reject, HTTP/1.1",
+        "10 shapes, same_trace and reject, HTTP/1.1 and HTTP/2",
         &format!(
             "{tried} of {tried} requests as documented, {} versions",
             EnvoyBinary::SUPPORTED.len()

@@ -6,12 +6,61 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{EnvoyBinary, each_supported};
 use meshtrace_propagation::{Vendor, families};
 use meshtrace_render::{Tracer, early_mutation};
-use meshtrace_test_support::common::{TRACE, get, trace_context};
+use meshtrace_test_support::common::{TRACE, trace_context};
+use meshtrace_test_support::http2;
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::{Value, json};
 
-/// One of each name, and two of each that only begins alike.
+/// What vendors' documentation names; of those that only begin alike, some of each.
+const DOCUMENTED: [&str; 24] = [
+    "sentry-trace",
+    "elastic-apm-traceparent",
+    "x-instana-t",
+    "x-instana-s",
+    "x-instana-l",
+    "request-id",
+    "request-context",
+    "newrelic",
+    "x-newrelic-id",
+    "x-newrelic-transaction",
+    "jaeger-debug-id",
+    "jaeger-baggage",
+    "uberctx-user",
+    "uberctx-tenant-id",
+    "ot-baggage-user",
+    "ot-baggage-x.y",
+    "sw8",
+    "sw8-correlation",
+    "sw8-x",
+    "x-ot-span-context",
+    "x-dynatrace",
+    "x-honeycomb-trace",
+    "X-Instana-L",
+    "UberCtx-Role",
+];
+
+/// The same, each by its own name, or by its beginning.
+const BY_NAME: [&str; 16] = [
+    "sentry-trace",
+    "elastic-apm-traceparent",
+    "x-instana-*",
+    "Request-Id",
+    "request-context",
+    "newrelic",
+    "x-newrelic-id",
+    "x-newrelic-transaction",
+    "jaeger-debug-id",
+    "jaeger-baggage",
+    "uberctx-*",
+    "ot-baggage-*",
+    "SW8*",
+    "x-ot-span-context",
+    "x-dynatrace",
+    "x-honeycomb-trace",
+];
+
+/// The documented names, one of each name that is known, and two of each that only begins alike.
 fn every_header() -> Vec<String> {
     let names = families().flat_map(|family| {
         let prefixed = (!family.prefix.is_empty())
@@ -21,18 +70,24 @@ fn every_header() -> Vec<String> {
             .chain(prefixed.into_iter().flatten())
             .collect::<Vec<_>>()
     });
-    names.collect()
+    let documented = DOCUMENTED.iter().map(|name| (*name).to_owned());
+    documented.chain(names).collect()
 }
 
-fn left(mesh: &Collected, listener: &str, names: &[String]) -> RecordedRequest {
+/// What is left of a request over each version of HTTP.
+fn left(mesh: &Collected, listener: &str, names: &[String]) -> Vec<RecordedRequest> {
     let mut headers: Vec<_> = names.iter().map(|name| (name.as_str(), TRACE)).collect();
     headers.push(("x-harmless", "1"));
     let address = mesh.envoy.address(listener).expect("its address");
-    let response = get(&headers).send(address).expect("a response");
-    assert_eq!(response.status, 200);
-    let request = mesh.upstream.take().remove(0);
-    assert!(request.header("x-harmless").is_some());
-    request
+    for (version, status) in http2::over_both(address, &headers) {
+        assert_eq!(status, 200, "{version}");
+    }
+    let requests = mesh.upstream.take();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        assert!(request.header("x-harmless").is_some());
+    }
+    requests
 }
 
 fn plain() -> HttpConnectionManager {
@@ -56,6 +111,7 @@ fn an_ignored_callers_headers_reach_nobody() {
     let mut clear = by_name.clone();
     clear.extend(["jaeger", "ottrace", "jaeger-baggage"]);
     let restart = json!({"incoming": "restart", "clear": clear});
+    let by_pattern = json!({"incoming": "restart", "clear": BY_NAME});
     let mut tried = 0;
     each_supported(|envoy| {
         let reporting = |context: &Value| {
@@ -72,6 +128,16 @@ fn an_ignored_callers_headers_reach_nobody() {
                 "filter restart",
                 plain().filter(trace_context(&restart.to_string())),
             ),
+            (
+                "filter by name",
+                plain().filter(trace_context(&by_pattern.to_string())),
+            ),
+            (
+                "mesh_tracing without report",
+                plain().filter(mesh_tracing(json!({"trace_context": ignore}))),
+            ),
+            ("mesh_tracing by name", reporting(&by_pattern)),
+            ("early by name", early(&by_pattern)),
             ("mesh_tracing ignore", reporting(&ignore)),
             ("mesh_tracing restart", reporting(&restart)),
             ("early ignore", early(&ignore)),
@@ -90,23 +156,30 @@ fn an_ignored_callers_headers_reach_nobody() {
             "mesh_tracing restart",
             "early ignore",
             "early restart",
+            "filter by name",
+            "mesh_tracing without report",
+            "mesh_tracing by name",
+            "early by name",
         ] {
-            let request = left(&mesh, listener, &names);
-            for name in &names {
-                let at = envoy.reported_version();
-                assert_eq!(request.header(name), None, "{name} {listener} {at}");
-                tried += 1;
+            for request in left(&mesh, listener, &names) {
+                for name in &names {
+                    let at = envoy.reported_version();
+                    assert_eq!(request.header(name), None, "{name} {listener} {at}");
+                    tried += 1;
+                }
             }
         }
-        let request = left(&mesh, "alone", &names);
-        for name in &names {
-            assert!(request.header(name).is_some(), "{name}: the test can fail");
+        for request in left(&mesh, "alone", &names) {
+            for name in &names {
+                assert!(request.header(name).is_some(), "{name}: the test can fail");
+            }
         }
     });
     promises::held(
         "Headers and connections",
         "The headers of vendors that are not converted reach nobody from a caller who is ignored, or where they are cleared",
-        "trace_context, mesh_tracing and the rendered early mutation; ignore, and restart with clear",
+        "trace_context, mesh_tracing with and without report, and the rendered early mutation; ignore, and restart with \
+         clear of vendors, of names and of beginnings such as `uberctx-*`; HTTP/1.1 and HTTP/2",
         &format!(
             "{tried} of {tried} headers gone, {} versions",
             EnvoyBinary::SUPPORTED.len()
@@ -122,13 +195,13 @@ fn a_mutation_with_a_condition_leaves_what_only_begins_alike() {
     let bootstrap = Bootstrap::new().listener(Listener::http("ingress", early(&config)));
     let mesh = Collected::with(&envoy, "http/protobuf", bootstrap);
     let mut names = vec!["sentry-trace".to_owned(), "uberctx-user".to_owned()];
-    let request = left(&mesh, "ingress", &names);
-    assert_eq!(request.header("sentry-trace"), None);
-    assert!(request.header("uberctx-user").is_some());
+    for request in left(&mesh, "ingress", &names) {
+        assert_eq!(request.header("sentry-trace"), None);
+        assert!(request.header("uberctx-user").is_some());
+    }
     names.push("x-known".to_owned());
-    let request = left(&mesh, "ingress", &names);
-    assert!(
-        request.header("sentry-trace").is_some(),
-        "a caller who is believed"
-    );
+    for request in left(&mesh, "ingress", &names) {
+        let kept = request.header("sentry-trace").is_some();
+        assert!(kept, "a caller who is believed");
+    }
 }

@@ -16,10 +16,12 @@ pub(super) const PROPERTIES: Properties = Properties {
 
 #[inline(never)]
 pub(super) fn parse(arrived: &Arrived<'_>, reading: Reading) -> Extracted {
-    let Some(text) = arrived.value(Field::B3) else {
+    if arrived.raw(Field::B3).is_none() {
         return Extracted::Absent;
-    };
-    if let Some(sampling) = sampling_state(text) {
+    }
+    let is_decision = |text: &[u8]| sampling_state(text).is_some();
+    let decision = arrived.first_id(Field::B3, &is_decision);
+    if let Some(sampling) = decision.and_then(sampling_state) {
         return Extracted::Sampling(sampling);
     }
     let trace_of = |text: &[u8]| context(text, reading).map(|context| context.trace_id);
