@@ -24,12 +24,7 @@ impl Propagation {
         tally: &mut Tally,
     ) {
         let headers = incoming.arrived.headers();
-        let any = self.baggage_from.iter().any(|source| {
-            let mut names = headers.iter().map(|(name, _)| name);
-            names.any(|name| name.starts_with(source.prefix()))
-        });
-        let is_wanted = incoming.mode != IncomingMode::Ignore && !policy.clear.names(NAME);
-        if !any || !is_wanted {
+        if !self.has_baggage_to_join(incoming, policy) {
             return;
         }
         let Some(baggage) = self.joined(headers, edits, tally) else {
@@ -42,6 +37,27 @@ impl Propagation {
             }
             Err(_) => tally.count(Counter::EditsDropped),
         }
+    }
+
+    /// Counts a request whose baggage of other formats is not joined, as a stage before this one had
+    /// no room in `baggage`.
+    pub fn count_baggage_left_out(
+        &self,
+        incoming: &Incoming<'_>,
+        policy: &DestinationPolicy,
+        tally: &mut Tally,
+    ) {
+        if self.has_baggage_to_join(incoming, policy) {
+            tally.count(Counter::BaggageFull);
+        }
+    }
+
+    fn has_baggage_to_join(&self, incoming: &Incoming<'_>, policy: &DestinationPolicy) -> bool {
+        let any = self.baggage_from.iter().any(|source| {
+            let mut names = incoming.arrived.headers().iter().map(|(name, _)| name);
+            names.any(|name| name.starts_with(source.prefix()))
+        });
+        any && incoming.mode != IncomingMode::Ignore && !policy.clear.names(NAME)
     }
 
     /// Returns the content of `baggage` and the other entries that have room; `None` where there is

@@ -261,7 +261,8 @@ impl Propagation {
         incoming.found = self.first_valid(&by_format);
         match &mut incoming.found {
             Found::Context(format, context) => {
-                incoming.conflicting = self.reconcile(*format, context, &by_format, tally);
+                let arrived = &incoming.arrived;
+                incoming.conflicting = self.reconcile(*format, context, arrived, &by_format, tally);
                 if let Some(only) = self.only(&by_format) {
                     tally.count_only(only);
                 }
@@ -356,6 +357,7 @@ impl Propagation {
         &self,
         chosen: Format,
         context: &mut TraceContext,
+        arrived: &Arrived<'_>,
         by_format: &PerFormat<Extracted>,
         tally: &mut Tally,
     ) -> bool {
@@ -394,17 +396,24 @@ impl Propagation {
             {
                 tally.count(Counter::ConflictSampled);
             }
-            context.sampling = self.agreed((chosen, context.sampling), (*format, other.sampling));
+            let id = context.trace_id;
+            context.sampling = self.agreed(
+                (chosen, context.sampling),
+                (*format, other.sampling),
+                || has_threshold(id, arrived),
+            );
             context.b3_parent = context.b3_parent.or(other.b3_parent);
         }
         conflicting
     }
 
-    /// The decision that two formats have together about one span.
+    /// The decision that two formats have together about one span. `is_sampled` says whether a
+    /// sampler has decided about it.
     fn agreed(
         &self,
         ours: (Format, SamplingState),
         theirs: (Format, SamplingState),
+        is_sampled: impl Fn() -> bool,
     ) -> SamplingState {
         match (ours, theirs) {
             // A hop before this one wrote W3C's flag in place of "deferred". That flag is no
@@ -412,7 +421,9 @@ impl Propagation {
             // made.
             ((_, SamplingState::Deferred), (format, explicit))
             | ((format, explicit), (_, SamplingState::Deferred))
-                if !format.can_defer() && explicit == self.writing.on_defer.sampling() =>
+                if !format.can_defer()
+                    && explicit == self.writing.on_defer.sampling()
+                    && !is_sampled() =>
             {
                 SamplingState::Deferred
             }
@@ -437,6 +448,18 @@ impl Propagation {
             tally.count(Counter::MalformedTracestate);
         }
     }
+}
+
+/// Whether the `tracestate` of the trace `id` has a threshold, which only a sampler writes
+/// (OpenTelemetry, "TraceState: Probability Sampling": `th`).
+#[cold]
+fn has_threshold(id: TraceId, arrived: &Arrived<'_>) -> bool {
+    let is_threshold = |part: &[u8]| part.starts_with(b"th:");
+    let members = members_of(id, arrived).unwrap_or_default();
+    members.iter().any(|member| {
+        let mut parts = member.value.split(|byte| *byte == b';');
+        member.key == b"ot" && parts.any(is_threshold)
+    })
 }
 
 /// The decision that two formats have together about one trace. Debug wins; then a decision wins

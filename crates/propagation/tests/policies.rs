@@ -214,6 +214,28 @@ fn a_deferred_decision_is_told_to_w3c_as_configured_and_to_b3_as_it_is() {
             counted: &[Counter::ExtractedB3],
         },
         Row {
+            promise: "what an earlier hop told W3C in its place is none",
+            config: r#"{"extract": ["b3", "tracecontext"], "inject": [], "on_defer": "sampled"}"#,
+            sent: "b3: $T-$S
+                   traceparent: 00-$T-$S-01
+                   tracestate: ot=rv:0123456789abcd,a=th:8",
+            left: "b3: $T-$S
+                   traceparent: 00-$T-$S-01
+                   tracestate: ot=rv:0123456789abcd,a=th:8",
+            counted: &[Counter::ExtractedB3, Counter::Deferred],
+        },
+        Row {
+            promise: "but where the threshold says that a sampler has decided",
+            config: r#"{"extract": ["b3", "tracecontext"], "inject": [], "on_defer": "sampled"}"#,
+            sent: "b3: $T-$S
+                   traceparent: 00-$T-$S-01
+                   tracestate: a=1,ot=rv:ffffffffffffff;th:8",
+            left: "b3: $T-$S-1
+                   traceparent: 00-$T-$S-01
+                   tracestate: a=1,ot=rv:ffffffffffffff;th:8",
+            counted: &[Counter::ExtractedB3],
+        },
+        Row {
             promise: "what an earlier hop told W3C in its place is no decision: B3 stays open",
             config: "{}",
             sent: "traceparent: 00-$T-$S-00

@@ -26,8 +26,9 @@ pub(crate) fn inject<'a>(
         .tallies
         .attributes
         .has(meshtrace_attributes::Counter::BaggageFull);
-    if !is_full {
-        propagation.join_baggage(incoming, policy, request.arena, edits, tally);
+    match is_full {
+        true => propagation.count_baggage_left_out(incoming, policy, tally),
+        false => propagation.join_baggage(incoming, policy, request.arena, edits, tally),
     }
     let injected = propagation.inject(incoming, &decision.outgoing, policy, edits, tally);
     if let Outgoing::Context(context) = &decision.outgoing
