@@ -28,6 +28,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// The header lines that were added, in order.
+    pub fn headers(&self) -> &[Header] {
+        &self.headers
+    }
+
+    /// The path, with its query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// A GET without a body. The path is sent as it is, with its query.
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)

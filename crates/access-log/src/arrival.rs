@@ -18,6 +18,8 @@ pub struct Arrival {
     /// The proxy's own ids, from the headers of `ids`.
     pub(crate) own: Option<TraceId>,
     pub(crate) own_span: Option<SpanId>,
+    /// Whether nobody continues the trace that came in.
+    pub(crate) is_discarded: bool,
     /// Whether `x-request-id` has the decision of a proxy to trace the request.
     pub(crate) is_traced: bool,
     /// The ids that were recorded already.

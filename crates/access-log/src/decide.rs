@@ -30,6 +30,13 @@ impl AccessLogIds {
     /// removed, see [`AccessLogIds::own_headers`].
     #[must_use]
     pub fn arrive(&self, headers: Headers<'_>, tally: &mut Tally) -> Arrival {
+        self.arrive_from(headers, true, tally)
+    }
+
+    /// The same as [`arrive`](Self::arrive). From a caller that is not `believed`, the trace that
+    /// came in is nobody's id: `trace_context.incoming` restarts or ignores it.
+    #[must_use]
+    pub fn arrive_from(&self, headers: Headers<'_>, believed: bool, tally: &mut Tally) -> Arrival {
         let own = only_line(headers, self.trace_id_header.as_deref(), tally)
             .map(|text| (text, TraceId::from_digits(text)));
         let own_span = only_line(headers, self.span_id_header.as_deref(), tally)
@@ -45,6 +52,7 @@ impl AccessLogIds {
         let own = own.and_then(|(_, id)| id);
         let mut arrival = Arrival {
             on_time: true,
+            is_discarded: !believed,
             own,
             // A span id belongs to its trace: without a trace id it is not used.
             own_span: own.and(own_span.and_then(|(_, id)| id)),
@@ -129,6 +137,9 @@ impl AccessLogIds {
     /// The trace of the context that the tracer takes from the headers that came in. Without a
     /// tracer, this is the trace of the context that is sent on.
     fn incoming(&self, arrival: &Arrival) -> Option<TraceId> {
+        if arrival.is_discarded {
+            return None;
+        }
         let mut contexts = self
             .formats
             .iter()

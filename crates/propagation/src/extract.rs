@@ -109,6 +109,12 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Whether the caller's context counts; otherwise `incoming` restarts or ignores it.
+    #[must_use]
+    pub fn is_believed(&self) -> bool {
+        self.mode == IncomingMode::Continue
+    }
+
     /// Every known header that arrived.
     #[must_use]
     pub fn arrived(&self) -> &Arrived<'a> {

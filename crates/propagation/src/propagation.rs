@@ -11,7 +11,7 @@ use crate::destination::DestinationPolicy;
 use crate::format::{Format, FormatSet, Reading, Writing};
 use crate::overrides::Overrides;
 use crate::repeats::refuse_repeats;
-use crate::trust::Trust;
+use crate::trust::{Peer, Trust};
 use crate::{OnRepeated, SamplingState};
 
 /// A compiled [`TraceContextConfig`]: what to do with the context of every request.
@@ -109,6 +109,12 @@ impl Propagation {
             OnMissing::Pass => propagation,
             OnMissing::Generate => propagation.of_participant(),
         })
+    }
+
+    /// Whether the context of this caller counts; otherwise `incoming` restarts or ignores it.
+    #[must_use]
+    pub fn believes(&self, headers: &Headers<'_>, peer: Peer<'_>) -> bool {
+        self.trust.mode_for(headers, peer) == IncomingMode::Continue
     }
 
     /// Whether deciding about a caller needs its address.

@@ -15,6 +15,7 @@ use meshtrace_render::route_configuration;
 use serde_json::{Value, json};
 
 use crate::common::{get, module};
+use crate::http2;
 
 /// The name of Envoy's filter that calls an authoriser.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
@@ -266,12 +267,50 @@ impl Rig {
 
     /// Sends one request to the listener.
     pub fn send(&self, listener: &str, request: &Request) -> Seen {
-        let address = self.envoy.address(listener).expect("the listener's");
+        let address = self.address(listener);
         let mut connection = Connection::open(address).expect("a connection");
+        let response = connection.send(request).expect("a response");
+        let (upstream, asked) = self.taken();
+        Seen {
+            response,
+            upstream,
+            asked,
+        }
+    }
+
+    /// Sends one request to the listener over each version of HTTP. Returns the version, the upstream
+    /// or `none`, the status, and how often the authoriser was called.
+    pub fn fates(
+        &self,
+        listener: &str,
+        request: &Request,
+    ) -> [(&'static str, (&'static str, u16, usize)); 2] {
+        let first = self.send(listener, request);
+        let mut client = http2::Client::new(self.address(listener));
+        let (status, ..) = client
+            .send("GET", request.path(), request.headers())
+            .expect("an answer");
+        let (upstream, asked) = self.taken();
+        let second = upstream.map_or("none", |(name, _)| name);
+        [
+            (
+                "HTTP/1.1",
+                (first.upstream(), first.response.status, first.asked),
+            ),
+            ("HTTP/2", (second, status, asked)),
+        ]
+    }
+
+    /// The listener's address. What the upstreams have seen before is forgotten.
+    fn address(&self, listener: &str) -> std::net::SocketAddr {
         for upstream in [&self.public, &self.admin, &self.authz] {
             upstream.take();
         }
-        let response = connection.send(request).expect("a response");
+        self.envoy.address(listener).expect("the listener's")
+    }
+
+    /// The upstream that was called since, with the request, and the calls of the authoriser.
+    fn taken(&self) -> (Option<(&'static str, RecordedRequest)>, usize) {
         let public = self.public.take().into_iter();
         let admin = self.admin.take().into_iter();
         let mut seen: Vec<_> = public
@@ -280,11 +319,8 @@ impl Rig {
             .collect();
         assert!(seen.len() < 2, "{seen:?}");
         let is_question = |request: &&RecordedRequest| request.path != "/v1/traces";
-        Seen {
-            response,
-            upstream: seen.pop(),
-            asked: self.authz.take().iter().filter(is_question).count(),
-        }
+        let asked = self.authz.take().iter().filter(is_question).count();
+        (seen.pop(), asked)
     }
 }
 

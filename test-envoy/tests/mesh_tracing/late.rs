@@ -94,22 +94,23 @@ const MODES: [&str; 2] = ["restart", "ignore"];
 /// Refused by RBAC and by the authoriser, and led to another path before any filter.
 const ANSWERED: [(&str, u16); 3] = [("/denied", 403), ("/forbidden", 403), ("/a%2Fb", 307)];
 
-fn start(envoy: &EnvoyBinary, authority: &Upstream) -> Collected {
+/// An Envoy with a listener for each mode and caller. The filter has the stages `others` too.
+fn start(envoy: &EnvoyBinary, authority: &Upstream, others: &Value) -> Collected {
     let mut bootstrap = Bootstrap::new().cluster(Cluster::http1("authority", authority.address()));
     for mode in MODES {
         for caller in CALLERS {
             let when: Value = serde_json::from_str(caller.when).expect("JSON");
-            let config = json!({
-                "report": {"cluster": "collector"},
-                "trace_context": {"incoming": {"mode": mode, "when": when}},
-                "sampling": {"default": "never"},
-            });
+            let mut config = others.clone();
+            config["trace_context"] = json!({"incoming": {"mode": mode, "when": when}});
             let manager = manager(rbac())
                 .filter(ext_authz())
                 .filter(mesh_tracing(config))
                 .merge(json!({
                     "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
-                }));
+                }))
+                .access_log(
+                    json!({"trace": "%FILTER_STATE(wasm.trace_id:PLAIN)%", "path": "%PATH%"}),
+                );
             let name = format!("{mode}-{}", caller.name);
             bootstrap =
                 bootstrap.listener(Listener::http(&name, manager).direction(caller.direction));
@@ -126,7 +127,11 @@ fn a_caller_that_is_not_believed_is_not_believed_of_a_refused_request_either() {
             "/forbidden" => Reply::status(403),
             _ => Reply::ok(),
         });
-        let mesh = start(envoy, &authority);
+        let reported = json!({
+            "report": {"cluster": "collector"},
+            "sampling": {"default": "never"},
+        });
+        let mesh = start(envoy, &authority, &reported);
         let mut expected = 0;
         for is_believed in [false, true] {
             for mode in MODES {
@@ -164,6 +169,58 @@ fn a_caller_that_is_not_believed_is_not_believed_of_a_refused_request_either() {
         "`incoming.when` holds of requests that are answered before the filter sees them",
         "RBAC, ext_authz and a path redirect in front; direction, not_from_cidrs and header_absent; restart and ignore",
         "0 of 18 requests exported in the trace of a caller that is not believed, 4 versions",
+    );
+}
+
+/// Without `report` nobody opens a span: the log has the caller's trace where it is believed, and no
+/// id of a caller that is not. `/direct` is answered by Envoy behind the filter.
+#[test]
+fn the_log_names_no_trace_of_a_caller_that_is_not_believed() {
+    let paths = ANSWERED.map(|(path, _)| path);
+    let paths = paths.iter().chain(&["/direct", "/"]);
+    let mut tried = 0;
+    each_supported(|envoy| {
+        let authority = Upstream::start().expect("an authoriser");
+        authority.respond_with(|request| match request.path.as_str() {
+            "/forbidden" => Reply::status(403),
+            _ => Reply::ok(),
+        });
+        let mesh = start(envoy, &authority, &json!({"access_log": {}}));
+        let version = envoy.reported_version();
+        for mode in MODES {
+            for caller in CALLERS {
+                let name = format!("{mode}-{}", caller.name);
+                let address = mesh.envoy.address(&name).expect("its address");
+                for path in paths.clone() {
+                    let request =
+                        Request::get(path).header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+                    let request = caller
+                        .header
+                        .iter()
+                        .fold(request, |request, name| request.header(name, "1"));
+                    request.send(address).expect("a response");
+                }
+                let lines = mesh
+                    .envoy
+                    .access_log(&name)
+                    .wait_for_lines(paths.clone().count());
+                for line in lines.expect("the lines") {
+                    let is_callers = line["trace"] == json!(TRACE);
+                    assert_eq!(is_callers, caller.is_believed, "{version} {name}: {line}");
+                    tried += 1;
+                }
+            }
+        }
+    });
+    promises::held(
+        "Context and formats",
+        "The access log names no trace of a caller that is not believed",
+        "mesh_tracing without report: RBAC, ext_authz and a path redirect in front, a local answer behind, and a proxied \
+         request; direction, not_from_cidrs and header_absent; restart and ignore",
+        &format!(
+            "{tried} of {tried} lines, {} versions",
+            EnvoyBinary::SUPPORTED.len()
+        ),
     );
 }
 

@@ -9,6 +9,7 @@ mod edge_headers;
 mod matrix;
 mod migration;
 mod overrides;
+mod own_fields;
 mod policies;
 mod preserve;
 mod repeated_traceparent;

@@ -72,6 +72,7 @@ impl Composition for AccessLogTrace {
             &self.ids,
             &self.ids_watch,
             request,
+            true,
             outcome,
         ));
         if !write_all(self.by_filter_state.as_ref(), request, outcome) {

@@ -9,10 +9,13 @@ use crate::{Outcome, Request, Warning};
 
 /// Reads the ids of a request, removes its helper headers, and records the ids that are certain
 /// already. So other filters, and log lines that are written before the end, have them too.
+///
+/// The trace of a caller that is not `believed` is not recorded.
 pub(crate) fn read<'a>(
     stage: &'a AccessLogIds,
     watch: &Watch,
     request: &Request<'a>,
+    believed: bool,
     outcome: &mut Outcome<'a>,
 ) -> Arrival {
     if let Some(name) = stage.trace_id_header()
@@ -21,7 +24,8 @@ pub(crate) fn read<'a>(
     {
         outcome.warning = Some(Warning::NoIds);
     }
-    let arrival = stage.arrive(request.headers, &mut outcome.tallies.access_log);
+    let tally = &mut outcome.tallies.access_log;
+    let arrival = stage.arrive_from(request.headers, believed, tally);
     for name in stage.own_headers(request.headers) {
         outcome.headers.remove(name);
     }

@@ -1,13 +1,15 @@
 //! The stage `trace_context`: writes the context for the next hop.
 
+use meshtrace_envoy::attribute::{self, AttributePath};
 use meshtrace_envoy::filter_state;
-use meshtrace_headers::Value;
+use meshtrace_headers::{Headers, Value};
 use meshtrace_propagation::{
-    Counter, Field, FieldSet, Incoming, Outgoing, Propagation, TraceDecision,
+    Counter, Field, FieldSet, Incoming, Outgoing, Peer, Propagation, TraceDecision,
 };
 
+use crate::callbacks::direction_of;
 use crate::stage::sampling::ParsedTracestate;
-use crate::{Outcome, Request};
+use crate::{Lookup, Outcome, Request};
 
 /// Writes the context for the next hop. Records the id of a trace that is not continued as filter
 /// state, for access logs. Returns the headers that carry the context.
@@ -45,6 +47,26 @@ pub(crate) fn inject<'a>(
         }
     }
     injected
+}
+
+/// Whether the context of a caller counts whose request this filter sees at its end alone.
+#[cold]
+pub(crate) fn believes_late(
+    propagation: &Propagation,
+    headers: &Headers<'_>,
+    lookup: &dyn Lookup,
+) -> bool {
+    let ask = |path: AttributePath, is_needed: bool| {
+        is_needed.then(|| lookup.property(path.property)).flatten()
+    };
+    let address = ask(attribute::SOURCE_ADDRESS, propagation.needs_address());
+    let direction = ask(attribute::LISTENER_DIRECTION, propagation.needs_direction());
+    let peer = Peer {
+        address: address.as_deref(),
+        direction: direction_of(direction.as_deref()),
+        own: None,
+    };
+    propagation.believes(headers, peer)
 }
 
 /// Removes the threshold from a `tracestate` where it contradicts the sampled flag. This can occur

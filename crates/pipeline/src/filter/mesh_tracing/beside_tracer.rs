@@ -176,9 +176,12 @@ impl BesideTracer {
         }
         // Ids. This step is before the injection: the helper headers of the ids are removed, and
         // one of them may have the name of a header of the context.
+        let believed = context
+            .as_ref()
+            .is_none_or(|(_, incoming, _)| incoming.is_believed());
         let access_log = self.access_log.as_ref();
-        let arrival =
-            access_log.map(|stage| access_log::read(stage, &self.ids_watch, request, outcome));
+        let arrival = access_log
+            .map(|stage| access_log::read(stage, &self.ids_watch, request, believed, outcome));
         // Inject.
         if let Some((stage, incoming, decision)) = &context {
             propagation::inject(stage, incoming, decision, request, outcome);
@@ -225,6 +228,14 @@ impl BesideTracer {
             return;
         };
         let headers = Headers::parse(&block).unwrap_or_default();
+        // A request that was answered before this filter saw it: its trace is the caller's claim.
+        let of_stage = self.propagation.as_ref();
+        if arrival.is_none()
+            && of_stage
+                .is_some_and(|stage| !propagation::believes_late(stage, &headers, request.lookup))
+        {
+            return;
+        }
         access_log::record_end(stage, arrival, headers, request.arena, outcome);
     }
 }
