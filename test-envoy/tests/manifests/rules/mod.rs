@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use meshtrace_render::priority;
 use meshtrace_test_support::applied;
+use meshtrace_test_support::promises;
 use serde_json::Value;
 
 use crate::head::{Head, manifests};
@@ -81,6 +82,12 @@ fn no_file_has_a_namespace() {
     for (path, _, resource) in resources() {
         assert_eq!(resource["metadata"]["namespace"], Value::Null, "{path}");
     }
+    promises::held(
+        "Manifests and examples",
+        "A file goes into the namespace that you name",
+        "metadata.namespace of each resource of istio-manifests and its overlays",
+        "0 resources with a namespace of their own",
+    );
 }
 
 #[test]
@@ -101,6 +108,12 @@ fn a_files_name_says_the_tracer_that_its_head_has() {
         };
         assert_eq!(said, head.tracer, "{path}");
     }
+    promises::held(
+        "Manifests and examples",
+        "A file's name says the tracer that it stands beside",
+        "the name of each file of istio-manifests against its head, which is tried beside that tracer",
+        "0 files whose name says another tracer",
+    );
 }
 
 #[test]
@@ -131,6 +144,12 @@ fn a_need_has_a_label_of_its_own() {
             "{path} is for every proxy"
         );
     }
+    promises::held(
+        "Manifests and examples",
+        "A need has one label of its own, and an EnvoyFilter its priority",
+        "the selectors and the priority of each resource of istio-manifests",
+        "0 selectors with another key; the label as the key says, each `enabled`",
+    );
 }
 
 #[test]

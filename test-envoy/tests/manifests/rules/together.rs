@@ -57,7 +57,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
         .map(|(_, key)| (*key, "enabled"))
         .collect();
     assert_eq!(labels.len(), 5);
-    let mut ran = 0;
+    let (mut ran, mut joined) = (0, 0);
     each_supported(|envoy| {
         for (tracer, measured, image) in [
             ("otel", Tracer::OpenTelemetry, false),
@@ -142,6 +142,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
                     assert!(ids.contains(&told.span_id), "{case}: {told:?}");
                     assert_eq!(told.sampled, Some(true), "{case}");
                 }
+                joined += 1;
                 for (name, _) in &seen.headers {
                     let name = String::from_utf8_lossy(name).to_lowercase();
                     let own = [
@@ -164,7 +165,7 @@ fn a_pod_with_every_label_takes_every_piece_and_they_work_together() {
             ran += 1;
         }
     });
-    assert_eq!(ran, 10);
+    assert_eq!((ran, joined), (10, 30));
     promises::held(
         "Manifests and examples",
         "A pod can have every label",

@@ -13,6 +13,7 @@ use meshtrace_test_support::common::{SPAN, newest};
 use meshtrace_test_support::host::{Host, each_host};
 use meshtrace_test_support::native;
 use meshtrace_test_support::page;
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{collector, forward, reporting, traceparent};
 
 use self::cases::{Case, P, T, Trace, cases};
@@ -95,6 +96,9 @@ fn tracestate(request: &RecordedRequest) -> String {
 /// lines are left out here. What becomes of them is in the table of `docs/native.md`.
 #[test]
 fn a_participant_continues_what_is_valid_and_restarts_what_is_not() {
+    let all = cases().len();
+    let mut of_one_line = cases();
+    of_one_line.retain(|case| !case.has_further_lines());
     each_host(|host, envoy, at| {
         let mut cases = cases();
         assert!(cases.len() > 100);
@@ -113,6 +117,17 @@ fn a_participant_continues_what_is_valid_and_restarts_what_is_not() {
         };
         assert_eq!(service.envoy.stat(&host.counter(faults)).ok(), Some(0));
     });
+    promises::held(
+        "Context and formats",
+        "A tracer of ours takes part in a trace as W3C Trace Context says",
+        "the sentences of its Level 2 about traceparent and tracestate, one or more requests for each; mesh_tracing on 4 \
+         versions, the native tracer on 3",
+        &format!(
+            "{all} of {all} cases; the native tracer {} of {}, as Envoy shows it the first line of a header alone",
+            of_one_line.len(),
+            of_one_line.len()
+        ),
+    );
 }
 
 impl Service {
