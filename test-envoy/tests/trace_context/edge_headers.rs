@@ -3,7 +3,7 @@
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, Tracing,
 };
-use envoy_test_harness::{OtlpSink, each_supported};
+use envoy_test_harness::{EnvoyBinary, OtlpSink, each_supported};
 use meshtrace_render::{Tracer, early_mutation};
 use meshtrace_test_support::common::{self, Mesh, get, manager, trace_context};
 use meshtrace_test_support::promises;
@@ -83,4 +83,11 @@ fn a_client_does_not_name_the_cluster_that_it_comes_from() {
             assert_eq!(said, expected, "{listener} on {version}: {:?}", spans[0]);
         }
     });
+    promises::held(
+        "Spans",
+        "No client's `x-envoy-downstream-service-cluster` becomes an attribute behind the early mutation, or with \
+         `use_remote_address`",
+        "OpenTelemetry tracer, with the mutation, with use_remote_address, and with neither (it becomes one then)",
+        &format!("0 of 2, {} versions", EnvoyBinary::SUPPORTED.len()),
+    );
 }
