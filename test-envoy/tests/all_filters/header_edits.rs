@@ -1,5 +1,8 @@
 //! What the filters do to headers besides the trace context itself: families, `baggage`, the header
 //! of `force`, and what is malformed.
+//!
+//! RFC 9110, section 5.5, and RFC 9113, section 8.2.1, say what a value may be; W3C Baggage, section
+//! 3.3.1, what a member is.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{

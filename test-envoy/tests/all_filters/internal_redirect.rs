@@ -1,5 +1,7 @@
 //! An internal redirect makes two passes of one request: Envoy runs its filters anew, with the
 //! headers that they wrote. The request stays one trace, whoever sent it.
+//!
+//! Envoy's own OpenTelemetry tracer decides: its second pass continues the headers of the first.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{

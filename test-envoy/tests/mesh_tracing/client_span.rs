@@ -1,5 +1,9 @@
 //! What a CLIENT span says of the call: the status that the upstream sent, and the URL as it was
 //! sent to it.
+//!
+//! OpenTelemetry's semantic conventions for HTTP decide: `http.response.status_code` "if and only if one
+//! was received", `url.full`, `server.address` and `server.port` of the request that was sent, and
+//! `error.type` where there is no status.
 
 use std::io::Write as _;
 use std::net::TcpStream;

@@ -1,5 +1,8 @@
 //! Behind `mesh_tracing` as a gateway an authoriser is asked before the upstream is. Nobody is told
 //! a span that is never reported, however the request ends.
+//!
+//! W3C Trace Context, section 3.2.2.4, decides: `parent-id` is the id of the span of the caller, so it
+//! must be one that is reported.
 
 use envoy_test_harness::client::{Request, Response};
 use envoy_test_harness::config::{

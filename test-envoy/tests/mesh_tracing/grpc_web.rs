@@ -1,5 +1,8 @@
 //! gRPC-Web, before the filter that translates it and behind it: what is known of the call's end is
 //! said, and nothing else.
+//!
+//! gRPC's PROTOCOL-WEB (the trailers are the last frame of the body) and OpenTelemetry's semantic
+//! conventions for gRPC (which codes are errors of a server) decide.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

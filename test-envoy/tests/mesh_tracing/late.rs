@@ -1,5 +1,7 @@
 //! A request that the proxy answers before `mesh_tracing` sees it: what is not believed of a caller
 //! is not believed of one that is refused.
+//!
+//! Envoy's own tracer decides what is reported: it has a span of a request that any filter answered.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpFilter, Listener, TrafficDirection};

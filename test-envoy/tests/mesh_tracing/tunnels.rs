@@ -1,5 +1,8 @@
 //! Tunnels (WebSocket, other upgrades, CONNECT, and HTTP/2's extended CONNECT): closed at either
 //! end, none is an error.
+//!
+//! Envoy's own OpenTelemetry tracer decides: it tags no error where a tunnel's end closes it. The status
+//! that opened the tunnel is that of RFC 9110, section 15.2.2, and RFC 8441, section 5.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,7 @@
 //! The CLIENT spans: one for every attempt, each told to the upstream that it calls.
+//!
+//! OpenTelemetry's semantic conventions for HTTP clients decide (`http.request.resend_count`, a span for
+//! each attempt).
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{HttpConnectionManager, Route};

@@ -1,4 +1,7 @@
 //! Calls of gRPC.
+//!
+//! OpenTelemetry's semantic conventions for gRPC decide which codes are errors, of a server and of a
+//! client.
 
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};

@@ -1,5 +1,7 @@
 //! What Envoy's configuration says of the calls of a request: mirrors that are not sampled, names of
 //! operations, attempts in parallel.
+//!
+//! Envoy's own tracers decide: they obey the same settings.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

@@ -1,4 +1,6 @@
 //! `baggage_from` on every supported Envoy: what an application reads in `baggage`.
+//!
+//! W3C Baggage, sections 3.3.1 (a member's key is a token) and 3.3.2 (the limits), decides.
 
 use envoy_test_harness::config::{HttpConnectionManager, Route};
 use envoy_test_harness::each_supported;
