@@ -9,6 +9,7 @@ use crate::attribute::{Attribute, Gathered};
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
 use crate::lent::Lent;
+use crate::replace::{Room, Spare};
 use crate::source::{Claims, MAX_TOKENS, Shared, Source, Template, Token, View};
 use crate::text::{Raw, ValueText, clean, cut, head};
 use crate::transform::{Transform, Transformed, length};
@@ -19,6 +20,8 @@ pub type Properties<'a> = &'a [Option<Box<[u8]>>];
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 64;
+/// The most transformations of an attribute.
+const MAX_TRANSFORMS: usize = 64;
 
 /// A compiled [`SpanAttributesConfig`].
 #[derive(Debug)]
@@ -52,7 +55,7 @@ struct Rule {
 struct Scratch {
     raw: Raw,
     text: ValueText,
-    spare: ValueText,
+    spare: Spare,
 }
 
 impl Attributes {
@@ -82,6 +85,7 @@ impl Attributes {
             scratch: Lent::new(Box::default()),
             emit: emit.unwrap_or_default(),
         };
+        let mut room = Room::default();
         let rules = each("attributes", &config.attributes, |i, attribute| {
             let mut mistakes = Mistakes::default();
             let earlier = config.attributes.iter().take(i);
@@ -90,7 +94,7 @@ impl Attributes {
                 Phase::Request => (&mut compiled.request, &mut in_request),
                 Phase::Response => (&mut compiled.response, &mut in_response),
             };
-            let rule = Rule::new(attribute, shared, &compiled.emit, environment);
+            let rule = Rule::new(attribute, shared, &compiled.emit, &mut room, environment);
             gatherer.rules.extend(mistakes.keep(rule));
             mistakes.end()
         });
@@ -99,6 +103,10 @@ impl Attributes {
         compiled.tokens = in_request.tokens;
         compiled.request.properties = in_request.properties;
         compiled.response.properties = in_response.properties;
+        compiled.scratch = Lent::new(Box::new(Scratch {
+            spare: room.spare,
+            ..Scratch::default()
+        }));
         Ok(compiled)
     }
 
@@ -269,6 +277,7 @@ impl Attributes {
         tally: &mut Tally,
     ) -> Gathered<'a> {
         self.scratch.lend(Box::default, |scratch| {
+            scratch.spare.begin();
             let attributes = gatherer.rules.iter().filter_map(|rule| {
                 Some(Attribute {
                     key: &rule.key,
@@ -287,13 +296,20 @@ impl Rule {
         config: &AttributeConfig,
         shared: &mut Shared,
         emit: &Emit,
+        room: &mut Room,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
+        if config.transform.len() > MAX_TRANSFORMS {
+            return Err(ConfigError::new(
+                format!("transform[{MAX_TRANSFORMS}]"),
+                format!("one more transformation, expected at most {MAX_TRANSFORMS}"),
+            ));
+        }
         let source = Source::new(&config.from, shared, environment);
         let source = mistakes.keep(source.map_err(|error| error.below("from")));
         let transforms = each("transform", &config.transform, |_, transform| {
-            Transform::new(transform, environment)
+            Transform::new(transform, room, environment)
         });
         let transforms = mistakes.keep(transforms);
         let max_length = match config.max_length {
