@@ -331,29 +331,35 @@ impl<'v> Value<'v> {
     }
 
     fn refuse_at(&self, at: usize, message: &str) {
-        self.tell(self.mistake_at(at, message));
+        self.tell(at, message, None);
     }
 
     /// Refuses the object for its member `name`.
     fn refuse_member(&self, at: usize, name: &str, message: &str) {
-        let mut path = String::new();
-        self.member(name, "").path.write(&mut path);
-        self.tell(self.mistake_at(at, message).about(&path));
+        self.tell(at, message, Some(name));
     }
 
-    fn tell(&self, mistake: ConfigError) {
-        if let Ok(mut mistakes) = self.document.mistakes.try_borrow_mut() {
-            mistakes.add(mistake);
+    /// Of many mistakes most are only counted: to find the place of each would take the time of
+    /// reading all that is before it.
+    fn tell(&self, at: usize, message: &str, member: Option<&str>) {
+        let Ok(mut mistakes) = self.document.mistakes.try_borrow_mut() else {
+            return;
+        };
+        if mistakes.is_full() {
+            return mistakes.count_one();
         }
-    }
-
-    fn mistake_at(&self, at: usize, message: &str) -> ConfigError {
         let mut path = String::new();
         self.path.write(&mut path);
         let before = self.document.text.get(..at).unwrap_or_default();
         let lines = before.bytes().filter(|byte| *byte == b'\n').count();
         let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
-        ConfigError::new(path, message).at(lines + 1, column)
+        let mut mistake = ConfigError::new(path, message).at(lines + 1, column);
+        if let Some(name) = member {
+            let mut path = String::new();
+            self.member(name, "").path.write(&mut path);
+            mistake = mistake.about(&path);
+        }
+        mistakes.add(mistake);
     }
 
     /// What was found, for a mistake.
