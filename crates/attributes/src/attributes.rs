@@ -9,7 +9,7 @@ use crate::attribute::{Attribute, Gathered};
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
 use crate::lent::Lent;
-use crate::replace::{Room, Spare};
+use crate::replace::Spare;
 use crate::source::{Claims, MAX_TOKENS, Shared, Source, Template, Token, View};
 use crate::text::{Raw, ValueText, clean, cut, head};
 use crate::transform::{Transform, Transformed, length};
@@ -82,10 +82,11 @@ impl Attributes {
             request: Gatherer::default(),
             response: Gatherer::default(),
             tokens: Vec::new(),
-            scratch: Lent::new(Box::default()),
+            scratch: Lent::default(),
             emit: emit.unwrap_or_default(),
         };
-        let mut room = Room::default();
+        let mut scratch: Box<Scratch> = Box::default();
+        scratch.spare.begin_load();
         let rules = each("attributes", &config.attributes, |i, attribute| {
             let mut mistakes = Mistakes::default();
             let earlier = config.attributes.iter().take(i);
@@ -94,7 +95,13 @@ impl Attributes {
                 Phase::Request => (&mut compiled.request, &mut in_request),
                 Phase::Response => (&mut compiled.response, &mut in_response),
             };
-            let rule = Rule::new(attribute, shared, &compiled.emit, &mut room, environment);
+            let rule = Rule::new(
+                attribute,
+                shared,
+                &compiled.emit,
+                &mut scratch.spare,
+                environment,
+            );
             gatherer.rules.extend(mistakes.keep(rule));
             mistakes.end()
         });
@@ -103,10 +110,7 @@ impl Attributes {
         compiled.tokens = in_request.tokens;
         compiled.request.properties = in_request.properties;
         compiled.response.properties = in_response.properties;
-        compiled.scratch = Lent::new(Box::new(Scratch {
-            spare: room.spare,
-            ..Scratch::default()
-        }));
+        compiled.scratch = Lent::new(scratch);
         Ok(compiled)
     }
 
@@ -296,7 +300,7 @@ impl Rule {
         config: &AttributeConfig,
         shared: &mut Shared,
         emit: &Emit,
-        room: &mut Room,
+        spare: &mut Spare,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
@@ -309,7 +313,7 @@ impl Rule {
         let source = Source::new(&config.from, shared, environment);
         let source = mistakes.keep(source.map_err(|error| error.below("from")));
         let transforms = each("transform", &config.transform, |_, transform| {
-            Transform::new(transform, room, environment)
+            Transform::new(transform, spare, environment)
         });
         let transforms = mistakes.keep(transforms);
         let max_length = match config.max_length {

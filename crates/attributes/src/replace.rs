@@ -31,49 +31,36 @@ pub(crate) struct Spare {
     pub(crate) text: ValueText,
     /// One search runs at a time, so it is for the patterns of all attributes.
     memory: Memory,
-    /// The work that is left.
-    work: usize,
+    /// The work that is left; in a load, the steps.
+    left: usize,
 }
 
 impl Spare {
+    /// A configuration is loaded.
+    pub(crate) fn begin_load(&mut self) {
+        self.left = MAX_ALL_STEPS;
+    }
+
     /// The attributes of another message are gathered.
     pub(crate) fn begin(&mut self) {
-        self.work = MAX_ALL_WORK;
+        self.left = MAX_ALL_WORK;
     }
-}
 
-/// The room for the patterns of all attributes of a configuration.
-#[derive(Debug)]
-pub(crate) struct Room {
-    steps: usize,
-    pub(crate) spare: Spare,
-}
-
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            steps: MAX_ALL_STEPS,
-            spare: Spare::default(),
-        }
-    }
-}
-
-impl Room {
     /// Makes room for `regex`, and for its searches: a request takes no memory.
+    #[inline(never)]
     fn take(&mut self, regex: &Regex) -> Result<(), ConfigError> {
-        let refuse = |message| Err(ConfigError::new("pattern", message));
-        match self.steps.checked_sub(regex.steps()) {
-            None => refuse(format!(
-                "the patterns of all attributes are too long together: with this one they have \
-                 more than {MAX_ALL_STEPS} steps"
-            )),
-            Some(_) if self.spare.memory.fit(regex).is_err() => {
-                refuse("there is no memory for its searches".to_owned())
+        let left = self.left.checked_sub(regex.steps());
+        let refusal = match left {
+            None => {
+                "the patterns of all attributes are too long together, expected fewer or shorter ones"
             }
-            Some(left) => {
-                self.steps = left;
-                Ok(())
-            }
+            Some(_) if self.memory.fit(regex).is_err() => "there is no memory for its searches",
+            Some(_) => "",
+        };
+        self.left = left.unwrap_or_default();
+        match refusal {
+            "" => Ok(()),
+            refusal => Err(ConfigError::new("pattern", refusal)),
         }
     }
 }
@@ -94,7 +81,7 @@ enum Piece {
 
 impl Replace {
     #[inline(never)]
-    pub(crate) fn new(config: &ReplaceConfig, room: &mut Room) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &ReplaceConfig, spare: &mut Spare) -> Result<Self, ConfigError> {
         if config.pattern.len() > MAX_PATTERN {
             return Err(ConfigError::new(
                 "pattern",
@@ -118,7 +105,7 @@ impl Replace {
         }
         refuse_controls("with", &config.with)?;
         let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
-        room.take(&regex)?;
+        spare.take(&regex)?;
         Ok(Self { regex, with })
     }
 
@@ -130,10 +117,10 @@ impl Replace {
         spare: &mut Spare,
         tally: &mut Tally,
     ) -> Result<(), Exhausted> {
-        let lent = spare.work.min(MAX_WORK);
+        let lent = spare.left.min(MAX_WORK);
         let mut work = lent;
         let written = self.write(text, &mut spare.text, &mut spare.memory, &mut work, tally);
-        spare.work -= lent - work;
+        spare.left -= lent - work;
         written
     }
 

@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::config::{MAX_VALUE, TransformConfig};
 use crate::lowercase::lowercase;
-use crate::replace::{Replace, Room, Spare};
+use crate::replace::{Replace, Spare};
 use crate::text::{ValueText, cut, push, push_str, refuse_controls};
 use crate::{Counter, Tally};
 
@@ -41,7 +41,7 @@ impl Transform {
     #[inline(never)]
     pub(crate) fn new(
         config: &TransformConfig,
-        room: &mut Room,
+        spare: &mut Spare,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         Ok(match config {
@@ -60,7 +60,7 @@ impl Transform {
             }
             TransformConfig::Replace(replace) => {
                 let replace =
-                    Replace::new(replace, room).map_err(|error| error.below("replace"))?;
+                    Replace::new(replace, spare).map_err(|error| error.below("replace"))?;
                 Self::Replace(Box::new(replace))
             }
             TransformConfig::Allow(values) => {
@@ -196,8 +196,12 @@ mod tests {
             "EMPTY" => Some(Vec::new()),
             _ => None,
         };
-        Transform::new(config, &mut Room::default(), &environment)
-            .map_err(|error| error.to_string())
+        {
+            let mut spare = Spare::default();
+            spare.begin_load();
+            Transform::new(config, &mut spare, &environment)
+        }
+        .map_err(|error| error.to_string())
     }
 
     fn transformed(json: &str, text: &str) -> (String, Transformed, Tally) {

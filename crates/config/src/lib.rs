@@ -324,6 +324,31 @@ mod tests {
         assert_eq!(refusal(json), mistakes.join("; also "));
     }
 
+    #[test]
+    fn a_list_and_an_object_have_a_bound_on_their_items() {
+        let list = |items: usize| format!(r#"{{"list": [{}1]}}"#, "1,".repeat(items - 1));
+        let read_list = read::<Example>(list(1 << 15).as_bytes()).unwrap();
+        assert_eq!(read_list.list.len(), 1 << 15);
+        let expected = "plugin.list: more than 32768 items at line 1 column 10";
+        assert_eq!(refusal(&list((1 << 15) + 1)), expected);
+        let map = |items: usize| {
+            let members = (0..items).map(|i| format!("\"{i}\": 1"));
+            format!(
+                r#"{{"map": {{{}}}}}"#,
+                members.collect::<Vec<_>>().join(",")
+            )
+        };
+        let read_map = read::<Example>(map(1 << 15).as_bytes()).unwrap();
+        assert_eq!(read_map.map.len(), 1 << 15);
+        let expected = "plugin.map: more than 32768 items at line 1 column 9";
+        assert_eq!(refusal(&map((1 << 15) + 1)), expected);
+        // What is wrong with those that are left out is not told: they are not read.
+        let refusal = refusal(&format!(r#"{{"list": [{}1]}}"#, "null,".repeat(100_000)));
+        assert!(refusal.ends_with(" more"), "{refusal}");
+        let (told, untold) = told_and_untold(&refusal);
+        assert_eq!(told + untold, (1 << 15) + 1, "{refusal}");
+    }
+
     /// The number of mistakes that the line tells of, and the number of the others.
     fn told_and_untold(refusal: &str) -> (usize, usize) {
         let (told, untold) = match refusal.rsplit_once("; and ") {

@@ -11,6 +11,10 @@ use crate::error::ConfigError;
 use crate::json::NotJson;
 use crate::{json, number, quote};
 
+/// The most items of a list, or members of an object with any keys, that are read: more than any key
+/// takes. What a text of a few megabytes would become in memory could end the VM.
+const MAX_ITEMS: usize = 1 << 15;
+
 /// A value of a configuration, and where it stands.
 #[derive(Clone, Copy)]
 pub struct Value<'v> {
@@ -300,8 +304,12 @@ impl<'v> Value<'v> {
         if self.kind() != Kind::Object {
             return self.refuse_kind("an object");
         }
-        for (name, text) in self.members() {
-            read(&name, self.member(&name, text));
+        let members = self.members();
+        for (name, text) in members.iter().take(MAX_ITEMS) {
+            read(name, self.member(name, text));
+        }
+        if members.len() > MAX_ITEMS {
+            self.refuse_number();
         }
     }
 
@@ -313,10 +321,20 @@ impl<'v> Value<'v> {
         }
         let mut i = 0;
         let parsed = json::items(self.text, &mut |text| {
-            read(self.below(Step::Item(i), text));
+            if i < MAX_ITEMS {
+                read(self.below(Step::Item(i), text));
+            }
             i += 1;
         });
         self.parsed(parsed);
+        if i > MAX_ITEMS {
+            self.refuse_number();
+        }
+    }
+
+    #[inline(never)]
+    fn refuse_number(&self) {
+        self.refuse(&format!("more than {MAX_ITEMS} items"));
     }
 
     /// Refuses a name that is none of `names`. `text` is the value of a key of that name.
