@@ -9,6 +9,7 @@ use crate::attribute::{Attribute, Gathered};
 use crate::config::{AttributeConfig, MAX_ATTRIBUTES, MAX_VALUE, Phase, SpanAttributesConfig};
 use crate::emit::Emit;
 use crate::lent::Lent;
+use crate::replace::Spare;
 use crate::source::{Claims, MAX_TOKENS, Shared, Source, Template, Token, View};
 use crate::text::{Raw, ValueText, clean, cut, head};
 use crate::transform::{Transform, Transformed, length};
@@ -19,6 +20,8 @@ pub type Properties<'a> = &'a [Option<Box<[u8]>>];
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 64;
+/// The most transformations of an attribute.
+const MAX_TRANSFORMS: usize = 64;
 
 /// A compiled [`SpanAttributesConfig`].
 #[derive(Debug)]
@@ -52,7 +55,7 @@ struct Rule {
 struct Scratch {
     raw: Raw,
     text: ValueText,
-    spare: ValueText,
+    spare: Spare,
 }
 
 impl Attributes {
@@ -79,9 +82,11 @@ impl Attributes {
             request: Gatherer::default(),
             response: Gatherer::default(),
             tokens: Vec::new(),
-            scratch: Lent::new(Box::default()),
+            scratch: Lent::default(),
             emit: emit.unwrap_or_default(),
         };
+        let mut scratch: Box<Scratch> = Box::default();
+        scratch.spare.begin_load();
         let rules = each("attributes", &config.attributes, |i, attribute| {
             let mut mistakes = Mistakes::default();
             let earlier = config.attributes.iter().take(i);
@@ -90,7 +95,13 @@ impl Attributes {
                 Phase::Request => (&mut compiled.request, &mut in_request),
                 Phase::Response => (&mut compiled.response, &mut in_response),
             };
-            let rule = Rule::new(attribute, shared, &compiled.emit, environment);
+            let rule = Rule::new(
+                attribute,
+                shared,
+                &compiled.emit,
+                &mut scratch.spare,
+                environment,
+            );
             gatherer.rules.extend(mistakes.keep(rule));
             mistakes.end()
         });
@@ -99,6 +110,7 @@ impl Attributes {
         compiled.tokens = in_request.tokens;
         compiled.request.properties = in_request.properties;
         compiled.response.properties = in_response.properties;
+        compiled.scratch = Lent::new(scratch);
         Ok(compiled)
     }
 
@@ -269,6 +281,7 @@ impl Attributes {
         tally: &mut Tally,
     ) -> Gathered<'a> {
         self.scratch.lend(Box::default, |scratch| {
+            scratch.spare.begin();
             let attributes = gatherer.rules.iter().filter_map(|rule| {
                 Some(Attribute {
                     key: &rule.key,
@@ -287,13 +300,20 @@ impl Rule {
         config: &AttributeConfig,
         shared: &mut Shared,
         emit: &Emit,
+        spare: &mut Spare,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
+        if config.transform.len() > MAX_TRANSFORMS {
+            return Err(ConfigError::new(
+                format!("transform[{MAX_TRANSFORMS}]"),
+                format!("one more transformation, expected at most {MAX_TRANSFORMS}"),
+            ));
+        }
         let source = Source::new(&config.from, shared, environment);
         let source = mistakes.keep(source.map_err(|error| error.below("from")));
         let transforms = each("transform", &config.transform, |_, transform| {
-            Transform::new(transform, environment)
+            Transform::new(transform, spare, environment)
         });
         let transforms = mistakes.keep(transforms);
         let max_length = match config.max_length {

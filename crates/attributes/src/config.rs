@@ -63,8 +63,8 @@ pub struct AttributeConfig {
     pub key: String,
     /// Where the value comes from.
     pub from: SourceConfig,
-    /// The transformations of the value, in order.
-    #[cfg_attr(feature = "schema", schemars(default))]
+    /// The transformations of the value, in order, at most 64.
+    #[cfg_attr(feature = "schema", schemars(default, length(max = 64)))]
     pub transform: Vec<TransformConfig>,
     /// The value where the source has none. It is not transformed.
     #[cfg_attr(feature = "schema", schemars(default, length(min = 1, max = 256)))]
@@ -214,7 +214,9 @@ pub struct ReplaceConfig {
     /// A regular expression in RE2's syntax, with classes of ASCII, at most 256 bytes.
     #[cfg_attr(feature = "schema", schemars(length(max = 256)))]
     pub pattern: String,
-    /// The text in place of each match; `$1` or `${name}` is a group of the match, `$$` a dollar.
+    /// The text in place of each match, at most 1,024 bytes; `$1` or `${name}` is a group of the
+    /// match, `$$` a dollar.
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub with: String,
 }
 

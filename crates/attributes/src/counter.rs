@@ -26,7 +26,7 @@ meshtrace_counters::counters! {
     BaggageMalformed = "baggage_malformed",
     /// The `baggage` header had no room for a member.
     BaggageFull = "baggage_full",
-    /// There was no room for an attribute.
+    /// There was no room for an attribute, or its replacement took too much work.
     Dropped = "dropped",
 }
 

@@ -6,6 +6,13 @@ use core::fmt;
 /// A value that is lent to one user at a time, so that it need not be made again.
 pub(crate) struct Lent<T>(Cell<Option<T>>);
 
+/// The first user has it made.
+impl<T> Default for Lent<T> {
+    fn default() -> Self {
+        Self(Cell::new(None))
+    }
+}
+
 impl<T> Lent<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(Cell::new(Some(value)))

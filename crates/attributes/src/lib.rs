@@ -15,6 +15,7 @@ mod counter;
 mod emit;
 mod lent;
 mod lowercase;
+mod replace;
 #[cfg(feature = "schema")]
 mod schema;
 mod source;

@@ -4,22 +4,14 @@ use core::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use meshtrace_config::{ConfigError, Environment, each};
-use meshtrace_regex::{Memory, Regex};
 use sha2::Sha256;
 
-use crate::config::{MAX_VALUE, ReplaceConfig, TransformConfig};
-use crate::lent::Lent;
+use crate::config::{MAX_VALUE, TransformConfig};
 use crate::lowercase::lowercase;
+use crate::replace::{Replace, Spare};
 use crate::text::{ValueText, cut, push, push_str, refuse_controls};
 use crate::{Counter, Tally};
 
-/// The longest pattern, in bytes.
-const MAX_PATTERN: usize = 256;
-/// The most steps of a compiled pattern: the time of one search grows with them.
-const MAX_STEPS: usize = 700;
-/// Most matches in a text of more than [`MAX_VALUE`] bytes: each may have searched all that
-/// follows.
-const MAX_MATCHES: usize = 64;
 /// The most values of one list.
 const MAX_ALLOWED: usize = 256;
 
@@ -49,6 +41,7 @@ impl Transform {
     #[inline(never)]
     pub(crate) fn new(
         config: &TransformConfig,
+        spare: &mut Spare,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
         Ok(match config {
@@ -66,7 +59,8 @@ impl Transform {
                 Self::HmacSha256(key.and_then(|key| Key::new(&key)))
             }
             TransformConfig::Replace(replace) => {
-                let replace = Replace::new(replace).map_err(|error| error.below("replace"))?;
+                let replace =
+                    Replace::new(replace, spare).map_err(|error| error.below("replace"))?;
                 Self::Replace(Box::new(replace))
             }
             TransformConfig::Allow(values) => {
@@ -87,17 +81,18 @@ impl Transform {
         matches!(self, Self::HmacSha256(None))
     }
 
-    /// Transforms `text`; `spare` is working memory.
+    /// Transforms `text`.
     #[inline(never)]
     pub(crate) fn apply(
         &self,
         text: &mut ValueText,
-        spare: &mut ValueText,
+        spare: &mut Spare,
         tally: &mut Tally,
     ) -> Transformed {
         match self {
             Self::Lowercase if text.is_ascii() => text.make_ascii_lowercase(),
             Self::Lowercase => {
+                let spare = &mut spare.text;
                 spare.clear();
                 for (char, mark) in text.chars().map(lowercase) {
                     let fits = push(spare, char, tally);
@@ -108,6 +103,7 @@ impl Transform {
                 core::mem::swap(text, spare);
             }
             Self::Trim => {
+                let spare = &mut spare.text;
                 spare.clear();
                 push_str(spare, text.trim(), tally);
                 core::mem::swap(text, spare);
@@ -119,8 +115,11 @@ impl Transform {
             }
             Self::HmacSha256(Some(key)) => key.hash(text, tally),
             Self::Replace(replace) => {
-                replace.apply(text, spare, tally);
-                core::mem::swap(text, spare);
+                if replace.apply(text, spare, tally).is_err() {
+                    tally.count(Counter::Dropped);
+                    return Transformed::Dropped;
+                }
+                core::mem::swap(text, &mut spare.text);
             }
             Self::Allow(values) => {
                 if !values.iter().any(|value| **value == **text) {
@@ -175,140 +174,11 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A pattern and the replacement of its matches.
-#[derive(Debug)]
-pub(crate) struct Replace {
-    regex: Regex,
-    with: Vec<Piece>,
-    memory: Lent<Memory>,
-}
-
-/// A part of a replacement.
-#[derive(Debug, PartialEq, Eq)]
-enum Piece {
-    Text(Box<str>),
-    Group(usize),
-}
-
-impl Replace {
-    #[inline(never)]
-    fn new(config: &ReplaceConfig) -> Result<Self, ConfigError> {
-        if config.pattern.len() > MAX_PATTERN {
-            return Err(ConfigError::new(
-                "pattern",
-                format!(
-                    "{} bytes, expected at most {MAX_PATTERN}",
-                    config.pattern.len()
-                ),
-            ));
-        }
-        let regex = Regex::new(&config.pattern, MAX_STEPS).map_err(|error| {
-            ConfigError::new(
-                "pattern",
-                format!("not a regular expression that can be used: {error}"),
-            )
-        })?;
-        refuse_controls("with", &config.with)?;
-        let with = pieces(&config.with, &regex).map_err(|error| ConfigError::new("with", error))?;
-        Ok(Self {
-            memory: Lent::new(regex.memory()),
-            regex,
-            with,
-        })
-    }
-
-    /// Writes `text` into `spare` with every match replaced.
-    fn apply(&self, text: &str, spare: &mut ValueText, tally: &mut Tally) {
-        spare.clear();
-        let make = || self.regex.memory();
-        self.memory
-            .lend(make, |memory| self.write(text, spare, memory, tally));
-    }
-
-    fn write(&self, text: &str, spare: &mut ValueText, memory: &mut Memory, tally: &mut Tally) {
-        let mut copied = 0;
-        let mut at = 0;
-        let mut matches = 0;
-        while let Some((start, end)) = self.regex.find(memory, text, at) {
-            matches += 1;
-            if matches > MAX_MATCHES && text.len() > MAX_VALUE {
-                tally.count(Counter::Truncated);
-                return;
-            }
-            let is_empty = start == end;
-            let repeats = is_empty && at > 0 && start == copied;
-            if !repeats {
-                let before = text.get(copied..start).unwrap_or_default();
-                let pieces = self.with.iter().map(|piece| match piece {
-                    Piece::Text(text) => text,
-                    Piece::Group(group) => memory
-                        .group(*group)
-                        .and_then(|(start, end)| text.get(start..end))
-                        .unwrap_or_default(),
-                });
-                for piece in core::iter::once(before).chain(pieces) {
-                    if !push_str(spare, piece, tally) {
-                        return;
-                    }
-                }
-                copied = end;
-            }
-            if end == text.len() {
-                break;
-            }
-            at = match is_empty {
-                true => text.ceil_char_boundary(end + 1),
-                false => end,
-            };
-        }
-        push_str(spare, text.get(copied..).unwrap_or_default(), tally);
-    }
-}
-
-/// Reads a replacement: text, `$1`, `${1}`, `${name}` and `$$`.
-#[inline(never)]
-fn pieces(with: &str, regex: &Regex) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    let mut rest = with;
-    while let Some((before, after)) = rest.split_once('$') {
-        pieces.push(Piece::Text(before.into()));
-        let (group, behind) = if let Some(behind) = after.strip_prefix('$') {
-            pieces.push(Piece::Text("$".into()));
-            rest = behind;
-            continue;
-        } else if let Some(braced) = after.strip_prefix('{') {
-            braced
-                .split_once('}')
-                .ok_or_else(|| "a `${` without its `}`".to_owned())?
-        } else {
-            let end = after
-                .find(|char: char| !char.is_ascii_digit())
-                .unwrap_or(after.len());
-            after
-                .split_at_checked(end)
-                .filter(|(digits, _)| !digits.is_empty())
-                .ok_or_else(|| {
-                    "a `$` that is no group, expected `$1`, `${name}`, or `$$` for a dollar"
-                        .to_owned()
-                })?
-        };
-        let index = match group.parse() {
-            Ok(index) => Some(index).filter(|index| *index < regex.groups()),
-            Err(_) => regex.group(group),
-        };
-        let index = index.ok_or_else(|| format!("the pattern has no group {group:?}"))?;
-        pieces.push(Piece::Group(index));
-        rest = behind;
-    }
-    pieces.push(Piece::Text(rest.into()));
-    pieces.retain(|piece| *piece != Piece::Text("".into()));
-    Ok(pieces)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::SpanAttributesConfig;
+    use crate::replace::MAX_MATCHES;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -326,15 +196,22 @@ mod tests {
             "EMPTY" => Some(Vec::new()),
             _ => None,
         };
-        Transform::new(config, &environment).map_err(|error| error.to_string())
+        {
+            let mut spare = Spare::default();
+            spare.begin_load();
+            Transform::new(config, &mut spare, &environment)
+        }
+        .map_err(|error| error.to_string())
     }
 
     fn transformed(json: &str, text: &str) -> (String, Transformed, Tally) {
         let mut text = ValueText::from(text).unwrap();
         let mut tally = Tally::default();
+        let mut spare = Spare::default();
+        spare.begin();
         let verdict = compile(json)
             .unwrap()
-            .apply(&mut text, &mut ValueText::new(), &mut tally);
+            .apply(&mut text, &mut spare, &mut tally);
         (text.to_string(), verdict, tally)
     }
 

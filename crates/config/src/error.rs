@@ -9,9 +9,9 @@ use crate::quote;
 ///
 /// A mistake is written as `trace_context.extract[1]: unknown variant …`: the path, what was found,
 /// and what is allowed. Several are written one after the other, with "; also " between them.
-/// It is one line, whatever the configuration: at most 1,800 bytes for a mistake and about 6,000
-/// for all of them, of which the first 20 are told and the others counted. It quotes at most 200
-/// bytes of a value, and no byte of a header's value.
+/// It is one line of at most 1,750 bytes, whatever the configuration: the first mistakes that have
+/// room, at most 20, are told and the others counted. It quotes at most 200 bytes of a value, and no
+/// byte of a header's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one, in the order in which they were found.
@@ -36,12 +36,13 @@ pub struct Mistake {
 
 /// The most mistakes that are told.
 const MAX_MISTAKES: usize = 20;
-/// The most bytes in which mistakes are told, besides the last one.
-const MAX_LINE: usize = 4_200;
+/// The most bytes in which mistakes are told. With what Envoy and the filter say before and after
+/// them, the line of the log has at most 2,048.
+const MAX_LINE: usize = 1_700;
 /// The most bytes of the path in an error.
 const MAX_PATH: usize = 400;
 /// The most bytes of the text about the value in an error.
-const MAX_MESSAGE: usize = 1_390;
+const MAX_MESSAGE: usize = 1_250;
 
 impl ConfigError {
     /// A refusal of the value at `path`, relative to the configuration's top (`incoming.when`).
@@ -153,15 +154,15 @@ impl Mistake {
     /// The path of the value, such as `trace_context.extract[1]`.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        quote::without_line(&self.path, end_of_secret_key(&self.path))
     }
 
-    /// What was found, and what is allowed: at most 1,390 bytes without a line break and without
+    /// What was found, and what is allowed: at most 1,250 bytes without a line break and without
     /// the value of a header.
     #[must_use]
     #[inline(never)]
     pub fn message(&self) -> String {
-        let message = match hides_values(&self.path) {
+        let message = match hides_value(&self.path, &self.message) {
             true => quote::hide_value(&self.message),
             false => Cow::Borrowed(self.message.as_str()),
         };
@@ -190,7 +191,7 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&quote::one_line(&self.path, MAX_PATH))?;
+        f.write_str(&quote::one_line(self.path(), MAX_PATH))?;
         f.write_str(": ")?;
         f.write_str(&self.message())?;
         match self.position {
@@ -203,17 +204,19 @@ impl fmt::Display for Mistake {
 impl fmt::Display for ConfigError {
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALSO: &str = "; also ";
+
         let (mut told, mut bytes) = (0, 0);
         for mistake in &self.mistakes {
-            if bytes > MAX_LINE {
-                break;
-            }
-            if told > 0 {
-                f.write_str("; also ")?;
-            }
             let text = mistake.to_string();
+            bytes += ALSO.len() + text.len();
+            if told > 0 {
+                if bytes > MAX_LINE {
+                    break;
+                }
+                f.write_str(ALSO)?;
+            }
             told += 1;
-            bytes += text.len();
             f.write_str(&text)?;
         }
         match self.mistakes.len().saturating_add(self.untold) - told {
@@ -225,15 +228,29 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Whether the value at `path` may be a secret. A header's value often is one, and a secret may
-/// have been written where the name of its variable belongs.
-fn hides_values(path: &str) -> bool {
-    let mut keys = path.split(['.', '[']);
-    let is_name = matches!(path.rsplit('.').next(), Some("header" | "name"));
+/// Whether the value at `path` that `message` quotes may be a secret. A header's value often is one,
+/// and a secret may have been written where the name of its variable or of its header belongs.
+fn hides_value(path: &str, message: &str) -> bool {
+    let is_name =
+        matches!(path.rsplit('.').next(), Some("header" | "name")) && quote::quotes_a_name(message);
     // The path or the host of a URL sometimes contains a key or a password.
     let below_filter = path.strip_prefix("mesh_tracing.").unwrap_or(path);
     let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
-    is_report || !is_name && keys.any(|key| matches!(key, "headers" | "force" | "hmac_sha256"))
+    is_report || !is_name && end_of_secret_key(path).is_some()
+}
+
+/// The place in `path` where the key ends below which there are secrets.
+#[inline(never)]
+fn end_of_secret_key(path: &str) -> Option<usize> {
+    let mut end = 0;
+    for key in path.as_bytes().split(|byte| b".[".contains(byte)) {
+        end += key.len();
+        if matches!(key, b"headers" | b"force" | b"hmac_sha256") {
+            return Some(end);
+        }
+        end += 1;
+    }
+    None
 }
 
 /// Gathers the mistakes of several parts of a configuration, so that one does not hide the others.
@@ -267,6 +284,20 @@ impl Mistakes {
                 }
                 all.untold = all.untold.saturating_add(error.untold);
             }
+        }
+    }
+
+    /// Whether no more mistakes are told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|all| all.mistakes.len() >= MAX_MISTAKES)
+    }
+
+    /// Counts a mistake that is not told.
+    pub(crate) fn count_one(&mut self) {
+        if let Some(all) = &mut self.0 {
+            all.untold = all.untold.saturating_add(1);
         }
     }
 

@@ -148,7 +148,7 @@ mod tests {
             many,
         ] {
             let refusal = refusal(&json);
-            assert!(refusal.len() <= 1_800, "{} bytes: {refusal}", refusal.len());
+            assert!(refusal.len() <= 1_750, "{} bytes: {refusal}", refusal.len());
             assert!(!refusal.chars().any(char::is_control), "{refusal}");
             assert!(refusal.matches('é').count() < 400, "{refusal}");
             let says_why = ["expected", "duplicate field `on`"]
@@ -226,6 +226,71 @@ mod tests {
         );
     }
 
+    /// Whoever writes `name: value` in the place of a name has written a secret there.
+    #[test]
+    fn a_line_in_the_place_of_a_name_is_not_told() {
+        for (path, message) in [
+            (
+                "force.header",
+                "invalid value: string \"x-force: secret\", expected a name",
+            ),
+            (
+                "s.force.header",
+                "invalid value: string \"x-force=secret\", expected a name",
+            ),
+            (
+                "force.header",
+                "invalid value: string \"Bearer secret\", expected a name",
+            ),
+            (
+                "force.header",
+                "invalid value: string \"x \\\"secret\\\"\", expected a name",
+            ),
+            (
+                "force.x-force: secret",
+                "unknown field `x-force: secret`, expected `header`",
+            ),
+            (
+                "force.a.b: secret",
+                "unknown field `a.b: secret`, expected `header`",
+            ),
+            ("force.x: a", "duplicate field `x: secret`"),
+            (
+                "hmac_sha256.key: secret",
+                "unknown field `key: secret`, expected `key_env`",
+            ),
+            (
+                "report.headers.authorization: secret",
+                "invalid type: integer `1`, expected a string",
+            ),
+            (
+                "rules[0].match.headers[0].name",
+                "invalid value: string \"x: secret\", expected a name",
+            ),
+        ] {
+            let refusal = ConfigError::new(path, message).at(1, 2).to_string();
+            assert!(!refusal.contains("secret"), "{refusal}");
+            let key = ["force", "hmac_sha256", "headers"].map(|key| refusal.contains(key));
+            assert!(key.contains(&true), "{refusal}");
+            if message.contains("expected") {
+                assert!(refusal.contains("expected"), "{refusal}");
+            }
+        }
+        let unknown = ConfigError::new("force.x", "unknown field `x`, expected `header`");
+        let expected = "force.x: unknown field, expected `header`";
+        assert_eq!(unknown.to_string(), expected);
+        for (path, message) in [
+            (
+                "force.header",
+                "invalid value: string \"te\", expected another name",
+            ),
+            ("report.headers.te", "the protocol decides it"),
+        ] {
+            let refusal = ConfigError::new(path, message).to_string();
+            assert_eq!(refusal, format!("{path}: {message}"));
+        }
+    }
+
     /// A key may look like the end of a line and the begin of another one.
     #[test]
     fn a_refusal_forges_no_line() {
@@ -260,24 +325,56 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_twenty_mistakes_are_told_and_the_others_counted() {
+    fn a_list_and_an_object_have_a_bound_on_their_items() {
+        let list = |items: usize| format!(r#"{{"list": [{}1]}}"#, "1,".repeat(items - 1));
+        let read_list = read::<Example>(list(1 << 15).as_bytes()).unwrap();
+        assert_eq!(read_list.list.len(), 1 << 15);
+        let expected = "plugin.list: more than 32768 items at line 1 column 10";
+        assert_eq!(refusal(&list((1 << 15) + 1)), expected);
+        let map = |items: usize| {
+            let members = (0..items).map(|i| format!("\"{i}\": 1"));
+            format!(
+                r#"{{"map": {{{}}}}}"#,
+                members.collect::<Vec<_>>().join(",")
+            )
+        };
+        let read_map = read::<Example>(map(1 << 15).as_bytes()).unwrap();
+        assert_eq!(read_map.map.len(), 1 << 15);
+        let expected = "plugin.map: more than 32768 items at line 1 column 9";
+        assert_eq!(refusal(&map((1 << 15) + 1)), expected);
+        // What is wrong with those that are left out is not told: they are not read.
+        let refusal = refusal(&format!(r#"{{"list": [{}1]}}"#, "null,".repeat(100_000)));
+        assert!(refusal.ends_with(" more"), "{refusal}");
+        let (told, untold) = told_and_untold(&refusal);
+        assert_eq!(told + untold, (1 << 15) + 1, "{refusal}");
+    }
+
+    /// The number of mistakes that the line tells of, and the number of the others.
+    fn told_and_untold(refusal: &str) -> (usize, usize) {
+        let (told, untold) = match refusal.rsplit_once("; and ") {
+            Some((told, more)) => (told, more.strip_suffix(" more").unwrap().parse().unwrap()),
+            None => (refusal, 0),
+        };
+        (told.split("; also ").count(), untold)
+    }
+
+    #[test]
+    fn a_line_tells_of_as_many_mistakes_as_have_room_and_counts_the_others() {
+        for (mistakes, size) in [(2, 75), (20, 75), (400, 75), (5, 5), (20, 5), (99, 1)] {
+            let long = (0..mistakes)
+                .map(|i| format!("\"{i}{}\": 0", "é".repeat(size)))
+                .collect::<Vec<_>>()
+                .join(",");
+            let refusal = read::<Example>(format!("{{{long}}}").as_bytes()).unwrap_err();
+            let refusal = refusal.to_string();
+            assert!(refusal.len() <= 1_750, "{}: {refusal}", refusal.len());
+            let (told, untold) = told_and_untold(&refusal);
+            assert_eq!(told + untold, mistakes, "{refusal}");
+            assert!((1..=20).contains(&told), "{refusal}");
+        }
         let many = format!(r#"{{"list": [{}true]}}"#, "null, ".repeat(99));
-        let refusal = refusal(&many);
-        assert_eq!(refusal.matches("invalid type: null").count(), 20);
-        assert!(refusal.ends_with("; and 80 more"), "{refusal}");
-        assert!(refusal.len() < 6_000, "{}", refusal.len());
-        let long = format!(
-            "{{{}\"z\": 0}}",
-            (0..50)
-                .map(|i| format!("\"{i}{}\": 0,", "é".repeat(75)))
-                .collect::<String>()
-        );
-        let refusal = read::<Example>(long.as_bytes()).unwrap_err().to_string();
-        assert!(
-            refusal.len() < 6_000 && refusal.contains("; and "),
-            "{}: {refusal}",
-            refusal.len()
-        );
+        let (told, untold) = told_and_untold(&refusal(&many));
+        assert!(told >= 10 && told + untold == 100, "{told} and {untold}");
     }
 
     /// What stands in the place of a value that could not be read is not refused too.

@@ -57,6 +57,33 @@ pub(crate) fn shorten_quotes(message: &str) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
+/// Whether a byte is in no name: of a header, an item of a list, or a name with its length.
+fn breaks_name(byte: u8) -> bool {
+    byte <= b' ' || b":=\"\\,;".contains(&byte)
+}
+
+/// Whether the value that `message` quotes is no more than a name: `x-key`, and not `x-key: secret`.
+pub(crate) fn quotes_a_name(message: &str) -> bool {
+    let Some(quote) = message.strip_prefix("invalid value: string \"") else {
+        return false;
+    };
+    let name = quote.bytes().take(end_of_string(quote.as_bytes()));
+    // The name of a pseudo-header begins with a colon.
+    !name.skip(1).any(breaks_name)
+}
+
+/// `path` without the names below the key that ends at `end`, where they are more than names.
+pub(crate) fn without_line(path: &str, end: Option<usize>) -> &str {
+    let Some((above, below)) = end.and_then(|end| path.split_at_checked(end)) else {
+        return path;
+    };
+    // A dot, and perhaps the colon of a pseudo-header, stand before the name.
+    match below.bytes().skip(2).any(breaks_name) {
+        true => above,
+        false => path,
+    }
+}
+
 /// Removes the value: `invalid type: string "secret", expected an object` without `"secret"`.
 pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     const KINDS: [&str; 6] = [
@@ -75,8 +102,10 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     let expected = places.rposition(|text| text == EXPECTED);
     let expected = expected.and_then(|place| message.get(place..));
     let expected = expected.unwrap_or_default();
-    if message.starts_with("unknown variant ") {
-        return Cow::Owned(["unknown variant", expected].concat());
+    for what in ["unknown variant", "unknown field", "duplicate field"] {
+        if message.starts_with(what) {
+            return Cow::Owned([what, expected].concat());
+        }
     }
     let told = ["invalid type: ", "invalid value: "]
         .iter()

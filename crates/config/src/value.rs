@@ -11,6 +11,10 @@ use crate::error::ConfigError;
 use crate::json::NotJson;
 use crate::{json, number, quote};
 
+/// The most items of a list, or members of an object with any keys, that are read: more than any key
+/// takes. What a text of a few megabytes would become in memory could end the VM.
+const MAX_ITEMS: usize = 1 << 15;
+
 /// A value of a configuration, and where it stands.
 #[derive(Clone, Copy)]
 pub struct Value<'v> {
@@ -300,8 +304,12 @@ impl<'v> Value<'v> {
         if self.kind() != Kind::Object {
             return self.refuse_kind("an object");
         }
-        for (name, text) in self.members() {
-            read(&name, self.member(&name, text));
+        let members = self.members();
+        for (name, text) in members.iter().take(MAX_ITEMS) {
+            read(name, self.member(name, text));
+        }
+        if members.len() > MAX_ITEMS {
+            self.refuse_number();
         }
     }
 
@@ -313,10 +321,20 @@ impl<'v> Value<'v> {
         }
         let mut i = 0;
         let parsed = json::items(self.text, &mut |text| {
-            read(self.below(Step::Item(i), text));
+            if i < MAX_ITEMS {
+                read(self.below(Step::Item(i), text));
+            }
             i += 1;
         });
         self.parsed(parsed);
+        if i > MAX_ITEMS {
+            self.refuse_number();
+        }
+    }
+
+    #[inline(never)]
+    fn refuse_number(&self) {
+        self.refuse(&format!("more than {MAX_ITEMS} items"));
     }
 
     /// Refuses a name that is none of `names`. `text` is the value of a key of that name.
@@ -331,29 +349,35 @@ impl<'v> Value<'v> {
     }
 
     fn refuse_at(&self, at: usize, message: &str) {
-        self.tell(self.mistake_at(at, message));
+        self.tell(at, message, None);
     }
 
     /// Refuses the object for its member `name`.
     fn refuse_member(&self, at: usize, name: &str, message: &str) {
-        let mut path = String::new();
-        self.member(name, "").path.write(&mut path);
-        self.tell(self.mistake_at(at, message).about(&path));
+        self.tell(at, message, Some(name));
     }
 
-    fn tell(&self, mistake: ConfigError) {
-        if let Ok(mut mistakes) = self.document.mistakes.try_borrow_mut() {
-            mistakes.add(mistake);
+    /// Of many mistakes most are only counted: to find the place of each would take the time of
+    /// reading all that is before it.
+    fn tell(&self, at: usize, message: &str, member: Option<&str>) {
+        let Ok(mut mistakes) = self.document.mistakes.try_borrow_mut() else {
+            return;
+        };
+        if mistakes.is_full() {
+            return mistakes.count_one();
         }
-    }
-
-    fn mistake_at(&self, at: usize, message: &str) -> ConfigError {
         let mut path = String::new();
         self.path.write(&mut path);
         let before = self.document.text.get(..at).unwrap_or_default();
         let lines = before.bytes().filter(|byte| *byte == b'\n').count();
         let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
-        ConfigError::new(path, message).at(lines + 1, column)
+        let mut mistake = ConfigError::new(path, message).at(lines + 1, column);
+        if let Some(name) = member {
+            let mut path = String::new();
+            self.member(name, "").path.write(&mut path);
+            mistake = mistake.about(&path);
+        }
+        mistakes.add(mistake);
     }
 
     /// What was found, for a mistake.

@@ -7,15 +7,20 @@ use crate::is_token;
 /// Headers by which HTTP ends a message, chooses a connection or routes a request. No filter writes
 /// or removes one: otherwise the next hop would read another message than was sent.
 ///
-/// RFC 9110: `connection` 7.6.1, `content-length` 8.6, `content-type` 8.3 (it says that a request
-/// is gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
+/// RFC 9110: `connection` 7.6.1, `content-encoding` 8.4 (without it, or with another, nobody can
+/// decode the body; `grpc-encoding` is that of gRPC's messages), `content-length` 8.6,
+/// `content-range` 14.4 (without it a part of a resource replaces the whole), `content-type` 8.3 (it
+/// says that a request is gRPC, and Envoy's routes match on that), `expect` 10.1.1, `host` 7.2, `te` 10.1.4, `trailer`
 /// 6.6.2, `upgrade` 7.8. RFC 9112: `transfer-encoding` 6.1. RFC 9113, section 8.2.2: `keep-alive`
 /// and `proxy-connection`. RFC 7540, section 3.2.1: `http2-settings`.
 pub const FRAMING: &[&str] = &[
     "connection",
+    "content-encoding",
     "content-length",
+    "content-range",
     "content-type",
     "expect",
+    "grpc-encoding",
     "host",
     "http2-settings",
     "keep-alive",

@@ -10,7 +10,8 @@
 //! So after a bad update the filter runs the last good configuration of the same plugin, which is
 //! stored in the shared data. Where there is none, the filter is loaded inert. [`in_force`] defines
 //! which plugins are the same. `MESHTRACE_STRICT=1` in the VM's environment refuses a bad
-//! configuration that would load inert.
+//! configuration that would load inert, unless it may be an update: a plugin without a name has no
+//! last good configuration, and a refusal of its update would hold back other changes too.
 //!
 //! Envoy first tries a configuration in a VM of its main thread, and keeps the result as long as
 //! the module is in use. A worker that refuses the configuration fails every request. So a
@@ -112,7 +113,10 @@ pub(crate) fn load<C: Composition>(
                 (LAST_GOOD, Load::Keep)
             } else if let Some(composition) = last_good {
                 (LAST_GOOD, Load::LastGood(composition))
-            } else if is_strict && call::shared_data(&taken).is_ok_and(|taken| taken.is_none()) {
+            } else if is_strict
+                && !decision.may_update
+                && call::shared_data(&taken).is_ok_and(|taken| taken.is_none())
+            {
                 in_force::leave(context);
                 ("refused, as MESHTRACE_STRICT=1 asks", Load::Refuse)
             } else {
@@ -219,6 +223,7 @@ fn enter(context: u32, given: GivenConfiguration) -> LoadDecision {
         LoadDecision {
             runs: in_force::entry(context).map_or(0, |entry| entry.runs),
             is_new: true,
+            may_update: false,
             invalid: Invalid::both(!given.is_good),
         }
     })

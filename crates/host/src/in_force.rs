@@ -63,6 +63,11 @@ impl Entry {
         self.runs != self.given
     }
 
+    /// Whether it is a configuration of `plugin` that a worker has loaded.
+    fn is_in_force(&self, plugin: u64) -> bool {
+        self.plugin == plugin && self.loads >= LOADS_IN_FORCE
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         (self.plugin, self.given, self.module) == (other.plugin, other.given, other.module)
     }
@@ -103,6 +108,9 @@ pub(crate) struct LoadDecision {
     pub(crate) runs: u64,
     /// Whether this VM is the first one that loads the change.
     pub(crate) is_new: bool,
+    /// Whether it may be an update: a configuration of a plugin of this name, or of none, is in
+    /// force.
+    pub(crate) may_update: bool,
     pub(crate) invalid: Invalid,
 }
 
@@ -190,6 +198,7 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
         if let Some(previous) = previous {
             list.retain(|other| !other.is_same(&previous));
         }
+        decision.may_update = list.iter().any(|other| other.is_in_force(entry.plugin));
         let known = list.iter_mut().find(|other| other.is_same(&entry));
         decision.is_new = known.is_none();
         if let Some(known) = known {
@@ -250,7 +259,7 @@ pub(crate) fn entry(context: u32) -> Option<Entry> {
 /// Removes the configuration that a new configuration of `plugin` updates from the list, and
 /// returns it: the only configuration that is in force under the plugin's name.
 fn take_replaced(list: &mut Vec<Entry>, plugin: u64) -> Option<Entry> {
-    let in_force = |entry: &&Entry| entry.plugin == plugin && entry.loads >= LOADS_IN_FORCE;
+    let in_force = |entry: &&Entry| entry.is_in_force(plugin);
     let replaced = *list.iter().rfind(in_force)?;
     if list
         .iter()

@@ -9,10 +9,13 @@ use crate::config::{Compression, Protocol, ReportConfig};
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// Most headers besides those of the protocol.
 const MAX_HEADERS: usize = 16;
-/// The most that the headers of an export call take together, names and values, in bytes. This is
-/// what Envoy accepts in a request by default (`max_request_headers_kb`). A collector that refuses
-/// the headers of one call refuses those of all.
-pub const MAX_HEADER_BYTES: usize = 60 * 1024;
+/// What Envoy itself adds to a call: `:scheme`, `content-length`, `x-envoy-*`, `x-forwarded-*` and
+/// `x-request-id` took about 300 bytes. A proxy in front of the collector may add as much.
+const OF_ENVOY: usize = 1024;
+/// The most that the headers of an export call take together, names and values, in bytes. With what
+/// Envoy adds it is what Envoy accepts in a request by default (`max_request_headers_kb`, 60). A
+/// collector that refuses the headers of one call refuses those of all.
+pub const MAX_HEADER_BYTES: usize = 60 * 1024 - OF_ENVOY;
 const USER_AGENT: &str = concat!("meshtrace/", env!("CARGO_PKG_VERSION"));
 
 /// Compiles the header block that `config` requires, serialised in the form of the host.

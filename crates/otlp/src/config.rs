@@ -18,7 +18,7 @@ pub struct ReportConfig {
     /// The host of the request. Default: the host in the name of an Istio cluster; of any other
     /// cluster, its name.
     pub authority: Option<String>,
-    /// Additional headers of the request: at most 16, and 60 KiB with the headers of the protocol.
+    /// Additional headers of the request: at most 16, and 59 KiB with the headers of the protocol.
     pub headers: BTreeMap<String, String>,
     /// The timeout of a call, in milliseconds.
     pub timeout_ms: u32,

@@ -19,7 +19,7 @@ mod search;
 
 pub use dfa::{Dfa, Ends, State, TooLarge};
 pub use parse::SyntaxError;
-pub use search::{Memory, Refusal, Regex};
+pub use search::{Exhausted, Memory, Refusal, Regex};
 
 /// Whether `pattern` can be an expression of a [`Dfa`].
 ///

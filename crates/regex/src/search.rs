@@ -35,8 +35,9 @@ impl fmt::Display for Refusal {
 
 impl core::error::Error for Refusal {}
 
-/// Working memory of searches for one [`Regex`], and the groups that the last one found.
-#[derive(Debug)]
+/// Working memory of searches, one after the other, for any [`Regex`], and the groups that the last
+/// one found. [`Memory::fit`] makes room before the first search.
+#[derive(Debug, Default)]
 pub struct Memory {
     found: Vec<Slot>,
     now: Threads,
@@ -46,12 +47,16 @@ pub struct Memory {
     to_do: Vec<ToDo>,
 }
 
+/// A search would take more work than it may, or memory that there is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
 /// A place in the text, in bytes. A group that was not met has [`NONE`].
 type Slot = u32;
 const NONE: Slot = Slot::MAX;
 
 /// Threads in the order in which they are preferred, at most one at each step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Threads {
     places: Vec<Place>,
     /// For each step, its place in `places`, where `places` has it there.
@@ -69,8 +74,7 @@ enum ToDo {
 }
 
 impl Regex {
-    /// Compiles `pattern`. It may have at most `steps` steps; what a search takes is at most that
-    /// many times the characters of the text.
+    /// Compiles `pattern`. It may have at most `steps` steps.
     ///
     /// # Errors
     ///
@@ -98,27 +102,37 @@ impl Regex {
         Some(self.names.iter().position(named)? + 1)
     }
 
-    /// Working memory for searches, all of it.
+    /// The number of steps.
     #[must_use]
-    pub fn memory(&self) -> Memory {
-        let steps = self.program.ops.len();
-        let slots = self.groups() * 2;
-        Memory {
-            found: vec![NONE; slots],
-            now: Threads::new(steps, slots),
-            next: Threads::new(steps, slots),
-            slots: vec![NONE; slots],
-            to_do: Vec::with_capacity(steps * 2),
-        }
+    pub fn steps(&self) -> usize {
+        self.program.ops.len()
     }
 
     /// The first place in `text` from `at` on where the expression fits, its beginning and its end.
-    /// The groups are in `memory` then. `memory` is of this expression.
+    /// The groups are in `memory` then.
+    ///
+    /// `work` is what the search may take, in units, and then what is left of it. Each character
+    /// takes a unit, and each thread that is there one more, and one more for every
+    /// [`SLOTS_PER_UNIT`] places of groups that it has.
+    ///
+    /// # Errors
+    ///
+    /// Where `work` is used up, or there is no memory.
     #[inline(never)]
-    pub fn find(&self, memory: &mut Memory, text: &str, at: usize) -> Option<(usize, usize)> {
+    pub fn find(
+        &self,
+        memory: &mut Memory,
+        text: &str,
+        at: usize,
+        work: &mut usize,
+    ) -> Result<Option<(usize, usize)>, Exhausted> {
+        memory.fit(self)?;
         memory.found.fill(NONE);
         memory.now.clear();
-        let (before, rest) = text.split_at_checked(at)?;
+        let Some((before, rest)) = text.split_at_checked(at) else {
+            return Ok(None);
+        };
+        let per_thread = 1 + memory.now.groups / SLOTS_PER_UNIT;
         let mut before = Side::of(before.chars().next_back().map(u32::from));
         let mut chars = rest.chars();
         let mut at = at;
@@ -134,6 +148,8 @@ impl Regex {
             if is_found && memory.now.places.is_empty() {
                 break;
             }
+            let taken = 1 + memory.now.places.len() * per_thread;
+            *work = work.checked_sub(taken).ok_or(Exhausted)?;
             memory.next.clear();
             let Some(char) = char else {
                 is_found |= memory.is_match(&self.program).is_some();
@@ -147,14 +163,31 @@ impl Regex {
             before = behind;
             at = after;
         }
-        match (is_found, memory.group(0)) {
-            (true, found) => found,
-            (false, _) => None,
-        }
+        Ok(memory.group(0).filter(|_| is_found))
     }
 }
 
+/// So many places of groups are copied in about the time of one step of a thread.
+const SLOTS_PER_UNIT: usize = 8;
+
 impl Memory {
+    /// Makes room for searches for `regex`: those for others still have theirs.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no memory.
+    pub fn fit(&mut self, regex: &Regex) -> Result<(), Exhausted> {
+        let steps = regex.steps();
+        let groups = regex.groups() * 2;
+        for list in [&mut self.found, &mut self.slots] {
+            list.truncate(groups);
+            lengthen(list, groups, NONE)?;
+        }
+        reserve(&mut self.to_do, steps * 2)?;
+        self.now.fit(steps, groups)?;
+        self.next.fit(steps, groups)
+    }
+
     /// The beginning and the end of a group that the last search found.
     #[must_use]
     pub fn group(&self, group: usize) -> Option<(usize, usize)> {
@@ -245,13 +278,12 @@ impl Memory {
 }
 
 impl Threads {
-    fn new(steps: usize, slots: usize) -> Self {
-        Self {
-            places: Vec::with_capacity(steps),
-            known: vec![0; steps],
-            slots: vec![NONE; steps * slots],
-            groups: slots,
-        }
+    fn fit(&mut self, steps: usize, groups: usize) -> Result<(), Exhausted> {
+        self.groups = groups;
+        self.places.clear();
+        reserve(&mut self.places, steps)?;
+        lengthen(&mut self.known, steps, 0)?;
+        lengthen(&mut self.slots, steps * groups, NONE)
     }
 
     fn clear(&mut self) {
@@ -285,6 +317,20 @@ impl Threads {
         let range = self.range(place);
         self.slots.get_mut(range).unwrap_or_default()
     }
+}
+
+fn reserve<T>(list: &mut Vec<T>, length: usize) -> Result<(), Exhausted> {
+    let more = length.saturating_sub(list.len());
+    list.try_reserve_exact(more).map_err(|_| Exhausted)
+}
+
+/// Makes `list` at least that long.
+fn lengthen<T: Copy>(list: &mut Vec<T>, length: usize, value: T) -> Result<(), Exhausted> {
+    reserve(list, length)?;
+    if list.len() < length {
+        list.resize(length, value);
+    }
+    Ok(())
 }
 
 fn copy(to: &mut [Slot], from: &[Slot]) {

@@ -3,7 +3,7 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
-use meshtrace_regex::{Dfa, Regex, check};
+use meshtrace_regex::{Dfa, Exhausted, Memory, Regex, check};
 use proptest::prelude::*;
 use regex_automata::dfa::{Automaton, dense};
 use regex_automata::nfa::thompson;
@@ -89,10 +89,10 @@ type Found = Vec<Option<(usize, usize)>>;
 /// Every match with its groups, one after the other.
 fn all_of(pattern: &str, text: &str) -> Vec<Found> {
     let regex = Regex::new(pattern, 10_000).unwrap();
-    let mut memory = regex.memory();
+    let (mut memory, mut work) = (Memory::default(), usize::MAX);
     let mut all = Vec::new();
     let mut at = 0;
-    while let Some((start, end)) = regex.find(&mut memory, text, at) {
+    while let Some((start, end)) = regex.find(&mut memory, text, at, &mut work).unwrap() {
         all.push(
             (0..regex.groups())
                 .map(|group| memory.group(group))
@@ -227,4 +227,59 @@ fn what_is_too_large_ends_soon() {
         );
     }
     assert!(Regex::new(r"\w{1000}{1000}", 700).is_err());
+}
+
+/// Every pattern of one configuration is looked for with the same memory.
+#[test]
+fn one_memory_is_for_all_expressions() {
+    let patterns = ["(a)(b)?", "()()()()(x|y)+", "b", "(?<n>[ab]+)-"];
+    let regexes = patterns.map(|pattern| Regex::new(pattern, 100).unwrap());
+    let mut shared = Memory::default();
+    for regex in &regexes {
+        shared.fit(regex).unwrap();
+    }
+    for text in ["ab-xy", "yy", "", "bab-", "aé"] {
+        for (regex, pattern) in regexes.iter().zip(patterns) {
+            let mut own = Memory::default();
+            let found = regex.find(&mut shared, text, 0, &mut 1_000_000);
+            assert_eq!(found, regex.find(&mut own, text, 0, &mut 1_000_000));
+            for group in 0..regex.groups() + 2 {
+                let groups = (shared.group(group), own.group(group));
+                assert_eq!(groups.0, groups.1, "{pattern} {text} {group}");
+            }
+        }
+    }
+}
+
+/// A search takes what it says, and ends where it has no more.
+#[test]
+fn a_search_takes_no_more_work_than_it_may() {
+    let regex = Regex::new(&format!("(?:(?:.?){{60}}{}.*X)|a", "()".repeat(60)), 700).unwrap();
+    let mut memory = Memory::default();
+    let taken = |text: &str, memory: &mut Memory| {
+        let mut left = usize::MAX;
+        let found = regex.find(memory, text, 0, &mut left);
+        assert_eq!(found, Ok(Some((0, 1))));
+        usize::MAX - left
+    };
+    let (short, long) = (
+        taken(&"a".repeat(100), &mut memory),
+        taken(&"a".repeat(200), &mut memory),
+    );
+    let per_character = (long - short) / 100;
+    assert!((100..700 * 20).contains(&per_character), "{per_character}");
+    for (lent, expected) in [
+        (long, Ok(Some((0, 1)))),
+        (long - 1, Err(Exhausted)),
+        (0, Err(Exhausted)),
+    ] {
+        let mut left = lent;
+        let found = regex.find(&mut memory, &"a".repeat(200), 0, &mut left);
+        assert_eq!(found, expected, "{lent}");
+        assert!(left <= lent);
+    }
+    let mut left = 1_000;
+    let plain = Regex::new("[0-9]+", 700).unwrap();
+    let found = plain.find(&mut memory, &"a".repeat(200), 0, &mut left);
+    assert_eq!((found, left), (Ok(None), 0));
 }

@@ -10,6 +10,9 @@ use crate::matcher::{
     Conditions, HeaderPattern, HostPattern, MAX_RULES, PathPattern, ValuePattern,
 };
 
+/// The most methods of a rule. Each method has a set of rules of its own.
+const MAX_METHODS: usize = 64;
+
 impl SamplingConfig {
     #[inline(never)]
     pub(crate) fn conditions(&self) -> Result<Vec<Conditions>, ConfigError> {
@@ -123,6 +126,12 @@ fn template_pattern(text: &str) -> Result<PathPattern, ConfigError> {
 }
 
 fn compile_methods(methods: &[String]) -> Result<Vec<Box<[u8]>>, ConfigError> {
+    if methods.len() > MAX_METHODS {
+        return Err(ConfigError::new(
+            "methods",
+            format!("{} methods, expected at most {MAX_METHODS}", methods.len()),
+        ));
+    }
     if methods.is_empty() {
         return Err(ConfigError::new(
             "methods",

@@ -65,7 +65,8 @@ pub struct RuleConfig {
 pub struct MatchConfig {
     /// The path without its query, case-sensitive.
     pub path: Option<PathConfig>,
-    /// The method is one of these.
+    /// The method is one of these, at most 64.
+    #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
     pub methods: Option<Vec<String>>,
     /// The host without its port, case-insensitive. `*.example.com` matches every name below the
     /// domain.

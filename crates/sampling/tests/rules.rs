@@ -364,7 +364,8 @@ fn a_thousand_rules_cost_about_as_much_as_ten() {
         let (many_rule, many) = steps(&thousand, url, headers);
         assert_eq!(few_rule.as_deref(), Some(rule), "{url}");
         assert_eq!(few_rule, many_rule, "{url}");
-        assert!(many <= few + 4, "{url}: {many} steps and not {few}");
+        // A list is searched by halves.
+        assert!(many <= few + 8, "{url}: {many} steps and not {few}");
     }
     // The last of them is found as quickly as the first.
     let (rule, last) = steps(&thousand, "//h/users/me/994", &[]);

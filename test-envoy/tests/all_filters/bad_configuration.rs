@@ -328,19 +328,85 @@ fn strict_refuses_a_first_load_and_holds_back_no_update() {
     });
 }
 
+/// Without a name there is no last good configuration, and a refusal would hold back other changes.
+#[test]
+fn strict_holds_back_no_change_of_a_plugin_without_a_name() {
+    each_supported(|envoy| {
+        for workers in [1, 2] {
+            let strict =
+                |config: &str| named("trace_context", "", config).env("MESHTRACE_STRICT", "1");
+            let ingress = |filters: Vec<HttpFilter>| listener("ingress", filters);
+            let discovered = || strict(GOOD).discovered();
+            let bootstrap = Bootstrap::new().watched_listener(ingress(vec![discovered()]));
+            let mesh = mesh(envoy, workers, bootstrap);
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3", 0));
+            let update = |config: &str| {
+                let update = mesh.envoy.update_extension(strict(config));
+                update.expect("an update that is taken");
+            };
+            for _ in 0..2 {
+                update(BAD);
+                assert_eq!(
+                    (formats(&mesh, "ingress"), invalid(&mesh)),
+                    ("unchanged", 1)
+                );
+                let rule = mesh
+                    .envoy
+                    .update_listener(ingress(vec![deny(), discovered()]));
+                rule.expect("a rule that lands");
+                assert_eq!(status(&mesh, "ingress"), 403);
+                let rule = mesh.envoy.update_listener(ingress(vec![discovered()]));
+                rule.expect("a rule that goes");
+                // The very same text as before.
+                update(GOOD);
+                let gauge = mesh.envoy.wait_for_stat(INVALID, |value| value == 0);
+                gauge.expect("a gauge that is right");
+                assert_eq!(formats(&mesh, "ingress"), "b3");
+            }
+        }
+    });
+    // At first load it refuses.
+    each_supported(|envoy| {
+        let strict = named("f", "", BAD).env("MESHTRACE_STRICT", "1");
+        let upstream = Upstream::start().expect("an upstream");
+        let bootstrap = Bootstrap::new()
+            .listener(listener("ingress", vec![strict.into()]))
+            .cluster(Cluster::http1("upstream", upstream.address()));
+        let refusal = Envoy::start(envoy, bootstrap).expect_err("a refused start");
+        assert!(
+            refusal.to_string().contains("MESHTRACE_STRICT=1"),
+            "{refusal}"
+        );
+    });
+}
+
 #[test]
 fn a_refusal_is_one_short_line_whatever_it_refuses() {
     let long = "k".repeat(10_000_000);
     let forged = r#"{"a\n[2026-01-01][1][critical][main] b": 1}"#;
     let deep = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
-    for bad in [
+    let many = |mistakes: usize, length: usize| {
+        let keys = (0..mistakes).map(|i| format!("\"{i}{}\": 1", "k".repeat(length)));
+        format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
+    };
+    let all = [
         format!(r#"{{"{long}": 1}}"#),
         format!(r#"{{"inject": "{long}"}}"#),
         format!(r#"{{"inject": ["{long}"]}}"#),
         format!(r#"{{"clear": ["{long} {long}"]}}"#),
         forged.to_owned(),
         deep,
-    ] {
+        many(2, 200),
+        many(20, 200),
+        many(20, 60),
+        many(20, 1),
+        many(5_000, 10),
+        // The place of each of them would take the time of reading all those before it.
+        many(200_000, 10),
+        format!(r#"{{"inject": [{}0]}}"#, "0,".repeat(500_000)),
+    ];
+    let tried = all.len();
+    for bad in all {
         let mesh = Mesh::start(vec![("ingress", common::manager(plugin(&bad)))]);
         let log = mesh.envoy.wait_for_log(INERT).expect("the refusal");
         let lines: Vec<_> = log
@@ -357,7 +423,7 @@ fn a_refusal_is_one_short_line_whatever_it_refuses() {
     promises::held(
         "Configuration",
         "A refusal is one short line, whatever the configuration holds",
-        "keys and values of 10 MB, a key with a line feed and a log prefix, 10,000 levels",
-        "one line of at most 2,048 bytes each, and none forged",
+        "keys and values of 10 MB, a key with a line feed and a log prefix, 10,000 levels, 2 to 500,000 mistakes",
+        &format!("one line of at most 2,048 bytes each, and none forged; {tried} configurations"),
     );
 }

@@ -2,9 +2,11 @@
 
 mod bad_configuration;
 mod doctor;
+mod framing_names;
 mod header_edits;
 mod hostile;
 mod internal_redirect;
+mod large_configuration;
 mod log_lines;
 mod released_modules;
 mod request_headers;

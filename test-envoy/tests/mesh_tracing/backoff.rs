@@ -32,7 +32,11 @@ enum Asks {
 const NOW: &str = "Sat, 28 Nov 2026 06:00:00 GMT";
 const BEFORE: &str = "Sat, 28 Nov 2026 05:59:00 GMT";
 
-const HTTP: [(&str, Asks); 13] = [
+/// The two older forms of a date (RFC 9110, section 5.6.7).
+const BEFORE_RFC_850: &str = "Saturday, 28-Nov-26 05:59:00 GMT";
+const BEFORE_ASCTIME: &str = "Sat Nov 28 05:59:00 2026";
+
+const HTTP: [(&str, Asks); 17] = [
     ("no-time", Asks::Http(503, Some("0"))),
     ("too-many", Asks::Http(429, Some("0"))),
     ("bad-gateway", Asks::Http(502, Some("0"))),
@@ -47,6 +51,16 @@ const HTTP: [(&str, Asks); 13] = [
     ),
     ("now", Asks::Dated(NOW, NOW)),
     ("before", Asks::Dated(BEFORE, NOW)),
+    ("before-rfc-850", Asks::Dated(BEFORE_RFC_850, NOW)),
+    ("before-asctime", Asks::Dated(BEFORE_ASCTIME, NOW)),
+    (
+        "passed-rfc-850",
+        Asks::Http(503, Some("Sunday, 06-Nov-94 08:49:37 GMT")),
+    ),
+    (
+        "passed-asctime",
+        Asks::Http(503, Some("Sun Nov  6 08:49:37 1994")),
+    ),
     ("long", Asks::Http(503, Some("99999999999999999999"))),
     (
         "year-9999",
@@ -218,8 +232,12 @@ fn a_collector_is_called_less_and_less_often_whatever_it_asks_for() {
     promises::held(
         "Export",
         "A collector that asks to be called again at once is called less and less often, and gets what waited",
-        "13 answers over HTTP and 9 over gRPC (Retry-After and RetryInfo: none, 0, passed, negative, garbage, huge), \
-         60 spans waiting for each",
+        &format!(
+            "{} answers over HTTP and {} over gRPC (Retry-After and RetryInfo: none, 0, passed in each form of a date, \
+             negative, garbage, huge), {SPANS} spans waiting for each",
+            HTTP.len(),
+            GRPC.len()
+        ),
         "4 calls at once, then one after each back-off (0.25 s at least, doubled each time); 0 of 60 spans lost; the Wasm filter on 4 versions, the native tracer on 3",
     );
 }

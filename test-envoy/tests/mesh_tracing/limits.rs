@@ -32,12 +32,12 @@ fn what_no_batch_has_room_for_is_refused_when_it_is_configured() {
             (
                 json!({"cluster": "collector", "headers": {"x-a": large}}),
                 "headers",
-                "61440",
+                "60416",
             ),
             (
                 json!({"cluster": "collector", "authority": large}),
                 "authority",
-                "61440",
+                "60416",
             ),
         ] {
             let at = format!("{} {key}", envoy.reported_version());

@@ -54,7 +54,8 @@ pub(super) struct Values {
     exact: ByteMap<RuleSet>,
     /// The prefixes, sorted.
     prefixes: Vec<Prefix>,
-    present: RuleSet,
+    /// The rules that fit every value.
+    pub(super) present: RuleSet,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ impl HeaderMap {
             });
         }
         Self {
-            names: by_name.map(|patterns| Values::build(&patterns)),
+            names: by_name.map(|patterns| Values::build(&[], &patterns, &mut ())),
             any: RuleSet::of(any.iter().copied()),
         }
     }
@@ -145,50 +146,77 @@ impl Matching<'_> {
 }
 
 impl Values {
+    /// It takes the time of sorting the texts: a worker answers no request meanwhile. `any` are rules
+    /// that fit every value.
     #[inline(never)]
-    pub(super) fn build(patterns: &[(usize, &ValuePattern)]) -> Self {
-        // The text of a rule is also a value that fits this rule and all more general ones.
-        let fitting = |text: &[u8], whole: bool| {
-            let fits = patterns.iter().filter(|(_, pattern)| match pattern {
-                ValuePattern::Exact(_) if !whole => false,
-                pattern => pattern.fits(text),
-            });
-            RuleSet::of(fits.map(|(rule, _)| *rule))
-        };
-        let mut texts: Vec<&[u8]> = Vec::new();
-        let mut exact = ByteMap::default();
-        let mut present = Vec::new();
+    pub(super) fn build(
+        any: &[usize],
+        patterns: &[(usize, &ValuePattern)],
+        steps: &mut impl Steps,
+    ) -> Self {
+        let mut texts: Vec<(&[u8], bool, usize)> = Vec::new();
+        let mut present = any.to_vec();
         for (rule, pattern) in patterns {
             match pattern {
-                ValuePattern::Exact(text) => {
-                    exact.change(text, || fitting(text, true), |_| ());
-                }
-                ValuePattern::Prefix(text) => texts.push(text),
+                ValuePattern::Exact(text) => texts.push((text, true, *rule)),
+                ValuePattern::Prefix(text) => texts.push((text, false, *rule)),
                 ValuePattern::Present => present.push(*rule),
             }
         }
-        texts.sort_unstable();
-        texts.dedup();
-        let mut prefixes: Vec<Prefix> = Vec::new();
-        for text in texts {
-            let mut parent = prefixes.len().checked_sub(1);
-            while let Some(shorter) = parent.and_then(|parent| prefixes.get(parent)) {
-                if text.starts_with(&shorter.text) {
+        texts.sort_unstable_by(|one, other| {
+            steps.step();
+            one.cmp(other)
+        });
+        let mut values = Self {
+            exact: ByteMap::default(),
+            prefixes: Vec::new(),
+            present: RuleSet::of(present),
+        };
+        // A prefix stands before all texts that begin with it, so each text goes on from the one
+        // before. A text of a rule is also a value that fits all more general rules.
+        let mut longest = None;
+        for (text, is_exact, rule) in texts {
+            while let Some(prefix) = values.prefix(longest) {
+                steps.step();
+                if text.starts_with(&prefix.text) {
                     break;
                 }
-                parent = shorter.parent;
+                longest = prefix.parent;
             }
-            prefixes.push(Prefix {
-                text: text.into(),
-                parent,
-                rules: fitting(text, false),
-            });
+            if is_exact {
+                let Self {
+                    exact,
+                    prefixes,
+                    present,
+                } = &mut values;
+                let general = longest.and_then(|longest| prefixes.get(longest));
+                let general = || general.map_or(&*present, |prefix| &prefix.rules).clone();
+                exact.change(text, general, |rules| rules.insert(rule));
+                continue;
+            }
+            let general = values.prefix(longest);
+            if general.is_none_or(|prefix| *prefix.text != *text) {
+                let rules = general.map_or(&values.present, |prefix| &prefix.rules);
+                let fresh = Prefix {
+                    text: text.into(),
+                    parent: longest,
+                    rules: rules.clone(),
+                };
+                longest = Some(values.prefixes.len());
+                values.prefixes.push(fresh);
+            }
+            let own = longest.and_then(|own| values.prefixes.get_mut(own));
+            own.into_iter().for_each(|own| own.rules.insert(rule));
         }
-        Self {
-            exact,
-            prefixes,
-            present: RuleSet::of(present),
-        }
+        values
+    }
+
+    fn prefix(&self, place: Option<usize>) -> Option<&Prefix> {
+        self.prefixes.get(place?)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
     }
 
     pub(super) fn rules(&self, value: &[u8], steps: &mut impl Steps) -> &RuleSet {
@@ -200,14 +228,74 @@ impl Values {
             steps.step();
             *prefix.text <= *value
         });
-        let mut longest = after.checked_sub(1);
-        while let Some(prefix) = longest.and_then(|longest| self.prefixes.get(longest)) {
+        let mut longest = self.prefix(after.checked_sub(1));
+        // Each parent is the beginning of its child, so the bytes are compared once.
+        let pairs = longest
+            .iter()
+            .flat_map(|prefix| prefix.text.iter().zip(value));
+        let alike = pairs.take_while(|(one, other)| one == other).count();
+        while let Some(prefix) = longest {
             steps.step();
-            if value.starts_with(&prefix.text) {
+            if prefix.text.len() <= alike {
                 return &prefix.rules;
             }
-            longest = prefix.parent;
+            longest = self.prefix(prefix.parent);
         }
         &self.present
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn text(pattern: impl Into<Vec<u8>>) -> Box<[u8]> {
+        pattern.into().into()
+    }
+
+    /// The steps of the load, and that each text is found.
+    fn steps_of(patterns: &[ValuePattern]) -> u64 {
+        let numbered: Vec<_> = patterns.iter().enumerate().collect();
+        let mut steps = 0;
+        let values = Values::build(&[], &numbered, &mut steps);
+        for (rule, pattern) in numbered {
+            let (ValuePattern::Exact(text) | ValuePattern::Prefix(text)) = pattern else {
+                continue;
+            };
+            let rules = values.rules(text, &mut ());
+            let index = u32::try_from(rule / 64).unwrap();
+            assert_ne!(rules.word(index) & (1 << (rule % 64)), 0, "{rule}");
+        }
+        steps
+    }
+
+    /// Whatever the texts: alike but for their end, nested, all the same, exact beside prefixes.
+    #[test]
+    fn a_load_takes_little_more_than_the_number_of_rules() {
+        let kinds: [(&str, fn(usize) -> ValuePattern); 5] = [
+            ("exact", |i| {
+                ValuePattern::Exact(text(format!("{}{i:04}", "a".repeat(150))))
+            }),
+            ("prefix", |i| {
+                ValuePattern::Prefix(text(format!("{}{i:04}", "a".repeat(150))))
+            }),
+            ("nested", |i| ValuePattern::Prefix(text("a".repeat(i + 1)))),
+            ("the same", |_| ValuePattern::Prefix(text("a"))),
+            ("beside", |i| match i % 2 {
+                0 => ValuePattern::Prefix(text("a".repeat(i + 1))),
+                _ => ValuePattern::Exact(text(format!("{}b{i}", "a".repeat(i / 2)))),
+            }),
+        ];
+        for (kind, pattern) in kinds {
+            let of = |rules| steps_of(&(0..rules).map(pattern).collect::<Vec<_>>());
+            let (few, many) = (of(256), of(4096));
+            assert!(
+                many <= few * 16 * 3,
+                "{kind}: {many} steps, of 256 rules {few}"
+            );
+            assert!(many <= 4096 * 32, "{kind}: {many} steps");
+        }
     }
 }

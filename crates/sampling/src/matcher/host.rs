@@ -2,7 +2,7 @@
 
 use meshtrace_headers::host_name;
 
-use super::map::ByteMap;
+use super::header::{ValuePattern, Values};
 use super::set::RuleSet;
 use super::steps::Steps;
 
@@ -18,80 +18,42 @@ pub(crate) enum HostPattern {
     Below(Box<[u8]>),
 }
 
+/// Hosts from their end to their beginning: a domain is the beginning of those below it.
 #[derive(Clone, Debug)]
 pub(super) struct HostMap {
-    exact: ByteMap<RuleSet>,
-    below: ByteMap<RuleSet>,
-    any: RuleSet,
-    /// The number of labels of the longest key of `below`.
-    depth: usize,
+    names: Values,
 }
 
 impl HostMap {
     #[inline(never)]
     pub(super) fn build(any: &[usize], patterns: &[(usize, &HostPattern)]) -> Self {
-        let matching = |host: &[u8], is_exact: bool| {
-            let fits = patterns.iter().filter(|(_, pattern)| match pattern {
-                HostPattern::Exact(name) => is_exact && **name == *host,
-                HostPattern::Below(name) if is_exact => is_below(host, name),
-                HostPattern::Below(name) => **name == *host || is_below(host, name),
-            });
-            RuleSet::of(fits.map(|(rule, _)| *rule).chain(any.iter().copied()))
-        };
-        let mut map = Self {
-            exact: ByteMap::default(),
-            below: ByteMap::default(),
-            any: RuleSet::of(any.iter().copied()),
-            depth: 0,
-        };
-        for (_, pattern) in patterns {
-            match pattern {
-                HostPattern::Exact(name) => {
-                    map.exact.change(name, || matching(name, true), |_| ());
-                }
-                HostPattern::Below(name) => {
-                    map.depth = map.depth.max(labels(name));
-                    map.below.change(name, || matching(name, false), |_| ());
-                }
-            }
+        let reversed = |name: &[u8], end: &[u8]| name.iter().rev().chain(end).copied().collect();
+        let patterns: Vec<_> = patterns
+            .iter()
+            .map(|(rule, pattern)| match pattern {
+                HostPattern::Exact(name) => (*rule, ValuePattern::Exact(reversed(name, b""))),
+                HostPattern::Below(name) => (*rule, ValuePattern::Prefix(reversed(name, b"."))),
+            })
+            .collect();
+        let patterns: Vec<_> = patterns.iter().map(|(rule, one)| (*rule, one)).collect();
+        Self {
+            names: Values::build(any, &patterns, &mut ()),
         }
-        map
     }
 
     /// The rules whose pattern `authority` fits, and the rules without a host pattern.
     pub(super) fn rules(&self, authority: &[u8], steps: &mut impl Steps) -> &RuleSet {
-        if self.exact.is_empty() && self.below.is_empty() {
-            return &self.any;
+        if self.names.is_empty() {
+            return &self.names.present;
         }
-        let mut lower = [0; MAX_HOST];
+        let mut reversed = [0; MAX_HOST];
         let host = host_name(authority);
-        let Some(lower) = lower.get_mut(..host.len()) else {
-            return &self.any;
+        let Some(reversed) = reversed.get_mut(..host.len()) else {
+            return &self.names.present;
         };
-        for (lower, byte) in lower.iter_mut().zip(host) {
-            *lower = byte.to_ascii_lowercase();
+        for (reversed, byte) in reversed.iter_mut().zip(host.iter().rev()) {
+            *reversed = byte.to_ascii_lowercase();
         }
-        steps.step();
-        if let Some(rules) = self.exact.get(lower) {
-            return rules;
-        }
-        let dots = lower.iter().enumerate().filter(|(_, byte)| **byte == b'.');
-        let too_long = labels(lower).saturating_sub(self.depth + 1);
-        for (dot, _) in dots.skip(too_long) {
-            steps.step();
-            if let Some(rules) = lower.get(dot + 1..).and_then(|name| self.below.get(name)) {
-                return rules;
-            }
-        }
-        &self.any
+        self.names.rules(reversed, steps)
     }
-}
-
-fn is_below(host: &[u8], domain: &[u8]) -> bool {
-    host.strip_suffix(domain)
-        .is_some_and(|rest| rest.ends_with(b"."))
-}
-
-fn labels(name: &[u8]) -> usize {
-    name.split(|byte| *byte == b'.').count()
 }

@@ -214,8 +214,8 @@ impl Matcher {
 enum Clusters {
     /// Every name must be equal.
     Equal(Names),
-    /// Some names must only begin alike. The rules without a cluster fit every name, and are `any`.
-    Beginning { names: Values, any: RuleSet },
+    /// Some names must only begin alike. The rules without a cluster fit every name.
+    Beginning(Values),
 }
 
 impl Clusters {
@@ -228,24 +228,23 @@ impl Clusters {
                 _ => Vec::new(),
             }));
         }
-        let pattern = |rule: &'_ Conditions| rule.cluster.clone().unwrap_or(ValuePattern::Present);
-        let patterns: Vec<_> = rules.iter().map(pattern).collect();
-        let numbered: Vec<_> = patterns.iter().enumerate().collect();
-        let any = numbered
-            .iter()
-            .filter(|(_, pattern)| **pattern == ValuePattern::Present);
-        Self::Beginning {
-            names: Values::build(&numbered),
-            any: RuleSet::of(any.map(|(i, _)| *i)),
+        let (mut any, mut patterns) = (Vec::new(), Vec::new());
+        for (i, rule) in rules.iter().enumerate() {
+            match &rule.cluster {
+                Some(pattern) => patterns.push((i, pattern)),
+                None => any.push(i),
+            }
         }
+        Self::Beginning(Values::build(&any, &patterns, &mut ()))
     }
 
     fn rules(&self, cluster: Option<&[u8]>, steps: &mut impl Steps) -> &RuleSet {
         match self {
             Self::Equal(names) => names.rules(cluster, steps),
-            Self::Beginning { names, any } => {
-                cluster.map_or(any, |cluster| names.rules(cluster, steps))
-            }
+            Self::Beginning(names) => match cluster {
+                Some(cluster) => names.rules(cluster, steps),
+                None => &names.present,
+            },
         }
     }
 }
@@ -253,20 +252,16 @@ impl Clusters {
 impl Names {
     #[inline(never)]
     fn build(rules: &[Conditions], asked: impl Fn(&Conditions) -> Vec<&[u8]>) -> Self {
-        let mut names: ByteMap<Vec<usize>> = ByteMap::default();
-        let mut any = Vec::new();
-        for (i, rule) in rules.iter().enumerate() {
-            match asked(rule) {
-                asked if asked.is_empty() => any.push(i),
-                asked => asked
-                    .into_iter()
-                    .for_each(|name| names.change(name, Vec::new, |rules| rules.push(i))),
+        let numbered = || rules.iter().enumerate();
+        let any = numbered().filter(|(_, rule)| asked(rule).is_empty());
+        let any = RuleSet::of(any.map(|(i, _)| i));
+        let mut names: ByteMap<RuleSet> = ByteMap::default();
+        for (i, rule) in numbered() {
+            for name in asked(rule) {
+                names.change(name, || any.clone(), |rules| rules.insert(i));
             }
         }
-        Self {
-            names: names.map(|rules| RuleSet::of(rules.into_iter().chain(any.clone()))),
-            any: RuleSet::of(any.clone()),
-        }
+        Self { names, any }
     }
 
     fn rules(&self, name: Option<&[u8]>, steps: &mut impl Steps) -> &RuleSet {
