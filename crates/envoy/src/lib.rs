@@ -10,6 +10,7 @@
 pub mod attribute;
 pub mod filter_state;
 pub mod grpc_status;
+pub mod request_header;
 pub mod response_code_details;
 pub mod response_flag;
 pub mod traffic_direction;

@@ -5,9 +5,6 @@
 pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
 /// The response is an internal redirect: Envoy sends the request to another place.
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
-/// How the details begin where the upstream reset the stream after its response had begun. The
-/// reason of the reset follows in braces.
-pub const UPSTREAM_RESET_AFTER_RESPONSE_STARTED: &[u8] = b"upstream_reset_after_response_started";
 /// The upstream answered a request for a WebSocket with a code of 2xx, and not with 101.
 pub const WEBSOCKET_HANDSHAKE_UNSUCCESSFUL: &[u8] = b"websocket_handshake_unsuccessful";
 /// A circuit breaker stopped the attempt.

@@ -108,25 +108,29 @@ fn terminated(text: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     Some((head, rest))
 }
 
-/// Serialises header lines as the host does: for calls that pass lines to the host, for tests and
-/// for mock hosts.
+/// Serialises header lines as the host does.
 #[cfg(feature = "encode")]
 #[must_use]
 pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Vec<u8> {
-    fn length(bytes: &[u8]) -> [u8; 4] {
-        u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
-    }
+    let lines = lines.iter();
+    let lines: Vec<_> = lines
+        .map(|(name, value)| [name.as_ref(), value.as_ref()])
+        .collect();
+    encode_lines(&lines)
+}
 
-    let mut block = Vec::new();
-    block.extend(u32::try_from(lines.len()).unwrap_or(u32::MAX).to_le_bytes());
-    for (name, value) in lines {
-        block.extend(length(name.as_ref()));
-        block.extend(length(value.as_ref()));
+/// The same as [`encode`], of lines that are names and values in turn.
+#[cfg(feature = "encode")]
+#[must_use]
+#[inline(never)]
+pub fn encode_lines(lines: &[[&[u8]; 2]]) -> Vec<u8> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
+    let mut block = number(lines.len()).to_vec();
+    for text in lines.as_flattened() {
+        block.extend_from_slice(&number(text.len()));
     }
-    for (name, value) in lines {
-        block.extend(name.as_ref());
-        block.push(0);
-        block.extend(value.as_ref());
+    for text in lines.as_flattened() {
+        block.extend_from_slice(text);
         block.push(0);
     }
     block

@@ -36,4 +36,4 @@ pub use token::is_token;
 pub use value::{FieldValue, Value, field_value};
 
 #[cfg(feature = "encode")]
-pub use block::encode;
+pub use block::{encode, encode_lines};

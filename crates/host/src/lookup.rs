@@ -1,5 +1,7 @@
 //! The lookups that a composition makes itself.
 
+use meshtrace_envoy::request_header::ORIGINAL_URL;
+use meshtrace_headers::Headers;
 use meshtrace_pipeline::{Clock, Composition, Lookup};
 use proxy_wasm::types::MapType;
 
@@ -24,6 +26,14 @@ impl<C: Composition> Lookup for Running<C> {
 
     fn request_headers(&self) -> Option<Box<[u8]>> {
         self.headers(MapType::HttpRequestHeaders)
+    }
+
+    /// Envoy writes the URL of a request that it redirects into a header. A client may send that
+    /// header too, but cannot set the property.
+    fn own_context(&self, headers: &Headers<'_>) -> Option<Box<[u8]>> {
+        let own = self.own_context.as_ref()?;
+        let is_wanted = self.composition.needs().own_context || headers.contains(ORIGINAL_URL);
+        is_wanted.then(|| Self::property(self, own.key())).flatten()
     }
 
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>> {

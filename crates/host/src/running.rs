@@ -64,7 +64,8 @@ impl<C: Composition> Running<C> {
         }
         let expressions = Expressions::compile(&composition.expressions());
         let ids = IdGenerator::from_seed(seed);
-        let needs_own_context = composition.needs().own_context;
+        let needs = composition.needs();
+        let needs_own_context = needs.own_context || needs.own_context_of_redirected;
         Some(Self {
             own_context: needs_own_context
                 .then(|| OwnContext::declare(&ids))

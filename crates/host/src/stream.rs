@@ -6,7 +6,7 @@ use meshtrace_config::RequestHeaders;
 use meshtrace_envoy::attribute;
 use meshtrace_headers::{Change, Headers};
 use meshtrace_pipeline::{
-    Composition, LoggedRequest, Needs, Outcome, Request, Response, direction_of,
+    Composition, LoggedRequest, Lookup as _, Needs, Outcome, Request, Response, direction_of,
 };
 use meshtrace_propagation::{Direction, Peer};
 use proxy_wasm::traits::{Context, HttpContext};
@@ -67,8 +67,7 @@ impl<C: Composition> Running<C> {
         let direction = needs.direction.then(|| self.direction());
         let cluster = self.cluster(needs);
         let properties = self.properties(needs.request_properties);
-        let own = self.own_context.as_ref();
-        let own = own.and_then(|own| self.property(own.key()));
+        let own = self.own_context(&headers);
         let arena = self.arena.take();
         let mut outcome = Outcome::new_in(&arena);
         let request = Request {

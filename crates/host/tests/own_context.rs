@@ -13,18 +13,24 @@
 mod mock;
 
 use meshtrace_host::new_root;
-use meshtrace_pipeline::TraceContext;
+use meshtrace_pipeline::{Composition, MeshTracing, TraceContext};
 use mock::host;
 
 unsafe extern "C" {
     fn proxy_on_context_create(context: u32, parent: u32);
     fn proxy_on_configure(context: u32, size: usize) -> bool;
     fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    fn proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    fn proxy_on_log(context: u32);
     fn proxy_on_delete(context: u32);
 }
 
 fn configure(root: u32, json: &str) {
-    proxy_wasm::set_root_context(new_root::<TraceContext>);
+    configure_as::<TraceContext>(root, json);
+}
+
+fn configure_as<C: Composition>(root: u32, json: &str) {
+    proxy_wasm::set_root_context(new_root::<C>);
     host(|host| host.configuration = json.as_bytes().to_vec());
     unsafe {
         proxy_on_context_create(root, 0);
@@ -100,4 +106,67 @@ fn where_the_host_declares_no_properties_each_pass_stands_alone() {
     let first = pass(1);
     assert_ne!(pass(1), first);
     host(|host| assert!(!host.calls.contains(&"proxy_get_property")));
+}
+
+/// Runs one request to its end, which has a response or these details. Returns `traceparent` as it
+/// leaves.
+fn whole_pass(details: Option<&[u8]>) -> String {
+    const STREAM: u32 = 1000;
+    host(|host| {
+        host.calls.clear();
+        let key = b"response\0code_details";
+        host.properties.remove(&key[..]);
+        if let Some(details) = details {
+            host.properties.insert(key.to_vec(), details.into());
+        }
+    });
+    unsafe {
+        proxy_on_context_create(STREAM, 1);
+        proxy_on_request_headers(STREAM, 1, true);
+        if details.is_none() {
+            proxy_on_response_headers(STREAM, 0, true);
+        }
+        proxy_on_log(STREAM);
+        proxy_on_delete(STREAM);
+    }
+    host(|host| String::from_utf8(host.header("traceparent").unwrap_or_default().to_vec()).unwrap())
+}
+
+/// Both decide by a rate whose only token the first pass takes.
+#[test]
+fn a_request_that_mesh_tracing_sees_redirected_is_decided_once_and_no_other_costs_a_call() {
+    let report = r#""report": {"cluster": "c", "keep": {"errors": false}}"#;
+    let sampling = r#""sampling": {"parent": "ignore", "default": {"per_second": 0.01}}"#;
+    configure_as::<MeshTracing>(1, &format!("{{{report}, {sampling}}}"));
+    let is_about_a_property =
+        |call: &&'static str| ["proxy_get_property", "proxy_set_property"].contains(call);
+    let properties = || {
+        host(|host| {
+            host.calls
+                .iter()
+                .copied()
+                .filter(is_about_a_property)
+                .count()
+        })
+    };
+    arrive("");
+    let first = whole_pass(Some(b"internal_redirect"));
+    assert!(first.ends_with("-01"), "{first}");
+    let line = ("x-envoy-original-url".into(), "http://a/b".into());
+    host(|host| host.request_headers.push(line));
+    let second = whole_pass(None);
+    let trace = |pass: &str| pass.split('-').nth(1).map(str::to_owned);
+    assert_eq!(trace(&second), trace(&first));
+    assert!(second.ends_with("-01"), "{second}");
+
+    // Who sends the header is not believed for it, and who does not costs nothing.
+    arrive("");
+    let line = ("x-envoy-original-url".into(), "http://a/b".into());
+    host(|host| host.request_headers.push(line));
+    assert!(whole_pass(None).ends_with("-00"));
+    for _ in 0..32 {
+        arrive(CALLER);
+        whole_pass(None);
+    }
+    assert_eq!(properties(), 0);
 }

@@ -26,6 +26,7 @@ unsafe extern "C" {
     fn proxy_on_vm_start(context: u32, size: usize) -> bool;
     fn proxy_on_configure(context: u32, size: usize) -> bool;
     fn proxy_on_request_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
+    fn proxy_on_response_headers(context: u32, count: usize, end_of_stream: bool) -> u32;
     fn proxy_on_log(context: u32);
     fn proxy_on_tick(context: u32);
     fn proxy_on_done(context: u32) -> bool;
@@ -60,7 +61,7 @@ fn configure(root: u32, json: &str) -> bool {
     }
 }
 
-/// Runs one request from its headers to its log.
+/// Runs one request from its headers over its response to its log.
 fn request(root: u32, traceparent: &str) -> u32 {
     host(|host| {
         let line = |name: &str, value: &str| (name.into(), value.into());
@@ -74,6 +75,7 @@ fn request(root: u32, traceparent: &str) -> u32 {
     unsafe {
         proxy_on_context_create(STREAM, root);
         let action = proxy_on_request_headers(STREAM, 3, true);
+        proxy_on_response_headers(STREAM, 0, true);
         proxy_on_log(STREAM);
         assert!(proxy_on_done(STREAM));
         proxy_on_delete(STREAM);

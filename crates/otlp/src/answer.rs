@@ -8,6 +8,7 @@ use meshtrace_envoy::grpc_status;
 use meshtrace_headers::Headers;
 
 use crate::config::Protocol;
+use crate::date::since_epoch;
 use crate::fields;
 
 /// The answer to an export call, as the host hands it over.
@@ -155,13 +156,6 @@ impl HttpCallResponse<'_> {
         let made = self.headers.lines(b"date").next().and_then(since_epoch);
         Some(until.saturating_sub(made.unwrap_or(Duration::from_nanos(self.wall))))
     }
-}
-
-/// An HTTP date, as the time since the Unix epoch.
-fn since_epoch(date: &[u8]) -> Option<Duration> {
-    let text = core::str::from_utf8(date.trim_ascii()).ok()?;
-    let date = httpdate::parse_http_date(text).ok()?;
-    date.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
 /// Reads `ExportTraceServiceResponse` of `opentelemetry.proto.collector.trace.v1`: in it, as field

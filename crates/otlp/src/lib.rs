@@ -15,6 +15,7 @@ mod complaint;
 mod config;
 pub mod conventions;
 mod counter;
+mod date;
 mod exporter;
 mod fields;
 mod gzip;

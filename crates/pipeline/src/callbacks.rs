@@ -35,6 +35,8 @@ pub struct Needs<'a> {
     ///
     /// [`Outcome::own_context`]: crate::Outcome::own_context
     pub own_context: bool,
+    /// [`Peer::own`], of a request that was redirected. No other request costs a call of the host.
+    pub own_context_of_redirected: bool,
     /// [`Request::cluster`].
     pub cluster: bool,
     /// The paths of [`Request::properties`], with NUL between the elements.
@@ -136,6 +138,12 @@ pub trait Lookup: Clock {
 
     /// The request's header block, with the content of [`LoggedRequest::request_headers`].
     fn request_headers(&self) -> Option<Box<[u8]>>;
+
+    /// [`Peer::own`] of a request with these headers.
+    fn own_context(&self, headers: &Headers<'_>) -> Option<Box<[u8]>> {
+        let _ = headers;
+        None
+    }
 
     /// The property at `path`, with NUL between the elements.
     fn property(&self, path: &[u8]) -> Option<Box<[u8]>>;

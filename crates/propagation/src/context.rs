@@ -60,6 +60,7 @@ impl TraceContext {
 
     /// Writes the context without B3's parent, for this proxy's own use. No header has this form.
     #[must_use]
+    #[inline(never)]
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let sampling: u8 = match self.sampling {
             SamplingState::Deferred => 0,
@@ -68,10 +69,13 @@ impl TraceContext {
             SamplingState::Debug => 3,
         };
         let flags = sampling | u8::from(self.random) << 2;
-        let (trace_id, span_id) = (self.trace_id.to_bytes(), self.span_id.to_bytes());
         let mut bytes = [flags; Self::BYTES];
-        let ids = trace_id.into_iter().chain(span_id);
-        bytes.iter_mut().zip(ids).for_each(|(to, from)| *to = from);
+        if let Some((trace_id, rest)) = bytes.split_first_chunk_mut() {
+            *trace_id = self.trace_id.to_bytes();
+            if let Some(span_id) = rest.first_chunk_mut() {
+                *span_id = self.span_id.to_bytes();
+            }
+        }
         bytes
     }
 

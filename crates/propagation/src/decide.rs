@@ -105,6 +105,7 @@ impl Propagation {
                 context: TraceContext {
                     span_id: ids.span_id(),
                     b3_parent: Some(context.span_id),
+                    sampling: incoming.decided.unwrap_or(context.sampling),
                     ..context
                 },
                 parent: Some(context.span_id),

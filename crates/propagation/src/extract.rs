@@ -21,6 +21,8 @@ pub struct Incoming<'a> {
     pub(crate) mode: IncomingMode,
     /// Whether another format has another trace id.
     pub(crate) conflicting: bool,
+    /// The decision that this filter took when it handled the request before.
+    pub(crate) decided: Option<SamplingState>,
 }
 
 /// The content of an [`Incoming`] without the headers that it was read from. It can be kept longer
@@ -87,6 +89,12 @@ impl<'a> Incoming<'a> {
             mode: self.mode,
             conflicting: self.conflicting,
         }
+    }
+
+    /// Whether this filter has handled the request before, and so has decided about its trace.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.decided.is_some()
     }
 
     /// The context that was chosen.
@@ -195,6 +203,7 @@ impl Propagation {
             unfinished,
             mode,
             conflicting,
+            decided: None,
         };
         incoming.arrived.read();
         incoming
@@ -220,6 +229,7 @@ impl Propagation {
             incoming.unfinished = None;
             incoming.conflicting = false;
         }
+        incoming.decided = Some(own.sampling);
         incoming
     }
 
@@ -236,6 +246,7 @@ impl Propagation {
             unfinished: None,
             mode,
             conflicting: false,
+            decided: None,
         };
         incoming.arrived.read();
         if mode == IncomingMode::Ignore {

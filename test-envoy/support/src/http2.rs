@@ -1,10 +1,12 @@
 //! A client of HTTP/2 with prior knowledge, whose header values may begin and end with spaces.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -19,7 +21,7 @@ pub type Answer = Option<(u16, http::HeaderMap, Vec<u8>)>;
 /// One connection, opened anew where the peer has closed it.
 #[derive(Debug)]
 pub struct Client {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     peer: SocketAddr,
     sender: Option<http2::SendRequest<Empty<Bytes>>>,
 }
@@ -33,7 +35,7 @@ impl Client {
             .build()
             .expect("a runtime");
         Self {
-            runtime,
+            runtime: Arc::new(runtime),
             peer,
             sender: None,
         }
@@ -41,46 +43,82 @@ impl Client {
 
     /// Sends one request without a body, and waits for all of its answer.
     pub fn send(&mut self, method: &str, path: &str, headers: &[(Vec<u8>, Vec<u8>)]) -> Answer {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("http://localhost{path}"));
-        for (name, value) in headers {
-            request = request.header(name.as_slice(), value.as_slice());
-        }
-        let request = request.body(Empty::new()).expect("a request of HTTP/2");
-        let Self {
-            runtime,
-            peer,
-            sender,
-        } = self;
+        let request = request(method, path, headers);
+        let runtime = Arc::clone(&self.runtime);
         runtime.block_on(async {
-            let usable = sender.take().filter(|sender| !sender.is_closed());
-            let mut connected = match usable {
-                Some(sender) => sender,
-                None => {
-                    let stream = TcpStream::connect(*peer).await.expect("a connection");
-                    let io = TokioIo::new(stream);
-                    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                        .handshake(io)
-                        .await
-                        .expect("HTTP/2");
-                    tokio::spawn(connection);
-                    sender
-                }
-            };
-            let answer = tokio::time::timeout(Duration::from_secs(60), async {
-                connected.ready().await.ok()?;
-                let response = connected.send_request(request).await.ok()?;
+            let sender = self.connected().await;
+            within_a_minute(async {
+                sender.ready().await.ok()?;
+                let response = sender.send_request(request).await.ok()?;
                 let (head, body) = response.into_parts();
                 let body = body.collect().await.ok()?.to_bytes().to_vec();
                 Some((head.status.as_u16(), head.headers, body))
             })
             .await
-            .expect("an answer in a minute");
-            *sender = Some(connected);
-            answer
         })
     }
+
+    /// Sends one request without a body, and returns the body of its answer, of which one frame has
+    /// come. Dropping the body resets the stream; dropping the client closes the connection.
+    pub fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Incoming {
+        let headers = headers.iter();
+        let headers: Vec<_> = headers
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        let request = request(method, path, &headers);
+        let runtime = Arc::clone(&self.runtime);
+        runtime.block_on(async {
+            let sender = self.connected().await;
+            within_a_minute(async {
+                sender.ready().await.expect("a connection");
+                let response = sender.send_request(request).await.expect("an answer");
+                let mut body = response.into_body();
+                body.frame().await.expect("a frame").expect("a whole one");
+                body
+            })
+            .await
+        })
+    }
+
+    /// The connection, opened where there is none.
+    async fn connected(&mut self) -> &mut http2::SendRequest<Empty<Bytes>> {
+        let usable = self.sender.take().filter(|sender| !sender.is_closed());
+        let sender = match usable {
+            Some(sender) => sender,
+            None => {
+                let stream = TcpStream::connect(self.peer).await.expect("a connection");
+                let io = TokioIo::new(stream);
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .handshake(io)
+                    .await
+                    .expect("HTTP/2");
+                tokio::spawn(connection);
+                sender
+            }
+        };
+        self.sender.insert(sender)
+    }
+}
+
+fn request(
+    method: &str,
+    path: &str,
+    headers: &[(Vec<u8>, Vec<u8>)],
+) -> http::Request<Empty<Bytes>> {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://localhost{path}"));
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(name.as_slice(), value.as_slice())
+    });
+    request.body(Empty::new()).expect("a request of HTTP/2")
+}
+
+async fn within_a_minute<T>(work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, work)
+        .await
+        .expect("an answer in a minute")
 }
 
 /// Sends a request for `/` with these header lines over both versions of HTTP, one after the other,

@@ -1,8 +1,7 @@
 //! The data of a span about a request's end: the status code, what failed, and who answered.
 
 use meshtrace_envoy::response_code_details::{
-    INTERNAL_REDIRECT, OVERFLOW, UPSTREAM_RESET_AFTER_RESPONSE_STARTED, VIA_UPSTREAM,
-    WEBSOCKET_HANDSHAKE_UNSUCCESSFUL,
+    INTERNAL_REDIRECT, OVERFLOW, VIA_UPSTREAM, WEBSOCKET_HANDSHAKE_UNSUCCESSFUL,
 };
 use meshtrace_envoy::{response_flag, traffic_direction};
 use meshtrace_headers::host_and_port;
@@ -57,7 +56,7 @@ pub struct Told<'a> {
 /// The data of a request that is over: its [`EndValues`], and what was recorded before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
-    /// `response.code`; `None` when no response was begun.
+    /// `response.code`; `None` when no final response was begun.
     pub code: Option<u16>,
     /// `response.flags`.
     pub flags: u64,
@@ -81,9 +80,7 @@ impl<'a> End<'a> {
         let integer = |value| values.get(value).and_then(integer);
         let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
         Self {
-            code: integer(EndValue::Code)
-                .and_then(|code| u16::try_from(code).ok())
-                .filter(|code| *code != 0),
+            code: integer(EndValue::Code).and_then(final_code),
             flags: integer(EndValue::Flags).unwrap_or(0),
             seen,
             details: text(EndValue::CodeDetails),
@@ -103,9 +100,8 @@ impl<'a> End<'a> {
     #[inline]
     pub fn of_told(told: &Told<'a>, seen: Seen) -> Self {
         let size = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
-        let code = told.code.and_then(|code| u16::try_from(code).ok());
         Self {
-            code: code.filter(|code| *code != 0),
+            code: told.code.and_then(final_code),
             flags: told.flags,
             seen,
             protocol: told.protocol,
@@ -117,6 +113,13 @@ impl<'a> End<'a> {
             response_size: size(told.response_size),
             ..Self::default()
         }
+    }
+
+    /// The same with the status of gRPC.
+    #[must_use]
+    pub fn with_grpc_status(mut self, status: Option<u32>) -> Self {
+        self.seen.grpc_status = status;
+        self
     }
 
     /// Whether the listener is outbound.
@@ -140,23 +143,17 @@ impl<'a> End<'a> {
         self.attempts.saturating_sub(last_was_none.into())
     }
 
-    /// Whether the upstream has begun an answer. The code's details have changed by now where the
-    /// answer was cut, and where the upstream sent the request elsewhere ("internal redirect").
+    /// Whether the code is the upstream's. The details show it where no filter sees the answer, as
+    /// where the upstream sent the request elsewhere ("internal redirect"). They do not show it
+    /// where the answer was cut: it may have been an informational one alone, or one that a filter
+    /// held. Then the code is that of Envoy's own answer.
     fn is_answered(&self) -> bool {
         let by_details = [
             VIA_UPSTREAM,
             INTERNAL_REDIRECT,
-            UPSTREAM_RESET_AFTER_RESPONSE_STARTED,
             WEBSOCKET_HANDSHAKE_UNSUCCESSFUL,
         ];
-        self.seen.answered || by_details.iter().any(|text| self.details.starts_with(text))
-    }
-
-    /// Whether the request was redirected at the end: its headers are then those of the next
-    /// request.
-    #[must_use]
-    pub fn is_redirected(&self) -> bool {
-        self.details == INTERNAL_REDIRECT
+        self.seen.answered || by_details.contains(&self.details)
     }
 
     /// Whether the request was a tunnel (RFC 9110, sections 7.8 and 9.3.6). A tunnel ends when
@@ -312,6 +309,13 @@ impl<'a> End<'a> {
             Some(details) => details,
         }
     }
+}
+
+/// The status code of a final response. An informational one (RFC 9110, section 15.2) is not the
+/// status of the response; 101 is the last response of HTTP before the protocol changes.
+fn final_code(code: u64) -> Option<u16> {
+    let code = u16::try_from(code).ok()?;
+    (code >= 200 || code == 101).then_some(code)
 }
 
 /// "A fallback error value to be used when the instrumentation doesn't define a custom value".

@@ -23,8 +23,12 @@ pub fn parse_grpc_status(value: &[u8]) -> Option<u32> {
     core::str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// The lowest number that is no code of gRPC.
+const FIRST_UNASSIGNED: u32 = 17;
+const _: () = assert!(grpc_status::NAMES.len() == 17);
+
 /// "UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS" are errors of a
-/// SERVER span (Semantic conventions for gRPC).
+/// SERVER span (Semantic conventions for gRPC). A code that gRPC does not have is UNKNOWN.
 pub(crate) fn is_grpc_server_error(status: u32) -> bool {
     matches!(
         status,
@@ -34,6 +38,7 @@ pub(crate) fn is_grpc_server_error(status: u32) -> bool {
             | grpc_status::INTERNAL
             | grpc_status::UNAVAILABLE
             | grpc_status::DATA_LOSS
+            | FIRST_UNASSIGNED..
     )
 }
 

@@ -1,6 +1,7 @@
 //! The data of a span from a request's headers: its name, its method and where it is sent.
 
 use arrayvec::ArrayVec;
+use meshtrace_envoy::request_header::ORIGINAL_URL;
 use meshtrace_headers::{Headers, host_and_port, path_of, without_user};
 
 use super::grpc::is_grpc;
@@ -94,14 +95,14 @@ impl<'a> Request<'a> {
             match name {
                 b":method" => request.method = value,
                 b":path" => request.target = value,
-                b":scheme" => request.scheme = value,
+                b":scheme" => request.scheme = scheme_of(value),
                 b":authority" => request.authority = value,
                 b"user-agent" => request.user_agent = value,
                 b"x-request-id" => request.request_id = value,
                 b"content-type" => request.is_grpc = is_grpc(value),
                 b"upgrade" => request.is_upgrade = true,
                 b"x-envoy-original-path" => request.original_target = Some(value),
-                b"x-envoy-original-url" => request.original_url = Some(value),
+                ORIGINAL_URL => request.original_url = Some(value),
                 b"x-envoy-original-host" => request.original_authority = Some(value),
                 _ => {}
             }
@@ -118,7 +119,7 @@ impl<'a> Request<'a> {
         Self {
             method: text(Described::Method),
             target: text(Described::Target),
-            scheme: text(Described::Scheme),
+            scheme: scheme_of(text(Described::Scheme)),
             authority: text(Described::Authority),
             user_agent: text(Described::UserAgent),
             request_id: text(Described::RequestId),
@@ -171,13 +172,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn before_redirect(self) -> Option<Self> {
         let url = self.original_url?;
-        let end = url.windows(3).position(|bytes| bytes == b"://")?;
+        let end = url.iter().position(|byte| *byte == b':')?;
         let (scheme, rest) = url.split_at_checked(end)?;
-        let rest = rest.get(3..)?;
+        let rest = rest.strip_prefix(b"://")?;
         let path = rest.iter().position(|byte| *byte == b'/');
         let (authority, target) = rest.split_at_checked(path.unwrap_or(rest.len()))?;
         Some(Self {
-            scheme,
+            scheme: scheme_of(scheme),
             authority,
             target,
             ..self
@@ -306,6 +307,18 @@ impl<'a> Request<'a> {
             let _ = url.try_extend_from_slice(part);
         }
         Some(url)
+    }
+}
+
+/// The first of the schemes that are joined in `value`; empty where that is none (RFC 3986, section
+/// 3.1). Where Envoy cannot follow a redirect, it puts the scheme back beside the one that is there.
+fn scheme_of(value: &[u8]) -> &[u8] {
+    let scheme = value.split(|byte| *byte == b',').next();
+    let scheme = scheme.unwrap_or_default();
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    match scheme {
+        [first, rest @ ..] if first.is_ascii_alphabetic() && rest.iter().all(is_scheme) => scheme,
+        _ => b"",
     }
 }
 

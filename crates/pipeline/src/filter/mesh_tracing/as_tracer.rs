@@ -10,7 +10,7 @@ use meshtrace_headers::{Arena, Headers, Managed};
 use meshtrace_otlp::{Report, ReportConfig, conventions};
 use meshtrace_plugin_config::MeshTracingConfig;
 use meshtrace_propagation::{
-    IdGenerator, Incoming, Peer, Placement, Propagation, SpanId, TraceContextConfig,
+    IdGenerator, Incoming, Peer, Placement, Propagation, SpanId, TraceContext, TraceContextConfig,
 };
 use meshtrace_sampling::Chosen;
 
@@ -52,6 +52,8 @@ pub(super) struct TracedRequest {
     chosen: Option<Chosen>,
     /// The ids that the access log has of the span.
     ids: Ids,
+    /// What the filter needs to know of this request where it is redirected.
+    own: [u8; TraceContext::BYTES],
 }
 
 impl AsTracer {
@@ -179,6 +181,7 @@ impl AsTracer {
             address: self.propagation.needs_address(),
             direction: self.propagation.needs_direction(),
             own_context: self.propagation.needs_own_context(),
+            own_context_of_redirected: true,
             cluster: self.propagation.needs_cluster() || self.rules_need_cluster(),
             request_properties: &self.request_properties,
             response_headers: attributes.is_some_and(AttributesStage::needs_response_headers),
@@ -227,6 +230,7 @@ impl AsTracer {
             span,
             chosen: hop.chosen,
             ids: own_ids,
+            own: hop.injected(&identity).to_bytes(),
         }
     }
 
@@ -345,7 +349,9 @@ impl AsTracer {
             span,
             chosen,
             mut ids,
+            own,
         } = traced;
+        let responded = span.responded;
         let route = |headers: &Headers<'_>| self.route(chosen, headers);
         let describe = |headers: Headers<'_>, attributes: &mut meshtrace_otlp::Attributes| {
             if let Some(stage) = &self.attributes {
@@ -360,6 +366,9 @@ impl AsTracer {
             .close(span, request.lookup, route, describe, tally);
         if let (Some(stage), Some(span_id)) = (&self.access_log, injected_id) {
             record_span_id(stage, span_id, &mut ids, request.arena, outcome);
+        }
+        if report::is_redirected(responded, request.lookup) {
+            outcome.own_context = Some(own);
         }
     }
 
@@ -392,12 +401,13 @@ impl AsTracer {
         );
         let cluster = ask(attribute::CLUSTER_NAME, self.rules_need_cluster());
         let properties = self.request_properties.look_up(lookup);
+        let own = lookup.own_context(&headers);
         let request = Request {
             headers,
             peer: Peer {
                 address: address.as_deref(),
                 direction: direction_of(direction.as_deref()),
-                own: None,
+                own: own.as_deref(),
             },
             cluster: cluster.as_deref(),
             properties: &properties,
@@ -413,9 +423,10 @@ impl AsTracer {
         let ids = self.record_ids(&hop, &incoming, logged.arena, outcome);
         // Open. No upstream was called, so there is no CLIENT span.
         let details = hop.details(self.route_of(&hop, &headers));
-        let mut span = self
-            .tracer
-            .open(hop.identity(None), start, &headers, details);
+        let identity = hop.identity(None);
+        let mut span = self.tracer.open(identity, start, &headers, details);
+        // A response came already, where one was begun: none of it is a redirect.
+        span.responded = true;
         if let Some(stage) = &self.attributes {
             stage.describe_late(&request, |gathered| span.describe(gathered));
         }
@@ -423,6 +434,7 @@ impl AsTracer {
             span,
             chosen: hop.chosen,
             ids,
+            own: hop.injected(&identity).to_bytes(),
         })
     }
 

@@ -148,6 +148,7 @@ impl BesideTracer {
             address: propagation.is_some_and(Propagation::needs_address),
             direction: propagation.is_some_and(Propagation::needs_direction),
             own_context: propagation.is_some_and(Propagation::needs_own_context),
+            own_context_of_redirected: false,
             cluster: propagation.is_some_and(Propagation::needs_cluster)
                 || sampling.is_some_and(|stage| stage.rules().sampling().needs_cluster()),
             request_properties: &self.request_properties,

@@ -164,17 +164,20 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// The data that is injected for the next hop: the span that calls it, and the decision.
-    pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
+    /// The context that is injected for the next hop: the span that calls it, and the decision.
+    pub(super) fn injected(&self, identity: &Identity) -> TraceContext {
         let (span_id, b3_parent) = identity.injected();
-        let sampling = self.sampling();
+        TraceContext {
+            span_id,
+            b3_parent,
+            ..self.own_context()
+        }
+    }
+
+    /// The data that is injected for the next hop.
+    pub(super) fn decision(&self, identity: &Identity) -> TraceDecision {
         TraceDecision {
-            outgoing: Outgoing::Context(TraceContext {
-                span_id,
-                b3_parent,
-                sampling,
-                ..self.participation.context
-            }),
+            outgoing: Outgoing::Context(self.injected(identity)),
             previous_trace_id: self.participation.previous_trace_id,
         }
     }

@@ -4,7 +4,7 @@ use meshtrace_headers::Headers;
 use meshtrace_otlp::{Attributes, Counter, Kind, Record, Role, Span, Tally, conventions};
 use meshtrace_propagation::SpanId;
 
-use super::end_values::{Fetched, grpc_status_of};
+use super::end_values::{Fetched, grpc_status_of, is_redirected};
 use super::{Details, OpenSpan, Tracer};
 use crate::Lookup;
 
@@ -29,6 +29,29 @@ struct Closing<'c> {
     end_time: u64,
     /// The time of the end on the monotonic clock, in nanoseconds.
     now: u64,
+}
+
+/// The header block of a request as it was before it was redirected, as far as that is known. Its
+/// headers are those of the next request by now.
+#[cold]
+fn before_redirect(
+    open: &OpenSpan,
+    request: &conventions::Request<'_>,
+    headers: Option<Headers<'_>>,
+) -> Vec<u8> {
+    let before = request.before_redirect().unwrap_or_default();
+    let changed: [(&[u8], &[u8]); 4] = [
+        (b":method", &open.method),
+        (b":scheme", before.scheme),
+        (b":authority", before.authority),
+        (b":path", before.target),
+    ];
+    let mut lines = Vec::new();
+    for (name, value) in &headers.unwrap_or_default() {
+        let changed = changed.iter().find(|(changed, _)| *changed == name);
+        lines.push([name, changed.map_or(value, |(_, value)| value)]);
+    }
+    meshtrace_headers::encode_lines(&lines)
 }
 
 impl Tracer {
@@ -61,20 +84,21 @@ impl Tracer {
             return self.skip();
         }
         let now = read_before.unwrap_or_else(read);
+        let is_redirected = is_redirected(open.responded, lookup);
         let fetched = Fetched::fetch(self.role, lookup);
         if !fetched.is_listed() {
             tally.count(Counter::LookedUpSingly);
         }
         let seen = conventions::Seen {
-            grpc_status: open
-                .is_grpc
-                .then(|| grpc_status_of(&open, lookup))
-                .flatten(),
             answered: open.answered,
             is_connect: open.is_connect,
             ..conventions::Seen::default()
         };
-        let end = conventions::End::new(&fetched.values(), seen);
+        let mut end = conventions::End::new(&fetched.values(), seen);
+        if open.is_grpc {
+            let status = grpc_status_of(&open, end.client_went_away(), lookup);
+            end = end.with_grpc_status(status);
+        }
         let reason = match sampled {
             true => None,
             false => match self.tail.reason(&open, &end, now, tally) {
@@ -98,11 +122,17 @@ impl Tracer {
         let record = match open.record.take() {
             Some(record) => record,
             None => {
+                let block = is_redirected.then(|| before_redirect(&open, &request, headers));
+                let headers = match &block {
+                    Some(block) => Headers::parse(block),
+                    None => headers,
+                };
+                let headers = headers.unwrap_or_default();
+                let request = conventions::Request::scan(&headers);
                 let request = match open.came_rewritten {
                     true => request,
                     false => request.before_rewrite(),
                 };
-                let headers = headers.unwrap_or_default();
                 let details = Details {
                     route: route(&headers),
                     tracestate: b"",
@@ -112,7 +142,7 @@ impl Tracer {
                 record
             }
         };
-        let sent = match end.is_redirected() {
+        let sent = match is_redirected {
             true => request.before_redirect(),
             false => headers.is_some().then_some(request),
         };

@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 use meshtrace_envoy::attribute::{self, response_header};
 use meshtrace_envoy::grpc_status;
-use meshtrace_envoy::response_code_details::VIA_UPSTREAM;
+use meshtrace_envoy::response_code_details::{INTERNAL_REDIRECT, VIA_UPSTREAM};
 use meshtrace_headers::Headers;
 use meshtrace_otlp::Role;
 use meshtrace_otlp::conventions::{self, EndValue, EndValues};
@@ -102,6 +102,12 @@ pub(super) fn is_from_upstream(lookup: &dyn Lookup) -> bool {
     property(EndValue::CodeDetails, lookup).as_deref() == Some(VIA_UPSTREAM)
 }
 
+/// Whether a request that is over was redirected ("internal redirect"): its headers are then those
+/// of the next request. The filter has seen no response of it.
+pub(crate) fn is_redirected(responded: bool, lookup: &dyn Lookup) -> bool {
+    !responded && property(EndValue::CodeDetails, lookup).as_deref() == Some(INTERNAL_REDIRECT)
+}
+
 /// Whether the response is a server's error or has response flags.
 pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
     if Expression::Trouble.is_compiled(lookup) {
@@ -113,9 +119,14 @@ pub(super) fn is_in_trouble(lookup: &dyn Lookup) -> bool {
 }
 
 /// Returns the status of gRPC. Where the response has no status, Envoy derives one from the HTTP
-/// status ("HTTP to gRPC Status Code Mapping"). A derived status is not used for gRPC-Web, because
-/// its trailers are in the body by then.
-pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32> {
+/// status ("HTTP to gRPC Status Code Mapping"). A derived status is not used where the response was
+/// not over when the client went away, and for gRPC-Web, because its trailers are in the body by
+/// then.
+pub(super) fn grpc_status_of(
+    open: &OpenSpan,
+    client_went_away: bool,
+    lookup: &dyn Lookup,
+) -> Option<u32> {
     if open.grpc_status.is_some() {
         return open.grpc_status;
     }
@@ -123,8 +134,11 @@ pub(super) fn grpc_status_of(open: &OpenSpan, lookup: &dyn Lookup) -> Option<u32
     let status = status.as_deref().and_then(conventions::integer);
     let is_made_up = || {
         let header = |path: &[u8]| lookup.property(path);
-        let kind = header(response_header::CONTENT_TYPE).unwrap_or_default();
-        conventions::is_grpc_web(&kind) && header(response_header::GRPC_STATUS).is_none()
+        let is_web = || {
+            let kind = header(response_header::CONTENT_TYPE).unwrap_or_default();
+            conventions::is_grpc_web(&kind)
+        };
+        (client_went_away || is_web()) && header(response_header::GRPC_STATUS).is_none()
     };
     let unknown = u64::from(grpc_status::UNKNOWN);
     let status = status.filter(|status| *status != unknown || !is_made_up());

@@ -9,13 +9,16 @@ mod tail;
 
 use core::cell::RefCell;
 
+use arrayvec::ArrayVec;
 use meshtrace_headers::Headers;
 use meshtrace_otlp::{
     Attributes, Exporter, Node, NodeAttributes, Pool, Record, Report, Role, conventions,
 };
 use meshtrace_propagation::{IdGenerator, SpanId};
 
+pub(crate) use self::end_values::is_redirected;
 use self::end_values::may_be_client;
+use self::span::MAX_METHOD;
 pub(crate) use self::span::{Identity, OpenSpan, Start, add};
 use self::tail::Tail;
 use crate::Lookup;
@@ -97,6 +100,10 @@ impl Tracer {
         details: Details<'_>,
     ) -> OpenSpan {
         let request = conventions::Request::scan(headers);
+        let mut method = ArrayVec::new();
+        let cut = request.method.get(..MAX_METHOD).unwrap_or(request.method);
+        // The method is cut to the room that there is.
+        let _ = method.try_extend_from_slice(cut);
         OpenSpan {
             identity,
             start,
@@ -104,6 +111,8 @@ impl Tracer {
             is_long_lived: request.is_long_lived(),
             is_connect: request.is_connect(),
             came_rewritten: request.is_rewritten(),
+            method,
+            responded: false,
             answered: false,
             grpc_status: None,
             record: identity.sampled.then(|| self.record(&request, details)),
@@ -133,6 +142,7 @@ impl Tracer {
     /// The response has begun. Records now whether it is the upstream's response: later, the
     /// details of its code may be the cause of its end.
     pub(crate) fn on_response(&self, open: &mut OpenSpan, lookup: &dyn Lookup) {
+        open.responded = true;
         if may_be_client(self.role) && self.may_be_reported(open) {
             open.answered = end_values::is_from_upstream(lookup);
         }

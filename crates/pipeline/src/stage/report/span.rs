@@ -1,10 +1,14 @@
 //! A span that is open: its identity, its start, and what was recorded so far.
 
+use arrayvec::ArrayVec;
 use meshtrace_attributes::Attribute;
 use meshtrace_otlp::{Attributes, Record};
 use meshtrace_propagation::{SpanId, TraceId};
 
 use crate::Clock;
+
+/// Registered methods are shorter.
+pub(super) const MAX_METHOD: usize = 24;
 
 /// The identity of a request's spans. It is known before anything is injected.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,10 @@ pub(crate) struct OpenSpan {
     /// Whether the request came in with headers of a rewrite. Such headers show no rewrite by this
     /// proxy.
     pub(super) came_rewritten: bool,
+    /// The method, cut. A redirect may change that of the request.
+    pub(super) method: ArrayVec<u8, MAX_METHOD>,
+    /// Whether the headers of a response have come.
+    pub(crate) responded: bool,
     /// Whether the headers of the response are the upstream's.
     pub(super) answered: bool,
     /// The status of gRPC in the trailers of the response.

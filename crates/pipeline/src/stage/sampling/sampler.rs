@@ -160,7 +160,10 @@ fn sample_by_rules(
     let context = &trace.participation.context;
     if let Some(sampled) = context.sampling.decision() {
         let parent = trace.tracestate.parent(context.trace_id, sampled);
-        let sampled = rules.sample_child(parent, forced, request, ids, outcome);
+        let sampled = match trace.incoming.is_decided() {
+            true => Sampled::without_rule(SamplingDecision::stands(parent)),
+            false => rules.sample_child(parent, forced, request, ids, outcome),
+        };
         count_parent(parent, sampled.decision, &mut outcome.tallies.sampling);
         return sampled;
     }
