@@ -4,6 +4,7 @@ mod abi;
 mod access_log;
 mod calls;
 mod custom_tags;
+mod ends;
 mod export;
 mod grpc;
 mod hot_restart;
