@@ -14,6 +14,7 @@
 // The whole crate consists of the functions that Envoy calls and of the pointers that it passes.
 #![allow(unsafe_code, reason = "this crate is the boundary to Envoy")]
 
+mod again;
 mod block;
 mod boundary;
 mod call;
@@ -21,6 +22,7 @@ mod clock;
 #[cfg(feature = "drive")]
 mod drive;
 mod exports;
+mod fate;
 mod flush;
 mod landed;
 mod lines;
@@ -32,6 +34,7 @@ mod provoke;
 mod queue;
 mod report;
 mod send;
+mod sent;
 mod span;
 mod sys;
 mod tag_list;

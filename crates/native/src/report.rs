@@ -9,64 +9,145 @@ use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
 use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
+use crate::fate::{AsksFor, Fate};
 use crate::plugin::{Plugin, is_told};
 use crate::span::{Family, Kind, Parts, Verdict};
-use crate::tags::{About, NODE_ID, Tags, some};
+use crate::tags::{NODE_ID, Tags, some};
 use crate::worker::Worker;
 
-/// A span of `family` has ended. It is reported, or waits until the verdict about the request is
-/// known.
-pub(crate) fn finish(worker: &Worker, family: &Family, parts: Box<Parts>) {
-    if parts.kind == Kind::Attempt
-        && let Ok(mut upstream) = family.upstream.try_borrow_mut()
-    {
-        let told = parts.tags.upstream();
-        if !told.is_empty() {
-            upstream.clear();
-            upstream.extend_from_slice(told);
+/// A span of `family` has ended. It is reported, or waits for the end of its request.
+pub(crate) fn finish(worker: &Worker, family: &Family, mut parts: Box<Parts>) {
+    match parts.kind {
+        Kind::Request => {
+            family.ended.set(Some(parts.tags.request_end()));
+            settle(worker, family, parts);
         }
-    }
-    if family.is_sampled() {
-        report(worker, family, &parts, None);
-        return worker.give_back_parts(parts);
-    }
-    if parts.kind == Kind::Request {
-        return settle(worker, family, parts);
-    }
-    match family.verdict.get() {
-        Verdict::Open => {
-            if let Ok(mut waiting) = family.waiting.try_borrow_mut() {
-                waiting.push(parts);
+        Kind::Attempt => {
+            end_attempt(family, &mut parts);
+            wait(family, parts);
+        }
+        Kind::OtherCall => match verdict(family) {
+            Verdict::Open => wait(family, parts),
+            Verdict::Report => {
+                report(worker, family, &parts, None);
+                worker.give_back_parts(parts);
             }
-        }
-        Verdict::Report => {
-            report(worker, family, &parts, None);
-            worker.give_back_parts(parts);
-        }
-        Verdict::Drop => worker.give_back_parts(parts),
+            Verdict::Drop => worker.give_back_parts(parts),
+        },
+    }
+    release(worker, family);
+}
+
+fn wait(family: &Family, parts: Box<Parts>) {
+    if let Ok(mut waiting) = family.waiting.try_borrow_mut() {
+        waiting.push(parts);
     }
 }
 
-/// A request that is not sampled has ended. Decides whether its spans are reported.
-fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
-    let reason = reason_to_keep(worker, family, &parts);
-    family.verdict.set(match reason {
-        Some(_) => Verdict::Report,
-        None => Verdict::Drop,
-    });
-    match reason {
-        Some(_) => report(worker, family, &parts, reason),
-        None => count_not_sampled(worker),
+/// An attempt has ended.
+fn end_attempt(family: &Family, parts: &mut Parts) {
+    let attempts = &family.attempts;
+    attempts.end();
+    attempts.grpc_status.set(parts.tags.grpc_status());
+    parts.place.begun_then = attempts.begun.get();
+    let told = parts.tags.upstream();
+    if !told.is_empty()
+        && let Ok(mut upstream) = family.upstream.try_borrow_mut()
+    {
+        upstream.clear();
+        upstream.extend_from_slice(told);
     }
-    worker.give_back_parts(parts);
+    if parts.tags.is_answered()
+        && let Ok(mut waiting) = family.waiting.try_borrow_mut()
+    {
+        for earlier in &mut *waiting {
+            let is_attempt = earlier.kind == Kind::Attempt && !earlier.tags.is_answered();
+            if is_attempt && earlier.place.was_beside(parts.place) {
+                earlier.place.is_beaten = true;
+            }
+        }
+    }
+}
+
+/// Reports the spans that wait, or drops them, once all is known of them.
+pub(crate) fn release(worker: &Worker, family: &Family) {
+    if family.ended.get().is_none() {
+        return;
+    }
     let Ok(mut waiting) = family.waiting.try_borrow_mut() else {
         return;
     };
-    for parts in waiting.drain(..) {
-        if reason.is_some() {
+    let verdict = verdict(family);
+    let is_open = family.attempts.open.get() > 0;
+    let mut place = 0;
+    while let Some(parts) = waiting.get(place) {
+        // An attempt beside it may have an answer.
+        if is_open && parts.kind == Kind::Attempt && parts.tags.is_canceled() {
+            place += 1;
+            continue;
+        }
+        let parts = waiting.remove(place);
+        if verdict == Verdict::Report {
             report(worker, family, &parts, None);
         }
         worker.give_back_parts(parts);
+    }
+}
+
+/// Whether the spans of the request are reported.
+fn verdict(family: &Family) -> Verdict {
+    match family.is_sampled() {
+        true => Verdict::Report,
+        false => family.verdict.get(),
+    }
+}
+
+/// A request has ended. Decides whether its spans are reported, where it is not sampled.
+fn settle(worker: &Worker, family: &Family, parts: Box<Parts>) {
+    let reason = match family.is_sampled() {
+        true => None,
+        false => {
+            let reason = reason_to_keep(worker, family, &parts);
+            family.verdict.set(match reason {
+                Some(_) => Verdict::Report,
+                None => Verdict::Drop,
+            });
+            reason
+        }
+    };
+    match verdict(family) {
+        Verdict::Report => report(worker, family, &parts, reason),
+        Verdict::Open | Verdict::Drop => count_not_sampled(worker),
+    }
+    worker.give_back_parts(parts);
+}
+
+/// The end of the request itself.
+fn fate_of_request(family: &Family) -> Fate {
+    // A translator of gRPC-Web in front of the router puts the status into the body, where Envoy does
+    // not look for it.
+    Fate::Request {
+        grpc_status: family.attempts.grpc_status.get(),
+    }
+}
+
+/// What became of a span.
+fn fate(family: &Family, parts: &Parts, request: &conventions::Request<'_>) -> Fate {
+    match parts.kind {
+        Kind::Request => fate_of_request(family),
+        Kind::OtherCall => Fate::OtherCall,
+        Kind::Attempt => {
+            let is_last = parts.place.begun_then == family.attempts.begun.get();
+            Fate::Attempt {
+                request: family.ended.get().filter(|_| is_last),
+                is_beaten: parts.place.is_beaten,
+                asks_for: match (request.is_upgrade(), request.is_grpc()) {
+                    (true, _) => AsksFor::Upgrade,
+                    (false, true) => AsksFor::Grpc,
+                    (false, false) => AsksFor::Http,
+                },
+            }
+        }
     }
 }
 
@@ -75,12 +156,13 @@ fn reason_to_keep(worker: &Worker, family: &Family, parts: &Parts) -> Option<&'s
     let tags = &parts.tags;
     let duration = Duration::from_nanos(parts.ended.saturating_sub(parts.started));
     let is_late = keep.slower_than.is_some_and(|limit| duration > limit);
-    if !(is_late || keep.errors && tags.is_suspicious()) {
+    let grpc_status = family.attempts.grpc_status.get();
+    if !(is_late || keep.errors && tags.is_suspicious(grpc_status)) {
         return None;
     }
     let request = family.block.request();
     let is_slow = is_late && !request.is_long_lived();
-    let reason = tags.end(About::Request, b"", request.is_connect(), |end| {
+    let reason = tags.end(fate_of_request(family), b"", request.is_connect(), |end| {
         let is_error = keep.errors && end.is_server_error();
         match is_slow && !end.client_went_away() {
             _ if is_error => Some("error"),
@@ -158,7 +240,7 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         name = conventions::Name::new(&parts.operation);
     } else {
         request.describe(of_request);
-        describe_target((request, route), kind, parts, plugin, of_kind);
+        describe_target((request, route), kind, (family, parts), plugin, of_kind);
     }
     if parts.kind != Kind::Request
         && let Some(id) = worker.node_id()
@@ -168,11 +250,7 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
     if let Some(reason) = reason {
         at_end.text(conventions::KEPT, reason);
     }
-    let about = match kind {
-        otlp::Kind::Server => About::Request,
-        otlp::Kind::Client if parts.kind == Kind::Request => About::Request,
-        otlp::Kind::Client => About::Call,
-    };
+    let fate = fate(family, parts, &request);
     let upstream = match parts.tags.upstream() {
         [] if parts.kind == Kind::Request => &upstream,
         told => told,
@@ -187,7 +265,7 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
         }
         (status, may_be_operation.then(|| end.operation()).flatten())
     };
-    let (status, operation) = parts.tags.end(about, upstream, is_connect, describe);
+    let (status, operation) = parts.tags.end(fate, upstream, is_connect, describe);
     if may_be_operation {
         // The decorator of a route names the operation also where no cluster does.
         let decorator = some(&parts.operation).map(conventions::Name::new);
@@ -246,7 +324,7 @@ fn report(worker: &Worker, family: &Family, parts: &Parts, reason: Option<&[u8]>
 fn describe_target<'r>(
     (request, route): (conventions::Request<'r>, Option<&[u8]>),
     kind: otlp::Kind,
-    parts: &'r Parts,
+    (family, parts): (&'r Family, &'r Parts),
     plugin: &Plugin,
     attributes: &mut Attributes,
 ) {
@@ -260,12 +338,21 @@ fn describe_target<'r>(
         }
         return request.describe_server(route, attributes);
     }
+    let is_last = parts.place.number == family.attempts.begun.get();
+    let rewritten = family.sent.rewritten().filter(|_| is_last);
     let mut sent = request;
     if !parts.sent_target.is_empty() {
         sent.target = &parts.sent_target;
     }
     if !parts.sent_authority.is_empty() {
         sent.authority = &parts.sent_authority;
+    }
+    if let Some(authority) = &rewritten {
+        sent.authority = authority;
+    }
+    let is_redirect = parts.tags.is_redirect();
+    if family.sent.is_unknown(is_last && is_redirect) {
+        sent.authority = b"";
     }
     // The template is for the path as it came in, so it is left out where the path has changed.
     let route = route.filter(|_| sent.path() == request.path());

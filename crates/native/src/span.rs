@@ -8,10 +8,13 @@ use meshtrace_otlp::RoleConfig;
 use meshtrace_pipeline::{Arena, MAX_EDITS, Outcome, Request, SpanStart};
 use meshtrace_propagation::{Direction, Peer, Read, SpanId};
 
+use crate::again;
 use crate::block::Block;
 use crate::call::Carrier;
 use crate::clock::SystemClock;
+use crate::fate::{Attempts, Place, RequestEnd};
 use crate::report;
+use crate::sent::Sent;
 use crate::tags::{self, NODE_ID, Tags};
 use crate::worker::Worker;
 
@@ -49,7 +52,7 @@ pub(crate) enum Kind {
 pub(crate) struct Family {
     /// The start of the request's span, and what was read of the request's context. The start's
     /// `tracestate` is in a field of its own.
-    start: Option<(SpanStart<'static>, Read)>,
+    pub(crate) start: Option<(SpanStart<'static>, Read)>,
     pub(crate) tracestate: Vec<u8>,
     /// The request's headers as they came in.
     pub(crate) block: Block,
@@ -58,11 +61,18 @@ pub(crate) struct Family {
     pub(crate) may_report: bool,
     /// Whether the router has made an attempt with a span of its own.
     pub(crate) has_attempt: Cell<bool>,
+    pub(crate) attempts: Attempts,
     /// The address of the last attempt's upstream.
     pub(crate) upstream: RefCell<Vec<u8>>,
+    pub(crate) sent: Sent,
+    /// The ids that the router's last call was told: of its span, and of that one's parent.
+    pub(crate) told: Cell<Option<(SpanId, Option<SpanId>)>>,
+    /// The end of the request, once it has ended.
+    pub(crate) ended: Cell<Option<RequestEnd>>,
     /// Whether the spans of a request that is not sampled are reported.
     pub(crate) verdict: Cell<Verdict>,
-    /// Finished spans whose verdict is not yet known.
+    /// Finished spans of attempts, of which the end of the request and the other attempts may tell
+    /// more.
     #[expect(clippy::vec_box, reason = "parts go from span to pool as one pointer")]
     pub(crate) waiting: RefCell<Vec<Box<Parts>>>,
 }
@@ -95,6 +105,8 @@ pub(crate) struct Parts {
     /// The target to which the router sent the request, of a span that may be a CLIENT span.
     pub(crate) sent_target: Vec<u8>,
     pub(crate) sent_authority: Vec<u8>,
+    /// The place of an attempt among the others.
+    pub(crate) place: Place,
 }
 
 /// The most bytes of memory that a finished span, or a request, leaves to a later one.
@@ -109,6 +121,7 @@ impl Parts {
         self.operation.clear();
         self.sent_target.clear();
         self.sent_authority.clear();
+        self.place = Place::default();
         is_small
     }
 }
@@ -119,13 +132,17 @@ impl Family {
         self.start = None;
         self.may_report = false;
         self.has_attempt.set(false);
+        self.attempts.clear();
+        self.told.set(None);
+        self.ended.set(None);
         self.verdict.set(Verdict::Open);
         self.waiting.get_mut().clear();
         let upstream = self.upstream.get_mut();
         self.tracestate.clear();
         upstream.clear();
         self.block.clear();
-        capacity([&self.tracestate, upstream]) + self.block.capacity() <= MAX_KEPT_BYTES
+        let texts = capacity([&self.tracestate, upstream]) + self.sent.clear();
+        texts + self.block.capacity() <= MAX_KEPT_BYTES
     }
 
     pub(crate) fn start(&self) -> Option<&SpanStart<'static>> {
@@ -135,10 +152,31 @@ impl Family {
     pub(crate) fn is_sampled(&self) -> bool {
         self.start().is_some_and(SpanStart::is_sampled)
     }
+
+    /// The request ends with this URL.
+    fn end_with(&self, url: &[u8]) {
+        let is_beginning = |path: &[u8]| self.block.request().target.starts_with(path);
+        self.sent.end(url, &self.attempts, is_beginning);
+    }
+
+    /// The router sends the request with this authority for the attempt of this number, or once more
+    /// for the request's own span.
+    fn send(&self, authority: &[u8], number: u32) {
+        let has_others = self.attempts.open.get() > 1;
+        if self.sent.inject(authority, has_others)
+            && let Ok(mut waiting) = self.waiting.try_borrow_mut()
+            && let Some(before) = waiting
+                .iter_mut()
+                .find(|parts| parts.place.number != 0 && parts.place.number + 1 == number)
+        {
+            before.sent_authority.clear();
+            before.sent_authority.extend_from_slice(authority);
+        }
+    }
 }
 
 /// The request for the stages.
-fn request<'a>(
+pub(crate) fn request<'a>(
     headers: Headers<'a>,
     direction: Direction,
     worker: &'a Worker,
@@ -174,19 +212,27 @@ pub(crate) fn start(worker: Rc<Worker>, carrier: &Carrier, operation: &[u8]) -> 
         // Envoy's name is the same for a listener without a direction.
         false => Direction::Inbound,
     };
+    let before = again::first_pass(&worker, carrier, &started.block, started.direction);
     let ids = worker.with_arena(|arena| {
         // Nothing is edited yet.
         let mut outcome = Outcome::with_room(arena, 0, 0);
         let direction = started.direction;
         let request = request(started.block.headers(), direction, &worker, arena);
         let stages = &worker.mesh_tracing;
-        let (start, read) = stages.start_span(&request, &worker.ids, &mut outcome)?;
+        let found = match &before {
+            None => stages.start_span(&request, &worker.ids, &mut outcome),
+            Some(before) => again::start(&worker, before, &request, &mut outcome),
+        };
+        let (start, read) = found?;
         plugin.metrics.add(plugin.handle, &outcome, direction);
         started.may_report = start.is_sampled() || plugin.keep.any() && !start.is_never();
         started.tracestate.extend_from_slice(start.tracestate());
         started.start = Some((start.with_tracestate(b""), read));
         Some((start.span_id(), start.parent()))
     });
+    if let Some(before) = before {
+        worker.give_back_family(before);
+    }
     let Some(ids) = ids else {
         worker.give_back_family(family);
         return None;
@@ -252,8 +298,10 @@ impl Span {
         let may_report = self.family.may_report && !self.is_overruled;
         let parts = may_report.then(|| {
             let mut parts = parts(&self.worker, kind, ids, start_time);
-            if kind == Kind::OtherCall {
-                parts.operation.extend_from_slice(operation);
+            match kind {
+                Kind::Attempt => parts.place.number = self.family.attempts.begin(),
+                Kind::OtherCall => parts.operation.extend_from_slice(operation),
+                Kind::Request => {}
             }
             parts
         });
@@ -286,7 +334,10 @@ impl Span {
             if key == NODE_ID.as_bytes() && self.kind == Kind::Request {
                 self.worker.keep_node_id(value);
             }
-            parts.tags.push(key, value);
+            let is_url = parts.tags.push(key, value);
+            if is_url && self.kind == Kind::Request {
+                self.family.end_with(value);
+            }
         }
     }
 
@@ -312,9 +363,19 @@ impl Span {
             return;
         }
         self.is_overruled = true;
-        if let Some(parts) = self.parts.take() {
-            self.worker.give_back_parts(parts);
+        self.drop_parts();
+    }
+
+    /// The span is not reported.
+    fn drop_parts(&mut self) {
+        let Some(parts) = self.parts.take() else {
+            return;
+        };
+        if parts.kind == Kind::Attempt {
+            self.family.attempts.end();
+            report::release(&self.worker, &self.family);
         }
+        self.worker.give_back_parts(parts);
     }
 
     /// Writes the context into the headers of the call that this span makes.
@@ -323,6 +384,10 @@ impl Span {
         let Some((start, read)) = &family.start else {
             return;
         };
+        let ids = (self.span_id, self.parent);
+        if self.kind != Kind::OtherCall {
+            family.told.set(Some(ids));
+        }
         worker.with_arena(|arena| {
             let headers = family.block.headers();
             let request = request(headers, family.direction, worker, arena);
@@ -333,7 +398,6 @@ impl Span {
             if self.is_overruled {
                 start = start.overruled();
             }
-            let ids = (self.span_id, self.parent);
             stages.inject_span(&request, (&start, read), ids, &mut outcome);
             if self.kind == Kind::OtherCall {
                 stages.inject_tracestate(&request, &mut outcome);
@@ -377,11 +441,21 @@ impl Span {
             };
             keep(&mut parts.sent_target, carrier.target());
             keep(&mut parts.sent_authority, carrier.authority());
+            family.send(&parts.sent_authority, parts.place.number);
         }
     }
 
     /// The span has ended.
     pub(crate) fn finish(&mut self) {
+        if self.kind == Kind::Request {
+            // Without its parts the code is not known.
+            let is_followed = self
+                .parts
+                .as_ref()
+                .is_none_or(|parts| parts.tags.is_redirect());
+            let family = &self.family;
+            self.worker.keep_last(is_followed.then_some(family));
+        }
         let Some(mut parts) = self.parts.take() else {
             if self.kind == Kind::Request && !self.family.may_report {
                 report::count_not_sampled(&self.worker);
@@ -394,16 +468,9 @@ impl Span {
     }
 
     /// Envoy does not use the span any more.
-    pub(crate) fn end(self) {
-        let Self {
-            worker,
-            family,
-            parts,
-            ..
-        } = self;
-        if let Some(parts) = parts {
-            worker.give_back_parts(parts);
-        }
+    pub(crate) fn end(mut self) {
+        self.drop_parts();
+        let Self { worker, family, .. } = self;
         worker.give_back_family(family);
     }
 }

@@ -8,11 +8,19 @@
 //! `error`. Then the custom tags come, then the name of the operation, where one is configured. A
 //! request whose response has a status of gRPC gets that at the very end.
 
-use meshtrace_envoy::response_flag::{SHORT_NAMES, UPSTREAM_REQUEST_TIMEOUT};
+mod read;
+
+use meshtrace_envoy::response_flag::{
+    DELAY_INJECTED, DOWNSTREAM_CONNECTION_TERMINATION, DOWNSTREAM_REMOTE_RESET,
+    UPSTREAM_REQUEST_TIMEOUT, UPSTREAM_RETRY_LIMIT_EXCEEDED,
+};
 use meshtrace_headers::{path_of, without_user};
 use meshtrace_otlp::Attributes;
 use meshtrace_otlp::conventions::{self, End, Seen};
 
+use self::read::{flags, grpc_status, number};
+pub(crate) use self::read::{is_egress, is_of_router};
+use crate::fate::{Fate, RequestEnd};
 use crate::tag_list::{Entry, MAX_VALUE, TagList};
 
 /// The tags of a span. Each is read as it comes, and only what is reported is kept. The memory is
@@ -116,46 +124,55 @@ const ENVOYS: [&str; 3] = [
     "upstream_cluster.name",
 ];
 
+/// The response flags that may stand beside the upstream's answer.
+const BESIDE_AN_ANSWER: u64 = DELAY_INJECTED
+    | UPSTREAM_RETRY_LIMIT_EXCEEDED
+    | DOWNSTREAM_CONNECTION_TERMINATION
+    | DOWNSTREAM_REMOTE_RESET;
+
 /// The most bytes of the texts of one span: more than Envoy's tags take, each of which it sets once
 /// or twice.
 const MAX_BYTES: usize = 64 * 1024;
 
 impl Tags {
-    /// Takes a tag. Where a tag of Envoy's own comes more than once, the last value counts.
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+    /// Takes a tag. Where a tag of Envoy's own comes more than once, the last value counts. Returns
+    /// whether the tag is Envoy's own with the URL of the request.
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
         if self.is_told {
-            return self.push_custom(key, value);
+            self.push_custom(key, value);
+            return false;
         }
         let numbers = &mut self.numbers;
         let text = match key {
             b"http.status_code" => {
                 numbers.code = number(value).filter(|code| *code != 0);
                 numbers.has_code = true;
-                return;
+                return false;
             }
             b"response_flags" => {
                 numbers.flags = flags(value);
                 self.is_told = numbers.has_code;
-                return;
+                return false;
             }
             b"request_size" => {
                 numbers.request_size = number(value);
-                return;
+                return false;
             }
             b"response_size" => {
                 numbers.response_size = number(value);
-                return;
+                return false;
             }
             b"retry.count" => {
                 numbers.retries = number(value).unwrap_or(0);
-                return;
+                return false;
             }
             GRPC_STATUS => {
                 numbers.grpc_status = grpc_status(value);
-                return;
+                return false;
             }
             // The headers of the request have these values, and `error` is the span's status.
-            b"http.url" | b"http.method" | b"user_agent" | b"error" => return,
+            b"http.url" => return true,
+            b"http.method" | b"user_agent" | b"error" => return false,
             b"http.protocol" => Text::Protocol,
             b"peer.address" => Text::Peer,
             b"upstream_cluster.name" => Text::Cluster,
@@ -166,14 +183,17 @@ impl Tags {
             b"guid:x-request-id" => Text::RequestId,
             b"downstream_cluster" => Text::DownstreamCluster,
             b"upstream_cluster" => Text::UpstreamCluster,
-            _ => return self.push_further(key, value),
+            _ => {
+                self.push_further(key, value);
+                return false;
+            }
         };
         let Some(place) = self.places.get_mut(text as usize) else {
-            return;
+            return false;
         };
         if text.is_unchanged() && !is_value(value) {
             *place = Place::default();
-            return;
+            return false;
         }
         let value = value.get(..MAX_VALUE).unwrap_or(value);
         let start = self.texts.len();
@@ -184,6 +204,7 @@ impl Tags {
             self.texts.extend_from_slice(value);
             *place = Place { start, length };
         }
+        false
     }
 
     #[inline(never)]
@@ -281,18 +302,51 @@ impl Tags {
         self.text(Text::Upstream)
     }
 
-    /// Whether a value can be a reason to keep a request that is not sampled.
-    pub(crate) fn is_suspicious(&self) -> bool {
+    /// Whether a value can be a reason to keep a request that is not sampled, whose last call had
+    /// this status of gRPC.
+    pub(crate) fn is_suspicious(&self, grpc_status: Option<u32>) -> bool {
         let numbers = &self.numbers;
         numbers.code.is_some_and(|code| code >= 500)
             || numbers.flags != 0
-            || numbers.grpc_status.is_some_and(|status| status != 0)
+            || numbers
+                .grpc_status
+                .or(grpc_status)
+                .is_some_and(|status| status != 0)
+    }
+
+    /// The status of gRPC.
+    pub(crate) fn grpc_status(&self) -> Option<u32> {
+        self.numbers.grpc_status
+    }
+
+    /// Whether an answer has begun.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.numbers.code.is_some()
+    }
+
+    /// Whether the answer leads elsewhere, so that Envoy may follow it.
+    pub(crate) fn is_redirect(&self) -> bool {
+        matches!(self.numbers.code, Some(301 | 302 | 303 | 307 | 308))
+    }
+
+    /// Whether Envoy itself ended the call.
+    pub(crate) fn is_canceled(&self) -> bool {
+        self.is_canceled
+    }
+
+    /// The end of a request, as far as it tells the end of its calls.
+    pub(crate) fn request_end(&self) -> RequestEnd {
+        RequestEnd {
+            code: self.numbers.code,
+            flags: self.numbers.flags,
+            grpc_status: self.numbers.grpc_status,
+        }
     }
 
     /// Calls `describe` with the values that are known at the end, in the form of the conventions.
     pub(crate) fn end<R>(
         &self,
-        about: About,
+        fate: Fate,
         upstream: &[u8],
         is_connect: bool,
         describe: impl FnOnce(&End<'_>) -> R,
@@ -300,11 +354,13 @@ impl Tags {
         let numbers = &self.numbers;
         // A call is an attempt. A request has had an attempt where its tags name a cluster.
         let cluster = self.text(Text::Cluster);
-        let was_called = about == About::Call || !cluster.is_empty();
-        // Envoy does not give a tracer the details of the response code.
+        let is_call = fate.is_of_call();
+        let was_called = is_call || !cluster.is_empty();
+        let ending = fate.ending(self.is_canceled, numbers.code, numbers.flags);
+        let code = numbers.code.or(ending.code);
         let told = conventions::Told {
-            code: numbers.code,
-            flags: numbers.flags,
+            code,
+            flags: numbers.flags | ending.flags,
             protocol: self.text(Text::Protocol),
             source: self.text(Text::Peer),
             cluster,
@@ -315,22 +371,24 @@ impl Tags {
             },
             request_size: numbers.request_size,
             response_size: numbers.response_size,
+            // Envoy does not give a tracer the details of the response code.
+            details: ending.reason,
         };
         let seen = Seen {
-            grpc_status: numbers.grpc_status,
+            grpc_status: numbers.grpc_status.or(ending.grpc_status),
             // The code of a call is the upstream's. The code of a request is too, where an upstream
-            // was called and no response flag is set.
-            answered: numbers.code.is_some()
-                && (about == About::Call || was_called && numbers.flags == 0),
+            // was called and no response flag is set that comes with an answer of Envoy's own.
+            answered: code.is_some()
+                && (is_call || was_called && numbers.flags & !BESIDE_AN_ANSWER == 0),
             is_connect,
             // With hedging a call goes on after its time is over, and may be answered after all.
-            excused: match about {
-                About::Call if numbers.code.is_some() && !self.is_canceled => {
-                    UPSTREAM_REQUEST_TIMEOUT
-                }
-                About::Call | About::Request => 0,
+            excused: match is_call && numbers.code.is_some() {
+                true => UPSTREAM_REQUEST_TIMEOUT & !ending.flags,
+                false => 0,
             },
-            canceled: about == About::Call && self.is_canceled,
+            failing: ending.failing,
+            beaten: ending.is_beaten,
+            unfinished: ending.is_unfinished && numbers.grpc_status.is_none(),
         };
         describe(&End::of_told(&told, seen))
     }
@@ -427,60 +485,9 @@ fn add(key: &str, value: Option<&[u8]>, attributes: &mut Attributes) {
     }
 }
 
-/// What a span describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
-    /// A request as it came in.
-    Request,
-    /// One call of an upstream.
-    Call,
-}
-
 /// The text, where it is not empty.
 pub(crate) fn some(text: &[u8]) -> Option<&[u8]> {
     (!text.is_empty()).then_some(text)
-}
-
-/// The flags from their form in access logs: short names, separated by commas.
-fn flags(text: &[u8]) -> u64 {
-    if text == b"-" {
-        return 0;
-    }
-    let bit = |name: &[u8]| {
-        let mut names = SHORT_NAMES.iter();
-        names.position(|known| known.as_bytes() == name)
-    };
-    let bits = text.split(|byte| *byte == b',').filter_map(bit);
-    bits.fold(0, |flags, bit| flags | 1 << bit)
-}
-
-fn grpc_status(digits: &[u8]) -> Option<u32> {
-    number(digits).and_then(|status| u32::try_from(status).ok())
-}
-
-/// The number that decimal digits write.
-fn number(digits: &[u8]) -> Option<u64> {
-    match digits {
-        // Most are a size of zero or a status.
-        [digit @ b'0'..=b'9'] => Some(u64::from(digit - b'0')),
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-            let [a, b, c] = [a, b, c].map(|digit| u64::from(digit - b'0'));
-            Some(a * 100 + b * 10 + c)
-        }
-        _ => core::str::from_utf8(digits).ok()?.parse().ok(),
-    }
-}
-
-/// Whether a span of that name is a call that the router makes. Other calls, such as those of an
-/// authoriser, are not the request's own.
-pub(crate) fn is_of_router(operation: &[u8]) -> bool {
-    operation.starts_with(b"router ")
-}
-
-/// Whether the span of a request is of an outbound listener. Envoy's name for it is "egress" and
-/// the host.
-pub(crate) fn is_egress(operation: &[u8]) -> bool {
-    operation.starts_with(b"egress")
 }
 
 #[cfg(test)]

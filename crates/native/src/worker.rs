@@ -33,6 +33,8 @@ pub(crate) struct Worker {
     /// The node's id as Envoy tells it with a request: where the bootstrap is not JSON, the process
     /// itself does not have it.
     node_id: OnceCell<Box<[u8]>>,
+    /// The last request that has ended, where Envoy may follow its answer elsewhere.
+    last: Cell<Option<Rc<Family>>>,
     families: Pool<Rc<Family>>,
     parts: Pool<Box<Parts>>,
     /// The memory of spans.
@@ -88,6 +90,7 @@ impl Worker {
             attributes: RefCell::default(),
             kept: Cell::default(),
             node_id: OnceCell::new(),
+            last: Cell::default(),
             families: Pool::new(),
             parts: Pool::new(),
             places: Pool::new(),
@@ -119,6 +122,20 @@ impl Worker {
         {
             self.families.give_back(family);
         }
+    }
+
+    /// A request has ended. Keeps the `family`, where Envoy may follow the answer.
+    pub(crate) fn keep_last(&self, family: Option<&Rc<Family>>) {
+        let is_sent = |family: &&Rc<Family>| family.told.get().is_some();
+        let family = family.filter(is_sent).map(Rc::clone);
+        if let Some(before) = self.last.replace(family) {
+            self.give_back_family(before);
+        }
+    }
+
+    /// Takes the last request that has ended, where none has begun or ended since.
+    pub(crate) fn take_last(&self) -> Option<Rc<Family>> {
+        self.last.take()
     }
 
     /// Moves `span` to where Envoy can have a pointer to it.

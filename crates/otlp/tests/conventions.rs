@@ -462,18 +462,18 @@ fn a_list_without_room_is_kept_in_whole_members() {
     }
 }
 
-/// An attempt that the proxy ended itself has no answer and is no error: another one has answered.
-/// What failed before is one all the same.
+/// An attempt that the proxy ended because another one had answered is no error. What failed before
+/// is one all the same.
 #[test]
-fn a_call_that_the_proxy_ended_is_an_error_where_something_failed() {
-    for (canceled, flags, is_error) in [(false, 0, true), (true, 0, false), (true, UF, true)] {
+fn a_call_that_was_beaten_is_an_error_where_something_failed() {
+    for (beaten, flags, is_error) in [(false, 0, true), (true, 0, false), (true, UF, true)] {
         let flags = u64::to_le_bytes(flags);
         let seen = Seen {
-            canceled,
+            beaten,
             ..Seen::default()
         };
         let (status, _, _) = end(&[("response.flags", &flags)], seen, Kind::Client);
-        assert_eq!(status == Status::Error, is_error, "{canceled} {flags:?}");
+        assert_eq!(status == Status::Error, is_error, "{beaten} {flags:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod applied;
 pub mod common;
+pub mod ends;
 pub mod example;
 pub mod host;
 pub mod http2;

@@ -14,59 +14,13 @@ use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
     Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
 };
-use envoy_test_harness::upstream::{RecordedRequest, Reply};
+use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{EnvoyBinary, SpanKind, Upstream, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::ends::{CALLS, answer, routes, send_in};
 use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
-
-const LONG: Duration = Duration::from_secs(3600);
-
-/// By the last part of the path.
-fn answer(request: &RecordedRequest) -> Reply {
-    match request.path.rsplit('/').next().unwrap_or_default() {
-        "fails" => Reply::status(503),
-        "cut" => Reply::ok().body("part").cut(),
-        "stalled" => Reply::ok().body("part").stall(),
-        "silent" => Reply::ok().delay(LONG),
-        "reset" => Reply::reset(),
-        "recovers" => match request.header_text("x-envoy-attempt-count").as_deref() {
-            Some("3") => Reply::ok(),
-            _ => Reply::status(503),
-        },
-        "falls-silent" => match request.header_text("x-envoy-attempt-count").as_deref() {
-            Some("1") => Reply::status(503),
-            _ => Reply::ok().delay(LONG),
-        },
-        "led" => Reply::status(302).header("location", "http://other.example:81/there/ok"),
-        _ => Reply::ok(),
-    }
-}
-
-/// The routes to a cluster, below its name.
-fn routes(cluster: &str) -> Vec<Route> {
-    let at = |name: &str| Route::prefix(&format!("/{cluster}/{name}/")).cluster(cluster);
-    let half = "0.5s";
-    let per_try = json!({"route": {"timeout": "0s", "retry_policy": {
-        "retry_on": "5xx", "num_retries": 1, "per_try_timeout": half,
-    }}});
-    let longest =
-        json!({"route": {"timeout": "0s", "max_stream_duration": {"max_stream_duration": half}}});
-    let of_grpc = json!({"route": {"max_stream_duration": {"grpc_timeout_header_max": "0s"}}});
-    let led = json!({"route": {"internal_redirect_policy": {"redirect_response_codes": [302]},
-        "prefix_rewrite": "/rewritten/"}});
-    vec![
-        at("timeout").timeout(Duration::from_millis(500)),
-        at("per-try").merge(per_try),
-        at("longest").merge(longest),
-        at("grpc").merge(of_grpc),
-        at("idle").merge(json!({"route": {"timeout": "0s", "idle_timeout": half}})),
-        at("retry").retry("5xx,reset", 2),
-        at("led").merge(led),
-        Route::prefix(&format!("/{cluster}/")).cluster(cluster),
-    ]
-}
 
 fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
     let of_role = |role: &str| {
@@ -75,7 +29,7 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
             .filter(mesh_tracing(reporting("http/protobuf", &report)))
             .virtual_host(json!({"include_request_attempt_count": true}))
             .merge(json!({"request_timeout": "0.5s"}));
-        let all = [routes("http1"), routes("http2"), routes("nobody")].concat();
+        let all = ["http1", "http2", "nobody"].map(routes).concat();
         for route in all {
             manager = manager.route(route);
         }
@@ -95,45 +49,6 @@ fn mesh(envoy: &EnvoyBinary, server: &Upstream) -> Collected {
         .cluster(Cluster::http2("http2", server.address()).merge(retries))
         .cluster(nobody);
     Collected::with(envoy, "http/protobuf", bootstrap)
-}
-
-/// What is asked for below a cluster's name; the upstream's status, and whether its span is an
-/// error.
-const CALLS: [(&str, Option<&str>, bool); 18] = [
-    ("ok", Some("200"), false),
-    ("fails", Some("503"), true),
-    ("cut", Some("200"), true),
-    ("timeout/stalled", Some("200"), true),
-    ("timeout/silent", None, true),
-    ("longest/stalled", Some("200"), false),
-    ("longest/silent", None, true),
-    ("idle/stalled", Some("200"), false),
-    ("idle/silent", None, true),
-    ("per-try/silent", None, true),
-    ("per-try/falls-silent", None, true),
-    ("reset", None, true),
-    ("retry/ok", Some("200"), false),
-    ("retry/recovers", Some("200"), false),
-    ("retry/fails", Some("503"), true),
-    ("retry/reset", None, true),
-    ("grpc/silent", None, true),
-    ("grpc/stalled", Some("200"), true),
-];
-
-/// A request whose response may be cut off.
-fn send_in(mesh: &Collected, listener: &str, path: &str, trace: &str, flags: &str) {
-    let address = mesh.envoy.address(listener).expect("its address");
-    let mut request = Request::get(path)
-        .header("host", "shop.example:80")
-        .header("traceparent", format!("00-{trace}-{SPAN}-{flags}"));
-    if path.contains("/grpc/") {
-        request = request
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("grpc-timeout", "500m");
-    }
-    // An error where the body was cut off.
-    let _ = request.send(address);
 }
 
 fn send(mesh: &Collected, listener: &str, path: &str) {

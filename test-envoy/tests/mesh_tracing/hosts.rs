@@ -18,17 +18,11 @@ const OTHER: &str = "11111111111111111111111111111111";
 type Seen = Vec<(&'static str, String)>;
 
 fn routes() -> HttpConnectionManager {
-    let redirect = json!({"route": {"internal_redirect_policy": {}}});
     HttpConnectionManager::new()
         .route(
             Route::prefix("/retried")
                 .cluster("upstream")
                 .retry("5xx", 2),
-        )
-        .route(
-            Route::prefix("/redirected")
-                .cluster("upstream")
-                .merge(redirect),
         )
         .route(
             Route::prefix("/rerouted")
@@ -80,7 +74,6 @@ fn start(host: Host, envoy: &EnvoyBinary) -> Collected {
     let mesh = host.start_with(envoy, "http/protobuf", bootstrap);
     mesh.upstream.respond_with(|request| match &*request.path {
         "/retried" => Reply::status(503),
-        "/redirected" => Reply::status(302).header("location", "http://test/there"),
         _ => Reply::ok(),
     });
     mesh
@@ -181,19 +174,7 @@ fn observe(mesh: &Collected) -> Seen {
         told.len(),
     );
     seen.push(("three attempts, where calls have spans", outcome));
-
-    let (_, spans) = send(mesh, "edge", &get_redirected(), 2);
-    let traces: BTreeSet<_> = spans.iter().map(|span| &span.trace_id).collect();
-    let outcome = format!("{} spans in {} trace(s)", spans.len(), traces.len());
-    seen.push((
-        "a redirect that Envoy follows, where `incoming` is `ignore`",
-        outcome,
-    ));
     seen
-}
-
-fn get_redirected() -> Request {
-    Request::get("/redirected").header("host", "test")
 }
 
 /// What comes of a configuration in a listener of a bootstrap.

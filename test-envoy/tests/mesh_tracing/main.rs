@@ -10,6 +10,7 @@ mod conformance;
 mod context;
 mod export;
 mod gateway_parent;
+mod gone;
 mod grpc_web;
 mod hosts;
 mod identity;

@@ -4,12 +4,15 @@
 //! client.
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route,
+};
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{SpanKind, Upstream};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, options, tracing};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::Collected;
 use serde_json::json;
 
@@ -74,4 +77,95 @@ fn a_call_has_the_names_of_rpc_and_fails_by_its_status() {
             }
         }
     }
+}
+
+/// A translator of gRPC-Web hides the status from the SERVER span's tags, wherever it stands. The last
+/// attempt tells it, without which it is not known.
+#[test]
+fn a_call_of_grpc_web_has_the_status_of_its_last_attempt() {
+    let web = || {
+        let filter = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"});
+        HttpFilter::raw("envoy.filters.http.grpc_web", filter)
+    };
+    for envoy in envoys() {
+        let upstream = Upstream::start().expect("an upstream");
+        upstream.respond_with(|request| {
+            let reply = Reply::ok().header("content-type", "application/grpc+proto");
+            let message = || reply.clone().body([0, 0, 0, 0, 0]);
+            let is_first = request.header_text("x-envoy-attempt-count").as_deref() == Some("1");
+            match &*request.path {
+                "/shop.Cart/Works" => message().trailer("grpc-status", "0"),
+                "/shop.Cart/Breaks" => message().trailer("grpc-status", "13"),
+                "/shop.Cart/IsMissing" => message().trailer("grpc-status", "5"),
+                "/shop.Cart/Recovers" if is_first => reply.header("grpc-status", "14"),
+                "/shop.Cart/Recovers" => message().trailer("grpc-status", "0"),
+                // No status at all.
+                _ => message(),
+            }
+        });
+        let config = json!({"report": {"cluster": "collector", "keep": {"errors": true}}});
+        let manager = |filters: [HttpFilter; 2], spans: bool| {
+            let route = Route::prefix("/").cluster("grpc").retry("unavailable", 1);
+            let manager = HttpConnectionManager::new()
+                .route(route)
+                .virtual_host(json!({"include_request_attempt_count": true}))
+                .tracing(tracing(config.clone()).spawn_upstream_span(spans));
+            filters
+                .into_iter()
+                .fold(manager, HttpConnectionManager::filter)
+        };
+        let bootstrap = Bootstrap::new()
+            .listener(Listener::http("before", manager([web(), export()], true)))
+            .listener(Listener::http("behind", manager([export(), web()], true)))
+            .listener(Listener::http("alone", manager([web(), export()], false)))
+            .cluster(Cluster::http2("grpc", upstream.address()));
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        for name in ["before", "behind", "alone"] {
+            for (method, status, is_error, attempts) in [
+                ("Works", Some("OK"), false, 1),
+                ("Breaks", Some("INTERNAL"), true, 1),
+                ("IsMissing", Some("NOT_FOUND"), false, 1),
+                ("Recovers", Some("OK"), false, 2),
+                ("IsSilent", None, false, 1),
+            ] {
+                for flags in ["01", "00"] {
+                    let at = format!("{} {name} {method} {flags}", envoy.reported_version());
+                    let (status, is_error, attempts) = match name {
+                        "alone" => (None, false, 0),
+                        _ => (status, is_error, attempts),
+                    };
+                    let before = mesh.counter("report.kept");
+                    let request = Request::post(&format!("/shop.Cart/{method}"), [0, 0, 0, 0, 0])
+                        .header("content-type", "application/grpc-web+proto")
+                        .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"));
+                    let address = mesh.envoy.address(name).expect("its address");
+                    request.send(address).expect("an answer");
+                    let is_reported = flags == "01" || is_error;
+                    let count = if is_reported { attempts + 1 } else { 0 };
+                    let spans = mesh.sink.wait_for_spans(count).expect(&at);
+                    mesh.sink.clear();
+                    let kept = u64::from(flags == "00" && is_error);
+                    assert_eq!(mesh.counter("report.kept"), before + kept, "{at}");
+                    let server = spans.iter().find(|span| span.kind == SpanKind::Server);
+                    let Some(server) = server else {
+                        assert!(!is_reported, "{at}: {spans:#?}");
+                        continue;
+                    };
+                    let told = server.attribute("rpc.response.status_code");
+                    assert_eq!(
+                        (told, server.status_error),
+                        (status, is_error),
+                        "{at}: {server:#?}"
+                    );
+                }
+            }
+        }
+    }
+    promises::held(
+        "Spans",
+        "The native tracer's SERVER span of a gRPC-Web call has the status that the upstream sent",
+        "5 outcomes, grpc_web before the filter and behind it, sampled and kept; without spans of attempts no status is \
+         said",
+        "30 calls a version, 3 versions",
+    );
 }

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use envoy_test_harness::SpanKind;
+use envoy_test_harness::client::Request;
 use envoy_test_harness::upstream::Reply;
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::native::{envoys, manager, start, tracing};
@@ -65,5 +67,35 @@ fn a_tunnel_is_neither_slow_nor_an_error() {
         assert!(spans.iter().any(|span| span.span_id == span_id));
         assert_eq!(flags, "01", "{version}");
         assert_eq!(mesh.counter("report.kept"), 0, "{version}");
+    }
+}
+
+/// An upstream that does not switch protocols has answered all the same.
+#[test]
+fn the_answer_to_an_upgrade_that_was_not_made_is_the_calls() {
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let config = json!({"report": {"cluster": "collector"}});
+        let manager = manager(tracing(config).spawn_upstream_span(true))
+            .merge(json!({"upgrade_configs": [{"upgrade_type": "websocket"}]}));
+        let mesh = start(&envoy, "http/protobuf", manager);
+        for (status, is_error) in [(200, false), (302, false), (403, true), (503, true)] {
+            let at = format!("{version} {status}");
+            mesh.upstream.respond_with(move |_| Reply::status(status));
+            let request = Request::get("/chat")
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket")
+                .header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+            let address = mesh.envoy.address("ingress").expect("its address");
+            assert_eq!(request.send(address).expect(&at).status, status, "{at}");
+            let spans = mesh.sink.wait_for_spans(2).expect("two spans");
+            mesh.sink.clear();
+            for span in &spans {
+                let code = span.attribute("http.response.status_code");
+                assert_eq!(code, Some(&*status.to_string()), "{at}: {span:#?}");
+            }
+            let client = spans.iter().find(|span| span.kind == SpanKind::Client);
+            assert_eq!(client.expect("a span").status_error, is_error, "{at}");
+        }
     }
 }

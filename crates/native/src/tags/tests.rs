@@ -22,15 +22,45 @@ fn what_is_told_is_read_and_no_status_is_no_code() {
     assert_eq!((told.code, told.retries), (Some(503), 2));
     assert_eq!(told.flags, 1 << 5 | 1 << 15);
     assert_eq!(told.request_size, None);
-    assert!(tags.is_suspicious());
-    assert!(tags.end(About::Call, b"", false, |end| end.is_server_error()));
+    assert!(tags.is_suspicious(None));
+    assert!(tags.end(Fate::OtherCall, b"", false, |end| end.is_server_error()));
+}
+
+#[test]
+fn envoys_own_url_is_told_apart_from_a_custom_one() {
+    let mut tags = Tags::default();
+    assert!(tags.push(b"http.url", b"http://shop/"));
+    assert!(!tags.push(b"http.method", b"GET"));
+    for (key, value) in OWN {
+        assert!(!tags.push(key.as_bytes(), value.as_bytes()));
+    }
+    assert!(!tags.push(b"http.url", b"http://mine/"));
+}
+
+#[test]
+fn the_status_of_the_last_call_is_that_of_the_request_where_it_has_none() {
+    let request = tags(&[("http.status_code", "200"), ("response_flags", "-")]);
+    assert!(!request.is_suspicious(Some(0)) && request.is_suspicious(Some(13)));
+    for (of_call, expected) in [(None, false), (Some(0), false), (Some(13), true)] {
+        let fate = Fate::Request {
+            grpc_status: of_call,
+        };
+        let is_error = request.end(fate, b"", false, |end| end.is_server_error());
+        assert_eq!(is_error, expected, "{of_call:?}");
+    }
+    let own = behind(&[("grpc.status_code", "0")]);
+    let fate = Fate::Request {
+        grpc_status: Some(13),
+    };
+    assert!(!own.is_suspicious(Some(13)));
+    assert!(!own.end(fate, b"", false, |end| end.is_server_error()));
 }
 
 #[test]
 fn an_answer_of_zero_or_none_is_not_suspicious() {
     let tags = tags(&[("http.status_code", "0"), ("response_flags", "-")]);
     assert_eq!(tags.numbers.code, None);
-    assert!(!tags.is_suspicious());
+    assert!(!tags.is_suspicious(None));
 }
 
 #[test]
@@ -76,7 +106,7 @@ fn behind(list: &[(&str, &str)]) -> Tags {
     for (key, value) in list {
         match *key {
             "OPERATION" => tags.name_operation(),
-            key => tags.push(key.as_bytes(), value.as_bytes()),
+            key => assert!(!tags.push(key.as_bytes(), value.as_bytes())),
         }
     }
     tags.close();

@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 12_447,
+        instructions: 12_688,
     },
     Scenario {
         name: "sampled, with an attempt",
@@ -74,7 +74,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 19_738,
+        instructions: 20_422,
     },
     Scenario {
         name: "not sampled",
@@ -88,7 +88,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 2,
         },
-        instructions: 7_635,
+        instructions: 7_839,
     },
     Scenario {
         name: "root",
@@ -102,7 +102,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 6_260,
+        instructions: 6_494,
     },
     Scenario {
         name: "root, without keep.errors",
@@ -116,7 +116,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 3_525,
+        instructions: 3_654,
     },
     Scenario {
         name: "root, 10 rules",
@@ -130,7 +130,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 7_886,
+        instructions: 8_074,
     },
     Scenario {
         name: "root, 1,000 rules",
@@ -144,7 +144,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 7_902,
+        instructions: 8_086,
     },
 ];
 

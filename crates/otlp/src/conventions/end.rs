@@ -25,9 +25,13 @@ pub struct Seen {
     pub is_connect: bool,
     /// Response flags that are set and are no failure of this span.
     pub excused: u64,
-    /// Whether the proxy itself ended the call, so that no answer is no error: another attempt has
-    /// answered, or what the upstream answered is told by another span.
-    pub canceled: bool,
+    /// Further response flags that are a failure of this span.
+    pub failing: u64,
+    /// Whether the proxy itself ended the call because it has another answer, so that no answer to
+    /// this call is no error.
+    pub beaten: bool,
+    /// Whether the proxy itself ended the call before the answer told how it ended.
+    pub unfinished: bool,
 }
 
 /// What a tracer is told of a request that is over. A text that it is not told is empty.
@@ -51,6 +55,8 @@ pub struct Told<'a> {
     pub request_size: Option<u64>,
     /// The size of the response's body, in bytes.
     pub response_size: Option<u64>,
+    /// What ended a call without an answer, where no flag tells it.
+    pub details: &'a [u8],
 }
 
 /// The data of a request that is over: its [`EndValues`], and what was recorded before.
@@ -80,7 +86,7 @@ impl<'a> End<'a> {
         let integer = |value| values.get(value).and_then(integer);
         let size = |value| integer(value).and_then(|size| i64::try_from(size).ok());
         Self {
-            code: integer(EndValue::Code).and_then(final_code),
+            code: integer(EndValue::Code).and_then(status_of),
             flags: integer(EndValue::Flags).unwrap_or(0),
             seen,
             details: text(EndValue::CodeDetails),
@@ -101,9 +107,10 @@ impl<'a> End<'a> {
     pub fn of_told(told: &Told<'a>, seen: Seen) -> Self {
         let size = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
         Self {
-            code: told.code.and_then(final_code),
+            code: told.code.and_then(status_of),
             flags: told.flags,
             seen,
+            details: told.details,
             protocol: told.protocol,
             source: told.source,
             cluster: told.cluster,
@@ -184,7 +191,8 @@ impl<'a> End<'a> {
     }
 
     fn upstream_failed(&self) -> bool {
-        self.flags & !self.seen.excused & response_flags::UPSTREAM_FAILED != 0
+        let failing = response_flags::UPSTREAM_FAILED | self.seen.failing;
+        self.flags & !self.seen.excused & failing != 0
     }
 
     /// Adds the attributes that are known at the end for a span of this `kind`, and returns its
@@ -288,12 +296,15 @@ impl<'a> End<'a> {
             _ if self.upstream_failed() => Some(ErrorType::Flags),
             // A call of Envoy's own over gRPC, such as an authoriser's: its tags have no code.
             _ if code.is_none() && self.seen.grpc_status.is_some() => None,
+            Kind::Client if self.seen.unfinished && !went_away => {
+                Some(ErrorType::Text(self.details_type()))
+            }
             // The upstream was sending its answer until then.
             Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
             // The upstream sent no answer: the code of Envoy's own answer shows whether that is an
             // error.
-            Kind::Client if code.is_none() && self.seen.canceled => None,
+            Kind::Client if code.is_none() && self.seen.beaten => None,
             Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
                 Some(ErrorType::Text(self.details_type()))
             }
@@ -311,11 +322,12 @@ impl<'a> End<'a> {
     }
 }
 
-/// The status code of a final response. An informational one (RFC 9110, section 15.2) is not the
-/// status of the response; 101 is the last response of HTTP before the protocol changes.
-fn final_code(code: u64) -> Option<u16> {
+/// The status code of a response; `None` where none came. Envoy keeps the code of an informational
+/// response that it passed on, such as 100, until another one comes. It is no status of the response
+/// (RFC 9110, section 15.2). Only 101 ends a response.
+fn status_of(code: u64) -> Option<u16> {
     let code = u16::try_from(code).ok()?;
-    (code >= 200 || code == 101).then_some(code)
+    (code == 101 || code >= 200).then_some(code)
 }
 
 /// "A fallback error value to be used when the instrumentation doesn't define a custom value".
@@ -325,4 +337,97 @@ enum ErrorType<'a> {
     Code(u16),
     Text(&'a [u8]),
     Flags,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Envoy keeps the code of an informational response, and a client may go away after it.
+    #[test]
+    fn an_informational_code_is_no_status() {
+        for (code, expected) in [
+            (0, None),
+            (100, None),
+            (103, None),
+            (199, None),
+            (101, Some(101)),
+            (200, Some(200)),
+            (599, Some(599)),
+            (70_000, None),
+        ] {
+            let told = Told {
+                code: Some(code),
+                ..Told::default()
+            };
+            assert_eq!(End::of_told(&told, Seen::default()).code, expected);
+            let mut values = EndValues::default();
+            let bytes = code.to_le_bytes();
+            values.set(EndValue::Code, Some(&bytes));
+            assert_eq!(End::new(&values, Seen::default()).code, expected);
+        }
+    }
+
+    #[test]
+    fn a_further_flag_is_a_failure_of_the_span_that_names_it() {
+        let told = Told {
+            code: Some(200),
+            flags: response_flag::STREAM_IDLE_TIMEOUT,
+            ..Told::default()
+        };
+        for failing in [0, response_flag::STREAM_IDLE_TIMEOUT] {
+            let seen = Seen {
+                answered: true,
+                failing,
+                ..Seen::default()
+            };
+            let status = End::of_told(&told, seen).describe(Kind::Client, &mut Attributes::new());
+            assert_eq!(status == Status::Error, failing != 0);
+        }
+    }
+
+    /// An answer of gRPC without its status. A client that goes away may have had enough of it.
+    #[test]
+    fn an_answer_that_the_proxy_cut_is_an_error_where_its_end_is_its_status() {
+        for (unfinished, flags, expected) in [
+            (true, 0, Status::Error),
+            (false, 0, Status::Unset),
+            (true, response_flag::DOWNSTREAM_REMOTE_RESET, Status::Unset),
+        ] {
+            let told = Told {
+                code: Some(200),
+                flags,
+                details: b"canceled",
+                ..Told::default()
+            };
+            let seen = Seen {
+                answered: true,
+                unfinished,
+                ..Seen::default()
+            };
+            let status = End::of_told(&told, seen).describe(Kind::Client, &mut Attributes::new());
+            assert_eq!(status, expected, "{unfinished} {flags}");
+        }
+    }
+
+    #[test]
+    fn what_ended_a_call_without_an_answer_is_its_error() {
+        let told = Told {
+            details: b"timeout",
+            ..Told::default()
+        };
+        for beaten in [false, true] {
+            let seen = Seen {
+                beaten,
+                ..Seen::default()
+            };
+            let (mut found, mut expected) = (Attributes::new(), Attributes::new());
+            let status = End::of_told(&told, seen).describe(Kind::Client, &mut found);
+            assert_eq!(status == Status::Error, !beaten);
+            if !beaten {
+                expected.text("error.type", b"timeout");
+            }
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+        }
+    }
 }

@@ -135,6 +135,12 @@ impl<'a> Request<'a> {
         self.is_grpc
     }
 
+    /// Whether the request asks for another protocol, as one for a WebSocket does.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.is_upgrade
+    }
+
     /// Whether the request's method is CONNECT, which requests a tunnel.
     #[must_use]
     pub fn is_connect(&self) -> bool {

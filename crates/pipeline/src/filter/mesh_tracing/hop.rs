@@ -112,6 +112,26 @@ impl<'a> Hop<'a> {
         }
     }
 
+    /// Returns the hop of the same request when it comes a second time: its span `own` is a child of
+    /// `caller`. The `tracestate` came with it.
+    pub(super) fn again(self, caller: SpanId, own: SpanId) -> Self {
+        let Self {
+            mut participation,
+            mut tracestate,
+            ..
+        } = self;
+        participation.context.span_id = own;
+        participation.context.b3_parent = Some(caller);
+        participation.parent = Some(caller);
+        participation.previous_trace_id = None;
+        tracestate.is_new = false;
+        Self {
+            participation,
+            tracestate,
+            ..self
+        }
+    }
+
     /// Returns the same hop for a call that is not sampled whatever was decided.
     pub(super) fn not_sampled(
         self,

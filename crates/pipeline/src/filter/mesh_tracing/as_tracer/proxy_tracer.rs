@@ -7,7 +7,7 @@
 
 use meshtrace_attributes::{Gathered, Tally};
 use meshtrace_headers::{Headers, Value};
-use meshtrace_propagation::{Field, IdGenerator, Read, SpanId, TraceId};
+use meshtrace_propagation::{Field, IdGenerator, Peer, Read, SpanId, TraceContext, TraceId};
 use meshtrace_sampling::Chosen;
 
 use super::super::hop::Hop;
@@ -108,6 +108,36 @@ impl MeshTracing {
         let (hop, incoming) = mode.join(request, forced, ids, outcome);
         let start = SpanStart {
             hop,
+            is_overruled: false,
+        };
+        Some((start, incoming.to_read()))
+    }
+
+    /// Starts the span of a request that comes a second time, as after an internal redirect, with the
+    /// headers that the call of the span `caller` was told. It stays in the trace, with the decision
+    /// of the `first` pass. Returns the same as [`start_span`](Self::start_span).
+    pub fn start_again<'a>(
+        &self,
+        request: &Request<'a>,
+        first: &SpanStart<'a>,
+        caller: SpanId,
+        ids: &IdGenerator,
+        outcome: &mut Outcome<'a>,
+    ) -> Option<(SpanStart<'a>, Read)> {
+        let stage = &self.as_tracer()?.propagation;
+        let told = TraceContext {
+            span_id: caller,
+            ..first.hop.own_context()
+        };
+        let told = told.to_bytes();
+        let peer = Peer {
+            own: Some(&told),
+            ..request.peer
+        };
+        let tally = &mut outcome.tallies.propagation;
+        let incoming = stage.extract(request.headers, peer, tally);
+        let start = SpanStart {
+            hop: first.hop.again(caller, ids.span_id()),
             is_overruled: false,
         };
         Some((start, incoming.to_read()))
