@@ -137,7 +137,8 @@ mod tests {
         assert!(!sent.is_unknown(true));
         sent.inject(b"shop", true);
         let attempts = Attempts::default();
-        (attempts.begin(), attempts.begin());
+        attempts.begin();
+        attempts.begin();
         sent.end(b"http://a.host/", &attempts, |path| path == b"/");
         assert!(sent.is_unknown(false));
     }
