@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, Cluster, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::config::{
+    Bootstrap, Cluster, HttpConnectionManager, Listener, Route, TrafficDirection,
+};
 use envoy_test_harness::upstream::Reply;
 use envoy_test_harness::{EnvoyBinary, Span, SpanKind, Upstream};
 use meshtrace_test_support::common::{SPAN, TRACE};
@@ -103,6 +105,11 @@ fn the_last_attempt_has_the_status_and_the_error_of_the_filters_client_span() {
                 assert_eq!(*flags, "00", "{at}");
                 continue;
             };
+            if *call == "grpc/stalled" {
+                let mut all = spans.iter().filter(|span| span.trace_id == last.trace_id);
+                let without = all.all(|span| span.attribute("rpc.response.status_code").is_none());
+                assert!(without, "{at}");
+            }
             let told = last.attribute("http.response.status_code");
             assert_eq!(told, *status, "{at}: {last:#?}");
             assert_eq!(last.status_error, *is_error, "{at}: {last:#?}");
@@ -121,6 +128,49 @@ fn the_last_attempt_has_the_status_and_the_error_of_the_filters_client_span() {
         "18 ways to end (answers, cuts, six limits of time, retries), HTTP/1.1 and HTTP/2 upstreams, sampled and kept",
         "72 requests a version, 3 versions",
     );
+}
+
+/// Without spans of attempts, the span of an outbound listener has the upstream's status beside flags
+/// that do not come with an answer of Envoy's own. No flag is set where `max_stream_duration` ends a
+/// call: the status of Envoy's answer is then taken for the upstream's.
+#[test]
+fn the_one_span_of_an_outbound_listener_has_the_status_as_far_as_it_is_told() {
+    for envoy in envoys() {
+        let server = Upstream::start().expect("a server");
+        server.respond_with(answer);
+        let manager = HttpConnectionManager::new()
+            .filter(export())
+            .tracing(tracing(reporting("http/protobuf", "{}")))
+            .virtual_host(json!({"include_request_attempt_count": true}));
+        let manager = routes("http1")
+            .into_iter()
+            .fold(manager, HttpConnectionManager::route);
+        let listener = Listener::http("ingress", manager).direction(TrafficDirection::Outbound);
+        let bootstrap = Bootstrap::new()
+            .listener(listener)
+            .cluster(Cluster::http1("http1", server.address()));
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        for (call, status, error) in [
+            ("retry/fails", Some("503"), Some("503")),
+            ("retry/recovers", Some("200"), None),
+            ("retry/reset", None, Some("URX,UC")),
+            ("timeout/silent", None, Some("UT")),
+            ("longest/silent", Some("504"), Some("504")),
+        ] {
+            let at = format!("{} {call}", envoy.reported_version());
+            send_in(&mesh, "ingress", &format!("/http1/{call}"), TRACE, "01");
+            let spans = mesh.sink.wait_for_spans(1).expect("a span");
+            mesh.sink.clear();
+            let told = |key| spans[0].attribute(key);
+            assert_eq!(spans[0].kind, SpanKind::Client, "{at}");
+            assert_eq!(
+                told("http.response.status_code"),
+                status,
+                "{at}: {spans:#?}"
+            );
+            assert_eq!(told("error.type"), error, "{at}: {spans:#?}");
+        }
+    }
 }
 
 /// The flags `SI` of an attempt, and of a request without one, tell of different limits. The cluster
