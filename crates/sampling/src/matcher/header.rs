@@ -274,7 +274,8 @@ mod tests {
     /// Whatever the texts: alike but for their end, nested, all the same, exact beside prefixes.
     #[test]
     fn a_load_takes_little_more_than_the_number_of_rules() {
-        let kinds: [(&str, fn(usize) -> ValuePattern); 5] = [
+        type Kind = (&'static str, fn(usize) -> ValuePattern);
+        let kinds: [Kind; 5] = [
             ("exact", |i| {
                 ValuePattern::Exact(text(format!("{}{i:04}", "a".repeat(150))))
             }),
