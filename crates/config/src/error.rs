@@ -48,37 +48,28 @@ impl ConfigError {
     /// A refusal of the value at `path`, relative to the configuration's top (`incoming.when`).
     #[inline(never)]
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::of(path.into(), message.into())
+        Self::told(path.into(), message.into(), None, None)
     }
 
+    /// A refusal that was read at the line and the column of `position`, of the value at `about`
+    /// where it is not that at `path`.
     #[inline(never)]
-    fn of(path: String, message: String) -> Self {
+    pub(crate) fn told(
+        path: String,
+        message: String,
+        about: Option<String>,
+        position: Option<(usize, usize)>,
+    ) -> Self {
         Self {
             mistakes: vec![Mistake {
                 path,
-                about: None,
+                about,
                 message,
-                position: None,
+                position,
                 judged_by: Vec::new(),
             }],
             untold: 0,
         }
-    }
-
-    /// The same refusal, which was read at this line and column.
-    pub(crate) fn at(mut self, line: usize, column: usize) -> Self {
-        for mistake in &mut self.mistakes {
-            mistake.position = Some((line, column));
-        }
-        self
-    }
-
-    /// The same refusal, which is about the value at this path.
-    pub(crate) fn about(mut self, path: &str) -> Self {
-        for mistake in &mut self.mistakes {
-            mistake.about = Some(path.to_owned());
-        }
-        self
     }
 
     /// A refusal of the text `found` at `path`; `expected` begins with "expected".
@@ -154,7 +145,10 @@ impl Mistake {
     /// The path of the value, such as `trace_context.extract[1]`.
     #[must_use]
     pub fn path(&self) -> &str {
-        quote::without_line(&self.path, end_of_secret_key(&self.path))
+        match may_be_secret(&self.path) {
+            true => quote::without_line(&self.path),
+            false => &self.path,
+        }
     }
 
     /// What was found, and what is allowed: at most 1,250 bytes without a line break and without
@@ -204,17 +198,15 @@ impl fmt::Display for Mistake {
 impl fmt::Display for ConfigError {
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALSO: &str = "; also ";
-
         let (mut told, mut bytes) = (0, 0);
         for mistake in &self.mistakes {
             let text = mistake.to_string();
-            bytes += ALSO.len() + text.len();
+            bytes += text.len() + 7;
             if told > 0 {
                 if bytes > MAX_LINE {
                     break;
                 }
-                f.write_str(ALSO)?;
+                f.write_str("; also ")?;
             }
             told += 1;
             f.write_str(&text)?;
@@ -236,21 +228,23 @@ fn hides_value(path: &str, message: &str) -> bool {
     // The path or the host of a URL sometimes contains a key or a password.
     let below_filter = path.strip_prefix("mesh_tracing.").unwrap_or(path);
     let is_report = matches!(below_filter, "report" | "report.path" | "report.authority");
-    is_report || !is_name && end_of_secret_key(path).is_some()
+    is_report || !is_name && may_be_secret(path)
 }
 
-/// The place in `path` where the key ends below which there are secrets.
+/// Whether it is a path below which there are secrets.
 #[inline(never)]
-fn end_of_secret_key(path: &str) -> Option<usize> {
-    let mut end = 0;
-    for key in path.as_bytes().split(|byte| b".[".contains(byte)) {
-        end += key.len();
-        if matches!(key, b"headers" | b"force" | b"hmac_sha256") {
-            return Some(end);
+fn may_be_secret(path: &str) -> bool {
+    // The code for splitting a text is larger.
+    let mut start = 0;
+    for (at, byte) in path.bytes().chain([b'.']).enumerate() {
+        if matches!(byte, b'.' | b'[') {
+            if let Some("headers" | "force" | "hmac_sha256") = path.get(start..at) {
+                return true;
+            }
+            start = at + 1;
         }
-        end += 1;
     }
-    None
+    false
 }
 
 /// Gathers the mistakes of several parts of a configuration, so that one does not hide the others.

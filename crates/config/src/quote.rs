@@ -67,21 +67,18 @@ pub(crate) fn quotes_a_name(message: &str) -> bool {
     let Some(quote) = message.strip_prefix("invalid value: string \"") else {
         return false;
     };
-    let name = quote.bytes().take(end_of_string(quote.as_bytes()));
-    // The name of a pseudo-header begins with a colon.
-    !name.skip(1).any(breaks_name)
+    let end = end_of_string(quote.as_bytes());
+    !quote.bytes().take(end).any(breaks_name)
 }
 
-/// `path` without the names below the key that ends at `end`, where they are more than names.
-pub(crate) fn without_line(path: &str, end: Option<usize>) -> &str {
-    let Some((above, below)) = end.and_then(|end| path.split_at_checked(end)) else {
-        return path;
+/// `path` without a key that is more than a name, and what is below it.
+pub(crate) fn without_line(path: &str) -> &str {
+    let above = || {
+        let line = path.bytes().position(breaks_name)?;
+        let key = path.get(..line)?.rfind('.')?;
+        path.get(..key)
     };
-    // A dot, and perhaps the colon of a pseudo-header, stand before the name.
-    match below.bytes().skip(2).any(breaks_name) {
-        true => above,
-        false => path,
-    }
+    above().unwrap_or(path)
 }
 
 /// Removes the value: `invalid type: string "secret", expected an object` without `"secret"`.
@@ -102,10 +99,8 @@ pub(crate) fn hide_value(message: &str) -> Cow<'_, str> {
     let expected = places.rposition(|text| text == EXPECTED);
     let expected = expected.and_then(|place| message.get(place..));
     let expected = expected.unwrap_or_default();
-    for what in ["unknown variant", "unknown field", "duplicate field"] {
-        if message.starts_with(what) {
-            return Cow::Owned([what, expected].concat());
-        }
+    if let Some((what @ ("unknown variant" | "unknown field"), _)) = message.split_once(" `") {
+        return Cow::Owned([what, expected].concat());
     }
     let told = ["invalid type: ", "invalid value: "]
         .iter()

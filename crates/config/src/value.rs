@@ -11,8 +11,7 @@ use crate::error::ConfigError;
 use crate::json::NotJson;
 use crate::{json, number, quote};
 
-/// The most items of a list, or members of an object with any keys, that are read: more than any key
-/// takes. What a text of a few megabytes would become in memory could end the VM.
+/// The most items of a list that are read: more than any key takes. What a text of a few megabytes would become in memory could end the VM.
 const MAX_ITEMS: usize = 1 << 15;
 
 /// A value of a configuration, and where it stands.
@@ -304,12 +303,8 @@ impl<'v> Value<'v> {
         if self.kind() != Kind::Object {
             return self.refuse_kind("an object");
         }
-        let members = self.members();
-        for (name, text) in members.iter().take(MAX_ITEMS) {
-            read(name, self.member(name, text));
-        }
-        if members.len() > MAX_ITEMS {
-            self.refuse_number();
+        for (name, text) in self.members() {
+            read(&name, self.member(&name, text));
         }
     }
 
@@ -328,13 +323,8 @@ impl<'v> Value<'v> {
         });
         self.parsed(parsed);
         if i > MAX_ITEMS {
-            self.refuse_number();
+            self.refuse("more than 32768 items");
         }
-    }
-
-    #[inline(never)]
-    fn refuse_number(&self) {
-        self.refuse(&format!("more than {MAX_ITEMS} items"));
     }
 
     /// Refuses a name that is none of `names`. `text` is the value of a key of that name.
@@ -371,12 +361,13 @@ impl<'v> Value<'v> {
         let before = self.document.text.get(..at).unwrap_or_default();
         let lines = before.bytes().filter(|byte| *byte == b'\n').count();
         let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
-        let mut mistake = ConfigError::new(path, message).at(lines + 1, column);
-        if let Some(name) = member {
+        let about = member.map(|name| {
             let mut path = String::new();
             self.member(name, "").path.write(&mut path);
-            mistake = mistake.about(&path);
-        }
+            path
+        });
+        let position = Some((lines + 1, column));
+        let mistake = ConfigError::told(path, message.to_owned(), about, position);
         mistakes.add(mistake);
     }
 

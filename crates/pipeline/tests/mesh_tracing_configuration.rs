@@ -129,7 +129,7 @@ fn a_refusal_names_the_path_what_was_found_and_what_is_allowed() {
         ),
         (
             report(r#""headers": {":path": "x"}"#),
-            "mesh_tracing.report.headers.:path: the protocol decides it",
+            "mesh_tracing.report.headers: the protocol decides it",
         ),
         (
             report(r#""headers": {"authorization: Bearer hunter2": "x"}"#),
