@@ -72,7 +72,9 @@ const NAMES: [&str; 24] = [
     "sw8",
     "x-trusted",
 ];
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 12] = [
+    "http://b.host/a/7",
+    "302",
     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
     "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -84,8 +86,9 @@ const VALUES: [&str; 10] = [
     "m=v;p=1",
     "CONNECT",
 ];
-const TAGS: [&str; 15] = [
+const TAGS: [&str; 16] = [
     "http.status_code",
+    "http.url",
     "response_flags",
     "retry.count",
     "http.protocol",
@@ -302,6 +305,21 @@ unsafe fn step(
             _ => {
                 let place = place % held.len();
                 of_span(action, choices, &mut held[place]);
+                if action == 9 && held.len() < 64 && choices.byte().is_multiple_of(4) {
+                    // The request is led elsewhere.
+                    let mut headers = held[place].headers.clone();
+                    headers.push((b"x-envoy-original-url".to_vec(), b"http://shop/".to_vec()));
+                    let operation = Buffer::of(OPERATIONS[0].as_bytes());
+                    let span = on::start_span(plugin, carrier(&mut headers), operation, true, 2);
+                    if !span.is_null() {
+                        held.push(Held {
+                            span,
+                            headers,
+                            managed,
+                            is_finished: false,
+                        });
+                    }
+                }
                 if action == 13 {
                     let gone = held.swap_remove(place);
                     on::span_destroy(gone.span);
