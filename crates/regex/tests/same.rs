@@ -267,7 +267,7 @@ fn a_search_takes_no_more_work_than_it_may() {
         taken(&"a".repeat(200), &mut memory),
     );
     let per_character = (long - short) / 100;
-    assert!((100..700 * 20).contains(&per_character), "{per_character}");
+    assert!((10..700 * 20).contains(&per_character), "{per_character}");
     for (lent, expected) in [
         (long, Ok(Some((0, 1)))),
         (long - 1, Err(Exhausted)),
@@ -278,8 +278,10 @@ fn a_search_takes_no_more_work_than_it_may() {
         assert_eq!(found, expected, "{lent}");
         assert!(left <= lent);
     }
-    let mut left = 1_000;
+    let mut left = 10_000;
     let plain = Regex::new("[0-9]+", 700).unwrap();
     let found = plain.find(&mut memory, &"a".repeat(200), 0, &mut left);
-    assert_eq!((found, left), (Ok(None), 0));
+    assert_eq!(found, Ok(None));
+    let taken = 10_000 - left;
+    assert!((200..2_000).contains(&taken), "{taken}");
 }
