@@ -3,8 +3,9 @@
 //! Envoy ends the first pass and begins the second one at once, on the same thread and with no other
 //! request between them. It keeps the headers, and with them what was injected last. That contains
 //! the id of a span that only this worker has made, and that no client can guess. So the request
-//! that begins next is looked at, and no other: an application that passes on what it was told makes
-//! calls of its own later, without the URL that Envoy writes.
+//! that begins next is looked at, and only at once: an application that passes on what it was told
+//! makes calls of its own later, and Envoy takes the URL that it writes itself from all callers that it
+//! does not take for internal.
 
 use std::rc::Rc;
 
@@ -14,9 +15,13 @@ use meshtrace_propagation::{Direction, Read, SpanId};
 
 use crate::block::Block;
 use crate::call::Carrier;
+use crate::clock::SystemClock;
 use crate::span::{Family, request};
 use crate::worker::Worker;
 
+/// The most nanoseconds between the end of the first pass and the second one, which Envoy begins in the
+/// same call. It is the time that a busy machine may take from the thread.
+const MAX_GAP: u64 = 5_000_000;
 /// The header with the URL of the first pass.
 const ORIGINAL_URL: &[u8] = b"x-envoy-original-url";
 /// The headers in which an id is not written in hexadecimal digits.
@@ -38,6 +43,7 @@ pub(crate) fn first_pass(
         && last.told.get().is_some_and(|(span_id, parent)| {
             may_tell(block, span_id)
                 && carrier.get(ORIGINAL_URL).is_some()
+                && SystemClock.now().saturating_sub(last.ended_at.get()) <= MAX_GAP
                 && tells(worker, &last, (span_id, parent), block)
         });
     if is_again {

@@ -69,6 +69,8 @@ pub(crate) struct Family {
     pub(crate) told: Cell<Option<(SpanId, Option<SpanId>)>>,
     /// The end of the request, once it has ended.
     pub(crate) ended: Cell<Option<RequestEnd>>,
+    /// When the request ended, where Envoy may follow its answer: nanoseconds of the monotonic clock.
+    pub(crate) ended_at: Cell<u64>,
     /// Whether the spans of a request that is not sampled are reported.
     pub(crate) verdict: Cell<Verdict>,
     /// Finished spans of attempts, of which the end of the request and the other attempts may tell

@@ -10,6 +10,7 @@ use meshtrace_pipeline::{ARENA_BYTES, Arena, MeshTracing};
 use meshtrace_propagation::IdGenerator;
 
 use crate::call;
+use crate::clock::SystemClock;
 use crate::plugin::Plugin;
 use crate::queue::Queue;
 use crate::send;
@@ -128,6 +129,9 @@ impl Worker {
     pub(crate) fn keep_last(&self, family: Option<&Rc<Family>>) {
         let is_sent = |family: &&Rc<Family>| family.told.get().is_some();
         let family = family.filter(is_sent).map(Rc::clone);
+        if let Some(family) = &family {
+            family.ended_at.set(SystemClock.now());
+        }
         if let Some(before) = self.last.replace(family) {
             self.give_back_family(before);
         }

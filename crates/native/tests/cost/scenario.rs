@@ -60,7 +60,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 12_688,
+        instructions: 12_797,
     },
     Scenario {
         name: "sampled, with an attempt",
@@ -74,7 +74,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 1,
         },
-        instructions: 20_422,
+        instructions: 20_612,
     },
     Scenario {
         name: "not sampled",
@@ -88,7 +88,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 1,
             count: 2,
         },
-        instructions: 7_839,
+        instructions: 7_864,
     },
     Scenario {
         name: "root",
@@ -102,7 +102,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 6_494,
+        instructions: 6_477,
     },
     Scenario {
         name: "root, without keep.errors",
@@ -116,7 +116,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 3,
         },
-        instructions: 3_654,
+        instructions: 3_829,
     },
     Scenario {
         name: "root, 10 rules",
@@ -130,7 +130,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 8_074,
+        instructions: 8_102,
     },
     Scenario {
         name: "root, 1,000 rules",
@@ -144,7 +144,7 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             remove: 0,
             count: 4,
         },
-        instructions: 8_086,
+        instructions: 8_121,
     },
 ];
 

@@ -135,6 +135,13 @@ impl<'a> End<'a> {
         self.is_outbound
     }
 
+    /// Whether Envoy follows the answer ("internal redirect"): the request's headers may be those of the
+    /// next request.
+    #[must_use]
+    pub fn leads_elsewhere(&self) -> bool {
+        self.details == INTERNAL_REDIRECT
+    }
+
     /// Whether the request was sent on to an upstream.
     #[must_use]
     pub fn has_upstream(&self) -> bool {

@@ -144,6 +144,8 @@ impl Tracer {
         };
         let sent = match is_redirected {
             true => request.before_redirect(),
+            // A filter behind this one led the request elsewhere behind its response.
+            false if end.leads_elsewhere() => None,
             false => headers.is_some().then_some(request),
         };
         let start_time = open.start.wall(lookup);
