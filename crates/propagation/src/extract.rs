@@ -440,7 +440,7 @@ impl Propagation {
             | ((format, explicit), (_, SamplingState::Deferred))
                 if !format.can_defer()
                     && explicit == self.writing.on_defer.sampling()
-                    && !is_sampled() =>
+                    && !(explicit == SamplingState::Sampled && is_sampled()) =>
             {
                 SamplingState::Deferred
             }

@@ -236,6 +236,19 @@ fn a_deferred_decision_is_told_to_w3c_as_configured_and_to_b3_as_it_is() {
             counted: &[Counter::ExtractedB3],
         },
         Row {
+            promise: "a threshold beside a flag that is not set proves nothing",
+            config: "{}",
+            sent: "traceparent: 00-$T-$S-00
+                   tracestate: ot=th:8
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S",
+            left: "traceparent: 00-$T-$S-00
+                   tracestate: ot=th:8
+                   x-b3-traceid: $T
+                   x-b3-spanid: $S",
+            counted: &[Counter::ExtractedTracecontext, Counter::Deferred],
+        },
+        Row {
             promise: "what an earlier hop told W3C in its place is no decision: B3 stays open",
             config: "{}",
             sent: "traceparent: 00-$T-$S-00

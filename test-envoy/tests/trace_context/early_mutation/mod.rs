@@ -235,9 +235,15 @@ fn context(left: &RecordedRequest, tracer: Tracer) -> Option<(String, String, bo
 fn as_the_filter_reads(config: &str, tracer: Tracer, sent: &Lines) -> Hop {
     let mut config = parsed(config);
     let is_later = |(name, value): &(String, Vec<u8>)| {
-        name == "traceparent" && !value.trim_ascii().starts_with(b"00")
+        let value = value.trim_ascii();
+        name == "traceparent" && !value.is_empty() && !value.starts_with(b"00")
     };
-    if sent.iter().any(is_later) {
+    let mut lines = sent.iter().filter(|(name, _)| name == "traceparent");
+    let begins_empty = lines.next().is_some_and(|(_, value)| {
+        let value = value.trim_ascii();
+        value.is_empty() || value.starts_with(b",")
+    });
+    if begins_empty || sent.iter().any(is_later) {
         // CEL sees repeated lines joined by commas: a limit that is told.
         config.on_repeated = Some(OnRepeated::Reject);
     }
