@@ -417,7 +417,7 @@ impl Propagation {
             context.sampling = self.agreed(
                 (chosen, context.sampling),
                 (*format, other.sampling),
-                || has_threshold(id, arrived),
+                || members_of(id, arrived).is_some_and(|of| tracestate::has_threshold(&of)),
             );
             context.b3_parent = context.b3_parent.or(other.b3_parent);
         }
@@ -465,18 +465,6 @@ impl Propagation {
             tally.count(Counter::MalformedTracestate);
         }
     }
-}
-
-/// Whether the `tracestate` of the trace `id` has a threshold, which only a sampler writes
-/// (OpenTelemetry, "TraceState: Probability Sampling": `th`).
-#[cold]
-fn has_threshold(id: TraceId, arrived: &Arrived<'_>) -> bool {
-    let is_threshold = |part: &[u8]| part.starts_with(b"th:");
-    let members = members_of(id, arrived).unwrap_or_default();
-    members.iter().any(|member| {
-        let mut parts = member.value.split(|byte| *byte == b';');
-        member.key == b"ot" && parts.any(is_threshold)
-    })
 }
 
 /// The decision that two formats have together about one trace. Debug wins; then a decision wins

@@ -67,6 +67,16 @@ pub fn one_line<'m>(members: &'m [Member<'m>]) -> impl Iterator<Item = &'m [u8]>
     line(members.iter().copied())
 }
 
+/// Whether `members` have a threshold, which only a sampler writes (OpenTelemetry, "TraceState:
+/// Probability Sampling": `th`).
+#[cold]
+pub(crate) fn has_threshold(members: &[Member<'_>]) -> bool {
+    members.iter().any(|member| {
+        let mut parts = member.value.split(|byte| *byte == b';');
+        member.key == b"ot" && parts.any(|part| part.starts_with(b"th:"))
+    })
+}
+
 fn line<'m>(members: impl Iterator<Item = Member<'m>>) -> impl Iterator<Item = &'m [u8]> {
     members.enumerate().flat_map(|(i, member)| {
         let comma: &[u8] = if i == 0 { b"" } else { b"," };
