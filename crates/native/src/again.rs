@@ -20,8 +20,9 @@ use crate::span::{Family, request};
 use crate::worker::Worker;
 
 /// The most nanoseconds between the end of the first pass and the second one, which Envoy begins in the
-/// same call. It is the time that a busy machine may take from the thread.
-const MAX_GAP: u64 = 5_000_000;
+/// same call. It is the time that a machine may take from the thread: Linux holds back a container that
+/// has used up its CPU limit for tenths of a second.
+const MAX_GAP: u64 = 1_000_000_000;
 /// The header with the URL of the first pass.
 const ORIGINAL_URL: &[u8] = b"x-envoy-original-url";
 /// The headers in which an id is not written in hexadecimal digits.
