@@ -77,6 +77,8 @@ paths! {
     }
     /// The attributes that are text, or a map of texts, as far as they are used here.
     TEXTS {
+        /// The local address of the downstream connection, with its port.
+        DESTINATION_ADDRESS = "destination", "address";
         /// The headers of the request, a map.
         REQUEST_HEADERS = "request", "headers";
         /// The host of the request, with its port.

@@ -203,6 +203,29 @@ pub(crate) fn set_shared_data(key: &[u8], value: &[u8], version: Version) -> Res
     })
 }
 
+/// Changes an entry of the shared data. Other VMs may change it at the same time, so `change` is called
+/// until the write succeeds. Returns whether it was written: `change` returns `None` for an entry that
+/// is to stay as it is. An absent entry is empty.
+pub(crate) fn update_shared_data(
+    key: &[u8],
+    change: &mut dyn FnMut(&[u8]) -> Option<Vec<u8>>,
+) -> Result<bool, Status> {
+    const ATTEMPTS: usize = 1000;
+
+    for _ in 0..ATTEMPTS {
+        let (value, version) = shared_data(key)?.unwrap_or((Box::default(), Version::ABSENT));
+        let Some(new) = change(&value) else {
+            return Ok(false);
+        };
+        match set_shared_data(key, &new, version) {
+            Ok(()) => return Ok(true),
+            Err(Status::CAS_MISMATCH) => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::CAS_MISMATCH)
+}
+
 /// Defines a metric, or finds the one of that name.
 pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status> {
     let mut metric = 0;

@@ -27,6 +27,7 @@ use proxy_wasm::types::LogLevel;
 use crate::call::{self, Version};
 use crate::in_force::{self, Entry, GivenConfiguration, Invalid, LoadDecision};
 use crate::metrics::ConfigGauges;
+use crate::served;
 use crate::status::Status;
 use crate::warned::Warned;
 
@@ -152,14 +153,23 @@ fn announce<C: Composition>(plugin: &Plugin, composition: &C) {
     }
 }
 
-/// Returns, once, the good configuration that came after the bad one of the root context `context`.
+/// Returns, once, the good configuration that came after the bad one of the root context `context`,
+/// where it is of the same plugin. It is called in a request.
 ///
 /// Envoy keeps a root context while a listener of it drains. Where the same configuration comes
-/// back, Envoy uses that root context again without a callback.
+/// back, Envoy uses that root context again without a callback. A second plugin of the same name in
+/// another listener looks the same, until the good configuration has served a request.
 #[inline(never)]
 pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
-    let entry = in_force::successor(context)?;
+    let entry = in_force::successor(context, served::has_here)?;
     recall(entry.plugin, entry.given)
+}
+
+/// The root context `context` serves a request.
+pub(crate) fn serves(context: u32) {
+    if let Some(entry) = in_force::awaited(context) {
+        served::here(&entry);
+    }
 }
 
 /// The root context `context` of `plugin` ends.
@@ -291,7 +301,7 @@ fn parse<C: Composition>(json: &[u8]) -> Result<C, ConfigError> {
 
 /// FNV-1a with 64 bits, never 0.
 #[inline(never)]
-fn digest(parts: &[&[u8]]) -> u64 {
+pub(crate) fn digest(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
         // 0xff is no byte of UTF-8, so it is in none of the parts that it separates.

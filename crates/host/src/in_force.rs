@@ -16,11 +16,13 @@
 //! - a configuration that no worker has loaded yet when the next one comes (two plugins of one
 //!   bootstrap) is not in force, so the next one is not its update, unless it is itself an update
 //!   of what is in force;
-//! - two different configurations that are in force at once are two plugins.
+//! - two different configurations that are in force at once are two plugins;
+//! - a root context with a bad configuration takes a good one that came later only where that one
+//!   has served requests too: see [`served`](crate::served).
 
 use std::cell::{Cell, RefCell};
 
-use crate::call::{self, Version};
+use crate::call;
 use crate::status::Status;
 
 /// The name of the list in the shared data.
@@ -163,8 +165,8 @@ thread_local! {
 struct Root {
     context: u32,
     entry: Entry,
-    /// A good configuration of the same plugin that came later, which is to run in the place of
-    /// what runs.
+    /// A good configuration of the same name that came later. It is to run in the place of what runs
+    /// where it is of the same plugin.
     successor: Option<Entry>,
 }
 
@@ -313,43 +315,45 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
     Some(changed.map(|_| left))
 }
 
-/// Returns, once, the good configuration that came after the one of the root context `context`.
-pub(crate) fn successor(context: u32) -> Option<Entry> {
+/// Returns, once, the good configuration that came after the one of the root context `context`, where
+/// it `is_own`.
+pub(crate) fn successor(context: u32, is_own: fn(&Entry) -> bool) -> Option<Entry> {
     with_roots(|roots| {
-        let mut roots = roots.iter_mut();
-        roots.find(|root| root.context == context)?.successor.take()
+        let root = roots.iter_mut().find(|root| root.context == context)?;
+        root.successor.take_if(|successor| is_own(successor))
     })
 }
 
-/// Changes the list. Other VMs may change it at the same time, so the change is repeated until it
-/// succeeds. Returns the list after the change.
+/// The configuration that the root context `context` runs, where another root context waits for it.
+pub(crate) fn awaited(context: u32) -> Option<Entry> {
+    with_roots(|roots| {
+        let own = roots.iter().find(|root| root.context == context)?.entry;
+        let awaits = |root: &Root| {
+            root.successor
+                .is_some_and(|good| (good.plugin, good.runs) == (own.plugin, own.runs))
+        };
+        roots.iter().any(awaits).then_some(own)
+    })
+}
+
+/// Changes the list. Returns the list after the change.
 #[inline(never)]
 fn change(with: &mut dyn FnMut(&[Entry], &mut Vec<Entry>)) -> Result<Vec<Entry>, Status> {
-    const ATTEMPTS: usize = 1000;
-
-    for _ in 0..ATTEMPTS {
-        let (bytes, version) = match call::shared_data(LIST)? {
-            Some(entry) => entry,
-            None => (Box::default(), Version::ABSENT),
-        };
+    let mut list = Vec::new();
+    call::update_shared_data(LIST, &mut |bytes| {
         let mut before = Vec::new();
         for bytes in bytes.chunks_exact(FIELDS * 8) {
             before.extend(Entry::decode(bytes));
         }
-        let mut list = before.clone();
+        list.clone_from(&before);
         with(&before, &mut list);
-        if list == before {
-            return Ok(list);
-        }
-        let mut bytes = Vec::new();
-        for entry in &list {
-            entry.encode(&mut bytes);
-        }
-        match call::set_shared_data(LIST, &bytes, version) {
-            Ok(()) => return Ok(list),
-            Err(Status::CAS_MISMATCH) => {}
-            Err(status) => return Err(status),
-        }
-    }
-    Err(Status::CAS_MISMATCH)
+        (list != before).then(|| {
+            let mut bytes = Vec::new();
+            for entry in &list {
+                entry.encode(&mut bytes);
+            }
+            bytes
+        })
+    })?;
+    Ok(list)
 }

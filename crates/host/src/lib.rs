@@ -19,6 +19,7 @@ mod metrics;
 mod own_context;
 mod root;
 mod running;
+mod served;
 mod shared;
 mod status;
 mod stream;

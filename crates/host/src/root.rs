@@ -105,8 +105,12 @@ impl<C: Composition> RootContext for Root<C> {
         {
             self.start(Some(composition));
         }
+        let running = self.running();
+        if running.is_some() {
+            configuration::serves(self.context);
+        }
         Some(Box::new(Stream {
-            running: self.running(),
+            running,
             state: C::RequestState::default(),
         }))
     }

@@ -5,7 +5,6 @@ use meshtrace_pipeline::Warning;
 
 use crate::call::{self, Version};
 use crate::configuration::key;
-use crate::status::Status;
 
 /// The start of the entry's name.
 const WARNED: &[u8] = b"meshtrace.warned";
@@ -23,23 +22,8 @@ impl Warned {
     /// last hour. Where the shared data fail, each worker speaks for itself.
     #[inline(never)]
     pub(crate) fn admits(&self, warning: Warning, now: u64) -> bool {
-        const ATTEMPTS: usize = 64;
-
-        for _ in 0..ATTEMPTS {
-            let (said, version) = match call::shared_data(&self.0) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => (Box::default(), Version::ABSENT),
-                Err(_) => return true,
-            };
-            let Some(new) = warning.record(&said, now) else {
-                return false;
-            };
-            match call::set_shared_data(&self.0, &new, version) {
-                Err(Status::CAS_MISMATCH) => {}
-                Ok(()) | Err(_) => return true,
-            }
-        }
-        true
+        let recorded = call::update_shared_data(&self.0, &mut |said| warning.record(said, now));
+        recorded != Ok(false)
     }
 
     /// The configuration comes in force, or ends: from now on each warning is a new one.

@@ -179,13 +179,31 @@ fn an_inert_root_context_runs_the_good_configuration_that_came_after_it() {
     load_in_all(1, "a", BAD);
     assert_eq!(runs(3), "nothing");
     load_in_all(4, "a", GOOD);
+    assert_eq!(runs(6), "b3");
     assert_eq!((runs(3), invalid()), ("b3", Some(0)));
     load_in_all(7, "a", OTHER);
-    assert_eq!(runs(3), "b3multi");
+    assert_eq!([runs(3), runs(9), runs(3)], ["b3", "b3multi", "b3multi"]);
     end(&[4, 5, 6, 7, 8, 9]);
     assert_eq!((runs(3), invalid()), ("b3multi", Some(1)));
     let back = "trace_context: plugin \"a\": a configuration that was refused before is back";
     assert_eq!(lines(back), 1);
+}
+
+/// It may be of another plugin of the same name: only a request has a listener.
+#[test]
+fn an_inert_root_context_does_not_run_what_served_elsewhere() {
+    let at = |address: &str| {
+        let property = (b"destination\0address".into(), address.into());
+        host(|host| host.properties.extend([property]));
+    };
+    load_in_all(1, "a", BAD);
+    load_in_all(4, "a", GOOD);
+    at("10.0.0.1:80");
+    assert_eq!(runs(3), "nothing");
+    at("10.0.0.1:81");
+    assert_eq!(runs(6), "b3");
+    at("10.0.0.1:80");
+    assert_eq!(runs(3), "nothing");
 }
 
 #[test]

@@ -237,6 +237,40 @@ fn two_plugins_without_a_name_of_their_own_start_and_do_not_share_a_configuratio
     );
 }
 
+/// A good plugin of the same name in a listener that comes later: it looks like an update, until
+/// there are requests.
+#[test]
+fn a_bad_plugin_does_not_run_what_is_in_force_in_another_listener() {
+    each_supported(|envoy| {
+        let with =
+            |name: &str, config: &str| listener(name, vec![named("f", "same", config).into()]);
+        let bootstrap = Bootstrap::new().watched_listener(with("first", BAD));
+        let mesh = mesh(envoy, 2, bootstrap);
+        assert_eq!((formats(&mesh, "first"), invalid(&mesh)), ("unchanged", 1));
+        let update = |name: &str, config: &str| {
+            mesh.envoy
+                .update_listener(with(name, config))
+                .expect("taken");
+        };
+        update("second", GOOD);
+        for (listener, expected) in [("first", "unchanged"), ("second", "b3")].repeat(3) {
+            assert_eq!(formats(&mesh, listener), expected, "{listener}");
+        }
+        // The first one's own last good configuration.
+        update("first", OTHER);
+        assert_eq!(formats(&mesh, "first"), "b3multi");
+        update("first", BAD);
+        assert_eq!(formats(&mesh, "first"), "b3multi");
+        assert_eq!(formats(&mesh, "second"), "b3");
+    });
+    promises::held(
+        "Configuration",
+        "A bad plugin does not run the configuration of a good one of its name in another listener",
+        "the good one is added later; requests to both in turn; then an update of the bad one, and back",
+        "nothing, then its own last good configuration; 4 versions, 2 workers",
+    );
+}
+
 #[test]
 fn a_new_listener_with_a_bad_plugin_is_never_refused() {
     each_supported(|envoy| {
