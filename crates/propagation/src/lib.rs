@@ -14,6 +14,7 @@
 mod arrived;
 mod baggage;
 mod baggage_source;
+mod choose;
 mod config;
 mod context;
 mod counter;
