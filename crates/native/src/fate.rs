@@ -36,12 +36,17 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// An attempt begins. Returns its number.
-    pub(crate) fn begin(&self) -> u32 {
-        self.open.set(self.open.get().saturating_add(1));
+    /// An attempt begins. Returns its place.
+    pub(crate) fn begin(&self) -> Place {
+        let others = self.open.get();
+        self.open.set(others.saturating_add(1));
         self.begun.set(self.begun.get().saturating_add(1));
         self.grpc_status.set(None);
-        self.begun.get()
+        Place {
+            number: self.begun.get(),
+            began_alone: others == 0,
+            ..Place::default()
+        }
     }
 
     /// An attempt ends.
@@ -61,6 +66,8 @@ pub(crate) struct Place {
     pub(crate) number: u32,
     /// How many attempts had begun when it ended.
     pub(crate) begun_then: u32,
+    /// Whether no other attempt was open when it began.
+    pub(crate) began_alone: bool,
     /// Whether an attempt that was open when it ended had an answer.
     pub(crate) is_beaten: bool,
 }
@@ -69,6 +76,14 @@ impl Place {
     /// Whether the attempt of the place `other`, which ends later, was open when this one ended.
     pub(crate) fn was_beside(self, other: Self) -> bool {
         other.number <= self.begun_then
+    }
+
+    /// Whether all is known of this attempt, which has ended, once the attempt `next` has told what it
+    /// sends: no other was open beside it, so none can have its answer, and the end of the request is
+    /// not its own.
+    pub(crate) fn is_settled_by(self, next: Self) -> bool {
+        let was_alone = self.began_alone && self.begun_then == self.number;
+        was_alone && self.number < next.number
     }
 }
 
@@ -343,5 +358,27 @@ mod tests {
             };
             assert_eq!(ended.was_beside(other), expected);
         }
+    }
+
+    #[test]
+    fn only_an_attempt_that_was_alone_is_settled_by_the_next_one() {
+        let attempts = Attempts::default();
+        let ended = |mut place: Place| {
+            attempts.end();
+            place.begun_then = attempts.begun.get();
+            place
+        };
+        let alone = ended(attempts.begin());
+        assert!(!alone.is_settled_by(alone), "it may be the last one");
+        let second = attempts.begin();
+        assert!(alone.is_settled_by(second));
+        let third = attempts.begin();
+        let (second, third) = (ended(second), ended(third));
+        let last = attempts.begin();
+        assert!(alone.is_settled_by(last));
+        assert!(!second.is_settled_by(last), "the third one began beside it");
+        assert!(!third.is_settled_by(last), "it began beside the second one");
+        // What is no attempt has no place.
+        assert!(!Place::default().is_settled_by(last));
     }
 }

@@ -9,7 +9,7 @@ use meshtrace_otlp::{self as otlp, Attributes, Counter, RoleConfig};
 use meshtrace_pipeline::Stage;
 use meshtrace_propagation::Direction;
 
-use crate::fate::{AsksFor, Fate};
+use crate::fate::{AsksFor, Fate, Place};
 use crate::plugin::{Plugin, is_told};
 use crate::span::{Family, Kind, Parts, Verdict};
 use crate::tags::{NODE_ID, Tags, some};
@@ -90,6 +90,23 @@ pub(crate) fn release(worker: &Worker, family: &Family) {
         if verdict == Verdict::Report {
             report(worker, family, &parts, None);
         }
+        worker.give_back_parts(parts);
+    }
+}
+
+/// The attempt of the place `next` has told what it sends. Reports the earlier ones of which nothing
+/// more will be known: the request may stay open for hours.
+#[cold]
+pub(crate) fn release_settled(worker: &Worker, family: &Family, next: Place) {
+    // What is kept is decided at the end.
+    if !family.is_sampled() {
+        return;
+    }
+    let Ok(mut waiting) = family.waiting.try_borrow_mut() else {
+        return;
+    };
+    for parts in waiting.extract_if(.., |parts| parts.place.is_settled_by(next)) {
+        report(worker, family, &parts, None);
         worker.give_back_parts(parts);
     }
 }

@@ -301,7 +301,7 @@ impl Span {
         let parts = may_report.then(|| {
             let mut parts = parts(&self.worker, kind, ids, start_time);
             match kind {
-                Kind::Attempt => parts.place.number = self.family.attempts.begin(),
+                Kind::Attempt => parts.place = self.family.attempts.begin(),
                 Kind::OtherCall => parts.operation.extend_from_slice(operation),
                 Kind::Request => {}
             }
@@ -444,6 +444,9 @@ impl Span {
             keep(&mut parts.sent_target, carrier.target());
             keep(&mut parts.sent_authority, carrier.authority());
             family.send(&parts.sent_authority, parts.place.number);
+            if parts.place.number > 1 {
+                report::release_settled(worker, family, parts.place);
+            }
         }
     }
 

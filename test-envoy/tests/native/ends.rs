@@ -39,7 +39,7 @@ fn mesh(envoy: &EnvoyBinary, manager: HttpConnectionManager, clusters: Vec<Clust
 }
 
 /// The CLIENT spans of a trace, in the order of the attempts.
-fn attempts<'a>(spans: &'a [Span], trace: &str) -> Vec<&'a Span> {
+pub(crate) fn attempts<'a>(spans: &'a [Span], trace: &str) -> Vec<&'a Span> {
     let is_attempt = |span: &&Span| span.kind == SpanKind::Client && span.trace_id == trace;
     let mut attempts: Vec<_> = spans.iter().filter(is_attempt).collect();
     attempts.sort_by_key(|span| span.start_unix_nanos);
@@ -296,7 +296,7 @@ fn open(mesh: &Collected, path: &str, headers: &str) -> TcpStream {
     stream
 }
 
-fn read_until(stream: &mut TcpStream, end: &[u8]) {
+pub(crate) fn read_until(stream: &mut TcpStream, end: &[u8]) {
     let mut answer = Vec::new();
     while !answer.ends_with(end) {
         let mut part = [0; 256];

@@ -15,6 +15,7 @@ mod panics;
 mod race;
 mod redirects;
 mod refusals;
+mod retried;
 mod sent;
 mod shutdown;
 mod spans;
