@@ -3,7 +3,7 @@
 //! Envoy ends the first pass and begins the second one at once, on the same thread and with no other
 //! request between them. It keeps the headers, and with them what was injected last. That contains
 //! the id of a span that only this worker has made, and that no client can guess. So the request
-//! that begins next is looked at, and only at once: an application that passes on what it was told
+//! that begins next is looked at, for a second at most: an application that passes on what it was told
 //! makes calls of its own later, and Envoy takes the URL that it writes itself from all callers that it
 //! does not take for internal.
 

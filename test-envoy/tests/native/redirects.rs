@@ -8,7 +8,7 @@ use std::time::Duration;
 use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{HttpConnectionManager, Route, Tracing};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
-use envoy_test_harness::{Span, SpanKind};
+use envoy_test_harness::{EnvoyBinary, Span, SpanKind};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::native::{envoys, export, start, tracing};
 use meshtrace_test_support::promises;
@@ -164,29 +164,45 @@ fn a_redirect_takes_one_decision() {
     }
 }
 
-/// An application that passes on what it was told, with any header that Envoy would write, makes a
-/// call of its own: nobody but Envoy begins a second pass.
+/// `upstream` answers 302 and 200 in turn, and Envoy follows no answer.
+fn unfollowed(envoy: &EnvoyBinary) -> Collected {
+    let config = json!({
+        "trace_context": {"incoming": "restart"},
+        "sampling": {"default": "always"},
+        "report": {"cluster": "collector"},
+    });
+    let manager = HttpConnectionManager::new()
+        .route(Route::prefix("/").cluster("upstream"))
+        .filter(export())
+        .tracing(tracing(config).spawn_upstream_span(true))
+        .merge(json!({"internal_address_config": {"cidr_ranges": [
+            {"address_prefix": "10.0.0.0", "prefix_len": 8}]}}));
+    let mesh = start(envoy, "http/protobuf", manager);
+    let count = AtomicUsize::new(0);
+    mesh.upstream
+        .respond_with(move |_| match count.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Reply::status(302).header("location", "http://next.example/"),
+            _ => Reply::ok(),
+        });
+    mesh
+}
+
+/// A request with the header of a second pass, of a caller that Envoy takes for internal: it removes
+/// that header of all others.
+fn forged(traceparent: &str) -> Request {
+    Request::get("/")
+        .header("traceparent", traceparent)
+        .header("x-forwarded-for", "10.0.0.1")
+        .header(ORIGINAL_URL, "http://shop/")
+}
+
+/// An application that passes on what it was told makes a call of its own. So does one that writes
+/// Envoy's header too, but with the context of another span.
 #[test]
 fn a_call_with_a_context_that_was_told_is_no_second_pass() {
     for envoy in envoys() {
         let version = envoy.reported_version();
-        let config = json!({
-            "trace_context": {"incoming": "restart"},
-            "sampling": {"default": "always"},
-            "report": {"cluster": "collector"},
-        });
-        let tracing = tracing(config).spawn_upstream_span(true);
-        let manager = HttpConnectionManager::new()
-            .route(Route::prefix("/").cluster("upstream"))
-            .filter(export())
-            .tracing(tracing);
-        let mesh = start(&envoy, "http/protobuf", manager);
-        let count = AtomicUsize::new(0);
-        mesh.upstream
-            .respond_with(move |_| match count.fetch_add(1, Ordering::Relaxed) % 2 {
-                0 => Reply::status(302).header("location", "http://next.example/"),
-                _ => Reply::ok(),
-            });
+        let mesh = unfollowed(&envoy);
         let mut last: Option<String> = None;
         for is_told in [true, true, false, true] {
             let mut request = caller("/shop");
@@ -211,11 +227,41 @@ fn a_call_with_a_context_that_was_told_is_no_second_pass() {
 
         // With the header, but of another span.
         assert_eq!(mesh.send(&caller("/shop")).status, 302, "{version}");
-        let forged = caller("/").header(ORIGINAL_URL, "http://shop/");
-        assert_eq!(mesh.send(&forged).status, 200, "{version}");
-        let spans = mesh.sink.wait_for_spans(4).expect("the spans");
-        let servers = spans.iter().filter(|span| span.kind == SpanKind::Server);
-        let traces: BTreeSet<_> = servers.map(|span| &span.trace_id).collect();
-        assert_eq!(traces.len(), 2, "{version}: {spans:#?}");
+        let other = forged(&format!("00-{TRACE}-{SPAN}-01"));
+        assert_eq!(mesh.send(&other).status, 200, "{version}");
+        let traces = traces_of_servers(&mesh, version);
+        assert_eq!(traces.len(), 2, "{version}: {traces:?}");
+    }
+}
+
+/// The traces of the SERVER spans of two requests.
+fn traces_of_servers(mesh: &Collected, at: &str) -> BTreeSet<String> {
+    let spans = mesh.sink.wait_for_spans(4).expect(at);
+    mesh.sink.clear();
+    let servers = spans
+        .into_iter()
+        .filter(|span| span.kind == SpanKind::Server);
+    servers.map(|span| span.trace_id).collect()
+}
+
+/// What came with the header, and the very context that was told, is the second pass for a second. After
+/// that it is a call of its own, for which everything is decided anew.
+#[test]
+fn a_call_that_looks_like_a_second_pass_is_none_after_a_second() {
+    for envoy in envoys() {
+        let version = envoy.reported_version();
+        let mesh = unfollowed(&envoy);
+        for (gap, count) in [(0, 1), (1100, 2)] {
+            let at = format!("{version} {gap}");
+            assert_eq!(mesh.send(&caller("/shop")).status, 302, "{at}");
+            let told = mesh.upstream.take().remove(0).header_text("traceparent");
+            thread::sleep(Duration::from_millis(gap));
+            let again = forged(&told.expect("a context"));
+            assert_eq!(mesh.send(&again).status, 200, "{at}");
+            let arrived = mesh.upstream.take().remove(0);
+            assert!(arrived.header(ORIGINAL_URL).is_some(), "{at}: it came");
+            let traces = traces_of_servers(&mesh, &at);
+            assert_eq!(traces.len(), count, "{at}: {traces:?}");
+        }
     }
 }
