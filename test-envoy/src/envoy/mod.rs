@@ -251,15 +251,28 @@ impl Envoy {
     /// [`Error::UpdateRefused`] when Envoy keeps what it had, [`Error::Configuration`] without a
     /// [`Bootstrap::watched_listener`].
     pub fn update_listener(&self, listener: Listener) -> Result<(), Error> {
-        let resource = format!("the listener {:?}", listener.name());
-        for filter in listener.filters().filter(|filter| filter.is_discovered()) {
+        self.update_listeners(vec![listener])
+    }
+
+    /// As [`Envoy::update_listener`], with several listeners in one update. Where Envoy refuses one of
+    /// them, it may have taken the others.
+    ///
+    /// # Errors
+    /// As [`Envoy::update_listener`].
+    pub fn update_listeners(&self, listeners: Vec<Listener>) -> Result<(), Error> {
+        let names: Vec<_> = listeners.iter().map(Listener::name).collect();
+        let resource = format!("the listeners {names:?}");
+        let filters = listeners.iter().flat_map(Listener::filters);
+        for filter in filters.filter(|filter| filter.is_discovered()) {
             if !self.layout.extension(filter.name()).exists() {
                 sync::lock(&self.watched).write_extension(&self.layout, filter)?;
             }
         }
-        self.change_listeners(&resource, |listeners| {
-            listeners.retain(|present| present.name() != listener.name());
-            listeners.push(listener);
+        self.change_listeners(&resource, |present| {
+            for listener in listeners {
+                present.retain(|present| present.name() != listener.name());
+                present.push(listener);
+            }
         })
     }
 

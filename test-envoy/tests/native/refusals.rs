@@ -1,5 +1,6 @@
 //! Configurations that are refused: one line with the path, and no listener.
 
+use envoy_test_harness::client::Request;
 use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
 };
@@ -7,8 +8,9 @@ use envoy_test_harness::{Envoy, EnvoyBinary, Error};
 use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, flush, manager, options, tracing};
+use meshtrace_test_support::promises;
 use meshtrace_test_support::reporting::{Collected, reporting};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A manager that answers itself, with this tracer.
 fn answering(tracing: Tracing) -> HttpConnectionManager {
@@ -89,26 +91,70 @@ fn an_envoy_without_what_the_module_needs_is_told_which_it_is() {
     }
 }
 
-/// The listener in force stays, and what it reports goes on.
+/// The listener in force stays, and what it reports goes on. A rule that comes with the bad tracer does
+/// not land, what other listeners get does, and the rule lands with the tracer that is mended.
 #[test]
 fn a_refused_update_leaves_the_listener_as_it_was() {
-    use envoy_test_harness::client::Request;
-
     for envoy in envoys() {
-        let listener =
-            |config: serde_json::Value| Listener::http("ingress", manager(tracing(config)));
-        let good = reporting("http/protobuf", "{}");
-        let bootstrap = Bootstrap::new().watched_listener(listener(good));
-        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        let good = || reporting("http/protobuf", "{}");
         let bad = json!({"report": {"cluster": "collector"}, "access_log": {}});
-        assert!(mesh.envoy.update_listener(listener(bad)).is_err());
-        mesh.envoy
-            .wait_for_log("mesh_tracing.access_log: not here")
-            .expect("the line");
-        let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
-        assert_eq!(mesh.send(&request).status, 200);
-        mesh.wait_for_counter("report.exported", 1);
+        let listener = |name: &str, config: Value, filters: Vec<HttpFilter>| {
+            let manager = manager(tracing(config));
+            let manager = filters
+                .into_iter()
+                .fold(manager, HttpConnectionManager::filter);
+            Listener::http(name, manager)
+        };
+        let bootstrap = Bootstrap::new()
+            .watched_listener(listener("ingress", good(), vec![]))
+            .watched_listener(listener("other", good(), vec![]));
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        let status = |name: &str| {
+            let request = Request::get("/").header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+            let address = mesh.envoy.address(name).expect("its address");
+            request.send(address).expect("an answer").status
+        };
+        let statuses = || ["ingress", "other"].map(status);
+        assert_eq!(statuses(), [200, 200]);
+
+        let update = mesh.envoy.update_listeners(vec![
+            listener("ingress", bad, vec![deny()]),
+            listener("other", good(), vec![deny()]),
+        ]);
+        assert!(
+            matches!(update, Err(Error::UpdateRefused { .. })),
+            "{update:?}"
+        );
+        let log = mesh.envoy.log().expect("the log");
+        assert!(log.contains("mesh_tracing.access_log: not here"), "{log}");
+        let warming = "listener_manager.total_listeners_warming";
+        let none = mesh.envoy.wait_for_stat(warming, |warming| warming == 0);
+        none.expect("the other listener");
+        assert_eq!(statuses(), [200, 403]);
+
+        let listeners = ["ingress", "other"].map(|name| listener(name, good(), vec![deny()]));
+        let update = mesh.envoy.update_listeners(listeners.into());
+        update.expect("the mended update");
+        assert_eq!(statuses(), [403, 403]);
+        mesh.wait_for_counter("report.exported", 6);
     }
+    promises::held(
+        "Configuration",
+        "A bad native tracer is refused with the update of its listener, and with no other listener's",
+        "over LDS, a DENY rule for two listeners, and a bad tracer in one of them; then the mended update",
+        "the one in force answers 200 and is traced, the other one 403; after that both 403; 3 versions",
+    );
+}
+
+fn deny() -> HttpFilter {
+    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    HttpFilter::raw(
+        "deny",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"all": everything}},
+        }),
+    )
 }
 
 /// Every configuration is made, and nothing else happens.
