@@ -140,7 +140,8 @@ macro_rules! format_enum {
             }
 
             /// Those of its headers whose values are lists.
-            const fn lists(self) -> &'static [Field] {
+            #[must_use]
+            pub const fn lists(self) -> &'static [Field] {
                 match self {
                     $(Self::$format => $file::PROPERTIES.lists,)*
                 }

@@ -7,9 +7,7 @@ use super::names::{
     B3, B3_MULTI, B3_PARENT, B3_SAMPLED, B3_SPAN_ID, B3_TRACE_ID, CLIENT_TRACE_ID, Format,
     TRACEPARENT, TRACESTATE, candidate, helper,
 };
-use super::reading::{
-    Reading, b3_is_decision, b3_multi_is_debug, b3_multi_sampled, b3_multi_sampled_counts,
-};
+use super::reading::{Reading, b3_is_decision};
 use crate::cel::{cel, choose, first, has, lacks, matches, value, when};
 use crate::script::Script;
 
@@ -141,14 +139,20 @@ impl Writing<'_> {
             script.set(helper::KEEPS_B3_MULTI, cel(when(arrived, goes_on)));
             for (header, copy) in B3_MULTI {
                 let mut kept = has(helper::KEEPS_B3_MULTI);
-                let mut own = value(copy);
+                let mut own = self.reading.item(copy);
                 match header {
                     // Without it, a Zipkin tracer decides by its sampling settings.
                     B3_SAMPLED if self.tracer != Tracer::OpenTelemetry => {
-                        own = choose(&b3_multi_is_debug(), "'1'", &b3_multi_sampled());
+                        own = choose(
+                            &self.reading.b3_multi_is_debug(),
+                            "'1'",
+                            &self.reading.b3_multi_sampled(),
+                        );
                         own = format!("({own})");
                     }
-                    B3_SAMPLED => kept = format!("{kept} && {}", b3_multi_sampled_counts()),
+                    B3_SAMPLED => {
+                        kept = format!("{kept} && {}", self.reading.b3_multi_sampled_counts());
+                    }
                     B3_PARENT => kept = format!("{kept} && {}", self.reading.b3_multi_has_parent()),
                     _ => {}
                 }

@@ -6,7 +6,7 @@ use meshtrace_propagation::format::Format;
 use meshtrace_propagation::{Family, Field, IncomingMode, TraceContextConfig, Vendor, families};
 
 use super::names::{
-    CALLERS_CLUSTER, CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, helper, name,
+    CALLERS_CLUSTER, CLIENT_TRACE_ID, FORCE_TRACE, REQUEST_ID, SPAN_NAME, TRACEPARENT, helper, name,
 };
 use crate::cel::{cel, first, has, value, when};
 use crate::script::Script;
@@ -34,14 +34,31 @@ pub(super) fn remove(
     script.set(helper::BELIEVED, cel(when(believed, "'1'")));
     // No mutation removes a header on a condition, so the headers of a trusted caller are put back.
     for header in removed {
-        let both = format!("{} && {}", has(helper::BELIEVED), has(&header));
+        let arrived = match counts_by_first_line(&header) {
+            true => first(&header),
+            false => cel(when(has(&header), value(&header))),
+        };
+        let both = format!("{} && {}", has(helper::BELIEVED), has(helper::KEPT));
         script.remove(helper::KEPT);
-        script.set(helper::KEPT, cel(when(both, value(&header))));
+        script.set(helper::KEPT, arrived);
         script.remove(header.clone());
-        script.set(header, first(helper::KEPT));
+        script.set(header, cel(when(both, value(helper::KEPT))));
     }
     script.remove(helper::KEPT);
     script.remove(helper::BELIEVED);
+}
+
+/// Whether the first one of repeated lines counts, as the filter reads them. Of `traceparent` all
+/// lines must name one trace, and a list goes on in other lines.
+fn counts_by_first_line(header: &str) -> bool {
+    let is_id = |format: &Format| {
+        let ids = format
+            .fields()
+            .iter()
+            .filter(|field| !format.lists().contains(*field));
+        ids.map(|field| name(*field)).any(|id| id == header)
+    };
+    header != TRACEPARENT && Format::ALL.iter().any(is_id)
 }
 
 /// The headers that carry a trace context, and those by which a caller can make Envoy sample, name

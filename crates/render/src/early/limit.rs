@@ -37,10 +37,10 @@ limits! {
     TracestateUnchecked = "`tracestate` goes on with its trace as it came, repeated lines joined by \
         a comma; it is dropped where a byte is not printable ASCII, not where its members are \
         malformed.",
-    /// Repeated lines, and a comma in the tail of a later version.
-    LaterVersionWithComma = "Repeated `traceparent` lines are refused where one has a later version or \
-        the first is empty, also where they name one trace, and so is one of a later version with a comma \
-        in its tail: CEL sees repeated lines joined by commas.",
+    /// Several values, and a comma in the tail of a later version.
+    LaterVersionWithComma = "Several values of `traceparent` are refused where one has a later \
+        version, also where they name one trace, and so is one of a later version with a comma in its \
+        tail: CEL sees repeated lines joined by commas.",
     /// Flags of a later version.
     LaterVersionFlags = "A `traceparent` of a later version becomes one of version 00 with the \
         sampled flag alone; its `random` flag is lost.",
@@ -100,7 +100,8 @@ limits! {
     RequestIdReplaced = "A caller's `x-request-id` is removed, as it decides about sampling, and \
         Envoy makes a new one: the caller's own id is in no log.",
     /// A helper header and an expression for each header of a believed caller.
-    BelievedLinesJoined = "A believed caller's repeated lines of a header go on as one, joined by \
+    BelievedLinesJoined = "Of a believed caller's repeated lines of an id the first goes on, as the \
+        filter reads them; those of `traceparent`, of lists and of other headers go on as one, joined by \
         commas, and an empty header is dropped.",
     /// Headers of a family beside a condition on the caller.
     FamiliesLeft = "Headers whose names only begin alike (`uberctx-*`, `ot-baggage-*`, \

@@ -8,6 +8,7 @@ mod limit;
 mod manager;
 mod names;
 mod reading;
+mod repeated;
 
 use meshtrace_config::ConfigError;
 use meshtrace_propagation::{

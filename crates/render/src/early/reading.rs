@@ -22,13 +22,13 @@ pub(super) struct Reading {
     /// The formats, in order of precedence.
     pub(super) extract: Vec<Format>,
     tracer: Tracer,
-    strict: bool,
+    pub(super) strict: bool,
     on_repeated: OnRepeated,
     /// The flags of a context that leaves the decision open.
     deferred: &'static str,
     /// The pattern of a digit of a B3 id. CEL cannot convert a letter to lower case, so upper case
     /// is accepted only before a tracer that can.
-    b3_digit: &'static str,
+    pub(super) b3_digit: &'static str,
 }
 
 impl Reading {
@@ -45,6 +45,15 @@ impl Reading {
             },
             b3_digit: if lenient { ANY_CASE } else { LOWER },
         }
+    }
+
+    /// Whether several values of one header may count as one.
+    pub(super) fn joins(&self) -> bool {
+        self.on_repeated == OnRepeated::SameTrace
+    }
+
+    pub(super) fn any_case(&self) -> bool {
+        self.b3_digit == ANY_CASE
     }
 
     pub(super) fn reads(&self, format: Format) -> bool {
@@ -75,6 +84,7 @@ impl Reading {
     /// Repeated lines are joined by a comma, which no field may contain. The tail of a later version
     /// may contain a comma, which therefore counts as a repetition.
     fn tracecontext(&self, script: &mut Script) {
+        self.trim_traceparent(script);
         let text = value(TRACEPARENT);
         let byte = digits(LOWER, 2);
         let shape = format!("-{LOWER}+-{}-{byte}", digits(LOWER, 16));
@@ -84,14 +94,14 @@ impl Reading {
             matches(TRACEPARENT, "-0+-"),
         );
         let mut read = when(version_00, &text);
-        if self.on_repeated == OnRepeated::SameTrace {
+        if self.joins() {
             let several = format!("{text}.contains(',')");
             // The first 35 bytes are the version and the trace id. They become a part of a pattern
             // that all values must match.
             let arrived = format!("{} && {several}", has(TRACEPARENT));
             script.set(helper::SEVERAL, cel(when(arrived, "'1'")));
             let same_trace = format!(
-                "^({}-{}-{byte} *(,[, ]*|$))+$",
+                r"^({}-{}-{byte}[ \t]*(,[ \t,]*|$))+$",
                 first_bytes(TRACEPARENT, 35),
                 digits(LOWER, 16),
             );
@@ -135,6 +145,7 @@ impl Reading {
     /// B3, "Single Header": `{TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`.
     fn b3(&self, script: &mut Script) {
         script.set(helper::B3, first(B3));
+        self.cut_b3(script);
         for (width, prefix, made) in [
             (32, "00-", helper::FROM_B3),
             (16, "00-0000000000000000", helper::NARROW),
@@ -236,6 +247,7 @@ impl Reading {
         for (header, copy) in B3_MULTI {
             script.set(copy, first(header));
         }
+        self.cut_b3_multi(script);
         let made = helper::FROM_B3_MULTI;
         let flags = self.b3_multi_flags();
         let read = self.if_wanted(Format::B3Multi, helper::TRACE_ID, &flags);
@@ -264,10 +276,7 @@ impl Reading {
         ];
         if self.strict {
             // A parent of zeros counts as no parent, and is no reason to refuse the headers.
-            let (absent, shape) = (
-                lacks(helper::PARENT),
-                matches(helper::PARENT, &format!("^{id}$")),
-            );
+            let (absent, shape) = (lacks(helper::PARENT), self.all_are(helper::PARENT, &id));
             conditions.push(format!("({absent} || {shape})"));
         }
         if let Some(superseded) = self.superseded() {
@@ -276,18 +285,18 @@ impl Reading {
 
         let deferred = format!("'{}'", self.deferred);
         let undecided = match self.strict {
-            true => format!("({} ? '' : {deferred})", has(B3_SAMPLED)),
+            true => format!("({} ? '' : {deferred})", self.has_sampled()),
             false => deferred,
         };
-        let flags = decision("'00'", "'01'", &undecided);
+        let flags = self.decision("'00'", "'01'", &undecided);
         format!("({})", when(conditions.join(" && "), flags))
     }
 
     /// Whether `x-b3-parentspanid` is a span id, in CEL.
     pub(super) fn b3_multi_has_parent(&self) -> String {
         let id = digits(self.b3_digit, 16);
-        let shape = matches(helper::PARENT, &format!("^{id}$"));
-        format!("{shape} && {} != '{}'", value(helper::PARENT), zeros(16))
+        let shape = self.all_are(helper::PARENT, &id);
+        format!("{shape} && !{}", self.first_is(helper::PARENT, &zeros(16)))
     }
 
     /// Writes the decision of `x-b3-*` without ids into its helper, where no context is continued.
@@ -300,7 +309,7 @@ impl Reading {
             self.superseded()
                 .map(|superseded| format!("!({superseded})")),
         );
-        let decision = when(conditions.join(" && "), decision("'0'", "'1'", "''"));
+        let decision = when(conditions.join(" && "), self.decision("'0'", "'1'", "''"));
         let arrived = format!("{} || {}", has(helper::SAMPLED), has(helper::FLAGS));
         script.set(
             helper::B3_MULTI_DECISION,
@@ -338,47 +347,59 @@ impl Reading {
             }
         })
     }
+
+    /// Whether `x-b3-sampled` is a decision that debug does not overrule, in CEL.
+    ///
+    /// Debug "implies an accept decision". But the Zipkin tracer reads `x-b3-sampled` first, and
+    /// takes a value that it does not know for a denial.
+    pub(super) fn b3_multi_sampled_counts(&self) -> String {
+        let known = self.first_is(helper::SAMPLED, "[01]|true|false");
+        format!(
+            "{} && {known} && !({})",
+            has(helper::SAMPLED),
+            self.b3_multi_is_debug()
+        )
+    }
+
+    /// `x-b3-sampled` where its value is known, in CEL.
+    pub(super) fn b3_multi_sampled(&self) -> String {
+        when(self.b3_multi_sampled_counts(), self.item(helper::SAMPLED))
+    }
+
+    pub(super) fn b3_multi_is_debug(&self) -> String {
+        format!(
+            "{} && {}",
+            has(helper::FLAGS),
+            self.first_is(helper::FLAGS, "1")
+        )
+    }
+
+    /// Whether `x-b3-sampled` has a value, in CEL.
+    fn has_sampled(&self) -> String {
+        match self.joins() {
+            true => format!(
+                r"{} && {}",
+                has(helper::SAMPLED),
+                matches(helper::SAMPLED, r"[^ \t,]")
+            ),
+            false => has(B3_SAMPLED),
+        }
+    }
+
+    /// The decision of `x-b3-flags` and `x-b3-sampled`, in CEL. "Debug implies an accept decision".
+    /// Other values of the flags have no meaning.
+    fn decision(&self, deny: &str, accept: &str, undecided: &str) -> String {
+        let sampled = choose(
+            &self.first_is(helper::SAMPLED, "1|true"),
+            accept,
+            &choose(&self.first_is(helper::SAMPLED, "0|false"), deny, undecided),
+        );
+        let sampled = choose(&has(helper::SAMPLED), &sampled, undecided);
+        format!("({})", choose(&self.b3_multi_is_debug(), accept, &sampled))
+    }
 }
 
 /// Whether `b3` is a decision without ids, in CEL.
 pub(super) fn b3_is_decision() -> String {
     matches(helper::B3, "^[01d]$")
-}
-
-/// Whether `x-b3-sampled` is a decision that debug does not overrule, in CEL.
-///
-/// Debug "implies an accept decision". But the Zipkin tracer reads `x-b3-sampled` first, and takes
-/// a value that it does not know for a denial.
-pub(super) fn b3_multi_sampled_counts() -> String {
-    let known = matches(helper::SAMPLED, "^([01]|true|false)$");
-    format!(
-        "{} && {known} && !({})",
-        has(helper::SAMPLED),
-        b3_multi_is_debug()
-    )
-}
-
-/// `x-b3-sampled` where its value is known, in CEL.
-pub(super) fn b3_multi_sampled() -> String {
-    when(b3_multi_sampled_counts(), value(helper::SAMPLED))
-}
-
-pub(super) fn b3_multi_is_debug() -> String {
-    format!("{} && {} == '1'", has(helper::FLAGS), value(helper::FLAGS))
-}
-
-/// The decision of `x-b3-flags` and `x-b3-sampled`, in CEL. "Debug implies an accept decision".
-/// Other values of the flags have no meaning.
-fn decision(deny: &str, accept: &str, undecided: &str) -> String {
-    let sampled = choose(
-        &is_one_of(helper::SAMPLED, &["1", "true"]),
-        accept,
-        &choose(
-            &is_one_of(helper::SAMPLED, &["0", "false"]),
-            deny,
-            undecided,
-        ),
-    );
-    let sampled = choose(&has(helper::SAMPLED), &sampled, undecided);
-    format!("({})", choose(&b3_multi_is_debug(), accept, &sampled))
 }

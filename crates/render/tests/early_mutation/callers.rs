@@ -92,10 +92,10 @@ fn a_believed_callers_headers_are_put_back() {
             "~believed removed",
             "~believed = %CEL(('x-known' in headers) ? '1' : '')%",
             "~kept removed",
-            "~kept = %CEL(('~believed' in headers && 'traceparent' in headers) ? \
-             headers['traceparent'] : '')%",
+            "~kept = %CEL(('traceparent' in headers) ? headers['traceparent'] : '')%",
             "traceparent removed",
-            "traceparent = %REQ(~kept)%",
+            "traceparent = %CEL(('~believed' in headers && '~kept' in headers) ? \
+             headers['~kept'] : '')%",
         ]
     );
     let removals = steps.len() - continued.len();
@@ -103,12 +103,17 @@ fn a_believed_callers_headers_are_put_back() {
         steps[removals - 4..removals],
         [
             "x-envoy-downstream-service-cluster removed",
-            "x-envoy-downstream-service-cluster = %REQ(~kept)%",
+            "x-envoy-downstream-service-cluster = %CEL(('~believed' in headers && \
+             '~kept' in headers) ? headers['~kept'] : '')%",
             "~kept removed",
             "~believed removed",
         ]
     );
     assert_eq!(steps[removals..], continued, "the trace is continued");
+    for first_line in ["b3", "x-b3-traceid", "x-b3-sampled"] {
+        let kept = format!("~kept = %REQ({first_line})%");
+        assert!(steps.contains(&kept), "{first_line}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod callers;
 mod combinations;
 mod repeated;
+mod repeated_b3;
 mod vectors;
 
 use std::collections::BTreeMap;
@@ -234,17 +235,12 @@ fn context(left: &RecordedRequest, tracer: Tracer) -> Option<(String, String, bo
 /// What the filter's own reading makes of a request, where random sampling is 100 %.
 fn as_the_filter_reads(config: &str, tracer: Tracer, sent: &Lines) -> Hop {
     let mut config = parsed(config);
-    let is_later = |(name, value): &(String, Vec<u8>)| {
-        let value = value.trim_ascii();
-        name == "traceparent" && !value.is_empty() && !value.starts_with(b"00")
-    };
-    let mut lines = sent.iter().filter(|(name, _)| name == "traceparent");
-    let begins_empty = lines.next().is_some_and(|(_, value)| {
-        let value = value.trim_ascii();
-        value.is_empty() || value.starts_with(b",")
-    });
-    if begins_empty || sent.iter().any(is_later) {
-        // CEL sees repeated lines joined by commas: a limit that is told.
+    let lines = sent.iter().filter(|(name, _)| name == "traceparent");
+    let values = lines.flat_map(|(_, line)| line.split(|byte| *byte == b','));
+    let values = values.map(<[u8]>::trim_ascii);
+    let values: Vec<_> = values.filter(|value| !value.is_empty()).collect();
+    if values.len() > 1 && values.iter().any(|value| !value.starts_with(b"00")) {
+        // A later version among several values: a limit that is told.
         config.on_repeated = Some(OnRepeated::Reject);
     }
     let propagation = Propagation::new(&config).expect("a configuration that compiles");
@@ -299,3 +295,6 @@ fn sent(case: &Value) -> Lines {
 }
 
 const STRICT: &str = r#"{"b3_strict": true, "on_repeated": "reject"}"#;
+
+/// Callers with the header `x-known` are believed.
+const BELIEVED: &str = r#"{"incoming": {"mode": "restart", "when": {"header_absent": "x-known"}}}"#;

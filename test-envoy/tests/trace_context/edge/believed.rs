@@ -187,9 +187,11 @@ fn a_believed_callers_trace_and_decision_are_continued_in_every_format() {
     );
 }
 
+const B3: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1";
+
 #[test]
 fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
-    let remedy = r#"{"incoming": {"mode": "restart", "when": {"header_absent": "x-known"}},
+    let remedy = r#"{"incoming": {"mode": "ignore", "when": {"header_absent": "x-known"}},
         "clear": ["baggage"]}"#;
     let bytes: &[u8] = b"vendor=\xff\xc3\x28";
     let request = |headers: &[(&str, &[u8])]| {
@@ -227,6 +229,31 @@ fn a_believed_callers_headers_are_put_back_as_the_limits_tell() {
             "{version}"
         );
         assert_eq!(repeated.header_text("b3"), None, "{version}");
+
+        // Of an id the first line counts, a list goes on in other lines.
+        let lines: [(&str, [&str; 2], &str); 6] = [
+            ("b3", [B3, "0"], B3),
+            ("uber-trace-id", ["1:2:0:1", "3:4:0:1"], "1:2:0:1"),
+            ("x-datadog-sampling-priority", ["1", "0"], "1"),
+            (
+                "x-datadog-tags",
+                ["_dd.p.a=1", "_dd.p.b=2"],
+                "_dd.p.a=1,_dd.p.b=2",
+            ),
+            ("sentry-trace", ["1", "2"], "1,2"),
+            ("baggage", ["a=1", "b=2"], "a=1,b=2"),
+        ];
+        let twice = lines
+            .iter()
+            .flat_map(|(name, values, _)| values.map(|value| (*name, value.as_bytes())));
+        let twice = left(&request(&twice.collect::<Vec<_>>()));
+        for (name, _, expected) in lines {
+            assert_eq!(
+                twice.header_values(name),
+                [expected.as_bytes()],
+                "{name} {version}"
+            );
+        }
 
         let state = left(&request(&[
             ("traceparent", parent),
