@@ -149,19 +149,23 @@ fn the_gauge_and_the_line_tell_of_every_change() {
                 let update = mesh.envoy.update_extension(plugin(config));
                 update.expect("an update that is taken");
             };
+            let mut in_force = "b3";
             for (time, good) in [(1, OTHER), (2, GOOD), (3, OTHER), (4, OTHER)] {
                 update(BAD);
+                // A worker that loads it after the next update would tell it again.
+                assert_eq!(formats(&mesh, "ingress"), in_force);
                 assert_eq!(invalid(&mesh), 1);
                 update(good);
                 assert_eq!(invalid(&mesh), 0);
-                let expected = if good == OTHER { "b3multi" } else { "b3" };
-                assert_eq!(formats(&mesh, "ingress"), expected);
+                in_force = if good == OTHER { "b3multi" } else { "b3" };
+                assert_eq!(formats(&mesh, "ingress"), in_force);
                 assert_eq!(lines(&mesh, "unknown field `unknown`"), time);
                 assert_eq!(lines(&mesh, LAST_GOOD), time);
                 assert_eq!(lines(&mesh, "the configuration is in force"), time + 1);
             }
             // From one bad configuration to another, and back.
             update(BAD);
+            assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 1));
             update(BAD_TOO);
             assert_eq!((formats(&mesh, "ingress"), invalid(&mesh)), ("b3multi", 1));
             update(BAD);
