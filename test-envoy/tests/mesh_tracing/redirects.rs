@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, Listener, Route};
+use envoy_test_harness::config::{Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route};
 use envoy_test_harness::upstream::{RecordedRequest, Reply};
 use envoy_test_harness::{EnvoyBinary, Span, SpanKind, each_supported, expect};
 use meshtrace_test_support::common::{SPAN, TRACE};
@@ -103,6 +103,7 @@ const KEYS: [&str; 7] = [
 
 #[test]
 fn a_kept_request_that_was_redirected_is_told_by_its_own_headers() {
+    let mut tried = 0;
     each_supported(|envoy| {
         let mesh = start(envoy);
         for role in ["server", "client", "gateway"] {
@@ -117,6 +118,7 @@ fn a_kept_request_that_was_redirected_is_told_by_its_own_headers() {
                             _ => Request::get(&path),
                         };
                         assert_eq!(send(&mesh, role, request, flags), 200, "{at}");
+                        tried += 1;
                         let per_pass = if role == "gateway" { 2 } else { 1 };
                         let passes = if flags == "01" { 2 } else { 1 };
                         let count = per_pass * passes;
@@ -152,12 +154,16 @@ fn a_kept_request_that_was_redirected_is_told_by_its_own_headers() {
         }
         mesh.assert_sound(envoy.reported_version());
     });
+    let versions = EnvoyBinary::SUPPORTED.len();
     promises::held(
         "Spans",
         "A request that is redirected internally is told by its own method and target, not by those of the request that \
          follows",
         "302, 303 and 307 of GET and POST, with and without a rewrite by the route, three roles, sampled and kept",
-        "36 requests a version, 4 versions",
+        &format!(
+            "{} requests a version, {versions} versions",
+            tried / versions
+        ),
     );
 }
 
@@ -186,4 +192,115 @@ fn a_redirect_that_envoy_cannot_follow_leaves_a_whole_url() {
             }
         }
     });
+}
+
+/// Envoy's own `custom_response`: 503 is replaced by the answer of another place.
+fn custom_response() -> HttpFilter {
+    let input = json!({
+        "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput",
+    });
+    let policy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy",
+        "uri": "http://sorry.example:81/second?token=b",
+    });
+    let matcher = json!({
+        "predicate": {"single_predicate": {
+            "input": {"name": "code", "typed_config": input}, "value_match": {"exact": "503"}}},
+        "on_match": {"action": {"name": "elsewhere", "typed_config": policy}},
+    });
+    HttpFilter::raw(
+        "envoy.filters.http.custom_response",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.custom_response.v3.CustomResponse",
+            "custom_response_matcher": {"matcher_list": {"matchers": [matcher]}},
+        }),
+    )
+}
+
+/// The URL of each of `spans` of `kind`, by the parts that tell it.
+fn urls<'s>(spans: &'s [Span], kind: SpanKind) -> Vec<Vec<&'s str>> {
+    let of_kind = expect::span().of_kind(kind).all_in(spans);
+    let keys = ["url.full", "url.path", "server.address", "token"];
+    let mut urls: Vec<_> = of_kind.iter().map(|span| told(span, &keys)).collect();
+    urls.sort_unstable();
+    urls
+}
+
+/// At its end the request that was sent has the headers of the next one. Nothing has a copy of its
+/// URL then, and its spans tell none rather than that of the next one.
+#[test]
+fn a_response_that_another_filter_replaces_leaves_no_url_of_another_request() {
+    let mut tried = 0;
+    each_supported(|envoy| {
+        let listener = |role: &str, place: &str| {
+            let own = mesh_tracing(filter(role)).into();
+            let filters = match place {
+                "in front" => [custom_response(), own],
+                _ => [own, custom_response()],
+            };
+            let route = Route::prefix("/").cluster("upstream");
+            let manager = HttpConnectionManager::new().route(route);
+            let manager = filters
+                .into_iter()
+                .fold(manager, HttpConnectionManager::filter);
+            Listener::http(&format!("{role} {place}"), manager)
+        };
+        let all: Vec<_> = ["client", "server", "gateway"]
+            .into_iter()
+            .flat_map(|role| ["in front", "behind"].map(|place| (role, place)))
+            .collect();
+        let bootstrap = all
+            .iter()
+            .fold(Bootstrap::new(), |bootstrap, (role, place)| {
+                bootstrap.listener(listener(role, place))
+            });
+        let mesh = Collected::with(envoy, "http/protobuf", bootstrap);
+        mesh.upstream
+            .respond_with(|request| match request.path.as_str() {
+                "/first/sent" => Reply::status(503),
+                _ => Reply::ok(),
+            });
+        for (role, place) in all {
+            for flags in ["01", "00"] {
+                let at = format!("{} {role} {place} {flags}", envoy.reported_version());
+                let name = format!("{role} {place}");
+                send(&mesh, &name, Request::get("/first/sent"), flags);
+                let paths = mesh.upstream.take().into_iter();
+                let paths: Vec<_> = paths.map(|request| request.path).collect();
+                assert_eq!(paths, ["/first/sent", "/second?token=b"], "{at}");
+                let count = if role == "gateway" { 4 } else { 2 };
+                let spans = mesh.sink.wait_for_spans(count).expect(&at);
+                mesh.sink.clear();
+
+                let second = ["/second", "sorry.example", "b"];
+                let next = [&["http://sorry.example:81/second"][..], &second].concat();
+                let expected = [vec!["-"; 4], next];
+                if role != "server" {
+                    assert_eq!(urls(&spans, SpanKind::Client), expected, "{at}: {spans:#?}");
+                }
+                if role != "client" {
+                    // Of a sampled request the URL was written down when it came.
+                    let first = match flags {
+                        "01" => vec!["-", "/first/sent", "shop.example", "-"],
+                        _ => vec!["-"; 4],
+                    };
+                    let expected = [first, [&["-"][..], &second].concat()];
+                    assert_eq!(urls(&spans, SpanKind::Server), expected, "{at}: {spans:#?}");
+                }
+                tried += 1;
+            }
+        }
+        mesh.assert_sound(envoy.reported_version());
+    });
+    let versions = EnvoyBinary::SUPPORTED.len();
+    promises::held(
+        "Spans",
+        "A request whose response Envoy's `custom_response` replaces by that of another request is not told by the other \
+         one's URL",
+        "mesh_tracing in front of it and behind it, three roles, sampled and kept",
+        &format!(
+            "{} requests a version, {versions} versions",
+            tried / versions
+        ),
+    );
 }

@@ -4,7 +4,7 @@ use meshtrace_headers::Headers;
 use meshtrace_otlp::{Attributes, Counter, Kind, Record, Role, Span, Tally, conventions};
 use meshtrace_propagation::SpanId;
 
-use super::end_values::{Fetched, grpc_status_of, is_redirected};
+use super::end_values::{Fetched, grpc_status_of, is_redirected, leads_elsewhere};
 use super::{Details, OpenSpan, Tracer};
 use crate::Lookup;
 
@@ -31,15 +31,15 @@ struct Closing<'c> {
     now: u64,
 }
 
-/// The header block of a request as it was before it was redirected, as far as that is known. Its
-/// headers are those of the next request by now.
+/// The header block of a request as it was `before` it was led elsewhere, as far as that is known.
+/// Its headers are those of the next request by now.
 #[cold]
 fn before_redirect(
     open: &OpenSpan,
-    request: &conventions::Request<'_>,
+    before: Option<conventions::Request<'_>>,
     headers: Option<Headers<'_>>,
 ) -> Vec<u8> {
-    let before = request.before_redirect().unwrap_or_default();
+    let before = before.unwrap_or_default();
     let changed: [(&[u8], &[u8]); 4] = [
         (b":method", &open.method),
         (b":scheme", before.scheme),
@@ -119,10 +119,19 @@ impl Tracer {
         };
         let headers = block.as_deref().and_then(Headers::parse);
         let request = conventions::Request::scan(&headers.unwrap_or_default());
+        let sent = match is_redirected {
+            true => request.before_redirect(),
+            // A filter in front of this one led the request elsewhere when this one had seen its
+            // response. Nothing has the URL then.
+            false if end.leads_elsewhere() => None,
+            false => headers.is_some().then_some(request),
+        };
         let record = match open.record.take() {
             Some(record) => record,
             None => {
-                let block = is_redirected.then(|| before_redirect(&open, &request, headers));
+                let is_next = is_redirected || (open.responded && leads_elsewhere(lookup));
+                let before = sent.filter(|_| is_redirected);
+                let block = is_next.then(|| before_redirect(&open, before, headers));
                 let headers = match &block {
                     Some(block) => Headers::parse(block),
                     None => headers,
@@ -141,12 +150,6 @@ impl Tracer {
                 describe(headers, &mut record.request);
                 record
             }
-        };
-        let sent = match is_redirected {
-            true => request.before_redirect(),
-            // A filter behind this one led the request elsewhere behind its response.
-            false if end.leads_elsewhere() => None,
-            false => headers.is_some().then_some(request),
         };
         let start_time = open.start.wall(lookup);
         let closing = Closing {

@@ -105,7 +105,13 @@ pub(super) fn is_from_upstream(lookup: &dyn Lookup) -> bool {
 /// Whether a request that is over was redirected ("internal redirect"): its headers are then those
 /// of the next request. The filter has seen no response of it.
 pub(crate) fn is_redirected(responded: bool, lookup: &dyn Lookup) -> bool {
-    !responded && property(EndValue::CodeDetails, lookup).as_deref() == Some(INTERNAL_REDIRECT)
+    !responded && leads_elsewhere(lookup)
+}
+
+/// Whether another request follows one that is over, whoever led it there: its headers are then
+/// those of the next request.
+pub(super) fn leads_elsewhere(lookup: &dyn Lookup) -> bool {
+    property(EndValue::CodeDetails, lookup).as_deref() == Some(INTERNAL_REDIRECT)
 }
 
 /// Whether the response is a server's error or has response flags.
