@@ -218,7 +218,7 @@ fn custom_response() -> HttpFilter {
 }
 
 /// The URL of each of `spans` of `kind`, by the parts that tell it.
-fn urls<'s>(spans: &'s [Span], kind: SpanKind) -> Vec<Vec<&'s str>> {
+fn urls(spans: &[Span], kind: SpanKind) -> Vec<Vec<&str>> {
     let of_kind = expect::span().of_kind(kind).all_in(spans);
     let keys = ["url.full", "url.path", "server.address", "token"];
     let mut urls: Vec<_> = of_kind.iter().map(|span| told(span, &keys)).collect();
