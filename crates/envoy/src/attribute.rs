@@ -97,6 +97,8 @@ paths! {
         UPSTREAM_ADDRESS = "upstream", "address";
         /// The name of the upstream cluster.
         CLUSTER_NAME = "xds", "cluster_name";
+        /// The name of the filter chain.
+        FILTER_CHAIN_NAME = "xds", "filter_chain_name";
         /// The name of the route.
         ROUTE_NAME = "xds", "route_name";
     }

@@ -161,7 +161,7 @@ fn announce<C: Composition>(plugin: &Plugin, composition: &C) {
 /// another listener looks the same, until the good configuration has served a request.
 #[inline(never)]
 pub(crate) fn successor<C: Composition>(context: u32) -> Option<C> {
-    let entry = in_force::successor(context, served::has_here)?;
+    let entry = in_force::successor(context, served::is_own)?;
     recall(entry.plugin, entry.given)
 }
 

@@ -23,6 +23,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::call;
+use crate::served;
 use crate::status::Status;
 
 /// The name of the list in the shared data.
@@ -63,6 +64,11 @@ impl Entry {
 
     pub(crate) fn is_invalid(&self) -> bool {
         self.runs != self.given
+    }
+
+    /// Whether it runs what `other` runs, as a configuration of the same name.
+    fn runs_as(&self, other: &Self) -> bool {
+        (self.plugin, self.runs) == (other.plugin, other.runs)
     }
 
     /// Whether it is a configuration of `plugin` that a worker has loaded.
@@ -168,6 +174,8 @@ struct Root {
     /// A good configuration of the same name that came later. It is to run in the place of what runs
     /// where it is of the same plugin.
     successor: Option<Entry>,
+    /// The mark of its last request, while there is a root context that waits. 0 is none.
+    mark: u64,
 }
 
 fn with_roots<T: Default>(with: impl FnOnce(&mut Vec<Root>) -> T) -> T {
@@ -245,6 +253,7 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
             context,
             entry,
             successor: None,
+            mark: 0,
         });
     });
     decided.map(|_| decision)
@@ -316,22 +325,42 @@ pub(crate) fn leave(context: u32) -> Option<Result<Left, Status>> {
 }
 
 /// Returns, once, the good configuration that came after the one of the root context `context`, where
-/// it `is_own`.
-pub(crate) fn successor(context: u32, is_own: fn(&Entry) -> bool) -> Option<Entry> {
+/// it is of the same plugin: not of one that serves this request too, and `is_own` says so.
+pub(crate) fn successor(context: u32, is_own: fn(&Entry, &Entry) -> bool) -> Option<Entry> {
     with_roots(|roots| {
+        let mut waiting = roots.iter().filter(|root| root.context == context);
+        let good = waiting.next()?.successor?;
+        let mark = served::mark();
+        let is_beside = roots
+            .iter()
+            .any(|root| root.mark == mark && root.entry.runs_as(&good));
         let root = roots.iter_mut().find(|root| root.context == context)?;
-        root.successor.take_if(|successor| is_own(successor))
+        root.mark = mark;
+        let own = root.entry;
+        let good = root
+            .successor
+            .take_if(|good| is_beside || is_own(&own, good));
+        good.filter(|_| !is_beside)
     })
 }
 
-/// The configuration that the root context `context` runs, where another root context waits for it.
+/// The configuration that the root context `context` runs, where another root context waits for it that
+/// does not serve this request too.
 pub(crate) fn awaited(context: u32) -> Option<Entry> {
     with_roots(|roots| {
         let own = roots.iter().find(|root| root.context == context)?.entry;
-        let awaits = |root: &Root| {
-            root.successor
-                .is_some_and(|good| (good.plugin, good.runs) == (own.plugin, own.runs))
-        };
+        let awaits = |root: &Root| root.successor.is_some_and(|good| own.runs_as(&good));
+        if !roots.iter().any(awaits) {
+            return None;
+        }
+        let mark = served::mark();
+        for root in roots.iter_mut() {
+            if root.context == context {
+                root.mark = mark;
+            } else if root.mark == mark && awaits(root) {
+                root.successor = None;
+            }
+        }
         roots.iter().any(awaits).then_some(own)
     })
 }
@@ -341,19 +370,17 @@ pub(crate) fn awaited(context: u32) -> Option<Entry> {
 fn change(with: &mut dyn FnMut(&[Entry], &mut Vec<Entry>)) -> Result<Vec<Entry>, Status> {
     let mut list = Vec::new();
     call::update_shared_data(LIST, &mut |bytes| {
-        let mut before = Vec::new();
-        for bytes in bytes.chunks_exact(FIELDS * 8) {
-            before.extend(Entry::decode(bytes));
-        }
+        let before: Vec<Entry> = bytes
+            .chunks_exact(FIELDS * 8)
+            .filter_map(Entry::decode)
+            .collect();
         list.clone_from(&before);
         with(&before, &mut list);
-        (list != before).then(|| {
-            let mut bytes = Vec::new();
-            for entry in &list {
-                entry.encode(&mut bytes);
-            }
-            bytes
-        })
+        let mut new = Vec::new();
+        for entry in &list {
+            entry.encode(&mut new);
+        }
+        (new != bytes).then_some(new)
     })?;
     Ok(list)
 }

@@ -8,6 +8,8 @@
 
 mod mock;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use meshtrace_host::new_root;
 use meshtrace_pipeline::TraceContext;
 use mock::host;
@@ -54,9 +56,20 @@ fn end(roots: &[u32]) {
 
 /// The format that a request leaves the root context `root` in.
 fn runs(root: u32) -> &'static str {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
+    runs_at(root, REQUESTS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The same for the request that came at `time`.
+fn runs_at(root: u32, time: u64) -> &'static str {
     const STREAM: u32 = 1000;
+    let time = (b"request\0time".into(), time.to_le_bytes().into());
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    host(|host| host.request_headers = vec![("traceparent".into(), traceparent.into())]);
+    host(|host| {
+        host.request_headers = vec![("traceparent".into(), traceparent.into())];
+        host.properties.extend([time]);
+    });
     unsafe {
         proxy_on_context_create(STREAM, root);
         assert_eq!(proxy_on_request_headers(STREAM, 1, true), 0);
@@ -204,6 +217,31 @@ fn an_inert_root_context_does_not_run_what_served_elsewhere() {
     assert_eq!(runs(6), "b3");
     at("10.0.0.1:80");
     assert_eq!(runs(3), "nothing");
+    at("10.0.0.1:81");
+    assert_eq!(runs(3), "b3");
+    // Once found it holds for the plugin, in whichever worker.
+    load(7, "a", BAD);
+    load(8, "a", GOOD);
+    at("10.0.0.1:80");
+    assert_eq!(runs(7), "b3");
+}
+
+/// Two filters of one chain.
+#[test]
+fn what_serves_the_same_request_is_another_plugin() {
+    for is_first in [true, false] {
+        let name = is_first.to_string();
+        load_in_all(1, &name, BAD);
+        load_in_all(4, &name, GOOD);
+        for time in [u64::MAX - 1, u64::MAX] {
+            let order = if is_first { [3, 6] } else { [6, 3] };
+            for root in order {
+                let expected = if root == 3 { "nothing" } else { "b3" };
+                assert_eq!(runs_at(root, time), expected, "{is_first}");
+            }
+        }
+        end(&[1, 2, 3, 4, 5, 6]);
+    }
 }
 
 #[test]

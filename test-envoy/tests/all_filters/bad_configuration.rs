@@ -267,10 +267,34 @@ fn a_bad_plugin_does_not_run_what_is_in_force_in_another_listener() {
         assert_eq!(formats(&mesh, "first"), "b3multi");
         assert_eq!(formats(&mesh, "second"), "b3");
     });
+    // In one filter chain, where each request passes both.
+    each_supported(|envoy| {
+        for is_first in [true, false] {
+            let with = |configs: &[&str]| {
+                let plugins = configs
+                    .iter()
+                    .map(|config| named("f", "same", config).into());
+                listener("one", plugins.collect())
+            };
+            let bootstrap = Bootstrap::new().watched_listener(with(&[BAD]));
+            let mesh = mesh(envoy, 2, bootstrap);
+            assert_eq!(formats(&mesh, "one"), "unchanged");
+            let both = if is_first { [BAD, GOOD] } else { [GOOD, BAD] };
+            mesh.envoy.update_listener(with(&both)).expect("taken");
+            let extracted = || {
+                let counter = "wasmcustom.meshtrace.trace_context.extracted.tracecontext";
+                mesh.envoy.stat(counter).unwrap_or_default()
+            };
+            let before = extracted();
+            assert_eq!(formats(&mesh, "one"), "b3");
+            assert_eq!(extracted() - before, 8, "one filter reads each request");
+        }
+    });
     promises::held(
         "Configuration",
-        "A bad plugin does not run the configuration of a good one of its name in another listener",
-        "the good one is added later; requests to both in turn; then an update of the bad one, and back",
+        "A bad plugin does not run the configuration of a good one of its name beside it",
+        "the good one is added later in another listener, and in the same chain before and behind it; requests to both in \
+         turn; then an update of the bad one, and back",
         "nothing, then its own last good configuration; 4 versions, 2 workers",
     );
 }
