@@ -457,7 +457,7 @@ impl Span {
             let is_followed = self
                 .parts
                 .as_ref()
-                .is_none_or(|parts| parts.tags.is_redirect());
+                .is_none_or(|parts| parts.tags.may_be_followed());
             let family = &self.family;
             self.worker.keep_last(is_followed.then_some(family));
         }

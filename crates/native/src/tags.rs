@@ -19,7 +19,7 @@ use meshtrace_otlp::Attributes;
 use meshtrace_otlp::conventions::{self, End, Seen};
 
 use self::read::{flags, grpc_status, number};
-pub(crate) use self::read::{is_egress, is_of_router};
+pub(crate) use self::read::{is_egress, is_of_router, some};
 use crate::fate::{Fate, RequestEnd};
 use crate::tag_list::{Entry, MAX_VALUE, TagList};
 
@@ -329,6 +329,11 @@ impl Tags {
         matches!(self.numbers.code, Some(301 | 302 | 303 | 307 | 308))
     }
 
+    /// Whether Envoy may follow the answer: also where it does not tell the code.
+    pub(crate) fn may_be_followed(&self) -> bool {
+        !self.numbers.has_code || self.is_redirect()
+    }
+
     /// Whether Envoy itself ended the call.
     pub(crate) fn is_canceled(&self) -> bool {
         self.is_canceled
@@ -389,6 +394,7 @@ impl Tags {
             failing: ending.failing,
             beaten: ending.is_beaten,
             unfinished: ending.is_unfinished && numbers.grpc_status.is_none(),
+            untold: !numbers.has_code,
         };
         describe(&End::of_told(&told, seen))
     }
@@ -483,11 +489,6 @@ fn add(key: &str, value: Option<&[u8]>, attributes: &mut Attributes) {
         Some(value) => attributes.text(key, value),
         None => attributes.lose(1),
     }
-}
-
-/// The text, where it is not empty.
-pub(crate) fn some(text: &[u8]) -> Option<&[u8]> {
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod custom_tags;
 mod ends;
 mod export;
 mod grpc;
+mod health_checks;
 mod hot_restart;
 mod identity;
 mod keep;

@@ -43,3 +43,8 @@ pub(crate) fn is_of_router(operation: &[u8]) -> bool {
 pub(crate) fn is_egress(operation: &[u8]) -> bool {
     operation.starts_with(b"egress")
 }
+
+/// The text, where it is not empty.
+pub(crate) fn some(text: &[u8]) -> Option<&[u8]> {
+    (!text.is_empty()).then_some(text)
+}

@@ -32,6 +32,8 @@ pub struct Seen {
     pub beaten: bool,
     /// Whether the proxy itself ended the call before the answer told how it ended.
     pub unfinished: bool,
+    /// Whether nothing is told of the end, so that no code is no error.
+    pub untold: bool,
 }
 
 /// What a tracer is told of a request that is over. A text that it is not told is empty.
@@ -303,6 +305,8 @@ impl<'a> End<'a> {
             _ if self.upstream_failed() => Some(ErrorType::Flags),
             // A call of Envoy's own over gRPC, such as an authoriser's: its tags have no code.
             _ if code.is_none() && self.seen.grpc_status.is_some() => None,
+            // Such as a health check that Envoy 1.40 answers.
+            _ if self.seen.untold => None,
             Kind::Client if self.seen.unfinished && !went_away => {
                 Some(ErrorType::Text(self.details_type()))
             }
@@ -414,6 +418,25 @@ mod tests {
             };
             let status = End::of_told(&told, seen).describe(Kind::Client, &mut Attributes::new());
             assert_eq!(status, expected, "{unfinished} {flags}");
+        }
+    }
+
+    #[test]
+    fn no_code_is_no_error_where_nothing_is_told_of_the_end() {
+        for kind in [Kind::Server, Kind::Client] {
+            for untold in [false, true] {
+                let seen = Seen {
+                    untold,
+                    ..Seen::default()
+                };
+                let (mut found, mut expected) = (Attributes::new(), Attributes::new());
+                let status = End::of_told(&Told::default(), seen).describe(kind, &mut found);
+                assert_eq!(status == Status::Error, !untold);
+                if !untold {
+                    expected.text("error.type", b"_OTHER");
+                }
+                assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+            }
         }
     }
 
