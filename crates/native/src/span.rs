@@ -468,7 +468,9 @@ impl Span {
             return;
         };
         parts.ended = SystemClock.now();
-        parts.tags.close();
+        if self.kind != Kind::OtherCall {
+            parts.tags.close(|| self.family.block.request().is_grpc());
+        }
         report::finish(&self.worker, &self.family, parts);
     }
 

@@ -39,8 +39,6 @@ pub(crate) struct Tags {
     is_told: bool,
     /// Whether Envoy has set `error` behind them.
     has_error: bool,
-    /// Whether Envoy takes the request for one of gRPC.
-    is_grpc: bool,
     /// Whether Envoy itself ended the call.
     is_canceled: bool,
     /// The end of `custom`, where the name of the operation came behind it.
@@ -212,10 +210,7 @@ impl Tags {
         let mut value = value;
         match key {
             // Envoy has the path with its query, and the host with a password.
-            b"grpc.path" => {
-                self.is_grpc = true;
-                value = path_of(value);
-            }
+            b"grpc.path" => value = path_of(value),
             b"grpc.authority" => value = without_user(value),
             b"canceled" => self.is_canceled = true,
             _ => {}
@@ -241,9 +236,18 @@ impl Tags {
         }
     }
 
-    /// All tags have come. Separates the status of gRPC, which comes last, from the custom tags.
-    pub(crate) fn close(&mut self) {
-        if !self.is_told || !self.is_grpc {
+    /// All tags have come. Separates the status of gRPC, which comes last, from the custom tags. Envoy
+    /// tells that of every answer that has one. It counts where the request is gRPC.
+    pub(crate) fn close(&mut self, is_grpc: impl FnOnce() -> bool) {
+        let is_behind = self.is_told && self.custom.iter().any(|tag| tag.key == GRPC_STATUS);
+        if !is_behind && self.numbers.grpc_status.is_none() {
+            return;
+        }
+        if !is_grpc() {
+            self.numbers.grpc_status = None;
+            return;
+        }
+        if !is_behind {
             return;
         }
         let end = self.custom_end.unwrap_or_else(|| self.grpc_tail());
@@ -282,7 +286,6 @@ impl Tags {
         self.custom.clear();
         self.is_told = false;
         self.has_error = false;
-        self.is_grpc = false;
         self.is_canceled = false;
         self.custom_end = None;
     }

@@ -169,3 +169,77 @@ fn a_call_of_grpc_web_has_the_status_of_its_last_attempt() {
         "30 calls a version, 3 versions",
     );
 }
+
+/// A status of gRPC in the answer to another request says nothing: neither of an error nor of a reason
+/// to keep it.
+#[test]
+fn a_status_of_grpc_counts_for_a_request_of_grpc_alone() {
+    for envoy in envoys() {
+        let upstream = Upstream::start().expect("an upstream");
+        upstream.respond_with(|request| {
+            let reply = Reply::ok().header("content-type", "application/grpc");
+            match &*request.path {
+                "/shop.Cart/InHeaders" => reply.header("grpc-status", "13"),
+                _ => reply.body([0, 0, 0, 0, 0]).trailer("grpc-status", "13"),
+            }
+        });
+        let config = json!({"report": {"cluster": "collector", "keep": {"errors": true}}});
+        let listener = |name: &str, attempts| {
+            let manager = HttpConnectionManager::new()
+                .route(Route::prefix("/").cluster("grpc"))
+                .filter(export())
+                .tracing(tracing(config.clone()).spawn_upstream_span(attempts));
+            Listener::http(name, manager)
+        };
+        let bootstrap = Bootstrap::new()
+            .listener(listener("each", true))
+            .listener(listener("alone", false))
+            .cluster(Cluster::http2("grpc", upstream.address()));
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        for (kind, is_grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=utf-8", true),
+            ("application/grpcfoo", false),
+            ("Application/GRPC", false),
+            ("text/plain", false),
+            ("", false),
+        ] {
+            for method in ["InHeaders", "InTrailers"] {
+                for (name, count, flags) in
+                    [("each", 2, "01"), ("alone", 1, "01"), ("each", 2, "00")]
+                {
+                    let at = format!(
+                        "{} {kind} {method} {name} {flags}",
+                        envoy.reported_version()
+                    );
+                    let before =
+                        ["report.kept", "report.not_sampled"].map(|name| mesh.counter(name));
+                    let mut request =
+                        Request::post(&format!("/shop.Cart/{method}"), [0, 0, 0, 0, 0])
+                            .header("traceparent", format!("00-{TRACE}-{SPAN}-{flags}"));
+                    if !kind.is_empty() {
+                        request = request.header("content-type", kind);
+                    }
+                    let address = mesh.envoy.address(name).expect("its address");
+                    request.send(address).expect("an answer");
+                    if flags == "00" && !is_grpc {
+                        mesh.wait_for_counter("report.not_sampled", before[1] + 1);
+                        assert_eq!(mesh.counter("report.kept"), before[0], "{at}");
+                        continue;
+                    }
+                    let spans = mesh.sink.wait_for_spans(count).expect(&at);
+                    mesh.sink.clear();
+                    assert_eq!(spans.len(), count, "{at}: {spans:#?}");
+                    for span in &spans {
+                        let told = span.attribute("rpc.response.status_code");
+                        assert_eq!(told, is_grpc.then_some("INTERNAL"), "{at}: {span:#?}");
+                        assert_eq!(span.status_error, is_grpc, "{at}: {span:#?}");
+                        let method = span.attribute("rpc.method");
+                        assert_eq!(method.is_some(), is_grpc, "{at}: {span:#?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -109,7 +109,7 @@ fn behind(list: &[(&str, &str)]) -> Tags {
             key => assert!(!tags.push(key.as_bytes(), value.as_bytes())),
         }
     }
-    tags.close();
+    tags.close(|| true);
     tags
 }
 
@@ -146,7 +146,6 @@ fn a_query_and_a_password_are_in_no_tag_of_envoys() {
         ("grpc.path", "/a.B/C?token=secret"),
         ("grpc.authority", "user:secret@shop:81"),
     ]);
-    assert!(told.is_grpc);
     let expected = tags(&[("grpc.path", "/a.B/C"), ("grpc.authority", "shop:81")]);
     assert_eq!(added(&told), added(&expected));
 }
@@ -184,6 +183,26 @@ fn the_status_of_grpc_comes_behind_the_custom_tags() {
         let tags = behind(list);
         let found = (tags.numbers.grpc_status, tags.custom.iter().count());
         assert_eq!(found, (status, count), "{list:?}");
+    }
+}
+
+/// Envoy tells the status of gRPC of any answer that has one, before its flags and behind them.
+#[test]
+fn a_status_of_grpc_counts_for_a_request_of_grpc_alone() {
+    let status = ("grpc.status_code", "13");
+    let flags = [("http.status_code", "200"), ("response_flags", "-")];
+    for (list, count) in [
+        ([status, flags[0], flags[1]], 0),
+        ([flags[0], flags[1], status], 1),
+    ] {
+        for is_grpc in [false, true] {
+            let mut tags = tags(&list);
+            tags.close(|| is_grpc);
+            assert_eq!(tags.grpc_status(), is_grpc.then_some(13), "{list:?}");
+            assert_eq!(tags.is_suspicious(None), is_grpc, "{list:?}");
+            let left = if is_grpc { 0 } else { count };
+            assert_eq!(tags.custom.iter().count(), left, "{list:?}");
+        }
     }
 }
 
