@@ -13,7 +13,7 @@ use meshtrace_test_support::common::{SPAN, TRACE};
 use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, options, tracing};
 use meshtrace_test_support::promises;
-use meshtrace_test_support::reporting::Collected;
+use meshtrace_test_support::reporting::{Collected, mesh_tracing, reporting};
 use serde_json::json;
 
 #[test]
@@ -168,6 +168,82 @@ fn a_call_of_grpc_web_has_the_status_of_its_last_attempt() {
          said",
         "30 calls a version, 3 versions",
     );
+}
+
+/// The ways in which a call gets no status of gRPC from its upstream, with the HTTP status.
+fn without_status(path: &str) -> Reply {
+    match path {
+        "/shop.Cart/HasNoStatus" => Reply::ok()
+            .header("content-type", "application/grpc")
+            .body([0, 0, 0, 0, 0]),
+        "/shop.Cart/HasHeadersAlone" => Reply::ok().header("content-type", "application/grpc"),
+        "/shop.Cart/IsTooLarge" => Reply::status(413),
+        _ => Reply::status(503).header("content-type", "text/html"),
+    }
+}
+
+/// Envoy gives a tracer no status then. The Wasm filter makes one, of the HTTP status or `UNKNOWN`.
+#[test]
+fn a_call_without_a_status_has_none_and_fails_by_its_http_status() {
+    for envoy in envoys() {
+        let upstream = Upstream::start().expect("an upstream");
+        upstream.respond_with(|request| without_status(&request.path));
+        let manager = || HttpConnectionManager::new().route(Route::prefix("/").cluster("grpc"));
+        let native = manager()
+            .filter(export())
+            .tracing(tracing(reporting("http/protobuf", "{}")).spawn_upstream_span(true));
+        let mut bootstrap = Bootstrap::new()
+            .listener(Listener::http("native", native))
+            .cluster(Cluster::http2("grpc", upstream.address()));
+        // The Wasm filter is not tested on 1.38.
+        let has_both = envoy.is_at_least(1, 39);
+        if has_both {
+            let config = reporting("http/protobuf", r#"{"role": "gateway"}"#);
+            let wasm = manager().filter(mesh_tracing(config));
+            bootstrap = bootstrap.listener(Listener::http("wasm", wasm));
+        }
+        let mesh = Collected::on(Host::Native, &envoy, "http/protobuf", bootstrap, options());
+        for (method, of_http, of_grpc, of_server) in [
+            ("HasNoStatus", "200", "UNKNOWN", false),
+            ("HasHeadersAlone", "200", "UNKNOWN", false),
+            ("IsTooLarge", "413", "UNKNOWN", false),
+            ("IsNoGrpc", "503", "UNAVAILABLE", true),
+        ] {
+            for name in ["native", "wasm"] {
+                if name == "wasm" && !has_both {
+                    continue;
+                }
+                let request = Request::post(&format!("/shop.Cart/{method}"), [0, 0, 0, 0, 0])
+                    .header("content-type", "application/grpc")
+                    .header("traceparent", format!("00-{TRACE}-{SPAN}-01"));
+                let address = mesh.envoy.address(name).expect("its address");
+                request.send(address).expect("an answer");
+                let spans = mesh.sink.wait_for_spans(2).expect("two spans");
+                mesh.sink.clear();
+                for span in &spans {
+                    let at = format!("{} {name} {method}: {span:#?}", envoy.reported_version());
+                    let attribute = |key| span.attribute(key);
+                    assert_eq!(
+                        attribute("rpc.method"),
+                        Some(&*format!("shop.Cart/{method}"))
+                    );
+                    assert_eq!(
+                        attribute("http.response.status_code"),
+                        Some(of_http),
+                        "{at}"
+                    );
+                    let is_wasm = name == "wasm";
+                    let told = attribute("rpc.response.status_code");
+                    assert_eq!(told, is_wasm.then_some(of_grpc), "{at}");
+                    let is_error = match span.kind {
+                        SpanKind::Server => of_server,
+                        _ => of_http != "200",
+                    };
+                    assert_eq!(span.status_error, is_wasm || is_error, "{at}");
+                }
+            }
+        }
+    }
 }
 
 /// A status of gRPC in the answer to another request says nothing: neither of an error nor of a reason
