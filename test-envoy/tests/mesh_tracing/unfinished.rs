@@ -36,6 +36,7 @@ fn begin(mut stream: TcpStream) {
     let answer: &[u8] = match () {
         () if is_for(" /hints") => b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
         () if is_for(" /continue") => b"HTTP/1.1 100 Continue\r\n\r\n",
+        () if is_for(" /below") => b"HTTP/1.1 099 Below\r\ncontent-length: 0\r\n\r\n",
         () => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart",
     };
     let _ = stream.write_all(answer);
@@ -161,6 +162,26 @@ fn an_informational_response_is_no_status_of_a_span() {
                 // The upstream had not begun its answer.
                 let is_error = span.kind == SpanKind::Client;
                 assert_eq!(told("error.type"), is_error.then_some("DC"), "{at}");
+            }
+        }
+    });
+}
+
+/// Envoy passes such an answer on. Its code says nothing, and neither do Envoy's details.
+#[test]
+fn a_code_below_100_is_no_status_of_a_span() {
+    each_supported(|envoy| {
+        let mesh = start(envoy);
+        for role in ROLES {
+            let at = format!("{} {role}", envoy.reported_version());
+            let address = mesh.envoy.address(role).expect("its address");
+            let _ = Request::get("/below")
+                .header("traceparent", format!("00-{TRACE}-{SPAN}-01"))
+                .send(address);
+            for span in spans(&mesh, role) {
+                let told = |key| span.attribute(key);
+                assert_eq!(told("http.response.status_code"), None, "{at}: {span:#?}");
+                assert_eq!(told("error.type"), Some("_OTHER"), "{at}: {span:#?}");
             }
         }
     });

@@ -327,7 +327,8 @@ impl<'a> End<'a> {
     fn details_type(&self) -> &'a [u8] {
         let mut parts = self.details.split(|byte| *byte == b'{');
         match parts.next() {
-            None | Some([]) => OTHER,
+            // The answer that came has no status: its code is below 100.
+            None | Some([] | VIA_UPSTREAM) => OTHER,
             Some(details) => details,
         }
     }
@@ -438,6 +439,25 @@ mod tests {
                 assert_eq!(format!("{found:?}"), format!("{expected:?}"));
             }
         }
+    }
+
+    /// The upstream's answer came whole, and its code is none.
+    #[test]
+    fn a_code_below_100_has_no_error_of_its_own() {
+        let told = Told {
+            code: Some(99),
+            details: VIA_UPSTREAM,
+            ..Told::default()
+        };
+        let seen = Seen {
+            answered: true,
+            ..Seen::default()
+        };
+        let (mut found, mut expected) = (Attributes::new(), Attributes::new());
+        let status = End::of_told(&told, seen).describe(Kind::Client, &mut found);
+        expected.text("error.type", b"_OTHER");
+        assert!(status == Status::Error);
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
     }
 
     #[test]
