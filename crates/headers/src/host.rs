@@ -26,6 +26,23 @@ pub fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     }
 }
 
+/// The host of an `authority` and its port, which is the `default` one where the authority has none or
+/// an empty one (RFC 3986, section 3.2.3). What stands there and is no port is neither part of the
+/// host nor a port. The rest is as [`host_and_port`] does it.
+#[must_use]
+pub fn server_and_port(authority: &[u8], default: Option<u16>) -> (&[u8], Option<u16>) {
+    let (host, digits) = split_port(authority);
+    let (host, port) = match digits {
+        Some(_) if host.contains(&b':') && !host.starts_with(b"[") => (authority, default),
+        None | Some([]) => (host, default),
+        Some(digits) => (host, number(digits)),
+    };
+    match host {
+        [b'[', host @ .., b']'] => (host, port),
+        _ => (host, port),
+    }
+}
+
 /// An `authority` without the user and the password that a client may have put before an `@`
 /// (RFC 3986, section 3.2.1): they are secrets.
 #[must_use]
@@ -49,6 +66,9 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn number(digits: &[u8]) -> Option<u16> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
@@ -113,5 +133,33 @@ mod tests {
         }
         // An address of IPv6 without brackets has no port.
         assert_eq!(host_and_port(b"::1"), (&b"::1"[..], None));
+    }
+
+    #[test]
+    fn what_is_no_port_is_neither_a_port_nor_part_of_the_host() {
+        for (authority, host, port) in [
+            ("a", "a", Some(80)),
+            ("a:", "a", Some(80)),
+            ("a:81", "a", Some(81)),
+            ("a:00081", "a", Some(81)),
+            ("a:65535", "a", Some(65535)),
+            ("a:65536", "a", None),
+            ("a:99999999999999999999", "a", None),
+            ("a:x", "a", None),
+            ("a:+81", "a", None),
+            ("a:-1", "a", None),
+            ("[::1]", "::1", Some(80)),
+            ("[::1]:", "::1", Some(80)),
+            ("[::1]:81", "::1", Some(81)),
+            ("[::1]:65536", "::1", None),
+            ("[::1]-shadow:65536", "[::1]-shadow", None),
+            ("::1", "::1", Some(80)),
+            ("::", "::", Some(80)),
+            (":", "", Some(80)),
+            ("", "", Some(80)),
+        ] {
+            let found = server_and_port(authority.as_bytes(), Some(80));
+            assert_eq!(found, (host.as_bytes(), port), "{authority}");
+        }
     }
 }

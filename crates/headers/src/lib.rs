@@ -24,7 +24,7 @@ pub type Arena = bumpalo::Bump;
 pub use block::{Headers, Iter};
 pub use bytes::{is_plain, is_without};
 pub use edits::{Change, Edit, Edits, Managed};
-pub use host::{host_and_port, host_name, without_user};
+pub use host::{host_and_port, host_name, server_and_port, without_user};
 pub use join::join;
 pub use name::{
     FRAMING, NameRefusal, OF_RESPONSES, read_name, read_name_or_pseudo, written_name,

@@ -16,9 +16,9 @@ use meshtrace_envoy::response_flag::{
 };
 use meshtrace_headers::{path_of, without_user};
 use meshtrace_otlp::Attributes;
-use meshtrace_otlp::conventions::{self, End, Seen};
+use meshtrace_otlp::conventions::{self, End, Seen, parse_grpc_status};
 
-use self::read::{flags, grpc_status, number};
+use self::read::{flags, number};
 pub(crate) use self::read::{is_egress, is_of_router, some};
 use crate::fate::{Fate, RequestEnd};
 use crate::tag_list::{Entry, MAX_VALUE, TagList};
@@ -165,7 +165,7 @@ impl Tags {
                 return false;
             }
             GRPC_STATUS => {
-                numbers.grpc_status = grpc_status(value);
+                numbers.grpc_status = Some(parse_grpc_status(value));
                 return false;
             }
             // The headers of the request have these values, and `error` is the span's status.
@@ -253,7 +253,10 @@ impl Tags {
         let end = self.custom_end.unwrap_or_else(|| self.grpc_tail());
         for tag in self.custom.from(end) {
             match (tag.key, tag.value) {
-                (GRPC_STATUS, Some(value)) => self.numbers.grpc_status = grpc_status(value),
+                // A value that had no room is too long for a status.
+                (GRPC_STATUS, value) => {
+                    self.numbers.grpc_status = Some(parse_grpc_status(value.unwrap_or_default()));
+                }
                 (GRPC_MESSAGE, Some(value)) => self.further.push(GRPC_MESSAGE, value),
                 _ => {}
             }
@@ -267,10 +270,7 @@ impl Tags {
         let mut start = None;
         for tag in self.custom.iter() {
             match tag.key {
-                GRPC_STATUS => {
-                    let status = tag.value.and_then(grpc_status);
-                    start = status.map(|_| tag.place);
-                }
+                GRPC_STATUS => start = Some(tag.place),
                 GRPC_MESSAGE | b"error" => {}
                 _ => start = None,
             }

@@ -108,6 +108,35 @@ fn a_number_that_grpc_does_not_have_is_as_unknown_is() {
     }
 }
 
+/// Envoy's own answer to gRPC is 200 with a status, which only the caller got.
+#[test]
+fn a_status_of_envoys_own_answer_is_none_of_the_upstream() {
+    let own: [(u64, &[u8], &str); 3] = [
+        (0x40, b"upstream_reset_before_response_started", "UC"),
+        (0, b"max_duration_timeout", "max_duration_timeout"),
+        (0, b"via_upstream", "UNAVAILABLE"),
+    ];
+    for (flags, details, error) in own {
+        let (code, flags) = (200_u64.to_le_bytes(), flags.to_le_bytes());
+        let mut values = EndValues::default();
+        values.set(EndValue::Code, Some(&code));
+        values.set(EndValue::Flags, Some(&flags));
+        values.set(EndValue::CodeDetails, Some(details));
+        for kind in [Kind::Server, Kind::Client] {
+            let is_told = kind == Kind::Server || details == b"via_upstream";
+            let mut attributes = Attributes::new();
+            let end = End::new(&values, Seen::default()).with_grpc_status(Some(14));
+            assert_eq!(end.describe(kind, &mut attributes), Status::Error);
+            let described = read(&attributes);
+            let told = |key: &str| described.get(key).map(String::as_str);
+            let status = is_told.then_some(r#"StringValue("UNAVAILABLE")"#);
+            assert_eq!(told("rpc.response.status_code"), status, "{error}");
+            let of_flags = format!(r#"StringValue("{error}")"#);
+            assert_eq!(told("error.type"), status.or(Some(&of_flags)), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_scheme_is_one_scheme_or_none() {
     for (sent, told) in [

@@ -15,10 +15,6 @@ pub(super) fn flags(text: &[u8]) -> u64 {
     bits.fold(0, |flags, bit| flags | 1 << bit)
 }
 
-pub(super) fn grpc_status(digits: &[u8]) -> Option<u32> {
-    number(digits).and_then(|status| u32::try_from(status).ok())
-}
-
 /// The number that decimal digits write.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     match digits {

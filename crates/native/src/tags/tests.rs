@@ -178,7 +178,11 @@ fn the_status_of_grpc_comes_behind_the_custom_tags() {
         (&[custom, ("mine", "1"), own, message], Some(14), 2),
         (&[custom, ("OPERATION", "")], None, 1),
         (&[custom, ("OPERATION", ""), own], Some(14), 1),
-        (&[("grpc.status_code", "x")], None, 1),
+        (&[("mine", "1"), ("grpc.status_code", "x")], Some(2), 1),
+        (&[("grpc.status_code", "0,13"), message], Some(2), 0),
+        (&[("grpc.status_code", "4294967296")], Some(2), 0),
+        (&[("grpc.status_code", "-1")], Some(2), 0),
+        (&[("grpc.status_code", "")], Some(2), 0),
     ] {
         let tags = behind(list);
         let found = (tags.numbers.grpc_status, tags.custom.iter().count());

@@ -207,15 +207,17 @@ impl<'a> End<'a> {
     /// Adds the attributes that are known at the end for a span of this `kind`, and returns its
     /// status ("Status").
     pub fn describe(&self, kind: Kind, attributes: &mut Attributes) -> Status {
-        // A CLIENT span has the code that the upstream sent. An answer of Envoy in its place is
-        // sent only to the client.
-        let code = self
-            .code
-            .filter(|_| kind == Kind::Server || self.is_answered());
+        // A CLIENT span has the code and the status that the upstream sent. An answer of Envoy in
+        // their place is sent only to the client. A status without a code is that of a call of
+        // Envoy's own.
+        let is_told = kind == Kind::Server || self.is_answered();
+        let code = self.code.filter(|_| is_told);
+        let grpc_status = self.seen.grpc_status;
+        let grpc_status = grpc_status.filter(|_| is_told || self.code.is_none());
         if let Some(code) = code {
             attributes.int("http.response.status_code", code.into());
         }
-        if let Some(status) = self.seen.grpc_status {
+        if let Some(status) = grpc_status {
             attributes.text("rpc.response.status_code", grpc_code(status));
         }
         match kind {
@@ -229,7 +231,7 @@ impl<'a> End<'a> {
         if !flags.is_empty() {
             attributes.text("response_flags", &flags);
         }
-        let Some(error) = self.error(kind, code) else {
+        let Some(error) = self.error(kind, code, grpc_status) else {
             return Status::Unset;
         };
         match error {
@@ -282,7 +284,12 @@ impl<'a> End<'a> {
     /// SHOULD be set to the status code". A SERVER span whose client went away has none: "If the
     /// operation has completed successfully, instrumentations SHOULD NOT set `error.type`", and its
     /// status is unset.
-    fn error(&self, kind: Kind, code: Option<u16>) -> Option<ErrorType<'a>> {
+    fn error(
+        &self,
+        kind: Kind,
+        code: Option<u16>,
+        grpc_status: Option<u32>,
+    ) -> Option<ErrorType<'a>> {
         let least = match kind {
             Kind::Server => 500,
             Kind::Client => 400,
@@ -291,7 +298,7 @@ impl<'a> End<'a> {
             Kind::Server => is_grpc_server_error(*status),
             Kind::Client => *status != 0,
         };
-        match (code, self.seen.grpc_status) {
+        match (code, grpc_status) {
             (Some(code), _) if code >= least => return Some(ErrorType::Code(code)),
             (_, Some(status)) if is_grpc_error(&status) => {
                 return Some(ErrorType::Text(grpc_code(status)));
@@ -304,7 +311,7 @@ impl<'a> End<'a> {
             Kind::Server if went_away => None,
             _ if self.upstream_failed() => Some(ErrorType::Flags),
             // A call of Envoy's own over gRPC, such as an authoriser's: its tags have no code.
-            _ if code.is_none() && self.seen.grpc_status.is_some() => None,
+            _ if code.is_none() && grpc_status.is_some() => None,
             // Such as a health check that Envoy 1.40 answers.
             _ if self.seen.untold => None,
             Kind::Client if self.seen.unfinished && !went_away => {
@@ -313,10 +320,14 @@ impl<'a> End<'a> {
             // The upstream was sending its answer until then.
             Kind::Client if went_away => code.is_none().then_some(ErrorType::Flags),
             Kind::Server => code.is_none().then_some(ErrorType::Text(OTHER)),
-            // The upstream sent no answer: the code of Envoy's own answer shows whether that is an
-            // error.
+            // The upstream sent no answer: Envoy's own answer shows whether that is an error. An
+            // answer to gRPC shows it by its status.
             Kind::Client if code.is_none() && self.seen.beaten => None,
-            Kind::Client if code.is_none() && self.code.is_none_or(|code| code >= least) => {
+            Kind::Client
+                if code.is_none()
+                    && (self.code.is_none_or(|code| code >= least)
+                        || self.seen.grpc_status.is_some_and(|status| status != 0)) =>
+            {
                 Some(ErrorType::Text(self.details_type()))
             }
             Kind::Client => None,

@@ -17,10 +17,13 @@ pub fn is_grpc_web(content_type: &[u8]) -> bool {
     matches!(kind, Some([] | [b'+' | b';', ..]))
 }
 
-/// Reads the value of `grpc-status`: decimal digits.
+/// Reads the value of `grpc-status`: decimal digits. A status that cannot be read is UNKNOWN, and so
+/// is an empty one.
 #[must_use]
-pub fn parse_grpc_status(value: &[u8]) -> Option<u32> {
-    core::str::from_utf8(value).ok()?.parse().ok()
+pub fn parse_grpc_status(value: &[u8]) -> u32 {
+    let status = core::str::from_utf8(value).ok();
+    let status = status.and_then(|digits| digits.parse().ok());
+    status.unwrap_or(grpc_status::UNKNOWN)
 }
 
 /// The lowest number that is no code of gRPC.

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use meshtrace_envoy::request_header::ORIGINAL_URL;
-use meshtrace_headers::{Headers, host_and_port, path_of, without_user};
+use meshtrace_headers::{Headers, path_of, server_and_port, without_user};
 
 use super::grpc::is_grpc;
 use crate::attributes::Attributes;
@@ -264,14 +264,14 @@ impl<'a> Request<'a> {
         if !self.scheme.is_empty() {
             attributes.text_up_to("url.scheme", self.scheme, MAX_VALUE);
         }
-        let (host, port) = host_and_port(without_user(self.authority));
+        let of_scheme = match self.scheme {
+            b"http" => Some(80),
+            b"https" => Some(443),
+            _ => None,
+        };
+        let (host, port) = server_and_port(without_user(self.authority), of_scheme);
         if !host.is_empty() {
             attributes.text_up_to("server.address", host, MAX_VALUE);
-            let port = port.or(match self.scheme {
-                b"http" => Some(80),
-                b"https" => Some(443),
-                _ => None,
-            });
             if let Some(port) = port {
                 attributes.int("server.port", port.into());
             }

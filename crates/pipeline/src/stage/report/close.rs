@@ -31,23 +31,17 @@ struct Closing<'c> {
     now: u64,
 }
 
-/// The header block of a request as it was `before` it was led elsewhere, as far as that is known.
-/// Its headers are those of the next request by now.
+/// The header block of a request as it `came`, before it was rewritten or led elsewhere.
 #[cold]
-fn before_redirect(
-    open: &OpenSpan,
-    before: Option<conventions::Request<'_>>,
-    headers: Option<Headers<'_>>,
-) -> Vec<u8> {
-    let before = before.unwrap_or_default();
+fn block_of(came: &conventions::Request<'_>, headers: &Headers<'_>) -> Vec<u8> {
     let changed: [(&[u8], &[u8]); 4] = [
-        (b":method", &open.method),
-        (b":scheme", before.scheme),
-        (b":authority", before.authority),
-        (b":path", before.target),
+        (b":method", came.method),
+        (b":scheme", came.scheme),
+        (b":authority", came.authority),
+        (b":path", came.target),
     ];
     let mut lines = Vec::new();
-    for (name, value) in &headers.unwrap_or_default() {
+    for (name, value) in headers {
         let changed = changed.iter().find(|(changed, _)| *changed == name);
         lines.push([name, changed.map_or(value, |(_, value)| value)]);
     }
@@ -130,18 +124,29 @@ impl Tracer {
             Some(record) => record,
             None => {
                 let is_next = is_redirected || (open.responded && leads_elsewhere(lookup));
-                let before = sent.filter(|_| is_redirected);
-                let block = is_next.then(|| before_redirect(&open, before, headers));
-                let headers = match &block {
-                    Some(block) => Headers::parse(block),
-                    None => headers,
+                let mut came = request;
+                if is_next {
+                    // The headers are those of the next request.
+                    let before = sent.filter(|_| is_redirected).unwrap_or_default();
+                    came.method = &open.method;
+                    came.scheme = before.scheme;
+                    came.authority = before.authority;
+                    came.target = before.target;
+                }
+                let came = match &open.came {
+                    None => came.before_rewrite(),
+                    Some([target, authority]) => {
+                        came.target = target;
+                        came.authority = authority;
+                        came
+                    }
                 };
                 let headers = headers.unwrap_or_default();
+                let is_changed = is_next || request.is_rewritten();
+                let block = is_changed.then(|| block_of(&came, &headers));
+                let of_block = block.as_deref().and_then(Headers::parse);
+                let headers = of_block.unwrap_or(headers);
                 let request = conventions::Request::scan(&headers);
-                let request = match open.came_rewritten {
-                    true => request,
-                    false => request.before_rewrite(),
-                };
                 let details = Details {
                     route: route(&headers),
                     tracestate: b"",

@@ -146,9 +146,10 @@ pub(super) fn grpc_status_of(
         };
         (client_went_away || is_web()) && header(response_header::GRPC_STATUS).is_none()
     };
-    let unknown = u64::from(grpc_status::UNKNOWN);
-    let status = status.filter(|status| *status != unknown || !is_made_up());
-    status.and_then(|status| u32::try_from(status).ok())
+    let unknown = grpc_status::UNKNOWN;
+    let status = status.filter(|status| *status != u64::from(unknown) || !is_made_up());
+    // Envoy's value for a status that it cannot read is no number of gRPC either.
+    status.map(|status| u32::try_from(status).unwrap_or(unknown))
 }
 
 /// The values of one request, as the host returned them.

@@ -104,13 +104,16 @@ impl Tracer {
         let cut = request.method.get(..MAX_METHOD).unwrap_or(request.method);
         // The method is cut to the room that there is.
         let _ = method.try_extend_from_slice(cut);
+        let may_be_kept = !identity.sampled && self.may_report(false, identity.never);
+        let came = (may_be_kept && request.is_rewritten())
+            .then(|| [request.target, request.authority].map(Box::from));
         OpenSpan {
             identity,
             start,
             is_grpc: request.is_grpc(),
             is_long_lived: request.is_long_lived(),
             is_connect: request.is_connect(),
-            came_rewritten: request.is_rewritten(),
+            came,
             method,
             responded: false,
             answered: false,
@@ -157,7 +160,7 @@ impl Tracer {
         let block = lookup.response_trailers().unwrap_or_default();
         let trailers = Headers::parse(&block).unwrap_or_default();
         let status = trailers.lines(b"grpc-status").next();
-        open.grpc_status = status.and_then(conventions::parse_grpc_status);
+        open.grpc_status = status.map(conventions::parse_grpc_status);
     }
 
     /// Whether the span of a request may be reported: it is `sampled`, or it may be kept because no

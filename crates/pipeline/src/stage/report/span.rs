@@ -42,9 +42,9 @@ pub(crate) struct OpenSpan {
     pub(super) is_grpc: bool,
     pub(super) is_long_lived: bool,
     pub(super) is_connect: bool,
-    /// Whether the request came in with headers of a rewrite. Such headers show no rewrite by this
-    /// proxy.
-    pub(super) came_rewritten: bool,
+    /// The path and the host of a request that came in with headers of a rewrite: such headers do
+    /// not show what this proxy rewrites. Present only where the request may be kept.
+    pub(super) came: Option<[Box<[u8]>; 2]>,
     /// The method, cut. A redirect may change that of the request.
     pub(super) method: ArrayVec<u8, MAX_METHOD>,
     /// Whether the headers of a response have come.
