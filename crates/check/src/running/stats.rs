@@ -27,7 +27,7 @@ impl Stats {
             let name = stat.get("name").and_then(Value::as_str);
             if let (Some(name), Some(value)) = (name, stat.get("value").and_then(Value::as_u64)) {
                 stats.all.insert(name.to_owned(), value);
-                if let Some(own) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+                if let Some(own) = own_name(name) {
                     *stats.own.entry(own.to_owned()).or_default() += value;
                 }
             }
@@ -64,6 +64,15 @@ impl Stats {
     }
 }
 
+/// The name of a counter of meshtrace without what Envoy puts in front of it. Envoy 1.36 and 1.37 put the
+/// cluster in front of it too, where a cluster's own `http_filters` load the module first.
+fn own_name(name: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| {
+        let (scope, own) = name.split_once(prefix)?;
+        (scope.is_empty() || scope.starts_with("cluster.")).then_some(own)
+    })
+}
+
 /// What a counter of meshtrace counts.
 pub(super) fn meaning(name: &str) -> String {
     for stage in Stage::ALL {
@@ -94,5 +103,26 @@ pub(super) fn meaning(name: &str) -> String {
     match name {
         "host_errors" => "Envoy refused a call of the filter.".to_owned(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_name;
+
+    #[test]
+    fn a_counter_is_known_whatever_envoy_puts_in_front_of_it() {
+        for (name, expected) in [
+            ("wasmcustom.meshtrace.host_errors", Some("host_errors")),
+            ("dynamicmodulescustom.meshtrace.panics", Some("panics")),
+            (
+                "cluster.a.b.wasmcustom.meshtrace.host_errors",
+                Some("host_errors"),
+            ),
+            ("http.ingress.rq_total", None),
+            ("http.wasmcustom.meshtrace.host_errors", None),
+        ] {
+            assert_eq!(own_name(name), expected, "{name}");
+        }
     }
 }
