@@ -14,7 +14,7 @@ use envoy_test_harness::upstream::RecordedRequest;
 use envoy_test_harness::{Envoy, EnvoyBinary, Options, Upstream};
 use meshtrace_access_log::{AccessLogIds, AccessLogTraceConfig};
 use meshtrace_config::read;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The caller's trace id in most tests.
 pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -250,4 +250,27 @@ pub fn trace_headers(request: &RecordedRequest) -> Vec<String> {
         .collect();
     headers.sort();
     headers
+}
+
+/// A listener with these filters in front of the upstream.
+pub fn listener(name: &str, filters: Vec<HttpFilter>) -> Listener {
+    let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
+    Listener::http(
+        name,
+        filters
+            .into_iter()
+            .fold(manager, HttpConnectionManager::filter),
+    )
+}
+
+/// Envoy's RBAC filter, which denies every request.
+pub fn deny() -> HttpFilter {
+    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    HttpFilter::raw(
+        "deny",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"all": everything}},
+        }),
+    )
 }

@@ -4,12 +4,10 @@
 use std::thread;
 use std::time::Duration;
 
-use envoy_test_harness::config::{
-    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
-};
+use envoy_test_harness::config::{Bootstrap, Cluster, HttpFilter, WasmFilter};
 use envoy_test_harness::{Envoy, EnvoyBinary, Error, Options, Upstream, each_supported};
 use meshtrace_test_support::common::{
-    self, Mesh, SPAN, TRACE, get, module, trace_headers, under_load,
+    self, Mesh, SPAN, TRACE, deny, get, listener, module, trace_headers, under_load,
 };
 use meshtrace_test_support::promises;
 use serde_json::json;
@@ -31,27 +29,6 @@ fn named(filter: &str, plugin: &str, config: &str) -> WasmFilter {
     WasmFilter::new(filter, module("trace_context"))
         .configuration(config)
         .merge(json!({"name": plugin}))
-}
-
-fn listener(name: &str, filters: Vec<HttpFilter>) -> Listener {
-    let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
-    Listener::http(
-        name,
-        filters
-            .into_iter()
-            .fold(manager, HttpConnectionManager::filter),
-    )
-}
-
-fn deny() -> HttpFilter {
-    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-    HttpFilter::raw(
-        "deny",
-        json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "DENY", "policies": {"all": everything}},
-        }),
-    )
 }
 
 fn mesh(envoy: &EnvoyBinary, workers: u32, bootstrap: Bootstrap) -> Mesh {

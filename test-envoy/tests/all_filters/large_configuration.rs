@@ -5,13 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use envoy_test_harness::client::Request;
-use envoy_test_harness::config::{
-    Bootstrap, Cluster, HttpConnectionManager, HttpFilter, Listener, Route, WasmFilter,
-};
+use envoy_test_harness::config::{Bootstrap, Cluster, HttpFilter, WasmFilter};
 use envoy_test_harness::{Envoy, EnvoyBinary, Upstream, each_supported};
-use meshtrace_test_support::common::{get, module, newest};
+use meshtrace_test_support::common::{deny, get, listener, module, newest};
 use meshtrace_test_support::promises;
-use serde_json::json;
 
 const INVALID: &str = "wasmcustom.meshtrace.config_invalid";
 /// As much as a server over gRPC sends by default.
@@ -224,27 +221,6 @@ fn others() -> Vec<Tried> {
             Some("unknown field"),
         ),
     ]
-}
-
-fn listener(name: &str, filters: Vec<HttpFilter>) -> Listener {
-    let manager = HttpConnectionManager::new().route(Route::prefix("/").cluster("upstream"));
-    Listener::http(
-        name,
-        filters
-            .into_iter()
-            .fold(manager, HttpConnectionManager::filter),
-    )
-}
-
-fn deny() -> HttpFilter {
-    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-    HttpFilter::raw(
-        "deny",
-        json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "DENY", "policies": {"all": everything}},
-        }),
-    )
 }
 
 fn status(envoy: &Envoy, name: &str) -> u16 {

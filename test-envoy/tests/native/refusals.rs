@@ -5,7 +5,7 @@ use envoy_test_harness::config::{
     Bootstrap, HttpConnectionManager, HttpFilter, Listener, Route, Tracing,
 };
 use envoy_test_harness::{Envoy, EnvoyBinary, Error};
-use meshtrace_test_support::common::{SPAN, TRACE};
+use meshtrace_test_support::common::{self, SPAN, TRACE};
 use meshtrace_test_support::host::Host;
 use meshtrace_test_support::native::{envoys, export, flush, manager, options, tracing};
 use meshtrace_test_support::promises;
@@ -118,8 +118,8 @@ fn a_refused_update_leaves_the_listener_as_it_was() {
         assert_eq!(statuses(), [200, 200]);
 
         let update = mesh.envoy.update_listeners(vec![
-            listener("ingress", bad, vec![deny()]),
-            listener("other", good(), vec![deny()]),
+            listener("ingress", bad, vec![common::deny()]),
+            listener("other", good(), vec![common::deny()]),
         ]);
         assert!(
             matches!(update, Err(Error::UpdateRefused { .. })),
@@ -132,7 +132,8 @@ fn a_refused_update_leaves_the_listener_as_it_was() {
         none.expect("the other listener");
         assert_eq!(statuses(), [200, 403]);
 
-        let listeners = ["ingress", "other"].map(|name| listener(name, good(), vec![deny()]));
+        let listeners =
+            ["ingress", "other"].map(|name| listener(name, good(), vec![common::deny()]));
         let update = mesh.envoy.update_listeners(listeners.into());
         update.expect("the mended update");
         assert_eq!(statuses(), [403, 403]);
@@ -144,17 +145,6 @@ fn a_refused_update_leaves_the_listener_as_it_was() {
         "over LDS, a DENY rule for two listeners, and a bad tracer in one of them; then the mended update",
         "the one in force answers 200 and is traced, the other one 403; after that both 403; 3 versions",
     );
-}
-
-fn deny() -> HttpFilter {
-    let everything = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-    HttpFilter::raw(
-        "deny",
-        json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "DENY", "policies": {"all": everything}},
-        }),
-    )
 }
 
 /// Every configuration is made, and nothing else happens.
