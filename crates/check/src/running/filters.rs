@@ -188,7 +188,11 @@ fn is_hidden(plugin: &Plugin<'_>, observed: &Observed) -> bool {
     let mut names = observed.after.all().map(|(name, _)| name);
     match plugin.is_native() {
         true => !names.any(|name| name.starts_with("dynamicmodules")),
-        false => !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules")),
+        false => {
+            // With a cluster's name in front: Envoy 1.36 and 1.37.
+            observed.after.owned().next().is_none()
+                && !names.any(|name| name.starts_with("wasm") || name.starts_with("dynamicmodules"))
+        }
     }
 }
 

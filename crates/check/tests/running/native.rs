@@ -1,4 +1,4 @@
-//! The native tracer of a running Envoy.
+//! The native tracer of a running Envoy, and counters with other names.
 
 use super::*;
 
@@ -39,4 +39,23 @@ fn a_native_tracer_whose_counters_are_hidden_is_told() {
         .map(|filter| filter.state)
         .collect();
     assert_eq!(states, [State::Unknown]);
+}
+
+/// Envoy 1.36 and 1.37 put a cluster's name in front of the counters of the filters of a cluster.
+#[test]
+fn counters_behind_the_name_of_a_cluster_are_seen() {
+    let names: Vec<_> = [LOADED, PROPAGATION]
+        .concat()
+        .iter()
+        .map(|name| match name.starts_with("wasmcustom.") {
+            true => format!("cluster.a.b.{name}"),
+            false => format!("server.{name}"),
+        })
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let stats = stats(&[&names], &[]);
+    let diagnosis = examine(&dump("trace_context", CONTEXT), stats.clone(), stats);
+    assert!(!codes(&diagnosis).contains(&"MT113"), "{diagnosis:#?}");
+    let filter = diagnosis.filters.first().expect("a filter");
+    assert_eq!(filter.state, State::InForce);
 }
