@@ -244,7 +244,8 @@ pub(crate) fn enter(context: u32, given: GivenConfiguration) -> Result<LoadDecis
             let list = decided.as_deref().unwrap_or_default();
             let is_listed = |entry: &Entry| list.iter().any(|other| other.is_same(entry));
             for root in roots.iter_mut() {
-                if root.entry.plugin == entry.plugin && !is_listed(&root.entry) {
+                let own = &root.entry;
+                if own.plugin == entry.plugin && own.is_invalid() && !is_listed(own) {
                     root.successor = Some(entry);
                 }
             }

@@ -226,6 +226,27 @@ fn an_inert_root_context_does_not_run_what_served_elsewhere() {
     assert_eq!(runs(7), "b3");
 }
 
+/// After an update from a good configuration no request is asked where it is served, although the old
+/// root context drains for minutes.
+#[test]
+fn only_a_bad_configuration_waits() {
+    load_in_all(1, "a", GOOD);
+    load_in_all(4, "a", OTHER);
+    let noted = || {
+        let is_place = |name: &Vec<u8>| name.starts_with(b"meshtrace.served");
+        host(|host| {
+            host.shared_data
+                .keys()
+                .filter(|name| is_place(name))
+                .count()
+        })
+    };
+    assert_eq!((runs(6), noted()), ("b3multi", 0));
+    load_in_all(7, "b", BAD);
+    load_in_all(10, "b", GOOD);
+    assert_eq!((runs(12), noted()), ("b3", 1));
+}
+
 /// Two filters of one chain.
 #[test]
 fn what_serves_the_same_request_is_another_plugin() {
